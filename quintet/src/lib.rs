@@ -1,0 +1,47 @@
+//! System V IPC in user space.
+//!
+//! Three lines create a segment, attach it and write to it; another program that opens the
+//! same key in the same [`Namespace`] reads them:
+//!
+//! ```
+//! # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
+//! # use quintet::{Key, Kind, Namespace, Segment};
+//! let ns = Namespace::create(&path, Kind::Private)?;
+//! let memory = Segment::create(&ns, Key::new(0x5eed), 4096)?.attach()?;
+//! memory.write(0, b"hello")?;
+//!
+//! // elsewhere
+//! let peer = Segment::open(&ns, Key::new(0x5eed))?.attach_read_only()?;
+//! let mut text = [0; 5];
+//! peer.read(0, &mut text)?;
+//! assert_eq!(&text, b"hello");
+//! # Ok::<(), quintet::Error>(())
+//! ```
+//!
+//! | what | where |
+//! |---|---|
+//! | a directory of objects, or the kernel's own IPC | [`Namespace`] |
+//! | names and identifiers | [`Key`], [`Id`] |
+//! | shared memory, safely | [`Segment`], [`Attachment`], [`Cell`] |
+//! | the C calls' verbs, one for one | the `shm*` methods of [`Namespace`] |
+//! | errors | [`Errno`] where a number is enough, [`Error`] where a person reads it |
+
+mod engine;
+mod error;
+mod id;
+mod kernel;
+mod key;
+mod limits;
+mod namespace;
+mod shm;
+mod status;
+mod sys;
+
+pub use error::{Errno, Error, Result};
+pub use id::{Id, MAX_OBJECTS};
+pub use key::Key;
+pub use limits::{Limits, Usage};
+pub use namespace::{Kind, Namespace};
+pub use shm::attachment::{Attachment, Cell};
+pub use shm::segment::{Segment, SegmentOptions};
+pub use status::{Attacher, ModeFlags, Permissions, SegmentStat, SegmentStatus};

@@ -1,0 +1,4 @@
+//! Shared memory segments.
+
+pub mod attachment;
+pub mod segment;
