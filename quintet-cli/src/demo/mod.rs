@@ -1,0 +1,32 @@
+//! The demonstration: unmodified System V clients, what they do, and what `quintet` shows of it.
+//! Every value is checked; the demo fails if one is not what it must be.
+
+mod client;
+pub mod clients;
+mod scenes;
+mod stage;
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::scratch::Scratch;
+use stage::Stage;
+use std::path::Path;
+
+/// Plays all scenes.
+pub fn play(context: &Context, scratch: &Scratch) -> Result<(), Failure> {
+    let mut stage = Stage::new(context, scratch)?;
+    let before = kernel_segments();
+    stage.open()?;
+    scenes::two_programs_meet(&mut stage)?;
+    scenes::parent_and_child(&mut stage)?;
+    let during = scenes::numbers_pass(&mut stage, kernel_segments)?;
+    scenes::removed_in_use(&mut stage)?;
+    scenes::kernel_saw_nothing(&mut stage, &before, &during, &kernel_segments())?;
+    stage.close()
+}
+
+/// The kernel's own list of segments; empty where it has none at all.
+fn kernel_segments() -> Vec<String> {
+    let text = std::fs::read_to_string(Path::new("/proc/sysvipc/shm")).unwrap_or_default();
+    text.lines().skip(1).map(str::to_owned).collect()
+}
