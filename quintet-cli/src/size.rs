@@ -23,7 +23,7 @@ pub fn spoken(bytes: u64) -> String {
         return if bytes == 1 { "1 byte".to_owned() } else { format!("{bytes} bytes") };
     }
     let power = (bytes.ilog2() / 10).min(6);
-    let tenths = u128::from(bytes) * 10 >> (10 * power);
+    let tenths = (u128::from(bytes) * 10) >> (10 * power);
     let unit = UNITS[power as usize - 1];
     match tenths % 10 {
         0 => format!("{} {unit}", tenths / 10),

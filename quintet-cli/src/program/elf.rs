@@ -46,9 +46,6 @@ pub fn check(file: &File, path: &Path) -> Result<(), Refusal> {
 }
 
 fn same_libc(loader: &Path) -> Result<(), Refusal> {
-    if !loader.exists() {
-        return Err(Refusal::new(format!("its loader {} is not installed", crate::output::clean(&loader.to_string_lossy()))));
-    }
     let name = loader.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let libc = if name.starts_with("ld-musl") {
         "musl"
@@ -58,6 +55,9 @@ fn same_libc(loader: &Path) -> Result<(), Refusal> {
         ""
     };
     let ours = if cfg!(target_env = "musl") { "musl" } else { "gnu" };
+    if libc == ours && !loader.exists() {
+        return Err(Refusal::new(format!("its loader {} is not installed", crate::output::clean(&loader.to_string_lossy()))));
+    }
     if libc == ours {
         return Ok(());
     }
