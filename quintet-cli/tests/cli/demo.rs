@@ -17,7 +17,7 @@ fn all_scenes_are_played_and_nothing_is_left() {
             "All values were right.",
         ],
     );
-    assert_eq!(story.matches("display | number").count() >= 5, true, "{story}");
+    assert!(story.matches("display | number").count() >= 5, "{story}");
     let path = story.lines().find_map(|l| l.trim().strip_prefix('/')).unwrap();
     assert!(!std::path::Path::new("/").join(path).exists());
     assert!(start.elapsed().as_secs() < 20);

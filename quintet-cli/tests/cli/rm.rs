@@ -85,7 +85,8 @@ fn what_was_left_by_a_killed_program_is_an_orphan() {
         .spawn()
         .unwrap();
     let mut said = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.take().unwrap()), &mut said).unwrap();
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut out, &mut said).unwrap();
     let before = t.json(&["ls"]);
     assert_eq!(
         (before["shm"][0]["nattch"].as_u64(), before["shm"][0]["attached"][0]["pid"].as_u64()),
