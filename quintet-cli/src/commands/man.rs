@@ -46,7 +46,8 @@ fn write_pages(command: &Command, name: &str, dir: &Path) -> Result<(), Failure>
 fn page(command: &Command, name: &str) -> io::Result<Vec<u8>> {
     let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let command = command.clone().display_name(name.to_owned()).after_help("");
-    let man = Man::new(command.clone()).title(name.to_owned());
+    let source = format!("quintet {}", env!("CARGO_PKG_VERSION"));
+    let man = Man::new(command.clone()).title(name.to_uppercase()).source(source).manual("Quintet");
     let mut page = Vec::new();
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
@@ -57,7 +58,6 @@ fn page(command: &Command, name: &str) -> io::Result<Vec<u8>> {
         man.render_subcommands_section(&mut page)?;
     }
     render_examples(&examples, &mut page)?;
-    man.render_version_section(&mut page)?;
     Ok(page)
 }
 

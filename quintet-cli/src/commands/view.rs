@@ -57,7 +57,8 @@ impl ProcessView {
         match (&self.command, self.pid_visible) {
             (_, false) => format!("pid {pid} in another PID namespace ({user}{times})"),
             (Some(command), true) => format!("pid {pid} ({user}{times}) {command}"),
-            (None, true) => format!("pid {pid} ({user}{times}), which has just ended"),
+            // It has just ended, or /proc hides it.
+            (None, true) => format!("pid {pid} ({user}{times})"),
         }
     }
 }

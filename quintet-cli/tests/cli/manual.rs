@@ -50,7 +50,7 @@ fn pages_for_every_subcommand() {
         assert_says(&page, &[".TH ", ".SH NAME", ".SH SYNOPSIS", ".SH \"EXAMPLES\"\n.nf\n"]);
         assert!(!page.contains("demo\\-client"), "{name}");
     }
-    assert_says(&text(quintet().arg("man")), &[".TH quintet 1"]);
+    assert_says(&text(quintet().arg("man")), &[".TH QUINTET 1"]);
 }
 
 #[test]

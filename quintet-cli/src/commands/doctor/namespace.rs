@@ -36,7 +36,7 @@ fn reachable(ns: &Namespace) -> Finding {
     let path = ns.path().map(|p| crate::output::clean(&p.to_string_lossy())).unwrap_or_default();
     let kind = crate::commands::view::kind_text(ns.kind());
     let processes = ns.participants().map_or(0, |p| p.len()) as u64;
-    Finding::ok("namespace", format!("{path} is a {kind} namespace that {} use", count(processes, "process")))
+    Finding::ok("namespace", format!("{path} is a {kind} namespace, in use by {}", count(processes, "process")))
 }
 
 fn privacy(dir: &Path, kind: Kind, uid: u32) -> Finding {

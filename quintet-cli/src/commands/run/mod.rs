@@ -14,18 +14,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const EXAMPLES: &str = "\
+EXIT STATUS:
+  The program's own; 125 if quintet itself failed, 126 if the program was found and cannot
+  be run or carried, 127 if it was not found.
+
 EXAMPLES:
   quintet run -- ./server --port 80        on the default namespace, made on first use
   quintet run --namespace /srv/ipc -- psql on a namespace of your choice
-  quintet run --private -- make check      on a fresh one that goes when the program ends
-
-EXIT STATUS:
-  The program's own; 125 if quintet itself failed, 126 if the program was found and cannot
-  be run or carried, 127 if it was not found.";
+  quintet run --private -- make check      on a fresh one that goes when the program ends";
 
 /// Run an unmodified program on a namespace, in place of this process
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = "quintet run [OPTIONS] [--] PROGRAM [ARGS]...")]
 pub struct Args {
     /// A fresh namespace, removed when the program ends
     #[arg(long)]
