@@ -101,7 +101,7 @@ impl Command {
 
 /// Reads the command line; for `--help` and mistakes prints what is to be said.
 pub fn parse() -> Result<Cli, Exit> {
-    Cli::try_parse().map_err(|error| {
+    Cli::try_parse().and_then(consistent).map_err(|error| {
         // Nothing is left to say if even this cannot be printed.
         let _ = error.print();
         match error.exit_code() {
@@ -110,6 +110,15 @@ pub fn parse() -> Result<Cli, Exit> {
             _ => Exit::Usage,
         }
     })
+}
+
+/// What clap does not see when one option stands before the subcommand and the other after it.
+fn consistent(cli: Cli) -> Result<Cli, clap::Error> {
+    if cli.global.kernel && cli.global.namespace.is_some() {
+        let message = "the argument '--kernel' cannot be used with '--namespace <DIR>'";
+        return Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, message));
+    }
+    Ok(cli)
 }
 
 /// The definitions from which completions and manual pages are made.

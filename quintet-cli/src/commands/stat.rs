@@ -52,7 +52,8 @@ fn describe(segment: &SegmentView, namespace: &NamespaceView, page: &mut Page) -
     let mut field = |name: &str, value: String| page.line(format_args!("  {name:<10} {value}"));
     let private = if segment.key.number == 0 { " (IPC_PRIVATE: no key finds it)" } else { "" };
     field("key", format!("{}{private}", segment.key.text))?;
-    field("size", format!("{} bytes ({}), {} bytes of memory in use", segment.size, spoken(segment.size), segment.resident))?;
+    let spoken = if segment.size < 1024 { String::new() } else { format!(" ({})", spoken(segment.size)) };
+    field("size", format!("{} bytes{spoken}, {} bytes of memory in use", segment.size, segment.resident))?;
     field("mode", format!("{} ({:04o})", segment.mode_text, segment.mode))?;
     field("owner", format!("{} (uid {}, gid {})", segment.owner.user, segment.owner.uid, segment.owner.gid))?;
     field(

@@ -1,4 +1,7 @@
-use crate::support::{assert_says, quintet, refusal, text};
+use crate::support::{assert_says, program, quintet, refusal, text};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 #[test]
 fn all_scenes_are_played_and_nothing_is_left() {
@@ -19,8 +22,23 @@ fn all_scenes_are_played_and_nothing_is_left() {
     );
     assert!(story.matches("display | number").count() >= 5, "{story}");
     let path = story.lines().find_map(|l| l.trim().strip_prefix('/')).unwrap();
-    assert!(!std::path::Path::new("/").join(path).exists());
+    assert!(!Path::new("/").join(path).exists());
     assert!(start.elapsed().as_secs() < 20);
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing() {
+    let mut child = Command::new(program()).arg("demo").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let path = lines.find_map(|l| l.unwrap().trim().strip_prefix('/').map(|path| format!("/{path}"))).unwrap();
+    assert!(Path::new(&path).exists());
+    lines.find(|l| l.as_ref().unwrap().contains("display | number")).unwrap().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    lines.for_each(drop);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_says(&String::from_utf8(output.stderr).unwrap(), &["interrupted"]);
+    assert!(!Path::new(&path).exists());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use crate::support::{Ns, assert_says, parsed, quintet, text};
+use crate::support::{Ns, assert_says, is_root, parsed, program, quintet, text};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 
@@ -46,6 +46,28 @@ fn a_namespace_that_is_not_there_fails() {
     let output = quintet().args(["--namespace", "/no/such/namespace", "doctor"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert_says(&String::from_utf8(output.stdout).unwrap(), &["FAIL  namespace", "/no/such/namespace", "ENOENT"]);
+}
+
+/// On a file system of the test's own; where none can be mounted there is nothing to test.
+#[test]
+fn a_full_file_system_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "
+        mount -t tmpfs -o size=1M,noexec,huge=always none \"$D\" 2>/dev/null || { echo skipped; exit; }
+        $Q namespace create $D/ns >/dev/null
+        $Q --namespace $D/ns doctor --json
+        head -c 2M /dev/zero >$D/fill 2>/dev/null || true
+        $Q --namespace $D/ns doctor --json || test $? = 1
+    ";
+    let mut unshare = std::process::Command::new("unshare");
+    unshare.args(if is_root() { &["--mount"][..] } else { &["--mount", "--map-root-user"] });
+    let output = unshare.args(["sh", "-ec", script]).env("D", dir.path()).env("Q", program()).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let [empty, full] = said.lines().collect::<Vec<_>>()[..] else { return eprintln!("skipped: nothing can be mounted here") };
+    let (empty, full): (Value, Value) = (serde_json::from_str(empty).unwrap(), serde_json::from_str(full).unwrap());
+    assert_eq!((level(&empty, "space"), level(&empty, "noexec"), level(&empty, "file system")), ("ok", "warn", "ok"));
+    assert_says(&empty.to_string(), &["huge=always"]);
+    assert_eq!((level(&full, "space"), full["healthy"].as_bool()), ("fail", Some(false)));
 }
 
 #[test]

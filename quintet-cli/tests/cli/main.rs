@@ -9,6 +9,8 @@ mod ls;
 mod manual;
 mod namespace;
 mod output;
+mod permissions;
+mod pid_namespace;
 mod private;
 mod programs;
 mod rm;

@@ -59,5 +59,6 @@ fn usage_errors_are_2() {
     refusal(&mut quintet(), 2);
     refusal(quintet().arg("nonsense"), 2);
     refusal(quintet().args(["ls", "--kernel", "--namespace", "/x"]), 2);
+    refusal(quintet().args(["--kernel", "ls", "--namespace", "/x"]), 2);
     assert_says(&text(quintet().arg("--version")), &["quintet 0."]);
 }
