@@ -25,37 +25,31 @@ pub struct Agent {
     nursery: Rc<Nursery>,
 }
 
-/// An address as an agent understands it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address(pub String);
+/// An address in an agent's memory. Tests compare what is true of addresses, never their numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address(pub usize);
+
+/// Where agents keep 64 pages occupied by inaccessible memory, far from where the system puts mappings unasked.
+pub const PAD: Address = Address(0x20_0000_0000);
 
 impl Address {
     /// The system chooses.
-    pub const fn null() -> Address {
-        Address(String::new())
+    pub const NULL: Address = Address(0);
+
+    /// Page `page`, 0..64, of the pad.
+    pub const fn pad(page: usize) -> Address {
+        PAD.plus(page * 4096)
     }
 
-    /// A place that the agent keeps occupied by inaccessible memory, and that the system gives to nobody unasked.
-    pub fn pad(page: usize) -> Address {
-        Address(format!("pad+{}", page * 4096))
+    /// So many bytes further.
+    pub const fn plus(self, bytes: usize) -> Address {
+        Address(self.0 + bytes)
     }
+}
 
-    /// A number.
-    pub fn number(address: usize) -> Address {
-        Address(address.to_string())
-    }
-
-    /// So many bytes further; one further than the pointer's maximum is 0 again.
-    pub fn plus(&self, bytes: usize) -> Address {
-        let (base, offset) = self.word().split_once('+').map(|(b, o)| (b.to_owned(), o.to_owned())).unwrap_or_default();
-        match base.is_empty() {
-            true => Address(format!("{}+{bytes}", self.word())),
-            false => Address(format!("{base}+{}", offset.parse::<usize>().unwrap_or_default().wrapping_add(bytes))),
-        }
-    }
-
-    fn word(&self) -> &str {
-        if self.0.is_empty() { "0" } else { &self.0 }
+impl Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
     }
 }
 
@@ -141,21 +135,21 @@ impl Agent {
         self.ask_number(format_args!("shmget {key} {size} {flags}"))
     }
 
-    pub fn shmat(&self, id: i32, address: &Address, flags: i32) -> Outcome<Attached> {
-        let answer = self.ask(format_args!("shmat {id} {} {flags}", address.word()))?;
-        let (handle, place) = answer.split_once(' ').expect("a handle and a relation");
-        Ok(Attached { at: Address(format!("h{handle}")), place: place.to_owned() })
+    pub fn shmat(&self, id: i32, address: Address, flags: i32) -> Outcome<Attached> {
+        let answer = self.ask(format_args!("shmat {id} {} {flags}", address))?;
+        let (address, place) = answer.split_once(' ').expect("an address and a relation");
+        Ok(Attached { at: Address(address.parse().expect("a number")), place: place.to_owned() })
     }
 
     /// Attaches where the system chooses, which must succeed.
     pub fn attach(&self, id: i32, flags: i32) -> Address {
-        let attached = self.shmat(id, &Address::null(), flags).expect("shmat");
+        let attached = self.shmat(id, Address::NULL, flags).expect("shmat");
         assert_eq!(attached.place, "chosen");
         attached.at
     }
 
-    pub fn shmdt(&self, address: &Address) -> Outcome<()> {
-        self.ask_done(format_args!("shmdt {}", address.word()))
+    pub fn shmdt(&self, address: Address) -> Outcome<()> {
+        self.ask_done(format_args!("shmdt {}", address))
     }
 
     pub fn stat(&self, id: i32) -> Outcome<Stat> {
@@ -195,8 +189,8 @@ impl Agent {
     }
 
     /// `shmctl(2)` with any command and any pointer.
-    pub fn shmctl(&self, id: i32, command: i32, buffer: &Address) -> Outcome<i32> {
-        self.ask_number(format_args!("shmctl {id} {command} {}", buffer.word()))
+    pub fn shmctl(&self, id: i32, command: i32, buffer: Address) -> Outcome<i32> {
+        self.ask_number(format_args!("shmctl {id} {command} {}", buffer))
     }
 
     /// A limit of the namespace, by its name in `/proc/sys/kernel`.
@@ -209,6 +203,12 @@ impl Agent {
         self.ask_done(format_args!("set_sysctl {name} {value}"))
     }
 
+    /// The lines of `/proc/sysvipc/shm`.
+    pub fn sysvipc(&self) -> Vec<String> {
+        let text = self.ask("sysvipc").expect("/proc/sysvipc/shm");
+        text.split('|').map(str::to_owned).collect()
+    }
+
     pub fn ftok(&self, path: &str, project: i32) -> Outcome<i32> {
         self.ask_number(format_args!("ftok {path} {project}"))
     }
@@ -218,49 +218,44 @@ impl Agent {
 impl Agent {
     /// Maps anonymous memory with these `PROT_` bits.
     pub fn reserve(&self, len: usize, protection: i32) -> Address {
-        let handle = self.ask(format_args!("reserve {len} {protection}")).expect("mmap");
-        Address(format!("h{handle}"))
+        let address = self.ask(format_args!("reserve {len} {protection}")).expect("mmap");
+        Address(address.parse().expect("a number"))
     }
 
     /// `mprotect(2)`.
-    pub fn mprotect(&self, address: &Address, len: usize, protection: i32) -> Outcome<()> {
-        self.ask_done(format_args!("mprotect {} {len} {protection}", address.word()))
+    pub fn mprotect(&self, address: Address, len: usize, protection: i32) -> Outcome<()> {
+        self.ask_done(format_args!("mprotect {} {len} {protection}", address))
     }
 
     /// `munmap(2)`.
-    pub fn munmap(&self, address: &Address, len: usize) -> Outcome<()> {
-        self.ask_done(format_args!("munmap {} {len}", address.word()))
+    pub fn munmap(&self, address: Address, len: usize) -> Outcome<()> {
+        self.ask_done(format_args!("munmap {} {len}", address))
     }
 
     /// Reads a byte; `EFAULT` where a program would die.
-    pub fn peek(&self, address: &Address) -> Outcome<u8> {
-        self.ask_number(format_args!("peek {}", address.word())).map(|b| b as u8)
+    pub fn peek(&self, address: Address) -> Outcome<u8> {
+        self.ask_number(format_args!("peek {}", address)).map(|b| b as u8)
     }
 
     /// Writes a byte; `EFAULT` where a program would die.
-    pub fn poke(&self, address: &Address, byte: u8) -> Outcome<()> {
-        self.ask_done(format_args!("poke {} {byte}", address.word()))
+    pub fn poke(&self, address: Address, byte: u8) -> Outcome<()> {
+        self.ask_done(format_args!("poke {} {byte}", address))
     }
 
     /// Writes a byte as a program does: where it must not, it dies.
-    pub fn store_and_die(self, address: &Address) {
-        self.send(&format!("store {} 1", address.word()));
+    pub fn store_and_die(self, address: Address) {
+        self.send(&format!("store {} 1", address));
         self.await_death();
     }
 
     /// `none`, `read` or `write`.
-    pub fn probe(&self, address: &Address) -> String {
-        self.ask(format_args!("probe {}", address.word())).expect("probe")
+    pub fn probe(&self, address: Address) -> String {
+        self.ask(format_args!("probe {}", address)).expect("probe")
     }
 
     /// The permissions that `/proc/self/maps` shows at an address, or `unmapped`.
-    pub fn protection(&self, address: &Address) -> String {
-        self.ask(format_args!("protection {}", address.word())).expect("protection")
-    }
-
-    /// Whether two addresses are one.
-    pub fn same(&self, a: &Address, b: &Address) -> bool {
-        self.ask(format_args!("same {} {}", a.word(), b.word())).expect("same") == "true"
+    pub fn protection(&self, address: Address) -> String {
+        self.ask(format_args!("protection {}", address)).expect("protection")
     }
 
     /// The program break.

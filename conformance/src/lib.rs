@@ -16,7 +16,7 @@ mod stat;
 mod subject;
 mod world;
 
-pub use agent::{Address, Agent, Attached, Death};
+pub use agent::{Address, Agent, Attached, Death, PAD};
 pub use clause::run;
 pub use quintet::Errno;
 pub use stat::{Info, Stat, Usage};

@@ -78,8 +78,8 @@ clauses! {
         let a = world.agent();
         let id = a.shmget(IPC_PRIVATE, 4097, 0o600).unwrap();
         let at = a.attach(id, 0);
-        a.poke(&at.plus(8191), 7).unwrap();
-        assert_eq!(a.peek(&at.plus(8191)), Ok(7));
+        a.poke(at.plus(8191), 7).unwrap();
+        assert_eq!(a.peek(at.plus(8191)), Ok(7));
     }
 
     /// "EINVAL: A segment for the given key exists, but size is greater than the size of that segment."
@@ -129,13 +129,13 @@ clauses! {
         let id = a.shmget(IPC_PRIVATE, 8192, 0o600).unwrap();
         let at = a.attach(id, 0);
         for offset in [0, 1, 4095, 4096, 8191] {
-            assert_eq!(a.peek(&at.plus(offset)), Ok(0));
+            assert_eq!(a.peek(at.plus(offset)), Ok(0));
         }
-        a.poke(&at, 1).unwrap();
-        a.shmdt(&at).unwrap();
+        a.poke(at, 1).unwrap();
+        a.shmdt(at).unwrap();
         a.remove(id).unwrap();
         let id = a.shmget(IPC_PRIVATE, 8192, 0o600).unwrap();
-        assert_eq!(a.peek(&a.attach(id, 0)), Ok(0), "also where another segment has been");
+        assert_eq!(a.peek(a.attach(id, 0)), Ok(0), "also where another segment has been");
     }
 
     /// "the least significant 9 bits of shmflg specify the permissions": all nine are kept, the others not.
@@ -250,7 +250,7 @@ clauses! {
         let at = a.attach(two, 0);
         a.remove(two).unwrap();
         assert_eq!(a.shmget(IPC_PRIVATE, 1, 0o600), Err(Errno::NOSPC), "until the last detach");
-        a.shmdt(&at).unwrap();
+        a.shmdt(at).unwrap();
         a.shmget(IPC_PRIVATE, 1, 0o600).unwrap();
         assert_eq!(a.stat(one).unwrap().size, 1);
     }
@@ -294,8 +294,8 @@ clauses! {
         let id = a.shmget(KEY, 1 << 42, IPC_CREAT | SHM_NORESERVE | 0o600).unwrap();
         assert_eq!(a.stat(id).unwrap().size, 1 << 42);
         let at = a.attach(id, 0);
-        a.poke(&at.plus((1 << 42) - 1), 9).unwrap();
-        assert_eq!(a.peek(&at.plus((1 << 42) - 1)), Ok(9));
+        a.poke(at.plus((1 << 42) - 1), 9).unwrap();
+        assert_eq!(a.peek(at.plus((1 << 42) - 1)), Ok(9));
     }
 
     /// shm_next_id: the identifier asked for, once.
@@ -337,7 +337,7 @@ clauses! {
         assert_ne!(new, old);
         assert_eq!(a.stat(old).unwrap().key, 0);
         assert_eq!(a.stat(new).unwrap().key, KEY);
-        a.shmdt(&at).unwrap();
+        a.shmdt(at).unwrap();
         assert_eq!(a.shmget(KEY, 0, 0), Ok(new), "the end of the old one does not touch the new one's key");
     }
 
@@ -354,8 +354,8 @@ clauses! {
         let at = a.attach(id, 0);
         a.close_from(3);
         assert_eq!(a.stat(id).unwrap().nattch, 1);
-        a.poke(&at, 3).unwrap();
-        a.shmdt(&at).unwrap();
+        a.poke(at, 3).unwrap();
+        a.shmdt(at).unwrap();
         assert_eq!(a.stat(id).unwrap().nattch, 0);
     }
 }

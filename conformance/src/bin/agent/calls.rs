@@ -1,6 +1,6 @@
 //! The verbs of System V IPC, made in either of two ways.
 
-use crate::memory::Handles;
+use crate::memory::attached;
 use crate::{Answer, c, number};
 use quintet::{Id, Key, Kind, Limits, Namespace, SegmentStat};
 use std::cell::OnceCell;
@@ -44,16 +44,16 @@ impl Face {
 }
 
 /// Performs `verb` if it is one of System V IPC.
-pub fn perform(face: &Face, handles: &mut Handles, verb: &str, args: &[&str]) -> Option<Answer> {
+pub fn perform(face: &Face, verb: &str, args: &[&str]) -> Option<Answer> {
     match verb {
         "ftok" => return Some(ftok(face, args)),
         "shmget" | "shmat" | "shmdt" | "stat" | "stat_index" | "stat_any" | "set" | "rm" | "lock" | "unlock" | "ipc_info"
-        | "shm_info" | "shmctl" | "sysctl" | "set_sysctl" | "open" => {}
+        | "shm_info" | "shmctl" | "sysctl" | "set_sysctl" | "sysvipc" | "open" => {}
         _ => return None,
     }
     Some(match face.namespace() {
-        None => by_libc(handles, verb, args),
-        Some(Ok(ns)) => by_library(ns, handles, verb, args).map_err(|e| e.raw()),
+        None => by_libc(verb, args),
+        Some(Ok(ns)) => by_library(ns, verb, args).map_err(|e| e.raw()),
         Some(Err(errno)) => Err(errno),
     })
 }
@@ -66,16 +66,16 @@ fn ftok(face: &Face, args: &[&str]) -> Answer {
     }
 }
 
-fn by_libc(handles: &mut Handles, verb: &str, args: &[&str]) -> Answer {
+fn by_libc(verb: &str, args: &[&str]) -> Answer {
     let id = || number::<i32>(args[0]);
     match verb {
         "open" => Ok(String::new()),
         "shmget" => c::shmget(number(args[0]), number(args[1]), number(args[2])).map(|id| id.to_string()),
         "shmat" => {
-            let wanted = handles.address(args[1]);
-            c::shmat(id(), wanted, number(args[2])).map(|at| handles.attached(wanted, at))
+            let wanted = number(args[1]);
+            c::shmat(id(), wanted, number(args[2])).map(|at| attached(wanted, at))
         }
-        "shmdt" => c::shmdt(handles.address(args[0])).map(|()| String::new()),
+        "shmdt" => c::shmdt(number(args[0])).map(|()| String::new()),
         "stat" => c_stat(id(), libc::IPC_STAT),
         "stat_index" => c_stat(id(), c::SHM_STAT),
         "stat_any" => c_stat(id(), c::SHM_STAT_ANY),
@@ -88,9 +88,10 @@ fn by_libc(handles: &mut Handles, verb: &str, args: &[&str]) -> Answer {
         "shm_info" => c::shmctl_get::<c::ShmUsage>(0, c::SHM_INFO).map(|(max, i)| {
             format!("{max} {} {} {} {} {} {}", i.used_ids, i.tot, i.rss, i.swp, i.swap_attempts, i.swap_successes)
         }),
-        "shmctl" => c::shmctl(id(), number(args[1]), handles.address(args[2])).map(|ret| ret.to_string()),
+        "shmctl" => c::shmctl(id(), number(args[1]), number(args[2])).map(|ret| ret.to_string()),
         "sysctl" => std::fs::read_to_string(sysctl(args[0])).map(|s| s.trim().to_owned()).map_err(io_errno),
         "set_sysctl" => std::fs::write(sysctl(args[0]), args[1]).map(|()| String::new()).map_err(io_errno),
+        "sysvipc" => std::fs::read_to_string("/proc/sysvipc/shm").map(|s| s.trim_end().replace('\n', "|")).map_err(io_errno),
         _ => Err(libc::ENOTSUP),
     }
 }
@@ -113,17 +114,17 @@ fn c_stat(id: i32, command: i32) -> Answer {
     Ok(format!("{identity} {} {times} {} {} {}", ds.shm_segsz, ds.shm_cpid, ds.shm_lpid, ds.shm_nattch))
 }
 
-fn by_library(ns: &Namespace, handles: &mut Handles, verb: &str, args: &[&str]) -> Result<String, quintet::Errno> {
+fn by_library(ns: &Namespace, verb: &str, args: &[&str]) -> Result<String, quintet::Errno> {
     let id = || number::<i32>(args[0]);
     let done = |()| String::new();
     match verb {
         "open" => Ok(String::new()),
         "shmget" => ns.shmget(Key::new(number(args[0])), number(args[1]), number(args[2])).map(|id| id.raw().to_string()),
         "shmat" => {
-            let wanted = handles.address(args[1]);
-            c::namespace_shmat(ns, id(), wanted, number(args[2])).map(|at| handles.attached(wanted, at))
+            let wanted = number(args[1]);
+            c::namespace_shmat(ns, id(), wanted, number(args[2])).map(|at| attached(wanted, at))
         }
-        "shmdt" => c::namespace_shmdt(ns, handles.address(args[0])).map(done),
+        "shmdt" => c::namespace_shmdt(ns, number(args[0])).map(done),
         "stat" => ns.shm_stat(id()).map(|s| library_stat(&s)),
         "stat_index" => ns.shm_stat_index(id(), false).map(|s| library_stat(&s)),
         "stat_any" => ns.shm_stat_index(id(), true).map(|s| library_stat(&s)),

@@ -13,7 +13,6 @@ mod memory;
 mod process;
 
 use calls::Face;
-use memory::Handles;
 
 /// An answer's values, or an errno.
 type Answer = Result<String, i32>;
@@ -32,7 +31,7 @@ fn main() {
     };
     c::default_signals();
     memory::reserve_pad();
-    let mut agent = Agent { face, args, handles: Handles::default() };
+    let agent = Agent { face, args };
     reply(&Ok(std::process::id().to_string()));
     agent.serve();
 }
@@ -41,11 +40,10 @@ fn main() {
 struct Agent {
     face: Face,
     args: Vec<String>,
-    handles: Handles,
 }
 
 impl Agent {
-    fn serve(&mut self) {
+    fn serve(&self) {
         while let Some(line) = read_line() {
             let words: Vec<&str> = line.split_ascii_whitespace().collect();
             let Some((verb, args)) = words.split_first() else { continue };
@@ -56,9 +54,9 @@ impl Agent {
         }
     }
 
-    fn perform(&mut self, verb: &str, args: &[&str]) -> Answer {
-        let answer = calls::perform(&self.face, &mut self.handles, verb, args)
-            .or_else(|| memory::perform(&mut self.handles, verb, args))
+    fn perform(&self, verb: &str, args: &[&str]) -> Answer {
+        let answer = calls::perform(&self.face, verb, args)
+            .or_else(|| memory::perform(verb, args))
             .or_else(|| process::perform(&self.args, verb, args));
         answer.unwrap_or_else(|| {
             eprintln!("agent: no such command: {verb}");
