@@ -41,6 +41,8 @@ pub(crate) struct Nursery {
     name: String,
     /// All that were born, for the end of the world.
     lives: RefCell<Vec<OwnedFd>>,
+    /// Those of them that need not end before it.
+    lasting: RefCell<Vec<OwnedFd>>,
 }
 
 impl Nursery {
@@ -49,7 +51,7 @@ impl Nursery {
         let name = format!("quintet-conformance-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let address = SocketAddr::from_abstract_name(&name).expect("a short name");
         let listener = UnixListener::bind_addr(&address).expect("a name of our own");
-        Nursery { listener, name, lives: RefCell::default() }
+        Nursery { listener, name, lives: RefCell::default(), lasting: RefCell::default() }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -64,13 +66,13 @@ impl Nursery {
     pub(crate) fn remember(&self, life: &OwnedFd) {
         self.lives.borrow_mut().push(life.try_clone().expect("a descriptor"));
     }
+}
 
-    /// Waits until all are dead; nobody is left behind, even of those that hang.
-    fn end(&self) {
-        for life in self.lives.borrow_mut().drain(..) {
-            if await_death(&life).is_none() {
-                let _ = pidfd_send_signal(&life, Signal::KILL);
-            }
+/// Waits until all are dead; nobody is left behind, even of those that hang.
+fn end(lives: &RefCell<Vec<OwnedFd>>) {
+    for life in lives.borrow_mut().drain(..) {
+        if await_death(&life).is_none() {
+            let _ = pidfd_send_signal(&life, Signal::KILL);
         }
     }
 }
@@ -93,8 +95,8 @@ impl World {
         if let Some(operator) = &operator {
             operator.ask("open").map_err(|e| format!("the namespace cannot be created: {e}"))?;
         }
-        let zygote = launch(subject.agent(&namespace)?, &nursery, &mut children)
-            .map_err(|e| format!("no agent for {subject:?}: {e}"))?;
+        let zygote =
+            launch(subject.agent(&namespace)?, &nursery, &mut children).map_err(|e| format!("no agent for {subject:?}: {e}"))?;
         zygote.ask("subreaper").expect("prctl");
         let world = World { subject, zygote, operator, children, nursery, directory, skipped: Cell::new(false) };
         world.check_preloaded()?;
@@ -177,17 +179,18 @@ impl World {
         (!self.subject.is_kernel()).then(|| namespace_of(&self.directory))
     }
 
-    /// Removes every segment, and waits for every agent that the caller has let go.
-    pub fn clean(&self) {
-        self.nursery.end();
+    /// A fresh process that [`World::await_deaths`] does not wait for.
+    pub(crate) fn lasting_agent(&self) -> Agent {
+        let agent = self.agent();
+        let life = self.nursery.lives.borrow_mut().pop();
+        self.nursery.lasting.borrow_mut().extend(life);
+        agent
+    }
+
+    /// Waits until the agents are dead and reaped, which the caller must have let go.
+    pub(crate) fn await_deaths(&self) {
+        end(&self.nursery.lives);
         self.zygote.ask("reap").expect("an answer");
-        let cleaner = self.agent();
-        let max = cleaner.shm_info().expect("SHM_INFO").max_index;
-        for index in 0..=max {
-            if let Ok(stat) = cleaner.stat_any(index) {
-                cleaner.remove(stat.id).expect("the superuser or owner may remove");
-            }
-        }
     }
 }
 
@@ -196,7 +199,8 @@ impl Drop for World {
         for agent in [Some(&self.zygote), self.operator.as_ref()].into_iter().flatten() {
             agent.hang_up();
         }
-        self.nursery.end();
+        end(&self.nursery.lives);
+        end(&self.nursery.lasting);
         for child in &mut self.children {
             let _ = child.wait();
         }
