@@ -1,81 +1,416 @@
-//! The backend that is a directory.
-#![allow(missing_docs)]
-use crate::error::{Error, Result as R};
-use crate::*;
-use std::ffi::c_void;
-use std::path::*;
-type Result<T> = std::result::Result<T, Errno>;
-pub struct Engine;
-pub fn default_path() -> PathBuf {
-    "/dev/shm/quintet".into()
+//! The backend that is a directory: opening it, creating it, its limits, its end.
+//!
+//! # Safety
+//!
+//! The header and the registry are mapped whole, from files that have at least their size, and stay mapped.
+#![allow(unsafe_code)]
+
+use crate::error::{Error, Result};
+use crate::layout::{self, HEADER_BYTES, Header, REGISTRY_BYTES, Registry, Shared, Validity};
+use crate::participant::Membership;
+use crate::shm::attachments::Attachments;
+use crate::shm::control::Locals;
+use crate::sys::credentials::{self, capable};
+use crate::sys::file::{self, Name};
+use crate::sys::memory::{self, Access, Place};
+use crate::{Errno, Id, Kind, Limits, MAX_OBJECTS, process};
+use rustix::fs::{self, FileType, Mode};
+use rustix::thread::CapabilitySet;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*};
+
+/// A namespace that is a directory, as this process has it open. There is one for each
+/// directory, and it is never freed: attachments outlive every handle.
+pub struct Engine {
+    path: PathBuf,
+    directory: Vec<u8>,
+    kind: Kind,
+    identity: (u64, u64),
+    pub(crate) header: Shared<Header>,
+    pub(crate) registry: Shared<Registry>,
+    pub(crate) membership: Membership,
+    pub(crate) attachments: Attachments,
+    pub(crate) locals: Locals,
+    /// The indexes where keys were last found, plus 1: a hint.
+    pub(crate) keys: [AtomicU64; 256],
+    pub(crate) next: AtomicPtr<Engine>,
 }
+
+/// Held while a namespace is opened, so that a process has one engine for each.
+static OPENING: Mutex<()> = Mutex::new(());
+
+/// The environment variable that names the namespace.
+pub const VARIABLE: &str = "QUINTET_NAMESPACE";
+
+/// `$QUINTET_NAMESPACE`, else the user's own.
+pub fn default_path() -> PathBuf {
+    match std::env::var_os(VARIABLE) {
+        Some(path) if !path.is_empty() => path.into(),
+        _ => own_path(),
+    }
+}
+
+/// The user's own namespace: in shared memory, else where sockets and the like are, else with the temporary files.
+fn own_path() -> PathBuf {
+    let uid = credentials::euid();
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() {
+        return memory.join(format!("quintet-{uid}"));
+    }
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(dir) if Path::new(&dir).is_absolute() => Path::new(&dir).join("quintet"),
+        _ => std::env::temp_dir().join(format!("quintet-{uid}")),
+    }
+}
+
+/// The names that a namespace's directory has.
+const FOLDERS: [&str; 2] = ["shm", "key"];
+const FILES: [&str; 2] = ["namespace", "registry"];
+
 impl Engine {
-    pub fn open_default() -> R<&'static Engine> {
-        Err(Error::new(Errno::NOSYS, "stub"))
+    /// Opens the default namespace, and makes it on first use.
+    pub fn open_default() -> Result<&'static Engine> {
+        let path = default_path();
+        let ours = path == own_path();
+        if ours && let Ok(stat) = fs::lstat(&path) {
+            let folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+            if !folder || stat.st_uid != credentials::euid() {
+                return Err(Error::at(Errno::ACCES, "use", &path)
+                    .why("it is not a directory of your own")
+                    .remedy(format!("have it removed, or set {VARIABLE} to another directory")));
+            }
+        }
+        match Engine::open(&path) {
+            Err(e) if e.errno() == Errno::NOENT => {}
+            other => return other,
+        }
+        let kind = if credentials::euid() == 0 { Kind::Shared } else { Kind::Private };
+        Engine::create(&path, kind)
     }
-    pub fn open(p: &Path) -> R<&'static Engine> {
-        Err(Error::at(Errno::NOSYS, "stub", p))
+
+    /// Opens a namespace that is there.
+    pub fn open(path: &Path) -> Result<&'static Engine> {
+        let real = path.canonicalize().map_err(|e| {
+            let errno = Errno::from_raw(e.raw_os_error().unwrap_or(libc::ENOENT));
+            let error = Error::at(errno, "open the namespace", path);
+            match errno {
+                Errno::NOENT => error.remedy("create it with 'quintet namespace create'"),
+                _ => error,
+            }
+        })?;
+        let _opening = OPENING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Engine::open_real(real)
     }
-    pub fn create(p: &Path, _: Kind) -> R<&'static Engine> {
-        Err(Error::at(Errno::NOSYS, "stub", p))
+
+    fn open_real(path: PathBuf) -> Result<&'static Engine> {
+        let directory = path.as_os_str().as_bytes().to_vec();
+        if directory.len() > Name::LONGEST_DIRECTORY || directory.contains(&0) {
+            return Err(Error::at(Errno::NAMETOOLONG, "open the namespace", &path).remedy("choose a shorter path"));
+        }
+        if !path.is_dir() {
+            return Err(Error::at(Errno::NOTDIR, "open the namespace", &path)
+                .why("it is not a directory")
+                .remedy("name another path"));
+        }
+        let header_name = Name::new(&directory, format_args!("/namespace"));
+        let (fd, stat) = file::open(header_name.c_str(), false).map_err(|e| explain_open(e, &path))?;
+        let identity = (stat.st_dev as u64, stat.st_ino as u64);
+        if let Some(known) = process::engines().find(|engine| engine.identity == identity && engine.path == path) {
+            return Ok(known);
+        }
+        if stat.st_size as u64 != HEADER_BYTES {
+            return Err(damaged(&path, "namespace"));
+        }
+        // SAFETY: overlaps nothing.
+        let at = unsafe { memory::map(&fd, HEADER_BYTES as usize, Access::READ, Place::Anywhere) }
+            .map_err(|e| Error::at(e, "map", &path))?;
+        // SAFETY: a page was just mapped, and is kept.
+        let header = unsafe { Shared::<Header>::new(at) };
+        let kind = match header.validity() {
+            Validity::Good { shared: false } => Kind::Private,
+            Validity::Good { shared: true } => Kind::Shared,
+            Validity::Damaged => return Err(damaged(&path, "namespace")),
+            Validity::OtherVersion(version) => {
+                return Err(Error::at(Errno::PROTONOSUPPORT, "open the namespace", &path)
+                    .why(format!("it has layout version {version}, and this program knows {}", layout::VERSION))
+                    .remedy("use the programs of its version, or another directory"));
+            }
+        };
+        let registry = Engine::open_registry(&directory, &path)?;
+        let locals = Locals::new().map_err(|e| Error::at(e, "map the tables for", &path))?;
+        let engine: &'static Engine = Box::leak(Box::new(Engine {
+            path,
+            directory,
+            kind,
+            identity,
+            header,
+            registry,
+            membership: Membership::new(),
+            attachments: Attachments::new(),
+            locals,
+            keys: [const { AtomicU64::new(0) }; 256],
+            next: AtomicPtr::default(),
+        }));
+        process::register(engine);
+        Ok(engine)
     }
+
+    fn open_registry(directory: &[u8], path: &Path) -> Result<Shared<Registry>> {
+        let name = Name::new(directory, format_args!("/registry"));
+        let (fd, stat) = file::open(name.c_str(), true).map_err(|e| explain_open(e, path))?;
+        if stat.st_size as u64 != REGISTRY_BYTES {
+            return Err(damaged(path, "registry"));
+        }
+        // SAFETY: overlaps nothing.
+        let at = unsafe { memory::map(&fd, REGISTRY_BYTES as usize, Access::WRITE, Place::Anywhere) }
+            .map_err(|e| Error::at(e, "map", path))?;
+        // SAFETY: mapped whole, and kept.
+        let registry = unsafe { Shared::<Registry>::new(at) };
+        if !registry.is_valid() {
+            // SAFETY: just mapped, and nobody has seen it.
+            let _ = unsafe { memory::unmap(at, REGISTRY_BYTES as usize) };
+            return Err(damaged(path, "registry"));
+        }
+        Ok(registry)
+    }
+
+    /// Makes a namespace, or opens the one of this kind that is there. Several may do it at once:
+    /// each file appears whole under its name, the header last, and whoever comes second uses the first one's.
+    pub fn create(path: &Path, kind: Kind) -> Result<&'static Engine> {
+        let error = |e: Errno| Error::at(e, "create the namespace", path);
+        match fs::mkdir(path, Mode::RWXU) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(rustix::io::Errno::NOENT) => {
+                return Err(error(Errno::NOENT).why("its parent directory does not exist").remedy("make that first"));
+            }
+            Err(e) => return Err(explain_create(e.into(), path)),
+        }
+        let real = path.canonicalize().map_err(|e| error(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))))?;
+        let _opening = OPENING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if !real.join("namespace").exists() {
+            furnish(&real, kind)?;
+        }
+        let engine = Engine::open_real(real)?;
+        if engine.kind != kind {
+            return Err(error(Errno::EXIST)
+                .why(format!("a {} one is there", kind_name(engine.kind)))
+                .remedy("open it as it is, or choose another path"));
+        }
+        Ok(engine)
+    }
+
+    /// The directory.
     pub fn path(&self) -> &Path {
-        Path::new("")
+        &self.path
     }
+
+    pub(crate) fn directory(&self) -> &[u8] {
+        &self.directory
+    }
+
+    pub(crate) fn registry_path(&self) -> Name {
+        Name::new(&self.directory, format_args!("/registry"))
+    }
+
+    /// Private or shared.
     pub fn kind(&self) -> Kind {
-        Kind::Private
+        self.kind
     }
-    pub fn limits(&self) -> Result<Limits> {
-        Err(Errno::NOSYS)
+
+    /// The limits in force.
+    pub fn limits(&self) -> std::result::Result<Limits, Errno> {
+        Ok(Limits {
+            shmmax: self.header.shmmax.load(Relaxed),
+            shmall: self.header.shmall.load(Relaxed),
+            shmmni: self.header.shmmni.load(Relaxed).min(MAX_OBJECTS),
+            shm_rmid_forced: self.forced(),
+        })
     }
-    pub fn set_limits(&self, _: &Limits) -> Result<()> {
-        Err(Errno::NOSYS)
+
+    /// `shm_rmid_forced`.
+    pub(crate) fn forced(&self) -> bool {
+        self.header.shm_rmid_forced.load(Relaxed) != 0
     }
-    pub fn shm_next_id(&self) -> Result<Option<Id>> {
-        Err(Errno::NOSYS)
+
+    /// Sets the limits: whoever may write the header may.
+    pub fn set_limits(&self, limits: &Limits) -> std::result::Result<(), Errno> {
+        if limits.shmmni > MAX_OBJECTS {
+            return Err(Errno::INVAL);
+        }
+        let name = Name::new(&self.directory, format_args!("/namespace"));
+        let (fd, _) = file::open(name.c_str(), true).map_err(|e| if e == Errno::ACCES { Errno::PERM } else { e })?;
+        // SAFETY: overlaps nothing.
+        let at = unsafe { memory::map(&fd, HEADER_BYTES as usize, Access::WRITE, Place::Anywhere) }?;
+        // SAFETY: a page was just mapped; it is unmapped below, after the last use.
+        let header = unsafe { Shared::<Header>::new(at) };
+        store_limits(&header, limits);
+        // SAFETY: nobody else knows of it.
+        let _ = unsafe { memory::unmap(at, HEADER_BYTES as usize) };
+        if limits.shm_rmid_forced {
+            self.sweep()?;
+        }
+        Ok(())
     }
-    pub fn set_shm_next_id(&self, _: Option<Id>) -> Result<()> {
-        Err(Errno::NOSYS)
+
+    /// `shm_next_id`.
+    pub fn shm_next_id(&self) -> std::result::Result<Option<Id>, Errno> {
+        Ok(Id::from_raw(self.registry.shm.next_id.load(Relaxed)).ok())
     }
-    pub fn shmget(&self, _: Key, _: u64, _: i32) -> Result<Id> {
-        Err(Errno::NOSYS)
+
+    /// Sets `shm_next_id`.
+    pub fn set_shm_next_id(&self, id: Option<Id>) -> std::result::Result<(), Errno> {
+        if !self.is_owner() {
+            return Err(Errno::PERM);
+        }
+        self.registry.shm.next_id.store(id.map_or(-1, Id::raw), Relaxed);
+        Ok(())
     }
-    #[allow(unsafe_code)]
-    pub unsafe fn shmat(&self, _: i32, _: usize, _: i32) -> Result<*mut c_void> {
-        Err(Errno::NOSYS)
+
+    fn is_owner(&self) -> bool {
+        let euid = credentials::euid();
+        euid == 0 || fs::stat(&self.path).is_ok_and(|stat| stat.st_uid == euid) || capable(CapabilitySet::SYS_ADMIN)
     }
-    #[allow(unsafe_code)]
-    pub unsafe fn shmdt(&self, _: usize) -> Result<()> {
-        Err(Errno::NOSYS)
+
+    /// Removes the namespace: only what this crate has put there.
+    pub fn destroy(&self, force: bool) -> Result<()> {
+        let error = |e: Errno| Error::at(e, "remove the namespace", &self.path);
+        if !self.is_owner() {
+            return Err(error(Errno::PERM).why("it belongs to somebody else"));
+        }
+        let me = self.me_if_joined();
+        let others = self.participants().map_err(error)?.len() - usize::from(me.is_some());
+        if (others > 0 || !self.attachments.is_empty()) && !force {
+            return Err(error(Errno::BUSY)
+                .why(format!("{} processes use it", others + usize::from(!self.attachments.is_empty())))
+                .remedy("end them first, or force it: they lose their memory's names, not the memory"));
+        }
+        // The header first: nobody new comes in.
+        for name in FILES {
+            remove_if_there(&self.path.join(name))?;
+        }
+        for name in FOLDERS {
+            let folder = self.path.join(name);
+            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+                if is_our_name(name, &entry.file_name()) {
+                    remove_if_there(&entry.path())?;
+                }
+            }
+            match std::fs::remove_dir(&folder) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io_error("remove", &folder, &e)),
+                _ => {}
+            }
+        }
+        std::fs::remove_dir(&self.path).map_err(|e| io_error("remove", &self.path, &e))
     }
-    pub fn shm_stat(&self, _: i32) -> Result<SegmentStat> {
-        Err(Errno::NOSYS)
+}
+
+/// Whether a file of the folder has a name that this crate gives.
+fn is_our_name(folder: &str, name: &std::ffi::OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    match folder {
+        "key" => name.starts_with("shm."),
+        _ => name.strip_suffix(".data").unwrap_or(name).parse::<u16>().is_ok(),
     }
-    pub fn shm_stat_index(&self, _: i32, _: bool) -> Result<SegmentStat> {
-        Err(Errno::NOSYS)
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io_error("remove", path, &e)),
+        _ => Ok(()),
     }
-    pub fn shm_set(&self, _: i32, _: u32, _: u32, _: u32) -> Result<()> {
-        Err(Errno::NOSYS)
+}
+
+fn io_error(verb: &str, path: &Path, e: &std::io::Error) -> Error {
+    Error::at(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)), verb, path)
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Private => "private",
+        Kind::Shared => "shared",
     }
-    pub fn shm_remove(&self, _: i32) -> Result<()> {
-        Err(Errno::NOSYS)
+}
+
+fn store_limits(header: &Header, limits: &Limits) {
+    header.shmmax.store(limits.shmmax, Relaxed);
+    header.shmall.store(limits.shmall, Relaxed);
+    header.shmmni.store(limits.shmmni, Relaxed);
+    header.shm_rmid_forced.store(u32::from(limits.shm_rmid_forced), Relaxed);
+}
+
+/// Puts what a namespace has into a directory that is empty, or half furnished by one that died or is at it.
+fn furnish(path: &Path, kind: Kind) -> Result<()> {
+    let shared = kind == Kind::Shared;
+    for entry in std::fs::read_dir(path).map_err(|e| io_error("read", path, &e))?.flatten() {
+        let name = entry.file_name();
+        if !FOLDERS.iter().chain(&FILES).any(|known| name == *known) {
+            return Err(Error::at(Errno::NOTEMPTY, "create the namespace", path)
+                .why(format!("the directory is not empty: there is {}", name.display()))
+                .remedy("choose a new or an empty directory"));
+        }
     }
-    pub fn shm_lock(&self, _: i32, _: bool) -> Result<()> {
-        Err(Errno::NOSYS)
+    let folder_mode = Mode::from_raw_mode(if shared { 0o1777 } else { 0o700 });
+    let made = || -> std::result::Result<(), Errno> {
+        for name in FOLDERS {
+            let folder = path.join(name);
+            match fs::mkdir(&folder, Mode::RWXU) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(e) => return Err(e.into()),
+            }
+            fs::chmod(&folder, folder_mode)?;
+        }
+        let registry = layout::image::<Registry>(Registry::set_up);
+        let first = Registry::FIRST_BYTES;
+        publish(path, "registry", if shared { 0o666 } else { 0o600 }, REGISTRY_BYTES, first, &registry[..first as usize])?;
+        let header = layout::image::<Header>(|header| {
+            header.set_up(shared);
+            store_limits(header, &Limits::DEFAULT);
+        });
+        fs::chmod(path, folder_mode)?;
+        publish(path, "namespace", if shared { 0o644 } else { 0o600 }, HEADER_BYTES, HEADER_BYTES, &header)
+    };
+    made().map_err(|e| explain_create(e, path))
+}
+
+fn publish(path: &Path, name: &str, mode: u32, len: u64, reserved: u64, content: &[u8]) -> std::result::Result<(), Errno> {
+    let c_string = |p: &Path| CString::new(p.as_os_str().as_bytes()).map_err(|_| Errno::INVAL);
+    let fd = file::unpublished(&c_string(path)?, mode, len, reserved, content)?;
+    match file::publish(&fd, &c_string(&path.join(name))?) {
+        Err(Errno::EXIST) => Ok(()),
+        other => other,
     }
-    pub fn shm_usage(&self) -> Result<Usage> {
-        Err(Errno::NOSYS)
+}
+
+fn damaged(path: &Path, name: &str) -> Error {
+    Error::at(Errno::BADMSG, "open the namespace", path)
+        .why(format!("its file '{name}' is damaged"))
+        .remedy("nothing was changed; save what you need of shm/*.data, remove the directory and create it anew")
+}
+
+fn explain_open(errno: Errno, path: &Path) -> Error {
+    let error = Error::at(errno, "open the namespace", path);
+    match errno {
+        Errno::NOENT => error.why("the directory is no namespace").remedy("make it one with 'quintet namespace create'"),
+        Errno::ACCES => error.why("you may not enter or write it").remedy("ask its owner, or use a namespace of your own"),
+        Errno::BADMSG => damaged(path, "namespace"),
+        Errno::ROFS => error.remedy("a namespace must be on a file system that can be written"),
+        _ => error,
     }
-    pub fn segments(&self) -> Result<Vec<SegmentStatus>> {
-        Err(Errno::NOSYS)
-    }
-    pub fn sweep(&self) -> Result<()> {
-        Err(Errno::NOSYS)
-    }
-    pub fn participants(&self) -> Result<Vec<Attacher>> {
-        Err(Errno::NOSYS)
-    }
-    pub fn destroy(&self, _: bool) -> R<()> {
-        Err(Error::new(Errno::NOSYS, "not there yet"))
+}
+
+fn explain_create(errno: Errno, path: &Path) -> Error {
+    let error = Error::at(errno, "create the namespace", path);
+    match errno {
+        Errno::ACCES | Errno::PERM => error.remedy("choose a directory that you may write"),
+        Errno::ROFS => error.remedy("choose a file system that can be written"),
+        Errno::NOSPC => error.remedy("make room on the file system, or choose another"),
+        Errno::NOTDIR | Errno::EXIST => error.why("a file is in the way").remedy("choose another path"),
+        Errno::OPNOTSUPP | Errno::ISDIR => {
+            error.why("its file system has no unnamed files (O_TMPFILE)").remedy("choose tmpfs, ext4, xfs or btrfs")
+        }
+        _ => error,
     }
 }

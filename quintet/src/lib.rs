@@ -26,15 +26,22 @@
 //! | the C calls' verbs, one for one | the `shm*` methods of [`Namespace`] |
 //! | errors | [`Errno`] where a number is enough, [`Error`] where a person reads it |
 
+#[doc(hidden)]
+pub mod drop_in;
 mod engine;
 mod error;
 mod id;
 mod kernel;
 mod key;
+mod layout;
 mod limits;
 mod namespace;
+mod participant;
+mod process;
+mod registry;
 mod shm;
 mod status;
+mod sync;
 mod sys;
 
 pub use error::{Errno, Error, Result};

@@ -357,6 +357,7 @@ fn copy_in(from: &[u8], to: *mut u8) {
     if whole!(to, from.len(), |A, I| {
         let mut bytes = [0; size_of::<I>()];
         bytes.copy_from_slice(from);
+        // SAFETY: as above.
         unsafe { &*to.cast::<A>() }.store(I::from_ne_bytes(bytes), Ordering::Release)
     }) {
         return;

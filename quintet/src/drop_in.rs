@@ -1,0 +1,131 @@
+//! What the drop-in library needs of the engine, beyond the public API. Not for other users: it may
+//! change with any version.
+
+use crate::engine::Engine;
+use crate::{Errno, Id, Key, Limits, SegmentStat, Usage, process};
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
+
+type Result<T> = std::result::Result<T, Errno>;
+
+static ENGINE: AtomicPtr<Engine> = AtomicPtr::new(std::ptr::null_mut());
+/// The process that opened the namespace, or its forked child: in a vfork child's hands this memory is its parent's.
+static PID: AtomicU32 = AtomicU32::new(0);
+
+/// The namespace of this process, opened at its first call.
+fn engine() -> Result<&'static Engine> {
+    match opened() {
+        Some(engine) => Ok(engine),
+        None => open(),
+    }
+}
+
+fn opened() -> Option<&'static Engine> {
+    #[allow(unsafe_code)]
+    // SAFETY: null, or an engine, which is never freed.
+    unsafe {
+        ENGINE.load(Acquire).as_ref()
+    }
+}
+
+/// To a C program a namespace that cannot be used is a kernel without System V IPC, unless it is a
+/// matter of rights or room.
+fn open() -> Result<&'static Engine> {
+    let engine = Engine::open_default().map_err(|e| match e.errno() {
+        keep @ (Errno::ACCES | Errno::NOSPC | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => keep,
+        _ => Errno::NOSYS,
+    })?;
+    extern "C" fn nothing() {}
+    extern "C" fn remember_pid() {
+        PID.store(crate::sys::pid(), Relaxed);
+    }
+    if ENGINE.swap(std::ptr::from_ref(engine).cast_mut(), AcqRel).is_null() {
+        remember_pid();
+        crate::sys::fork::handlers(nothing, nothing, remember_pid);
+    }
+    Ok(engine)
+}
+
+/// `shmget`.
+pub fn shmget(key: Key, size: u64, flags: i32) -> Result<Id> {
+    engine()?.shmget(key, size, flags)
+}
+
+/// `shmat`.
+///
+/// # Safety
+///
+/// That of [`crate::Namespace::shmat`].
+#[allow(unsafe_code)]
+pub unsafe fn shmat(id: i32, address: usize, flags: i32) -> Result<*mut c_void> {
+    // SAFETY: the caller's.
+    unsafe { engine()?.shmat(id, address, flags) }
+}
+
+/// `shmdt`.
+///
+/// # Safety
+///
+/// That of [`crate::Namespace::shmdt`].
+#[allow(unsafe_code)]
+pub unsafe fn shmdt(address: usize) -> Result<()> {
+    // SAFETY: the caller's.
+    unsafe { engine()?.shmdt(address) }
+}
+
+/// Whether the identifier names a segment.
+pub fn exists(id: i32) -> Result<()> {
+    let _inside = process::Inside::enter();
+    engine()?.standing(Id::from_raw(id)?).map(drop)
+}
+
+/// `IPC_STAT` by a caller whose effective user id is known already.
+pub fn stat(id: i32, euid: Option<u32>) -> Result<SegmentStat> {
+    engine()?.shm_stat_as(id, euid)
+}
+
+/// `SHM_STAT`, `SHM_STAT_ANY`.
+pub fn stat_index(index: i32, any: bool) -> Result<SegmentStat> {
+    engine()?.shm_stat_index(index, any)
+}
+
+/// `IPC_SET`.
+pub fn set(id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
+    engine()?.shm_set(id, uid, gid, mode)
+}
+
+/// `IPC_RMID`.
+pub fn remove(id: i32) -> Result<()> {
+    engine()?.shm_remove(id)
+}
+
+/// `SHM_LOCK`, `SHM_UNLOCK`.
+pub fn lock(id: i32, locked: bool) -> Result<()> {
+    engine()?.shm_lock(id, locked)
+}
+
+/// `IPC_INFO`: the limits, and the highest index in use.
+pub fn limits() -> Result<(Limits, u32)> {
+    let engine = engine()?;
+    Ok((engine.limits()?, engine.max_index()))
+}
+
+/// `SHM_INFO`.
+pub fn usage() -> Result<Usage> {
+    engine()?.shm_usage()
+}
+
+/// The program has unmapped a range of memory by itself.
+pub fn unmapped(address: usize, len: usize) {
+    if let Some(engine) = opened() {
+        engine.unmapped(address, len);
+    }
+}
+
+/// The process is about to end.
+pub fn at_exit() {
+    // In a vfork child the parent's memory goes on living.
+    if opened().is_some() && !process::is_foundling() && PID.load(Relaxed) == crate::sys::pid() {
+        process::at_exit();
+    }
+}

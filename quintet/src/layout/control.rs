@@ -1,0 +1,136 @@
+//! `shm/INDEX`: the control file of a segment. Whoever has any right to the segment can write it.
+#![allow(unsafe_code)]
+
+use super::{SLOTS, Words};
+use crate::sync::presence::Presence;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+
+/// The file's size. Beyond the first page it is a hole until a participant of a high slot attaches.
+pub const SEGMENT_BYTES: u64 = size_of::<Control>() as u64;
+
+/// Segments up to this size keep their memory for the next one of the same owner.
+pub const WARM_BYTES: u64 = 16384;
+
+const MAGIC: u32 = u32::from_le_bytes(*b"QSHM");
+
+/// The content of a control file.
+#[repr(C)]
+pub struct Control {
+    magic: AtomicU32,
+    /// 1: the data file's memory was promised by count, not by allocation.
+    pub counted_only: AtomicU32,
+    /// State and identifier: `sync::presence`.
+    pub head: AtomicU64,
+    /// The size asked for, in bytes.
+    pub size: AtomicU64,
+    pub key: AtomicU32,
+    /// Which of `rights` counts: 0 or 1.
+    pub current: AtomicU32,
+    pub rights: [RightsWords; 2],
+    pub cuid: AtomicU32,
+    pub cgid: AtomicU32,
+    pub cpid: AtomicU32,
+    pub lpid: AtomicU32,
+    pub atime: AtomicU64,
+    pub dtime: AtomicU64,
+    /// 1: `SHM_LOCKED`.
+    pub locked: AtomicU32,
+    /// 1: attachments ask for huge pages.
+    pub huge: AtomicU32,
+    /// Who made it: slot, and incarnation in the upper half.
+    pub creator: AtomicU32,
+    /// One more than the greatest slot with an entry.
+    pub high: AtomicU32,
+    /// The number of the data file, from `Registry::data_serial`.
+    pub data_serial: AtomicU64,
+    /// The data file's mode and its pages; 0 pages: nothing is kept for reuse.
+    pub warm_mode: AtomicU32,
+    pub warm_pages: AtomicU32,
+    /// Who keeps a page of the data file mapped to attach faster: 0 nobody, 1 + slot one, `u32::MAX` several.
+    pub templates: AtomicU32,
+    pad: AtomicU32,
+    reserved: [AtomicU64; 45],
+    pub entries: [AtomicU32; SLOTS],
+}
+
+/// What `IPC_SET` sets, twice, so that one store changes it whole.
+#[repr(C)]
+pub struct RightsWords {
+    uid: AtomicU32,
+    gid: AtomicU32,
+    mode: AtomicU32,
+    pad: AtomicU32,
+    ctime: AtomicU64,
+}
+
+/// Owner, mode and time of change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rights {
+    pub uid: u32,
+    pub gid: u32,
+    pub mode: u32,
+    pub ctime: i64,
+}
+
+// SAFETY: atomics only.
+unsafe impl Words for Control {}
+
+const _: () = {
+    assert!(std::mem::offset_of!(Control, entries) == 512);
+    assert!(size_of::<Control>() == 65536);
+};
+
+impl Control {
+    /// What of the file must have its place on the file system from the start.
+    pub const FIRST_BYTES: u64 = 4096;
+
+    pub fn set_up(&self) {
+        self.magic.store(MAGIC, Relaxed);
+    }
+
+    pub fn is_valid(&self) -> bool {
+        self.magic.load(Relaxed) == MAGIC
+    }
+
+    /// How many bytes of the file must have their place before `slot` may have an entry.
+    pub fn bytes_for(slot: u32) -> u64 {
+        (std::mem::offset_of!(Control, entries) as u64 + 4 * u64::from(slot) + 4).next_multiple_of(4096)
+    }
+
+    /// Takes the file out of use: who has it mapped looks for its successor.
+    pub fn retire(&self) {
+        self.magic.store(0, SeqCst);
+    }
+
+    pub fn presence(&self, writable: bool) -> Presence<'_> {
+        Presence { head: &self.head, entries: &self.entries, high: &self.high, writable }
+    }
+
+    /// The rights in force, whole.
+    pub fn rights(&self) -> Rights {
+        loop {
+            let current = self.current.load(Acquire);
+            let words = &self.rights[current as usize & 1];
+            let rights = Rights {
+                uid: words.uid.load(Relaxed),
+                gid: words.gid.load(Relaxed),
+                mode: words.mode.load(Relaxed) & 0o777,
+                ctime: words.ctime.load(Acquire) as i64,
+            };
+            if self.current.load(Relaxed) == current {
+                return rights;
+            }
+        }
+    }
+
+    /// Changes the rights, whole. The caller holds the registry's lock.
+    pub fn set_rights(&self, rights: Rights) {
+        let current = self.current.load(Relaxed);
+        let words = &self.rights[current.wrapping_add(1) as usize & 1];
+        words.uid.store(rights.uid, Relaxed);
+        words.gid.store(rights.gid, Relaxed);
+        words.mode.store(rights.mode, Relaxed);
+        words.ctime.store(rights.ctime as u64, Relaxed);
+        self.current.store(current.wrapping_add(1), Release);
+    }
+}

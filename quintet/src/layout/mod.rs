@@ -1,0 +1,77 @@
+//! Every byte in shared memory. docs/format.md says the same in words.
+//!
+//! # Safety
+//!
+//! Peers may write any bit of this at any time. All fields are atomics (or bytes that are copied out
+//! before they are looked at), so that a reference to a structure here is never a promise about its
+//! content; no field is a pointer, `usize` or libc type. [`Shared`] is the only way to one, and its
+//! constructor wants a mapping of the whole structure that is never unmapped.
+#![allow(unsafe_code)]
+
+mod control;
+mod header;
+mod registry;
+
+pub use control::{Control, Rights, SEGMENT_BYTES, WARM_BYTES};
+pub use header::{HEADER_BYTES, Header, Validity};
+pub use registry::{Class, REGISTRY_BYTES, Registry, SLOTS, SlotState};
+
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
+
+/// The version of the layout. A namespace of another one is refused.
+pub const VERSION: u32 = 1;
+
+/// A structure of atomics in a shared mapping.
+pub struct Shared<T: Words + 'static> {
+    at: usize,
+    kind: PhantomData<&'static T>,
+}
+
+impl<T: Words> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: Words> Copy for Shared<T> {}
+
+impl<T: Words> Shared<T> {
+    /// # Safety
+    ///
+    /// At `at`, aligned to a page, `size_of::<T>()` bytes are mapped readable, and stay mapped (by this or by another
+    /// file in its place). What is written through this is mapped writable.
+    pub unsafe fn new(at: usize) -> Shared<T> {
+        Shared { at, kind: PhantomData }
+    }
+}
+
+impl<T: Words> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: mapped and aligned by the constructor's contract; `Words` holds atomics only,
+        // for which every bit pattern is a value and a change by others is no race.
+        unsafe { &*(self.at as *const T) }
+    }
+}
+
+/// Structures that consist of atomics, or bytes never read in place, without padding that matters.
+///
+/// # Safety
+///
+/// The implementor is `repr(C)` and has only such fields.
+pub unsafe trait Words: 'static {}
+
+/// A `T` for a file that nobody else sees yet: all zeroes, then set up by `fill`, then turned into bytes.
+pub fn image<T: Words>(fill: impl FnOnce(&T)) -> Vec<u8> {
+    let words = size_of::<T>().div_ceil(8);
+    let memory: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
+    // SAFETY: the vector is large enough and aligned for 64-bit atomics, the most that a `Words` has.
+    fill(unsafe { &*memory.as_ptr().cast::<T>() });
+    let bytes = memory.into_iter().flat_map(|word| word.into_inner().to_ne_bytes());
+    bytes.take(size_of::<T>()).collect()
+}
+
+const _: () = assert!(size_of::<AtomicI32>() == 4 && size_of::<AtomicU32>() == 4 && size_of::<AtomicU64>() == 8);

@@ -1,0 +1,333 @@
+//! Who is alive: a lock that lives in a mapping.
+//!
+//! A participant is a process that uses a namespace. It has a slot of the registry, and a lock on one byte
+//! of that file, of an open file description that only a mapping keeps. So no descriptor stays
+//! open, and the lock goes with the process's memory: by exit, by exec, by SIGKILL also while it is an
+//! unreaped zombie, and it is seen across PID namespaces. A reused pid cannot fool it.
+
+use crate::Errno;
+use crate::engine::Engine;
+use crate::layout::{Control, Registry, SLOTS, SlotState};
+use crate::process;
+use crate::shm::control::View;
+use crate::status::Attacher;
+use crate::sync::lock::{Owner, World};
+use crate::sync::presence::{Census, Me};
+use crate::sys::{self, file, futex, memory, signal::Blocked};
+use rustix::fd::OwnedFd;
+use std::cell::OnceCell;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
+use std::time::Duration;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// This process's place in a namespace, and the place that a child about to be forked will have.
+pub struct Membership {
+    me: AtomicU64,
+    token: AtomicUsize,
+    heir: AtomicU64,
+    heir_token: AtomicUsize,
+    joining: AtomicU32,
+}
+
+const NOBODY: u64 = 0;
+
+fn pack(me: Me) -> u64 {
+    1 << 63 | u64::from(me.slot) << 16 | u64::from(me.incarnation)
+}
+
+fn unpack(word: u64) -> Option<Me> {
+    (word != NOBODY).then_some(Me { slot: (word >> 16) as u32, incarnation: word as u16 })
+}
+
+impl Membership {
+    pub const fn new() -> Membership {
+        Membership {
+            me: AtomicU64::new(NOBODY),
+            token: AtomicUsize::new(0),
+            heir: AtomicU64::new(NOBODY),
+            heir_token: AtomicUsize::new(0),
+            joining: AtomicU32::new(0),
+        }
+    }
+}
+
+/// How many taken slots are asked for a dead one before the table grows.
+const PROBES: usize = 8;
+
+impl Engine {
+    /// This process, if it has a slot already.
+    pub fn me_if_joined(&self) -> Option<Me> {
+        if process::is_foundling() {
+            process::adopt_foundling();
+        }
+        unpack(self.membership.me.load(Acquire))
+    }
+
+    /// This process, which takes a slot now if it has none.
+    pub fn me(&self) -> Result<Me> {
+        match self.me_if_joined() {
+            Some(me) => Ok(me),
+            None => self.join(),
+        }
+    }
+
+    fn join(&self) -> Result<Me> {
+        let _signals = Blocked::all();
+        let membership = &self.membership;
+        while membership.joining.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
+            futex::wait(&membership.joining, 1, Duration::from_millis(1));
+        }
+        let joined = match unpack(membership.me.load(Acquire)) {
+            Some(me) => Ok(me),
+            None => self.take_slot().map(|(me, token)| {
+                // Without the advice a child would keep its parent's lock alive; all kernels since 2.6.16 have it.
+                let _ = memory::not_for_children(token);
+                membership.token.store(token, Relaxed);
+                membership.me.store(pack(me), Release);
+                me
+            }),
+        };
+        membership.joining.store(0, Release);
+        futex::wake_one(&membership.joining);
+        joined
+    }
+
+    /// Takes a free slot and its lock. The mapping that keeps the lock is still inherited by children.
+    fn take_slot(&self) -> Result<(Me, usize)> {
+        let (fd, _) = file::open(self.registry_path().c_str(), true)?;
+        let slot = self.lock_a_slot(&fd)?;
+        let end = Registry::slot_offset(slot + 1);
+        if end > Registry::FIRST_BYTES {
+            file::reserve(&fd, end)?;
+        }
+        let record = &self.registry.slots[slot];
+        let incarnation = record.incarnation.load(Relaxed).wrapping_add(1);
+        let incarnation = if incarnation as u16 == 0 { incarnation + 1 } else { incarnation };
+        record.incarnation.store(incarnation, SeqCst);
+        record.pid.store(sys::pid(), Relaxed);
+        record.uid.store(sys::credentials::euid(), Relaxed);
+        record.pid_namespace.store(pid_namespace(), Relaxed);
+        record.since.store(sys::now() as u64, Relaxed);
+        record.state.store(SlotState::Taken as u32, Release);
+        self.registry.slots_high.fetch_max(slot as u32 + 1, SeqCst);
+        let token = memory::map_token(&fd)?;
+        Ok((Me { slot: slot as u32, incarnation: incarnation as u16 }, token))
+    }
+
+    /// Locks the byte of a slot whose last owner has left, or is found dead, or that was never taken.
+    fn lock_a_slot(&self, fd: &OwnedFd) -> Result<usize> {
+        let high = self.slots_high();
+        let lock = |slot: usize| file::lock_byte(fd, Registry::LOCKS + slot as u64);
+        for slot in 0..high {
+            if self.registry.slots[slot].state.load(Relaxed) != SlotState::Taken as u32 && lock(slot)? {
+                return Ok(slot);
+            }
+        }
+        let start = if high > 0 { sys::nanos() as usize % high } else { 0 };
+        let probes = if high < SLOTS { PROBES.min(high) } else { high };
+        for slot in (0..probes).map(|i| (start + i) % high.max(1)) {
+            if lock(slot)? {
+                return Ok(slot);
+            }
+        }
+        for slot in high..SLOTS {
+            if lock(slot)? {
+                return Ok(slot);
+            }
+        }
+        Err(Errno::NOSPC)
+    }
+
+    fn slots_high(&self) -> usize {
+        (self.registry.slots_high.load(SeqCst) as usize).min(SLOTS)
+    }
+
+    /// Prepares the place of a child: a slot, its lock, and an entry at each segment that the child will
+    /// have from its first instant. If that fails, the child joins when it first calls.
+    pub fn before_fork(&self) {
+        if unpack(self.membership.me.load(Acquire)).is_none() || self.attachments.is_empty() {
+            return;
+        }
+        let Ok((heir, token)) = self.take_slot() else { return };
+        self.announce_all(heir);
+        self.membership.heir.store(pack(heir), Relaxed);
+        self.membership.heir_token.store(token, Relaxed);
+    }
+
+    /// Drops the parent's hold on the child's lock. Whether the child lives is from now on its own affair, also
+    /// if the fork failed: then the slot is a dead one's.
+    pub fn after_fork_in_parent(&self) {
+        let token = self.membership.heir_token.swap(0, Relaxed);
+        self.membership.heir.store(NOBODY, Relaxed);
+        if token != 0 {
+            self.drop_token(token);
+        }
+    }
+
+    /// The child moves into its own place. The parent's mapping is not among what it inherited.
+    pub fn after_fork_in_child(&self) {
+        let heir = self.membership.heir.swap(NOBODY, Relaxed);
+        let token = self.membership.heir_token.swap(0, Relaxed);
+        self.membership.joining.store(0, Relaxed);
+        self.membership.me.store(heir, Relaxed);
+        self.membership.token.store(token, Relaxed);
+        match unpack(heir) {
+            Some(me) => {
+                let _ = memory::not_for_children(token);
+                let record = &self.registry.slots[me.slot as usize];
+                record.pid.store(sys::pid(), Relaxed);
+                record.pid_namespace.store(pid_namespace(), Relaxed);
+            }
+            None if !self.attachments.is_empty() => self.announce_late(),
+            None => {}
+        }
+    }
+
+    /// A child of a bare `clone` has its parent's attachments, uncounted so far, and no slot.
+    pub fn orphaned_by_clone(&self) {
+        self.membership.me.store(NOBODY, Relaxed);
+        self.membership.token.store(0, Relaxed);
+        self.membership.heir.store(NOBODY, Relaxed);
+        self.membership.joining.store(0, Relaxed);
+        if !self.attachments.is_empty() {
+            self.announce_late();
+        }
+    }
+
+    fn announce_late(&self) {
+        if let Ok(me) = self.join() {
+            self.announce_all(me);
+        }
+    }
+
+    /// Gives `who` an entry for each attachment of this process, and stamps the segments as the kernel does.
+    fn announce_all(&self, who: Me) {
+        self.attachments.each(|attachment| {
+            if let Ok(Some(view)) = self.control(attachment.id.index())
+                && self.reserve_entry(&view, attachment.id.index(), who).is_ok()
+            {
+                view.presence().announce(who, 1);
+                view.stamp_attach(sys::pid());
+            }
+        });
+    }
+
+    fn drop_token(&self, token: usize) {
+        #[allow(unsafe_code)]
+        // SAFETY: a page that this process mapped for this purpose alone.
+        let _ = unsafe { memory::unmap(token, memory::page()) };
+    }
+
+    /// Who is alive, as far as `view`'s segment is concerned: the dead that are struck out leave their stamp on it.
+    pub fn living<'a>(&'a self, view: Option<&'a View>) -> Living<'a> {
+        Living { engine: self, stamp: view, file: OnceCell::new() }
+    }
+
+    /// Clears the slots of the dead.
+    pub fn sweep_slots(&self) {
+        let living = self.living(None);
+        for (slot, record) in self.registry.slots[..self.slots_high()].iter().enumerate() {
+            let who = Me { slot: slot as u32, incarnation: record.incarnation.load(SeqCst) as u16 };
+            let state = record.state.load(Acquire);
+            if state != SlotState::Free as u32 && !Census::alive(&living, who) {
+                // If somebody takes the slot just now, `Free` only makes others ask its lock in vain.
+                record.state.store(SlotState::Free as u32, Release);
+            }
+        }
+    }
+
+    /// The living participants; the count is that of their attachments to `view`'s segment.
+    pub fn attachers(&self, view: &View) -> Vec<Attacher> {
+        let mut all = Vec::new();
+        view.presence().each(self.me_if_joined(), &self.living(Some(view)), |who, count| all.push(self.attacher(who, count)));
+        all
+    }
+
+    /// All living participants.
+    pub fn participants(&self) -> Result<Vec<Attacher>> {
+        let living = self.living(None);
+        let mut all = Vec::new();
+        for slot in 0..self.slots_high() {
+            let record = &self.registry.slots[slot];
+            let who = Me { slot: slot as u32, incarnation: record.incarnation.load(SeqCst) as u16 };
+            if who.incarnation != 0 && Census::alive(&living, who) {
+                all.push(self.attacher(who, 0));
+            }
+        }
+        Ok(all)
+    }
+
+    fn attacher(&self, who: Me, count: u32) -> Attacher {
+        let record = &self.registry.slots[who.slot as usize];
+        Attacher {
+            pid: record.pid.load(Relaxed) as i32,
+            uid: record.uid.load(Relaxed),
+            count,
+            pid_visible: record.pid_namespace.load(Relaxed) == pid_namespace(),
+        }
+    }
+
+    /// Says that the process is about to end or to become another program: who finds it dead knows since when.
+    pub fn say_leaving(&self, leaving: bool) {
+        if let Some(me) = unpack(self.membership.me.load(Acquire)) {
+            let record = &self.registry.slots[me.slot as usize];
+            record.since.store(sys::now() as u64, Relaxed);
+            let state = if leaving { SlotState::Leaving } else { SlotState::Taken };
+            record.state.store(state as u32, Release);
+        }
+    }
+}
+
+/// The inode number of this process's PID namespace, 0 where `/proc` does not tell.
+fn pid_namespace() -> u64 {
+    rustix::fs::stat(c"/proc/self/ns/pid").map_or(0, |stat| stat.st_ino)
+}
+
+/// Asks the locks who is alive; opens the registry when first asked.
+pub struct Living<'a> {
+    engine: &'a Engine,
+    stamp: Option<&'a View>,
+    file: OnceCell<Option<OwnedFd>>,
+}
+
+impl Census for Living<'_> {
+    fn alive(&self, who: Me) -> bool {
+        let Some(record) = self.engine.registry.slots.get(who.slot as usize) else { return false };
+        if record.incarnation.load(SeqCst) as u16 != who.incarnation {
+            return false;
+        }
+        let open = || file::open(self.engine.registry_path().c_str(), true).ok().map(|(fd, _)| fd);
+        match self.file.get_or_init(open) {
+            Some(fd) => file::is_byte_locked(fd, Registry::LOCKS + u64::from(who.slot)).unwrap_or(true),
+            None => true,
+        }
+    }
+
+    fn struck(&self, who: Me) {
+        let (Some(view), record) = (self.stamp, &self.engine.registry.slots[who.slot as usize]) else { return };
+        let known = record.incarnation.load(SeqCst) as u16 == who.incarnation;
+        let said = record.state.load(Acquire) == SlotState::Leaving as u32;
+        let when = if known && said { record.since.load(Relaxed) as i64 } else { sys::now() };
+        let control: &Control = view;
+        control.dtime.fetch_max(when as u64, Relaxed);
+        if known {
+            control.lpid.store(record.pid.load(Relaxed), Relaxed);
+        }
+    }
+}
+
+impl World for Living<'_> {
+    fn alive(&self, owner: Owner) -> bool {
+        let Some(slot) = owner.slot() else { return false };
+        Census::alive(self, Me { slot, incarnation: owner.incarnation() })
+    }
+
+    fn sleep(&self, word: &AtomicU32, value: u32) {
+        futex::wait(word, value, Duration::from_millis(10));
+    }
+
+    fn wake(&self, word: &AtomicU32) {
+        futex::wake_one(word);
+    }
+}

@@ -1,0 +1,179 @@
+//! This process: what a fork does to it, and when it ends.
+//!
+//! The gate keeps forks away from operations: whoever changes what a child would inherit
+//! (attachments, a slot being taken) is inside, and a fork waits until all are out. A signal handler
+//! that comes in while its own thread is inside is let in, also while a fork waits.
+//!
+//! | gate | meaning | next |
+//! |---|---|---|
+//! | n | n operations are inside | n + 1, n - 1; `FORKING` set by a forking thread |
+//! | n + `FORKING` | a thread forks, or waits for the n to leave | n - 1; n + 1 by a handler of one inside; |
+//! | | | without `FORKING` by the forking thread, in parent and child |
+
+use crate::engine::Engine;
+use crate::sys::{self, futex, memory, signal::Blocked};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::*};
+use std::sync::{Mutex, Once};
+use std::time::Duration;
+
+const FORKING: u32 = 1 << 31;
+
+static GATE: AtomicU32 = AtomicU32::new(0);
+/// The engines of this process, which are never freed: a list that a fork handler can walk.
+static ENGINES: AtomicPtr<Engine> = AtomicPtr::new(std::ptr::null_mut());
+/// A page that a child finds zeroed, however it was made. 0: not there yet.
+static BIRTHMARK: AtomicUsize = AtomicUsize::new(0);
+/// The forking thread's signals, while it forks.
+static FORK_MASK: Mutex<Option<Blocked>> = Mutex::new(None);
+
+thread_local! {
+    /// How many operations this thread is inside of: more than one in a signal handler.
+    static INSIDE: Cell<u32> = const { Cell::new(0) };
+}
+
+/// An operation is under way while this lives.
+pub struct Inside(());
+
+impl Inside {
+    pub fn enter() -> Inside {
+        let inside = INSIDE.get();
+        loop {
+            let gate = GATE.load(Relaxed);
+            if gate & FORKING != 0 && inside == 0 {
+                futex::wait(&GATE, gate, Duration::from_millis(10));
+            } else if GATE.compare_exchange_weak(gate, gate + 1, Acquire, Relaxed).is_ok() {
+                INSIDE.set(inside + 1);
+                return Inside(());
+            }
+        }
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.set(INSIDE.get() - 1);
+        if GATE.fetch_sub(1, Release) & FORKING != 0 {
+            futex::wake_one(&GATE);
+        }
+    }
+}
+
+/// Makes an engine known to the fork handlers.
+pub fn register(engine: &'static Engine) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if let Ok(at) = memory::anonymous(memory::page())
+            && memory::zeroed_for_children(at).is_ok()
+        {
+            BIRTHMARK.store(at, Relaxed);
+            set_birthmark();
+        }
+        sys::fork::handlers(before_fork, after_fork_in_parent, after_fork_in_child);
+    });
+    let mut first = ENGINES.load(Acquire);
+    loop {
+        engine.next.store(first, Relaxed);
+        match ENGINES.compare_exchange(first, std::ptr::from_ref(engine).cast_mut(), AcqRel, Acquire) {
+            Ok(_) => return,
+            Err(now) => first = now,
+        }
+    }
+}
+
+/// All engines of this process.
+pub fn engines() -> impl Iterator<Item = &'static Engine> {
+    let mut at = ENGINES.load(Acquire);
+    std::iter::from_fn(move || {
+        #[allow(unsafe_code)]
+        // SAFETY: only `register` puts pointers there, of engines that live for ever.
+        let engine: &'static Engine = unsafe { at.as_ref() }?;
+        at = engine.next.load(Acquire);
+        Some(engine)
+    })
+}
+
+fn birthmark() -> Option<&'static AtomicU32> {
+    let at = BIRTHMARK.load(Relaxed);
+    #[allow(unsafe_code)]
+    // SAFETY: a page of zeroed memory that is never unmapped.
+    (at != 0).then(|| unsafe { &*(at as *const AtomicU32) })
+}
+
+fn set_birthmark() {
+    if let Some(mark) = birthmark() {
+        mark.store(1, Relaxed);
+    }
+}
+
+/// Whether this process was made by a fork that no handler saw (a bare `clone`), and has not been told so yet.
+#[inline]
+pub fn is_foundling() -> bool {
+    birthmark().is_some_and(|mark| mark.load(Relaxed) == 0)
+}
+
+/// A child of a bare `clone` begins anew: the parent's slot is not its own.
+pub fn adopt_foundling() {
+    GATE.store(INSIDE.get(), Relaxed);
+    set_birthmark();
+    for engine in engines() {
+        engine.orphaned_by_clone();
+    }
+}
+
+extern "C" fn before_fork() {
+    let blocked = Blocked::all();
+    loop {
+        let gate = GATE.load(Relaxed);
+        if gate & FORKING != 0 {
+            futex::wait(&GATE, gate, Duration::from_millis(10));
+        } else if GATE.compare_exchange(gate, gate | FORKING, Acquire, Relaxed).is_ok() {
+            break;
+        }
+    }
+    let mine = INSIDE.get();
+    loop {
+        let gate = GATE.load(Acquire);
+        if gate & !FORKING <= mine {
+            break;
+        }
+        futex::wait(&GATE, gate, Duration::from_millis(10));
+    }
+    if let Ok(mut mask) = FORK_MASK.lock() {
+        *mask = Some(blocked);
+    }
+    for engine in engines() {
+        engine.before_fork();
+    }
+}
+
+extern "C" fn after_fork_in_parent() {
+    for engine in engines() {
+        engine.after_fork_in_parent();
+    }
+    open_gate();
+}
+
+extern "C" fn after_fork_in_child() {
+    set_birthmark();
+    for engine in engines() {
+        engine.after_fork_in_child();
+    }
+    open_gate();
+}
+
+fn open_gate() {
+    let blocked = FORK_MASK.lock().ok().and_then(|mut mask| mask.take());
+    GATE.fetch_and(!FORKING, Release);
+    futex::wake_all(&GATE);
+    drop(blocked);
+}
+
+/// Called when the process is about to end in the ordinary way: its attachments end now, as far as
+/// others can tell, and what only it kept is cleared. The memory stays mapped, because code that
+/// runs later may still touch it.
+pub fn at_exit() {
+    for engine in engines() {
+        engine.leave();
+    }
+}

@@ -1,0 +1,192 @@
+//! The registry's lock, the indexes, the keys.
+//!
+//! Creation and removal are done under the one robust lock. Whoever takes it over from a dead owner first
+//! clears what that one left half done and counts anew. Finding an object by key or identifier takes no lock.
+
+use crate::engine::Engine;
+use crate::layout::Class;
+use crate::shm::control::View;
+use crate::sync::lock::{self, Acquired, Owner};
+use crate::sync::presence::Me;
+use crate::sys::file::Name;
+use crate::sys::signal::Blocked;
+use crate::{Errno, Id, Key, MAX_OBJECTS};
+use rustix::fs::{self, CWD};
+use std::mem::MaybeUninit;
+use std::sync::atomic::Ordering::*;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// The registry's lock is held while this lives. Signals are blocked: a handler never waits for its own thread.
+pub struct Held<'a> {
+    engine: &'a Engine,
+    pub me: Me,
+    _signals: Blocked,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let owner = Owner::new(self.me.slot, self.me.incarnation);
+        lock::release(&self.engine.registry.lock, owner, &self.engine.living(None));
+    }
+}
+
+/// How long a healthy critical section may take before a waiter asks whether its owner lives, in rounds of sleep.
+const PATIENT_ROUNDS: u32 = 1;
+
+/// What a key led to.
+pub enum Found {
+    Object(View, Id),
+    Nothing,
+    /// A name is there, but no object has the key: its creator is at work, or has died.
+    Unsure,
+}
+
+impl Engine {
+    /// Takes the lock.
+    pub fn lock(&self) -> Result<Held<'_>> {
+        let me = self.me()?;
+        let owner = Owner::new(me.slot, me.incarnation);
+        let word = &self.registry.lock;
+        let living = self.living(None);
+        let mut rounds = 0;
+        loop {
+            let signals = Blocked::all();
+            let how = if rounds == 0 && lock::try_acquire(word, owner) {
+                Some(Acquired::Clean)
+            } else {
+                // Asleep with signals blocked for one round at the most.
+                lock::contend(word, owner, &living, rounds <= PATIENT_ROUNDS)
+            };
+            match how {
+                Some(how) => {
+                    let held = Held { engine: self, me, _signals: signals };
+                    if how == Acquired::FromDead {
+                        self.repair(&held)?;
+                    }
+                    return Ok(held);
+                }
+                None => rounds += 1,
+            }
+        }
+    }
+
+    pub fn key_path(&self, key: Key) -> Name {
+        Name::new(self.directory(), format_args!("/key/shm.{:08x}", key.raw()))
+    }
+
+    fn key_hint(&self, key: Key) -> &std::sync::atomic::AtomicU64 {
+        let hash = (key.raw() as u32).wrapping_mul(0x9e37_79b9) >> 24;
+        &self.keys[hash as usize]
+    }
+
+    /// Finds the segment of a key, which is not `IPC_PRIVATE`.
+    pub fn find(&self, key: Key) -> Result<Found> {
+        let hint = self.key_hint(key).load(Relaxed);
+        if hint != 0
+            && let Ok(Some(view)) = self.control((hint - 1) as u16)
+        {
+            let head = view.head();
+            if head.has_key() && view.key() == key && view.head().id == head.id {
+                return Ok(Found::Object(view, head.id));
+            }
+        }
+        let Some(id) = self.read_key(key)? else { return Ok(Found::Nothing) };
+        let Ok(Some(view)) = self.control(id.index()) else { return Ok(Found::Unsure) };
+        let head = view.head();
+        if head.id != id || !head.has_key() || view.key() != key {
+            return Ok(Found::Unsure);
+        }
+        self.key_hint(key).store(u64::from(id.index()) + 1, Relaxed);
+        Ok(Found::Object(view, id))
+    }
+
+    /// The identifier that a key's name says.
+    fn read_key(&self, key: Key) -> Result<Option<Id>> {
+        let mut text = [MaybeUninit::uninit(); 16];
+        let path = self.key_path(key);
+        let (text, _) = match fs::readlinkat_raw(CWD, path.c_str(), &mut text) {
+            Ok(read) => read,
+            Err(rustix::io::Errno::NOENT) => return Ok(None),
+            // Not a symbolic link: somebody put something else there.
+            Err(rustix::io::Errno::INVAL) => return Ok(Some(Id::new(u16::MAX, 0x7fff))),
+            Err(e) => return Err(e.into()),
+        };
+        let number = std::str::from_utf8(text).ok().and_then(|t| t.parse().ok()).unwrap_or(i32::MAX);
+        Ok(Some(Id::from_raw(number).unwrap_or(Id::new(u16::MAX, 0x7fff))))
+    }
+
+    /// Gives `id` the key, under the lock, when no object has it.
+    pub fn link_key(&self, _held: &Held<'_>, key: Key, id: Id) -> Result<()> {
+        let path = self.key_path(key);
+        let number = Name::new(b"", format_args!("{id}"));
+        for _ in 0..2 {
+            match fs::symlinkat(number.c_str(), CWD, path.c_str()) {
+                Err(rustix::io::Errno::EXIST) => {
+                    // What a dead creator or remover left.
+                    fs::unlink(path.c_str()).map_err(|_| Errno::ACCES)?;
+                }
+                other => return Ok(other?),
+            }
+        }
+        Err(Errno::ACCES)
+    }
+
+    /// Takes the key from `id`, if it is its.
+    pub fn unlink_key(&self, _held: &Held<'_>, key: Key, id: Id) {
+        if !key.is_private() && self.read_key(key).ok().flatten() == Some(id) {
+            let _ = fs::unlink(self.key_path(key).c_str());
+        }
+    }
+
+    pub fn is_used(&self, index: u16) -> bool {
+        self.registry.shm_used[usize::from(index) / 64].load(Acquire) >> (index % 64) & 1 != 0
+    }
+
+    pub fn mark_used(&self, _held: &Held<'_>, index: u16, used: bool) {
+        let (word, bit) = (&self.registry.shm_used[usize::from(index) / 64], 1 << (index % 64));
+        if used {
+            word.fetch_or(bit, AcqRel)
+        } else {
+            word.fetch_and(!bit, AcqRel)
+        };
+    }
+
+    /// The indexes in use, in order.
+    pub fn used_indexes(&self) -> impl Iterator<Item = u16> {
+        self.registry.shm_used.iter().enumerate().flat_map(|(i, word)| {
+            let mut bits = word.load(Acquire);
+            std::iter::from_fn(move || {
+                let bit = bits.trailing_zeros();
+                bits &= bits.wrapping_sub(1);
+                (bit < 64).then_some(i as u16 * 64 + bit as u16)
+            })
+        })
+    }
+
+    /// The highest index in use; the kernel says 0 for none.
+    pub fn max_index(&self) -> u32 {
+        let words = self.registry.shm_used.iter().enumerate().rev();
+        words
+            .map(|(i, word)| (i, word.load(Acquire)))
+            .find(|(_, bits)| *bits != 0)
+            .map_or(0, |(i, bits)| i as u32 * 64 + bits.ilog2())
+    }
+
+    /// The free indexes from `from` on, then, `around`, those before it.
+    pub fn free_indexes(&self, from: u16, around: bool) -> impl Iterator<Item = u16> + '_ {
+        let before = if around { 0..from } else { 0..0 };
+        (from..MAX_OBJECTS as u16).chain(before).filter(|index| !self.is_used(*index))
+    }
+
+    /// The sequence number for a new object at `index`: the kernel begins a new one when the index does not rise.
+    pub fn next_sequence(&self, _held: &Held<'_>, class: &Class, index: u16) -> u16 {
+        let mut sequence = class.sequence.load(Relaxed) % 65535;
+        if i32::from(index) <= class.last_index.load(Relaxed) {
+            sequence = (sequence + 1) % 65535;
+            class.sequence.store(sequence, Relaxed);
+        }
+        class.last_index.store(index.into(), Relaxed);
+        sequence as u16
+    }
+}

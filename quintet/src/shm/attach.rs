@@ -1,0 +1,245 @@
+//! `shmat` and `shmdt`.
+//!
+//! # Safety
+//!
+//! What is unmapped here was mapped here and entered in the list of attachments; what is replaced
+//! is what the caller of `SHM_REMAP` named.
+#![allow(unsafe_code)]
+
+use super::attachments::Mapped;
+use super::control::{EXECUTE, READ, View, WRITE};
+use super::create::{PAGE, template};
+use crate::engine::Engine;
+use crate::process::Inside;
+use crate::sync::presence::Me;
+use crate::sys::file;
+use crate::sys::memory::{self, Access, Place};
+use crate::{Errno, Id, sys};
+use std::ffi::c_void;
+use std::sync::atomic::Ordering::*;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+impl Engine {
+    /// `shmat`, in the order in which the kernel checks.
+    ///
+    /// # Safety
+    ///
+    /// That of [`crate::Namespace::shmat`].
+    pub unsafe fn shmat(&self, id: i32, address: usize, flags: i32) -> Result<*mut c_void> {
+        let id = Id::from_raw(id)?;
+        let place = place(address, flags)?;
+        let write = flags & libc::SHM_RDONLY == 0;
+        let access = Access { write, execute: flags & libc::SHM_EXEC != 0 };
+        let wanted = READ | if write { WRITE } else { 0 } | if access.execute { EXECUTE } else { 0 };
+        let _inside = Inside::enter();
+        let view = self.standing(id)?;
+        if !view.permits(wanted) {
+            return Err(Errno::ACCES);
+        }
+        let view = self.writable_control(id.index())?.filter(|view| view.writable).ok_or(Errno::ACCES)?;
+        let me = self.me()?;
+        self.reserve_entry(&view, id.index(), me)?;
+        let taken = self.attachments.reserve()?;
+        if !view.presence().attach(id, me, &self.living(Some(&view))) {
+            self.attachments.free(taken);
+            self.attend(&view);
+            return Err(Errno::INVAL);
+        }
+        match self.map_segment(&view, id, me, access, place) {
+            Ok(mapped) => {
+                self.forget_replaced(&mapped);
+                taken.fill(mapped);
+                view.stamp_attach(sys::pid());
+                Ok(mapped.address as *mut c_void)
+            }
+            Err(e) => {
+                self.attachments.free(taken);
+                view.presence().withdraw(me, 1);
+                self.attend(&view);
+                Err(e)
+            }
+        }
+    }
+
+    fn map_segment(&self, view: &View, id: Id, me: Me, access: Access, place: Place) -> Result<Mapped> {
+        let size = view.size.load(Relaxed);
+        let len = usize::try_from(size.next_multiple_of(PAGE)).map_err(|_| Errno::NOMEM)?;
+        let page = memory::page();
+        let len = len.checked_next_multiple_of(page).ok_or(Errno::NOMEM)?;
+        if let Place::At(at) = place
+            && at.checked_add(len).is_none()
+        {
+            return Err(Errno::INVAL);
+        }
+        let huge = view.huge.load(Relaxed) != 0;
+        let serial = view.data_serial.load(Acquire);
+        let again =
+            if access == Access::WRITE && place == Place::Anywhere && !huge { self.duplicate(id, serial, len) } else { None };
+        let address = match again {
+            Some(address) => address,
+            None => self.open_and_map(view, id, me, access, place, len)?,
+        };
+        if huge {
+            memory::prefer_huge_pages(address, len);
+        }
+        if view.locked.load(Relaxed) != 0 {
+            memory::lock_on_touch(address, len);
+        }
+        Ok(Mapped { address, len, id, torn: false })
+    }
+
+    /// Maps the segment from a view of it that this process keeps.
+    fn duplicate(&self, id: Id, serial: u64, len: usize) -> Option<usize> {
+        let local = &self.locals[usize::from(id.index())];
+        let at = template(local, serial)?;
+        let address = memory::duplicate(at, len).ok()?;
+        if template(local, serial).is_some() {
+            return Some(address);
+        }
+        // The template was another file's when it was duplicated.
+        // SAFETY: just mapped.
+        let _ = unsafe { memory::unmap(address, len) };
+        None
+    }
+
+    fn open_and_map(&self, view: &View, id: Id, me: Me, access: Access, place: Place, len: usize) -> Result<usize> {
+        let index = id.index();
+        let (fd, stat) = file::open(self.data_path(index).c_str(), access.write).map_err(|e| match e {
+            Errno::NOENT | Errno::BADMSG => Errno::INVAL,
+            other => other,
+        })?;
+        // A shortened file would cost the program a SIGBUS; another user's file is not this segment's.
+        if (stat.st_size as u64) < len as u64 / PAGE * PAGE || stat.st_uid != view.owner {
+            return Err(Errno::INVAL);
+        }
+        // SAFETY: only SHM_REMAP replaces, and its caller vouches for the address.
+        let address = unsafe { memory::map(&fd, len, access, place) }.map_err(|e| match e {
+            Errno::EXIST => Errno::INVAL,
+            other => other,
+        })?;
+        if access == Access::WRITE {
+            // Who attaches a second time may do so often.
+            let local = &self.locals[usize::from(index)];
+            let serial = view.data_serial.load(Relaxed);
+            if local.seen_serial.swap(serial, Relaxed) == serial && template(local, serial).is_none() {
+                self.set_template(view, index, me.slot, &fd);
+            }
+        }
+        Ok(address)
+    }
+
+    /// Attachments whose memory the new one has taken: all of it, by `SHM_REMAP` or because the program had
+    /// unmapped it, or a part.
+    fn forget_replaced(&self, new: &Mapped) {
+        while let Some((taken, old)) = self.attachments.take(|old| old.within(new.address, new.len)) {
+            self.attachments.free(taken);
+            self.leave_segment(old.id);
+        }
+        self.attachments.tear(|old| old.overlaps(new.address, new.len));
+    }
+
+    /// `shmdt`.
+    ///
+    /// # Safety
+    ///
+    /// That of [`crate::Namespace::shmdt`].
+    pub unsafe fn shmdt(&self, address: usize) -> Result<()> {
+        if !address.is_multiple_of(memory::page()) {
+            return Err(Errno::INVAL);
+        }
+        let _inside = Inside::enter();
+        let (taken, mapped) = self.attachments.take(|mapped| mapped.address == address).ok_or(Errno::INVAL)?;
+        if mapped.torn {
+            self.unmap_pieces(&mapped);
+        } else {
+            // SAFETY: the list says that the whole range is this attachment's, and the caller has done with it.
+            unsafe { memory::unmap(mapped.address, mapped.len) }?;
+        }
+        self.attachments.free(taken);
+        self.leave_segment(mapped.id);
+        Ok(())
+    }
+
+    /// Unmaps what is left of an attachment of which the program has unmapped parts itself: there
+    /// may be something else by now.
+    fn unmap_pieces(&self, mapped: &Mapped) {
+        let Ok(file) = rustix::fs::stat(self.data_path(mapped.id.index()).c_str()) else { return };
+        let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
+        let device = format!("{:02x}:{:02x}", rustix::fs::major(file.st_dev), rustix::fs::minor(file.st_dev));
+        let inode = file.st_ino.to_string();
+        for line in maps.lines() {
+            let mut fields = line.split_ascii_whitespace();
+            let (Some(range), Some(offset), Some(dev), Some(ino)) = (fields.next(), fields.nth(1), fields.next(), fields.next())
+            else {
+                continue;
+            };
+            let hex = |text: &str| usize::from_str_radix(text, 16).ok();
+            let Some((from, to)) = range.split_once('-').and_then(|(a, b)| Some((hex(a)?, hex(b)?))) else { continue };
+            let ours = dev == device && ino == inode && hex(offset) == Some(from.wrapping_sub(mapped.address));
+            if ours && mapped.overlaps(from, to - from) {
+                // SAFETY: a piece of this very attachment, and the caller has done with it.
+                let _ = unsafe { memory::unmap(from, to - from) };
+            }
+        }
+    }
+
+    /// One attachment of this process to the segment has ended.
+    fn leave_segment(&self, id: Id) {
+        let (Ok(Some(view)), Some(me)) = (self.control(id.index()), self.me_if_joined()) else { return };
+        if view.head().id == id && view.writable {
+            view.stamp_detach(sys::pid());
+            view.presence().withdraw(me, 1);
+            self.attend(&view);
+        }
+    }
+
+    /// The program has unmapped a range by itself: attachments that lay in it have ended, those that
+    /// overlap it have lost a part.
+    pub fn unmapped(&self, address: usize, len: usize) {
+        if self.attachments.is_empty() {
+            return;
+        }
+        let _inside = Inside::enter();
+        self.forget_replaced(&Mapped { address, len, id: Id::new(0, 0), torn: false });
+    }
+
+    /// The process is about to end: its attachments end now. See `process::at_exit`.
+    pub fn leave(&self) {
+        if self.attachments.is_empty() {
+            return;
+        }
+        let _inside = Inside::enter();
+        self.say_leaving(true);
+        while let Some((taken, mapped)) = self.attachments.take(|_| true) {
+            self.attachments.free(taken);
+            // What this process still has mapped must not become another segment's memory.
+            if let Ok(Some(view)) = self.control(mapped.id.index())
+                && view.head().id == mapped.id
+                && view.writable
+            {
+                view.warm_mode.store(u32::MAX, Relaxed);
+            }
+            self.leave_segment(mapped.id);
+        }
+    }
+}
+
+/// Where the kernel would put it.
+fn place(address: usize, flags: i32) -> Result<Place> {
+    let (round, remap) = (flags & libc::SHM_RND != 0, flags & libc::SHM_REMAP != 0);
+    if address == 0 {
+        return if remap { Err(Errno::INVAL) } else { Ok(Place::Anywhere) };
+    }
+    let rest = address % memory::page();
+    let address = match rest {
+        0 => address,
+        _ if round => address - rest,
+        _ => return Err(Errno::INVAL),
+    };
+    match (address, remap) {
+        (0, true) => Err(Errno::INVAL),
+        (_, true) => Ok(Place::Over(address)),
+        (_, false) => Ok(Place::At(address)),
+    }
+}

@@ -1,0 +1,258 @@
+//! The control files, as this process has them mapped.
+//!
+//! A control file is mapped when its index is first asked for and stays mapped, so that
+//! everything that asks for no memory asks the kernel for nothing.
+//!
+//! # Safety
+//!
+//! A mapping made here is of `SEGMENT_BYTES`, of a file that has as many, and is never unmapped.
+#![allow(unsafe_code)]
+
+use crate::engine::Engine;
+use crate::layout::{Control, Rights, SEGMENT_BYTES, Shared};
+use crate::status::{ModeFlags, Permissions, SegmentStat};
+use crate::sync::presence::{Head, Me, Presence};
+use crate::sys::credentials::{self, capable};
+use crate::sys::file::{self, Name};
+use crate::sys::memory::{self, Access, Place};
+use crate::{Errno, Key, MAX_OBJECTS};
+use rustix::thread::CapabilitySet;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// What this process knows of one index.
+#[repr(C)]
+pub struct Local {
+    /// Where the control file is mapped, 0 not yet.
+    control: AtomicUsize,
+    /// Bit 0: mapped writable. Bits 1..: 1 plus the user id of the file's owner.
+    owner: AtomicU64,
+    /// The index's files are another user's: nothing can be created there.
+    pub foreign: AtomicU32,
+    /// How many bytes of the control file are known to have their place.
+    reserved: AtomicU32,
+    /// A few pages of a data file, to attach it again without opening it; and the file's number.
+    pub template: AtomicUsize,
+    pub template_serial: AtomicU64,
+    /// The number of the data file that was last attached here by opening it.
+    pub seen_serial: AtomicU64,
+}
+
+/// The table of all indexes: zeroed memory that costs nothing until touched.
+pub struct Locals(usize);
+
+impl Locals {
+    pub fn new() -> Result<Locals> {
+        memory::anonymous(size_of::<Local>() * MAX_OBJECTS as usize).map(Locals)
+    }
+}
+
+impl Deref for Locals {
+    type Target = [Local; MAX_OBJECTS as usize];
+
+    fn deref(&self) -> &Self::Target {
+        // SAFETY: mapped with this size, zeroed, never unmapped; atomics only.
+        unsafe { &*(self.0 as *const [Local; MAX_OBJECTS as usize]) }
+    }
+}
+
+/// A control file that is mapped.
+#[derive(Clone, Copy)]
+pub struct View {
+    control: Shared<Control>,
+    /// Whether the caller may write to it.
+    pub writable: bool,
+    /// The user id of the file's owner, which is the creator's whatever the content says.
+    pub owner: u32,
+}
+
+impl Deref for View {
+    type Target = Control;
+
+    fn deref(&self) -> &Control {
+        &self.control
+    }
+}
+
+/// Bits of an access that a mode grants or not.
+pub const READ: u32 = 0o444;
+pub const WRITE: u32 = 0o222;
+pub const EXECUTE: u32 = 0o111;
+
+impl View {
+    pub fn presence(&self) -> Presence<'_> {
+        self.control.presence(self.writable)
+    }
+
+    pub fn head(&self) -> Head {
+        self.presence().head()
+    }
+
+    pub fn key(&self) -> Key {
+        Key::new(self.control.key.load(Relaxed) as i32)
+    }
+
+    pub fn permissions(&self) -> (Permissions, Rights) {
+        let rights = self.rights();
+        let perm =
+            Permissions { uid: rights.uid, gid: rights.gid, cuid: self.owner, cgid: self.cgid.load(Relaxed), mode: rights.mode };
+        (perm, rights)
+    }
+
+    /// Whether the calling thread has the access that `flags` names, as the kernel's `ipcperms` finds it.
+    pub fn permits(&self, flags: u32) -> bool {
+        self.permits_to(flags, credentials::euid)
+    }
+
+    /// As [`View::permits`], with the caller's effective user id, asked for only if it matters.
+    pub fn permits_to(&self, flags: u32, euid: impl FnOnce() -> u32) -> bool {
+        let wanted = (flags >> 6 | flags >> 3 | flags) & 7;
+        let (perm, _) = self.permissions();
+        let grants = |bits: u32| wanted & !bits & 7 == 0;
+        if grants(perm.mode >> 6 & perm.mode >> 3 & perm.mode) {
+            return true;
+        }
+        let euid = euid();
+        let granted = if euid == perm.cuid || euid == perm.uid {
+            perm.mode >> 6
+        } else if credentials::in_groups(perm.cgid, perm.gid) {
+            perm.mode >> 3
+        } else {
+            perm.mode
+        };
+        grants(granted) || capable(CapabilitySet::IPC_OWNER)
+    }
+
+    /// Whether the calling thread may change or remove the object.
+    pub fn governs(&self) -> bool {
+        let euid = credentials::euid();
+        euid == self.owner || euid == self.rights().uid || capable(CapabilitySet::SYS_ADMIN)
+    }
+
+    /// The state, with `nattch` attachments.
+    pub fn stat(&self, head: Head, nattch: u64) -> SegmentStat {
+        let (perm, rights) = self.permissions();
+        let mut flags = ModeFlags::empty();
+        flags.set(ModeFlags::DEST, head.is_dest());
+        flags.set(ModeFlags::LOCKED, self.locked.load(Relaxed) != 0);
+        SegmentStat {
+            key: self.key(),
+            id: head.id,
+            perm,
+            flags,
+            size: self.size.load(Relaxed),
+            atime: self.atime.load(Relaxed) as i64,
+            dtime: self.dtime.load(Relaxed) as i64,
+            ctime: rights.ctime,
+            cpid: self.cpid.load(Relaxed) as i32,
+            lpid: self.lpid.load(Relaxed) as i32,
+            nattch,
+        }
+    }
+
+    pub fn stamp_attach(&self, pid: u32) {
+        self.atime.store(crate::sys::now() as u64, Relaxed);
+        self.lpid.store(pid, Relaxed);
+    }
+
+    pub fn stamp_detach(&self, pid: u32) {
+        self.dtime.store(crate::sys::now() as u64, Relaxed);
+        self.lpid.store(pid, Relaxed);
+    }
+}
+
+impl Engine {
+    pub fn control_path(&self, index: u16) -> Name {
+        Name::new(self.directory(), format_args!("/shm/{index}"))
+    }
+
+    pub fn data_path(&self, index: u16) -> Name {
+        Name::new(self.directory(), format_args!("/shm/{index}.data"))
+    }
+
+    /// The control file of `index`; `None` if nothing was ever there.
+    ///
+    /// `EACCES`: the directory may not be searched; `EINVAL`: what is there is no control file.
+    pub fn control(&self, index: u16) -> Result<Option<View>> {
+        let local = &self.locals[usize::from(index)];
+        if let Some(view) = self.cached(local)
+            && view.is_valid()
+        {
+            return Ok(Some(view));
+        }
+        self.map_control(index)
+    }
+
+    /// As [`Engine::control`], for a caller that will write: a read-only mapping is tried anew, rights may have come.
+    pub fn writable_control(&self, index: u16) -> Result<Option<View>> {
+        match self.control(index)? {
+            Some(view) if !view.writable => self.map_control(index),
+            other => Ok(other),
+        }
+    }
+
+    fn cached(&self, local: &Local) -> Option<View> {
+        let at = local.control.load(Acquire);
+        let owner = local.owner.load(Acquire);
+        // SAFETY: mapped by `map_control`, which never unmaps.
+        let control = (at != 0).then(|| unsafe { Shared::<Control>::new(at) })?;
+        Some(View { control, writable: owner & 1 != 0, owner: (owner >> 1) as u32 })
+    }
+
+    fn map_control(&self, index: u16) -> Result<Option<View>> {
+        let local = &self.locals[usize::from(index)];
+        let path = self.control_path(index);
+        let (opened, writable) = match file::open(path.c_str(), true) {
+            Err(Errno::ACCES | Errno::ROFS) => (file::open(path.c_str(), false), false),
+            other => (other, true),
+        };
+        let (fd, stat) = match opened {
+            Ok(opened) => opened,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::BADMSG) => return Err(Errno::INVAL),
+            Err(e) => return Err(e),
+        };
+        if (stat.st_size as u64) < SEGMENT_BYTES {
+            return Err(Errno::INVAL);
+        }
+        let access = if writable { Access::WRITE } else { Access::READ };
+        let len = SEGMENT_BYTES as usize;
+        let old = local.control.load(Acquire);
+        // In place of a retired file's mapping, whose readers find that the identifier is not theirs.
+        let place = if old != 0 { Place::Over(old) } else { Place::Anywhere };
+        local.reserved.store(Control::FIRST_BYTES as u32, Relaxed);
+        // SAFETY: `old` is this index's own mapping, and its successor has the same size and kind.
+        let at = unsafe { memory::map(&fd, len, access, place) }?;
+        // SAFETY: just mapped, and kept.
+        let control = unsafe { Shared::<Control>::new(at) };
+        if !control.is_valid() {
+            if old == 0 {
+                // SAFETY: just mapped, and nobody has seen it.
+                let _ = unsafe { memory::unmap(at, len) };
+            }
+            return Ok(None);
+        }
+        local.owner.store(u64::from(stat.st_uid) << 1 | u64::from(writable), Release);
+        if old == 0 && local.control.compare_exchange(0, at, AcqRel, Acquire).is_err() {
+            // Another thread was first with the same file.
+            // SAFETY: just mapped, and nobody has seen it.
+            let _ = unsafe { memory::unmap(at, len) };
+        }
+        Ok(self.cached(local))
+    }
+
+    /// Makes sure that `who`'s entry in the control file has its place on the file system.
+    pub fn reserve_entry(&self, view: &View, index: u16, who: Me) -> Result<()> {
+        let bytes = Control::bytes_for(who.slot) as u32;
+        let local = &self.locals[usize::from(index)];
+        if bytes <= Control::FIRST_BYTES as u32 || bytes <= local.reserved.load(Relaxed) || !view.writable {
+            return Ok(());
+        }
+        let (fd, _) = file::open(self.control_path(index).c_str(), true)?;
+        file::reserve(&fd, u64::from(bytes)).map_err(|_| Errno::NOMEM)?;
+        local.reserved.store(bytes, Relaxed);
+        Ok(())
+    }
+}

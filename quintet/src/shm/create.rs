@@ -1,0 +1,437 @@
+//! `shmget`: finding a segment, or making one.
+
+use super::control::{Local, View};
+use crate::engine::Engine;
+use crate::layout::{self, Control, Rights, SEGMENT_BYTES, WARM_BYTES};
+use crate::registry::{Found, Held};
+use crate::sync::presence::{Head, State};
+use crate::sys::credentials;
+use crate::sys::file::{self, Name};
+use crate::sys::memory::{self, Access, Place};
+use crate::{Errno, Id, Key, Kind, MAX_OBJECTS, sys};
+use rustix::fd::OwnedFd;
+use rustix::fs::{self, Mode};
+use std::sync::atomic::Ordering::*;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// Sizes are counted in pages of this size, whatever the machine's.
+pub const PAGE: u64 = 4096;
+
+/// Up to this size a promise is kept by allocating; beyond, it would take too long, and is kept by counting
+/// what other segments have been promised against what the file system has.
+const ALLOCATE_UP_TO: u64 = 4 << 30;
+
+const HUGE_SHIFT: u32 = 26;
+
+/// What `shmget` was asked to make.
+struct Wanted {
+    key: Key,
+    size: u64,
+    pages: u64,
+    mode: u32,
+    huge: bool,
+    reserve: bool,
+}
+
+impl Engine {
+    /// `shmget`, in the order in which the kernel checks.
+    pub fn shmget(&self, key: Key, size: u64, flags: i32) -> Result<Id> {
+        let _inside = crate::process::Inside::enter();
+        if key.is_private() {
+            return self.make(&self.lock()?, key, size, flags);
+        }
+        match self.find(key)? {
+            Found::Object(view, id) if !self.is_forced_away(&view) => return open_existing(&view, id, size, flags),
+            Found::Nothing if flags & libc::IPC_CREAT == 0 => return Err(Errno::NOENT),
+            _ => {}
+        }
+        let held = self.lock()?;
+        if let Found::Object(view, id) = self.find(key)? {
+            if !self.is_forced_away(&view) {
+                drop(held);
+                return open_existing(&view, id, size, flags);
+            }
+            self.clear_forced(&held, &view, id);
+        }
+        if flags & libc::IPC_CREAT == 0 {
+            return Err(Errno::NOENT);
+        }
+        self.make(&held, key, size, flags)
+    }
+
+    fn make(&self, held: &Held<'_>, key: Key, size: u64, flags: i32) -> Result<Id> {
+        let limits = self.limits()?;
+        if size == 0 || size > limits.shmmax || i64::try_from(size).is_err() {
+            return Err(Errno::INVAL);
+        }
+        let pages = size.div_ceil(PAGE);
+        let class = &self.registry.shm;
+        let within = |pages: u64| class.pages.load(Relaxed).checked_add(pages).is_some_and(|sum| sum <= limits.shmall);
+        if !within(pages) {
+            self.sweep_held(held);
+            if !within(pages) {
+                return Err(Errno::NOSPC);
+            }
+        }
+        let huge = flags & libc::SHM_HUGETLB != 0;
+        if huge {
+            self.check_huge(flags)?;
+        }
+        let reserve = flags & libc::SHM_NORESERVE == 0 || never_overcommits();
+        let wanted = Wanted { key, size, pages, mode: flags as u32 & 0o777, huge, reserve };
+        let most = limits.shmmni.min(MAX_OBJECTS);
+        if class.in_use.load(Relaxed) >= most {
+            self.sweep_held(held);
+            if class.in_use.load(Relaxed) >= most {
+                // The kernel looks for the memory first.
+                return Err(if self.has_room(&wanted) { Errno::NOSPC } else { Errno::NOMEM });
+            }
+        }
+        match self.make_wanted(held, &wanted) {
+            Err(Errno::NOMEM) => {
+                // Perhaps the dead have some.
+                self.sweep_held(held);
+                self.drop_warm(held);
+                self.make_wanted(held, &wanted)
+            }
+            other => other,
+        }
+    }
+
+    fn make_wanted(&self, held: &Held<'_>, wanted: &Wanted) -> Result<Id> {
+        let class = &self.registry.shm;
+        let asked = Id::from_raw(class.next_id.swap(-1, Relaxed)).ok();
+        let warm = u16::try_from(class.warm.load(Relaxed)).ok().filter(|_| asked.is_none() && wanted.pages * PAGE <= WARM_BYTES);
+        let from = asked.map_or(0, Id::index);
+        let candidates = warm.into_iter().filter(|w| !self.is_used(*w)).chain(self.free_indexes(from, asked.is_none()));
+        for index in candidates {
+            let local = &self.locals[usize::from(index)];
+            if local.foreign.load(Relaxed) != 0 {
+                continue;
+            }
+            let Some(view) = self.own_control(held, index, wanted.mode)? else {
+                local.foreign.store(1, Relaxed);
+                continue;
+            };
+            let sequence = match asked {
+                Some(id) => id.sequence(),
+                None => self.next_sequence(held, class, index),
+            };
+            let id = Id::new(sequence, index);
+            self.mark_used(held, index, true);
+            view.head.store(Head::new(id, State::Making).pack(), SeqCst);
+            match self.make_at(held, &view, id, wanted) {
+                Ok(()) => return Ok(id),
+                Err(e) => {
+                    view.head.store(Head::new(id, State::Free).pack(), SeqCst);
+                    self.mark_used(held, index, false);
+                    match e {
+                        // Another user's leftover is in the way.
+                        Errno::EXIST => local.foreign.store(1, Relaxed),
+                        e => return Err(e),
+                    }
+                }
+            }
+        }
+        Err(Errno::NOSPC)
+    }
+
+    fn make_at(&self, held: &Held<'_>, view: &View, id: Id, wanted: &Wanted) -> Result<()> {
+        self.make_data(held, view, id.index(), wanted)?;
+        let high = (view.high.swap(0, Relaxed) as usize).min(view.entries.len());
+        view.entries[..high].iter().for_each(|entry| entry.store(0, Relaxed));
+        let (uid, gid) = (view.owner, credentials::egid());
+        view.size.store(wanted.size, Relaxed);
+        view.cgid.store(gid, Relaxed);
+        view.cuid.store(uid, Relaxed);
+        view.cpid.store(sys::pid(), Relaxed);
+        view.lpid.store(0, Relaxed);
+        view.atime.store(0, Relaxed);
+        view.dtime.store(0, Relaxed);
+        view.locked.store(0, Relaxed);
+        view.huge.store(u32::from(wanted.huge), Relaxed);
+        view.creator.store(held.me.slot | u32::from(held.me.incarnation) << 16, Relaxed);
+        view.set_rights(Rights { uid, gid, mode: wanted.mode, ctime: sys::now() });
+        view.key.store(wanted.key.raw() as u32, Relaxed);
+        if !wanted.key.is_private()
+            && let Err(e) = self.link_key(held, wanted.key, id)
+        {
+            let _ = fs::unlink(self.data_path(id.index()).c_str());
+            return Err(e);
+        }
+        view.head.store(Head::new(id, State::Live).pack(), SeqCst);
+        self.registry.shm.in_use.fetch_add(1, Relaxed);
+        self.registry.shm.pages.fetch_add(wanted.pages, Relaxed);
+        Ok(())
+    }
+
+    /// The control file of a free index, if it is the caller's to use: made if there is none.
+    /// `None`: it is another user's, or gives others more than `mode` does.
+    fn own_control(&self, _held: &Held<'_>, index: u16, mode: u32) -> Result<Option<View>> {
+        let file_mode = self.control_mode(mode);
+        let path = self.control_path(index);
+        match self.writable_control(index) {
+            Ok(Some(view)) if view.writable && self.is_reusable(&view, &path, file_mode) => return Ok(Some(view)),
+            Ok(Some(view)) if view.owner != credentials::euid() && credentials::euid() != 0 => return Ok(None),
+            // Damaged, or of another mode: away with it, if it is ours.
+            Ok(Some(view)) => {
+                if view.writable {
+                    view.retire();
+                }
+                if fs::unlink(path.c_str()).is_err() {
+                    return Ok(None);
+                }
+            }
+            Ok(None) | Err(Errno::INVAL) => match fs::unlink(path.c_str()) {
+                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                Err(_) => return Ok(None),
+            },
+            Err(e) => return Err(e),
+        }
+        let folder = Name::new(self.directory(), format_args!("/shm"));
+        let image = layout::image::<Control>(Control::set_up);
+        let first = Control::FIRST_BYTES;
+        let fd = file::unpublished(folder.c_str(), file_mode, SEGMENT_BYTES, first, &image[..512]).map_err(no_memory)?;
+        match file::publish(&fd, path.c_str()) {
+            Ok(()) => self.writable_control(index),
+            // Somebody who does not keep to the lock.
+            Err(Errno::EXIST) => Ok(None),
+            Err(e) => Err(no_memory(e)),
+        }
+    }
+
+    /// The mode of a control file: whoever has any right to the segment writes it, everybody else reads it.
+    pub fn control_mode(&self, mode: u32) -> u32 {
+        match self.kind() {
+            Kind::Private => 0o600,
+            Kind::Shared => 0o644 | if mode & 0o070 != 0 { 0o020 } else { 0 } | if mode & 0o007 != 0 { 0o002 } else { 0 },
+        }
+    }
+
+    /// Whether the file at hand gives nobody rights that a new segment's would not. Inside a private
+    /// directory there is nobody else.
+    fn is_reusable(&self, view: &View, path: &Name, file_mode: u32) -> bool {
+        match self.kind() {
+            Kind::Private => view.owner == credentials::euid(),
+            Kind::Shared => is_plain(path, view.owner, file_mode) && view.owner == credentials::euid(),
+        }
+    }
+
+    /// The data file: the one that was kept for reuse, zeroed, or a new one.
+    fn make_data(&self, held: &Held<'_>, view: &View, index: u16, wanted: &Wanted) -> Result<()> {
+        let path = self.data_path(index);
+        if i32::from(index) == self.registry.shm.warm.load(Relaxed) {
+            self.registry.shm.warm.store(-1, Relaxed);
+            if self.rewarm(view, index, &path, wanted)? {
+                return Ok(());
+            }
+        }
+        view.warm_pages.store(0, Relaxed);
+        let bytes = wanted.pages * PAGE;
+        file::fits_file_limit(bytes)?;
+        let fd = match file::create(path.c_str()) {
+            Err(Errno::EXIST) => {
+                fs::unlink(path.c_str()).map_err(|_| Errno::EXIST)?;
+                file::create(path.c_str())
+            }
+            other => other,
+        }
+        .map_err(no_memory)?;
+        let made = self.promise(held, view, &fd, bytes, wanted.reserve).and_then(|()| {
+            fs::fchmod(&fd, Mode::from_raw_mode(wanted.mode))?;
+            Ok(())
+        });
+        if let Err(e) = made {
+            let _ = fs::unlink(path.c_str());
+            return Err(no_memory(e));
+        }
+        view.data_serial.store(self.registry.data_serial.fetch_add(1, Relaxed) + 1, Relaxed);
+        view.templates.store(0, Relaxed);
+        view.warm_mode.store(wanted.mode, Relaxed);
+        if bytes <= WARM_BYTES && wanted.reserve {
+            self.set_template(view, index, held.me.slot, &fd);
+        }
+        Ok(())
+    }
+
+    /// Reuses the memory of a segment that is gone, zeroed. `false`: it does not suit.
+    fn rewarm(&self, view: &View, index: u16, path: &Name, wanted: &Wanted) -> Result<bool> {
+        let suits = u64::from(view.warm_pages.load(Relaxed)) == wanted.pages
+            && view.warm_mode.load(Relaxed) == wanted.mode
+            && wanted.reserve
+            && !wanted.huge
+            && (self.kind() == Kind::Private || is_plain(path, credentials::euid(), wanted.mode));
+        if !suits {
+            return Ok(false);
+        }
+        let bytes = wanted.pages * PAGE;
+        let local = &self.locals[usize::from(index)];
+        if let Some(at) = template(local, view.data_serial.load(Relaxed)) {
+            #[allow(unsafe_code)]
+            // SAFETY: this index's own template, WARM_BYTES long and mapped writable; the file behind it
+            // has `warm_pages` pages (nobody but its owner can shorten it).
+            unsafe {
+                memory::zero(at, bytes as usize);
+            }
+            return Ok(true);
+        }
+        let Ok((fd, stat)) = file::open(path.c_str(), true) else { return Ok(false) };
+        if stat.st_size as u64 != bytes || stat.st_uid != credentials::euid() {
+            return Ok(false);
+        }
+        file::write_zeroes(&fd, bytes).map_err(no_memory)?;
+        self.set_template(view, index, self.me()?.slot, &fd);
+        Ok(true)
+    }
+
+    /// Sees to it that no later write to the `bytes` of a new data file can fail for want of room.
+    fn promise(&self, _held: &Held<'_>, view: &View, fd: &OwnedFd, bytes: u64, reserve: bool) -> Result<()> {
+        let counted_only = reserve && bytes > ALLOCATE_UP_TO;
+        view.counted_only.store(u32::from(counted_only), Relaxed);
+        if reserve && bytes > 1 << 20 {
+            let free = match file::free_space(fd)? {
+                Some(free) => free,
+                None => physical_memory(),
+            };
+            if free.saturating_sub(self.counted_promises()) < bytes {
+                return Err(Errno::NOMEM);
+            }
+        }
+        fs::ftruncate(fd, bytes)?;
+        if reserve && !counted_only { file::reserve(fd, bytes) } else { Ok(()) }
+    }
+
+    /// What was promised by counting and is not allocated yet.
+    fn counted_promises(&self) -> u64 {
+        let missing = |index: u16| {
+            let view = self.control(index).ok()??;
+            if view.counted_only.load(Relaxed) == 0 || !view.head().stands() {
+                return None;
+            }
+            let stat = fs::stat(self.data_path(index).c_str()).ok()?;
+            Some((stat.st_size as u64).saturating_sub(stat.st_blocks as u64 * 512))
+        };
+        self.used_indexes().filter_map(missing).fold(0, u64::saturating_add)
+    }
+
+    fn has_room(&self, wanted: &Wanted) -> bool {
+        let directory = fs::open(self.path(), fs::OFlags::PATH | fs::OFlags::CLOEXEC, Mode::empty());
+        let free = directory.ok().and_then(|fd| file::free_space(fd).ok().flatten());
+        !wanted.reserve || free.is_none_or(|free| free >= wanted.pages * PAGE)
+    }
+
+    /// Maps a few pages of the data file for attaching it again: it takes the place of its predecessor.
+    pub fn set_template(&self, view: &View, index: u16, slot: u32, fd: &OwnedFd) {
+        let local = &self.locals[usize::from(index)];
+        let old = local.template.load(Acquire);
+        let place = if old == 0 { Place::Anywhere } else { Place::Over(old) };
+        local.template_serial.store(0, SeqCst);
+        #[allow(unsafe_code)]
+        // SAFETY: `old` is this index's own template, WARM_BYTES long.
+        let Ok(at) = (unsafe { memory::map(fd, WARM_BYTES as usize, Access::WRITE, place) }) else { return };
+        if old == 0 && local.template.compare_exchange(0, at, AcqRel, Acquire).is_err() {
+            #[allow(unsafe_code)]
+            // SAFETY: just mapped; another thread's is in use.
+            let _ = unsafe { memory::unmap(at, WARM_BYTES as usize) };
+            return;
+        }
+        local.template_serial.store(view.data_serial.load(Relaxed), SeqCst);
+        let mine = slot + 1;
+        if view.templates.compare_exchange(0, mine, SeqCst, SeqCst).is_err_and(|other| other != mine) {
+            view.templates.store(u32::MAX, SeqCst);
+        }
+    }
+
+    /// Forgets a template, so that it does not keep the memory of a segment that is gone.
+    pub fn drop_template(&self, index: u16) {
+        let local = &self.locals[usize::from(index)];
+        let at = local.template.load(Acquire);
+        if at != 0 && local.template_serial.swap(0, SeqCst) != 0 {
+            #[allow(unsafe_code)]
+            // SAFETY: this index's own template; who duplicates it just now checks the serial afterwards.
+            unsafe {
+                memory::blank(at, WARM_BYTES as usize);
+            }
+        }
+    }
+
+    /// `SHM_HUGETLB`: the page size must be one that the machine has, and the file system must have huge pages to give.
+    fn check_huge(&self, flags: i32) -> Result<()> {
+        let log = flags as u32 >> HUGE_SHIFT & 0x3f;
+        let default = default_huge_page();
+        let bytes = if log == 0 { default } else { 1u64.checked_shl(log) };
+        let known = |bytes: u64| std::path::Path::new(&format!("/sys/kernel/mm/hugepages/hugepages-{}kB", bytes >> 10)).is_dir();
+        let Some(bytes) = bytes.filter(|bytes| known(*bytes)) else { return Err(Errno::INVAL) };
+        if Some(bytes) != transparent_huge_page() || !gives_huge_pages(self.path()) {
+            return Err(Errno::NOMEM);
+        }
+        Ok(())
+    }
+}
+
+/// What of an existing segment a caller of `shmget` may have.
+fn open_existing(view: &View, id: Id, size: u64, flags: i32) -> Result<Id> {
+    let exclusive = libc::IPC_CREAT | libc::IPC_EXCL;
+    if flags & exclusive == exclusive {
+        return Err(Errno::EXIST);
+    }
+    if size > view.size.load(Relaxed) {
+        return Err(Errno::INVAL);
+    }
+    if !view.permits(flags as u32 & 0o777) {
+        return Err(Errno::ACCES);
+    }
+    Ok(id)
+}
+
+/// The template of a data file, if it is that file's.
+pub fn template(local: &Local, serial: u64) -> Option<usize> {
+    let at = local.template.load(Acquire);
+    (at != 0 && serial != 0 && local.template_serial.load(SeqCst) == serial).then_some(at)
+}
+
+/// Whether a file belongs to `owner`, has exactly this mode and no access control list.
+fn is_plain(path: &Name, owner: u32, mode: u32) -> bool {
+    let same = fs::lstat(path.c_str()).is_ok_and(|stat| stat.st_uid == owner && stat.st_mode & 0o7777 == mode);
+    let mut acl = [0u8; 0];
+    same && !matches!(fs::getxattr(path.c_str(), c"system.posix_acl_access", &mut acl), Ok(n) if n > 0)
+}
+
+/// A full file system is to a caller of `shmget` what full memory is.
+fn no_memory(errno: Errno) -> Errno {
+    match errno {
+        Errno::NOSPC | Errno::FBIG => Errno::NOMEM,
+        other => other,
+    }
+}
+
+fn physical_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    (info.totalram as u64 + info.totalswap as u64).saturating_mul(u64::from(info.mem_unit))
+}
+
+/// With strict accounting the kernel ignores `SHM_NORESERVE`.
+fn never_overcommits() -> bool {
+    std::fs::read("/proc/sys/vm/overcommit_memory").is_ok_and(|text| text.first() == Some(&b'2'))
+}
+
+fn default_huge_page() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Hugepagesize:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib << 10)
+}
+
+fn transparent_huge_page() -> Option<u64> {
+    std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size").ok()?.trim().parse().ok()
+}
+
+/// Whether the mount that holds `path` gives files huge pages: its `huge=` option.
+fn gives_huge_pages(path: &std::path::Path) -> bool {
+    let Ok(device) = fs::stat(path).map(|stat| stat.st_dev) else { return false };
+    let device = format!("{}:{}", fs::major(device), fs::minor(device));
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let line = mounts.lines().find(|line| line.split(' ').nth(2) == Some(&device));
+    let options = line.and_then(|line| line.rsplit(' ').next()).unwrap_or_default();
+    ["huge=always", "huge=within_size", "huge=advise"].iter().any(|huge| options.split(',').any(|option| option == *huge))
+}

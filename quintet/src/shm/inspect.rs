@@ -1,0 +1,164 @@
+//! `shmctl` but for removal: state, rights, locking; and the lists.
+
+use super::control::{READ, View};
+use super::create::PAGE;
+use super::remove::creator;
+use crate::engine::Engine;
+use crate::layout::Rights;
+use crate::process::Inside;
+use crate::sync::presence::Census;
+use crate::sys::credentials::{self, capable};
+use crate::sys::file::{self, Acl};
+use crate::sys::{self, memory};
+use crate::{Errno, Id, Kind, SegmentStat, SegmentStatus, Usage};
+use rustix::process::{Resource, getrlimit};
+use rustix::thread::CapabilitySet;
+use std::sync::atomic::Ordering::*;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+impl Engine {
+    /// `IPC_STAT`.
+    pub fn shm_stat(&self, id: i32) -> Result<SegmentStat> {
+        self.shm_stat_as(id, None)
+    }
+
+    /// `IPC_STAT` by a caller whose effective user id is known already.
+    pub fn shm_stat_as(&self, id: i32, euid: Option<u32>) -> Result<SegmentStat> {
+        let id = Id::from_raw(id)?;
+        let _inside = Inside::enter();
+        let view = self.standing(id)?;
+        if !view.permits_to(READ, || euid.unwrap_or_else(credentials::euid)) {
+            return Err(Errno::ACCES);
+        }
+        self.state_of(&view, id)
+    }
+
+    /// `SHM_STAT`, `SHM_STAT_ANY`: of the index the kernel uses the low bits, too.
+    pub fn shm_stat_index(&self, index: i32, any: bool) -> Result<SegmentStat> {
+        let index = Id::from_raw(index)?.index();
+        let _inside = Inside::enter();
+        let view = self.control(index)?.ok_or(Errno::INVAL)?;
+        let head = view.head();
+        if !head.stands() {
+            return Err(Errno::INVAL);
+        }
+        if !any && !view.permits(READ) {
+            return Err(Errno::ACCES);
+        }
+        self.state_of(&view, head.id)
+    }
+
+    fn state_of(&self, view: &View, id: Id) -> Result<SegmentStat> {
+        let nattch = view.presence().attached(self.me_if_joined(), &self.living(Some(view)));
+        if nattch == 0 && (view.head().is_dest() || self.is_forced_away(view)) {
+            // The last ones died.
+            self.attend(view);
+        }
+        let head = view.head();
+        let stat = view.stat(head, nattch);
+        // What was read is this object's only if it still is.
+        if head.id == id && head.stands() && view.head().id == id { Ok(stat) } else { Err(Errno::INVAL) }
+    }
+
+    /// `IPC_SET`.
+    pub fn shm_set(&self, id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
+        let id = Id::from_raw(id)?;
+        let _inside = Inside::enter();
+        self.standing(id)?;
+        let view = self.writable_control(id.index())?.ok_or(Errno::INVAL)?;
+        if !view.governs() || !view.writable {
+            return Err(Errno::PERM);
+        }
+        if uid == u32::MAX || gid == u32::MAX {
+            return Err(Errno::INVAL);
+        }
+        let _held = self.lock()?;
+        let head = view.head();
+        if head.id != id || !head.stands() {
+            return Err(Errno::INVAL);
+        }
+        let (perm, old) = view.permissions();
+        let new = Rights { uid, gid, mode: mode & 0o777, ctime: sys::now() };
+        if (old.uid, old.gid, old.mode) != (new.uid, new.gid, new.mode) {
+            let further = |id: u32, first: u32| (self.kind() == Kind::Shared && id != first).then_some(id);
+            let acl = Acl { mode: new.mode, user: further(uid, perm.cuid), group: further(gid, perm.cgid) };
+            self.set_file_rights(id.index(), acl).map_err(|_| Errno::PERM)?;
+        }
+        view.set_rights(new);
+        Ok(())
+    }
+
+    /// The kernel's file rights are what keeps a process from the bytes: they follow the segment's.
+    fn set_file_rights(&self, index: u16, acl: Acl) -> Result<()> {
+        let control = Acl { mode: self.control_mode(acl.mode), ..acl };
+        let control = if acl.group.is_some() { Acl { mode: control.mode | 0o060, ..control } } else { control };
+        if self.kind() == Kind::Shared {
+            file::set_rights(self.control_path(index).c_str(), control)?;
+        }
+        file::set_rights(self.data_path(index).c_str(), acl)
+    }
+
+    /// `SHM_LOCK`, `SHM_UNLOCK`.
+    pub fn shm_lock(&self, id: i32, locked: bool) -> Result<()> {
+        let id = Id::from_raw(id)?;
+        let _inside = Inside::enter();
+        let view = self.standing(id)?;
+        if !capable(CapabilitySet::IPC_LOCK) {
+            let euid = credentials::euid();
+            let (perm, _) = view.permissions();
+            let limit = getrlimit(Resource::Memlock).current;
+            if euid != perm.cuid && euid != perm.uid || locked && limit == Some(0) {
+                return Err(Errno::PERM);
+            }
+            let bytes = view.size.load(Relaxed).next_multiple_of(PAGE);
+            if locked && limit.is_some_and(|limit| bytes > limit) {
+                return Err(Errno::NOMEM);
+            }
+        }
+        if !view.writable {
+            return Err(Errno::PERM);
+        }
+        view.locked.store(u32::from(locked), Relaxed);
+        self.attachments.each(|mapped| {
+            if mapped.id == id && locked {
+                memory::lock_on_touch(mapped.address, mapped.len);
+            } else if mapped.id == id {
+                memory::unlock(mapped.address, mapped.len);
+            }
+        });
+        Ok(())
+    }
+
+    /// `SHM_INFO`.
+    pub fn shm_usage(&self) -> Result<Usage> {
+        let _inside = Inside::enter();
+        let class = &self.registry.shm;
+        let resident: u64 = self.used_indexes().map(|index| self.resident(index)).sum();
+        Ok(Usage {
+            segments: class.in_use.load(Relaxed),
+            pages: class.pages.load(Relaxed),
+            resident: resident / PAGE,
+            swapped: 0,
+            max_index: self.max_index(),
+        })
+    }
+
+    /// The bytes that a data file holds.
+    fn resident(&self, index: u16) -> u64 {
+        rustix::fs::stat(self.data_path(index).c_str()).map_or(0, |stat| stat.st_blocks as u64 * 512)
+    }
+
+    /// All segments, with those who are attached.
+    pub fn segments(&self) -> Result<Vec<SegmentStatus>> {
+        let _inside = Inside::enter();
+        let mut all = Vec::new();
+        for index in self.used_indexes() {
+            let Ok(stat) = self.shm_stat_index(index.into(), true) else { continue };
+            let Ok(Some(view)) = self.control(index) else { continue };
+            let orphan = stat.nattch == 0 && !self.living(None).alive(creator(&view));
+            all.push(SegmentStatus { stat, attached: self.attachers(&view), orphan, resident: self.resident(index) });
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,237 @@
+//! `IPC_RMID` and what follows: the last detach, the dead, what a dead remover left half done.
+
+use super::control::View;
+use super::create::PAGE;
+use crate::engine::Engine;
+use crate::layout::WARM_BYTES;
+use crate::process::Inside;
+use crate::registry::Held;
+use crate::sync::presence::{Census, Head, Me, State};
+use crate::sys::credentials;
+use crate::{Errno, Id, Key};
+use rustix::fs::{self, Mode};
+use std::sync::atomic::Ordering::*;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+impl Engine {
+    /// The segment of an identifier, if it stands.
+    pub fn standing(&self, id: Id) -> Result<View> {
+        let view = self.control(id.index())?.ok_or(Errno::INVAL)?;
+        let head = view.head();
+        if head.id == id && head.stands() { Ok(view) } else { Err(Errno::INVAL) }
+    }
+
+    /// `IPC_RMID`.
+    pub fn shm_remove(&self, id: i32) -> Result<()> {
+        let id = Id::from_raw(id)?;
+        let _inside = Inside::enter();
+        self.standing(id)?;
+        let view = self.writable_control(id.index())?.ok_or(Errno::INVAL)?;
+        if !view.governs() || !view.writable {
+            return Err(Errno::PERM);
+        }
+        let held = self.lock()?;
+        if view.head().id != id || !view.head().stands() {
+            return Err(Errno::INVAL);
+        }
+        let gone = view.presence().judge(id, Some(held.me), true, false, &self.living(Some(&view)));
+        self.drop_key(&held, &view, id);
+        if gone {
+            self.clear(&held, &view, id);
+        }
+        Ok(())
+    }
+
+    fn drop_key(&self, held: &Held<'_>, view: &View, id: Id) {
+        self.unlink_key(held, view.key(), id);
+        view.key.store(Key::PRIVATE.raw() as u32, Relaxed);
+    }
+
+    /// Ends a removed segment (with `shm_rmid_forced` any) that nobody is attached to any more.
+    pub fn attend(&self, view: &View) {
+        let head = view.head();
+        let forced = self.forced();
+        let ripe = match head.state {
+            State::Dest | State::JudgedDest | State::Gone => true,
+            State::Live | State::Judged => forced && view.atime.load(Relaxed) != 0,
+            _ => false,
+        };
+        if !ripe || !view.writable {
+            return;
+        }
+        view.presence().judge(head.id, self.me_if_joined(), false, forced, &self.living(Some(view)));
+        if view.head().state == State::Gone
+            && let Ok(held) = self.lock()
+        {
+            self.clear(&held, view, head.id);
+        }
+    }
+
+    /// Whether `shm_rmid_forced` has ended the segment: its creator is gone and nobody is attached.
+    pub fn is_forced_away(&self, view: &View) -> bool {
+        if !self.forced() || !view.writable {
+            return false;
+        }
+        let living = self.living(Some(view));
+        view.presence().attached(self.me_if_joined(), &living) == 0 && !living.alive(creator(view))
+    }
+
+    /// Ends a segment that [`Engine::is_forced_away`].
+    pub fn clear_forced(&self, held: &Held<'_>, view: &View, id: Id) {
+        if view.presence().judge(id, Some(held.me), false, true, &self.living(Some(view))) {
+            self.clear(held, view, id);
+        }
+    }
+
+    /// Clears what is left of a segment that is `Gone`.
+    fn clear(&self, held: &Held<'_>, view: &View, id: Id) {
+        let head = view.head();
+        if head.id != id || head.state != State::Gone {
+            return;
+        }
+        self.drop_key(held, view, id);
+        let pages = view.size.load(Relaxed).div_ceil(PAGE);
+        if !self.keep_warm(view, id.index(), pages) {
+            self.discard_data(view, id.index(), held.me);
+        }
+        let class = &self.registry.shm;
+        let _ = class.in_use.fetch_update(Relaxed, Relaxed, |n| Some(n.saturating_sub(1)));
+        let _ = class.pages.fetch_update(Relaxed, Relaxed, |n| Some(n.saturating_sub(pages)));
+        view.head.store(Head::new(id, State::Free).pack(), SeqCst);
+        self.mark_used(held, id.index(), false);
+    }
+
+    /// One small segment's memory waits for its owner's next one.
+    fn keep_warm(&self, view: &View, index: u16, pages: u64) -> bool {
+        let class = &self.registry.shm;
+        let rights = view.rights();
+        let suits = pages * PAGE <= WARM_BYTES
+            && class.warm.load(Relaxed) == -1
+            && view.warm_mode.load(Relaxed) == rights.mode
+            && view.huge.load(Relaxed) == 0
+            && (rights.uid, rights.gid) == (view.owner, view.cgid.load(Relaxed))
+            && credentials::euid() == view.owner;
+        if suits {
+            view.warm_pages.store(pages as u32, Relaxed);
+            class.warm.store(index.into(), Relaxed);
+        }
+        suits
+    }
+
+    /// Gives up the memory that waits for reuse.
+    pub fn drop_warm(&self, held: &Held<'_>) {
+        let warm = self.registry.shm.warm.swap(-1, Relaxed);
+        if let Ok(index) = u16::try_from(warm)
+            && !self.is_used(index)
+            && let Ok(Some(view)) = self.control(index)
+            && view.writable
+        {
+            view.warm_pages.store(0, Relaxed);
+            self.discard_data(&view, index, held.me);
+        }
+    }
+
+    /// Frees a data file's memory, also where some process keeps a page of it mapped or the name is not ours to take.
+    fn discard_data(&self, view: &View, index: u16, me: Me) {
+        let path = self.data_path(index);
+        let templates = view.templates.load(SeqCst);
+        if templates != 0 {
+            self.drop_template(index);
+        }
+        let elsewhere = templates != 0 && templates != me.slot + 1;
+        let truncate = || {
+            if let Ok((fd, _)) = crate::sys::file::open(path.c_str(), true) {
+                let _ = fs::ftruncate(&fd, 0);
+            }
+        };
+        if elsewhere {
+            truncate();
+        }
+        match fs::unlink(path.c_str()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(_) => truncate(),
+        }
+    }
+
+    /// See [`crate::Namespace::sweep`].
+    pub fn sweep(&self) -> Result<()> {
+        let _inside = Inside::enter();
+        let held = self.lock()?;
+        self.sweep_held(&held);
+        self.drop_warm(&held);
+        Ok(())
+    }
+
+    /// Strikes out the dead, and ends what only they kept.
+    pub fn sweep_held(&self, held: &Held<'_>) {
+        for index in self.used_indexes() {
+            let Ok(Some(view)) = self.writable_control(index) else { continue };
+            if !view.writable {
+                continue;
+            }
+            let id = view.head().id;
+            let living = self.living(Some(&view));
+            view.presence().attached(Some(held.me), &living);
+            view.presence().judge(id, Some(held.me), false, self.is_forced_away(&view), &living);
+            if view.head().state == State::Gone {
+                self.clear(held, &view, id);
+            }
+        }
+        self.sweep_slots();
+    }
+
+    /// The lock's last owner died holding it: undoes what it had half made, ends what it had half removed,
+    /// and counts anew.
+    pub fn repair(&self, held: &Held<'_>) -> Result<()> {
+        let class = &self.registry.shm;
+        class.warm.store(-1, Relaxed);
+        let (mut in_use, mut pages) = (0, 0);
+        for index in self.used_indexes() {
+            let view = match self.writable_control(index) {
+                Ok(Some(view)) if view.writable => view,
+                // Nothing was made there yet, or it is not ours to mend.
+                Ok(None) => {
+                    self.mark_used(held, index, false);
+                    continue;
+                }
+                _ => continue,
+            };
+            let head = view.head();
+            match head.state {
+                State::Free | State::Making => {
+                    self.drop_key(held, &view, head.id);
+                    self.discard_data(&view, index, held.me);
+                    view.head.store(Head::new(head.id, State::Free).pack(), SeqCst);
+                    self.mark_used(held, index, false);
+                    continue;
+                }
+                State::Dest | State::JudgedDest => self.drop_key(held, &view, head.id),
+                State::Live | State::Judged => self.mend_rights(&view, index),
+                State::Gone => {}
+            }
+            in_use += 1;
+            pages += view.size.load(Relaxed).div_ceil(PAGE);
+        }
+        class.in_use.store(in_use, Relaxed);
+        class.pages.store(pages, Relaxed);
+        self.sweep_held(held);
+        Ok(())
+    }
+
+    /// A dead `IPC_SET` may have changed the files before the rights.
+    fn mend_rights(&self, view: &View, index: u16) {
+        let rights = view.rights();
+        let path = self.data_path(index);
+        let plain = (rights.uid, rights.gid) == (view.owner, view.cgid.load(Relaxed));
+        if plain && fs::lstat(path.c_str()).is_ok_and(|stat| stat.st_mode & 0o777 != rights.mode) {
+            let _ = fs::chmod(path.c_str(), Mode::from_raw_mode(rights.mode));
+        }
+    }
+}
+
+/// Who made the segment.
+pub fn creator(view: &View) -> Me {
+    let word = view.creator.load(Relaxed);
+    Me { slot: word & 0xffff, incarnation: (word >> 16) as u16 }
+}

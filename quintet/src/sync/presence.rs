@@ -1,0 +1,381 @@
+//! Who is attached to an object, and the decision that nobody is.
+//!
+//! Each participant has an entry of its own with its number of attachments; an object's attach
+//! count is the sum over the living. No lock: a participant announces itself first and then looks
+//! whether the object still stands, the destroyer announces its intent first and then looks
+//! for participants, so one of them always sees the other (Dekker). Every step may be the last of
+//! its process; whoever comes next can finish what it finds.
+//!
+//! The head word, `id | state << 31 | ticket << 36`:
+//!
+//! | state | meaning | next |
+//! |---|---|---|
+//! | `Free` | no object; `id` is the last one that was here | `Making` by a creator that holds the registry's lock |
+//! | `Making` | being made under the registry's lock; found without it: its creator died | `Live`; `Free` |
+//! | `Live` | an object with a key or private | `Judged`, `JudgedDest` |
+//! | `Dest` | removed, still attached; found by identifier alone | `JudgedDest` |
+//! | `Judged` | somebody looks whether a live object has lost its last attachment | `Live`, `Gone` |
+//! | `JudgedDest` | the same of a removed one | `Dest`, `Gone` |
+//! | `Gone` | nobody is attached, nobody can be any more; what is left is to be cleared | `Free` |
+//! | 7..=31 | illegal: a peer scribbled | treated as `Gone` by all, cleared by a creator |
+//!
+//! The ticket grows each time a judgement begins, so that a slow judge cannot end a later one's.
+//!
+//! An entry, `incarnation << 16 | count`: 0 nobody; of another incarnation than the slot has now: a dead one's.
+
+use super::primitive::{AtomicU32, AtomicU64, Ordering};
+use crate::Id;
+
+/// The state of an object; see the module.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum State {
+    Free = 0,
+    Making = 1,
+    Live = 2,
+    Dest = 3,
+    Judged = 4,
+    JudgedDest = 5,
+    Gone = 6,
+}
+
+/// The head word, taken apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    pub id: Id,
+    pub state: State,
+    ticket: u32,
+}
+
+impl Head {
+    /// The head of a new object.
+    pub fn new(id: Id, state: State) -> Head {
+        Head { id, state, ticket: 0 }
+    }
+
+    /// From the word. A state that does not exist is `Gone`.
+    pub fn unpack(word: u64) -> Head {
+        let state = match word >> 31 & 0x1f {
+            0 => State::Free,
+            1 => State::Making,
+            2 => State::Live,
+            3 => State::Dest,
+            4 => State::Judged,
+            5 => State::JudgedDest,
+            _ => State::Gone,
+        };
+        let id = Id::new((word >> 15) as u16, (word & 0x7fff) as u16);
+        Head { id, state, ticket: (word >> 36) as u32 }
+    }
+
+    /// To the word.
+    pub fn pack(self) -> u64 {
+        self.id.raw() as u64 | (self.state as u64) << 31 | u64::from(self.ticket & 0x0fff_ffff) << 36
+    }
+
+    fn to(self, state: State) -> Head {
+        Head { state, ..self }
+    }
+
+    /// Whether the object can be used by its identifier.
+    pub fn stands(self) -> bool {
+        matches!(self.state, State::Live | State::Dest | State::Judged | State::JudgedDest)
+    }
+
+    /// Whether its key finds it. (A judged one may go, but has not.)
+    pub fn has_key(self) -> bool {
+        matches!(self.state, State::Live | State::Judged)
+    }
+
+    /// Whether it has been removed and only its attachments keep it.
+    pub fn is_dest(self) -> bool {
+        matches!(self.state, State::Dest | State::JudgedDest)
+    }
+}
+
+/// A participant: its slot and the low 16 bits of the slot's incarnation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Me {
+    pub slot: u32,
+    pub incarnation: u16,
+}
+
+/// What the protocol asks of the world.
+pub trait Census {
+    /// Whether the participant is alive. One that cannot be asked about counts as alive.
+    fn alive(&self, who: Me) -> bool;
+    /// Told once of each dead one's attachments that were struck out.
+    fn struck(&self, who: Me);
+}
+
+/// An object's head and entries.
+#[derive(Clone, Copy)]
+pub struct Presence<'a> {
+    pub head: &'a AtomicU64,
+    /// The entries, by slot.
+    pub entries: &'a [AtomicU32],
+    /// One more than the greatest slot that ever had an entry.
+    pub high: &'a AtomicU32,
+    /// Whether the caller may write to them: who has no right to the object can only count.
+    pub writable: bool,
+}
+
+/// An entry has 16 bits for its count; a process that has more mappings than that is refused.
+pub const MOST: u32 = 0xffff;
+
+impl Presence<'_> {
+    /// The head now.
+    pub fn head(&self) -> Head {
+        Head::unpack(self.head.load(Ordering::SeqCst))
+    }
+
+    fn change(&self, from: Head, to: Head) -> bool {
+        self.head.compare_exchange(from.pack(), to.pack(), Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Adds `by` to `me`'s attachments. `false`: the entry is full.
+    pub fn announce(&self, me: Me, by: u32) -> bool {
+        let Some(entry) = self.entries.get(me.slot as usize) else { return false };
+        self.high.fetch_max(me.slot + 1, Ordering::SeqCst);
+        let mut old = entry.load(Ordering::SeqCst);
+        loop {
+            let count = own_count(old, me) + by;
+            if count > MOST {
+                return false;
+            }
+            match entry.compare_exchange(old, packed(me, count), Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => return true,
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// Takes `by` from `me`'s attachments.
+    pub fn withdraw(&self, me: Me, by: u32) {
+        let Some(entry) = self.entries.get(me.slot as usize) else { return };
+        let mut old = entry.load(Ordering::SeqCst);
+        loop {
+            let count = own_count(old, me).saturating_sub(by);
+            match entry.compare_exchange(old, packed(me, count), Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => return,
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// Attaches `me` to the object `id`: announces it, then makes sure that the object still stands.
+    /// `false`: it does not (nothing is left announced). The caller attends to what `settle` leaves `Gone`.
+    pub fn attach(&self, id: Id, me: Me, census: &impl Census) -> bool {
+        if !self.announce(me, 1) {
+            return false;
+        }
+        loop {
+            let head = self.head();
+            if head.id != id || !head.stands() {
+                self.withdraw(me, 1);
+                return false;
+            }
+            match head.state {
+                State::Live | State::Dest => return true,
+                // A judge may have looked before we announced ourselves: end its judgement with our own look.
+                _ => {
+                    self.settle(head, Some(me), census);
+                }
+            }
+        }
+    }
+
+    /// Begins to judge whether the object `id` has lost its last attachment. `remove`: it is being
+    /// removed (`IPC_RMID`); `forced`: also a live one goes with its last attachment (`shm_rmid_forced`).
+    ///
+    /// `true`: the object is `Gone` by this call, and the caller clears what is left.
+    pub fn judge(&self, id: Id, me: Option<Me>, remove: bool, forced: bool, census: &impl Census) -> bool {
+        loop {
+            let head = self.head();
+            if head.id != id {
+                return false;
+            }
+            let next = match head.state {
+                State::Live if remove => State::JudgedDest,
+                State::Live if forced => State::Judged,
+                State::Dest => State::JudgedDest,
+                State::Judged if remove => State::JudgedDest,
+                State::Judged | State::JudgedDest => head.state,
+                _ => return false,
+            };
+            let judged = Head { ticket: head.ticket.wrapping_add(1) & 0x0fff_ffff, ..head.to(next) };
+            if self.change(head, judged) {
+                return self.settle(judged, me, census);
+            }
+        }
+    }
+
+    /// Ends a judgement. `true`: the object is `Gone` by this call.
+    fn settle(&self, judged: Head, me: Option<Me>, census: &impl Census) -> bool {
+        let stays = match judged.state {
+            State::JudgedDest => State::Dest,
+            _ => State::Live,
+        };
+        let verdict = if self.attached(me, census) > 0 { stays } else { State::Gone };
+        self.change(judged, judged.to(verdict)) && verdict == State::Gone
+    }
+
+    /// The number of attachments of the living. The entries of the dead are struck out.
+    pub fn attached(&self, me: Option<Me>, census: &impl Census) -> u64 {
+        let mut sum = 0;
+        self.each(me, census, |_, count| sum += u64::from(count));
+        sum
+    }
+
+    /// Calls `f` with each living participant and its count.
+    pub fn each(&self, me: Option<Me>, census: &impl Census, mut f: impl FnMut(Me, u32)) {
+        let high = (self.high.load(Ordering::SeqCst) as usize).min(self.entries.len());
+        for (slot, entry) in self.entries[..high].iter().enumerate() {
+            let word = entry.load(Ordering::SeqCst);
+            if word & MOST == 0 {
+                continue;
+            }
+            let who = Me { slot: slot as u32, incarnation: (word >> 16) as u16 };
+            if me == Some(who) || census.alive(who) {
+                f(who, word & MOST);
+            } else if self.writable && entry.compare_exchange(word, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                census.struck(who);
+            }
+        }
+    }
+}
+
+fn packed(me: Me, count: u32) -> u32 {
+    if count == 0 { 0 } else { u32::from(me.incarnation) << 16 | count }
+}
+
+/// The count in an entry, if it is `me`'s; a dead predecessor's does not count.
+fn own_count(word: u32, me: Me) -> u32 {
+    if (word >> 16) as u16 == me.incarnation { word & MOST } else { 0 }
+}
+
+#[cfg(all(test, loom))]
+mod model {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::thread;
+
+    /// Slot 2 is dead; the others live.
+    struct Living;
+    impl Census for Living {
+        fn alive(&self, who: Me) -> bool {
+            who.slot != 2
+        }
+        fn struck(&self, _: Me) {}
+    }
+
+    struct Object {
+        head: AtomicU64,
+        entries: [AtomicU32; 3],
+        high: AtomicU32,
+        gone: AtomicU32,
+    }
+
+    impl Object {
+        fn new(state: State, dead_attached: bool) -> Arc<Object> {
+            let dead = if dead_attached { 1 << 16 | 1 } else { 0 };
+            Arc::new(Object {
+                head: AtomicU64::new(Head::new(ID, state).pack()),
+                entries: [AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(dead)],
+                high: AtomicU32::new(if dead_attached { 3 } else { 0 }),
+                gone: AtomicU32::new(0),
+            })
+        }
+
+        fn presence(&self) -> Presence<'_> {
+            Presence { head: &self.head, entries: &self.entries, high: &self.high, writable: true }
+        }
+
+        fn judge(&self, me: Me, remove: bool) {
+            if self.presence().judge(ID, Some(me), remove, false, &Living) {
+                self.gone.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    }
+
+    const ID: Id = Id::new(3, 1);
+    const A: Me = Me { slot: 0, incarnation: 1 };
+    const B: Me = Me { slot: 1, incarnation: 1 };
+
+    /// One attaches while another removes: whoever is attached keeps the object; it goes exactly once.
+    #[test]
+    fn attach_against_remove() {
+        loom::model(|| {
+            let object = Object::new(State::Live, false);
+            let other = {
+                let object = object.clone();
+                thread::spawn(move || object.judge(B, true))
+            };
+            let attached = object.presence().attach(ID, A, &Living);
+            other.join().unwrap();
+            let head = object.presence().head();
+            assert_eq!(attached, head.state == State::Dest, "{head:?}");
+            assert_eq!(object.gone.load(Ordering::SeqCst) == 1, !attached);
+            if attached {
+                object.presence().withdraw(A, 1);
+                object.judge(A, false);
+                assert_eq!(object.presence().head().state, State::Gone);
+                assert_eq!(object.gone.load(Ordering::SeqCst), 1);
+            }
+        });
+    }
+
+    /// Two detach from a removed object at once, and a dead one never did: it goes exactly once.
+    #[test]
+    fn last_detach_clears_once() {
+        loom::model(|| {
+            let object = Object::new(State::Dest, true);
+            object.presence().announce(A, 1);
+            object.presence().announce(B, 1);
+            let other = {
+                let object = object.clone();
+                thread::spawn(move || {
+                    object.presence().withdraw(B, 1);
+                    object.judge(B, false);
+                })
+            };
+            object.presence().withdraw(A, 1);
+            object.judge(A, false);
+            other.join().unwrap();
+            assert_eq!(object.presence().head().state, State::Gone);
+            assert_eq!(object.gone.load(Ordering::SeqCst), 1);
+        });
+    }
+
+    /// A judge dies between its intent and its verdict: an attacher is not held up, and the next judge ends it.
+    #[test]
+    fn a_dead_judge_is_relieved() {
+        loom::model(|| {
+            let object = Object::new(State::JudgedDest, true);
+            let other = {
+                let object = object.clone();
+                thread::spawn(move || object.judge(B, false))
+            };
+            let attached = object.presence().attach(ID, A, &Living);
+            other.join().unwrap();
+            let head = object.presence().head();
+            assert_eq!(attached, head.state == State::Dest, "{head:?}");
+        });
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_keeps_what_it_is_given() {
+        for raw in [0, 1, 32768, i32::MAX] {
+            for state in [State::Free, State::Making, State::Live, State::Dest, State::Judged, State::JudgedDest, State::Gone] {
+                let head = Head { id: Id::from_raw(raw).unwrap(), state, ticket: 0x0fff_ffff };
+                assert_eq!(Head::unpack(head.pack()), head);
+            }
+        }
+        assert_eq!(Head::unpack(u64::MAX).state, State::Gone);
+    }
+}

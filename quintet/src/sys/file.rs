@@ -1,0 +1,225 @@
+//! Files: opening what may be anything, publishing whole ones, locks that name a participant.
+//!
+//! # Safety
+//!
+//! The raw calls pass a valid descriptor and pointers to locals or NUL-terminated paths.
+#![allow(unsafe_code)]
+
+use crate::Errno;
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
+use std::ffi::CStr;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// `errno` of the calling thread.
+pub fn errno() -> i32 {
+    // SAFETY: the location is valid for the thread's life.
+    unsafe { *libc::__errno_location() }
+}
+
+/// Sets `errno` of the calling thread.
+pub fn set_errno(value: i32) {
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = value }
+}
+
+/// A path in a namespace, built without allocating: a call may come from a signal handler.
+pub struct Name {
+    bytes: [u8; Name::MAX],
+    len: usize,
+}
+
+impl Name {
+    const MAX: usize = 1024;
+    /// The longest directory that leaves room for every entry.
+    pub const LONGEST_DIRECTORY: usize = Name::MAX - 64;
+
+    pub fn new(directory: &[u8], entry: std::fmt::Arguments<'_>) -> Name {
+        let mut name = Name { bytes: [0; Name::MAX], len: directory.len() };
+        // A namespace is opened only if its path leaves room for the longest entry.
+        name.bytes[..directory.len()].copy_from_slice(directory);
+        let _ = std::fmt::Write::write_fmt(&mut name, entry);
+        name
+    }
+
+    pub fn c_str(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Write for Name {
+    fn write_str(&mut self, s: &str) -> std::fmt::Result {
+        let end = self.len + s.len();
+        let room = self.bytes.get_mut(self.len..end).filter(|_| end < Name::MAX);
+        room.ok_or(std::fmt::Error)?.copy_from_slice(s.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+/// Opens a regular file, whatever is there: a fifo does not hang it, a symlink is not followed.
+///
+/// `EBADMSG`: something else than a regular file is there.
+pub fn open(path: &CStr, write: bool) -> Result<(OwnedFd, Stat)> {
+    let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
+    let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = match fs::open(path, flags, Mode::empty()) {
+        Err(rustix::io::Errno::LOOP | rustix::io::Errno::ISDIR | rustix::io::Errno::NXIO) => return Err(Errno::BADMSG),
+        other => other?,
+    };
+    let stat = fs::fstat(&fd)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Errno::BADMSG);
+    }
+    Ok((fd, stat))
+}
+
+/// A file of `len` bytes with exactly this mode that nobody sees until it is linked: its first `content.len()`
+/// bytes are `content`, and `reserved` bytes have their place on the file system.
+pub fn unpublished(directory: &CStr, mode: u32, len: u64, reserved: u64, content: &[u8]) -> Result<OwnedFd> {
+    fits_file_limit(len)?;
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let fd = fs::open(directory, flags, Mode::RUSR | Mode::WUSR)?;
+    fs::ftruncate(&fd, len)?;
+    reserve(&fd, reserved)?;
+    let written = rustix::io::pwrite(&fd, content, 0)?;
+    if written != content.len() {
+        return Err(Errno::NOSPC);
+    }
+    fs::fchmod(&fd, Mode::from_raw_mode(mode))?;
+    Ok(fd)
+}
+
+/// Gives an unpublished file its name. `EEXIST`: somebody was first.
+pub fn publish(fd: &OwnedFd, path: &CStr) -> Result<()> {
+    match fs::linkat(fd, c"", fs::CWD, path, AtFlags::EMPTY_PATH) {
+        // Without CAP_DAC_READ_SEARCH older kernels want the detour.
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::PERM) => {
+            let detour = Name::new(b"/proc/self/fd/", format_args!("{}", fd.as_raw_fd()));
+            Ok(fs::linkat(fs::CWD, detour.c_str(), fs::CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Creates an empty file of this mode; whatever had the name must be gone.
+pub fn create(path: &CStr) -> Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    Ok(fs::open(path, flags, Mode::RUSR | Mode::WUSR)?)
+}
+
+/// Gives the first `len` bytes their place on the file system, so that no later write can fail for want of it.
+pub fn reserve(fd: &OwnedFd, len: u64) -> Result<()> {
+    if len == 0 {
+        return Ok(());
+    }
+    loop {
+        return match fs::fallocate(fd, fs::FallocateFlags::empty(), 0, len) {
+            Ok(()) => Ok(()),
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(rustix::io::Errno::OPNOTSUPP) => write_zeroes(fd, len),
+            Err(e) => Err(e.into()),
+        };
+    }
+}
+
+/// Overwrites the first `len` bytes with zeroes.
+pub fn write_zeroes(fd: &OwnedFd, len: u64) -> Result<()> {
+    let block = [0u8; 4096];
+    let mut at = 0;
+    while at < len {
+        let n = (len - at).min(4096) as usize;
+        at += rustix::io::pwrite(fd, &block[..n], at)? as u64;
+    }
+    Ok(())
+}
+
+/// A file larger than `RLIMIT_FSIZE` would cost the program a SIGXFSZ, which the kernel's own segments never do.
+pub fn fits_file_limit(len: u64) -> Result<()> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    if limit.is_some_and(|limit| len > limit) { Err(Errno::NOMEM) } else { Ok(()) }
+}
+
+/// The bytes that are free on the file system; `None` where it has no bound of its own.
+pub fn free_space(fd: impl AsFd) -> Result<Option<u64>> {
+    let stat = fs::fstatfs(fd)?;
+    let free = (stat.f_bavail as u64).saturating_mul(stat.f_bsize as u64);
+    Ok((stat.f_blocks != 0).then_some(free))
+}
+
+#[cfg(target_env = "gnu")]
+type Flock = libc::flock64;
+#[cfg(not(target_env = "gnu"))]
+type Flock = libc::flock;
+
+fn byte_lock(fd: &OwnedFd, command: i32, at: u64) -> Result<Flock> {
+    // SAFETY: zeroes are a valid flock, and l_pid must be 0.
+    let mut lock: Flock = unsafe { std::mem::zeroed() };
+    lock.l_type = libc::F_WRLCK as _;
+    lock.l_whence = libc::SEEK_SET as _;
+    lock.l_start = at as _;
+    lock.l_len = 1;
+    let saved = errno();
+    // SAFETY: the descriptor is open and the command takes a flock.
+    let ret = unsafe { libc::fcntl(fd.as_raw_fd(), command, &raw mut lock) };
+    let error = errno();
+    set_errno(saved);
+    if ret == -1 { Err(Errno::from_raw(error)) } else { Ok(lock) }
+}
+
+/// Takes the lock on the byte at `at` for as long as this open file description lives. `false`: somebody has it.
+pub fn lock_byte(fd: &OwnedFd, at: u64) -> Result<bool> {
+    match byte_lock(fd, libc::F_OFD_SETLK, at) {
+        Ok(_) => Ok(true),
+        Err(Errno::AGAIN | Errno::ACCES) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether another open file description has the lock on the byte at `at`.
+pub fn is_byte_locked(fd: &OwnedFd, at: u64) -> Result<bool> {
+    byte_lock(fd, libc::F_OFD_GETLK, at).map(|lock| i32::from(lock.l_type) != libc::F_UNLCK)
+}
+
+/// The rights of a file beyond its nine bits: as `setfacl` gives them.
+#[derive(Clone, Copy)]
+pub struct Acl {
+    /// Bits for owner, group, other.
+    pub mode: u32,
+    /// A further user with the owner's rights, a further group with the group's.
+    pub user: Option<u32>,
+    pub group: Option<u32>,
+}
+
+/// Sets mode and access control list of a file. The caller owns it or may act as if.
+pub fn set_rights(path: &CStr, acl: Acl) -> Result<()> {
+    const NAME: &CStr = c"system.posix_acl_access";
+    let (owner, group, other) = (acl.mode >> 6 & 7, acl.mode >> 3 & 7, acl.mode & 7);
+    if acl.user.is_none() && acl.group.is_none() {
+        match fs::removexattr(path, NAME) {
+            Ok(()) | Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP) => {}
+            Err(e) => return Err(e.into()),
+        }
+        return Ok(fs::chmod(path, Mode::from_raw_mode(acl.mode & 0o777))?);
+    }
+    const UNDEFINED: u32 = u32::MAX;
+    let entries = [
+        Some((0x01u16, owner, UNDEFINED)),
+        acl.user.map(|u| (0x02, owner, u)),
+        Some((0x04, group, UNDEFINED)),
+        acl.group.map(|g| (0x08, group, g)),
+        Some((0x10, owner | group, UNDEFINED)),
+        Some((0x20, other, UNDEFINED)),
+    ];
+    let mut bytes = [0u8; 4 + 6 * 8];
+    bytes[0] = 2;
+    let mut len = 4;
+    for (tag, rights, id) in entries.into_iter().flatten() {
+        bytes[len..len + 2].copy_from_slice(&tag.to_le_bytes());
+        bytes[len + 2..len + 4].copy_from_slice(&(rights as u16).to_le_bytes());
+        bytes[len + 4..len + 8].copy_from_slice(&id.to_le_bytes());
+        len += 8;
+    }
+    Ok(fs::setxattr(path, NAME, &bytes[..len], fs::XattrFlags::empty())?)
+}

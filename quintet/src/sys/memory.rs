@@ -1,0 +1,146 @@
+//! Mapping memory.
+//!
+//! # Safety
+//!
+//! A mapping made at an address of the kernel's choice overlaps nothing. Where an address is
+//! given, the caller says why it may be replaced or unmapped.
+#![allow(unsafe_code)]
+
+use crate::Errno;
+use rustix::fd::OwnedFd;
+use rustix::mm::{self, Advice, MapFlags, MlockFlags, MremapFlags, ProtFlags};
+use std::ffi::c_void;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// The size of a page.
+pub fn page() -> usize {
+    rustix::param::page_size()
+}
+
+/// Where a mapping goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// Wherever there is room.
+    Anywhere,
+    /// At this address, and only if nothing is there.
+    At(usize),
+    /// At this address, in place of whatever is there.
+    Over(usize),
+}
+
+/// What a mapping allows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Access {
+    pub write: bool,
+    pub execute: bool,
+}
+
+impl Access {
+    pub const READ: Access = Access { write: false, execute: false };
+    pub const WRITE: Access = Access { write: true, execute: false };
+
+    fn prot(self) -> ProtFlags {
+        let mut prot = ProtFlags::READ;
+        prot.set(ProtFlags::WRITE, self.write);
+        prot.set(ProtFlags::EXEC, self.execute);
+        prot
+    }
+}
+
+/// Maps `len` bytes of a file from its start, shared.
+///
+/// # Safety
+///
+/// With [`Place::Over`] whatever is mapped there is the caller's to lose.
+pub unsafe fn map(fd: &OwnedFd, len: usize, access: Access, place: Place) -> Result<usize> {
+    let (address, flags) = match place {
+        Place::Anywhere => (0, MapFlags::SHARED),
+        Place::At(at) => (at, MapFlags::SHARED | MapFlags::FIXED_NOREPLACE),
+        Place::Over(at) => (at, MapFlags::SHARED | MapFlags::FIXED),
+    };
+    // SAFETY: anywhere and FIXED_NOREPLACE overlap nothing; for the third the caller vouches.
+    let at = unsafe { mm::mmap(address as *mut c_void, len, access.prot(), flags, fd, 0) }?;
+    Ok(at as usize)
+}
+
+/// Maps one page of a file, without access to it: it only keeps the open file description.
+pub fn map_token(fd: &OwnedFd) -> Result<usize> {
+    // SAFETY: overlaps nothing.
+    let at = unsafe { mm::mmap(std::ptr::null_mut(), page(), ProtFlags::empty(), MapFlags::SHARED, fd, 0) }?;
+    Ok(at as usize)
+}
+
+/// A second mapping of what is mapped at `from`, of `len` bytes from there, wherever there is room.
+pub fn duplicate(from: usize, len: usize) -> Result<usize> {
+    // SAFETY: with an old length of 0 mremap leaves the shared mapping at `from` alone.
+    let at = unsafe { mm::mremap(from as *mut c_void, 0, len, MremapFlags::MAYMOVE) }?;
+    Ok(at as usize)
+}
+
+/// Private zeroed memory, which costs nothing until touched.
+pub fn anonymous(len: usize) -> Result<usize> {
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+    // SAFETY: overlaps nothing.
+    let at = unsafe { mm::mmap_anonymous(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, flags) }?;
+    Ok(at as usize)
+}
+
+/// Puts inaccessible memory in place of a mapping, which thereby goes.
+///
+/// # Safety
+///
+/// The mapping is the caller's, and nobody uses it.
+pub unsafe fn blank(at: usize, len: usize) {
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
+    // SAFETY: the caller vouches for the range.
+    let _ = unsafe { mm::mmap_anonymous(at as *mut c_void, len, ProtFlags::empty(), flags) };
+}
+
+/// # Safety
+///
+/// The mapping is the caller's, and nobody uses it any more.
+pub unsafe fn unmap(at: usize, len: usize) -> Result<()> {
+    // SAFETY: the caller vouches for the range.
+    Ok(unsafe { mm::munmap(at as *mut c_void, len) }?)
+}
+
+/// A child made by fork does not get this mapping.
+pub fn not_for_children(at: usize) -> Result<()> {
+    // SAFETY: `at` is a page that this crate has mapped; the advice changes no memory.
+    Ok(unsafe { mm::madvise(at as *mut c_void, page(), Advice::LinuxDontFork) }?)
+}
+
+/// A child made by fork finds this page zeroed.
+pub fn zeroed_for_children(at: usize) -> Result<()> {
+    // SAFETY: `at` is a page that this crate has mapped; the advice changes no memory here.
+    Ok(unsafe { mm::madvise(at as *mut c_void, page(), Advice::LinuxWipeOnFork) }?)
+}
+
+/// Asks for huge pages.
+pub fn prefer_huge_pages(at: usize, len: usize) {
+    // SAFETY: the range was just mapped by the caller; the advice changes no memory.
+    let _ = unsafe { mm::madvise(at as *mut c_void, len, Advice::LinuxHugepage) };
+}
+
+/// Keeps a range out of swap as it is touched, as far as this process may lock memory.
+pub fn lock_on_touch(at: usize, len: usize) {
+    // SAFETY: the range was just mapped by the caller.
+    let _ = unsafe { mm::mlock_with(at as *mut c_void, len, MlockFlags::ONFAULT) };
+}
+
+/// Zeroes mapped shared memory.
+///
+/// # Safety
+///
+/// The range is mapped writable, this crate's own view of a segment that nobody is attached to.
+pub unsafe fn zero(at: usize, len: usize) {
+    // SAFETY: the caller vouches; a peer that scribbles here meanwhile only spoils its own memory.
+    unsafe { std::ptr::write_bytes(at as *mut u8, 0, len) }
+}
+
+/// The opposite of [`lock_on_touch`].
+pub fn unlock(at: usize, len: usize) {
+    // SAFETY: the range is a segment's, mapped by the caller.
+    let _ = unsafe { mm::munlock(at as *mut c_void, len) };
+}
