@@ -3,7 +3,7 @@
 use super::{Call, HOLDS, PROCESSES, Place, Program, REGISTERS, Step, User};
 use crate::{Address, Agent, Clock, Errno, Outcome, Stat, Subject, World};
 use libc::SHM_REMAP;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 const PAGE: usize = 4096;
 /// The most pages of a segment that is attached in the pad.
@@ -71,6 +71,8 @@ struct Scene {
     names: HashMap<i32, (usize, u64)>,
     /// All that were ever there: several, if a place is taken again.
     pids: HashMap<i32, String>,
+    /// Those of them that have died or become another image: who of several was the last, a subject need not know.
+    departed: HashSet<i32>,
 }
 
 impl Scene {
@@ -81,6 +83,7 @@ impl Scene {
             processes: HashMap::new(),
             names: HashMap::new(),
             pids: HashMap::new(),
+            departed: HashSet::new(),
         };
         for (who, user) in program.cast.iter().enumerate() {
             let agent = stage.world.agent();
@@ -209,21 +212,24 @@ impl Scene {
     fn exec(&mut self, who: usize) -> String {
         let process = self.processes.get_mut(&who).expect("looked for before");
         process.agent.exec();
+        self.departed.insert(process.agent.pid);
         process.holds = [Address::NULL; HOLDS];
         process.pad.clear();
         "another image".to_owned()
     }
 
     fn end(&mut self, who: usize, end: impl FnOnce(Agent)) -> String {
-        end(self.processes.remove(&who).expect("looked for before").agent);
+        let agent = self.processes.remove(&who).expect("looked for before").agent;
+        self.departed.insert(agent.pid);
+        end(agent);
         "dead".to_owned()
     }
 
     /// Lets all die, one after another: who is the last is told in lpid.
     fn end_all(&mut self) {
         for who in 0..PROCESSES {
-            if let Some(process) = self.processes.remove(&who) {
-                process.agent.exit_at_once(0);
+            if self.processes.contains_key(&who) {
+                self.end(who, |agent| agent.exit_at_once(0));
             }
         }
     }
@@ -264,7 +270,8 @@ impl Scene {
         let sequence = if s.seq == (s.id as u32 >> 15) & 0xffff { "" } else { " sequence wrong" };
         let who = format!("key {} uid {} gid {} cuid {} cgid {} mode {:o}", s.key, s.uid, s.gid, s.cuid, s.cgid, s.mode);
         let times = format!("atime {} dtime {} ctime {}", time(s.atime), time(s.dtime), time(s.ctime));
-        let pids = format!("cpid {} lpid {}", process(s.cpid), process(s.lpid));
+        let last = if self.departed.contains(&s.lpid) { "departed" } else { process(s.lpid) };
+        let pids = format!("cpid {} lpid {last}", process(s.cpid));
         format!("#{number}{sequence} {who} size {} {times} {pids} nattch {}", s.size, s.nattch)
     }
 }
