@@ -5,7 +5,7 @@ use crate::{NOBODY, STRANGER};
 use libc::{IPC_CREAT, IPC_EXCL, SHM_EXEC, SHM_NORESERVE, SHM_RDONLY, SHM_REMAP, SHM_RND};
 
 const KEYS: &[i32] = &[0, 1, 1, 2, 2, -3];
-const SIZES: &[u64] = &[1, 1, 100, 4096, 4096, 4097, 8192, 8192, 0, 1 << 30, 1 << 50, u64::MAX];
+const SIZES: &[u64] = &[1, 1, 100, 4096, 4096, 4097, 8192, 8192, 0, 1 << 20, 1 << 50, u64::MAX];
 const MODES: &[i32] = &[0o600, 0o600, 0o666, 0o666, 0o777, 0o640, 0o660, 0o400, 0o200, 0o604, 0o066, 0o040, 0o622, 0];
 const GET_FLAGS: &[i32] = &[IPC_CREAT, IPC_CREAT, IPC_CREAT, IPC_CREAT | IPC_EXCL, IPC_EXCL, 0, 0, IPC_CREAT | SHM_NORESERVE];
 const ATTACH_FLAGS: &[i32] =
