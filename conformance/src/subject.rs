@@ -29,10 +29,10 @@ impl Subject {
                 command.args(["--unshare", "libc"]).env_remove("LD_PRELOAD");
             }
             Subject::Library => {
-                command.arg("library").arg(directory).arg(kind());
+                command.args(["--aside", "library"]).arg(directory).arg(kind());
             }
             Subject::DropIn => {
-                command.arg("libc").env("LD_PRELOAD", preload_library()?).env("QUINTET_NAMESPACE", directory);
+                command.args(["--aside", "libc"]).env("LD_PRELOAD", preload_library()?).env("QUINTET_NAMESPACE", directory);
             }
         }
         Ok(command)

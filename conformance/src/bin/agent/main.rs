@@ -5,7 +5,7 @@
 //!
 //! `agent libc` makes the calls through libc's functions, which a preloaded library may carry elsewhere;
 //! `agent library DIRECTORY KIND` through the verbs of `quintet::Namespace`;
-//! `--unshare` before that gives it an IPC namespace of its own.
+//! `--unshare` before that gives it an IPC namespace of its own; `--aside` does where that takes no user namespace.
 
 mod c;
 mod calls;
@@ -25,8 +25,12 @@ fn main() {
         reply(&Err(errno));
         return;
     }
+    if args.first().is_some_and(|a| a == "--aside") {
+        args.remove(0);
+        process::step_aside();
+    }
     let Some(face) = Face::of(&args) else {
-        eprintln!("usage: agent [--unshare] (libc | library DIRECTORY private|shared)");
+        eprintln!("usage: agent [--unshare | --aside] (libc | library DIRECTORY private|shared)");
         std::process::exit(2);
     };
     c::default_signals();
