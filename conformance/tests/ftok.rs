@@ -58,9 +58,9 @@ clauses! {
         std::fs::create_dir(&folder).unwrap();
         let file = folder.join("file");
         std::fs::write(&file, "").unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o000)).unwrap();
         assert_eq!(a.ftok(file.to_str().unwrap(), 1), Ok(expected(&file, 1)));
-        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0)).unwrap();
+        std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o000)).unwrap();
         assert_eq!(a.ftok(file.to_str().unwrap(), 1), Err(Errno::ACCES));
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700)).unwrap();
     }

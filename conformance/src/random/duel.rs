@@ -1,6 +1,6 @@
 //! The kernel against Quintet.
 
-use super::{Program, Stage};
+use super::{Program, Regime, Stage};
 use crate::Subject;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +23,8 @@ pub struct Difference {
     pub kernel: Vec<String>,
     /// What the subject told.
     pub other: Vec<String>,
+    /// Whether it was found again in fresh namespaces.
+    pub reproduced: bool,
 }
 
 impl Duel {
@@ -40,7 +42,7 @@ impl Duel {
         let (kernel, other) = (told(&self.kernel, program), told(&self.other, program));
         match kernel == other {
             true => Ok(()),
-            false => Err(Difference { subject: self.subject, program: program.clone(), kernel, other }),
+            false => Err(Difference { subject: self.subject, program: program.clone(), kernel, other, reproduced: false }),
         }
     }
 }
@@ -56,7 +58,8 @@ fn told(stage: &Stage, program: &Program) -> Vec<String> {
 
 /// A program's difference in fresh namespaces.
 fn fresh(subject: Subject, program: &Program) -> Option<Difference> {
-    Duel::new(subject).expect("as before").fight(program).err()
+    let found = Duel::new(subject).expect("as before").fight(program).err();
+    found.map(|difference| Difference { reproduced: true, ..difference })
 }
 
 impl Difference {
@@ -67,16 +70,11 @@ impl Difference {
             let before = best.program.clone();
             best = without_steps(best);
             best = with_simpler_cast(best);
+            best = with_default_limits(best);
             if best.program == before {
                 return best;
             }
         }
-    }
-
-    /// The first step, or the end, of which different things are told.
-    pub fn first(&self) -> usize {
-        let pairs = self.kernel.iter().zip(&self.other);
-        pairs.take_while(|(kernel, other)| kernel == other).count()
     }
 }
 
@@ -119,10 +117,16 @@ fn with_simpler_cast(mut best: Difference) -> Difference {
     best
 }
 
+fn with_default_limits(best: Difference) -> Difference {
+    let program = Program { regime: Regime::Default, ..best.program.clone() };
+    fresh(best.subject, &program).unwrap_or(best)
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (who, user) in self.program.cast.iter().enumerate() {
-            writeln!(f, "  P{who} is {user:?}")?;
+        write!(f, "{}", self.program)?;
+        if !self.reproduced {
+            writeln!(f, "  (not shrunk: in fresh namespaces there is no difference)")?;
         }
         let ends = ["(the segments at the end)", "(the segments after all have died)", "(what is left then)"];
         let steps = self.program.steps.iter().map(ToString::to_string).chain(ends.map(str::to_owned));

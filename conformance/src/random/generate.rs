@@ -1,11 +1,15 @@
 //! Programs from numbers. The pools are small, so that calls meet.
 
-use super::{Call, HOLDS, PROCESSES, Place, Program, REGISTERS, Step, User};
+use super::{Call, HOLDS, PROCESSES, Place, Program, REGISTERS, Regime, Step, User};
 use crate::{NOBODY, STRANGER};
 use libc::{IPC_CREAT, IPC_EXCL, SHM_EXEC, SHM_NORESERVE, SHM_RDONLY, SHM_REMAP, SHM_RND};
 
 const KEYS: &[i32] = &[0, 1, 1, 2, 2, -3];
-const SIZES: &[u64] = &[1, 1, 100, 4096, 4096, 4097, 8192, 8192, 0, 1 << 20, 1 << 50, u64::MAX];
+const SIZES: &[u64] = &[1, 1, 100, 100, 4096, 4096, 4096, 4097, 4097, 8192, 8192, 8192, 1, 0, 1 << 20, 1 << 50, u64::MAX];
+/// Those at the head of [`SIZES`] that can be had.
+const GOOD_SIZES: usize = 13;
+/// A program begins with so many creations.
+const BEGINNING: usize = 3;
 const MODES: &[i32] = &[0o600, 0o600, 0o666, 0o666, 0o777, 0o640, 0o660, 0o400, 0o200, 0o604, 0o066, 0o040, 0o622, 0];
 const GET_FLAGS: &[i32] = &[IPC_CREAT, IPC_CREAT, IPC_CREAT, IPC_CREAT | IPC_EXCL, IPC_EXCL, 0, 0, IPC_CREAT | SHM_NORESERVE];
 const ATTACH_FLAGS: &[i32] =
@@ -43,9 +47,24 @@ impl Program {
         let mut dice = Dice(seed);
         let cast = cast(&mut dice, users);
         let tester = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let steps = (0..calls).map(|_| step(&mut dice, cast.len(), if users { None } else { Some(tester) })).collect();
-        Program { cast, steps }
+        let regime = if users { regime(&mut dice) } else { Regime::Default };
+        let beginning: Vec<Step> = (0..BEGINNING).map(|register| create(&mut dice, cast.len(), register)).collect();
+        let rest = (BEGINNING..calls).map(|_| step(&mut dice, cast.len(), if users { None } else { Some(tester) }));
+        let steps = beginning.into_iter().chain(rest).collect();
+        Program { regime, cast, steps }
     }
+}
+
+/// Limits are the superuser's to set.
+fn regime(dice: &mut Dice) -> Regime {
+    let unusual = [Regime::FewSegments, Regime::FewPages, Regime::SmallSegments, Regime::Forced];
+    if dice.below(5) > 0 { Regime::Default } else { dice.of(&unusual) }
+}
+
+/// A step that creates a segment, so that the others have something to work with.
+fn create(dice: &mut Dice, cast: usize, register: usize) -> Step {
+    let (key, size, flags) = (dice.of(KEYS), dice.of(&SIZES[..GOOD_SIZES]), IPC_CREAT | dice.of(MODES));
+    Step { who: dice.below(cast), call: Call::Get { register, key, size, flags } }
 }
 
 /// Two to four processes of one to three users.
@@ -88,7 +107,8 @@ fn call(dice: &mut Dice, tester: Option<(u32, u32)>) -> Call {
         94..95 => Call::FailingExec,
         95..96 => Call::Exit,
         96..97 => Call::ExitAtOnce,
-        97..99 => Call::Kill { signal: dice.of(SIGNALS) },
+        97..98 => Call::Kill { signal: dice.of(SIGNALS) },
+        98..99 => Call::Become { user: dice.of(&[User::Nobody, User::Stranger, User::Member]) },
         _ => Call::CloseFrom,
     }
 }

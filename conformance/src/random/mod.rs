@@ -47,9 +47,40 @@ impl User {
     }
 }
 
+/// The limits under which a program runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Regime {
+    /// The system's defaults.
+    Default,
+    /// `shmmni` 3.
+    FewSegments,
+    /// `shmall` 5.
+    FewPages,
+    /// `shmmax` 4096.
+    SmallSegments,
+    /// `shm_rmid_forced`.
+    Forced,
+}
+
+impl Regime {
+    /// The limit that it changes, its value, and the default.
+    pub(crate) fn limit(self) -> Option<(&'static str, i128, i128)> {
+        let unlimited = i128::from(u64::MAX - (1 << 24));
+        match self {
+            Regime::Default => None,
+            Regime::FewSegments => Some(("shmmni", 3, 4096)),
+            Regime::FewPages => Some(("shmall", 5, unlimited)),
+            Regime::SmallSegments => Some(("shmmax", 4096, unlimited)),
+            Regime::Forced => Some(("shm_rmid_forced", 1, 0)),
+        }
+    }
+}
+
 /// Some calls by some processes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Program {
+    /// The limits.
+    pub regime: Regime,
     /// The processes that are there at the start.
     pub cast: Vec<User>,
     /// What is done, in order.
@@ -151,14 +182,19 @@ pub enum Call {
         signal: i32,
     },
     CloseFrom,
+    /// The tester becomes another user for good.
+    Become {
+        user: User,
+    },
 }
 
+/// Who takes part, and under which limits; the steps are told with their results.
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (who, user) in self.cast.iter().enumerate() {
-            writeln!(f, "  P{who} is {user:?}")?;
+        if self.regime != Regime::Default {
+            writeln!(f, "  limits: {:?}", self.regime)?;
         }
-        self.steps.iter().try_for_each(|step| writeln!(f, "  {step}"))
+        self.cast.iter().enumerate().try_for_each(|(who, user)| writeln!(f, "  P{who} is {user:?}"))
     }
 }
 

@@ -30,6 +30,10 @@ impl Stage {
 
     /// Runs a program; what each step gave, then the state at the end, and that after all have died.
     pub fn run(&self, program: &Program) -> Vec<String> {
+        let limit = program.regime.limit();
+        if let Some((name, value, _)) = limit {
+            self.world.set_limit(name, value).expect("the superuser may set limits");
+        }
         let mut scene = Scene::new(self, program);
         let mut told: Vec<String> = program.steps.iter().map(|step| scene.perform(step)).collect();
         told.push(scene.list(&self.janitor));
@@ -37,6 +41,9 @@ impl Stage {
         self.world.await_deaths();
         told.push(scene.list(&self.janitor));
         told.push(self.clean(&scene));
+        if let Some((name, _, default)) = limit {
+            self.world.set_limit(name, default).expect("the superuser may set limits");
+        }
         told
     }
 
@@ -57,6 +64,7 @@ fn name(e: Errno) -> String {
 /// A process of a program, and the addresses it keeps.
 struct Process {
     agent: Agent,
+    user: User,
     holds: [Address; HOLDS],
     /// The pages of the pad where it has segments attached: first and number.
     pad: Vec<(usize, usize)>,
@@ -90,15 +98,15 @@ impl Scene {
             if let Some((uid, gid, groups)) = User::ids(*user) {
                 agent.become_user(uid, gid, groups);
             }
-            scene.enter(who, agent, [Address::NULL; HOLDS], Vec::new());
+            scene.enter(who, Process { agent, user: *user, holds: [Address::NULL; HOLDS], pad: Vec::new() });
         }
         scene
     }
 
-    fn enter(&mut self, who: usize, agent: Agent, holds: [Address; HOLDS], pad: Vec<(usize, usize)>) {
+    fn enter(&mut self, who: usize, process: Process) {
         let generation = self.pids.len();
-        self.pids.insert(agent.pid, format!("P{who}/{generation}"));
-        self.processes.insert(who, Process { agent, holds, pad });
+        self.pids.insert(process.agent.pid, format!("P{who}/{generation}"));
+        self.processes.insert(who, process);
     }
 
     fn perform(&mut self, step: &Step) -> String {
@@ -112,6 +120,7 @@ impl Scene {
             Call::Fork { child } => self.fork(step.who, child, true),
             Call::Vfork { child } => self.fork(step.who, child, false),
             Call::Exec => self.exec(step.who),
+            Call::Become { user } => self.become_user(step.who, user),
             Call::Exit => self.end(step.who, |agent| agent.exit(0)),
             Call::ExitAtOnce => self.end(step.who, |agent| agent.exit_at_once(0)),
             Call::Kill { signal } => self.end(step.who, |agent| agent.kill(signal)),
@@ -200,12 +209,12 @@ impl Scene {
         if self.processes.contains_key(&child) {
             return "no place".to_owned();
         }
-        let parent = &self.processes[&who];
-        let (agent, holds, pad) = match copies {
-            true => (parent.agent.fork(), parent.holds, parent.pad.clone()),
-            false => (parent.agent.vfork(), [Address::NULL; HOLDS], Vec::new()),
+        let Process { agent, user, holds, pad } = &self.processes[&who];
+        let process = match copies {
+            true => Process { agent: agent.fork(), user: *user, holds: *holds, pad: pad.clone() },
+            false => Process { agent: agent.vfork(), user: *user, holds: [Address::NULL; HOLDS], pad: Vec::new() },
         };
-        self.enter(child, agent, holds, pad);
+        self.enter(child, process);
         format!("P{child}")
     }
 
@@ -216,6 +225,18 @@ impl Scene {
         process.holds = [Address::NULL; HOLDS];
         process.pad.clear();
         "another image".to_owned()
+    }
+
+    fn become_user(&mut self, who: usize, user: User) -> String {
+        let process = self.processes.get_mut(&who).expect("looked for before");
+        match user.ids() {
+            Some((uid, gid, groups)) if process.user == User::Tester && rustix::process::geteuid().is_root() => {
+                process.agent.become_user(uid, gid, groups);
+                process.user = user;
+                "another user".to_owned()
+            }
+            _ => "stays who it is".to_owned(),
+        }
     }
 
     fn end(&mut self, who: usize, end: impl FnOnce(Agent)) -> String {
