@@ -1,0 +1,336 @@
+//! The C calls, plainly.
+//!
+//! # Safety
+//!
+//! The agent is a program whose purpose is to make calls with whatever arguments it is told, the wrong
+//! ones too. It keeps nothing in the memory that it attaches, maps or unmaps at the controller's
+//! word, has one thread, and dies where the kernel says that it should.
+#![allow(unsafe_code)]
+
+use quintet::{Errno, Namespace};
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::io::{PipeReader, PipeWriter};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// Set before each call and expected after each success: `errno` is not touched by a call that succeeds.
+const UNTOUCHED: c_int = 4242;
+/// Added to an errno that a successful call has left behind.
+const TOUCHED: c_int = 100_000;
+
+pub const IPC_INFO: c_int = 3;
+pub const SHM_LOCK: c_int = 11;
+pub const SHM_UNLOCK: c_int = 12;
+pub const SHM_STAT: c_int = 13;
+pub const SHM_INFO: c_int = 14;
+pub const SHM_STAT_ANY: c_int = 15;
+
+/// `struct shminfo` of `<sys/shm.h>`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct ShmLimits {
+    pub shmmax: libc::c_ulong,
+    pub shmmin: libc::c_ulong,
+    pub shmmni: libc::c_ulong,
+    pub shmseg: libc::c_ulong,
+    pub shmall: libc::c_ulong,
+    unused: [libc::c_ulong; 4],
+}
+
+/// `struct shm_info` of `<sys/shm.h>`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct ShmUsage {
+    pub used_ids: c_int,
+    pub tot: libc::c_ulong,
+    pub rss: libc::c_ulong,
+    pub swp: libc::c_ulong,
+    pub swap_attempts: libc::c_ulong,
+    pub swap_successes: libc::c_ulong,
+}
+
+fn errno() -> c_int {
+    // SAFETY: __errno_location gives this thread's valid errno.
+    unsafe { *libc::__errno_location() }
+}
+
+fn set_errno(value: c_int) {
+    // SAFETY: as in `errno`.
+    unsafe { *libc::__errno_location() = value }
+}
+
+/// Makes a call whose failure is -1, and sees to it that a success leaves `errno` alone.
+fn call<T: PartialEq + Copy>(failure: T, make: impl FnOnce() -> T) -> Result<T, c_int> {
+    set_errno(UNTOUCHED);
+    let ret = make();
+    match errno() {
+        e if ret == failure => Err(e),
+        UNTOUCHED => Ok(ret),
+        e => Err(TOUCHED + e),
+    }
+}
+
+pub fn shmget(key: i32, size: usize, flags: c_int) -> Result<c_int, c_int> {
+    // SAFETY: numbers only.
+    call(-1, || unsafe { libc::shmget(key, size, flags) })
+}
+
+pub fn shmat(id: c_int, address: usize, flags: c_int) -> Result<usize, c_int> {
+    // SAFETY: see the head of the file.
+    call(usize::MAX, || unsafe { libc::shmat(id, address as *const c_void, flags) } as usize)
+}
+
+pub fn shmdt(address: usize) -> Result<(), c_int> {
+    // SAFETY: see the head of the file.
+    call(-1, || unsafe { libc::shmdt(address as *const c_void) }).map(drop)
+}
+
+pub fn shmctl(id: c_int, command: c_int, buffer: usize) -> Result<c_int, c_int> {
+    // SAFETY: the callee checks the pointer (EFAULT), or it is a local of the callers below.
+    call(-1, || unsafe { libc::shmctl(id, command, buffer as *mut libc::shmid_ds) })
+}
+
+/// Makes a `shmctl` that fills a `T`.
+pub fn shmctl_get<T: Copy>(id: c_int, command: c_int) -> Result<(c_int, T), c_int> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    let ret = shmctl(id, command, value.as_mut_ptr() as usize)?;
+    // SAFETY: every T here is a C struct of integers, for which zeroes are valid, and the call has filled it.
+    Ok((ret, unsafe { value.assume_init() }))
+}
+
+pub fn shmctl_set(id: c_int, uid: u32, gid: u32, mode: u32) -> Result<(), c_int> {
+    // SAFETY: zeroes are a valid shmid_ds.
+    let mut ds: libc::shmid_ds = unsafe { MaybeUninit::zeroed().assume_init() };
+    ds.shm_perm.uid = uid;
+    ds.shm_perm.gid = gid;
+    ds.shm_perm.mode = mode as _;
+    shmctl(id, libc::IPC_SET, &raw mut ds as usize).map(drop)
+}
+
+pub fn namespace_shmat(ns: &Namespace, id: c_int, address: usize, flags: c_int) -> Result<usize, Errno> {
+    // SAFETY: see the head of the file.
+    unsafe { ns.shmat(id, address, flags) }.map(|a| a as usize)
+}
+
+pub fn namespace_shmdt(ns: &Namespace, address: usize) -> Result<(), Errno> {
+    // SAFETY: see the head of the file.
+    unsafe { ns.shmdt(address) }
+}
+
+pub fn ftok(path: &CStr, project: c_int) -> Result<i32, c_int> {
+    // SAFETY: `path` is a C string that outlives the call.
+    call(-1, || unsafe { libc::ftok(path.as_ptr(), project) })
+}
+
+/// Maps anonymous memory; `address` 0 or, with `fixed`, exactly there.
+pub fn map(address: usize, len: usize, prot: c_int, fixed: bool) -> Result<usize, c_int> {
+    let place = if fixed { libc::MAP_FIXED_NOREPLACE } else { 0 };
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | place;
+    // SAFETY: without MAP_FIXED no existing mapping changes.
+    call(usize::MAX, || unsafe { libc::mmap(address as *mut c_void, len, prot, flags, -1, 0) } as usize)
+}
+
+pub fn unmap(address: usize, len: usize) -> Result<(), c_int> {
+    // SAFETY: see the head of the file.
+    call(-1, || unsafe { libc::munmap(address as *mut c_void, len) }).map(drop)
+}
+
+pub fn protect(address: usize, len: usize, prot: c_int) -> Result<(), c_int> {
+    // SAFETY: see the head of the file.
+    call(-1, || unsafe { libc::mprotect(address as *mut c_void, len, prot) }).map(drop)
+}
+
+/// Copies a byte from memory that may not be there, by having the kernel read it.
+pub fn peek(address: usize) -> Result<u8, c_int> {
+    let pipe = Pipe::new();
+    // SAFETY: the kernel checks the address.
+    call(-1, || unsafe { libc::write(pipe.write.as_raw_fd(), address as *const c_void, 1) })?;
+    let mut byte = 0u8;
+    // SAFETY: a local of one byte.
+    call(-1, || unsafe { libc::read(pipe.read.as_raw_fd(), (&raw mut byte).cast(), 1) })?;
+    Ok(byte)
+}
+
+/// Stores a byte to memory that may not be there or not be writable, by having the kernel write it.
+pub fn poke(address: usize, byte: u8) -> Result<(), c_int> {
+    let pipe = Pipe::new();
+    // SAFETY: a local of one byte.
+    call(-1, || unsafe { libc::write(pipe.write.as_raw_fd(), (&raw const byte).cast(), 1) })?;
+    // SAFETY: the kernel checks the address.
+    call(-1, || unsafe { libc::read(pipe.read.as_raw_fd(), address as *mut c_void, 1) }).map(drop)
+}
+
+/// Stores a byte as a program does, and dies if it must not.
+pub fn store(address: usize, byte: u8) {
+    // SAFETY: see the head of the file.
+    unsafe { (address as *mut u8).write_volatile(byte) }
+}
+
+struct Pipe {
+    read: PipeReader,
+    write: PipeWriter,
+}
+
+impl Pipe {
+    fn new() -> Pipe {
+        let (read, write) = std::io::pipe().expect("a pipe");
+        Pipe { read, write }
+    }
+}
+
+/// The program break.
+pub fn program_break() -> usize {
+    // SAFETY: sbrk(0) only asks.
+    unsafe { libc::sbrk(0) as usize }
+}
+
+/// Reads from the control connection; `None` at its end.
+pub fn read_control(piece: &mut [u8]) -> Option<usize> {
+    // SAFETY: the buffer is as long as said.
+    let n = unsafe { libc::read(0, piece.as_mut_ptr().cast(), piece.len()) };
+    usize::try_from(n).ok().filter(|n| *n > 0)
+}
+
+pub fn write_control(line: &[u8]) {
+    // SAFETY: the buffer is as long as said. A short line into a socket goes whole; if the peer is gone, so are we.
+    let n = unsafe { libc::send(0, line.as_ptr().cast(), line.len(), libc::MSG_NOSIGNAL) };
+    if usize::try_from(n) != Ok(line.len()) {
+        std::process::exit(1);
+    }
+}
+
+/// Gives SIGSEGV and SIGBUS, which Rust's runtime handles, back to the system.
+pub fn default_signals() {
+    for signal in [libc::SIGSEGV, libc::SIGBUS] {
+        // SAFETY: SIG_DFL is a valid disposition.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// `fork(2)`; the child gets `control` as its control connection. The child's pid, 0 in the child.
+pub fn fork(control: OwnedFd) -> Result<i32, c_int> {
+    // SAFETY: the agent has one thread.
+    let pid = call(-1, || unsafe { libc::fork() })?;
+    if pid == 0 {
+        // SAFETY: both descriptors are open.
+        unsafe { libc::dup2(control.as_raw_fd(), 0) };
+    }
+    Ok(pid)
+}
+
+/// The arguments of an `execv` of this program.
+pub struct Image {
+    _owned: Vec<CString>,
+    argv: Vec<*const libc::c_char>,
+}
+
+impl Image {
+    pub fn new(args: &[String]) -> Image {
+        let words = std::iter::once("agent".to_owned()).chain(args.iter().cloned());
+        let owned: Vec<CString> = words.map(|w| CString::new(w).expect("no NUL")).collect();
+        let argv = owned.iter().map(|w| w.as_ptr()).chain([std::ptr::null()]).collect();
+        Image { _owned: owned, argv }
+    }
+
+    /// Becomes the program at `path`; the errno if that fails.
+    pub fn exec(&self, path: &CStr) -> c_int {
+        // SAFETY: a null-terminated array of C strings that live as long as `self`.
+        unsafe { libc::execv(path.as_ptr(), self.argv.as_ptr()) };
+        errno()
+    }
+}
+
+/// `vfork(2)`, then `execv` of `image` with `control` as its control connection.
+#[inline(never)]
+pub fn vfork_exec(image: &Image, control: &OwnedFd) -> Result<i32, c_int> {
+    let (fd, path, argv) = (control.as_raw_fd(), c"/proc/self/exe".as_ptr(), image.argv.as_ptr());
+    call(-1, || {
+        #[allow(deprecated)]
+        // SAFETY: the child only makes async-signal-safe calls, with values computed before, and never returns.
+        let pid = unsafe { libc::vfork() };
+        if pid == 0 {
+            // SAFETY: as above: open descriptors, C strings that outlive the call.
+            unsafe {
+                libc::dup2(fd, 0);
+                libc::execv(path, argv);
+                libc::_exit(127);
+            }
+        }
+        pid
+    })
+}
+
+pub fn exit_at_once(code: c_int) -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(code) }
+}
+
+pub fn exit(code: c_int) -> ! {
+    // SAFETY: the agent has one thread and registers nothing that runs at exit.
+    unsafe { libc::exit(code) }
+}
+
+pub fn kill_self(signal: c_int) {
+    // SAFETY: a signal to the process itself.
+    unsafe { libc::kill(libc::getpid(), signal) };
+}
+
+/// `waitpid(2)`: the pid (0: none yet) and the status.
+pub fn wait(pid: i32, options: c_int) -> Result<(i32, c_int), c_int> {
+    let mut status = 0;
+    // SAFETY: `status` is a local.
+    let pid = call(-1, || unsafe { libc::waitpid(pid, &raw mut status, options) })?;
+    Ok((pid, status))
+}
+
+pub fn close_from(first: u32) -> Result<(), c_int> {
+    // SAFETY: the agent's own descriptor is 0, and it owns no others between commands.
+    call(-1, || unsafe { libc::close_range(first, u32::MAX, 0) }).map(drop)
+}
+
+pub fn set_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), c_int> {
+    // SAFETY: the list is as long as said; the rest are numbers.
+    unsafe {
+        call(-1, || libc::setgroups(groups.len(), groups.as_ptr()))?;
+        call(-1, || libc::setgid(gid))?;
+        call(-1, || libc::setuid(uid))?;
+    }
+    Ok(())
+}
+
+pub fn set_effective_user(uid: u32) -> Result<(), c_int> {
+    // SAFETY: a number.
+    call(-1, || unsafe { libc::seteuid(uid) }).map(drop)
+}
+
+pub fn set_effective_group(gid: u32) -> Result<(), c_int> {
+    // SAFETY: a number.
+    call(-1, || unsafe { libc::setegid(gid) }).map(drop)
+}
+
+pub fn set_umask(mask: u32) -> u32 {
+    // SAFETY: a number.
+    unsafe { libc::umask(mask) }
+}
+
+pub fn set_limit(resource: u32, value: u64) -> Result<(), c_int> {
+    let limit = libc::rlimit { rlim_cur: value, rlim_max: libc::RLIM_INFINITY };
+    let mut old = limit;
+    // SAFETY: both are locals of the right type.
+    unsafe {
+        call(-1, || libc::getrlimit(resource, &raw mut old))?;
+        let limit = libc::rlimit { rlim_cur: value.min(old.rlim_max), rlim_max: old.rlim_max };
+        call(-1, || libc::setrlimit(resource, &raw const limit)).map(drop)
+    }
+}
+
+/// Orphaned descendants become this process's children.
+pub fn become_subreaper() -> Result<(), c_int> {
+    // SAFETY: numbers only.
+    call(-1, || unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)
+}
+
+pub fn unshare(flags: c_int) -> Result<(), c_int> {
+    // SAFETY: numbers only.
+    call(-1, || unsafe { libc::unshare(flags) }).map(drop)
+}

@@ -1,0 +1,262 @@
+//! A test's world: one namespace of one subject, and the processes that use it.
+
+use crate::agent::await_death;
+use crate::subject::{Subject, agent_program, is_root, kind};
+use crate::{Agent, Outcome};
+use rustix::process::{Signal, pidfd_send_signal};
+use rustix::time::{ClockId, clock_gettime};
+use std::cell::{Cell, RefCell};
+use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tempfile::TempDir;
+
+/// A user without privileges, and its group.
+pub const NOBODY: u32 = 65534;
+/// Another.
+pub const STRANGER: u32 = 12345;
+
+/// One namespace, and the agents in it. When it goes, they and the namespace go.
+pub struct World {
+    /// Whose namespace it is.
+    pub subject: Subject,
+    /// Forks the agents, and makes no call of its own.
+    zygote: Agent,
+    /// Sets limits: as the zygote, but never under the drop-in.
+    operator: Option<Agent>,
+    children: Vec<Child>,
+    nursery: Rc<Nursery>,
+    directory: TempDir,
+    skipped: Cell<bool>,
+}
+
+/// Where forked agents come to the controller.
+pub(crate) struct Nursery {
+    listener: UnixListener,
+    name: String,
+    /// All that were born, for the end of the world.
+    lives: RefCell<Vec<OwnedFd>>,
+    /// Those of them that need not end before it.
+    lasting: RefCell<Vec<OwnedFd>>,
+}
+
+impl Nursery {
+    fn new() -> Nursery {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("quintet-conformance-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let address = SocketAddr::from_abstract_name(&name).expect("a short name");
+        let listener = UnixListener::bind_addr(&address).expect("a name of our own");
+        Nursery { listener, name, lives: RefCell::default(), lasting: RefCell::default() }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The connection of the child whose parent has just answered.
+    pub(crate) fn accept(&self) -> UnixStream {
+        self.listener.accept().expect("the child's connection").0
+    }
+
+    pub(crate) fn remember(&self, life: &OwnedFd) {
+        self.lives.borrow_mut().push(life.try_clone().expect("a descriptor"));
+    }
+}
+
+/// Waits until all are dead; nobody is left behind, even of those that hang.
+fn end(lives: &RefCell<Vec<OwnedFd>>) {
+    for life in lives.borrow_mut().drain(..) {
+        if await_death(&life).is_none() {
+            let _ = pidfd_send_signal(&life, Signal::KILL);
+        }
+    }
+}
+
+impl World {
+    /// A fresh namespace of `subject`.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be had here.
+    pub fn new(subject: Subject) -> Result<World, String> {
+        let directory = fresh_directory();
+        let namespace = namespace_of(&directory);
+        let nursery = Rc::new(Nursery::new());
+        let mut children = Vec::new();
+        let operator = match subject {
+            Subject::Kernel => None,
+            _ => Some(launch(operator_command(&namespace), &nursery, &mut children)?),
+        };
+        if let Some(operator) = &operator {
+            operator.ask("open").map_err(|e| format!("the namespace cannot be created: {e}"))?;
+        }
+        let zygote =
+            launch(subject.agent(&namespace)?, &nursery, &mut children).map_err(|e| format!("no agent for {subject:?}: {e}"))?;
+        zygote.ask("subreaper").expect("prctl");
+        let world = World { subject, zygote, operator, children, nursery, directory, skipped: Cell::new(false) };
+        world.check_preloaded()?;
+        Ok(world)
+    }
+
+    fn check_preloaded(&self) -> Result<(), String> {
+        let loaded = self.zygote.ask("preloaded").expect("an answer") == "true";
+        match self.subject {
+            Subject::DropIn if !loaded => Err("the drop-in was not loaded into the agent".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    /// A fresh process that has made no call yet.
+    pub fn agent(&self) -> Agent {
+        self.zygote.fork()
+    }
+
+    /// A fresh process of another user. Ask [`World::users`] first.
+    pub fn agent_as(&self, uid: u32, gid: u32, groups: &[u32]) -> Agent {
+        let agent = self.agent();
+        agent.become_user(uid, gid, groups);
+        agent
+    }
+
+    /// A fresh process without privileges: of the user nobody if the tests run as root.
+    pub fn ordinary(&self) -> Agent {
+        if is_root() { self.agent_as(NOBODY, NOBODY, &[]) } else { self.agent() }
+    }
+
+    /// The user and group of [`World::agent`].
+    pub fn user(&self) -> (u32, u32) {
+        (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+    }
+
+    /// Whether agents may become other users; says so if not.
+    pub fn users(&self) -> bool {
+        is_root() || self.skip("other users need root")
+    }
+
+    /// Sets a limit by its name in `/proc/sys/kernel`.
+    ///
+    /// # Errors
+    ///
+    /// As `quintet::Namespace::set_limits`, or of writing the file.
+    pub fn set_limit(&self, name: &str, value: i128) -> Outcome<()> {
+        self.operator.as_ref().unwrap_or(&self.zygote).set_sysctl(name, value)
+    }
+
+    /// Sets a limit, or says that this must be skipped.
+    pub fn limit(&self, name: &str, value: i128) -> bool {
+        match self.set_limit(name, value) {
+            Ok(()) => true,
+            Err(e) if self.subject.is_kernel() => self.skip(&format!("/proc/sys/kernel/{name} cannot be written: {e}")),
+            Err(e) => panic!("{name} cannot be set: {e}"),
+        }
+    }
+
+    /// Says that a clause, or the rest of it, is not tested; always `false`.
+    pub fn skip(&self, why: &str) -> bool {
+        self.skipped.set(true);
+        eprintln!("skipped: {why}");
+        false
+    }
+
+    /// Marks a deliberate difference: true where the subject is not the kernel. `row` names where it is explained.
+    pub fn differs(&self, row: &str) -> bool {
+        assert!(row.starts_with("docs/"), "a difference needs a row");
+        !self.subject.is_kernel()
+    }
+
+    /// A directory for a test's own files, which anybody may enter.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The directory of the namespace, unless it is the kernel's.
+    pub fn namespace(&self) -> Option<PathBuf> {
+        (!self.subject.is_kernel()).then(|| namespace_of(&self.directory))
+    }
+
+    /// A fresh process that [`World::await_deaths`] does not wait for.
+    pub(crate) fn lasting_agent(&self) -> Agent {
+        let agent = self.agent();
+        let life = self.nursery.lives.borrow_mut().pop();
+        self.nursery.lasting.borrow_mut().extend(life);
+        agent
+    }
+
+    /// Waits until the agents are dead and reaped, which the caller must have let go.
+    pub(crate) fn await_deaths(&self) {
+        end(&self.nursery.lives);
+        self.zygote.ask("reap").expect("an answer");
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for agent in [Some(&self.zygote), self.operator.as_ref()].into_iter().flatten() {
+            agent.hang_up();
+        }
+        end(&self.nursery.lives);
+        end(&self.nursery.lasting);
+        for child in &mut self.children {
+            let _ = child.wait();
+        }
+    }
+}
+
+/// On a file system in memory where there is one.
+fn fresh_directory() -> TempDir {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("quintet-conformance-");
+    let directory = builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir()).expect("a temporary directory");
+    let everybody = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), everybody).expect("a directory of our own");
+    directory
+}
+
+fn namespace_of(directory: &TempDir) -> PathBuf {
+    directory.path().join("namespace")
+}
+
+fn operator_command(namespace: &Path) -> Command {
+    let mut command = Command::new(agent_program());
+    command.arg("library").arg(namespace).arg(kind());
+    command
+}
+
+fn launch(mut command: Command, nursery: &Rc<Nursery>, children: &mut Vec<Child>) -> Result<Agent, String> {
+    let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+    let child = command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).spawn().map_err(|e| e.to_string())?;
+    drop(command);
+    children.push(child);
+    let pid = Agent::greeting(&ours).map_err(|e| e.to_string())?;
+    Ok(Agent::new(pid, ours, Rc::clone(nursery)))
+}
+
+/// The kernel's clock of seconds, by which `atime`, `dtime` and `ctime` are set.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Clock(pub i64);
+
+impl Clock {
+    /// Now, on the coarse clock: no time that the kernel sets after this is earlier.
+    pub fn now() -> Clock {
+        Clock(clock_gettime(ClockId::RealtimeCoarse).tv_sec)
+    }
+
+    /// Whether `time` is from this moment on, and not in the future.
+    pub fn saw(self, time: i64) -> bool {
+        (self.0..=clock_gettime(ClockId::Realtime).tv_sec).contains(&time)
+    }
+
+    /// Waits for the next second: so that a time which is set again is seen to have changed.
+    pub fn tick() -> Clock {
+        let now = Clock::now();
+        while Clock::now() == now {
+            std::thread::yield_now();
+        }
+        Clock::now()
+    }
+}
