@@ -290,24 +290,42 @@ impl Engine {
                 .why(format!("{} processes use it", others + usize::from(!self.attachments.is_empty())))
                 .remedy("end them first, or force it: they lose their memory's names, not the memory"));
         }
-        // The header first: nobody new comes in.
-        for name in FILES {
-            remove_if_there(&self.path.join(name))?;
-        }
-        for name in FOLDERS {
-            let folder = self.path.join(name);
-            for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-                if is_our_name(name, &entry.file_name()) {
-                    remove_if_there(&entry.path())?;
-                }
-            }
-            match std::fs::remove_dir(&folder) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io_error("remove", &folder, &e)),
-                _ => {}
-            }
-        }
-        std::fs::remove_dir(&self.path).map_err(|e| io_error("remove", &self.path, &e))
+        remove_files(&self.path)
     }
+
+    /// Removes a namespace that cannot be opened.
+    pub fn destroy_damaged(path: &Path) -> Result<()> {
+        let error = |e: Errno| Error::at(e, "remove the namespace", path);
+        let stat = fs::stat(path).map_err(|e| error(e.into()))?;
+        if stat.st_uid != credentials::euid() && !capable(CapabilitySet::SYS_ADMIN) {
+            return Err(error(Errno::PERM).why("it belongs to somebody else"));
+        }
+        if !path.join("namespace").exists() {
+            return Err(error(Errno::NOENT).why("the directory is no namespace"));
+        }
+        remove_files(path)
+    }
+}
+
+/// Removes only what this crate has put there.
+fn remove_files(path: &Path) -> Result<()> {
+    // The header first: nobody new comes in.
+    for name in FILES {
+        remove_if_there(&path.join(name))?;
+    }
+    for name in FOLDERS {
+        let folder = path.join(name);
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if is_our_name(name, &entry.file_name()) {
+                remove_if_there(&entry.path())?;
+            }
+        }
+        match std::fs::remove_dir(&folder) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io_error("remove", &folder, &e)),
+            _ => {}
+        }
+    }
+    std::fs::remove_dir(path).map_err(|e| io_error("remove", path, &e))
 }
 
 /// Whether a file of the folder has a name that this crate gives.

@@ -337,13 +337,14 @@ impl Namespace {
         }
     }
 
-    #[doc(hidden)]
-    pub fn same_as(&self, other: &Namespace) -> bool {
-        match (self.backend, other.backend) {
-            (Backend::Kernel, Backend::Kernel) => true,
-            (Backend::Directory(a), Backend::Directory(b)) => std::ptr::eq(a, b),
-            _ => false,
-        }
+    /// Removes the namespace at `path` although it is damaged, or of another version, and cannot be opened.
+    /// Only files that a namespace has are removed. Whether somebody uses it cannot be told.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` not the owner; `ENOENT` no namespace is there; `ENOTEMPTY` other files are there, which stay.
+    pub fn destroy_damaged(path: impl AsRef<Path>) -> Result<()> {
+        Engine::destroy_damaged(path.as_ref())
     }
 }
 

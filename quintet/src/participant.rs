@@ -15,7 +15,7 @@ use crate::sync::lock::{Owner, World};
 use crate::sync::presence::{Census, Me};
 use crate::sys::{self, file, futex, memory, signal::Blocked};
 use rustix::fd::OwnedFd;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 use std::time::Duration;
 
@@ -209,8 +209,10 @@ impl Engine {
     fn announce_all(&self, who: Me) {
         self.attachments.each(|attachment| {
             if let Ok(Some(view)) = self.control(attachment.id.index())
+                && view.writable
                 && self.reserve_entry(&view, attachment.id.index(), who).is_ok()
             {
+                view.presence().attached(Some(who), &self.living(Some(&view)));
                 view.presence().announce(who, 1);
                 view.stamp_attach(sys::pid());
             }
@@ -225,7 +227,7 @@ impl Engine {
 
     /// Who is alive, as far as `view`'s segment is concerned: the dead that are struck out leave their stamp on it.
     pub fn living<'a>(&'a self, view: Option<&'a View>) -> Living<'a> {
-        Living { engine: self, stamp: view, file: OnceCell::new() }
+        Living { engine: self, stamp: view, file: OnceCell::new(), unstamped: Cell::new(None) }
     }
 
     /// Clears the slots of the dead.
@@ -303,6 +305,8 @@ pub struct Living<'a> {
     engine: &'a Engine,
     stamp: Option<&'a View>,
     file: OnceCell<Option<OwnedFd>>,
+    /// The process id of a dead one that was seen by a caller who may not write it down; 0 if not known any more.
+    pub unstamped: Cell<Option<u32>>,
 }
 
 impl Census for Living<'_> {
@@ -319,11 +323,17 @@ impl Census for Living<'_> {
     }
 
     fn struck(&self, who: Me) {
-        let (Some(view), record) = (self.stamp, &self.engine.registry.slots[who.slot as usize]) else { return };
+        let Some(view) = self.stamp else { return };
+        let record = &self.engine.registry.slots[who.slot as usize];
         let known = record.incarnation.load(SeqCst) as u16 == who.incarnation;
+        let pid = if known { record.pid.load(Relaxed) } else { 0 };
+        if !view.writable {
+            self.unstamped.set(Some(pid));
+            return;
+        }
         view.dtime.store(sys::now() as u64, Relaxed);
-        if known {
-            view.lpid.store(record.pid.load(Relaxed), Relaxed);
+        if pid != 0 {
+            view.lpid.store(pid, Relaxed);
         }
     }
 }

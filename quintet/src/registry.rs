@@ -38,6 +38,9 @@ impl Drop for Held<'_> {
 /// How long a healthy critical section may take before a waiter asks whether its owner lives, in rounds of sleep.
 const PATIENT_ROUNDS: u32 = 1;
 
+/// How many names a key may have at the most: see `Engine::key_path`.
+const MOST_KEY_NAMES: u32 = 8;
+
 /// What a key led to.
 pub enum Found {
     Object(View, Id),
@@ -75,8 +78,19 @@ impl Engine {
         }
     }
 
-    pub fn key_path(&self, key: Key) -> Name {
-        Name::new(self.directory(), format_args!("/key/shm.{:08x}", key.raw()))
+    /// The name of a key. The first is the rule; the others serve while an earlier one is in the way that only
+    /// another user can take away.
+    fn key_path(&self, key: Key, nth: u32) -> Name {
+        let raw = key.raw();
+        match nth {
+            0 => Name::new(self.directory(), format_args!("/key/shm.{raw:08x}")),
+            nth => Name::new(self.directory(), format_args!("/key/shm.{raw:08x}.{nth}")),
+        }
+    }
+
+    /// The names that a key may have in this namespace.
+    fn key_names(&self) -> std::ops::Range<u32> {
+        0..self.registry.key_names.load(Relaxed).clamp(1, MOST_KEY_NAMES)
     }
 
     fn key_hint(&self, key: Key) -> &std::sync::atomic::AtomicU64 {
@@ -103,26 +117,35 @@ impl Engine {
         if let found @ Found::Object(..) = self.find_by_hint(key) {
             return Ok(found);
         }
-        let id = match self.kind() {
+        match self.kind() {
             Kind::Private => match self.used_indexes().find(|index| self.table_key(*index) == key) {
-                Some(index) => match self.control(index) {
-                    Ok(Some(view)) => view.head().id,
-                    _ => return Ok(Found::Unsure),
-                },
-                None => return Ok(Found::Nothing),
+                Some(index) => Ok(self.check_found(key, index, None)),
+                None => Ok(Found::Nothing),
             },
-            Kind::Shared => match self.read_key(key)? {
-                Some(id) => id,
-                None => return Ok(Found::Nothing),
-            },
-        };
-        let Ok(Some(view)) = self.control(id.index()) else { return Ok(Found::Unsure) };
-        let head = view.head();
-        if head.id != id || !head.has_key() || view.key() != key {
-            return Ok(Found::Unsure);
+            Kind::Shared => {
+                let mut found = Found::Nothing;
+                for nth in self.key_names() {
+                    if let Some(id) = self.read_key(key, nth)? {
+                        found = self.check_found(key, id.index(), Some(id));
+                        if let Found::Object(..) = found {
+                            break;
+                        }
+                    }
+                }
+                Ok(found)
+            }
         }
-        self.key_hint(key).store(u64::from(id.index()) + 1, Relaxed);
-        Ok(Found::Object(view, id))
+    }
+
+    /// What a key led to, if the object there (of this identifier, where one is known) has the key.
+    fn check_found(&self, key: Key, index: u16, id: Option<Id>) -> Found {
+        let Ok(Some(view)) = self.control(index) else { return Found::Unsure };
+        let head = view.head();
+        if id.is_some_and(|id| id != head.id) || !head.has_key() || view.key() != key {
+            return Found::Unsure;
+        }
+        self.key_hint(key).store(u64::from(index) + 1, Relaxed);
+        Found::Object(view, head.id)
     }
 
     fn table_key(&self, index: u16) -> Key {
@@ -143,9 +166,9 @@ impl Engine {
     }
 
     /// The identifier that a key's name says.
-    fn read_key(&self, key: Key) -> Result<Option<Id>> {
+    fn read_key(&self, key: Key, nth: u32) -> Result<Option<Id>> {
         let mut text = [MaybeUninit::uninit(); 16];
-        let path = self.key_path(key);
+        let path = self.key_path(key, nth);
         let (text, _) = match fs::readlinkat_raw(CWD, path.c_str(), &mut text) {
             Ok(read) => read,
             Err(rustix::io::Errno::NOENT) => return Ok(None),
@@ -162,13 +185,17 @@ impl Engine {
         if self.kind() == Kind::Private {
             return self.set_table_key(key, id.index()).map_err(|_| Errno::NOMEM);
         }
-        let path = self.key_path(key);
         let number = Name::new(b"", format_args!("{id}"));
-        for _ in 0..2 {
-            match fs::symlinkat(number.c_str(), CWD, path.c_str()) {
+        for nth in 0..MOST_KEY_NAMES {
+            let path = self.key_path(key, nth);
+            let mut linked = fs::symlinkat(number.c_str(), CWD, path.c_str());
+            // What a dead creator or remover left.
+            if linked == Err(rustix::io::Errno::EXIST) && fs::unlink(path.c_str()).is_ok() {
+                linked = fs::symlinkat(number.c_str(), CWD, path.c_str());
+            }
+            match linked {
                 Err(rustix::io::Errno::EXIST) => {
-                    // What a dead creator or remover left.
-                    fs::unlink(path.c_str()).map_err(|_| Errno::ACCES)?;
+                    self.registry.key_names.fetch_max(nth + 2, Relaxed);
                 }
                 other => return Ok(other?),
             }
@@ -183,9 +210,11 @@ impl Engine {
         }
         if self.kind() == Kind::Private {
             self.registry.shm_keys[usize::from(id.index())].store(0, Release);
-        } else if self.read_key(key).ok().flatten() == Some(id) {
-            // Among several users a control file's word on its key alone may be a lie.
-            let _ = fs::unlink(self.key_path(key).c_str());
+            return;
+        }
+        // Among several users a control file's word on its key alone may be a lie.
+        for nth in self.key_names().filter(|nth| self.read_key(key, *nth).ok().flatten() == Some(id)) {
+            let _ = fs::unlink(self.key_path(key, nth).c_str());
         }
     }
 

@@ -22,7 +22,8 @@ pub struct Registry {
     pub lock: AtomicU32,
     /// One more than the greatest slot that was ever taken.
     pub slots_high: AtomicU32,
-    pad: AtomicU32,
+    /// How many names a key may have had to take, because a removed segment's name was not its remover's to take away.
+    pub key_names: AtomicU32,
     /// Numbers data files, so that a cached view of one is not taken for its successor's.
     pub data_serial: AtomicU64,
     pub shm: Class,
@@ -95,6 +96,7 @@ impl Registry {
     pub fn set_up(&self) {
         self.magic.store(MAGIC, Relaxed);
         self.version.store(VERSION, Relaxed);
+        self.key_names.store(1, Relaxed);
         self.shm.last_index.store(-1, Relaxed);
         self.shm.next_id.store(-1, Relaxed);
         self.shm.warm.store(-1, Relaxed);

@@ -33,7 +33,7 @@ impl Engine {
         let access = Access { write, execute: flags & libc::SHM_EXEC != 0 };
         let wanted = READ | if write { WRITE } else { 0 } | if access.execute { EXECUTE } else { 0 };
         let _inside = Inside::enter();
-        let view = self.standing(id)?;
+        let view = self.settled(id)?;
         if !view.permits(wanted) {
             return Err(Errno::ACCES);
         }
@@ -43,7 +43,7 @@ impl Engine {
         let taken = self.attachments.reserve()?;
         if !view.presence().attach(id, me, &self.living(Some(&view))) {
             self.attachments.free(taken);
-            self.attend(&view);
+            self.attend(&view, false);
             return Err(Errno::INVAL);
         }
         match self.map_segment(&view, id, me, access, place) {
@@ -56,7 +56,7 @@ impl Engine {
             Err(e) => {
                 self.attachments.free(taken);
                 view.presence().withdraw(me, 1);
-                self.attend(&view);
+                self.attend(&view, true);
                 Err(e)
             }
         }
@@ -64,7 +64,7 @@ impl Engine {
 
     fn map_segment(&self, view: &View, id: Id, me: Me, access: Access, place: Place) -> Result<Mapped> {
         let size = view.size.load(Relaxed);
-        let len = usize::try_from(size.next_multiple_of(PAGE)).map_err(|_| Errno::NOMEM)?;
+        let len = usize::try_from(view.pages() * PAGE).map_err(|_| Errno::NOMEM)?;
         let page = memory::page();
         let len = len.checked_next_multiple_of(page).ok_or(Errno::NOMEM)?;
         // As the kernel counts it: in bytes, before rounding.
@@ -172,9 +172,11 @@ impl Engine {
     fn leave_segment(&self, id: Id) {
         let (Ok(Some(view)), Some(me)) = (self.control(id.index()), self.me_if_joined()) else { return };
         if view.head().id == id && view.writable {
+            // Who died before goes first.
+            view.presence().attached(Some(me), &self.living(Some(&view)));
             view.stamp_detach(sys::pid());
             view.presence().withdraw(me, 1);
-            self.attend(&view);
+            self.attend(&view, true);
         }
     }
 

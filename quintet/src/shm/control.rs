@@ -8,6 +8,7 @@
 //! A mapping made here is of `SEGMENT_BYTES`, of a file that has as many, and is never unmapped.
 #![allow(unsafe_code)]
 
+use super::create::PAGE;
 use super::template::Template;
 use crate::engine::Engine;
 use crate::layout::{Control, Rights, SEGMENT_BYTES, Shared};
@@ -92,6 +93,11 @@ impl View {
 
     pub fn head(&self) -> Head {
         self.presence().head()
+    }
+
+    /// The size in pages. A size that cannot be is cut: what peers write must not make sums overflow.
+    pub fn pages(&self) -> u64 {
+        self.size.load(Relaxed).min(i64::MAX as u64).div_ceil(PAGE)
     }
 
     pub fn key(&self) -> Key {

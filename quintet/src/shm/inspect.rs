@@ -26,7 +26,7 @@ impl Engine {
     /// `IPC_STAT`, where `who` tells the caller's effective user id, or why the state cannot be handed over.
     pub fn shm_stat_by(&self, id: i32, who: impl FnOnce() -> Result<u32>) -> Result<SegmentStat> {
         let id = Id::from_raw(id)?;
-        let view = self.standing(id)?;
+        let view = if self.forced() { self.settled(id)? } else { self.standing(id)? };
         let who = who();
         if !view.permits_to(READ, || who.unwrap_or_else(|_| credentials::euid())) {
             return Err(Errno::ACCES);
@@ -50,13 +50,22 @@ impl Engine {
     }
 
     fn state_of(&self, view: &View, id: Id) -> Result<SegmentStat> {
-        let nattch = view.presence().attached(self.me_if_joined(), &self.living(Some(view)));
+        let living = self.living(Some(view));
+        let nattch = view.presence().attached(self.me_if_joined(), &living);
         if nattch == 0 && (view.head().is_dest() || self.forced()) {
             // Perhaps the last ones died.
-            self.attend(view);
+            self.attend(view, false);
         }
         let head = view.head();
-        let stat = view.stat(head, nattch);
+        if nattch == 0 && head.is_dest() {
+            // It has gone, and only waits for somebody who may clear it.
+            return Err(Errno::INVAL);
+        }
+        let mut stat = view.stat(head, nattch);
+        if let Some(pid) = living.unstamped.get() {
+            stat.dtime = sys::now();
+            stat.lpid = if pid != 0 { pid as i32 } else { stat.lpid };
+        }
         // What was read is this object's only if it still is.
         if head.id == id && head.stands() && view.head().id == id { Ok(stat) } else { Err(Errno::INVAL) }
     }
@@ -65,7 +74,7 @@ impl Engine {
     pub fn shm_set(&self, id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
         let id = Id::from_raw(id)?;
         let _inside = Inside::enter();
-        self.standing(id)?;
+        self.settled(id)?;
         let view = self.writable_control(id.index())?.ok_or(Errno::INVAL)?;
         if !view.governs() || !view.writable {
             return Err(Errno::PERM);
@@ -103,7 +112,7 @@ impl Engine {
     pub fn shm_lock(&self, id: i32, locked: bool) -> Result<()> {
         let id = Id::from_raw(id)?;
         let _inside = Inside::enter();
-        let view = self.standing(id)?;
+        let view = self.settled(id)?;
         if !capable(CapabilitySet::IPC_LOCK) {
             let euid = credentials::euid();
             let (perm, _) = view.permissions();
@@ -111,7 +120,7 @@ impl Engine {
             if euid != perm.cuid && euid != perm.uid || locked && limit == Some(0) {
                 return Err(Errno::PERM);
             }
-            let bytes = view.size.load(Relaxed).next_multiple_of(PAGE);
+            let bytes = view.pages() * PAGE;
             if locked && limit.is_some_and(|limit| bytes > limit) {
                 return Err(Errno::NOMEM);
             }
@@ -133,6 +142,14 @@ impl Engine {
     /// `SHM_INFO`.
     pub fn shm_usage(&self) -> Result<Usage> {
         let _inside = Inside::enter();
+        for index in self.used_indexes() {
+            // A removed segment whose last user has died is not there any more.
+            if let Ok(Some(view)) = self.control(index)
+                && (view.head().is_dest() || self.forced())
+            {
+                let _ = self.settled(view.head().id);
+            }
+        }
         let class = &self.registry.shm;
         let resident: u64 = self.used_indexes().map(|index| self.resident(index)).sum();
         Ok(Usage {

@@ -22,11 +22,21 @@ impl Engine {
         if head.id == id && head.stands() { Ok(view) } else { Err(Errno::INVAL) }
     }
 
+    /// As [`Engine::standing`], after what the dead have left has been settled: for calls that change the segment.
+    pub fn settled(&self, id: Id) -> Result<View> {
+        let view = self.standing(id)?;
+        let others = view.presence().attached(self.me_if_joined(), &self.living(Some(&view)));
+        if others == 0 && (view.head().is_dest() || self.forced()) {
+            self.attend(&view, false);
+        }
+        self.standing(id)
+    }
+
     /// `IPC_RMID`.
     pub fn shm_remove(&self, id: i32) -> Result<()> {
         let id = Id::from_raw(id)?;
         let _inside = Inside::enter();
-        self.standing(id)?;
+        self.settled(id)?;
         let view = self.writable_control(id.index())?.ok_or(Errno::INVAL)?;
         if !view.governs() || !view.writable {
             return Err(Errno::PERM);
@@ -48,11 +58,11 @@ impl Engine {
         view.key.store(Key::PRIVATE.raw() as u32, Relaxed);
     }
 
-    /// Ends a removed segment (with `shm_rmid_forced` any) that nobody is attached to any more.
-    pub fn attend(&self, view: &View) {
+    /// Ends a removed segment (with `shm_rmid_forced` any) that nobody is attached to any more. `detached`:
+    /// an attachment has just ended; else one that is not removed is its creator's to keep.
+    pub fn attend(&self, view: &View, detached: bool) {
         let head = view.head();
-        // One that was never attached is its creator's to keep.
-        let forced = self.forced() && (view.atime.load(Relaxed) != 0 || !self.living(None).alive(creator(view)));
+        let forced = self.forced() && (detached || !self.living(None).alive(creator(view)));
         let ripe = match head.state {
             State::Dest | State::JudgedDest | State::Gone => true,
             State::Live | State::Judged => forced,
@@ -92,7 +102,7 @@ impl Engine {
             return;
         }
         self.drop_key(held, view, id);
-        let pages = view.size.load(Relaxed).div_ceil(PAGE);
+        let pages = view.pages();
         if !self.keep_warm(view, id.index(), pages) {
             self.discard_data(view, id.index(), held.me);
         }
@@ -187,7 +197,7 @@ impl Engine {
     pub fn repair(&self, held: &Held<'_>) -> Result<()> {
         let class = &self.registry.shm;
         class.warm.store(-1, Relaxed);
-        let (mut in_use, mut pages) = (0, 0);
+        let (mut in_use, mut pages) = (0, 0u64);
         for index in self.used_indexes() {
             let view = match self.writable_control(index) {
                 Ok(Some(view)) if view.writable => view,
@@ -212,7 +222,7 @@ impl Engine {
                 State::Gone => {}
             }
             in_use += 1;
-            pages += view.size.load(Relaxed).div_ceil(PAGE);
+            pages = pages.saturating_add(view.pages());
         }
         class.in_use.store(in_use, Relaxed);
         class.pages.store(pages, Relaxed);

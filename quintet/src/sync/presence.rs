@@ -104,7 +104,7 @@ pub struct Me {
 pub trait Census {
     /// Whether the participant is alive. One that cannot be asked about counts as alive.
     fn alive(&self, who: Me) -> bool;
-    /// Told once of each dead one's attachments that were struck out.
+    /// Told once of each dead one whose attachments were struck out; by who may not strike, of each it sees.
     fn struck(&self, who: Me);
 }
 
@@ -245,7 +245,7 @@ impl Presence<'_> {
             let who = Me { slot: slot as u32, incarnation: (word >> 16) as u16 };
             if me == Some(who) || census.alive(who) {
                 f(who, word & MOST);
-            } else if self.writable && entry.compare_exchange(word, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            } else if !self.writable || entry.compare_exchange(word, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
                 census.struck(who);
             }
         }

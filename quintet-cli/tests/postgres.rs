@@ -1,0 +1,307 @@
+//! PostgreSQL, unmodified, with all its shared memory on Quintet: it lives, crashes and recovers as on the kernel's.
+//!
+//! Needs PostgreSQL 15 or later. Run by root, it is started as the user `postgres` or `nobody`.
+
+use serde_json::Value;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// No single step takes as long on any machine that is fit to run it.
+const LIMIT: Duration = Duration::from_secs(120);
+
+struct Server {
+    dir: tempfile::TempDir,
+    bin: PathBuf,
+    user: Option<(u32, u32)>,
+}
+
+/// Where Debian, Red Hat and the source put it.
+fn find_postgres() -> Option<PathBuf> {
+    let mut places: Vec<PathBuf> = ["/usr/lib/postgresql/", "/usr/pgsql-"]
+        .iter()
+        .flat_map(|place| (15..=20).rev().map(move |version| format!("{place}{version}/bin").into()))
+        .collect();
+    places.extend(["/usr/local/pgsql/bin".into(), "/usr/bin".into()]);
+    places.into_iter().find(|bin| ["initdb", "pg_ctl", "postgres", "pgbench", "psql"].iter().all(|name| bin.join(name).exists()))
+}
+
+/// PostgreSQL refuses to run as root.
+fn unprivileged() -> Option<(u32, u32)> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let ids = |name: &str| {
+        let line = users.lines().find(|line| line.starts_with(&format!("{name}:")))?;
+        let mut fields = line.split(':').skip(2);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    };
+    Some(ids("postgres").or_else(|| ids("nobody")).unwrap_or((65534, 65534)))
+}
+
+impl Server {
+    fn new(bin: PathBuf) -> Server {
+        let dir = tempfile::tempdir().unwrap();
+        let user = unprivileged();
+        // The user must get at the tool wherever the checkout is.
+        fs::copy(assert_cmd::cargo::cargo_bin!("quintet"), dir.path().join("quintet")).unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        if let Some((uid, gid)) = user {
+            chown(dir.path(), Some(uid), Some(gid)).unwrap();
+        }
+        Server { dir, bin, user }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.dir.path()).env("LC_ALL", "C").env("HOME", self.dir.path()).stdin(Stdio::null());
+        command.env_remove("QUINTET_NAMESPACE").env_remove("LD_PRELOAD").env("XDG_CACHE_HOME", self.path("cache"));
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+
+    /// A program of PostgreSQL's, on Quintet.
+    fn on_quintet(&self, name: &str) -> Command {
+        let mut command = self.command(self.path("quintet"));
+        command.args(["run", "--namespace"]).arg(self.path("ns")).arg("--").arg(self.bin.join(name));
+        command
+    }
+
+    /// A client, which needs no shared memory.
+    fn client(&self, name: &str) -> Command {
+        let mut command = self.command(self.bin.join(name));
+        command.arg("-h").arg(self.dir.path());
+        command
+    }
+
+    fn initialise(&self) {
+        run(self.on_quintet("initdb").arg("-D").arg(self.path("data")).args(["-A", "trust", "-U", "tester", "-N"]));
+        let settings = format!(
+            "shared_memory_type = sysv\ndynamic_shared_memory_type = sysv\nlisten_addresses = ''\n\
+             unix_socket_directories = '{}'\nfsync = off\nshared_buffers = 64MB\nmax_worker_processes = 8\n",
+            self.dir.path().display()
+        );
+        let file = self.path("data/postgresql.conf");
+        let before = fs::read_to_string(&file).unwrap();
+        fs::write(&file, before + &settings).unwrap();
+    }
+
+    fn pg_ctl(&self, args: &[&str]) -> Output {
+        // The server inherits the output, so that goes to a file: a pipe would not end with pg_ctl.
+        let said = fs::File::create(self.path("said")).unwrap();
+        let mut command = self.on_quintet("pg_ctl");
+        command.arg("-D").arg(self.path("data")).arg("-l").arg(self.path("log")).args(args);
+        let status = finish(command.stdout(said.try_clone().unwrap()).stderr(said).spawn().unwrap());
+        Output { status, stdout: fs::read(self.path("said")).unwrap(), stderr: Vec::new() }
+    }
+
+    fn start(&self) {
+        let output = self.pg_ctl(&["-w", "-t", "60", "start"]);
+        assert!(output.status.success(), "{output:?}\n{}", self.log());
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    fn psql(&self, sql: &str) -> Command {
+        let mut command = self.client("psql");
+        command.args(["-X", "-q", "-A", "-t", "-U", "tester", "-d", "postgres", "-v", "ON_ERROR_STOP=1", "-c", sql]);
+        command
+    }
+
+    fn query(&self, sql: &str) -> String {
+        run(&mut self.psql(sql)).trim().to_owned()
+    }
+
+    /// Starts a query in a session of its own, and tells the process that serves it once it is at work.
+    fn background(&self, sql: &str) -> (Child, i32) {
+        let child = self.psql(sql).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let find = format!("select pid from pg_stat_activity where query = $${sql}$$ and state = 'active'");
+        let pid = wait_for("the query to run", || self.query(&find).parse().ok());
+        (child, pid)
+    }
+
+    /// The segments in the namespace, as the tool lists them.
+    fn segments(&self) -> Vec<Value> {
+        let mut command = self.command(self.path("quintet"));
+        let listed = run(command.args(["ls", "--json", "--namespace"]).arg(self.path("ns")));
+        let value: Value = serde_json::from_str(&listed).unwrap();
+        value["shm"].as_array().unwrap_or_else(|| panic!("no list in {listed}")).clone()
+    }
+
+    fn postmaster(&self) -> i32 {
+        fs::read_to_string(self.path("data/postmaster.pid")).unwrap().lines().next().unwrap().parse().unwrap()
+    }
+
+    /// What the kernel has of the server's user: nothing, ever.
+    fn assert_kernel_saw_nothing(&self) {
+        let uid = self.user.map_or(rustix::process::geteuid().as_raw(), |(uid, _)| uid).to_string();
+        let table = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+        let of_user = |line: &&str| line.split_whitespace().nth(9) == Some(&uid);
+        assert_eq!(table.lines().skip(1).filter(of_user).collect::<Vec<_>>(), Vec::<&str>::new());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.log());
+        }
+        let _ = self.pg_ctl(&["-m", "immediate", "-w", "stop"]);
+    }
+}
+
+fn finish(mut child: Child) -> ExitStatus {
+    let end = Instant::now() + LIMIT;
+    loop {
+        match child.try_wait().unwrap() {
+            Some(status) => return status,
+            None if Instant::now() > end => {
+                let _ = child.kill();
+                panic!("a step took longer than {LIMIT:?}");
+            }
+            None => std::thread::yield_now(),
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// Runs a command that must succeed, and returns what it says.
+fn run(command: &mut Command) -> String {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut errors = child.stderr.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        errors.read_to_string(&mut text).map(|_| text)
+    });
+    let mut said = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    let status = finish(child);
+    let errors = reader.join().unwrap().unwrap();
+    assert!(status.success(), "{command:?}: {status}\n{said}\n{errors}");
+    said
+}
+
+/// Waits until `ready` gives something.
+fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + LIMIT;
+    loop {
+        if let Some(found) = ready() {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+fn kill(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+/// Whether a process has ended and is reaped. The server's are reaped by this one, once their parents have gone.
+fn has_gone(pid: i32) -> bool {
+    let _ = rustix::process::waitpid(rustix::process::Pid::from_raw(pid), rustix::process::WaitOptions::NOHANG);
+    !Path::new(&format!("/proc/{pid}")).exists()
+}
+
+#[test]
+fn postgresql_runs_crashes_and_recovers() {
+    let Some(bin) = find_postgres() else {
+        assert!(std::env::var_os("CI").is_none(), "PostgreSQL must be installed in CI");
+        println!("skipped: PostgreSQL 15 or later is not installed");
+        return;
+    };
+    // A machine's process 1 need not be in a hurry to reap what a dead server leaves.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+    let server = Server::new(bin);
+    server.initialise();
+    server.start();
+    server.assert_kernel_saw_nothing();
+    assert_eq!(server.query("show shared_memory_type"), "sysv");
+    assert_eq!(server.query("show dynamic_shared_memory_type"), "sysv");
+    let main = server.segments().into_iter().find(|s| s["size"].as_u64() > Some(64 << 20)).expect("the main segment");
+    assert!(main["attached"].as_array().unwrap().iter().any(|a| a["pid"] == server.postmaster()), "{main}");
+
+    work(&server);
+    lose_a_backend(&server);
+    lose_the_postmaster(&server);
+
+    let output = server.pg_ctl(&["-m", "fast", "-w", "stop"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(server.segments(), Vec::<Value>::new());
+    server.assert_kernel_saw_nothing();
+}
+
+const ACCOUNTS: &str = "select count(*), count(distinct aid), min(aid), max(aid) from pgbench_accounts";
+const ALL_THERE: &str = "500000|500000|1|500000";
+
+fn work(server: &Server) {
+    run(server.client("pgbench").args(["-U", "tester", "-i", "-q", "-s", "5", "postgres"]));
+    assert_eq!(server.query(ACCOUNTS), ALL_THERE);
+    let report = run(server.client("pgbench").args(["-U", "tester", "-c", "4", "-T", "5", "postgres"]));
+    assert!(report.contains("number of failed transactions: 0 "), "{report}");
+    // Each transaction writes one row of history and adds its amount to three balances.
+    let done = report.lines().find_map(|line| line.strip_prefix("number of transactions actually processed: ")).unwrap();
+    assert_eq!(server.query("select count(*) from pgbench_history"), done);
+    let balances = "select (select sum(abalance) from pgbench_accounts) = (select sum(bbalance) from pgbench_branches),
+                           (select sum(bbalance) from pgbench_branches) = (select sum(delta) from pgbench_history)";
+    assert_eq!(server.query(balances), "t|t");
+
+    let parallel = "set max_parallel_workers_per_gather = 2; set min_parallel_table_scan_size = 0;
+                    set parallel_setup_cost = 0; set parallel_tuple_cost = 0;
+                    explain (analyze, costs off, timing off, summary off) select sum(abalance) from pgbench_accounts";
+    let plan = server.query(parallel);
+    assert!(plan.contains("Workers Launched: 2"), "{plan}");
+    server.assert_kernel_saw_nothing();
+}
+
+/// `kill -9` of a backend: the server resets its shared memory and recovers.
+fn lose_a_backend(server: &Server) {
+    let (session, backend) = server.background("select pg_sleep(600)");
+    kill(backend);
+    assert!(!finish(session).success());
+    let recovered = || server.psql("select 1").stderr(Stdio::null()).output().unwrap().status.success().then_some(());
+    // The server may still answer before it has seen the death.
+    wait_for("the death to be seen", || server.log().contains("was terminated by signal 9").then_some(()));
+    wait_for("the recovery", || recovered().filter(|()| server.log().contains("reinitializing")));
+    assert_eq!(server.query(ACCOUNTS), ALL_THERE);
+    server.assert_kernel_saw_nothing();
+}
+
+/// `kill -9` of the postmaster while a backend is still attached: a second server must not start on the
+/// same data, which it knows from the segment's attach count; when the backend is gone, too, it may.
+fn lose_the_postmaster(server: &Server) {
+    // A backend in the middle of this does not look whether the postmaster lives.
+    let busy = "select count(*) from generate_series(1, 100000000000)";
+    let (session, backend) = server.background(busy);
+    let postmaster = server.postmaster();
+    kill(postmaster);
+    wait_for("the postmaster's end", || has_gone(postmaster).then_some(()));
+    assert!(!has_gone(backend), "the backend should have stayed");
+
+    let refused = server.pg_ctl(&["-w", "-t", "30", "start"]);
+    assert!(!refused.status.success(), "a second server started although a backend is attached");
+    assert!(server.log().contains("is still in use"), "{}", server.log());
+
+    kill(backend);
+    let status = finish(session);
+    assert!(!status.success() && status.signal().is_none());
+    wait_for("the backend's end", || has_gone(backend).then_some(()));
+    // The other children end by themselves when they see that the postmaster is gone.
+    wait_for("a new server", || server.pg_ctl(&["-w", "-t", "60", "start"]).status.success().then_some(()));
+    assert_eq!(server.query(ACCOUNTS), ALL_THERE);
+    server.assert_kernel_saw_nothing();
+}
