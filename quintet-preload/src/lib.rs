@@ -10,6 +10,7 @@
 #![allow(unsafe_code)]
 
 mod exit;
+mod pages;
 mod user;
 
 use libc::{c_char, c_int, c_void, key_t, shmid_ds, size_t};
@@ -110,17 +111,10 @@ pub unsafe extern "C" fn ftok(pathname: *const c_char, proj_id: c_int) -> key_t 
 
 /// `IPC_STAT`: one system call tells both who asks and that the buffer can be written.
 fn stat(id: c_int, buf: *mut shmid_ds) -> Result<c_int, Errno> {
-    drop_in::exists(id)?;
-    match user::euid_if_writable(buf) {
-        Ok(euid) => {
-            let stat = drop_in::stat(id, Some(euid))?;
-            // SAFETY: the kernel has just written to its first and last page.
-            unsafe { buf.write_unaligned(to_c(&stat)) };
-            Ok(0)
-        }
-        // What the kernel would find wrong first.
-        Err(fault) => drop_in::stat(id, None).and(Err(fault)),
-    }
+    let stat = drop_in::stat(id, || user::euid_if_writable(buf))?;
+    // SAFETY: the kernel has just written to its first and last page.
+    unsafe { buf.write_unaligned(to_c(&stat)) };
+    Ok(0)
 }
 
 fn set(id: c_int, buf: *const shmid_ds) -> Result<c_int, Errno> {

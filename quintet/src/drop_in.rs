@@ -4,14 +4,11 @@
 use crate::engine::Engine;
 use crate::{Errno, Id, Key, Limits, SegmentStat, Usage, process};
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering::*};
+use std::sync::atomic::{AtomicPtr, Ordering::*};
 
 type Result<T> = std::result::Result<T, Errno>;
 
 static ENGINE: AtomicPtr<Engine> = AtomicPtr::new(std::ptr::null_mut());
-/// The process that opened the namespace, or its forked child: in a vfork child's hands this memory is its parent's.
-static PID: AtomicU32 = AtomicU32::new(0);
-
 /// The namespace of this process, opened at its first call.
 fn engine() -> Result<&'static Engine> {
     match opened() {
@@ -35,14 +32,8 @@ fn open() -> Result<&'static Engine> {
         keep @ (Errno::ACCES | Errno::NOSPC | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => keep,
         _ => Errno::NOSYS,
     })?;
-    extern "C" fn nothing() {}
-    extern "C" fn remember_pid() {
-        PID.store(crate::sys::pid(), Relaxed);
-    }
-    if ENGINE.swap(std::ptr::from_ref(engine).cast_mut(), AcqRel).is_null() {
-        remember_pid();
-        crate::sys::fork::handlers(nothing, nothing, remember_pid);
-    }
+    crate::sys::pid();
+    ENGINE.store(std::ptr::from_ref(engine).cast_mut(), Release);
     Ok(engine)
 }
 
@@ -73,15 +64,9 @@ pub unsafe fn shmdt(address: usize) -> Result<()> {
     unsafe { engine()?.shmdt(address) }
 }
 
-/// Whether the identifier names a segment.
-pub fn exists(id: i32) -> Result<()> {
-    let _inside = process::Inside::enter();
-    engine()?.standing(Id::from_raw(id)?).map(drop)
-}
-
-/// `IPC_STAT` by a caller whose effective user id is known already.
-pub fn stat(id: i32, euid: Option<u32>) -> Result<SegmentStat> {
-    engine()?.shm_stat_as(id, euid)
+/// `IPC_STAT`, where `who` tells the caller's effective user id, or that the buffer cannot be written.
+pub fn stat(id: i32, who: impl FnOnce() -> Result<u32>) -> Result<SegmentStat> {
+    engine()?.shm_stat_by(id, who)
 }
 
 /// `SHM_STAT`, `SHM_STAT_ANY`.
@@ -125,7 +110,7 @@ pub fn unmapped(address: usize, len: usize) {
 /// The process is about to end.
 pub fn at_exit() {
     // In a vfork child the parent's memory goes on living.
-    if opened().is_some() && !process::is_foundling() && PID.load(Relaxed) == crate::sys::pid() {
+    if opened().is_some() && !process::is_foundling() && crate::sys::pid() == crate::sys::asked_pid() {
         process::at_exit();
     }
 }

@@ -20,7 +20,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
 
 /// A namespace that is a directory, as this process has it open. There is one for each
 /// directory, and it is never freed: attachments outlive every handle.
@@ -36,6 +36,8 @@ pub struct Engine {
     pub(crate) locals: Locals,
     /// The indexes where keys were last found, plus 1: a hint.
     pub(crate) keys: [AtomicU64; 256],
+    /// The pages of the registry's key table that are known to have their place, a bit each.
+    pub(crate) key_pages: AtomicU32,
     pub(crate) next: AtomicPtr<Engine>,
 }
 
@@ -152,6 +154,7 @@ impl Engine {
             attachments: Attachments::new(),
             locals,
             keys: [const { AtomicU64::new(0) }; 256],
+            key_pages: AtomicU32::new(0),
             next: AtomicPtr::default(),
         }));
         process::register(engine);

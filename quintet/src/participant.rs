@@ -7,7 +7,7 @@
 
 use crate::Errno;
 use crate::engine::Engine;
-use crate::layout::{Control, Registry, SLOTS, SlotState};
+use crate::layout::{Registry, SLOTS, SlotState};
 use crate::process;
 use crate::shm::control::View;
 use crate::status::Attacher;
@@ -99,10 +99,14 @@ impl Engine {
         let slot = self.lock_a_slot(&fd)?;
         let end = Registry::slot_offset(slot + 1);
         if end > Registry::FIRST_BYTES {
-            file::reserve(&fd, end)?;
+            file::reserve_range(&fd, Registry::slot_offset(slot), 32)?;
         }
         let record = &self.registry.slots[slot];
-        let incarnation = record.incarnation.load(Relaxed).wrapping_add(1);
+        let last = record.incarnation.load(Relaxed);
+        if record.state.load(Relaxed) != SlotState::Free as u32 {
+            self.strike_predecessor(slot, last as u16);
+        }
+        let incarnation = last.wrapping_add(1);
         let incarnation = if incarnation as u16 == 0 { incarnation + 1 } else { incarnation };
         record.incarnation.store(incarnation, SeqCst);
         record.pid.store(sys::pid(), Relaxed);
@@ -268,13 +272,23 @@ impl Engine {
         }
     }
 
-    /// Says that the process is about to end or to become another program: who finds it dead knows since when.
-    pub fn say_leaving(&self, leaving: bool) {
+    /// Says that the process is about to end, and that it has left nothing to clear. Its lock goes when it has ended.
+    pub fn say_free(&self) {
         if let Some(me) = unpack(self.membership.me.load(Acquire)) {
-            let record = &self.registry.slots[me.slot as usize];
-            record.since.store(sys::now() as u64, Relaxed);
-            let state = if leaving { SlotState::Leaving } else { SlotState::Taken };
-            record.state.store(state as u32, Release);
+            self.registry.slots[me.slot as usize].state.store(SlotState::Free as u32, Release);
+        }
+    }
+
+    /// The slot's last owner died without a word: its attachments are struck out while it is still known who it was.
+    fn strike_predecessor(&self, slot: usize, incarnation: u16) {
+        let dead = Me { slot: slot as u32, incarnation };
+        for index in self.used_indexes() {
+            if let Ok(Some(view)) = self.writable_control(index)
+                && view.writable
+                && view.presence().strike(dead)
+            {
+                self.living(Some(&view)).struck(dead);
+            }
         }
     }
 }
@@ -307,12 +321,9 @@ impl Census for Living<'_> {
     fn struck(&self, who: Me) {
         let (Some(view), record) = (self.stamp, &self.engine.registry.slots[who.slot as usize]) else { return };
         let known = record.incarnation.load(SeqCst) as u16 == who.incarnation;
-        let said = record.state.load(Acquire) == SlotState::Leaving as u32;
-        let when = if known && said { record.since.load(Relaxed) as i64 } else { sys::now() };
-        let control: &Control = view;
-        control.dtime.fetch_max(when as u64, Relaxed);
+        view.dtime.store(sys::now() as u64, Relaxed);
         if known {
-            control.lpid.store(record.pid.load(Relaxed), Relaxed);
+            view.lpid.store(record.pid.load(Relaxed), Relaxed);
         }
     }
 }

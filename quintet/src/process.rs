@@ -115,6 +115,7 @@ pub fn is_foundling() -> bool {
 /// A child of a bare `clone` begins anew: the parent's slot is not its own.
 pub fn adopt_foundling() {
     GATE.store(INSIDE.get(), Relaxed);
+    sys::forget_pid();
     set_birthmark();
     for engine in engines() {
         engine.orphaned_by_clone();
@@ -155,6 +156,7 @@ extern "C" fn after_fork_in_parent() {
 }
 
 extern "C" fn after_fork_in_child() {
+    sys::forget_pid();
     set_birthmark();
     for engine in engines() {
         engine.after_fork_in_child();

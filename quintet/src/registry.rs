@@ -2,15 +2,19 @@
 //!
 //! Creation and removal are done under the one robust lock. Whoever takes it over from a dead owner first
 //! clears what that one left half done and counts anew. Finding an object by key or identifier takes no lock.
+//!
+//! In a shared namespace a key is a name in the directory `key`, which only its owner can take away: nobody can
+//! hide another user's segment, or put his own in its place. In a private one there is nobody else, and
+//! a table in the registry does the same without a system call.
 
 use crate::engine::Engine;
-use crate::layout::Class;
+use crate::layout::{Class, Registry};
 use crate::shm::control::View;
 use crate::sync::lock::{self, Acquired, Owner};
 use crate::sync::presence::Me;
-use crate::sys::file::Name;
+use crate::sys::file::{self, Name};
 use crate::sys::signal::Blocked;
-use crate::{Errno, Id, Key, MAX_OBJECTS};
+use crate::{Errno, Id, Key, Kind, MAX_OBJECTS};
 use rustix::fs::{self, CWD};
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering::*;
@@ -80,18 +84,38 @@ impl Engine {
         &self.keys[hash as usize]
     }
 
-    /// Finds the segment of a key, which is not `IPC_PRIVATE`.
-    pub fn find(&self, key: Key) -> Result<Found> {
+    /// Finds the segment of a key where this process last found it.
+    pub fn find_by_hint(&self, key: Key) -> Found {
         let hint = self.key_hint(key).load(Relaxed);
         if hint != 0
             && let Ok(Some(view)) = self.control((hint - 1) as u16)
         {
             let head = view.head();
             if head.has_key() && view.key() == key && view.head().id == head.id {
-                return Ok(Found::Object(view, head.id));
+                return Found::Object(view, head.id);
             }
         }
-        let Some(id) = self.read_key(key)? else { return Ok(Found::Nothing) };
+        Found::Unsure
+    }
+
+    /// Finds the segment of a key, which is not `IPC_PRIVATE`.
+    pub fn find(&self, key: Key) -> Result<Found> {
+        if let found @ Found::Object(..) = self.find_by_hint(key) {
+            return Ok(found);
+        }
+        let id = match self.kind() {
+            Kind::Private => match self.used_indexes().find(|index| self.table_key(*index) == key) {
+                Some(index) => match self.control(index) {
+                    Ok(Some(view)) => view.head().id,
+                    _ => return Ok(Found::Unsure),
+                },
+                None => return Ok(Found::Nothing),
+            },
+            Kind::Shared => match self.read_key(key)? {
+                Some(id) => id,
+                None => return Ok(Found::Nothing),
+            },
+        };
         let Ok(Some(view)) = self.control(id.index()) else { return Ok(Found::Unsure) };
         let head = view.head();
         if head.id != id || !head.has_key() || view.key() != key {
@@ -99,6 +123,23 @@ impl Engine {
         }
         self.key_hint(key).store(u64::from(id.index()) + 1, Relaxed);
         Ok(Found::Object(view, id))
+    }
+
+    fn table_key(&self, index: u16) -> Key {
+        Key::new(self.registry.shm_keys[usize::from(index)].load(Acquire) as i32)
+    }
+
+    /// Enters a key in the table of a private namespace.
+    fn set_table_key(&self, key: Key, index: u16) -> Result<()> {
+        const PER_PAGE: u16 = 1024;
+        let page = 1 << (index / PER_PAGE);
+        if self.key_pages.load(Relaxed) & page == 0 {
+            let (fd, _) = file::open(self.registry_path().c_str(), true)?;
+            file::reserve_range(&fd, Registry::key_offset(index / PER_PAGE * PER_PAGE), 4 * u64::from(PER_PAGE))?;
+            self.key_pages.fetch_or(page, Relaxed);
+        }
+        self.registry.shm_keys[usize::from(index)].store(key.raw() as u32, Release);
+        Ok(())
     }
 
     /// The identifier that a key's name says.
@@ -118,6 +159,9 @@ impl Engine {
 
     /// Gives `id` the key, under the lock, when no object has it.
     pub fn link_key(&self, _held: &Held<'_>, key: Key, id: Id) -> Result<()> {
+        if self.kind() == Kind::Private {
+            return self.set_table_key(key, id.index()).map_err(|_| Errno::NOMEM);
+        }
         let path = self.key_path(key);
         let number = Name::new(b"", format_args!("{id}"));
         for _ in 0..2 {
@@ -134,7 +178,13 @@ impl Engine {
 
     /// Takes the key from `id`, if it is its.
     pub fn unlink_key(&self, _held: &Held<'_>, key: Key, id: Id) {
-        if !key.is_private() && self.read_key(key).ok().flatten() == Some(id) {
+        if key.is_private() {
+            return;
+        }
+        if self.kind() == Kind::Private {
+            self.registry.shm_keys[usize::from(id.index())].store(0, Release);
+        } else if self.read_key(key).ok().flatten() == Some(id) {
+            // Among several users a control file's word on its key alone may be a lie.
             let _ = fs::unlink(self.key_path(key).c_str());
         }
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 pub const SEGMENT_BYTES: u64 = size_of::<Control>() as u64;
 
 /// Segments up to this size keep their memory for the next one of the same owner.
-pub const WARM_BYTES: u64 = 16384;
+pub const WARM_BYTES: u64 = 65536;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"QSHM");
 

@@ -30,6 +30,8 @@ pub struct Registry {
     /// The indexes in use, a bit each.
     pub shm_used: [AtomicU64; MAX_OBJECTS as usize / 64],
     pub slots: [Slot; SLOTS],
+    /// In a private namespace: the keys of the segments, by index.
+    pub shm_keys: [AtomicU32; MAX_OBJECTS as usize],
 }
 
 /// The counters of one class of objects; they can be counted anew from the objects.
@@ -61,7 +63,7 @@ pub struct Slot {
     pub uid: AtomicU32,
     /// The inode number of its PID namespace: where `pid` means something.
     pub pid_namespace: AtomicU64,
-    /// When it came, or when it said that it leaves; seconds since the Epoch.
+    /// When it came, in seconds since the Epoch.
     pub since: AtomicU64,
 }
 
@@ -69,11 +71,9 @@ pub struct Slot {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum SlotState {
-    /// Never taken, or found dead and cleared.
+    /// Never taken, or left behind with nothing to clear.
     Free = 0,
     Taken = 1,
-    /// About to exit or to exec, at `since`.
-    Leaving = 2,
 }
 
 // SAFETY: atomics only.
@@ -83,13 +83,13 @@ const _: () = {
     assert!(size_of::<Slot>() == 32);
     assert!(std::mem::offset_of!(Registry, shm_used) == 4096);
     assert!(std::mem::offset_of!(Registry, slots) == 8192);
-    assert!(size_of::<Registry>() == 8192 + 32 * SLOTS);
+    assert!(size_of::<Registry>() == 8192 + 32 * SLOTS + 4 * MAX_OBJECTS as usize);
 };
 
 impl Registry {
     /// Where the participants' lock bytes are: beyond any content.
     pub const LOCKS: u64 = 1 << 40;
-    /// What of the file must have its place on the file system from the start; slots get theirs when taken.
+    /// What of the file must have its place on the file system from the start; slots and keys get theirs when used.
     pub const FIRST_BYTES: u64 = 8192 + 4096;
 
     pub fn set_up(&self) {
@@ -102,6 +102,11 @@ impl Registry {
 
     pub fn is_valid(&self) -> bool {
         self.magic.load(Relaxed) == MAGIC && self.version.load(Relaxed) == VERSION
+    }
+
+    /// Where the key of `index` is in the file.
+    pub fn key_offset(index: u16) -> u64 {
+        std::mem::offset_of!(Registry, shm_keys) as u64 + 4 * u64::from(index)
     }
 
     /// Where slot `slot` is in the file.

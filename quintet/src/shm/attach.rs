@@ -8,7 +8,7 @@
 
 use super::attachments::Mapped;
 use super::control::{EXECUTE, READ, View, WRITE};
-use super::create::{PAGE, template};
+use super::create::PAGE;
 use crate::engine::Engine;
 use crate::process::Inside;
 use crate::sync::presence::Me;
@@ -67,15 +67,17 @@ impl Engine {
         let len = usize::try_from(size.next_multiple_of(PAGE)).map_err(|_| Errno::NOMEM)?;
         let page = memory::page();
         let len = len.checked_next_multiple_of(page).ok_or(Errno::NOMEM)?;
+        // As the kernel counts it: in bytes, before rounding.
         if let Place::At(at) = place
-            && at.checked_add(len).is_none()
+            && (at as u64).checked_add(size).is_none()
         {
             return Err(Errno::INVAL);
         }
         let huge = view.huge.load(Relaxed) != 0;
         let serial = view.data_serial.load(Acquire);
-        let again =
-            if access == Access::WRITE && place == Place::Anywhere && !huge { self.duplicate(id, serial, len) } else { None };
+        let plain = !access.execute && place == Place::Anywhere && !huge;
+        let template = self.locals[usize::from(id.index())].template(access.write);
+        let again = if plain { template.duplicate(serial, len) } else { None };
         let address = match again {
             Some(address) => address,
             None => self.open_and_map(view, id, me, access, place, len)?,
@@ -87,20 +89,6 @@ impl Engine {
             memory::lock_on_touch(address, len);
         }
         Ok(Mapped { address, len, id, torn: false })
-    }
-
-    /// Maps the segment from a view of it that this process keeps.
-    fn duplicate(&self, id: Id, serial: u64, len: usize) -> Option<usize> {
-        let local = &self.locals[usize::from(id.index())];
-        let at = template(local, serial)?;
-        let address = memory::duplicate(at, len).ok()?;
-        if template(local, serial).is_some() {
-            return Some(address);
-        }
-        // The template was another file's when it was duplicated.
-        // SAFETY: just mapped.
-        let _ = unsafe { memory::unmap(address, len) };
-        None
     }
 
     fn open_and_map(&self, view: &View, id: Id, me: Me, access: Access, place: Place, len: usize) -> Result<usize> {
@@ -118,13 +106,9 @@ impl Engine {
             Errno::EXIST => Errno::INVAL,
             other => other,
         })?;
-        if access == Access::WRITE {
-            // Who attaches a second time may do so often.
-            let local = &self.locals[usize::from(index)];
-            let serial = view.data_serial.load(Relaxed);
-            if local.seen_serial.swap(serial, Relaxed) == serial && template(local, serial).is_none() {
-                self.set_template(view, index, me.slot, &fd);
-            }
+        // Who attaches a second time may do so often.
+        if self.locals[usize::from(index)].template(access.write).is_seen_again(view.data_serial.load(Relaxed)) {
+            self.set_template(view, index, me.slot, &fd, access.write);
         }
         Ok(address)
     }
@@ -210,7 +194,6 @@ impl Engine {
             return;
         }
         let _inside = Inside::enter();
-        self.say_leaving(true);
         while let Some((taken, mapped)) = self.attachments.take(|_| true) {
             self.attachments.free(taken);
             // What this process still has mapped must not become another segment's memory.
@@ -222,6 +205,7 @@ impl Engine {
             }
             self.leave_segment(mapped.id);
         }
+        self.say_free();
     }
 }
 

@@ -8,6 +8,7 @@
 //! A mapping made here is of `SEGMENT_BYTES`, of a file that has as many, and is never unmapped.
 #![allow(unsafe_code)]
 
+use super::template::Template;
 use crate::engine::Engine;
 use crate::layout::{Control, Rights, SEGMENT_BYTES, Shared};
 use crate::status::{ModeFlags, Permissions, SegmentStat};
@@ -33,11 +34,14 @@ pub struct Local {
     pub foreign: AtomicU32,
     /// How many bytes of the control file are known to have their place.
     reserved: AtomicU32,
-    /// A few pages of a data file, to attach it again without opening it; and the file's number.
-    pub template: AtomicUsize,
-    pub template_serial: AtomicU64,
-    /// The number of the data file that was last attached here by opening it.
-    pub seen_serial: AtomicU64,
+    /// For attaching again: read-only, and writable.
+    templates: [Template; 2],
+}
+
+impl Local {
+    pub fn template(&self, write: bool) -> &Template {
+        &self.templates[usize::from(write)]
+    }
 }
 
 /// The table of all indexes: zeroed memory that costs nothing until touched.
@@ -251,7 +255,7 @@ impl Engine {
             return Ok(());
         }
         let (fd, _) = file::open(self.control_path(index).c_str(), true)?;
-        file::reserve(&fd, u64::from(bytes)).map_err(|_| Errno::NOMEM)?;
+        file::reserve_range(&fd, 0, u64::from(bytes)).map_err(|_| Errno::NOMEM)?;
         local.reserved.store(bytes, Relaxed);
         Ok(())
     }

@@ -1,13 +1,14 @@
 //! `shmget`: finding a segment, or making one.
 
-use super::control::{Local, View};
+use super::control::View;
 use crate::engine::Engine;
 use crate::layout::{self, Control, Rights, SEGMENT_BYTES, WARM_BYTES};
+use crate::process::Inside;
 use crate::registry::{Found, Held};
 use crate::sync::presence::{Head, State};
 use crate::sys::credentials;
 use crate::sys::file::{self, Name};
-use crate::sys::memory::{self, Access, Place};
+use crate::sys::memory;
 use crate::{Errno, Id, Key, Kind, MAX_OBJECTS, sys};
 use rustix::fd::OwnedFd;
 use rustix::fs::{self, Mode};
@@ -32,20 +33,24 @@ struct Wanted {
     mode: u32,
     huge: bool,
     reserve: bool,
+    uid: u32,
 }
 
 impl Engine {
     /// `shmget`, in the order in which the kernel checks.
     pub fn shmget(&self, key: Key, size: u64, flags: i32) -> Result<Id> {
-        let _inside = crate::process::Inside::enter();
         if key.is_private() {
+            let _inside = Inside::enter();
             return self.make(&self.lock()?, key, size, flags);
         }
-        match self.find(key)? {
+        let creates = flags & libc::IPC_CREAT != 0;
+        // Who may have to create looks at the names only once, under the lock.
+        match if creates { self.find_by_hint(key) } else { self.find(key)? } {
             Found::Object(view, id) if !self.is_forced_away(&view) => return open_existing(&view, id, size, flags),
-            Found::Nothing if flags & libc::IPC_CREAT == 0 => return Err(Errno::NOENT),
+            Found::Nothing if !creates => return Err(Errno::NOENT),
             _ => {}
         }
+        let _inside = Inside::enter();
         let held = self.lock()?;
         if let Found::Object(view, id) = self.find(key)? {
             if !self.is_forced_away(&view) {
@@ -54,7 +59,7 @@ impl Engine {
             }
             self.clear_forced(&held, &view, id);
         }
-        if flags & libc::IPC_CREAT == 0 {
+        if !creates {
             return Err(Errno::NOENT);
         }
         self.make(&held, key, size, flags)
@@ -79,7 +84,7 @@ impl Engine {
             self.check_huge(flags)?;
         }
         let reserve = flags & libc::SHM_NORESERVE == 0 || never_overcommits();
-        let wanted = Wanted { key, size, pages, mode: flags as u32 & 0o777, huge, reserve };
+        let wanted = Wanted { key, size, pages, mode: flags as u32 & 0o777, huge, reserve, uid: credentials::euid() };
         let most = limits.shmmni.min(MAX_OBJECTS);
         if class.in_use.load(Relaxed) >= most {
             self.sweep_held(held);
@@ -110,7 +115,7 @@ impl Engine {
             if local.foreign.load(Relaxed) != 0 {
                 continue;
             }
-            let Some(view) = self.own_control(held, index, wanted.mode)? else {
+            let Some(view) = self.own_control(held, index, wanted)? else {
                 local.foreign.store(1, Relaxed);
                 continue;
             };
@@ -167,13 +172,15 @@ impl Engine {
     }
 
     /// The control file of a free index, if it is the caller's to use: made if there is none.
-    /// `None`: it is another user's, or gives others more than `mode` does.
-    fn own_control(&self, _held: &Held<'_>, index: u16, mode: u32) -> Result<Option<View>> {
-        let file_mode = self.control_mode(mode);
+    /// `None`: it is another user's.
+    fn own_control(&self, _held: &Held<'_>, index: u16, wanted: &Wanted) -> Result<Option<View>> {
+        let file_mode = self.control_mode(wanted.mode);
         let path = self.control_path(index);
         match self.writable_control(index) {
-            Ok(Some(view)) if view.writable && self.is_reusable(&view, &path, file_mode) => return Ok(Some(view)),
-            Ok(Some(view)) if view.owner != credentials::euid() && credentials::euid() != 0 => return Ok(None),
+            Ok(Some(view)) if view.writable && view.owner == wanted.uid && self.is_unshared(&path, wanted.uid, file_mode) => {
+                return Ok(Some(view));
+            }
+            Ok(Some(view)) if view.owner != wanted.uid && wanted.uid != 0 => return Ok(None),
             // Damaged, or of another mode: away with it, if it is ours.
             Ok(Some(view)) => {
                 if view.writable {
@@ -209,13 +216,10 @@ impl Engine {
         }
     }
 
-    /// Whether the file at hand gives nobody rights that a new segment's would not. Inside a private
-    /// directory there is nobody else.
-    fn is_reusable(&self, view: &View, path: &Name, file_mode: u32) -> bool {
-        match self.kind() {
-            Kind::Private => view.owner == credentials::euid(),
-            Kind::Shared => is_plain(path, view.owner, file_mode) && view.owner == credentials::euid(),
-        }
+    /// Whether a file of `owner`'s gives nobody rights that this mode does not. Inside a private directory
+    /// there is nobody else.
+    fn is_unshared(&self, path: &Name, owner: u32, mode: u32) -> bool {
+        self.kind() == Kind::Private || is_plain(path, owner, mode)
     }
 
     /// The data file: the one that was kept for reuse, zeroed, or a new one.
@@ -250,7 +254,7 @@ impl Engine {
         view.templates.store(0, Relaxed);
         view.warm_mode.store(wanted.mode, Relaxed);
         if bytes <= WARM_BYTES && wanted.reserve {
-            self.set_template(view, index, held.me.slot, &fd);
+            self.set_template(view, index, held.me.slot, &fd, true);
         }
         Ok(())
     }
@@ -261,13 +265,13 @@ impl Engine {
             && view.warm_mode.load(Relaxed) == wanted.mode
             && wanted.reserve
             && !wanted.huge
-            && (self.kind() == Kind::Private || is_plain(path, credentials::euid(), wanted.mode));
+            && self.is_unshared(path, wanted.uid, wanted.mode);
         if !suits {
             return Ok(false);
         }
         let bytes = wanted.pages * PAGE;
         let local = &self.locals[usize::from(index)];
-        if let Some(at) = template(local, view.data_serial.load(Relaxed)) {
+        if let Some(at) = local.template(true).serves(view.data_serial.load(Relaxed)) {
             #[allow(unsafe_code)]
             // SAFETY: this index's own template, WARM_BYTES long and mapped writable; the file behind it
             // has `warm_pages` pages (nobody but its owner can shorten it).
@@ -277,11 +281,11 @@ impl Engine {
             return Ok(true);
         }
         let Ok((fd, stat)) = file::open(path.c_str(), true) else { return Ok(false) };
-        if stat.st_size as u64 != bytes || stat.st_uid != credentials::euid() {
+        if stat.st_size as u64 != bytes || stat.st_uid != wanted.uid {
             return Ok(false);
         }
         file::write_zeroes(&fd, bytes).map_err(no_memory)?;
-        self.set_template(view, index, self.me()?.slot, &fd);
+        self.set_template(view, index, self.me()?.slot, &fd, true);
         Ok(true)
     }
 
@@ -321,41 +325,6 @@ impl Engine {
         !wanted.reserve || free.is_none_or(|free| free >= wanted.pages * PAGE)
     }
 
-    /// Maps a few pages of the data file for attaching it again: it takes the place of its predecessor.
-    pub fn set_template(&self, view: &View, index: u16, slot: u32, fd: &OwnedFd) {
-        let local = &self.locals[usize::from(index)];
-        let old = local.template.load(Acquire);
-        let place = if old == 0 { Place::Anywhere } else { Place::Over(old) };
-        local.template_serial.store(0, SeqCst);
-        #[allow(unsafe_code)]
-        // SAFETY: `old` is this index's own template, WARM_BYTES long.
-        let Ok(at) = (unsafe { memory::map(fd, WARM_BYTES as usize, Access::WRITE, place) }) else { return };
-        if old == 0 && local.template.compare_exchange(0, at, AcqRel, Acquire).is_err() {
-            #[allow(unsafe_code)]
-            // SAFETY: just mapped; another thread's is in use.
-            let _ = unsafe { memory::unmap(at, WARM_BYTES as usize) };
-            return;
-        }
-        local.template_serial.store(view.data_serial.load(Relaxed), SeqCst);
-        let mine = slot + 1;
-        if view.templates.compare_exchange(0, mine, SeqCst, SeqCst).is_err_and(|other| other != mine) {
-            view.templates.store(u32::MAX, SeqCst);
-        }
-    }
-
-    /// Forgets a template, so that it does not keep the memory of a segment that is gone.
-    pub fn drop_template(&self, index: u16) {
-        let local = &self.locals[usize::from(index)];
-        let at = local.template.load(Acquire);
-        if at != 0 && local.template_serial.swap(0, SeqCst) != 0 {
-            #[allow(unsafe_code)]
-            // SAFETY: this index's own template; who duplicates it just now checks the serial afterwards.
-            unsafe {
-                memory::blank(at, WARM_BYTES as usize);
-            }
-        }
-    }
-
     /// `SHM_HUGETLB`: the page size must be one that the machine has, and the file system must have huge pages to give.
     fn check_huge(&self, flags: i32) -> Result<()> {
         let log = flags as u32 >> HUGE_SHIFT & 0x3f;
@@ -385,17 +354,15 @@ fn open_existing(view: &View, id: Id, size: u64, flags: i32) -> Result<Id> {
     Ok(id)
 }
 
-/// The template of a data file, if it is that file's.
-pub fn template(local: &Local, serial: u64) -> Option<usize> {
-    let at = local.template.load(Acquire);
-    (at != 0 && serial != 0 && local.template_serial.load(SeqCst) == serial).then_some(at)
-}
-
 /// Whether a file belongs to `owner`, has exactly this mode and no access control list.
 fn is_plain(path: &Name, owner: u32, mode: u32) -> bool {
     let same = fs::lstat(path.c_str()).is_ok_and(|stat| stat.st_uid == owner && stat.st_mode & 0o7777 == mode);
+    // A list's mask stands in the group's place, and `set_rights` gives it the owner's bits, too.
+    if !same || mode >> 6 & !(mode >> 3) & 7 != 0 {
+        return same;
+    }
     let mut acl = [0u8; 0];
-    same && !matches!(fs::getxattr(path.c_str(), c"system.posix_acl_access", &mut acl), Ok(n) if n > 0)
+    !matches!(fs::getxattr(path.c_str(), c"system.posix_acl_access", &mut acl), Ok(n) if n > 0)
 }
 
 /// A full file system is to a caller of `shmget` what full memory is.

@@ -20,24 +20,24 @@ type Result<T> = std::result::Result<T, Errno>;
 impl Engine {
     /// `IPC_STAT`.
     pub fn shm_stat(&self, id: i32) -> Result<SegmentStat> {
-        self.shm_stat_as(id, None)
+        self.shm_stat_by(id, || Ok(credentials::euid()))
     }
 
-    /// `IPC_STAT` by a caller whose effective user id is known already.
-    pub fn shm_stat_as(&self, id: i32, euid: Option<u32>) -> Result<SegmentStat> {
+    /// `IPC_STAT`, where `who` tells the caller's effective user id, or why the state cannot be handed over.
+    pub fn shm_stat_by(&self, id: i32, who: impl FnOnce() -> Result<u32>) -> Result<SegmentStat> {
         let id = Id::from_raw(id)?;
-        let _inside = Inside::enter();
         let view = self.standing(id)?;
-        if !view.permits_to(READ, || euid.unwrap_or_else(credentials::euid)) {
+        let who = who();
+        if !view.permits_to(READ, || who.unwrap_or_else(|_| credentials::euid())) {
             return Err(Errno::ACCES);
         }
+        who?;
         self.state_of(&view, id)
     }
 
     /// `SHM_STAT`, `SHM_STAT_ANY`: of the index the kernel uses the low bits, too.
     pub fn shm_stat_index(&self, index: i32, any: bool) -> Result<SegmentStat> {
         let index = Id::from_raw(index)?.index();
-        let _inside = Inside::enter();
         let view = self.control(index)?.ok_or(Errno::INVAL)?;
         let head = view.head();
         if !head.stands() {
@@ -51,8 +51,8 @@ impl Engine {
 
     fn state_of(&self, view: &View, id: Id) -> Result<SegmentStat> {
         let nattch = view.presence().attached(self.me_if_joined(), &self.living(Some(view)));
-        if nattch == 0 && (view.head().is_dest() || self.is_forced_away(view)) {
-            // The last ones died.
+        if nattch == 0 && (view.head().is_dest() || self.forced()) {
+            // Perhaps the last ones died.
             self.attend(view);
         }
         let head = view.head();

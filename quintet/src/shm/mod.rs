@@ -9,6 +9,7 @@
 //! | `inspect` | `shmctl` but for `IPC_RMID`; lists |
 //! | `remove` | `IPC_RMID`, the last detach, the dead |
 //! | `control` | the control files as this process has them mapped |
+//! | `template` | attaching again without opening |
 //! | `attachments` | which address is which segment |
 //! | `segment`, `attachment` | the safe face |
 
@@ -20,3 +21,4 @@ mod create;
 mod inspect;
 mod remove;
 pub mod segment;
+mod template;

@@ -51,10 +51,11 @@ impl Engine {
     /// Ends a removed segment (with `shm_rmid_forced` any) that nobody is attached to any more.
     pub fn attend(&self, view: &View) {
         let head = view.head();
-        let forced = self.forced();
+        // One that was never attached is its creator's to keep.
+        let forced = self.forced() && (view.atime.load(Relaxed) != 0 || !self.living(None).alive(creator(view)));
         let ripe = match head.state {
             State::Dest | State::JudgedDest | State::Gone => true,
-            State::Live | State::Judged => forced && view.atime.load(Relaxed) != 0,
+            State::Live | State::Judged => forced,
             _ => false,
         };
         if !ripe || !view.writable {
@@ -137,7 +138,7 @@ impl Engine {
         let path = self.data_path(index);
         let templates = view.templates.load(SeqCst);
         if templates != 0 {
-            self.drop_template(index);
+            self.drop_templates(index);
         }
         let elsewhere = templates != 0 && templates != me.slot + 1;
         let truncate = || {

@@ -163,6 +163,13 @@ impl Presence<'_> {
         }
     }
 
+    /// Strikes out a dead one's attachments. `false`: it has none.
+    pub fn strike(&self, dead: Me) -> bool {
+        let Some(entry) = self.entries.get(dead.slot as usize) else { return false };
+        let word = entry.load(Ordering::SeqCst);
+        own_count(word, dead) > 0 && entry.compare_exchange(word, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
     /// Attaches `me` to the object `id`: announces it, then makes sure that the object still stands.
     /// `false`: it does not (nothing is left announced). The caller attends to what `settle` leaves `Gone`.
     pub fn attach(&self, id: Id, me: Me, census: &impl Census) -> bool {

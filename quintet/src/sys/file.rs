@@ -124,6 +124,15 @@ pub fn reserve(fd: &OwnedFd, len: u64) -> Result<()> {
     }
 }
 
+/// As [`reserve`], for `len` bytes from `offset` on of a file that has them.
+pub fn reserve_range(fd: &OwnedFd, offset: u64, len: u64) -> Result<()> {
+    match fs::fallocate(fd, fs::FallocateFlags::KEEP_SIZE, offset, len) {
+        // Without it a full file system is found out by the first write.
+        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
 /// Overwrites the first `len` bytes with zeroes.
 pub fn write_zeroes(fd: &OwnedFd, len: u64) -> Result<()> {
     let block = [0u8; 4096];

@@ -10,6 +10,7 @@ pub mod futex;
 pub mod memory;
 pub mod signal;
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Seconds since the Epoch, as the kernel stamps its objects.
@@ -22,7 +23,27 @@ pub fn nanos() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos())
 }
 
+/// This process's id, remembered: asking costs as much as all the rest of a detach.
+static PID: AtomicU32 = AtomicU32::new(0);
+
 /// This process, as it sees itself.
 pub fn pid() -> u32 {
+    match PID.load(Relaxed) {
+        0 => {
+            let pid = asked_pid();
+            PID.store(pid, Relaxed);
+            pid
+        }
+        pid => pid,
+    }
+}
+
+/// The same, asked of the kernel: differs from [`pid`] in a child made by vfork, whose memory is its parent's.
+pub fn asked_pid() -> u32 {
     rustix::process::getpid().as_raw_nonzero().get() as u32
+}
+
+/// After a fork, in the child.
+pub fn forget_pid() {
+    PID.store(0, Relaxed);
 }

@@ -1,0 +1,92 @@
+//! The namespace itself: who gets in, what is left over, how near its limits are.
+
+use super::finding::Finding;
+use super::{logind, space};
+use crate::commands::view::count;
+use crate::context::Context;
+use crate::users::Users;
+use quintet::{Kind, Namespace};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Examines the namespace at `dir`.
+pub fn examine(context: &Context, dir: &Path, findings: &mut Vec<Finding>) {
+    let uid = rustix::process::geteuid().as_raw();
+    match context.namespace() {
+        Ok(ns) => {
+            findings.push(reachable(&ns));
+            let segments = ns.segments();
+            let used = segments.as_ref().ok().map(|all| all.iter().map(|s| s.resident).sum());
+            space::examine(dir, used, findings);
+            findings.push(privacy(dir, ns.kind(), uid));
+            findings.push(logind::examine(dir, uid));
+            findings.push(match segments {
+                Ok(all) => orphans(all.iter().filter(|s| s.orphan).count() as u64),
+                Err(e) => {
+                    Finding::fail("contents", e.to_string(), "the directory may be damaged; 'quintet namespace rm' removes it")
+                }
+            });
+            findings.extend(limits(&ns));
+        }
+        Err(failure) => findings.push(Finding::fail("namespace", failure.to_string(), "see 'quintet namespace --help'")),
+    }
+}
+
+fn reachable(ns: &Namespace) -> Finding {
+    let path = ns.path().map(|p| crate::output::clean(&p.to_string_lossy())).unwrap_or_default();
+    let kind = crate::commands::view::kind_text(ns.kind());
+    let processes = ns.participants().map_or(0, |p| p.len()) as u64;
+    Finding::ok("namespace", format!("{path} is a {kind} namespace, in use by {}", count(processes, "process")))
+}
+
+fn privacy(dir: &Path, kind: Kind, uid: u32) -> Finding {
+    let Ok(metadata) = dir.metadata() else {
+        return Finding::fail("access", "the directory cannot be looked at", "see that it can be reached");
+    };
+    let mode = metadata.mode() & 0o7777;
+    let owner = Users::load().name(metadata.uid());
+    let foreign = metadata.uid() != uid && metadata.uid() != 0;
+    match kind {
+        _ if foreign => Finding::warn(
+            "access",
+            format!("the directory belongs to {owner}, who can remove every object in it"),
+            "use it only if you trust them",
+        ),
+        Kind::Private if mode & 0o077 != 0 => Finding::fail(
+            "access",
+            format!("private, but its mode is {mode:04o}: others get in"),
+            format!("chmod 0700 {}", crate::output::clean(&dir.to_string_lossy())),
+        ),
+        Kind::Private => Finding::ok("access", format!("private: nobody but {owner} gets in (mode {mode:04o})")),
+        Kind::Shared if mode & 0o1002 == 0o0002 => Finding::fail(
+            "access",
+            format!("its mode is {mode:04o}: anybody can remove the objects of others"),
+            format!("chmod 1777 {}", crate::output::clean(&dir.to_string_lossy())),
+        ),
+        Kind::Shared => Finding::ok("access", format!("shared: each object's own mode decides who uses it (mode {mode:04o})")),
+    }
+}
+
+fn orphans(n: u64) -> Finding {
+    match n {
+        0 => Finding::ok("orphans", "no segment has been left behind"),
+        n => {
+            let message = format!("{}: nobody is attached, and the creator is gone", count(n, "orphan"));
+            Finding::warn("orphans", message, "if nobody comes back for them: 'quintet rm --orphans'")
+        }
+    }
+}
+
+fn limits(ns: &Namespace) -> Option<Finding> {
+    let (limits, usage) = (ns.limits().ok()?, ns.shm_usage().ok()?);
+    let near = |used: u64, limit: u64| u128::from(used) * 5 > u128::from(limit) * 4;
+    let segments = format!("{} of {} (shmmni)", count(usage.segments, "segment"), limits.shmmni);
+    let pages = format!("{} of {} (shmall)", count(usage.pages, "page"), limits.shmall);
+    Some(if near(usage.segments.into(), limits.shmmni.into()) {
+        Finding::warn("limits", segments, "remove segments, or 'quintet namespace limits --shmmni N'")
+    } else if near(usage.pages, limits.shmall) {
+        Finding::warn("limits", pages, "remove segments, or 'quintet namespace limits --shmall N'")
+    } else {
+        Finding::ok("limits", segments)
+    })
+}

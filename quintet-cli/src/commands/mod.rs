@@ -1,0 +1,15 @@
+//! The subcommands, one file each: its options, what it does, what it reports.
+
+pub mod cat;
+pub mod completions;
+pub mod create;
+pub mod demo;
+pub mod doctor;
+pub mod ls;
+pub mod man;
+pub mod namespace;
+pub mod rm;
+pub mod run;
+pub mod stat;
+pub mod view;
+pub mod write;

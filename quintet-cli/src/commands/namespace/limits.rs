@@ -1,0 +1,122 @@
+//! `quintet namespace limits`.
+
+use crate::commands::view::NamespaceView;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::output::table::{Column, Row, Table};
+use crate::output::text::Page;
+use crate::output::{Report, emit};
+use crate::size;
+use quintet::{Errno, Id, Limits, Namespace};
+use serde::Serialize;
+use std::io;
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+  quintet namespace limits                 show them
+  quintet namespace limits --shmmax 1G --shmmni 100
+  quintet namespace limits --shm-next-id 7 the next segment's id, where it is free";
+
+/// Show the limits of a namespace, and set those that are given
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The greatest size of a segment, in bytes
+    #[arg(long, value_name = "N", value_parser = size::parse)]
+    shmmax: Option<u64>,
+
+    /// The greatest sum of all segments, in pages of 4096 bytes
+    #[arg(long, value_name = "N")]
+    shmall: Option<u64>,
+
+    /// The greatest number of segments, 0 to 32768
+    #[arg(long, value_name = "N")]
+    shmmni: Option<u32>,
+
+    /// Whether a segment goes with its last detach, although nobody removed it: 0 or 1
+    #[arg(long, value_name = "0|1", value_parser = parse_switch)]
+    shm_rmid_forced: Option<bool>,
+
+    /// The identifier of the next segment; -1 takes that back
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-1..))]
+    shm_next_id: Option<i32>,
+}
+
+fn parse_switch(text: &str) -> Result<bool, String> {
+    match text {
+        "0" => Ok(false),
+        "1" => Ok(true),
+        _ => Err("give 0 or 1".to_owned()),
+    }
+}
+
+#[derive(Serialize)]
+struct Shown {
+    namespace: NamespaceView,
+    shmmax: u64,
+    shmall: u64,
+    shmmni: u32,
+    shm_rmid_forced: bool,
+    shm_next_id: Option<i32>,
+    changed: bool,
+}
+
+impl Report for Shown {
+    fn text(&self, page: &mut Page) -> io::Result<()> {
+        let mut table = Table::new(vec![Column::left("LIMIT"), Column::right("VALUE"), Column::left("MEANING")]);
+        let next = self.shm_next_id.unwrap_or(-1);
+        let rows = [
+            ("shmmax", self.shmmax.to_string(), "bytes of one segment, at most"),
+            ("shmall", self.shmall.to_string(), "pages of 4096 bytes of all segments together, at most"),
+            ("shmmni", self.shmmni.to_string(), "segments, at most"),
+            ("shm_rmid_forced", u8::from(self.shm_rmid_forced).to_string(), "1: a segment goes with its last detach"),
+            ("shm_next_id", next.to_string(), "identifier of the next segment; -1: any"),
+        ];
+        for (name, value, meaning) in rows {
+            table.push(Row::new(vec![name.to_owned(), value, meaning.to_owned()]));
+        }
+        table.print(page)
+    }
+}
+
+pub fn run(context: &Context, args: &Args) -> Outcome {
+    let ns = context.namespace()?;
+    let changed = args.apply(&ns)?;
+    let limits = ns.limits().map_err(|e| Failure::new(format!("cannot read the limits: {e}")).errno(e))?;
+    let next = ns.shm_next_id().map_err(|e| Failure::new(format!("cannot read shm_next_id: {e}")).errno(e))?;
+    let Limits { shmmax, shmall, shmmni, shm_rmid_forced } = limits;
+    let namespace = NamespaceView::new(&ns);
+    let shm_next_id = next.map(Id::raw);
+    emit(context, &Shown { namespace, shmmax, shmall, shmmni, shm_rmid_forced, shm_next_id, changed })?;
+    Ok(Exit::Success)
+}
+
+impl Args {
+    /// Sets what is given, and tells whether anything is.
+    fn apply(&self, ns: &Namespace) -> Result<bool, Failure> {
+        let refused = |what: &'static str| move |errno| refusal(what, errno);
+        let mut limits = ns.limits().map_err(refused("read the limits"))?;
+        let before = limits;
+        limits.shmmax = self.shmmax.unwrap_or(limits.shmmax);
+        limits.shmall = self.shmall.unwrap_or(limits.shmall);
+        limits.shmmni = self.shmmni.unwrap_or(limits.shmmni);
+        limits.shm_rmid_forced = self.shm_rmid_forced.unwrap_or(limits.shm_rmid_forced);
+        if limits != before {
+            ns.set_limits(&limits).map_err(refused("set the limits"))?;
+        }
+        if let Some(id) = self.shm_next_id {
+            ns.set_shm_next_id(Id::from_raw(id).ok()).map_err(refused("set shm_next_id"))?;
+        }
+        Ok(limits != before || self.shm_next_id.is_some())
+    }
+}
+
+fn refusal(what: &str, errno: Errno) -> Failure {
+    let why = match errno {
+        Errno::PERM | Errno::ACCES => format!("only the namespace's owner may do this ({errno:?})"),
+        Errno::INVAL => format!("shmmni is at most 32768 ({errno:?})"),
+        _ => errno.to_string(),
+    };
+    Failure::new(format!("cannot {what}: {why}")).errno(errno)
+}

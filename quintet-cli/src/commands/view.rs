@@ -1,0 +1,180 @@
+//! Objects as the subcommands show them: the JSON shapes that they share, and the words for them.
+
+use crate::process;
+use crate::users::Users;
+use quintet::{Attacher, Key, Kind, ModeFlags, Namespace, SegmentStatus};
+use serde::Serialize;
+
+/// A key, as number and as text.
+#[derive(Serialize)]
+pub struct KeyView {
+    pub number: i32,
+    pub text: String,
+}
+
+impl From<Key> for KeyView {
+    fn from(key: Key) -> KeyView {
+        KeyView { number: key.raw(), text: key.to_string() }
+    }
+}
+
+/// A user and a group.
+#[derive(Serialize)]
+pub struct UserView {
+    pub uid: u32,
+    pub gid: u32,
+    pub user: String,
+}
+
+/// A process that is attached, or uses the namespace.
+#[derive(Serialize)]
+pub struct ProcessView {
+    pub pid: i32,
+    pub pid_visible: bool,
+    pub uid: u32,
+    pub user: String,
+    pub count: u32,
+    pub command: Option<String>,
+}
+
+impl ProcessView {
+    pub fn new(attacher: &Attacher, users: &Users) -> ProcessView {
+        let command = if attacher.pid_visible { process::command(attacher.pid) } else { None };
+        ProcessView {
+            pid: attacher.pid,
+            pid_visible: attacher.pid_visible,
+            uid: attacher.uid,
+            user: users.name(attacher.uid),
+            count: attacher.count,
+            command,
+        }
+    }
+
+    /// "pid 12 (ann) ./server", and how often if more than once.
+    pub fn sentence(&self) -> String {
+        let ProcessView { pid, user, count, .. } = self;
+        let times = if *count > 1 { format!(", {count} times") } else { String::new() };
+        match (&self.command, self.pid_visible) {
+            (_, false) => format!("pid {pid} in another PID namespace ({user}{times})"),
+            (Some(command), true) => format!("pid {pid} ({user}{times}) {command}"),
+            // It has just ended, or /proc hides it.
+            (None, true) => format!("pid {pid} ({user}{times})"),
+        }
+    }
+}
+
+/// A segment with all that is known of it.
+#[derive(Serialize)]
+pub struct SegmentView {
+    pub id: i32,
+    pub key: KeyView,
+    pub owner: UserView,
+    pub creator: UserView,
+    pub mode: u32,
+    pub mode_text: String,
+    pub size: u64,
+    pub resident: u64,
+    pub nattch: u64,
+    pub status: Vec<&'static str>,
+    pub orphan: bool,
+    pub cpid: i32,
+    pub lpid: i32,
+    pub atime: i64,
+    pub dtime: i64,
+    pub ctime: i64,
+    pub attached: Vec<ProcessView>,
+}
+
+impl SegmentView {
+    pub fn new(status: &SegmentStatus, users: &Users) -> SegmentView {
+        let (stat, perm) = (&status.stat, &status.stat.perm);
+        SegmentView {
+            id: stat.id.raw(),
+            key: stat.key.into(),
+            owner: UserView { uid: perm.uid, gid: perm.gid, user: users.name(perm.uid) },
+            creator: UserView { uid: perm.cuid, gid: perm.cgid, user: users.name(perm.cuid) },
+            mode: perm.mode,
+            mode_text: mode_text(perm.mode),
+            size: stat.size,
+            resident: status.resident,
+            nattch: stat.nattch,
+            status: status_words(stat.flags),
+            orphan: status.orphan,
+            cpid: stat.cpid,
+            lpid: stat.lpid,
+            atime: stat.atime,
+            dtime: stat.dtime,
+            ctime: stat.ctime,
+            attached: status.attached.iter().map(|a| ProcessView::new(a, users)).collect(),
+        }
+    }
+}
+
+/// A namespace: which one, and for whom.
+#[derive(Serialize)]
+pub struct NamespaceView {
+    pub kind: &'static str,
+    pub path: Option<String>,
+}
+
+impl NamespaceView {
+    pub fn new(ns: &Namespace) -> NamespaceView {
+        match ns.path() {
+            Some(path) => NamespaceView { kind: kind_text(ns.kind()), path: Some(path.to_string_lossy().into_owned()) },
+            None => NamespaceView { kind: "kernel", path: None },
+        }
+    }
+
+    /// "namespace /dev/shm/quintet-0", or "the kernel's namespace".
+    pub fn sentence(&self) -> String {
+        match &self.path {
+            Some(path) => format!("namespace {}", crate::output::clean(path)),
+            None => "the kernel's namespace".to_owned(),
+        }
+    }
+}
+
+/// `private` or `shared`.
+pub fn kind_text(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Private => "private",
+        Kind::Shared => "shared",
+    }
+}
+
+/// Nine bits as `rw-r-----`.
+pub fn mode_text(mode: u32) -> String {
+    let letter = |bit: u32| if mode >> bit & 1 == 0 { '-' } else { ['x', 'w', 'r'][bit as usize % 3] };
+    (0..9).rev().map(letter).collect()
+}
+
+fn status_words(flags: ModeFlags) -> Vec<&'static str> {
+    [(ModeFlags::DEST, "dest"), (ModeFlags::LOCKED, "locked")]
+        .into_iter()
+        .filter_map(|(flag, word)| flags.contains(flag).then_some(word))
+        .collect()
+}
+
+/// "1 segment", "2 segments".
+pub fn count(n: impl Into<u64>, noun: &str) -> String {
+    match n.into() {
+        1 => format!("1 {noun}"),
+        n if noun.ends_with("ss") => format!("{n} {noun}es"),
+        n => format!("{n} {noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words() {
+        assert_eq!(mode_text(0o640), "rw-r-----");
+        assert_eq!(mode_text(0o777), "rwxrwxrwx");
+        assert_eq!(count(1u32, "process"), "1 process");
+        assert_eq!(count(2u32, "process"), "2 processes");
+        assert_eq!(count(0u32, "segment"), "0 segments");
+        assert_eq!(status_words(ModeFlags::all()), ["dest", "locked"]);
+    }
+}

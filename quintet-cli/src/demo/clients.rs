@@ -1,0 +1,223 @@
+//! The clients of the demo: plain System V programs in few lines. They call libc and nothing
+//! else, and would run on the kernel's segments as they are.
+//!
+//! # Safety
+//!
+//! Pointers come from `shmat`, are checked, and are used within the segment's size, by atomic
+//! operations only, because another process writes there. `fork` is called while the
+//! process has one thread.
+#![allow(unsafe_code)]
+
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use std::ffi::CString;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+/// The line with which a client pauses.
+pub const PAUSE: &str = ".";
+
+const SIZE: usize = 4096;
+
+/// A client of 'quintet demo'
+#[derive(clap::Args)]
+pub struct Args {
+    role: Role,
+    file: PathBuf,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Role {
+    Writer,
+    Reader,
+    Family,
+    Clock,
+    Display,
+    Holder,
+}
+
+pub fn run(args: &Args) -> Outcome {
+    match args.role {
+        Role::Writer => writer(&args.file)?,
+        Role::Reader => reader(&args.file)?,
+        Role::Family => family()?,
+        Role::Clock => clock(&args.file)?,
+        Role::Display => display(&args.file)?,
+        Role::Holder => holder(&args.file)?,
+    }
+    Ok(Exit::Success)
+}
+
+fn writer(file: &Path) -> Result<(), Failure> {
+    let id = shmget(ftok(file)?, SIZE, libc::IPC_CREAT | libc::IPC_EXCL | 0o600)?;
+    let word = shmat(id, 0)?;
+    let number = random()?;
+    word.store(number, Ordering::SeqCst);
+    say(&format!("shmget made id {id} , attached it and wrote {number}"))?;
+    pause()?;
+    shmdt(word)?;
+    remove(id)?;
+    say("detached and removed it")
+}
+
+fn reader(file: &Path) -> Result<(), Failure> {
+    let id = shmget(ftok(file)?, 0, 0)?;
+    let word = shmat(id, libc::SHM_RDONLY)?;
+    say(&format!("shmget found id {id} , attached it and read {}", word.load(Ordering::SeqCst)))?;
+    pause()?;
+    shmdt(word)
+}
+
+fn family() -> Result<(), Failure> {
+    let id = shmget(libc::IPC_PRIVATE, SIZE, 0o600)?;
+    let word = shmat(id, 0)?;
+    let number = random()?;
+    word.store(number, Ordering::SeqCst);
+    say(&format!("parent: made id {id} , attached it, wrote {number} and forks"))?;
+    // SAFETY: this process has one thread.
+    match unsafe { libc::fork() } {
+        -1 => return Err(failed("fork")),
+        0 => {
+            let seen = word.load(Ordering::SeqCst);
+            word.store(seen + 1, Ordering::SeqCst);
+            let said = say(&format!("child: saw {seen} and answered {}", seen + 1));
+            // SAFETY: ends the child at once, without what the parent has to do at its end.
+            unsafe { libc::_exit(i32::from(said.is_err())) }
+        }
+        child => {
+            let mut status = 0;
+            // SAFETY: `status` is a local that the call fills.
+            if unsafe { libc::waitpid(child, &raw mut status, 0) } != child || status != 0 {
+                return Err(failed("waitpid"));
+            }
+        }
+    }
+    say(&format!("parent: got {}", word.load(Ordering::SeqCst)))?;
+    shmdt(word)?;
+    remove(id)
+}
+
+/// Writes a serial number in the upper half and a random one in the lower half of the word.
+fn clock(file: &Path) -> Result<(), Failure> {
+    let id = shmget(ftok(file)?, SIZE, libc::IPC_CREAT | libc::IPC_EXCL | 0o600)?;
+    let word = shmat(id, 0)?;
+    say(&format!("shmget made id {id} and attached it"))?;
+    pause()?;
+    let mut serial = 0;
+    while !stopped(Duration::from_millis(200))? {
+        serial += 1;
+        let value = random()?;
+        word.store(serial << 32 | value, Ordering::SeqCst);
+        say(&format!("number {serial} : wrote {value}"))?;
+    }
+    shmdt(word)?;
+    remove(id)
+}
+
+fn display(file: &Path) -> Result<(), Failure> {
+    let id = shmget(ftok(file)?, 0, 0)?;
+    let word = shmat(id, libc::SHM_RDONLY)?;
+    say(&format!("shmget found id {id} and attached it"))?;
+    pause()?;
+    let mut last = 0;
+    while !stopped(Duration::from_millis(2))? {
+        let seen = word.load(Ordering::SeqCst);
+        if seen != last {
+            last = seen;
+            say(&format!("number {} : read {}", seen >> 32, seen & 0xffff_ffff))?;
+        }
+    }
+    shmdt(word)
+}
+
+fn holder(file: &Path) -> Result<(), Failure> {
+    let id = shmget(ftok(file)?, SIZE, libc::IPC_CREAT | libc::IPC_EXCL | 0o600)?;
+    let word = shmat(id, 0)?;
+    let number = random()?;
+    word.store(number, Ordering::SeqCst);
+    say(&format!("shmget made id {id} , attached it and wrote {number}"))?;
+    pause()?;
+    say(&format!("reads it still {} , as if nothing had happened", word.load(Ordering::SeqCst)))?;
+    pause()?;
+    shmdt(word)?;
+    say("detached it")?;
+    pause()
+}
+
+fn ftok(file: &Path) -> Result<libc::key_t, Failure> {
+    let path = CString::new(file.as_os_str().as_bytes()).map_err(|_| Failure::new("a path has no zero byte"))?;
+    // SAFETY: a C string that outlives the call.
+    match unsafe { libc::ftok(path.as_ptr(), i32::from(b'q')) } {
+        -1 => Err(failed("ftok")),
+        key => Ok(key),
+    }
+}
+
+fn shmget(key: libc::key_t, size: usize, flags: i32) -> Result<i32, Failure> {
+    // SAFETY: numbers only.
+    match unsafe { libc::shmget(key, size, flags) } {
+        -1 => Err(failed("shmget")),
+        id => Ok(id),
+    }
+}
+
+/// The first word of a segment of `SIZE` bytes.
+fn shmat(id: i32, flags: i32) -> Result<&'static AtomicI64, Failure> {
+    // SAFETY: the system chooses a free address.
+    let at = unsafe { libc::shmat(id, std::ptr::null(), flags) };
+    if at as isize == -1 {
+        return Err(failed("shmat"));
+    }
+    // SAFETY: page-aligned, SIZE bytes long, and mapped until shmdt, after which no client looks at it again.
+    Ok(unsafe { &*at.cast::<AtomicI64>() })
+}
+
+fn shmdt(word: &'static AtomicI64) -> Result<(), Failure> {
+    // SAFETY: the address that shmat has returned; the caller does not use it any more.
+    if unsafe { libc::shmdt(std::ptr::from_ref(word).cast()) } == -1 { Err(failed("shmdt")) } else { Ok(()) }
+}
+
+fn remove(id: i32) -> Result<(), Failure> {
+    // SAFETY: IPC_RMID takes no buffer.
+    if unsafe { libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()) } == -1 { Err(failed("shmctl")) } else { Ok(()) }
+}
+
+fn failed(call: &str) -> Failure {
+    Failure::new(format!("a client of the demo has failed: {call}: {}", crate::failure::reason(&io::Error::last_os_error())))
+}
+
+fn say(line: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}
+
+/// Waits for a line, or for the end of the input.
+fn pause() -> Result<(), Failure> {
+    say(PAUSE)?;
+    let mut byte = [0];
+    let read = io::stdin().lock().read(&mut byte);
+    read.map(drop).map_err(|e| Failure::io("read", Path::new("standard input"), &e))
+}
+
+/// Waits for the time to pass, and tells whether the input has ended meanwhile.
+fn stopped(time: Duration) -> Result<bool, Failure> {
+    let mut input = libc::pollfd { fd: 0, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one pollfd, a local.
+    match unsafe { libc::poll(&raw mut input, 1, time.as_millis() as i32) } {
+        -1 => Err(failed("poll")),
+        ready => Ok(ready > 0),
+    }
+}
+
+/// A random number of at most nine digits.
+fn random() -> Result<i64, Failure> {
+    let path = Path::new("/dev/urandom");
+    let mut bytes = [0; 8];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(|e| Failure::io("read", path, &e))?;
+    Ok((u64::from_ne_bytes(bytes) % 1_000_000_000) as i64)
+}

@@ -1,0 +1,136 @@
+//! The scenes.
+
+use super::client::{Client, number};
+use super::stage::Stage;
+use crate::failure::Failure;
+use quintet::{Id, Key, ModeFlags};
+use std::collections::HashMap;
+
+/// A writer and a reader find each other by a key that ftok makes of a file.
+pub fn two_programs_meet(stage: &mut Stage) -> Result<(), Failure> {
+    stage.scene("Two programs meet")?;
+    stage.tell("A key is a number that programs agree on; ftok makes it of a file that both know. shmget turns")?;
+    stage.tell("the key into the identifier of a segment, and shmat puts the segment's bytes into memory.")?;
+    let mut writer = stage.start("writer")?;
+    let wrote = writer.listen(stage)?;
+    let mut reader = stage.start("reader")?;
+    let read = reader.listen(stage)?;
+    let key = Key::ftok(stage.file(), i32::from(b'q')).map_err(|e| Failure::new(format!("ftok: {e}")))?;
+    stage.check(number(&wrote, "id")? == number(&read, "id")?, "both have found the same segment")?;
+    stage.check(number(&wrote, "wrote")? == number(&read, "read")?, "the reader has read what the writer wrote")?;
+    let id = identifier(&wrote)?;
+    let found = stage.segment(id)?;
+    stage.check(
+        found.is_some_and(|s| s.stat.key == key && s.stat.nattch == 2),
+        &format!("it has the key {key}, and two are attached"),
+    )?;
+    reader.finish(stage)?;
+    writer.finish(stage)?;
+    stage.check(stage.segment(id)?.is_none(), "the writer has removed it, and it is gone")
+}
+
+/// A parent and its forked child share a segment that has no key.
+pub fn parent_and_child(stage: &mut Stage) -> Result<(), Failure> {
+    stage.scene("Parent and child")?;
+    stage.tell("A segment without a key (IPC_PRIVATE) is found by nobody; a child has what its parent had")?;
+    stage.tell("attached when it forked.")?;
+    let family = stage.start("family")?;
+    let said = family.finish(stage)?;
+    let (given, seen) = (number(&said, "wrote")?, number(&said, "saw")?);
+    stage.check(given == seen, "the child saw the parent's number")?;
+    stage
+        .check(number(&said, "answered")? == given + 1 && number(&said, "got")? == given + 1, "the parent got the child's answer")
+}
+
+/// One program writes a random number every interval, and one prints it. Returns the kernel's list meanwhile.
+pub fn numbers_pass(stage: &mut Stage, look: fn() -> Vec<String>) -> Result<Vec<String>, Failure> {
+    const NUMBERS: usize = 5;
+    stage.scene("Numbers pass, and you can watch")?;
+    stage.tell("The clock writes a random number five times a second; the display prints what it sees.")?;
+    let mut clock = stage.start("clock")?;
+    let mut lines = clock.listen(stage)?;
+    let mut display = stage.start("display")?;
+    display.listen(stage)?;
+    let id = identifier(&lines)?;
+    stage.tell("Both are attached now. Who uses what:")?;
+    let listing = stage.show(&["ls"])?;
+    let shown = [&clock, &display].iter().all(|c| listing.contains(&format!("pid {} ", c.pid())));
+    stage.check(shown, "the list shows both of them")?;
+    let pids: Vec<u32> = stage.segment(id)?.map_or(Vec::new(), |s| s.attached.iter().map(|a| a.pid as u32).collect());
+    stage.check(pids.len() == 2 && [&clock, &display].iter().all(|c| pids.contains(&c.pid())), "and nobody else is attached")?;
+    let during = look();
+
+    display.go()?;
+    clock.go()?;
+    let mut written = HashMap::new();
+    for _ in 0..NUMBERS {
+        let Some(read) = display.line()? else { return Err(Failure::new("the display has ended early")) };
+        lines = vec![read];
+        let (serial, value) = (number(&lines, "number")?, number(&lines, "read")?);
+        follow(&mut clock, stage, serial, &mut written)?;
+        stage.say(display.name(), &lines[0])?;
+        if written.get(&serial) != Some(&value) {
+            return stage.check(false, "the display prints the clock's numbers").map(|()| during);
+        }
+    }
+    stage.check(true, &format!("the display has printed {NUMBERS} numbers, each as the clock wrote it"))?;
+    display.finish(stage)?;
+    clock.finish(stage)?;
+    Ok(during)
+}
+
+/// Shows what the clock has written up to number `serial`.
+fn follow(clock: &mut Client, stage: &mut Stage, serial: i64, written: &mut HashMap<i64, i64>) -> Result<(), Failure> {
+    while !written.contains_key(&serial) {
+        let Some(line) = clock.line()? else { return Err(Failure::new("the clock has ended early")) };
+        stage.say(clock.name(), &line)?;
+        let lines = [line];
+        written.insert(number(&lines, "number")?, number(&lines, "wrote")?);
+    }
+    Ok(())
+}
+
+/// A segment is removed while a program is attached to it.
+pub fn removed_in_use(stage: &mut Stage) -> Result<(), Failure> {
+    stage.scene("Removed while in use")?;
+    stage.tell("Removing a segment takes its key away at once. Whoever is attached keeps it: its status is dest,")?;
+    stage.tell("and it goes with the last detach.")?;
+    let mut holder = stage.start("holder")?;
+    let said = holder.listen(stage)?;
+    let id = identifier(&said)?;
+    stage.show(&["rm", &id.to_string()])?;
+    stage.show(&["ls"])?;
+    let state = stage.segment(id)?;
+    let marked = state.is_some_and(|s| s.stat.flags.contains(ModeFlags::DEST) && s.stat.nattch == 1 && s.stat.key.is_private());
+    stage.check(marked, "it is marked dest, has lost its key, and one is attached")?;
+    holder.go()?;
+    let again = holder.listen(stage)?;
+    stage.check(number(&again, "still")? == number(&said, "wrote")?, "the program still reads its number")?;
+    holder.go()?;
+    holder.listen(stage)?;
+    stage.show(&["ls"])?;
+    stage.check(stage.segment(id)?.is_none(), "after the last detach it is gone")?;
+    holder.finish(stage).map(drop)
+}
+
+/// The kernel's list of segments has not changed.
+pub fn kernel_saw_nothing(stage: &mut Stage, before: &[String], during: &[String], after: &[String]) -> Result<(), Failure> {
+    stage.scene("The kernel saw none of it")?;
+    stage.tell("The kernel lists its own segments in /proc/sysvipc/shm; 'quintet ls --kernel' shows them.")?;
+    if before == during && before == after {
+        let fact = format!("its lines before, during and after the demo are the same ({} of them)", before.len());
+        return stage.check(true, &fact);
+    }
+    // Other programs of this machine use the kernel's segments meanwhile: then the question is whether it was one of ours.
+    let ours: Vec<String> = stage.pids.iter().map(u32::to_string).collect();
+    let by_us = |line: &String| {
+        [5, 6].iter().any(|column| line.split_whitespace().nth(column - 1).is_some_and(|p| ours.iter().any(|o| o == p)))
+    };
+    let touched = during.iter().chain(after).any(by_us);
+    stage.check(!touched, "other programs have used the kernel's segments meanwhile, and none of the clients has")
+}
+
+fn identifier(lines: &[String]) -> Result<Id, Failure> {
+    let raw = i32::try_from(number(lines, "id")?).unwrap_or(-1);
+    Id::from_raw(raw).map_err(|e| Failure::new(format!("a client of the demo told no identifier: {e}")))
+}

@@ -1,0 +1,54 @@
+//! JSON: one object, `{"quintet": 1, "command": "ls", ...}`, described in docs/json.md.
+
+use crate::context::Context;
+use crate::failure::Failure;
+use serde::Serialize;
+use std::io::{self, Write};
+
+/// The version of the shape; a field more does not change it.
+const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Envelope<'a, T: Serialize> {
+    quintet: u32,
+    command: &'a str,
+    #[serde(flatten)]
+    body: &'a T,
+}
+
+#[derive(Serialize)]
+struct ErrorBody {
+    error: Error,
+}
+
+/// A failure, as JSON tells it.
+#[derive(Serialize)]
+pub struct Error {
+    message: String,
+    errno: Option<i32>,
+    errno_name: Option<&'static str>,
+}
+
+impl From<&Failure> for Error {
+    fn from(failure: &Failure) -> Error {
+        let number = failure.number();
+        Error {
+            message: failure.to_string(),
+            errno: number.map(quintet::Errno::raw),
+            errno_name: number.and_then(quintet::Errno::name),
+        }
+    }
+}
+
+/// Prints a report.
+pub fn report(context: &Context, body: &impl Serialize) -> io::Result<()> {
+    let envelope = Envelope { quintet: VERSION, command: context.command(), body };
+    let mut text = serde_json::to_vec(&envelope)?;
+    text.push(b'\n');
+    io::stdout().lock().write_all(&text)
+}
+
+/// Prints a failure in place of a report.
+pub fn error(context: &Context, failure: &Failure) -> io::Result<()> {
+    report(context, &ErrorBody { error: failure.into() })
+}

@@ -1,0 +1,69 @@
+//! Text for a person, in colours where they are wanted.
+
+use crate::context::Context;
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use std::fmt::Arguments;
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+
+/// Headings.
+pub const BOLD: Style = Style::new().bold();
+/// What is less important.
+pub const DIM: Style = Style::new().dimmed();
+/// What is as it should be.
+pub const GOOD: Style = AnsiColor::Green.on_default();
+/// What deserves a look.
+pub const FAIR: Style = AnsiColor::Yellow.on_default();
+/// What failed.
+pub const BAD: Style = AnsiColor::Red.on_default().bold();
+
+/// Standard output, which drops the styles written to it if no colours are wanted.
+pub struct Page {
+    out: BufWriter<AutoStream<StdoutLock<'static>>>,
+    width: Option<usize>,
+}
+
+impl Page {
+    pub fn new(context: &Context) -> Page {
+        let stdout = io::stdout();
+        let choice = if context.colors(&stdout) { ColorChoice::AlwaysAnsi } else { ColorChoice::Never };
+        let width = if stdout.is_terminal() { terminal_width(&stdout) } else { None };
+        Page { out: BufWriter::new(AutoStream::new(stdout.lock(), choice)), width }
+    }
+
+    /// Writes one line.
+    pub fn line(&mut self, line: Arguments) -> io::Result<()> {
+        self.out.write_fmt(line)?;
+        self.out.write_all(b"\n")
+    }
+
+    /// Writes an empty line.
+    pub fn gap(&mut self) -> io::Result<()> {
+        self.out.write_all(b"\n")
+    }
+
+    /// The text, cut to what fits on the terminal after `used` columns; into a pipe or file it goes whole.
+    pub fn fit(&self, text: &str, used: usize) -> String {
+        match self.width {
+            Some(width) if text.chars().count() + used > width => {
+                let room = width.saturating_sub(used + 1).max(8);
+                text.chars().take(room).chain(['…']).collect()
+            }
+            _ => text.to_owned(),
+        }
+    }
+
+    /// Shows what is written so far.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    pub fn finish(mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+fn terminal_width(stdout: &io::Stdout) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stdout).ok()?;
+    (size.ws_col > 0).then_some(usize::from(size.ws_col))
+}

@@ -1,0 +1,177 @@
+//! ELF programs: whether a loader runs that can load the drop-in.
+
+use super::Refusal;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// How every ELF file begins.
+pub const MAGIC: &[u8] = b"\x7fELF";
+
+const PT_INTERP: u32 = 3;
+
+/// What decides about a program: for which machine, and which loader starts it.
+#[derive(PartialEq, Eq, Debug)]
+struct Elf {
+    machine: Machine,
+    /// `PT_INTERP`; `None` for a static program.
+    loader: Option<PathBuf>,
+}
+
+/// Class (32 or 64 bits), byte order and instruction set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Machine {
+    class: u8,
+    order: u8,
+    number: u16,
+}
+
+/// Refuses a program into which the drop-in cannot be loaded.
+pub fn check(file: &File, path: &Path) -> Result<(), Refusal> {
+    let read = |offset: u64, bytes: &mut [u8]| file.read_exact_at(bytes, offset).ok();
+    let elf = parse(&read).ok_or_else(|| Refusal::new("its ELF header is damaged"))?;
+    let ours = machine(&|offset, bytes| from_slice(crate::preload::LIBRARY, offset, bytes));
+    if let Some(ours) = ours.filter(|ours| *ours != elf.machine) {
+        return Err(Refusal::new(format!("it is for {}, and this quintet is for {}", elf.machine.name(), ours.name()))
+            .remedy("use a quintet that is built for it"));
+    }
+    match elf.loader {
+        Some(loader) => same_libc(&loader),
+        // Started by hand, the loader is a program without a loader, and loads what LD_PRELOAD says.
+        None if is_loader(path) => Ok(()),
+        None => Err(Refusal::new("it is statically linked, so no loader runs that could load the drop-in")
+            .remedy("use a dynamically linked build of it")),
+    }
+}
+
+fn same_libc(loader: &Path) -> Result<(), Refusal> {
+    let name = loader.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let libc = if name.starts_with("ld-musl") {
+        "musl"
+    } else if name.starts_with("ld-linux") || name.starts_with("ld64.so") || name.starts_with("ld.so") {
+        "gnu"
+    } else {
+        ""
+    };
+    let ours = if cfg!(target_env = "musl") { "musl" } else { "gnu" };
+    if libc == ours && !loader.exists() {
+        return Err(Refusal::new(format!("its loader {} is not installed", crate::output::clean(&loader.to_string_lossy()))));
+    }
+    if libc == ours {
+        return Ok(());
+    }
+    let theirs = match libc {
+        "musl" => "musl".to_owned(),
+        "gnu" => "glibc".to_owned(),
+        _ => format!("the C library of {}", crate::output::clean(&name)),
+    };
+    let ours = if ours == "gnu" { "glibc" } else { ours };
+    Err(Refusal::new(format!("it uses {theirs}, and this quintet carries a drop-in for {ours}"))
+        .remedy("use a quintet that is built for that C library"))
+}
+
+fn is_loader(path: &Path) -> bool {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"ld-") || name.as_bytes().starts_with(b"ld.so"))
+}
+
+/// Reads `bytes` at an offset, or nothing if the file ends before.
+type Reader<'a> = dyn Fn(u64, &mut [u8]) -> Option<()> + 'a;
+
+fn from_slice(file: &[u8], offset: u64, bytes: &mut [u8]) -> Option<()> {
+    let start = usize::try_from(offset).ok()?;
+    bytes.copy_from_slice(file.get(start..start.checked_add(bytes.len())?)?);
+    Some(())
+}
+
+fn machine(read: &Reader) -> Option<Machine> {
+    let mut head = [0; 20];
+    read(0, &mut head)?;
+    let known = head.starts_with(MAGIC) && matches!(head[4], 1 | 2) && matches!(head[5], 1 | 2);
+    known.then(|| Machine { class: head[4], order: head[5], number: number(&head[18..20], head[5]) as u16 })
+}
+
+fn parse(read: &Reader) -> Option<Elf> {
+    let machine = machine(read)?;
+    let wide = machine.class == 2;
+    let field = |offset: u64, len: usize| {
+        let mut bytes = [0; 8];
+        read(offset, &mut bytes[..len])?;
+        Some(number(&bytes[..len], machine.order))
+    };
+    let (table, entry_size, entries) =
+        if wide { (field(32, 8)?, field(54, 2)?, field(56, 2)?) } else { (field(28, 4)?, field(42, 2)?, field(44, 2)?) };
+    for i in 0..entries {
+        let entry = table.checked_add(i * entry_size)?;
+        if field(entry, 4)? as u32 != PT_INTERP {
+            continue;
+        }
+        let (offset, len) = if wide {
+            (field(entry.checked_add(8)?, 8)?, field(entry.checked_add(32)?, 8)?)
+        } else {
+            (field(entry.checked_add(4)?, 4)?, field(entry.checked_add(16)?, 4)?)
+        };
+        let mut name = vec![0; usize::try_from(len).ok().filter(|len| (2..=4096).contains(len))?];
+        read(offset, &mut name)?;
+        let end = name.iter().position(|b| *b == 0)?;
+        return Some(Elf { machine, loader: Some(PathBuf::from(std::ffi::OsStr::from_bytes(&name[..end]))) });
+    }
+    Some(Elf { machine, loader: None })
+}
+
+/// An unsigned number in the file's byte order: 1 is little endian, 2 big.
+fn number(bytes: &[u8], order: u8) -> u64 {
+    let push = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
+    if order == 1 { bytes.iter().rev().fold(0, push) } else { bytes.iter().fold(0, push) }
+}
+
+impl Machine {
+    fn name(self) -> String {
+        let bits = if self.class == 2 { 64 } else { 32 };
+        let name = match self.number {
+            3 => "x86",
+            8 => "MIPS",
+            20 | 21 => "PowerPC",
+            22 => "S/390",
+            40 => "ARM",
+            62 => "x86-64",
+            183 => "AArch64",
+            243 => "RISC-V",
+            258 => "LoongArch",
+            other => return format!("machine {other} ({bits} bits)"),
+        };
+        format!("{name} ({bits} bits)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_slice(file: &[u8]) -> Option<Elf> {
+        parse(&|offset, bytes| from_slice(file, offset, bytes))
+    }
+
+    #[test]
+    fn reads_this_program() {
+        let elf = parse_slice(&std::fs::read("/proc/self/exe").unwrap()).unwrap();
+        assert!(elf.loader.is_some_and(|loader| loader.exists()));
+        assert_eq!(Some(elf.machine), machine(&|offset, bytes| from_slice(crate::preload::LIBRARY, offset, bytes)));
+    }
+
+    #[test]
+    fn survives_every_damage() {
+        let file = std::fs::read("/proc/self/exe").unwrap();
+        for len in 0..1200 {
+            parse_slice(&file[..len]);
+        }
+        for at in 0..1200 {
+            for value in [0, 0x7f, 0xff] {
+                let mut damaged = file[..2000].to_vec();
+                damaged[at] = value;
+                parse_slice(&damaged);
+            }
+        }
+    }
+}

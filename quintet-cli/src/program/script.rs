@@ -1,0 +1,73 @@
+//! Scripts: the drop-in must be loadable into their interpreter.
+
+use super::{Refusal, search};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The kernel reads no more of the first line.
+const LINE: usize = 255;
+
+/// Checks the interpreter, and the program behind `/usr/bin/env`.
+pub fn check(head: &[u8], scripts_left: u32) -> Result<(), Refusal> {
+    if scripts_left == 0 {
+        return Err(Refusal::new("its interpreter is a script whose interpreter is a script, and so on"));
+    }
+    let words = words(head);
+    let Some((interpreter, arguments)) = words.split_first() else {
+        return Err(Refusal::new("its first line names no interpreter"));
+    };
+    let path = Path::new(OsStr::from_bytes(interpreter));
+    check_interpreter(path, scripts_left)?;
+    match path.file_name() {
+        Some(name) if name == "env" => check_env(arguments, scripts_left),
+        _ => Ok(()),
+    }
+}
+
+fn check_interpreter(path: &Path, scripts_left: u32) -> Result<(), Refusal> {
+    super::check(path, scripts_left - 1).map_err(|refusal| {
+        let path = crate::output::clean(&path.to_string_lossy());
+        Refusal { reason: format!("its interpreter {path} cannot be used: {}", refusal.reason), ..refusal }
+    })
+}
+
+/// `env prog` and `env -S NAME=value prog`; other options of env are not followed.
+fn check_env(arguments: &[&[u8]], scripts_left: u32) -> Result<(), Refusal> {
+    let mut arguments = arguments.iter().skip_while(|a| **a == b"-S" || a.contains(&b'='));
+    match arguments.next() {
+        Some(name) if !name.starts_with(b"-") => {
+            let name = OsStr::from_bytes(name);
+            let path = if name.as_bytes().contains(&b'/') { Some(name.into()) } else { search::in_path(name) };
+            let shown = crate::output::clean(&name.to_string_lossy());
+            let path = path.ok_or_else(|| Refusal::new(format!("its interpreter {shown} is not in PATH")))?;
+            check_interpreter(&path, scripts_left)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn words(head: &[u8]) -> Vec<&[u8]> {
+    let line = &head[2..head.len().min(LINE)];
+    let line = line.split(|b| *b == b'\n').next().unwrap_or(line);
+    line.split(|b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splits_the_first_line() {
+        assert_eq!(words(b"#! /bin/sh -e\nrest"), [&b"/bin/sh"[..], b"-e"]);
+        assert!(words(b"#!").is_empty() && words(b"#!  \n/bin/sh").is_empty());
+    }
+
+    #[test]
+    fn follows_env() {
+        assert!(check(b"#!/usr/bin/env sh\n", 4).is_ok());
+        assert!(check(b"#!/usr/bin/env -S A=b sh -e\n", 4).is_ok());
+        let reason = check(b"#!/usr/bin/env no-such-program\n", 4).unwrap_err().reason;
+        assert!(reason.contains("no-such-program is not in PATH"), "{reason}");
+    }
+}

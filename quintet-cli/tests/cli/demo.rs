@@ -1,0 +1,48 @@
+use crate::support::{assert_says, program, quintet, refusal, text};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+#[test]
+fn all_scenes_are_played_and_nothing_is_left() {
+    let start = std::time::Instant::now();
+    let story = text(quintet().arg("demo"));
+    assert_says(
+        &story,
+        &[
+            "1. Two programs meet",
+            "2. Parent and child",
+            "3. Numbers pass",
+            "4. Removed while in use",
+            "5. The kernel saw none",
+            "attached: pid ",
+            "dest",
+            "All values were right.",
+        ],
+    );
+    assert!(story.matches("display | number").count() >= 5, "{story}");
+    let path = story.lines().find_map(|l| l.trim().strip_prefix('/')).unwrap();
+    assert!(!Path::new("/").join(path).exists());
+    assert!(start.elapsed().as_secs() < 20);
+}
+
+#[test]
+fn an_interrupted_demo_leaves_nothing() {
+    let mut child = Command::new(program()).arg("demo").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let path = lines.find_map(|l| l.unwrap().trim().strip_prefix('/').map(|path| format!("/{path}"))).unwrap();
+    assert!(Path::new(&path).exists());
+    lines.find(|l| l.as_ref().unwrap().contains("display | number")).unwrap().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    lines.for_each(drop);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_says(&String::from_utf8(output.stderr).unwrap(), &["interrupted"]);
+    assert!(!Path::new(&path).exists());
+}
+
+#[test]
+fn makes_no_sense_elsewhere() {
+    assert_says(&refusal(quintet().args(["demo", "--kernel"]), 2), &["--kernel"]);
+    assert_says(&refusal(quintet().args(["demo", "--namespace", "/tmp"]), 2), &["--namespace"]);
+}

@@ -1,0 +1,80 @@
+use crate::support::{Ns, assert_says, is_root, parsed, program, quintet, text};
+use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
+
+fn level<'a>(value: &'a Value, subject: &str) -> &'a str {
+    let found = value["findings"].as_array().unwrap().iter().find(|f| f["subject"] == subject);
+    found.unwrap_or_else(|| panic!("no finding '{subject}' in {value}"))["level"].as_str().unwrap()
+}
+
+#[test]
+fn a_new_namespace_is_healthy() {
+    let t = Ns::new();
+    let value = t.json(&["doctor"]);
+    assert_eq!(value["healthy"], true, "{value}");
+    for subject in ["namespace", "access", "orphans", "limits", "drop-in", "logout"] {
+        assert_eq!(level(&value, subject), "ok", "{subject}");
+    }
+    for subject in ["space", "noexec", "file system", "huge pages"] {
+        assert_ne!(level(&value, subject), "fail", "{subject}");
+    }
+    assert_says(&text(&mut t.quintet(&["doctor"])), &["ok    namespace", "ok    drop-in", "are free"]);
+}
+
+#[test]
+fn orphans_and_limits_are_warnings() {
+    let t = Ns::new();
+    t.segment(&["--size", "1"]);
+    t.json(&["namespace", "limits", "--shmmni", "1"]);
+    let value = t.json(&["doctor"]);
+    assert_eq!((level(&value, "orphans"), level(&value, "limits"), value["healthy"].as_bool()), ("warn", "warn", Some(true)));
+    assert_says(&text(&mut t.quintet(&["doctor"])), &["1 orphan", "quintet rm --orphans", "1 segment of 1 (shmmni)"]);
+}
+
+#[test]
+fn an_open_private_namespace_fails() {
+    let t = Ns::new();
+    std::fs::set_permissions(t.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let output = t.quintet(&["doctor", "--json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((level(&value, "access"), value["healthy"].as_bool()), ("fail", Some(false)));
+}
+
+#[test]
+fn a_namespace_that_is_not_there_fails() {
+    let output = quintet().args(["--namespace", "/no/such/namespace", "doctor"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_says(&String::from_utf8(output.stdout).unwrap(), &["FAIL  namespace", "/no/such/namespace", "ENOENT"]);
+}
+
+/// On a file system of the test's own; where none can be mounted there is nothing to test.
+#[test]
+fn a_full_file_system_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "
+        mount -t tmpfs -o size=1M,noexec,huge=always none \"$D\" 2>/dev/null || { echo skipped; exit; }
+        $Q namespace create $D/ns >/dev/null
+        $Q --namespace $D/ns doctor --json
+        head -c 2M /dev/zero >$D/fill 2>/dev/null || true
+        $Q --namespace $D/ns doctor --json || test $? = 1
+    ";
+    let mut unshare = std::process::Command::new("unshare");
+    unshare.args(if is_root() { &["--mount"][..] } else { &["--mount", "--map-root-user"] });
+    let output = unshare.args(["sh", "-ec", script]).env("D", dir.path()).env("Q", program()).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let [empty, full] = said.lines().collect::<Vec<_>>()[..] else { return eprintln!("skipped: nothing can be mounted here") };
+    let (empty, full): (Value, Value) = (serde_json::from_str(empty).unwrap(), serde_json::from_str(full).unwrap());
+    assert_eq!((level(&empty, "space"), level(&empty, "noexec"), level(&empty, "file system")), ("ok", "warn", "ok"));
+    assert_says(&empty.to_string(), &["huge=always"]);
+    assert_eq!((level(&full, "space"), full["healthy"].as_bool()), ("fail", Some(false)));
+}
+
+#[test]
+fn a_program_that_can_be_run_is_ok() {
+    let value = parsed(quintet().args(["doctor", "--json", "--", "sh", "-c", "x"]), "doctor");
+    assert_eq!((level(&value, "program"), value["healthy"].as_bool()), ("ok", Some(true)));
+    let output = quintet().args(["doctor", "--", "no-such-program"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_says(&String::from_utf8(output.stdout).unwrap(), &["FAIL  program", "no-such-program"]);
+}

@@ -1,0 +1,51 @@
+//! `--kernel`, in an IPC namespace of the test's own; where that cannot be made there is nothing to test.
+
+use crate::support::{assert_says, is_root, program};
+use std::process::Command;
+
+/// Runs a shell script whose `$Q` is the tool, on empty kernel tables.
+fn on_empty_tables(script: &str) -> Option<String> {
+    let mut unshare = Command::new("unshare");
+    unshare.arg("--ipc");
+    if !is_root() {
+        unshare.arg("--map-root-user");
+    }
+    let may =
+        Command::new("unshare").args(if is_root() { &["--ipc"][..] } else { &["--ipc", "--map-root-user"] }).arg("true").status();
+    if !may.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no IPC namespace can be made here");
+        return None;
+    }
+    let output = unshare.args(["sh", "-ec", script]).env("Q", program()).env("QUINTET_NAMESPACE", "/no/such").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn the_kernels_objects_are_made_seen_and_removed() {
+    let script = "
+        id=$($Q --kernel create --size 4096 --key 0x4d2 --mode 0640)
+        echo hello | $Q --kernel write $id
+        $Q --kernel cat key:0x4d2 --length 5; echo
+        ipcs -m | grep -c 0x000004d2
+        $Q --kernel ls --json
+        $Q --kernel rm key:0x4d2
+        $Q --kernel ls
+    ";
+    let Some(said) = on_empty_tables(script) else { return };
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[..2], ["hello", "1"]);
+    let value: serde_json::Value = serde_json::from_str(lines[2]).unwrap();
+    assert_eq!(value["namespace"], serde_json::json!({"kind": "kernel", "path": null}));
+    assert_eq!((value["shm"][0]["size"].as_u64(), value["shm"][0]["mode"].as_u64()), (Some(4096), Some(0o640)));
+    assert_says(lines[3], &["removed segment "]);
+    assert_eq!(lines[4], "Nothing in the kernel's namespace.");
+}
+
+#[test]
+fn the_kernels_limits_are_shown() {
+    let Some(said) = on_empty_tables("$Q --kernel namespace limits --json; cat /proc/sys/kernel/shmmni") else { return };
+    let (json, shmmni) = said.trim().split_once('\n').unwrap();
+    let value: serde_json::Value = serde_json::from_str(json).unwrap();
+    assert_eq!(value["shmmni"].to_string(), shmmni);
+}

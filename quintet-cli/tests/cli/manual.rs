@@ -1,0 +1,62 @@
+use crate::support::{assert_says, quintet, refusal, text};
+
+const COMMANDS: [&str; 12] =
+    ["run", "ls", "stat", "create", "rm", "cat", "write", "namespace", "doctor", "demo", "completions", "man"];
+
+#[test]
+fn every_help_ends_with_examples() {
+    for command in COMMANDS {
+        let help = text(quintet().args([command, "--help"]));
+        let (_, examples) = help.split_once("\nEXAMPLES:\n").unwrap();
+        assert_says(examples, &["quintet"]);
+    }
+    for command in ["create", "ls", "rm", "limits"] {
+        assert_says(&text(quintet().args(["namespace", command, "--help"])), &["\nEXAMPLES:\n"]);
+    }
+}
+
+#[test]
+fn the_help_of_the_whole_names_every_subcommand() {
+    let help = text(quintet().arg("--help"));
+    for command in COMMANDS {
+        assert_says(&help, &[&format!("\n  {command} ")]);
+    }
+    assert!(!help.contains("demo-client"));
+}
+
+#[test]
+fn completions_for_every_shell() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert_says(&text(quintet().args(["completions", shell])), &["quintet", "namespace", "doctor"]);
+    }
+    refusal(quintet().args(["completions", "csh"]), 2);
+}
+
+#[test]
+fn pages_for_every_subcommand() {
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("man1");
+    assert_eq!(text(quintet().arg("man").arg(&pages)), "");
+    let mut names: Vec<String> = COMMANDS.iter().map(|c| format!("quintet-{c}.1")).collect();
+    names.extend(["create", "ls", "rm", "limits"].map(|c| format!("quintet-namespace-{c}.1")));
+    names.push("quintet.1".into());
+    names.sort();
+    let mut found: Vec<String> =
+        std::fs::read_dir(&pages).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    found.sort();
+    assert_eq!(found, names);
+    for name in names {
+        let page = std::fs::read_to_string(pages.join(&name)).unwrap();
+        assert_says(&page, &[".TH ", ".SH NAME", ".SH SYNOPSIS", ".SH \"EXAMPLES\"\n.nf\n"]);
+        assert!(!page.contains("demo\\-client"), "{name}");
+    }
+    assert_says(&text(quintet().arg("man")), &[".TH QUINTET 1"]);
+}
+
+#[test]
+fn a_place_where_no_pages_can_be_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert_says(&refusal(quintet().arg("man").arg(&file), 1), &["cannot create the directory", "file"]);
+}

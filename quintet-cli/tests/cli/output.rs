@@ -1,0 +1,64 @@
+use crate::support::{Ns, assert_says, program, quintet, refusal, text};
+use std::process::{Command, Stdio};
+
+#[test]
+fn colours_only_where_they_are_wanted() {
+    let t = Ns::new();
+    t.segment(&["--size", "1"]);
+    assert!(!text(&mut t.quintet(&["ls"])).contains('\x1b'));
+    assert!(!text(&mut t.quintet(&["ls", "--color", "never"])).contains('\x1b'));
+    assert!(!text(t.quintet(&["ls"]).env("CLICOLOR_FORCE", "1")).contains('\x1b'));
+    assert!(text(&mut t.quintet(&["ls", "--color", "always"])).contains('\x1b'));
+    refusal(&mut t.quintet(&["ls", "--color", "perhaps"]), 2);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let t = Ns::new();
+    t.segment(&["--size", "8M", "--key", "1"]);
+    for args in
+        [&["cat", "key:1"][..], &["cat", "key:1", "--hex"], &["ls"], &["ls", "--json"], &["completions", "bash"], &["man"]]
+    {
+        let mut child = Command::new(program())
+            .env("QUINTET_NAMESPACE", t.path())
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(0), String::new()), "{args:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    let t = Ns::new();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = Command::new(program()).arg("--namespace").arg(t.path()).arg("ls").stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_says(&String::from_utf8(output.stderr).unwrap(), &["cannot write to standard output: No space left on device"]);
+}
+
+#[test]
+fn errors_are_json_too() {
+    let t = Ns::new();
+    let output = t.quintet(&["cat", "5", "--offset", "0"]).output().unwrap();
+    assert_eq!(output.stdout, b"");
+    let output = t.quintet(&["create", "--size", "0", "--json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((value["quintet"].as_u64(), value["command"].as_str()), (Some(1), Some("create")));
+    assert_eq!((value["error"]["errno"].as_i64(), value["error"]["errno_name"].as_str()), (Some(22), Some("EINVAL")));
+    assert_says(value["error"]["message"].as_str().unwrap(), &["at least 1 byte"]);
+}
+
+#[test]
+fn usage_errors_are_2() {
+    refusal(&mut quintet(), 2);
+    refusal(quintet().arg("nonsense"), 2);
+    refusal(quintet().args(["ls", "--kernel", "--namespace", "/x"]), 2);
+    refusal(quintet().args(["--kernel", "ls", "--namespace", "/x"]), 2);
+    assert_says(&text(quintet().arg("--version")), &["quintet 0."]);
+}

@@ -1,0 +1,93 @@
+//! What one user may do with another's objects. Only the superuser can try that, being both.
+
+use crate::support::{assert_says, is_root, parsed, program, quintet, text, utf8};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+const NOBODY: u32 = 65534;
+
+/// A place that everybody reaches, with a copy of the tool, for the build directory may be closed to others.
+struct Place {
+    dir: TempDir,
+    tool: PathBuf,
+}
+
+impl Place {
+    fn new() -> Option<Place> {
+        if !is_root() {
+            eprintln!("skipped: only the superuser can be two users");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let tool = dir.path().join("quintet");
+        std::fs::copy(program(), &tool).unwrap();
+        Some(Place { dir, tool })
+    }
+
+    fn namespace(&self, args: &[&str]) -> PathBuf {
+        let path = self.dir.path().join("ns");
+        text(quintet().args(["namespace", "create"]).args(args).arg(&path));
+        path
+    }
+
+    fn as_nobody(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(&self.tool);
+        command.args(args).env("HOME", "/nonexistent").env("QUINTET_NAMESPACE", self.dir.path().join("ns"));
+        command.env_remove("XDG_CACHE_HOME").current_dir("/").uid(NOBODY).gid(NOBODY).output().unwrap()
+    }
+
+    fn refused(&self, args: &[&str], parts: &[&str]) {
+        let output = self.as_nobody(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?} {output:?}");
+        assert_says(&String::from_utf8(output.stderr).unwrap(), parts);
+    }
+}
+
+#[test]
+fn a_private_namespace_is_closed_to_others() {
+    let Some(place) = Place::new() else { return };
+    place.namespace(&[]);
+    for args in [&["ls"][..], &["create", "--size", "1"], &["rm", "--all"], &["namespace", "limits"]] {
+        place.refused(args, &["EACCES"]);
+    }
+}
+
+#[test]
+fn in_a_shared_one_the_modes_decide() {
+    let Some(place) = Place::new() else { return };
+    let ns = place.namespace(&["--shared"]);
+    let create = |key: &str, mode: &str| {
+        let mut command = quintet();
+        let id = text(command.arg("--namespace").arg(&ns).args(["create", "--size", "10", "--key", key, "--mode", mode]));
+        id.trim().to_owned()
+    };
+    let (closed, open) = (create("1", "0600"), create("2", "0666"));
+    place.refused(&["cat", &closed], &["cannot attach segment", "EACCES"]);
+    place.refused(&["create", "--size", "10", "--key", "1", "--mode", "0600"], &["EACCES"]);
+    place.refused(&["rm", &open], &["belongs to root", "EPERM"]);
+    place.refused(&["namespace", "limits", "--shmmni", "1"], &["only the namespace's owner", "EPERM"]);
+    place.refused(&["namespace", "rm", utf8(&ns)], &["EPERM"]);
+
+    assert!(place.as_nobody(&["write", &open, "/proc/version", "--offset", "0"]).status.code() == Some(1), "too long");
+    assert_eq!(place.as_nobody(&["cat", &open]).stdout, [0; 10]);
+    let own = place.as_nobody(&["create", "--size", "5"]);
+    assert!(own.status.success(), "{own:?}");
+    let value = parsed(quintet().arg("--namespace").arg(&ns).args(["ls", "--json"]), "ls");
+    let owners: Vec<u64> = value["shm"].as_array().unwrap().iter().map(|s| s["owner"]["uid"].as_u64().unwrap()).collect();
+    assert_eq!(owners, [0, 0, NOBODY.into()]);
+}
+
+#[test]
+fn programs_that_drop_their_rights_go_on() {
+    let Some(place) = Place::new() else { return };
+    let file = place.dir.path().join("key");
+    std::fs::write(&file, "").unwrap();
+    let drop_rights = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"];
+    let mut command = quintet();
+    command.args(["run", "--private", "--"]).args(drop_rights).arg(&place.tool).args(["demo-client", "family"]).arg(&file);
+    assert_says(&text(&mut command), &["parent: got "]);
+}

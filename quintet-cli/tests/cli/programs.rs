@@ -1,0 +1,136 @@
+//! Programs that cannot be run or carried, and why.
+
+use crate::support::{Ns, assert_says, is_root, program, refusal, text, utf8};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+fn executable(t: &Ns, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    let path = t.file(name, content);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// A 64-bit ELF program of this machine, changed.
+fn changed(change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = std::fs::read(program()).unwrap();
+    change(&mut bytes);
+    bytes
+}
+
+/// The offset of the program header that names the loader.
+fn loader_header(elf: &[u8]) -> usize {
+    let table = u64::from_ne_bytes(elf[32..40].try_into().unwrap()) as usize;
+    let mut headers = (0..).map(|i| table + i * 56);
+    headers.find(|at| u32::from_ne_bytes(elf[*at..at + 4].try_into().unwrap()) == 3).unwrap()
+}
+
+fn cannot(t: &Ns, path: &Path, parts: &[&str]) {
+    let said = refusal(&mut t.quintet(&["run", utf8(path)]), 126);
+    assert_says(&said, &[utf8(path)]);
+    assert_says(&said, parts);
+    let output = t.quintet(&["doctor", "--json", "--", utf8(path)]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (value["findings"][0]["subject"].as_str(), value["findings"][0]["level"].as_str()),
+        (Some("program"), Some("fail"))
+    );
+}
+
+#[test]
+fn not_found_is_127() {
+    let t = Ns::new();
+    for name in ["no-such-program", "/no/such/program", "./nothing", ""] {
+        assert_says(&refusal(&mut t.quintet(&["run", "--", name]), 127), &["cannot run"]);
+    }
+    assert_says(&refusal(t.quintet(&["run", "sh"]).env("PATH", ""), 127), &["PATH"]);
+}
+
+#[test]
+fn files_that_are_no_programs_are_126() {
+    let t = Ns::new();
+    cannot(&t, t.dir.path(), &["it is a directory"]);
+    cannot(&t, &t.file("plain", "text"), &["you may not execute it", "chmod +x"]);
+    cannot(&t, &executable(&t, "binary", b"\x01\x02\0\x03"), &["neither an ELF program nor a script"]);
+    cannot(&t, &executable(&t, "cut", b"\x7fELF"), &["damaged"]);
+}
+
+#[test]
+fn a_file_in_path_that_may_not_be_executed_is_126() {
+    let t = Ns::new();
+    t.file("tool", "");
+    assert_says(&refusal(t.quintet(&["run", "tool"]).env("PATH", t.dir.path()), 126), &["tool", "may not execute"]);
+}
+
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn elf_programs_that_no_loader_serves_are_126() {
+    let t = Ns::new();
+    let without_loader = changed(|elf| {
+        let at = loader_header(elf);
+        elf[at..at + 4].fill(0);
+    });
+    cannot(&t, &executable(&t, "static", without_loader), &["statically linked", "dynamically linked build"]);
+    cannot(
+        &t,
+        &executable(&t, "foreign", changed(|elf| elf[18..20].copy_from_slice(&8u16.to_ne_bytes()))),
+        &["it is for MIPS", "this quintet is for"],
+    );
+    let with_loader = |name: &'static [u8]| {
+        changed(move |elf| {
+            let at = loader_header(elf);
+            let offset = u64::from_ne_bytes(elf[at + 8..at + 16].try_into().unwrap()) as usize;
+            elf[offset..offset + name.len()].copy_from_slice(name);
+        })
+    };
+    if cfg!(target_env = "gnu") {
+        cannot(&t, &executable(&t, "musl", with_loader(b"/lib/ld-musl-a.so\0")), &["it uses musl", "drop-in for glibc"]);
+        cannot(
+            &t,
+            &executable(&t, "lost", with_loader(b"/no/ld-linux.so.9\0")),
+            &["its loader /no/ld-linux.so.9 is not installed"],
+        );
+    }
+}
+
+#[test]
+fn scripts_are_judged_by_their_interpreter() {
+    let t = Ns::new();
+    for (name, line, said) in [("a", "#!/bin/sh", "1"), ("b", "#! /usr/bin/env sh", "1"), ("c", "", "1")] {
+        let script = executable(&t, name, format!("{line}\necho $1\n"));
+        assert_eq!(text(&mut t.quintet(&["run", utf8(&script), "1"])).trim(), said);
+    }
+    let through = executable(&t, "through", format!("#!{}\n", utf8(&t.dir.path().join("a"))));
+    assert_eq!(text(&mut t.quintet(&["run", utf8(&through)])).trim(), utf8(&through));
+    cannot(&t, &executable(&t, "lost", "#!/no/such/interpreter\n"), &["interpreter /no/such/interpreter"]);
+    cannot(&t, &executable(&t, "env", "#!/usr/bin/env no-such-program\n"), &["no-such-program is not in PATH"]);
+    cannot(&t, &executable(&t, "none", "#!\n"), &["names no interpreter"]);
+    let me = t.dir.path().join("loop");
+    cannot(&t, &executable(&t, "loop", format!("#!{}\n", utf8(&me))), &["interpreter"]);
+}
+
+#[test]
+fn programs_that_gain_rights_are_126() {
+    let t = Ns::new();
+    if !is_root() {
+        if let Some(setuid) = ["/usr/bin/su", "/usr/bin/passwd"].map(Path::new).into_iter().find(|p| is_setuid(p)) {
+            cannot(&t, setuid, &["it is setuid", "LD_PRELOAD"]);
+        }
+        return;
+    }
+    let copy = executable(&t, "copy", std::fs::read(program()).unwrap());
+    std::os::unix::fs::chown(&copy, Some(65534), Some(65534)).unwrap();
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o4755)).unwrap();
+    cannot(&t, &copy, &["it is setuid", "LD_PRELOAD"]);
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o2755)).unwrap();
+    cannot(&t, &copy, &["it is setgid"]);
+    // Setuid to the user that we are changes nothing.
+    std::os::unix::fs::chown(&copy, Some(0), Some(0)).unwrap();
+    std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o6755)).unwrap();
+    assert_says(&text(&mut t.quintet(&["run", utf8(&copy), "--version"])), &["quintet"]);
+}
+
+fn is_setuid(path: &Path) -> bool {
+    let ignored = rustix::fs::statvfs(path).is_ok_and(|m| m.f_flag.contains(rustix::fs::StatVfsMountFlags::NOSUID));
+    path.metadata().is_ok_and(|m| m.permissions().mode() & 0o4000 != 0) && !ignored
+}

@@ -1,0 +1,108 @@
+use crate::support::{Ns, assert_says, program, refusal, text, utf8};
+use quintet::{Key, Segment};
+
+#[test]
+fn removes_what_it_is_told() {
+    let t = Ns::new();
+    let ids: Vec<i32> = (1..=3).map(|key| t.segment(&["--size", "10", "--key", &key.to_string()])).collect();
+    let said = text(&mut t.quintet(&["rm", &ids[0].to_string(), "key:0x2"]));
+    let expected =
+        format!("removed segment {} (key 0x00000001, 10 bytes)\nremoved segment {} (key 0x00000002, 10 bytes)\n", ids[0], ids[1]);
+    assert_eq!(said, expected);
+    let left: Vec<i32> = t.ns.segments().unwrap().iter().map(|s| s.stat.id.raw()).collect();
+    assert_eq!(left, [ids[2]]);
+}
+
+#[test]
+fn goes_on_after_a_failure() {
+    let t = Ns::new();
+    let id = t.segment(&["--size", "10"]);
+    let output = t.quintet(&["rm", "31000", &id.to_string(), "--json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((value["removed"][0]["id"].as_i64(), value["removed"][0]["result"].as_str()), (Some(id.into()), Some("removed")));
+    assert_eq!(value["errors"].as_array().unwrap().len(), 1);
+    assert_says(&String::from_utf8(output.stderr).unwrap(), &["cannot open segment 31000"]);
+    assert!(t.ns.segments().unwrap().is_empty());
+}
+
+#[test]
+fn says_who_keeps_a_segment() {
+    let t = Ns::new();
+    let segment = Segment::create(&t.ns, Key::new(9), 100).unwrap();
+    let memory = segment.attach().unwrap();
+    let said = text(&mut t.quintet(&["rm", "key:9"]));
+    assert_says(&said, &[&format!("marked segment {} ", segment.id()), "dest", &format!("pid {} (", std::process::id())]);
+    assert_eq!(t.json(&["ls"])["shm"][0]["status"][0], "dest");
+    drop(memory);
+    assert_eq!(t.json(&["ls"])["shm"], serde_json::json!([]));
+}
+
+#[test]
+fn a_dry_run_removes_nothing() {
+    let t = Ns::new();
+    let segment = Segment::create(&t.ns, Key::new(9), 100).unwrap();
+    let _memory = segment.attach().unwrap();
+    let id = t.segment(&["--size", "1"]);
+    let value = t.json(&["rm", "--all", "--dry-run"]);
+    assert_eq!(value["dry_run"], true);
+    let results = value["removed"].as_array().unwrap().iter();
+    let results: Vec<(i64, &str)> = results.map(|r| (r["id"].as_i64().unwrap(), r["result"].as_str().unwrap())).collect();
+    assert_eq!(results, [(segment.id().raw().into(), "would-mark"), (id.into(), "would-remove")]);
+    assert_eq!(t.ns.segments().unwrap().len(), 2);
+}
+
+#[test]
+fn orphans_are_those_of_the_dead() {
+    let t = Ns::new();
+    let kept = Segment::create(&t.ns, Key::new(1), 100).unwrap();
+    // Made by a process that is gone when it is looked at.
+    let orphan = t.segment(&["--size", "1", "--key", "2"]);
+    let value = t.json(&["rm", "--orphans"]);
+    let ids: Vec<i64> = value["removed"].as_array().unwrap().iter().map(|r| r["id"].as_i64().unwrap()).collect();
+    assert_eq!(ids, [i64::from(orphan)]);
+    assert_eq!(t.ns.segments().unwrap().iter().map(|s| s.stat.id).collect::<Vec<_>>(), [kept.id()]);
+    assert_says(&text(&mut t.quintet(&["rm", "--orphans"])), &["Nothing to remove"]);
+}
+
+#[test]
+fn all_means_all() {
+    let t = Ns::new();
+    Segment::create(&t.ns, Key::new(1), 100).unwrap();
+    t.segment(&["--size", "1"]);
+    assert_eq!(t.json(&["rm", "--all"])["removed"].as_array().unwrap().len(), 2);
+    assert!(t.ns.segments().unwrap().is_empty());
+}
+
+#[test]
+fn what_was_left_by_a_killed_program_is_an_orphan() {
+    let t = Ns::new();
+    let file = t.file("key", "");
+    let mut child = std::process::Command::new(program())
+        .args(["run", "--namespace", utf8(&t.path()), "--", utf8(&program()), "demo-client", "holder", utf8(&file)])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut out, &mut said).unwrap();
+    let before = t.json(&["ls"]);
+    assert_eq!(
+        (before["shm"][0]["nattch"].as_u64(), before["shm"][0]["attached"][0]["pid"].as_u64()),
+        (Some(1), Some(child.id().into()))
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let after = t.json(&["ls"]);
+    assert_eq!((after["shm"][0]["nattch"].as_u64(), after["shm"][0]["orphan"].as_bool()), (Some(0), Some(true)));
+    assert_eq!(t.json(&["rm", "--orphans"])["removed"][0]["id"], before["shm"][0]["id"]);
+}
+
+#[test]
+fn needs_to_be_told_what() {
+    let t = Ns::new();
+    for args in [&["rm"][..], &["rm", "1", "--all"], &["rm", "--all", "--orphans"]] {
+        refusal(&mut t.quintet(args), 2);
+    }
+}

@@ -1,0 +1,101 @@
+//! Templates: a few pages of a data file that this process keeps mapped, so that it can attach the
+//! segment again by duplicating the mapping instead of opening the file.
+//!
+//! | serial | meaning | next |
+//! |---|---|---|
+//! | 0 | no template, or one being put in place | n |
+//! | n | a view of the data file of that number | 0 |
+//!
+//! The address never changes once set: a successor is mapped over it, so that who duplicates it at
+//! that moment gets one file or the other, and sees by the serial which.
+//!
+//! # Safety
+//!
+//! A template is `WARM_BYTES` long, mapped here, and used by this module and `create::rewarm` alone.
+#![allow(unsafe_code)]
+
+use super::control::View;
+use crate::engine::Engine;
+use crate::layout::WARM_BYTES;
+use crate::sys::memory::{self, Access, Place};
+use rustix::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
+
+const LEN: usize = WARM_BYTES as usize;
+
+/// One template; all zeroes at first.
+#[repr(C)]
+pub struct Template {
+    address: AtomicUsize,
+    serial: AtomicU64,
+    /// The number of the data file that was last attached here by opening it.
+    seen: AtomicU64,
+}
+
+impl Template {
+    /// Its address, if it is a view of the data file `serial`.
+    pub fn serves(&self, serial: u64) -> Option<usize> {
+        let at = self.address.load(Acquire);
+        (at != 0 && serial != 0 && self.serial.load(SeqCst) == serial).then_some(at)
+    }
+
+    /// Maps the data file `serial`, `len` bytes of it.
+    pub fn duplicate(&self, serial: u64, len: usize) -> Option<usize> {
+        let at = self.serves(serial)?;
+        let address = memory::duplicate(at, len).ok()?;
+        if self.serves(serial).is_some() {
+            return Some(address);
+        }
+        // SAFETY: just mapped.
+        let _ = unsafe { memory::unmap(address, len) };
+        None
+    }
+
+    /// Whether the data file is opened for attaching a second time in a row.
+    pub fn is_seen_again(&self, serial: u64) -> bool {
+        self.seen.swap(serial, Relaxed) == serial && self.serves(serial).is_none()
+    }
+
+    fn put(&self, fd: &OwnedFd, serial: u64, write: bool) -> bool {
+        let old = self.address.load(Acquire);
+        let place = if old == 0 { Place::Anywhere } else { Place::Over(old) };
+        self.serial.store(0, SeqCst);
+        // SAFETY: `old` is this template's own mapping.
+        let Ok(at) = (unsafe { memory::map(fd, LEN, Access { write, execute: false }, place) }) else { return false };
+        if old == 0 && self.address.compare_exchange(0, at, AcqRel, Acquire).is_err() {
+            // SAFETY: just mapped; another thread's is in use.
+            let _ = unsafe { memory::unmap(at, LEN) };
+            return false;
+        }
+        self.serial.store(serial, SeqCst);
+        true
+    }
+
+    fn drop_view(&self) {
+        let at = self.address.load(Acquire);
+        if at != 0 && self.serial.swap(0, SeqCst) != 0 {
+            // SAFETY: this template's own mapping.
+            unsafe { memory::blank(at, LEN) };
+        }
+    }
+}
+
+impl Engine {
+    /// Keeps a view of a segment's data file, and says so in its control file.
+    pub fn set_template(&self, view: &View, index: u16, slot: u32, fd: &OwnedFd, write: bool) {
+        let serial = view.data_serial.load(Relaxed);
+        if self.locals[usize::from(index)].template(write).put(fd, serial, write) {
+            let mine = slot + 1;
+            if view.templates.compare_exchange(0, mine, SeqCst, SeqCst).is_err_and(|other| other != mine) {
+                view.templates.store(u32::MAX, SeqCst);
+            }
+        }
+    }
+
+    /// Forgets the views of a segment that is gone, so that they do not keep its memory.
+    pub fn drop_templates(&self, index: u16) {
+        let local = &self.locals[usize::from(index)];
+        local.template(false).drop_view();
+        local.template(true).drop_view();
+    }
+}
