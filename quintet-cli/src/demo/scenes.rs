@@ -11,6 +11,7 @@ pub fn two_programs_meet(stage: &mut Stage) -> Result<(), Failure> {
     stage.scene("Two programs meet")?;
     stage.tell("A key is a number that programs agree on; ftok makes it of a file that both know. shmget turns")?;
     stage.tell("the key into the identifier of a segment, and shmat puts the segment's bytes into memory.")?;
+    stage.tell("Two programs that are to meet run on the same namespace: quintet run -- PROGRAM, twice.")?;
     let mut writer = stage.start("writer")?;
     let wrote = writer.listen(stage)?;
     let mut reader = stage.start("reader")?;

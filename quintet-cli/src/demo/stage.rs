@@ -13,6 +13,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::NamedTempFile;
 
+/// What a reader can do next.
+const NEXT: [(&str, &str); 5] = [
+    ("quintet doctor -- PROGRAM", "can it be run? if not, why not?"),
+    ("quintet run -- PROGRAM", "run it on your own namespace, each time the same"),
+    ("quintet run --private -- PROGRAM", "or on a fresh one that goes when it ends"),
+    ("quintet ls", "what is there, and who is attached"),
+    ("quintet rm --orphans", "clear what dead programs left"),
+];
+
 pub struct Stage<'a> {
     page: Page,
     scratch: &'a Scratch,
@@ -50,7 +59,10 @@ impl<'a> Stage<'a> {
 
     pub fn close(&mut self) -> Result<(), Failure> {
         self.page.gap()?;
-        self.page.line(format_args!("{GOOD}All values were right.{GOOD:#} Now your own program: quintet run -- PROGRAM"))?;
+        self.page.line(format_args!("{GOOD}All values were right.{GOOD:#} Now with programs of your own:"))?;
+        for (command, purpose) in NEXT {
+            self.page.line(format_args!("  {BOLD}{command:<33}{BOLD:#} {purpose}"))?;
+        }
         Ok(self.page.flush()?)
     }
 

@@ -19,12 +19,18 @@ pub trait Report: Serialize {
 
 /// Prints a report in the format that was asked for.
 pub fn emit(context: &Context, report: &impl Report) -> Result<(), Failure> {
-    if context.json() {
-        return Ok(json::report(context, report)?);
+    let printed = if context.json() { json::report(context, report) } else { print(context, report) };
+    match printed {
+        // Nobody reads it; what was done, and its exit code, stay the same.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        printed => Ok(printed?),
     }
+}
+
+fn print(context: &Context, report: &impl Report) -> io::Result<()> {
     let mut page = Page::new(context);
     report.text(&mut page)?;
-    Ok(page.finish()?)
+    page.finish()
 }
 
 /// Tells of a failure on standard error.

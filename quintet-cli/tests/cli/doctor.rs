@@ -1,4 +1,4 @@
-use crate::support::{Ns, assert_says, is_root, parsed, program, quintet, text};
+use crate::support::{Ns, assert_says, is_root, parsed, program, quintet, refusal, text};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 
@@ -19,6 +19,23 @@ fn a_new_namespace_is_healthy() {
         assert_ne!(level(&value, subject), "fail", "{subject}");
     }
     assert_says(&text(&mut t.quintet(&["doctor"])), &["ok    namespace", "ok    drop-in", "are free"]);
+}
+
+#[test]
+fn a_damaged_namespace_fails_and_nothing_panics() {
+    let t = Ns::new();
+    let header = t.path().join("namespace");
+    let len = header.metadata().unwrap().len() as usize;
+    for content in [vec![], vec![0; len], vec![0xff; len], b"#!/bin/sh\n".to_vec()] {
+        std::fs::write(&header, &content).unwrap();
+        let output = t.quintet(&["doctor"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert_says(&String::from_utf8(output.stdout).unwrap(), &["FAIL  namespace", "space "]);
+        for command in [&["ls"][..], &["create", "--size", "1"], &["rm", "--all"], &["namespace", "limits"]] {
+            assert_says(&refusal(&mut t.quintet(command), 1), &["quintet: cannot open the namespace"]);
+        }
+        assert_eq!(std::fs::read(&header).unwrap(), content, "nothing is changed");
+    }
 }
 
 #[test]

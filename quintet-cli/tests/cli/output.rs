@@ -19,16 +19,22 @@ fn a_reader_that_goes_away_is_no_error() {
     for args in
         [&["cat", "key:1"][..], &["cat", "key:1", "--hex"], &["ls"], &["ls", "--json"], &["completions", "bash"], &["man"]]
     {
-        let mut child = Command::new(program())
-            .env("QUINTET_NAMESPACE", t.path())
-            .args(args)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        drop(child.stdout.take());
-        let output = child.wait_with_output().unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = Command::new(program()).env("QUINTET_NAMESPACE", t.path()).args(args).stdout(writer).output().unwrap();
         assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(0), String::new()), "{args:?}");
+    }
+}
+
+#[test]
+fn a_failure_stays_one_when_nobody_reads() {
+    let t = Ns::new();
+    for args in [&["stat", "31000"][..], &["rm", "31000", "--json"], &["doctor", "--", "no-such-program"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let status =
+            Command::new(program()).env("QUINTET_NAMESPACE", t.path()).args(args).stdout(writer).stderr(Stdio::null()).status();
+        assert_eq!(status.unwrap().code(), Some(1), "{args:?}");
     }
 }
 

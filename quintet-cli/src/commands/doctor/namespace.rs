@@ -28,7 +28,13 @@ pub fn examine(context: &Context, dir: &Path, findings: &mut Vec<Finding>) {
             });
             findings.extend(limits(&ns));
         }
-        Err(failure) => findings.push(Finding::fail("namespace", failure.to_string(), "see 'quintet namespace --help'")),
+        Err(failure) => {
+            let (message, remedy) = failure.into_parts();
+            findings.push(Finding { remedy, ..Finding::fail("namespace", message, "") });
+            if dir.is_dir() {
+                space::examine(dir, None, findings);
+            }
+        }
     }
 }
 
