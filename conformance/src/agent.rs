@@ -341,6 +341,11 @@ impl Agent {
         self.ask_done(format_args!("user {uid} {gid} {list}")).expect("setgroups, setgid, setuid");
     }
 
+    /// Makes its calls through `syscall(2)` from now on, or no longer.
+    pub fn set_bare(&self, bare: bool) {
+        self.ask_done(format_args!("bare {bare}")).expect("bare");
+    }
+
     /// Closes every descriptor but the standard ones, as daemons do.
     pub fn close_from(&self, first: u32) {
         self.ask_done(format_args!("closefrom {first}")).expect("close_range");

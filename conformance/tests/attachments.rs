@@ -64,6 +64,21 @@ clauses! {
         assert_eq!(a.peek(at), Ok(9));
     }
 
+    /// A fork is an attach by the parent: it sets `atime`, and `lpid` to the parent's.
+    fn fork_is_an_attach_by_the_parent(world) {
+        let (a, b) = (world.agent(), world.agent());
+        let id = segment(&a);
+        a.attach(id, 0);
+        b.attach(id, 0);
+        let before = a.stat(id).unwrap();
+        assert_eq!(before.lpid, b.pid);
+        let start = Clock::tick();
+        let _child = a.fork();
+        let after = a.stat(id).unwrap();
+        assert!(start.saw(after.atime));
+        assert_eq!(after, Stat { lpid: a.pid, nattch: 3, atime: after.atime, ..before });
+    }
+
     /// A fork inherits each attachment, also several of one segment, and read-only ones as such.
     fn fork_of_several(world) {
         let a = world.agent();
@@ -335,6 +350,72 @@ clauses! {
         assert_eq!(a.shmdt(at), Ok(()));
         assert_eq!(nattch(&other, id), 0);
         assert_eq!(a.probe(at.plus(PAGE)), "none");
+    }
+
+    /// A death is over before what happens after it: who attaches then is the last.
+    fn death_before_an_attach(world) {
+        let ends: [fn(Agent); 3] = [|a| a.exit_at_once(0), |a| a.kill(libc::SIGKILL), |a| a.exec()];
+        for end in ends {
+            let (a, b) = (world.agent(), world.agent());
+            let id = segment(&b);
+            a.attach(id, 0);
+            end(a);
+            b.attach(id, 0);
+            let s = b.stat(id).unwrap();
+            assert_eq!((s.nattch, s.lpid), (1, b.pid));
+            assert_ne!(s.dtime, 0);
+        }
+    }
+
+    /// As before a detach.
+    fn death_before_a_detach(world) {
+        let a = world.agent();
+        let id = segment(&a);
+        let at = a.attach(id, 0);
+        a.fork().kill(libc::SIGKILL);
+        a.shmdt(at).unwrap();
+        assert_eq!(a.stat(id).map(|s| (s.nattch, s.lpid)), Ok((0, a.pid)));
+    }
+
+    /// And before a fork.
+    fn death_before_a_fork(world) {
+        let (a, b) = (world.agent(), world.agent());
+        let id = segment(&a);
+        b.attach(id, 0);
+        a.attach(id, 0);
+        b.kill(libc::SIGTERM);
+        let _child = a.fork();
+        let s = a.stat(id).unwrap();
+        assert_eq!((s.nattch, s.lpid), (2, a.pid));
+        assert_ne!(s.dtime, 0);
+    }
+
+    /// A new image that uses the namespace again is not taken for the old one, although its pid is the same.
+    fn exec_and_back(world) {
+        let (a, b) = (world.agent(), world.agent());
+        let id = segment(&a);
+        b.attach(id, 0);
+        a.attach(id, 0);
+        b.exec();
+        segment(&b);
+        let s = a.stat(id).unwrap();
+        assert_eq!((s.nattch, s.lpid), (1, b.pid));
+        assert_ne!(s.dtime, 0);
+    }
+
+    /// What a stranger sees of a death nobody has looked at before.
+    fn death_seen_by_a_stranger(world) {
+        if !world.users() {
+            return;
+        }
+        let (a, stranger) = (world.agent(), world.agent_as(STRANGER, STRANGER, &[]));
+        let id = segment(&a);
+        a.attach(id, 0);
+        let pid = a.pid;
+        a.kill(libc::SIGKILL);
+        let s = stranger.stat_any(id & 0x7fff).unwrap();
+        assert_eq!((s.nattch, s.lpid), (0, pid));
+        assert_ne!(s.dtime, 0);
     }
 
     /// Removed while attached: the last detach ends it, whoever it is and however it detaches.

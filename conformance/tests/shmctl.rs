@@ -3,7 +3,7 @@
 //! The commands by index, and those about the whole namespace: `shmctl_linux.rs`.
 
 use conformance::*;
-use libc::{IPC_CREAT, IPC_PRIVATE, IPC_RMID, IPC_SET, IPC_STAT, SHM_RDONLY};
+use libc::{IPC_CREAT, IPC_EXCL, IPC_PRIVATE, IPC_RMID, IPC_SET, IPC_STAT, SHM_RDONLY};
 
 const SHM_LOCK: i32 = 11;
 const SHM_UNLOCK: i32 = 12;
@@ -198,6 +198,51 @@ clauses! {
         assert_eq!(a.shm_info().unwrap().used_ids, 0);
     }
 
+    /// Removed, and the last to be attached is killed: whichever call comes first finds nothing.
+    fn removed_and_its_last_user_killed(world) {
+        let other = world.agent();
+        let (uid, gid) = world.user();
+        let calls: [&dyn Fn(i32) -> Errno; 5] = [
+            &|id| other.shmat(id, Address::NULL, 0).unwrap_err(),
+            &|id| other.set(id, uid, gid, 0o600).unwrap_err(),
+            &|id| other.remove(id).unwrap_err(),
+            &|id| other.lock(id).unwrap_err(),
+            &|id| other.stat_index(id & 0x7fff).unwrap_err(),
+        ];
+        for call in calls {
+            let (a, id) = (world.agent(), segment(&other));
+            a.attach(id, 0);
+            other.remove(id).unwrap();
+            a.kill(libc::SIGKILL);
+            assert_eq!(call(id), Errno::INVAL);
+        }
+        let (a, id) = (world.agent(), segment(&other));
+        a.attach(id, 0);
+        other.remove(id).unwrap();
+        a.kill(libc::SIGKILL);
+        let u = other.shm_info().unwrap();
+        assert_eq!((u.used_ids, u.tot), (0, 0));
+    }
+
+    /// An owner who is not the creator removes; the key is then free for everybody.
+    fn removed_by_the_new_owner(world) {
+        if !world.users() {
+            return;
+        }
+        let root = world.agent();
+        let id = root.shmget(5, 4096, IPC_CREAT | 0o600).unwrap();
+        root.set(id, NOBODY, NOBODY, 0o600).unwrap();
+        let owner = world.agent_as(NOBODY, NOBODY, &[]);
+        owner.remove(id).unwrap();
+        let stranger = world.agent_as(STRANGER, STRANGER, &[]);
+        assert_eq!(stranger.shmget(5, 1, 0), Err(Errno::NOENT));
+        let new = stranger.shmget(5, 4097, IPC_CREAT | IPC_EXCL | 0o600).unwrap();
+        assert_eq!(stranger.stat(new).unwrap().uid, STRANGER);
+        assert_eq!(stranger.shm_info().unwrap().used_ids, 1);
+        stranger.remove(new).unwrap();
+        assert_eq!(owner.shmget(5, 0, 0), Err(Errno::NOENT));
+    }
+
     /// A removed segment is an object like any other until its end: fork, IPC_SET, SHM_STAT.
     fn removed_but_attached(world) {
         let a = world.agent();
@@ -271,60 +316,6 @@ clauses! {
         assert_eq!(root.unlock(id), Ok(()));
         assert_eq!(root.lock(id), Ok(()));
         assert_eq!(root.stat(id).unwrap().mode, LOCKED);
-    }
-
-    /// shm_rmid_forced: with it, a segment goes with its last attachment, removed or not.
-    fn rmid_forced_on_detach(world) {
-        if !world.limit("shm_rmid_forced", 1) {
-            return;
-        }
-        let a = world.agent();
-        let id = a.shmget(5, 4096, IPC_CREAT | 0o600).unwrap();
-        assert_eq!(a.stat(id).unwrap().mode, 0o600);
-        let at = a.attach(id, 0);
-        assert_eq!(a.stat(id).unwrap().mode, 0o600, "no SHM_DEST");
-        a.shmdt(at).unwrap();
-        assert_eq!(a.stat(id), Err(Errno::INVAL));
-        assert_eq!(a.shmget(5, 0, 0), Err(Errno::NOENT));
-    }
-
-    /// shm_rmid_forced: a segment to which nobody is attached goes with its creator.
-    fn rmid_forced_on_exit(world) {
-        if !world.limit("shm_rmid_forced", 1) {
-            return;
-        }
-        let (a, other) = (world.agent(), world.agent());
-        let id = segment(&a);
-        assert_eq!(other.stat(id).unwrap().nattch, 0);
-        a.exit_at_once(0);
-        assert_eq!(other.stat(id), Err(Errno::INVAL));
-    }
-
-    /// shm_rmid_forced: one that another is attached to outlives its creator, and goes with the last attachment.
-    fn rmid_forced_with_another_attached(world) {
-        if !world.limit("shm_rmid_forced", 1) {
-            return;
-        }
-        let (a, other) = (world.agent(), world.agent());
-        let id = segment(&a);
-        let at = other.attach(id, 0);
-        a.kill(libc::SIGKILL);
-        assert_eq!(other.stat(id).unwrap().nattch, 1);
-        other.shmdt(at).unwrap();
-        assert_eq!(other.stat(id), Err(Errno::INVAL));
-    }
-
-    /// shm_rmid_forced set: orphans that are there already go at once.
-    fn rmid_forced_later(world) {
-        let (a, other) = (world.agent(), world.agent());
-        let (orphan, kept) = (segment(&a), segment(&other));
-        a.exit(0);
-        assert_eq!(other.stat(orphan).unwrap().nattch, 0);
-        if !world.limit("shm_rmid_forced", 1) {
-            return;
-        }
-        assert_eq!(other.stat(orphan), Err(Errno::INVAL));
-        assert_eq!(other.stat(kept).unwrap().nattch, 0, "its creator lives");
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod duel;
 mod generate;
+mod shrink;
 mod stage;
 
 pub use duel::{Difference, Duel};

@@ -12,6 +12,7 @@ use std::ffi::{CStr, CString, c_int, c_void};
 use std::io::{PipeReader, PipeWriter};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Set before each call and expected after each success: `errno` is not touched by a call that succeeds.
 const UNTOUCHED: c_int = 4242;
@@ -70,24 +71,51 @@ fn call<T: PartialEq + Copy>(failure: T, make: impl FnOnce() -> T) -> Result<T, 
     }
 }
 
+/// Whether the calls are made through `syscall(2)`.
+static BARE: AtomicBool = AtomicBool::new(false);
+
+/// Makes the calls through libc's functions of their names, or all through `syscall(2)`.
+pub fn set_bare(bare: bool) {
+    BARE.store(bare, Ordering::Relaxed);
+}
+
+fn bare() -> bool {
+    BARE.load(Ordering::Relaxed)
+}
+
 pub fn shmget(key: i32, size: usize, flags: c_int) -> Result<c_int, c_int> {
     // SAFETY: numbers only.
-    call(-1, || unsafe { libc::shmget(key, size, flags) })
+    call(-1, || unsafe {
+        if bare() { libc::syscall(libc::SYS_shmget, key, size, flags) as c_int } else { libc::shmget(key, size, flags) }
+    })
 }
 
 pub fn shmat(id: c_int, address: usize, flags: c_int) -> Result<usize, c_int> {
     // SAFETY: see the head of the file.
-    call(usize::MAX, || unsafe { libc::shmat(id, address as *const c_void, flags) } as usize)
+    call(usize::MAX, || unsafe {
+        match bare() {
+            true => libc::syscall(libc::SYS_shmat, id, address, flags) as usize,
+            false => libc::shmat(id, address as *const c_void, flags) as usize,
+        }
+    })
 }
 
 pub fn shmdt(address: usize) -> Result<(), c_int> {
     // SAFETY: see the head of the file.
-    call(-1, || unsafe { libc::shmdt(address as *const c_void) }).map(drop)
+    call(-1, || unsafe {
+        if bare() { libc::syscall(libc::SYS_shmdt, address) as c_int } else { libc::shmdt(address as *const c_void) }
+    })
+    .map(drop)
 }
 
 pub fn shmctl(id: c_int, command: c_int, buffer: usize) -> Result<c_int, c_int> {
     // SAFETY: the callee checks the pointer (EFAULT), or it is a local of the callers below.
-    call(-1, || unsafe { libc::shmctl(id, command, buffer as *mut libc::shmid_ds) })
+    call(-1, || unsafe {
+        match bare() {
+            true => libc::syscall(libc::SYS_shmctl, id, command, buffer) as c_int,
+            false => libc::shmctl(id, command, buffer as *mut libc::shmid_ds),
+        }
+    })
 }
 
 /// Makes a `shmctl` that fills a `T`.

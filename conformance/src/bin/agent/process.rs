@@ -30,6 +30,10 @@ pub fn perform(image: &[String], verb: &str, args: &[&str]) -> Option<Answer> {
         "chdir" => std::env::set_current_dir(args[0]).map(done).map_err(|e| e.raw_os_error().unwrap_or(libc::EIO)),
         "memlock" => c::set_limit(libc::RLIMIT_MEMLOCK, number(args[0])).map(done),
         "nofile" => c::set_limit(libc::RLIMIT_NOFILE, number(args[0])).map(done),
+        "bare" => {
+            c::set_bare(number(args[0]));
+            Ok(String::new())
+        }
         "preloaded" => Ok(std::fs::read_to_string("/proc/self/maps").is_ok_and(|m| m.contains("libquintet_preload")).to_string()),
         _ => return None,
     })

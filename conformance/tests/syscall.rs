@@ -1,0 +1,65 @@
+//! The same calls through `syscall(2)`, as programs make them whose language has no binding: one namespace with libc's functions.
+
+use conformance::*;
+use libc::{IPC_CREAT, IPC_EXCL, IPC_STAT};
+
+const KEY: i32 = 0x5eed;
+
+clauses! { in C:
+    /// What one way creates, the other finds.
+    fn one_namespace(world) {
+        let (by_name, bare) = (world.agent(), world.agent());
+        bare.set_bare(true);
+        let id = bare.shmget(KEY, 4096, IPC_CREAT | IPC_EXCL | 0o600).unwrap();
+        assert_eq!(by_name.shmget(KEY, 4096, 0), Ok(id));
+        assert_eq!(by_name.shmget(KEY, 4096, IPC_CREAT | IPC_EXCL | 0o600), Err(Errno::EXIST));
+        let (his, mine) = (bare.attach(id, 0), by_name.attach(id, 0));
+        bare.poke(his, 9).unwrap();
+        assert_eq!(by_name.peek(mine), Ok(9));
+        let s = by_name.stat(id).unwrap();
+        assert_eq!((s.nattch, s.cpid), (2, bare.pid));
+        assert_eq!(bare.stat(id), Ok(s));
+    }
+
+    /// Attached one way, detached the other.
+    fn crosswise(world) {
+        let a = world.agent();
+        let id = a.shmget(KEY, 4096, IPC_CREAT | 0o600).unwrap();
+        a.set_bare(true);
+        let at = a.attach(id, 0);
+        a.set_bare(false);
+        assert_eq!(a.shmdt(at), Ok(()));
+        let at = a.attach(id, 0);
+        a.set_bare(true);
+        assert_eq!(a.shmdt(at), Ok(()));
+        assert_eq!(a.shmdt(at), Err(Errno::INVAL));
+        assert_eq!(a.remove(id), Ok(()));
+        a.set_bare(false);
+        assert_eq!(a.stat(id), Err(Errno::INVAL));
+    }
+
+    /// Errors are told in `errno`, as `syscall(2)` does.
+    fn errors(world) {
+        let a = world.agent();
+        a.set_bare(true);
+        let id = a.shmget(KEY, 100, IPC_CREAT | 0o600).unwrap();
+        assert_eq!(a.shmget(KEY + 1, 1, 0), Err(Errno::NOENT));
+        assert_eq!(a.shmget(KEY, 101, 0), Err(Errno::INVAL));
+        assert_eq!(a.shmat(id, Address(1), 0), Err(Errno::INVAL));
+        assert_eq!(a.shmdt(PAD), Err(Errno::INVAL));
+        assert_eq!(a.shmctl(id, IPC_STAT, Address::NULL), Err(Errno::FAULT));
+        assert_eq!(a.shmctl(id, 77, Address::NULL), Err(Errno::INVAL));
+    }
+
+    /// Reports and limits.
+    fn reports(world) {
+        let a = world.agent();
+        a.set_bare(true);
+        let id = a.shmget(KEY, 4097, IPC_CREAT | 0o600).unwrap();
+        assert_eq!(a.shm_info().map(|u| (u.used_ids, u.tot)), Ok((1, 2)));
+        assert_eq!(a.ipc_info().map(|i| i.shmmni), Ok(4096));
+        assert_eq!(a.stat_index(id & 0x7fff).map(|s| s.id), Ok(id));
+        a.lock(id).unwrap();
+        assert_eq!(a.stat_any(id & 0x7fff).map(|s| s.mode), Ok(0o2600));
+    }
+}
