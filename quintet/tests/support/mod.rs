@@ -395,6 +395,38 @@ impl Watch {
         changed
     }
 
+    /// All that others can see of the namespace but for its shared memory: names, modes, owners, sizes, access
+    /// control lists, and who holds a lock on the registry.
+    fn surroundings(&self) -> String {
+        use std::os::unix::fs::MetadataExt;
+        let mut text = String::new();
+        let mut folders = vec![self.path.clone()];
+        while let Some(folder) = folders.pop() {
+            let mut entries: Vec<_> = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|e| e.path()).collect();
+            entries.sort();
+            for path in std::iter::once(folder.clone()).chain(entries) {
+                let Ok(stat) = path.symlink_metadata() else { continue };
+                let (mode, uid, gid, size) = (stat.mode(), stat.uid(), stat.gid(), stat.size());
+                text += &format!("{path:?} {mode:o} {uid} {gid} {size} {} {:?}", stat.blocks(), std::fs::read_link(&path).ok());
+                let name = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
+                let mut list = [0u8; 256];
+                let at = list.as_mut_ptr().cast();
+                // SAFETY: see the module.
+                let n = unsafe { libc::lgetxattr(name.as_ptr(), c"system.posix_acl_access".as_ptr(), at, list.len()) };
+                text += &format!(" {:?}\n", &list[..n.max(0) as usize]);
+                if stat.is_dir() && path != folder {
+                    folders.push(path);
+                } else if path.ends_with("registry") {
+                    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+                    let inode = format!(":{} ", stat.ino());
+                    let of_it = locks.lines().filter(|l| l.contains(&inode)).map(|l| l.split_once(':').unwrap().1);
+                    of_it.for_each(|line| text += line);
+                }
+            }
+        }
+        text
+    }
+
     pub fn lock_word(&self) -> u32 {
         self.windows[0].as_ref().map_or(0, |(w, _)| w.word(LOCK).load(std::sync::atomic::Ordering::SeqCst))
     }
@@ -537,16 +569,19 @@ impl Tracee {
     fn step(&mut self, watch: &mut Watch, most: u32) -> u32 {
         let mut changes = 0;
         watch.reopen();
-        for _ in 0..400_000 {
-            if changes == most || self.at_system_call() {
-                break;
-            }
+        let mut quiet = 0;
+        // Longer stretches prepare memory that nobody else sees yet.
+        while quiet < 60_000 && changes < most && !self.at_system_call() {
             let stops = self.stops;
             if self.resume(libc::PTRACE_SINGLESTEP) == Stop::Finished {
                 break;
             }
             self.stops = stops;
-            changes += u32::from(watch.changed());
+            quiet += 1;
+            if watch.changed() {
+                changes += 1;
+                quiet = 0;
+            }
         }
         changes
     }
@@ -571,9 +606,12 @@ impl Tracee {
         true
     }
 
-    /// All points up to its end: each stop, and with `stores` each store to shared memory.
+    /// All points up to its end at which others see something new: each store to shared memory (with `stores`) and
+    /// each system call that has changed anything. With `QUINTET_CRASH_ALL` each stop.
     pub fn all_points(mut self, watch: &mut Watch, stores: bool) -> Vec<Point> {
         let mut points = vec![Point::Stop(0)];
+        let all = std::env::var_os("QUINTET_CRASH_ALL").is_some();
+        let mut seen = watch.surroundings();
         loop {
             // After a call has ended, not before it begins.
             if stores && self.stops.is_multiple_of(2) {
@@ -584,7 +622,13 @@ impl Tracee {
             match self.next() {
                 Stop::Finished => break,
                 Stop::Forked(_) => {}
-                Stop::Call => points.push(Point::Stop(self.stops)),
+                Stop::Call => {
+                    let now = watch.surroundings();
+                    if all || now != seen {
+                        points.push(Point::Stop(self.stops));
+                    }
+                    seen = now;
+                }
             }
         }
         points
