@@ -1,6 +1,6 @@
 //! Runs programs on a subject, and tells what each call gave.
 
-use super::{Call, HOLDS, PROCESSES, Place, Program, REGISTERS, Step, User};
+use super::{Call, HOLDS, PROCESSES, Place, Program, REGISTERS, Regime, Step, User};
 use crate::{Address, Agent, Clock, Errno, Outcome, Stat, Subject, World};
 use libc::SHM_REMAP;
 use std::collections::{HashMap, HashSet};
@@ -35,7 +35,7 @@ impl Stage {
             self.world.set_limit(name, value).expect("the superuser may set limits");
         }
         let mut scene = Scene::new(self, program);
-        let mut told: Vec<String> = program.steps.iter().map(|step| scene.perform(step)).collect();
+        let mut told: Vec<String> = program.steps.iter().map(|step| self.perform(&mut scene, step)).collect();
         told.push(scene.list(&self.janitor));
         scene.end_all();
         self.world.await_deaths();
@@ -43,6 +43,15 @@ impl Stage {
         told.push(self.clean(&scene));
         if let Some((name, _, default)) = limit {
             self.world.set_limit(name, default).expect("the superuser may set limits");
+        }
+        told
+    }
+
+    fn perform(&self, scene: &mut Scene, step: &Step) -> String {
+        let departed = scene.departed.len();
+        let told = scene.perform(step);
+        if scene.several && scene.departed.len() > departed {
+            scene.list(&self.janitor);
         }
         told
     }
@@ -81,6 +90,10 @@ struct Scene {
     pids: HashMap<i32, String>,
     /// Those of them that have died or become another image: who of several was the last, a subject need not know.
     departed: HashSet<i32>,
+    /// Whether there are several users: then somebody with all rights looks after each death, because a
+    /// user without them cannot settle what the dead have left (`docs/semantics.md`).
+    several: bool,
+    regime: Regime,
 }
 
 impl Scene {
@@ -92,6 +105,9 @@ impl Scene {
             names: HashMap::new(),
             pids: HashMap::new(),
             departed: HashSet::new(),
+            several: program.cast.iter().any(|user| *user != program.cast[0])
+                || program.steps.iter().any(|step| matches!(step.call, Call::Become { .. })),
+            regime: program.regime,
         };
         for (who, user) in program.cast.iter().enumerate() {
             let agent = stage.world.agent();
@@ -119,6 +135,8 @@ impl Scene {
             Call::Free { page } => self.free(step.who, page),
             Call::Fork { child } => self.fork(step.who, child, true),
             Call::Vfork { child } => self.fork(step.who, child, false),
+            // A known difference: the creator's exec is taken for its end.
+            Call::Exec if self.regime == Regime::Forced => "not with shm_rmid_forced".to_owned(),
             Call::Exec => self.exec(step.who),
             Call::Become { user } => self.become_user(step.who, user),
             Call::Exit => self.end(step.who, |agent| agent.exit(0)),
@@ -136,6 +154,7 @@ impl Scene {
         match call {
             Call::Stat { register } => agent.stat(id(register)).map_or_else(name, |s| self.tell(&s)),
             Call::StatIndex { register, any } => self.stat_index(agent, id(register), any),
+            Call::Set { uid, gid, .. } if !process.may_give(uid, gid) => "not to be given away".to_owned(),
             Call::Set { register, uid, gid, mode } => done(agent.set(id(register), uid, gid, mode)),
             Call::Remove { register } => done(agent.remove(id(register))),
             Call::Lock { register } => done(agent.lock(id(register))),
@@ -300,6 +319,13 @@ impl Scene {
 impl Process {
     fn place(&self, hold: usize, offset: usize) -> Address {
         self.holds[hold].plus(offset)
+    }
+
+    /// A known difference: only the superuser gives segments to other users.
+    fn may_give(&self, uid: u32, gid: u32) -> bool {
+        self.user
+            .ids()
+            .is_none_or(|(own_uid, own_gid, _)| [own_uid, u32::MAX].contains(&uid) && [own_gid, u32::MAX].contains(&gid))
     }
 
     /// Whether attaching there cuts no other attachment in two: what nattch is then, is a known difference.
