@@ -227,7 +227,7 @@ impl Engine {
 
     /// Who is alive, as far as `view`'s segment is concerned: the dead that are struck out leave their stamp on it.
     pub fn living<'a>(&'a self, view: Option<&'a View>) -> Living<'a> {
-        Living { engine: self, stamp: view, file: OnceCell::new(), unstamped: Cell::new(None) }
+        Living { engine: self, stamp: view, file: OnceCell::new(), struck: Cell::new(false), unstamped: Cell::new(None) }
     }
 
     /// Clears the slots of the dead.
@@ -305,6 +305,8 @@ pub struct Living<'a> {
     engine: &'a Engine,
     stamp: Option<&'a View>,
     file: OnceCell<Option<OwnedFd>>,
+    /// Whether attachments of the dead were struck out.
+    pub struck: Cell<bool>,
     /// The process id of a dead one that was seen by a caller who may not write it down; 0 if not known any more.
     pub unstamped: Cell<Option<u32>>,
 }
@@ -331,6 +333,7 @@ impl Census for Living<'_> {
             self.unstamped.set(Some(pid));
             return;
         }
+        self.struck.set(true);
         view.dtime.store(sys::now() as u64, Relaxed);
         if pid != 0 {
             view.lpid.store(pid, Relaxed);

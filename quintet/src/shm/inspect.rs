@@ -54,7 +54,7 @@ impl Engine {
         let nattch = view.presence().attached(self.me_if_joined(), &living);
         if nattch == 0 && (view.head().is_dest() || self.forced()) {
             // Perhaps the last ones died.
-            self.attend(view, false);
+            self.attend(view, living.struck.get());
         }
         let head = view.head();
         if nattch == 0 && head.is_dest() {

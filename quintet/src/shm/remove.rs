@@ -25,9 +25,9 @@ impl Engine {
     /// As [`Engine::standing`], after what the dead have left has been settled: for calls that change the segment.
     pub fn settled(&self, id: Id) -> Result<View> {
         let view = self.standing(id)?;
-        let others = view.presence().attached(self.me_if_joined(), &self.living(Some(&view)));
-        if others == 0 && (view.head().is_dest() || self.forced()) {
-            self.attend(&view, false);
+        let living = self.living(Some(&view));
+        if view.presence().attached(self.me_if_joined(), &living) == 0 && (view.head().is_dest() || self.forced()) {
+            self.attend(&view, living.struck.get());
         }
         self.standing(id)
     }
@@ -184,7 +184,8 @@ impl Engine {
             let id = view.head().id;
             let living = self.living(Some(&view));
             view.presence().attached(Some(held.me), &living);
-            view.presence().judge(id, Some(held.me), false, self.is_forced_away(&view), &living);
+            let forced = self.forced() && living.struck.get() || self.is_forced_away(&view);
+            view.presence().judge(id, Some(held.me), false, forced, &living);
             if view.head().state == State::Gone {
                 self.clear(held, &view, id);
             }
