@@ -90,6 +90,8 @@ struct Scene {
     pids: HashMap<i32, String>,
     /// Those of them that have died or become another image: who of several was the last, a subject need not know.
     departed: HashSet<i32>,
+    /// Segments and the users to whom they have been given.
+    given: HashSet<(i32, u32)>,
     /// Whether there are several users: then somebody with all rights looks after each death, because a
     /// user without them cannot settle what the dead have left (`docs/semantics.md`).
     several: bool,
@@ -105,6 +107,7 @@ impl Scene {
             names: HashMap::new(),
             pids: HashMap::new(),
             departed: HashSet::new(),
+            given: HashSet::new(),
             several: program.cast.iter().any(|user| *user != program.cast[0])
                 || program.steps.iter().any(|step| matches!(step.call, Call::Become { .. })),
             regime: program.regime,
@@ -133,6 +136,7 @@ impl Scene {
             Call::Detach { hold } => self.detach(step.who, hold),
             Call::DetachPad { page } => self.detach_pad(step.who, page),
             Call::Free { page } => self.free(step.who, page),
+            Call::Set { register, uid, gid, mode } => self.set(step.who, register, (uid, gid, mode)),
             Call::Fork { child } => self.fork(step.who, child, true),
             Call::Vfork { child } => self.fork(step.who, child, false),
             // A known difference: the creator's exec is taken for its end.
@@ -154,8 +158,6 @@ impl Scene {
         match call {
             Call::Stat { register } => agent.stat(id(register)).map_or_else(name, |s| self.tell(&s)),
             Call::StatIndex { register, any } => self.stat_index(agent, id(register), any),
-            Call::Set { uid, gid, .. } if !process.may_give(uid, gid) => "not to be given away".to_owned(),
-            Call::Set { register, uid, gid, mode } => done(agent.set(id(register), uid, gid, mode)),
             Call::Remove { register } => done(agent.remove(id(register))),
             Call::Lock { register } => done(agent.lock(id(register))),
             Call::Unlock { register } => done(agent.unlock(id(register))),
@@ -179,6 +181,18 @@ impl Scene {
             // An identifier is first seen when its segment is created, so the size is the segment's.
             let (number, _) = self.names.entry(id).or_insert((next, size));
             format!("#{number}")
+        })
+    }
+
+    fn set(&mut self, who: usize, register: usize, (uid, gid, mode): (u32, u32, u32)) -> String {
+        let (id, process) = (self.registers[register], &self.processes[&who]);
+        if process.user.ids().is_some_and(|(own, _, _)| self.given.contains(&(id, own))) {
+            // A known difference, unless it is the creator, which is not known here.
+            return "has been given this".to_owned();
+        }
+        process.agent.set(id, uid, gid, mode).map_or_else(name, |()| {
+            self.given.insert((id, uid));
+            "done".to_owned()
         })
     }
 
@@ -319,13 +333,6 @@ impl Scene {
 impl Process {
     fn place(&self, hold: usize, offset: usize) -> Address {
         self.holds[hold].plus(offset)
-    }
-
-    /// A known difference: only the superuser gives segments to other users.
-    fn may_give(&self, uid: u32, gid: u32) -> bool {
-        self.user
-            .ids()
-            .is_none_or(|(own_uid, own_gid, _)| [own_uid, u32::MAX].contains(&uid) && [own_gid, u32::MAX].contains(&gid))
     }
 
     /// Whether attaching there cuts no other attachment in two: what nattch is then, is a known difference.
