@@ -103,6 +103,8 @@ impl Engine {
                 _ => error,
             }
         })?;
+        // No fork while the lock is held: the child could never open it.
+        let _inside = process::Inside::enter();
         let _opening = OPENING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         Engine::open_real(real)
     }
@@ -192,6 +194,7 @@ impl Engine {
             Err(e) => return Err(explain_create(e.into(), path)),
         }
         let real = path.canonicalize().map_err(|e| error(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))))?;
+        let _inside = process::Inside::enter();
         let _opening = OPENING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if !real.join("namespace").exists() {
             furnish(&real, kind)?;
