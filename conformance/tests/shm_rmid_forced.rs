@@ -84,7 +84,7 @@ clauses! {
         let (kept, attached) = (segment(&a), segment(&a));
         a.attach(attached, 0);
         a.exec();
-        if world.differs("docs/semantics.md: with shm_rmid_forced, the creator's exec is taken for its end") {
+        if world.differs("docs/semantics.md: shm_rmid_forced and the creator's exec") {
             assert_eq!(a.stat(kept), Err(Errno::INVAL));
         } else {
             assert_eq!(a.stat(kept).map(|s| s.nattch), Ok(0));

@@ -156,7 +156,7 @@ clauses! {
         root.set(id, NOBODY, NOBODY, 0o600).unwrap();
         let owner = world.agent_as(NOBODY, NOBODY, &[]);
         let set = owner.set(id, NOBODY, NOBODY, 0o644);
-        if world.differs("docs/semantics.md: an owner who is not the creator cannot set rights: the files are the creator's") {
+        if world.differs("docs/semantics.md: IPC_SET by an owner who is not the creator") {
             assert_eq!(set, Err(Errno::PERM));
             assert_eq!(owner.stat(id).unwrap().mode, 0o600);
         } else {
