@@ -282,18 +282,28 @@ clauses! {
         if !world.users() {
             return;
         }
-        let (root, creator) = (world.agent(), world.agent_as(NOBODY, NOBODY, &[]));
-        let (other, member) = (world.agent_as(STRANGER, STRANGER, &[]), world.agent_as(7, NOBODY, &[]));
-        let old = creator.shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0o600).unwrap();
-        root.set(old, STRANGER, NOBODY, 0o604).unwrap();
-        creator.remove(old).unwrap();
-        let private = creator.shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0o600).unwrap();
-        assert_eq!(other.shmat(private, Address::NULL, SHM_RDONLY), Err(Errno::ACCES));
-        root.set(private, STRANGER, STRANGER, 0o600).unwrap();
-        creator.remove(private).unwrap();
-        let public = creator.shmget(IPC_PRIVATE, 4096, IPC_CREAT | 0o666).unwrap();
-        for who in [&other, &member] {
-            who.attach(public, 0);
+        let root = world.agent();
+        for (uid, gid) in [(0, NOBODY), (STRANGER, NOBODY), (STRANGER, STRANGER)] {
+            let creator = world.agent_as(NOBODY, NOBODY, &[]);
+            let old = creator.shmget(IPC_PRIVATE, 8192, IPC_CREAT | 0o200).unwrap();
+            root.set(old, uid, gid, 0o604).unwrap();
+            creator.exit_at_once(0);
+            root.remove(old).unwrap();
+            let creator = world.agent_as(NOBODY, NOBODY, &[]);
+            let (member, other) = (world.agent_as(7, NOBODY, &[]), world.agent_as(STRANGER, STRANGER, &[]));
+            let public = creator.shmget(IPC_PRIVATE, 1, IPC_CREAT | 0o666).unwrap();
+            for who in [&creator, &member, &other] {
+                who.attach(public, 0);
+            }
+            root.set(public, uid, gid, 0o666).unwrap();
+            creator.remove(public).unwrap();
+            drop((member, other, creator));
+            let creator = world.agent_as(NOBODY, NOBODY, &[]);
+            let private = creator.shmget(IPC_PRIVATE, 1, IPC_CREAT | 0o600).unwrap();
+            for who in [world.agent_as(7, NOBODY, &[]), world.agent_as(STRANGER, STRANGER, &[])] {
+                assert_eq!(who.shmat(private, Address::NULL, SHM_RDONLY), Err(Errno::ACCES));
+            }
+            root.remove(private).unwrap();
         }
     }
 
