@@ -74,11 +74,7 @@ impl Engine {
     pub fn shm_set(&self, id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
         let id = Id::from_raw(id)?;
         let _inside = Inside::enter();
-        self.settled(id)?;
-        let view = self.writable_control(id.index())?.ok_or(Errno::INVAL)?;
-        if !view.governs() || !view.writable {
-            return Err(Errno::PERM);
-        }
+        let view = self.governed(id)?;
         if uid == u32::MAX || gid == u32::MAX {
             return Err(Errno::INVAL);
         }

@@ -32,15 +32,18 @@ impl Engine {
         self.standing(id)
     }
 
+    /// As [`Engine::settled`], for what only owner, creator and the privileged may do.
+    pub fn governed(&self, id: Id) -> Result<View> {
+        self.settled(id)?;
+        let view = self.writable_control(id.index())?.ok_or(Errno::INVAL)?;
+        if view.governs() && view.writable { Ok(view) } else { Err(Errno::PERM) }
+    }
+
     /// `IPC_RMID`.
     pub fn shm_remove(&self, id: i32) -> Result<()> {
         let id = Id::from_raw(id)?;
         let _inside = Inside::enter();
-        self.settled(id)?;
-        let view = self.writable_control(id.index())?.ok_or(Errno::INVAL)?;
-        if !view.governs() || !view.writable {
-            return Err(Errno::PERM);
-        }
+        let view = self.governed(id)?;
         let held = self.lock()?;
         if view.head().id != id || !view.head().stands() {
             return Err(Errno::INVAL);
