@@ -59,8 +59,8 @@ impl Namespace {
         crate::engine::default_path()
     }
 
-    /// Opens the default namespace, and creates it on first use: private to the user;
-    /// the superuser's is shared, because its programs change their user and go on.
+    /// Opens the default namespace, and creates it on first use: private to the user; the superuser's is shared,
+    /// because its programs change their user and go on, but under a name that nobody else can list.
     ///
     /// # Errors
     ///
@@ -94,6 +94,16 @@ impl Namespace {
     /// things in it is there; `EEXIST` a namespace of the other kind is there.
     pub fn create(path: impl AsRef<Path>, kind: Kind) -> Result<Namespace> {
         Engine::create(path.as_ref(), kind).map(Namespace::directory)
+    }
+
+    /// Creates a shared namespace under a random name in `parent`, a directory that others should be able to search but not
+    /// to list (mode 0711): for programs that give up the superuser's rights and go on. Who is not told the name does not get in.
+    ///
+    /// # Errors
+    ///
+    /// As [`Namespace::create`].
+    pub fn create_unlisted(parent: impl AsRef<Path>) -> Result<Namespace> {
+        crate::unlisted::create(parent.as_ref()).map(Namespace::directory)
     }
 
     fn directory(engine: &'static Engine) -> Namespace {
