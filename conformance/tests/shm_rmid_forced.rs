@@ -49,6 +49,18 @@ clauses! {
         assert_eq!(other.stat(id), Err(Errno::INVAL));
     }
 
+    /// The last attachment ends by a kill.
+    fn killed_while_attached(world) {
+        if !world.limit("shm_rmid_forced", 1) {
+            return;
+        }
+        let (a, other) = (world.agent(), world.agent());
+        let id = segment(&other);
+        a.attach(id, 0);
+        a.kill(libc::SIGKILL);
+        assert_eq!(other.stat(id), Err(Errno::INVAL), "although its creator lives");
+    }
+
     /// An attach that fails counts up and down again, and so ends a segment that is unattached.
     fn failed_attach(world) {
         if !world.limit("shm_rmid_forced", 1) {
@@ -72,7 +84,11 @@ clauses! {
         let (kept, attached) = (segment(&a), segment(&a));
         a.attach(attached, 0);
         a.exec();
-        assert_eq!(a.stat(kept).map(|s| s.nattch), Ok(0));
+        if world.differs("docs/semantics.md: shm_rmid_forced and the creator's exec") {
+            assert_eq!(a.stat(kept), Err(Errno::INVAL));
+        } else {
+            assert_eq!(a.stat(kept).map(|s| s.nattch), Ok(0));
+        }
         assert_eq!(a.stat(attached), Err(Errno::INVAL));
     }
 

@@ -13,14 +13,15 @@ use crate::shm::control::Locals;
 use crate::sys::credentials::{self, capable};
 use crate::sys::file::{self, Name};
 use crate::sys::memory::{self, Access, Place};
+use crate::sys::signal::Blocked;
 use crate::{Errno, Id, Kind, Limits, MAX_OBJECTS, process};
 use rustix::fs::{self, FileType, Mode};
 use rustix::thread::CapabilitySet;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
+use std::sync::{Mutex, MutexGuard};
 
 /// A namespace that is a directory, as this process has it open. There is one for each
 /// directory, and it is never freed: attachments outlive every handle.
@@ -41,8 +42,22 @@ pub struct Engine {
     pub(crate) next: AtomicPtr<Engine>,
 }
 
-/// Held while a namespace is opened, so that a process has one engine for each.
-static OPENING: Mutex<()> = Mutex::new(());
+/// Held while a namespace is opened, so that a process has one engine for each. Meanwhile no fork is made, whose
+/// child would find it held for ever, and no signal handled, whose handler might wait for its own thread.
+struct Opening {
+    _lock: MutexGuard<'static, ()>,
+    _signals: Blocked,
+    _inside: process::Inside,
+}
+
+impl Opening {
+    fn begin() -> Opening {
+        static OPENING: Mutex<()> = Mutex::new(());
+        let (inside, signals) = (process::Inside::enter(), Blocked::all());
+        let lock = OPENING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Opening { _lock: lock, _signals: signals, _inside: inside }
+    }
+}
 
 /// The environment variable that names the namespace.
 pub const VARIABLE: &str = "QUINTET_NAMESPACE";
@@ -103,7 +118,7 @@ impl Engine {
                 _ => error,
             }
         })?;
-        let _opening = OPENING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _opening = Opening::begin();
         Engine::open_real(real)
     }
 
@@ -192,7 +207,7 @@ impl Engine {
             Err(e) => return Err(explain_create(e.into(), path)),
         }
         let real = path.canonicalize().map_err(|e| error(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))))?;
-        let _opening = OPENING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _opening = Opening::begin();
         if !real.join("namespace").exists() {
             furnish(&real, kind)?;
         }

@@ -119,14 +119,14 @@ impl Engine {
         }
         match self.kind() {
             Kind::Private => match self.used_indexes().find(|index| self.table_key(*index) == key) {
-                Some(index) => Ok(self.check_found(key, index, None)),
+                Some(index) => self.check_found(key, index, None),
                 None => Ok(Found::Nothing),
             },
             Kind::Shared => {
                 let mut found = Found::Nothing;
                 for nth in self.key_names() {
                     if let Some(id) = self.read_key(key, nth)? {
-                        found = self.check_found(key, id.index(), Some(id));
+                        found = self.check_found(key, id.index(), Some(id))?;
                         if let Found::Object(..) = found {
                             break;
                         }
@@ -138,14 +138,18 @@ impl Engine {
     }
 
     /// What a key led to, if the object there (of this identifier, where one is known) has the key.
-    fn check_found(&self, key: Key, index: u16, id: Option<Id>) -> Found {
-        let Ok(Some(view)) = self.control(index) else { return Found::Unsure };
+    fn check_found(&self, key: Key, index: u16, id: Option<Id>) -> Result<Found> {
+        let view = match self.control(index) {
+            Ok(Some(view)) => view,
+            Ok(None) | Err(Errno::INVAL) => return Ok(Found::Unsure),
+            Err(e) => return Err(e),
+        };
         let head = view.head();
         if id.is_some_and(|id| id != head.id) || !head.has_key() || view.key() != key {
-            return Found::Unsure;
+            return Ok(Found::Unsure);
         }
         self.key_hint(key).store(u64::from(index) + 1, Relaxed);
-        Found::Object(view, head.id)
+        Ok(Found::Object(view, head.id))
     }
 
     fn table_key(&self, index: u16) -> Key {

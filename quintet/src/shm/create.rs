@@ -190,7 +190,7 @@ impl Engine {
                     return Ok(None);
                 }
             }
-            Ok(None) | Err(Errno::INVAL) => match fs::unlink(path.c_str()) {
+            Ok(None) | Err(Errno::INVAL | Errno::ACCES) => match fs::unlink(path.c_str()) {
                 Ok(()) | Err(rustix::io::Errno::NOENT) => {}
                 Err(_) => return Ok(None),
             },
