@@ -277,6 +277,36 @@ clauses! {
         assert_eq!(owner.shmget(5, 0, 0), Err(Errno::NOENT));
     }
 
+    /// Rights that IPC_SET has given go with the segment; the next one has only its own.
+    fn rights_end_with_the_segment(world) {
+        if !world.users() {
+            return;
+        }
+        let root = world.agent();
+        for (uid, gid) in [(0, NOBODY), (STRANGER, NOBODY), (STRANGER, STRANGER)] {
+            let creator = world.agent_as(NOBODY, NOBODY, &[]);
+            let old = creator.shmget(IPC_PRIVATE, 8192, IPC_CREAT | 0o200).unwrap();
+            root.set(old, uid, gid, 0o604).unwrap();
+            creator.exit_at_once(0);
+            root.remove(old).unwrap();
+            let creator = world.agent_as(NOBODY, NOBODY, &[]);
+            let (member, other) = (world.agent_as(7, NOBODY, &[]), world.agent_as(STRANGER, STRANGER, &[]));
+            let public = creator.shmget(IPC_PRIVATE, 1, IPC_CREAT | 0o666).unwrap();
+            for who in [&creator, &member, &other] {
+                who.attach(public, 0);
+            }
+            root.set(public, uid, gid, 0o666).unwrap();
+            creator.remove(public).unwrap();
+            drop((member, other, creator));
+            let creator = world.agent_as(NOBODY, NOBODY, &[]);
+            let private = creator.shmget(IPC_PRIVATE, 1, IPC_CREAT | 0o600).unwrap();
+            for who in [world.agent_as(7, NOBODY, &[]), world.agent_as(STRANGER, STRANGER, &[])] {
+                assert_eq!(who.shmat(private, Address::NULL, SHM_RDONLY), Err(Errno::ACCES));
+            }
+            root.remove(private).unwrap();
+        }
+    }
+
     /// A removed segment is an object like any other until its end: fork, IPC_SET, SHM_STAT.
     fn removed_but_attached(world) {
         let a = world.agent();
@@ -335,6 +365,20 @@ clauses! {
         a.ask("memlock 0").unwrap();
         assert_eq!(a.lock(small), Err(Errno::PERM), "\"this error can also occur if the RLIMIT_MEMLOCK is 0\"");
         assert_eq!(a.unlock(small), Ok(()));
+    }
+
+    /// SHM_LOCK by the new owner, who has looked at the segment before it was his.
+    fn locking_by_the_new_owner(world) {
+        if !world.users() {
+            return;
+        }
+        let (root, owner) = (world.agent(), world.agent_as(NOBODY, NOBODY, &[]));
+        let id = root.shmget(5, 4096, IPC_CREAT | 0o600).unwrap();
+        assert_eq!(owner.shmget(5, 0, 0), Ok(id));
+        root.set(id, NOBODY, STRANGER, 0o400).unwrap();
+        assert_eq!(owner.lock(id), Ok(()));
+        assert_eq!(owner.stat(id).unwrap().mode, LOCKED | 0o400);
+        assert_eq!(owner.unlock(id), Ok(()));
     }
 
     /// SHM_LOCK: the mode plays no part, owner and creator do; the superuser has no limit.

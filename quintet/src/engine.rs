@@ -208,10 +208,15 @@ impl Engine {
         }
         let real = path.canonicalize().map_err(|e| error(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))))?;
         let _opening = Opening::begin();
-        if !real.join("namespace").exists() {
+        let furnished = !real.join("namespace").exists();
+        if furnished {
             furnish(&real, kind)?;
         }
         let engine = Engine::open_real(real)?;
+        if furnished {
+            // Who furnished it at the same time may have wanted the other kind.
+            set_modes(&engine.path, engine.kind).map_err(|e| explain_create(e, path))?;
+        }
         if engine.kind != kind {
             return Err(error(Errno::EXIST)
                 .why(format!("a {} one is there", kind_name(engine.kind)))
@@ -388,7 +393,6 @@ fn furnish(path: &Path, kind: Kind) -> Result<()> {
                 .remedy("choose a new or an empty directory"));
         }
     }
-    let folder_mode = Mode::from_raw_mode(if shared { 0o1777 } else { 0o700 });
     let made = || -> std::result::Result<(), Errno> {
         for name in FOLDERS {
             let folder = path.join(name);
@@ -396,19 +400,38 @@ fn furnish(path: &Path, kind: Kind) -> Result<()> {
                 Ok(()) | Err(rustix::io::Errno::EXIST) => {}
                 Err(e) => return Err(e.into()),
             }
-            fs::chmod(&folder, folder_mode)?;
         }
         let registry = layout::image::<Registry>(Registry::set_up);
         let first = Registry::FIRST_BYTES;
-        publish(path, "registry", if shared { 0o666 } else { 0o600 }, REGISTRY_BYTES, first, &registry[..first as usize])?;
+        publish(path, "registry", registry_mode(kind), REGISTRY_BYTES, first, &registry[..first as usize])?;
+        set_modes(path, kind)?;
         let header = layout::image::<Header>(|header| {
             header.set_up(shared);
             store_limits(header, &Limits::DEFAULT);
         });
-        fs::chmod(path, folder_mode)?;
         publish(path, "namespace", if shared { 0o644 } else { 0o600 }, HEADER_BYTES, HEADER_BYTES, &header)
     };
     made().map_err(|e| explain_create(e, path))
+}
+
+fn registry_mode(kind: Kind) -> u32 {
+    match kind {
+        Kind::Private => 0o600,
+        Kind::Shared => 0o666,
+    }
+}
+
+/// The modes that depend on the kind, also of what somebody made for the other kind and did not finish.
+fn set_modes(path: &Path, kind: Kind) -> std::result::Result<(), Errno> {
+    let folder_mode = match kind {
+        Kind::Private => 0o700,
+        Kind::Shared => 0o1777,
+    };
+    fs::chmod(path.join("registry"), Mode::from_raw_mode(registry_mode(kind)))?;
+    for folder in FOLDERS.iter().map(|name| path.join(name)).chain([path.to_owned()]) {
+        fs::chmod(&folder, Mode::from_raw_mode(folder_mode))?;
+    }
+    Ok(())
 }
 
 fn publish(path: &Path, name: &str, mode: u32, len: u64, reserved: u64, content: &[u8]) -> std::result::Result<(), Errno> {

@@ -206,6 +206,33 @@ impl Namespace {
         }
     }
 
+    /// Maps a segment where there is room: its address, and its size, which is that of what was mapped.
+    pub(crate) fn attach_somewhere(&self, id: i32, flags: i32) -> std::result::Result<(usize, usize), Errno> {
+        debug_assert_eq!(flags & libc::SHM_REMAP, 0);
+        match self.backend {
+            Backend::Kernel => {
+                #[allow(unsafe_code)]
+                // SAFETY: address 0 without SHM_REMAP replaces nothing.
+                let at = unsafe { kernel::shmat(id, 0, flags) }? as usize;
+                match kernel::shm_stat_index(id, true) {
+                    Ok(stat) => Ok((at, stat.size as usize)),
+                    Err(e) => {
+                        #[allow(unsafe_code)]
+                        // SAFETY: nothing has used the memory yet.
+                        let _ = unsafe { kernel::shmdt(at) };
+                        Err(e)
+                    }
+                }
+            }
+            Backend::Directory(engine) => {
+                #[allow(unsafe_code)]
+                // SAFETY: address 0 without SHM_REMAP replaces nothing.
+                let (mapped, size) = unsafe { engine.attach(id, 0, flags) }?;
+                Ok((mapped.address, size))
+            }
+        }
+    }
+
     /// `int shmdt(const void *shmaddr)`: unmaps the segment attached at `address`.
     ///
     /// # Safety
