@@ -297,7 +297,7 @@ clauses! {
         let id = a.shmget(1, 3 * PAGE as u64, IPC_CREAT | 0o600).unwrap();
         let at = a.attach(id, 0);
         a.munmap(at.plus(PAGE), PAGE).unwrap();
-        if world.differs("docs/semantics.md: nattch counts attachments, not the pieces that munmap leaves of them") {
+        if world.differs("docs/semantics.md: nattch after munmap, mprotect or mremap of a part") {
             assert_eq!(nattch(&other, id), 1);
         } else {
             assert_eq!(nattch(&other, id), 2, "the kernel counts mappings");
@@ -328,7 +328,7 @@ clauses! {
         let at = a.attach(id, 0);
         a.munmap(at, PAGE).unwrap();
         let sees = world.subject != Subject::Library;
-        if !sees && world.differs("docs/semantics.md: the library is not told of munmap") {
+        if !sees && world.differs("docs/semantics.md: munmap of a whole attachment") {
             assert_eq!(nattch(&other, id), 1);
         } else {
             assert_eq!(nattch(&other, id), 0);
@@ -342,7 +342,7 @@ clauses! {
         let id = a.shmget(1, 3 * PAGE as u64, IPC_CREAT | 0o600).unwrap();
         let at = a.attach(id, 0);
         a.mprotect(at.plus(PAGE), PAGE, libc::PROT_READ).unwrap();
-        if world.differs("docs/semantics.md: nattch counts attachments, not the pieces that mprotect makes of them") {
+        if world.differs("docs/semantics.md: nattch after munmap, mprotect or mremap of a part") {
             assert_eq!(nattch(&other, id), 1);
         } else {
             assert_eq!(nattch(&other, id), 3, "the kernel counts mappings");

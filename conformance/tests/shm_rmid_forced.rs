@@ -49,6 +49,33 @@ clauses! {
         assert_eq!(other.stat(id), Err(Errno::INVAL));
     }
 
+    /// The last attachment ends by a kill.
+    fn killed_while_attached(world) {
+        if !world.limit("shm_rmid_forced", 1) {
+            return;
+        }
+        let (a, other) = (world.agent(), world.agent());
+        let id = segment(&other);
+        a.attach(id, 0);
+        a.kill(libc::SIGKILL);
+        assert_eq!(other.stat(id), Err(Errno::INVAL), "although its creator lives");
+    }
+
+    /// Then its key is free, too.
+    fn key_of_one_whose_user_was_killed(world) {
+        if !world.limit("shm_rmid_forced", 1) {
+            return;
+        }
+        let other = world.ordinary();
+        for flags in [0, 0o777] {
+            let a = world.ordinary();
+            let id = other.shmget(5, 4096, IPC_CREAT | 0o622).unwrap();
+            a.attach(id, 0);
+            a.kill(libc::SIGKILL);
+            assert_eq!(other.shmget(5, 4096, flags), Err(Errno::NOENT));
+        }
+    }
+
     /// An attach that fails counts up and down again, and so ends a segment that is unattached.
     fn failed_attach(world) {
         if !world.limit("shm_rmid_forced", 1) {
@@ -72,7 +99,11 @@ clauses! {
         let (kept, attached) = (segment(&a), segment(&a));
         a.attach(attached, 0);
         a.exec();
-        assert_eq!(a.stat(kept).map(|s| s.nattch), Ok(0));
+        if world.differs("docs/semantics.md: shm_rmid_forced and the creator's exec") {
+            assert_eq!(a.stat(kept), Err(Errno::INVAL));
+        } else {
+            assert_eq!(a.stat(kept).map(|s| s.nattch), Ok(0));
+        }
         assert_eq!(a.stat(attached), Err(Errno::INVAL));
     }
 

@@ -106,14 +106,30 @@ clauses! {
         assert_eq!(other.shmat(id, Address::NULL, SHM_RDONLY), Err(Errno::ACCES));
     }
 
-    /// An ordinary user may give a segment away too, and stays its creator with the owner's rights.
+    /// An ordinary user may give a segment away too, and stays its creator.
     fn set_by_an_ordinary_user(world) {
         if !world.users() {
             return;
         }
         let creator = world.agent_as(NOBODY, NOBODY, &[]);
         let id = creator.shmget(5, 4096, IPC_CREAT | 0o600).unwrap();
-        creator.set(id, STRANGER, STRANGER, 0o600).unwrap();
+        creator.set(id, STRANGER, STRANGER, 0o640).unwrap();
+        let s = creator.stat(id).unwrap();
+        assert_eq!((s.uid, s.gid, s.cuid, s.cgid, s.mode), (STRANGER, STRANGER, NOBODY, NOBODY, 0o640));
+        creator.set(id, NOBODY, NOBODY, 0o600).unwrap();
+        let s = creator.stat(id).unwrap();
+        assert_eq!((s.uid, s.gid, s.mode), (NOBODY, NOBODY, 0o600), "and may take it back");
+    }
+
+    /// Of a segment that has been given away, owner and creator have the owner's rights, and both groups the group's.
+    fn owner_and_creator(world) {
+        if !world.users() {
+            return;
+        }
+        let root = world.agent();
+        let creator = world.agent_as(NOBODY, NOBODY, &[]);
+        let id = creator.shmget(5, 4096, IPC_CREAT | 0o600).unwrap();
+        root.set(id, STRANGER, STRANGER, 0o600).unwrap();
         let owner = world.agent_as(STRANGER, 1, &[]);
         for who in [&creator, &owner] {
             let s = who.stat(id).unwrap();
@@ -121,15 +137,33 @@ clauses! {
             who.attach(id, 0);
             assert_eq!(who.shmget(5, 0, 0o600), Ok(id));
         }
-        let his_group = world.agent_as(7, STRANGER, &[]);
-        let creators_group = world.agent_as(7, NOBODY, &[]);
-        owner.set(id, STRANGER, STRANGER, 0o660).unwrap();
-        for who in [&his_group, &creators_group] {
+        root.set(id, STRANGER, STRANGER, 0o660).unwrap();
+        for who in [&world.agent_as(7, STRANGER, &[]), &world.agent_as(7, NOBODY, &[])] {
             who.attach(id, 0);
             assert_eq!(who.set(id, 7, 7, 0o600), Err(Errno::PERM));
             assert_eq!(who.remove(id), Err(Errno::PERM));
         }
         creator.remove(id).unwrap();
+    }
+
+    /// The new owner sets the mode.
+    fn set_by_the_new_owner(world) {
+        if !world.users() {
+            return;
+        }
+        let root = world.agent();
+        let id = segment(&root);
+        root.set(id, NOBODY, NOBODY, 0o600).unwrap();
+        let owner = world.agent_as(NOBODY, NOBODY, &[]);
+        let set = owner.set(id, NOBODY, NOBODY, 0o644);
+        if world.differs("docs/semantics.md: IPC_SET by an owner who is not the creator") {
+            assert_eq!(set, Err(Errno::PERM));
+            assert_eq!(owner.stat(id).unwrap().mode, 0o600);
+        } else {
+            assert_eq!(set, Ok(()));
+            assert_eq!(owner.stat(id).unwrap().mode, 0o644);
+            world.agent_as(STRANGER, STRANGER, &[]).attach(id, SHM_RDONLY);
+        }
     }
 
     /// "the effective UID of the calling process must match the owner or creator".
@@ -243,6 +277,36 @@ clauses! {
         assert_eq!(owner.shmget(5, 0, 0), Err(Errno::NOENT));
     }
 
+    /// Rights that IPC_SET has given go with the segment; the next one has only its own.
+    fn rights_end_with_the_segment(world) {
+        if !world.users() {
+            return;
+        }
+        let root = world.agent();
+        for (uid, gid) in [(0, NOBODY), (STRANGER, NOBODY), (STRANGER, STRANGER)] {
+            let creator = world.agent_as(NOBODY, NOBODY, &[]);
+            let old = creator.shmget(IPC_PRIVATE, 8192, IPC_CREAT | 0o200).unwrap();
+            root.set(old, uid, gid, 0o604).unwrap();
+            creator.exit_at_once(0);
+            root.remove(old).unwrap();
+            let creator = world.agent_as(NOBODY, NOBODY, &[]);
+            let (member, other) = (world.agent_as(7, NOBODY, &[]), world.agent_as(STRANGER, STRANGER, &[]));
+            let public = creator.shmget(IPC_PRIVATE, 1, IPC_CREAT | 0o666).unwrap();
+            for who in [&creator, &member, &other] {
+                who.attach(public, 0);
+            }
+            root.set(public, uid, gid, 0o666).unwrap();
+            creator.remove(public).unwrap();
+            drop((member, other, creator));
+            let creator = world.agent_as(NOBODY, NOBODY, &[]);
+            let private = creator.shmget(IPC_PRIVATE, 1, IPC_CREAT | 0o600).unwrap();
+            for who in [world.agent_as(7, NOBODY, &[]), world.agent_as(STRANGER, STRANGER, &[])] {
+                assert_eq!(who.shmat(private, Address::NULL, SHM_RDONLY), Err(Errno::ACCES));
+            }
+            root.remove(private).unwrap();
+        }
+    }
+
     /// A removed segment is an object like any other until its end: fork, IPC_SET, SHM_STAT.
     fn removed_but_attached(world) {
         let a = world.agent();
@@ -301,6 +365,20 @@ clauses! {
         a.ask("memlock 0").unwrap();
         assert_eq!(a.lock(small), Err(Errno::PERM), "\"this error can also occur if the RLIMIT_MEMLOCK is 0\"");
         assert_eq!(a.unlock(small), Ok(()));
+    }
+
+    /// SHM_LOCK by the new owner, who has looked at the segment before it was his.
+    fn locking_by_the_new_owner(world) {
+        if !world.users() {
+            return;
+        }
+        let (root, owner) = (world.agent(), world.agent_as(NOBODY, NOBODY, &[]));
+        let id = root.shmget(5, 4096, IPC_CREAT | 0o600).unwrap();
+        assert_eq!(owner.shmget(5, 0, 0), Ok(id));
+        root.set(id, NOBODY, STRANGER, 0o400).unwrap();
+        assert_eq!(owner.lock(id), Ok(()));
+        assert_eq!(owner.stat(id).unwrap().mode, LOCKED | 0o400);
+        assert_eq!(owner.unlock(id), Ok(()));
     }
 
     /// SHM_LOCK: the mode plays no part, owner and creator do; the superuser has no limit.

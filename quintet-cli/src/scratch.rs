@@ -2,7 +2,9 @@
 
 use crate::context::kind_for_programs;
 use crate::failure::Failure;
-use quintet::{Errno, Namespace};
+use quintet::{Errno, Kind, Namespace};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// A fresh namespace that goes when it is closed.
@@ -21,8 +23,17 @@ impl Scratch {
         // The name is taken with a directory of our own, so that nobody else can have prepared what is in it.
         let dir = tempfile::Builder::new().prefix("quintet-private-").tempdir_in(parent);
         let dir = dir.map_err(|e| Failure::io("make a namespace in", parent, &e))?;
-        let ns = Namespace::create(dir.path(), kind_for_programs())?;
-        Ok(Scratch { path: dir.keep(), ns })
+        if kind_for_programs() == Kind::Private {
+            let ns = Namespace::create(dir.path(), Kind::Private)?;
+            return Ok(Scratch { path: dir.keep(), ns });
+        }
+        // Programs that give up their rights go on using it, and nobody else finds it.
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o711)).map_err(|e| Failure::io("open", dir.path(), &e))?;
+        let ns = Namespace::create_unlisted(dir.path())?;
+        let path = ns.path().unwrap_or(dir.path()).to_owned();
+        // The library removes the directory around it together with it.
+        let _ = dir.keep();
+        Ok(Scratch { path, ns })
     }
 
     pub fn path(&self) -> &Path {

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use crate::error::{Error, Result};
+use crate::furniture::{damaged, explain_create, explain_open, furnish, kind_name, remove_files, set_modes, store_limits};
 use crate::layout::{self, HEADER_BYTES, Header, REGISTRY_BYTES, Registry, Shared, Validity};
 use crate::participant::Membership;
 use crate::shm::attachments::Attachments;
@@ -13,14 +14,15 @@ use crate::shm::control::Locals;
 use crate::sys::credentials::{self, capable};
 use crate::sys::file::{self, Name};
 use crate::sys::memory::{self, Access, Place};
+use crate::sys::signal::Blocked;
+use crate::unlisted;
 use crate::{Errno, Id, Kind, Limits, MAX_OBJECTS, process};
 use rustix::fs::{self, FileType, Mode};
 use rustix::thread::CapabilitySet;
-use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
+use std::sync::{Mutex, MutexGuard};
 
 /// A namespace that is a directory, as this process has it open. There is one for each
 /// directory, and it is never freed: attachments outlive every handle.
@@ -41,8 +43,22 @@ pub struct Engine {
     pub(crate) next: AtomicPtr<Engine>,
 }
 
-/// Held while a namespace is opened, so that a process has one engine for each.
-static OPENING: Mutex<()> = Mutex::new(());
+/// Held while a namespace is opened, so that a process has one engine for each. Meanwhile no fork is made, whose
+/// child would find it held for ever, and no signal handled, whose handler might wait for its own thread.
+struct Opening {
+    _lock: MutexGuard<'static, ()>,
+    _signals: Blocked,
+    _inside: process::Inside,
+}
+
+impl Opening {
+    fn begin() -> Opening {
+        static OPENING: Mutex<()> = Mutex::new(());
+        let (inside, signals) = (process::Inside::enter(), Blocked::all());
+        let lock = OPENING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Opening { _lock: lock, _signals: signals, _inside: inside }
+    }
+}
 
 /// The environment variable that names the namespace.
 pub const VARIABLE: &str = "QUINTET_NAMESPACE";
@@ -51,6 +67,7 @@ pub const VARIABLE: &str = "QUINTET_NAMESPACE";
 pub fn default_path() -> PathBuf {
     match std::env::var_os(VARIABLE) {
         Some(path) if !path.is_empty() => path.into(),
+        _ if credentials::euid() == 0 => unlisted::default_in(&own_path()).unwrap_or_else(own_path),
         _ => own_path(),
     }
 }
@@ -68,28 +85,32 @@ fn own_path() -> PathBuf {
     }
 }
 
-/// The names that a namespace's directory has.
-const FOLDERS: [&str; 2] = ["shm", "key"];
-const FILES: [&str; 2] = ["namespace", "registry"];
+/// Somebody else may have put something in the place of a directory of ours.
+fn require_own(path: &Path) -> Result<()> {
+    let Ok(stat) = fs::lstat(path) else { return Ok(()) };
+    let folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    if folder && stat.st_uid == credentials::euid() {
+        return Ok(());
+    }
+    Err(Error::at(Errno::ACCES, "use", path)
+        .why("it is not a directory of your own")
+        .remedy(format!("have it removed, or set {VARIABLE} to another directory")))
+}
 
 impl Engine {
     /// Opens the default namespace, and makes it on first use.
     pub fn open_default() -> Result<&'static Engine> {
-        let path = default_path();
-        let ours = path == own_path();
-        if ours && let Ok(stat) = fs::lstat(&path) {
-            let folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-            if !folder || stat.st_uid != credentials::euid() {
-                return Err(Error::at(Errno::ACCES, "use", &path)
-                    .why("it is not a directory of your own")
-                    .remedy(format!("have it removed, or set {VARIABLE} to another directory")));
-            }
+        let named = std::env::var_os(VARIABLE).is_some_and(|path| !path.is_empty());
+        let superuser = credentials::euid() == 0;
+        if !named {
+            require_own(&own_path())?;
         }
+        let path = if superuser && !named { unlisted::choose_default(&own_path())? } else { default_path() };
         match Engine::open(&path) {
             Err(e) if e.errno() == Errno::NOENT => {}
             other => return other,
         }
-        let kind = if credentials::euid() == 0 { Kind::Shared } else { Kind::Private };
+        let kind = if superuser { Kind::Shared } else { Kind::Private };
         Engine::create(&path, kind)
     }
 
@@ -103,7 +124,7 @@ impl Engine {
                 _ => error,
             }
         })?;
-        let _opening = OPENING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _opening = Opening::begin();
         Engine::open_real(real)
     }
 
@@ -192,11 +213,16 @@ impl Engine {
             Err(e) => return Err(explain_create(e.into(), path)),
         }
         let real = path.canonicalize().map_err(|e| error(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))))?;
-        let _opening = OPENING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if !real.join("namespace").exists() {
+        let _opening = Opening::begin();
+        let furnished = !real.join("namespace").exists();
+        if furnished {
             furnish(&real, kind)?;
         }
         let engine = Engine::open_real(real)?;
+        if furnished {
+            // Who furnished it at the same time may have wanted the other kind.
+            set_modes(&engine.path, engine.kind).map_err(|e| explain_create(e, path))?;
+        }
         if engine.kind != kind {
             return Err(error(Errno::EXIST)
                 .why(format!("a {} one is there", kind_name(engine.kind)))
@@ -290,7 +316,9 @@ impl Engine {
                 .why(format!("{} processes use it", others + usize::from(!self.attachments.is_empty())))
                 .remedy("end them first, or force it: they lose their memory's names, not the memory"));
         }
-        remove_files(&self.path)
+        remove_files(&self.path)?;
+        unlisted::tidy(&own_path(), &self.path);
+        Ok(())
     }
 
     /// Removes a namespace that cannot be opened.
@@ -304,134 +332,5 @@ impl Engine {
             return Err(error(Errno::NOENT).why("the directory is no namespace"));
         }
         remove_files(path)
-    }
-}
-
-/// Removes only what this crate has put there.
-fn remove_files(path: &Path) -> Result<()> {
-    // The header first: nobody new comes in.
-    for name in FILES {
-        remove_if_there(&path.join(name))?;
-    }
-    for name in FOLDERS {
-        let folder = path.join(name);
-        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-            if is_our_name(name, &entry.file_name()) {
-                remove_if_there(&entry.path())?;
-            }
-        }
-        match std::fs::remove_dir(&folder) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io_error("remove", &folder, &e)),
-            _ => {}
-        }
-    }
-    std::fs::remove_dir(path).map_err(|e| io_error("remove", path, &e))
-}
-
-/// Whether a file of the folder has a name that this crate gives.
-fn is_our_name(folder: &str, name: &std::ffi::OsStr) -> bool {
-    let Some(name) = name.to_str() else { return false };
-    match folder {
-        "key" => name.starts_with("shm."),
-        _ => name.strip_suffix(".data").unwrap_or(name).parse::<u16>().is_ok(),
-    }
-}
-
-fn remove_if_there(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io_error("remove", path, &e)),
-        _ => Ok(()),
-    }
-}
-
-fn io_error(verb: &str, path: &Path, e: &std::io::Error) -> Error {
-    Error::at(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)), verb, path)
-}
-
-fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Private => "private",
-        Kind::Shared => "shared",
-    }
-}
-
-fn store_limits(header: &Header, limits: &Limits) {
-    header.shmmax.store(limits.shmmax, Relaxed);
-    header.shmall.store(limits.shmall, Relaxed);
-    header.shmmni.store(limits.shmmni, Relaxed);
-    header.shm_rmid_forced.store(u32::from(limits.shm_rmid_forced), Relaxed);
-}
-
-/// Puts what a namespace has into a directory that is empty, or half furnished by one that died or is at it.
-fn furnish(path: &Path, kind: Kind) -> Result<()> {
-    let shared = kind == Kind::Shared;
-    for entry in std::fs::read_dir(path).map_err(|e| io_error("read", path, &e))?.flatten() {
-        let name = entry.file_name();
-        if !FOLDERS.iter().chain(&FILES).any(|known| name == *known) {
-            return Err(Error::at(Errno::NOTEMPTY, "create the namespace", path)
-                .why(format!("the directory is not empty: there is {}", name.display()))
-                .remedy("choose a new or an empty directory"));
-        }
-    }
-    let folder_mode = Mode::from_raw_mode(if shared { 0o1777 } else { 0o700 });
-    let made = || -> std::result::Result<(), Errno> {
-        for name in FOLDERS {
-            let folder = path.join(name);
-            match fs::mkdir(&folder, Mode::RWXU) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-                Err(e) => return Err(e.into()),
-            }
-            fs::chmod(&folder, folder_mode)?;
-        }
-        let registry = layout::image::<Registry>(Registry::set_up);
-        let first = Registry::FIRST_BYTES;
-        publish(path, "registry", if shared { 0o666 } else { 0o600 }, REGISTRY_BYTES, first, &registry[..first as usize])?;
-        let header = layout::image::<Header>(|header| {
-            header.set_up(shared);
-            store_limits(header, &Limits::DEFAULT);
-        });
-        fs::chmod(path, folder_mode)?;
-        publish(path, "namespace", if shared { 0o644 } else { 0o600 }, HEADER_BYTES, HEADER_BYTES, &header)
-    };
-    made().map_err(|e| explain_create(e, path))
-}
-
-fn publish(path: &Path, name: &str, mode: u32, len: u64, reserved: u64, content: &[u8]) -> std::result::Result<(), Errno> {
-    let c_string = |p: &Path| CString::new(p.as_os_str().as_bytes()).map_err(|_| Errno::INVAL);
-    let fd = file::unpublished(&c_string(path)?, mode, len, reserved, content)?;
-    match file::publish(&fd, &c_string(&path.join(name))?) {
-        Err(Errno::EXIST) => Ok(()),
-        other => other,
-    }
-}
-
-fn damaged(path: &Path, name: &str) -> Error {
-    Error::at(Errno::BADMSG, "open the namespace", path)
-        .why(format!("its file '{name}' is damaged"))
-        .remedy("nothing was changed; save what you need of shm/*.data, remove the directory and create it anew")
-}
-
-fn explain_open(errno: Errno, path: &Path) -> Error {
-    let error = Error::at(errno, "open the namespace", path);
-    match errno {
-        Errno::NOENT => error.why("the directory is no namespace").remedy("make it one with 'quintet namespace create'"),
-        Errno::ACCES => error.why("you may not enter or write it").remedy("ask its owner, or use a namespace of your own"),
-        Errno::BADMSG => damaged(path, "namespace"),
-        Errno::ROFS => error.remedy("a namespace must be on a file system that can be written"),
-        _ => error,
-    }
-}
-
-fn explain_create(errno: Errno, path: &Path) -> Error {
-    let error = Error::at(errno, "create the namespace", path);
-    match errno {
-        Errno::ACCES | Errno::PERM => error.remedy("choose a directory that you may write"),
-        Errno::ROFS => error.remedy("choose a file system that can be written"),
-        Errno::NOSPC => error.remedy("make room on the file system, or choose another"),
-        Errno::NOTDIR | Errno::EXIST => error.why("a file is in the way").remedy("choose another path"),
-        Errno::OPNOTSUPP | Errno::ISDIR => {
-            error.why("its file system has no unnamed files (O_TMPFILE)").remedy("choose tmpfs, ext4, xfs or btrfs")
-        }
-        _ => error,
     }
 }

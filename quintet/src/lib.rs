@@ -30,6 +30,7 @@
 pub mod drop_in;
 mod engine;
 mod error;
+mod furniture;
 mod id;
 mod kernel;
 mod key;
@@ -43,6 +44,7 @@ mod shm;
 mod status;
 mod sync;
 mod sys;
+mod unlisted;
 
 pub use error::{Errno, Error, Result};
 pub use id::{Id, MAX_OBJECTS};

@@ -59,8 +59,8 @@ impl Namespace {
         crate::engine::default_path()
     }
 
-    /// Opens the default namespace, and creates it on first use: private to the user;
-    /// the superuser's is shared, because its programs change their user and go on.
+    /// Opens the default namespace, and creates it on first use: private to the user; the superuser's is shared,
+    /// because its programs change their user and go on, but under a name that nobody else can list.
     ///
     /// # Errors
     ///
@@ -94,6 +94,16 @@ impl Namespace {
     /// things in it is there; `EEXIST` a namespace of the other kind is there.
     pub fn create(path: impl AsRef<Path>, kind: Kind) -> Result<Namespace> {
         Engine::create(path.as_ref(), kind).map(Namespace::directory)
+    }
+
+    /// Creates a shared namespace under a random name in `parent`, a directory that others should be able to search but not
+    /// to list (mode 0711): for programs that give up the superuser's rights and go on. Who is not told the name does not get in.
+    ///
+    /// # Errors
+    ///
+    /// As [`Namespace::create`].
+    pub fn create_unlisted(parent: impl AsRef<Path>) -> Result<Namespace> {
+        crate::unlisted::create(parent.as_ref()).map(Namespace::directory)
     }
 
     fn directory(engine: &'static Engine) -> Namespace {
@@ -203,6 +213,33 @@ impl Namespace {
             Backend::Kernel => unsafe { kernel::shmat(id, address, flags) },
             // SAFETY: the caller vouches for the address.
             Backend::Directory(engine) => unsafe { engine.shmat(id, address, flags) },
+        }
+    }
+
+    /// Maps a segment where there is room: its address, and its size, which is that of what was mapped.
+    pub(crate) fn attach_somewhere(&self, id: i32, flags: i32) -> std::result::Result<(usize, usize), Errno> {
+        debug_assert_eq!(flags & libc::SHM_REMAP, 0);
+        match self.backend {
+            Backend::Kernel => {
+                #[allow(unsafe_code)]
+                // SAFETY: address 0 without SHM_REMAP replaces nothing.
+                let at = unsafe { kernel::shmat(id, 0, flags) }? as usize;
+                match kernel::shm_stat_index(id, true) {
+                    Ok(stat) => Ok((at, stat.size as usize)),
+                    Err(e) => {
+                        #[allow(unsafe_code)]
+                        // SAFETY: nothing has used the memory yet.
+                        let _ = unsafe { kernel::shmdt(at) };
+                        Err(e)
+                    }
+                }
+            }
+            Backend::Directory(engine) => {
+                #[allow(unsafe_code)]
+                // SAFETY: address 0 without SHM_REMAP replaces nothing.
+                let (mapped, size) = unsafe { engine.attach(id, 0, flags) }?;
+                Ok((mapped.address, size))
+            }
         }
     }
 

@@ -97,8 +97,7 @@ impl Engine {
     fn take_slot(&self) -> Result<(Me, usize)> {
         let (fd, _) = file::open(self.registry_path().c_str(), true)?;
         let slot = self.lock_a_slot(&fd)?;
-        let end = Registry::slot_offset(slot + 1);
-        if end > Registry::FIRST_BYTES {
+        if Registry::slot_offset(slot + 1) > Registry::FIRST_BYTES {
             file::reserve_range(&fd, Registry::slot_offset(slot), 32)?;
         }
         let record = &self.registry.slots[slot];
@@ -304,11 +303,18 @@ fn pid_namespace() -> u64 {
 pub struct Living<'a> {
     engine: &'a Engine,
     stamp: Option<&'a View>,
-    file: OnceCell<Option<OwnedFd>>,
+    file: OnceCell<Result<OwnedFd>>,
     /// Whether attachments of the dead were struck out.
     pub struck: Cell<bool>,
     /// The process id of a dead one that was seen by a caller who may not write it down; 0 if not known any more.
     pub unstamped: Cell<Option<u32>>,
+}
+
+impl Living<'_> {
+    /// Why nobody could be asked whether he lives, if that was tried in vain.
+    pub fn unaskable(&self) -> Option<Errno> {
+        self.file.get()?.as_ref().err().copied()
+    }
 }
 
 impl Census for Living<'_> {
@@ -317,10 +323,10 @@ impl Census for Living<'_> {
         if record.incarnation.load(SeqCst) as u16 != who.incarnation {
             return false;
         }
-        let open = || file::open(self.engine.registry_path().c_str(), true).ok().map(|(fd, _)| fd);
+        let open = || file::open(self.engine.registry_path().c_str(), true).map(|(fd, _)| fd);
         match self.file.get_or_init(open) {
-            Some(fd) => file::is_byte_locked(fd, Registry::LOCKS + u64::from(who.slot)).unwrap_or(true),
-            None => true,
+            Ok(fd) => file::is_byte_locked(fd, Registry::LOCKS + u64::from(who.slot)).unwrap_or(true),
+            Err(_) => true,
         }
     }
 

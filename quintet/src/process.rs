@@ -7,7 +7,8 @@
 //! | gate | meaning | next |
 //! |---|---|---|
 //! | n | n operations are inside | n + 1, n - 1; `FORKING` set by a forking thread |
-//! | n + `FORKING` | a thread forks, or waits for the n to leave | n - 1; n + 1 by a handler of one inside; |
+//! | n + `FORKING` | a thread forks, or waits for the n to leave | n - 1; n + 1 by a handler of one inside (a handler that |
+//! | | | forks itself takes its thread's share out until the other fork is done); |
 //! | | | without `FORKING` by the forking thread, in parent and child |
 
 use crate::engine::Engine;
@@ -124,15 +125,21 @@ pub fn adopt_foundling() {
 
 extern "C" fn before_fork() {
     let blocked = Blocked::all();
+    let mine = INSIDE.get();
     loop {
         let gate = GATE.load(Relaxed);
         if gate & FORKING != 0 {
-            futex::wait(&GATE, gate, Duration::from_millis(10));
+            // A handler that forks inside an operation steps aside for the thread that waits for it to leave.
+            GATE.fetch_sub(mine, Release);
+            while GATE.load(Acquire) & FORKING != 0 {
+                futex::wake_all(&GATE);
+                futex::wait(&GATE, GATE.load(Relaxed) | FORKING, Duration::from_millis(10));
+            }
+            GATE.fetch_add(mine, Acquire);
         } else if GATE.compare_exchange(gate, gate | FORKING, Acquire, Relaxed).is_ok() {
             break;
         }
     }
-    let mine = INSIDE.get();
     loop {
         let gate = GATE.load(Acquire);
         if gate & !FORKING <= mine {

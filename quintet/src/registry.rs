@@ -38,6 +38,9 @@ impl Drop for Held<'_> {
 /// How long a healthy critical section may take before a waiter asks whether its owner lives, in rounds of sleep.
 const PATIENT_ROUNDS: u32 = 1;
 
+/// How long to wait for an owner of whom nobody can be asked whether he lives: about a second.
+const UNASKED_ROUNDS: u32 = 100;
+
 /// How many names a key may have at the most: see `Engine::key_path`.
 const MOST_KEY_NAMES: u32 = 8;
 
@@ -55,9 +58,9 @@ impl Engine {
         let me = self.me()?;
         let owner = Owner::new(me.slot, me.incarnation);
         let word = &self.registry.lock;
-        let living = self.living(None);
         let mut rounds = 0;
         loop {
+            let living = self.living(None);
             let signals = Blocked::all();
             let how = if rounds == 0 && lock::try_acquire(word, owner) {
                 Some(Acquired::Clean)
@@ -74,6 +77,10 @@ impl Engine {
                     return Ok(held);
                 }
                 None => rounds += 1,
+            }
+            if let Some(e) = living.unaskable().filter(|_| rounds > UNASKED_ROUNDS) {
+                // Nobody can be asked whether the owner lives: better an error than to wait for the dead for ever.
+                return Err(e);
             }
         }
     }
@@ -119,14 +126,14 @@ impl Engine {
         }
         match self.kind() {
             Kind::Private => match self.used_indexes().find(|index| self.table_key(*index) == key) {
-                Some(index) => Ok(self.check_found(key, index, None)),
+                Some(index) => self.check_found(key, index, None),
                 None => Ok(Found::Nothing),
             },
             Kind::Shared => {
                 let mut found = Found::Nothing;
                 for nth in self.key_names() {
                     if let Some(id) = self.read_key(key, nth)? {
-                        found = self.check_found(key, id.index(), Some(id));
+                        found = self.check_found(key, id.index(), Some(id))?;
                         if let Found::Object(..) = found {
                             break;
                         }
@@ -138,30 +145,36 @@ impl Engine {
     }
 
     /// What a key led to, if the object there (of this identifier, where one is known) has the key.
-    fn check_found(&self, key: Key, index: u16, id: Option<Id>) -> Found {
-        let Ok(Some(view)) = self.control(index) else { return Found::Unsure };
+    fn check_found(&self, key: Key, index: u16, id: Option<Id>) -> Result<Found> {
+        let view = match self.control(index) {
+            Ok(Some(view)) => view,
+            Ok(None) | Err(Errno::INVAL) => return Ok(Found::Unsure),
+            Err(e) => return Err(e),
+        };
         let head = view.head();
         if id.is_some_and(|id| id != head.id) || !head.has_key() || view.key() != key {
-            return Found::Unsure;
+            return Ok(Found::Unsure);
         }
         self.key_hint(key).store(u64::from(index) + 1, Relaxed);
-        Found::Object(view, head.id)
+        Ok(Found::Object(view, head.id))
     }
 
+    /// The key of an index in use, whose place in the table has been reserved.
     fn table_key(&self, index: u16) -> Key {
         Key::new(self.registry.shm_keys[usize::from(index)].load(Acquire) as i32)
     }
 
-    /// Enters a key in the table of a private namespace.
-    fn set_table_key(&self, key: Key, index: u16) -> Result<()> {
+    /// Sees to it that an index's place in the key table is on the file system, before the index is marked as in use:
+    /// a read, too, would otherwise be a SIGBUS when that is full.
+    pub fn reserve_key(&self, index: u16) -> Result<()> {
         const PER_PAGE: u16 = 1024;
         let page = 1 << (index / PER_PAGE);
-        if self.key_pages.load(Relaxed) & page == 0 {
+        if self.kind() == Kind::Private && self.key_pages.load(Relaxed) & page == 0 {
             let (fd, _) = file::open(self.registry_path().c_str(), true)?;
-            file::reserve_range(&fd, Registry::key_offset(index / PER_PAGE * PER_PAGE), 4 * u64::from(PER_PAGE))?;
+            let start = Registry::key_offset(index / PER_PAGE * PER_PAGE);
+            file::reserve_range(&fd, start, 4 * u64::from(PER_PAGE)).map_err(|_| Errno::NOMEM)?;
             self.key_pages.fetch_or(page, Relaxed);
         }
-        self.registry.shm_keys[usize::from(index)].store(key.raw() as u32, Release);
         Ok(())
     }
 
@@ -183,7 +196,8 @@ impl Engine {
     /// Gives `id` the key, under the lock, when no object has it.
     pub fn link_key(&self, _held: &Held<'_>, key: Key, id: Id) -> Result<()> {
         if self.kind() == Kind::Private {
-            return self.set_table_key(key, id.index()).map_err(|_| Errno::NOMEM);
+            self.registry.shm_keys[usize::from(id.index())].store(key.raw() as u32, Release);
+            return Ok(());
         }
         let number = Name::new(b"", format_args!("{id}"));
         for nth in 0..MOST_KEY_NAMES {
@@ -216,6 +230,12 @@ impl Engine {
         for nth in self.key_names().filter(|nth| self.read_key(key, *nth).ok().flatten() == Some(id)) {
             let _ = fs::unlink(self.key_path(key, nth).c_str());
         }
+    }
+
+    /// The index whose data file waits for reuse, if that is what the registry holds.
+    pub fn warm_index(&self) -> Option<u16> {
+        let index = u16::try_from(self.registry.shm.warm.load(Relaxed)).ok()?;
+        (u32::from(index) < MAX_OBJECTS && !self.is_used(index)).then_some(index)
     }
 
     pub fn is_used(&self, index: u16) -> bool {

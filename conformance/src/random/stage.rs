@@ -1,6 +1,6 @@
 //! Runs programs on a subject, and tells what each call gave.
 
-use super::{Call, HOLDS, PROCESSES, Place, Program, REGISTERS, Step, User};
+use super::{Call, HOLDS, PROCESSES, Place, Program, REGISTERS, Regime, Step, User};
 use crate::{Address, Agent, Clock, Errno, Outcome, Stat, Subject, World};
 use libc::SHM_REMAP;
 use std::collections::{HashMap, HashSet};
@@ -35,7 +35,7 @@ impl Stage {
             self.world.set_limit(name, value).expect("the superuser may set limits");
         }
         let mut scene = Scene::new(self, program);
-        let mut told: Vec<String> = program.steps.iter().map(|step| scene.perform(step)).collect();
+        let mut told: Vec<String> = program.steps.iter().map(|step| self.perform(&mut scene, step)).collect();
         told.push(scene.list(&self.janitor));
         scene.end_all();
         self.world.await_deaths();
@@ -43,6 +43,15 @@ impl Stage {
         told.push(self.clean(&scene));
         if let Some((name, _, default)) = limit {
             self.world.set_limit(name, default).expect("the superuser may set limits");
+        }
+        told
+    }
+
+    fn perform(&self, scene: &mut Scene, step: &Step) -> String {
+        let departed = scene.departed.len();
+        let told = scene.perform(step);
+        if scene.several && scene.departed.len() > departed {
+            scene.list(&self.janitor);
         }
         told
     }
@@ -81,6 +90,12 @@ struct Scene {
     pids: HashMap<i32, String>,
     /// Those of them that have died or become another image: who of several was the last, a subject need not know.
     departed: HashSet<i32>,
+    /// Segments and the users to whom they have been given.
+    given: HashSet<(i32, u32)>,
+    /// Whether there are several users: then somebody with all rights looks after each death, because a
+    /// user without them cannot settle what the dead have left (`docs/semantics.md`).
+    several: bool,
+    regime: Regime,
 }
 
 impl Scene {
@@ -92,6 +107,10 @@ impl Scene {
             names: HashMap::new(),
             pids: HashMap::new(),
             departed: HashSet::new(),
+            given: HashSet::new(),
+            several: program.cast.iter().any(|user| *user != program.cast[0])
+                || program.steps.iter().any(|step| matches!(step.call, Call::Become { .. })),
+            regime: program.regime,
         };
         for (who, user) in program.cast.iter().enumerate() {
             let agent = stage.world.agent();
@@ -117,8 +136,11 @@ impl Scene {
             Call::Detach { hold } => self.detach(step.who, hold),
             Call::DetachPad { page } => self.detach_pad(step.who, page),
             Call::Free { page } => self.free(step.who, page),
+            Call::Set { register, uid, gid, mode } => self.set(step.who, register, (uid, gid, mode)),
             Call::Fork { child } => self.fork(step.who, child, true),
             Call::Vfork { child } => self.fork(step.who, child, false),
+            // A known difference: the creator's exec is taken for its end.
+            Call::Exec if self.regime == Regime::Forced => "not with shm_rmid_forced".to_owned(),
             Call::Exec => self.exec(step.who),
             Call::Become { user } => self.become_user(step.who, user),
             Call::Exit => self.end(step.who, |agent| agent.exit(0)),
@@ -136,7 +158,6 @@ impl Scene {
         match call {
             Call::Stat { register } => agent.stat(id(register)).map_or_else(name, |s| self.tell(&s)),
             Call::StatIndex { register, any } => self.stat_index(agent, id(register), any),
-            Call::Set { register, uid, gid, mode } => done(agent.set(id(register), uid, gid, mode)),
             Call::Remove { register } => done(agent.remove(id(register))),
             Call::Lock { register } => done(agent.lock(id(register))),
             Call::Unlock { register } => done(agent.unlock(id(register))),
@@ -160,6 +181,18 @@ impl Scene {
             // An identifier is first seen when its segment is created, so the size is the segment's.
             let (number, _) = self.names.entry(id).or_insert((next, size));
             format!("#{number}")
+        })
+    }
+
+    fn set(&mut self, who: usize, register: usize, (uid, gid, mode): (u32, u32, u32)) -> String {
+        let (id, process) = (self.registers[register], &self.processes[&who]);
+        if process.user.ids().is_some_and(|(own, _, _)| self.given.contains(&(id, own))) {
+            // A known difference, unless it is the creator, which is not known here.
+            return "has been given this".to_owned();
+        }
+        process.agent.set(id, uid, gid, mode).map_or_else(name, |()| {
+            self.given.insert((id, uid));
+            "done".to_owned()
         })
     }
 

@@ -125,6 +125,11 @@ impl NamespaceView {
         }
     }
 
+    /// One that cannot be opened.
+    pub fn damaged(path: &std::path::Path) -> NamespaceView {
+        NamespaceView { kind: "damaged", path: Some(path.to_string_lossy().into_owned()) }
+    }
+
     /// "namespace /dev/shm/quintet-0", or "the kernel's namespace".
     pub fn sentence(&self) -> String {
         match &self.path {

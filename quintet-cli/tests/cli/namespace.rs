@@ -127,3 +127,28 @@ fn the_environment_names_one_and_the_option_wins() {
     assert_eq!(size(quintet().env("QUINTET_NAMESPACE", a.path())), Some(11));
     assert_eq!(size(b.quintet(&[]).env("QUINTET_NAMESPACE", a.path())), Some(22));
 }
+
+#[test]
+fn a_damaged_one_goes_only_by_force() {
+    let ns = Ns::new();
+    ns.segment(&["--size", "4096", "--key", "5"]);
+    std::fs::write(ns.path().join("namespace"), [0x5a; 4096]).unwrap();
+    let refused = refusal(quintet().args(["namespace", "rm"]).arg(ns.path()), 1);
+    assert_says(&refused, &["is damaged", "EBADMSG"]);
+    assert!(ns.path().join("shm/0").exists());
+    // What is not a namespace's stays, and the directory with it.
+    let stranger = ns.path().join("mine");
+    std::fs::write(&stranger, "x").unwrap();
+    let kept = refusal(quintet().args(["namespace", "rm", "--force"]).arg(ns.path()), 1);
+    assert_says(&kept, &["ENOTEMPTY"]);
+    assert_eq!(std::fs::read_to_string(&stranger).unwrap(), "x");
+}
+
+#[test]
+fn a_damaged_one_goes_by_force() {
+    let ns = Ns::new();
+    std::fs::write(ns.path().join("registry"), [0; 10]).unwrap();
+    let removed = text(quintet().args(["namespace", "rm", "--force"]).arg(ns.path()));
+    assert_says(&removed, &["removed namespace", utf8(&ns.path())]);
+    assert!(!ns.path().exists());
+}

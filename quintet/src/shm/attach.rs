@@ -27,6 +27,16 @@ impl Engine {
     ///
     /// That of [`crate::Namespace::shmat`].
     pub unsafe fn shmat(&self, id: i32, address: usize, flags: i32) -> Result<*mut c_void> {
+        // SAFETY: the caller vouches for the address.
+        unsafe { self.attach(id, address, flags) }.map(|(mapped, _)| mapped.address as *mut c_void)
+    }
+
+    /// `shmat`, which also tells the segment's size: that of what was mapped, whatever the control file says later.
+    ///
+    /// # Safety
+    ///
+    /// As above.
+    pub unsafe fn attach(&self, id: i32, address: usize, flags: i32) -> Result<(Mapped, usize)> {
         let id = Id::from_raw(id)?;
         let place = place(address, flags)?;
         let write = flags & libc::SHM_RDONLY == 0;
@@ -47,11 +57,11 @@ impl Engine {
             return Err(Errno::INVAL);
         }
         match self.map_segment(&view, id, me, access, place) {
-            Ok(mapped) => {
+            Ok((mapped, size)) => {
                 self.forget_replaced(&mapped);
                 taken.fill(mapped);
                 view.stamp_attach(sys::pid());
-                Ok(mapped.address as *mut c_void)
+                Ok((mapped, size))
             }
             Err(e) => {
                 self.attachments.free(taken);
@@ -62,9 +72,9 @@ impl Engine {
         }
     }
 
-    fn map_segment(&self, view: &View, id: Id, me: Me, access: Access, place: Place) -> Result<Mapped> {
-        let size = view.size.load(Relaxed);
-        let len = usize::try_from(view.pages() * PAGE).map_err(|_| Errno::NOMEM)?;
+    fn map_segment(&self, view: &View, id: Id, me: Me, access: Access, place: Place) -> Result<(Mapped, usize)> {
+        let size = view.bytes();
+        let len = usize::try_from(size.next_multiple_of(PAGE)).map_err(|_| Errno::NOMEM)?;
         let page = memory::page();
         let len = len.checked_next_multiple_of(page).ok_or(Errno::NOMEM)?;
         // As the kernel counts it: in bytes, before rounding.
@@ -88,7 +98,7 @@ impl Engine {
         if view.locked.load(Relaxed) != 0 {
             memory::lock_on_touch(address, len);
         }
-        Ok(Mapped { address, len, id, torn: false })
+        Ok((Mapped { address, len, id, torn: false }, size as usize))
     }
 
     fn open_and_map(&self, view: &View, id: Id, me: Me, access: Access, place: Place, len: usize) -> Result<usize> {

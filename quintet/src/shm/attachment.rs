@@ -64,20 +64,9 @@ impl Attachment {
         let ns = segment.namespace().clone();
         let id = segment.id().raw();
         let flags = if read_only { libc::SHM_RDONLY } else { 0 };
-        // SAFETY: address 0 without SHM_REMAP replaces nothing.
-        let base = unsafe { ns.shmat(id, 0, flags) }.map_err(|e| segment.error("attach", e))?;
-        // The size never changes; read after attaching, so that the segment cannot go in between.
-        let size = ns.shm_stat_index(id, true).map(|s| s.size);
-        let base = NonNull::new(base.cast::<u8>());
-        match (base, size) {
-            (Some(base), Ok(size)) => Ok(Attachment { ns, segment: segment.clone(), base, len: size as usize, read_only }),
-            (base, size) => {
-                let address = base.map_or(0, |b| b.as_ptr() as usize);
-                // SAFETY: nothing has used the memory yet.
-                let _ = unsafe { ns.shmdt(address) };
-                Err(segment.error("attach", size.err().unwrap_or(Errno::INVAL)))
-            }
-        }
+        let (address, len) = ns.attach_somewhere(id, flags).map_err(|e| segment.error("attach", e))?;
+        let base = NonNull::new(address as *mut u8).ok_or_else(|| segment.error("attach", Errno::FAULT))?;
+        Ok(Attachment { ns, segment: segment.clone(), base, len, read_only })
     }
 
     /// The segment's size in bytes, as asked for at its creation.

@@ -81,42 +81,30 @@ pub struct Attachments {
     first: AtomicUsize,
     /// How many there are, at least; more while one is being made.
     count: AtomicUsize,
+    /// One more than the greatest place ever taken.
+    high: AtomicUsize,
 }
 
 impl Attachments {
     pub const fn new() -> Attachments {
-        Attachments { first: AtomicUsize::new(0), count: AtomicUsize::new(0) }
+        Attachments { first: AtomicUsize::new(0), count: AtomicUsize::new(0), high: AtomicUsize::new(0) }
     }
 
     pub fn is_empty(&self) -> bool {
         self.count.load(Acquire) == 0
     }
 
+    /// The entries that are, or have been, in use.
     fn entries(&self) -> impl Iterator<Item = &'static Entry> {
-        let mut chunk = chunk_at(self.first.load(Acquire));
-        let mut i = 0;
-        let mut left = self.count.load(Acquire);
-        std::iter::from_fn(move || {
-            loop {
-                let at = chunk.filter(|_| left > 0)?;
-                if let Some(entry) = at.entries.get(i) {
-                    i += 1;
-                    if entry.address.load(Acquire) != 0 {
-                        left -= 1;
-                        return Some(entry);
-                    }
-                } else {
-                    chunk = chunk_at(at.next.load(Acquire));
-                    i = 0;
-                }
-            }
-        })
+        let chunks = std::iter::successors(chunk_at(self.first.load(Acquire)), |chunk| chunk_at(chunk.next.load(Acquire)));
+        chunks.flat_map(|chunk| &chunk.entries).take(self.high.load(Acquire)).filter(|entry| entry.address.load(Acquire) != 0)
     }
 
     /// Reserves an entry for a mapping about to be made.
     pub fn reserve(&self) -> Result<Taken, Errno> {
         self.count.fetch_add(1, AcqRel);
         let mut link = &self.first;
+        let mut before = 0;
         loop {
             let chunk = match chunk_at(link.load(Acquire)) {
                 Some(chunk) => chunk,
@@ -128,11 +116,13 @@ impl Attachments {
                     }
                 },
             };
-            for entry in &chunk.entries {
+            for (i, entry) in chunk.entries.iter().enumerate() {
                 if entry.address.load(Relaxed) == 0 && entry.address.compare_exchange(0, BUSY, Acquire, Relaxed).is_ok() {
+                    self.high.fetch_max(before + i + 1, AcqRel);
                     return Ok(Taken(entry));
                 }
             }
+            before += PER_CHUNK;
             link = &chunk.next;
         }
     }

@@ -95,9 +95,14 @@ impl View {
         self.presence().head()
     }
 
-    /// The size in pages. A size that cannot be is cut: what peers write must not make sums overflow.
+    /// The size in bytes. A size that cannot be is cut: what peers write must not make sums overflow.
+    pub fn bytes(&self) -> u64 {
+        self.size.load(Relaxed).min(i64::MAX as u64)
+    }
+
+    /// The size in pages.
     pub fn pages(&self) -> u64 {
-        self.size.load(Relaxed).min(i64::MAX as u64).div_ceil(PAGE)
+        self.bytes().div_ceil(PAGE)
     }
 
     pub fn key(&self) -> Key {

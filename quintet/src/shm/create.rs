@@ -45,15 +45,17 @@ impl Engine {
         }
         let creates = flags & libc::IPC_CREAT != 0;
         // Who may have to create looks at the names only once, under the lock.
+        let mut ended = None;
         match if creates { self.find_by_hint(key) } else { self.find(key)? } {
-            Found::Object(view, id) if !self.is_forced_away(&view) => return open_existing(&view, id, size, flags),
+            Found::Object(view, id) if self.is_forced_away(&view) => ended = Some(id),
+            Found::Object(view, id) => return open_existing(&view, id, size, flags),
             Found::Nothing if !creates => return Err(Errno::NOENT),
             _ => {}
         }
         let _inside = Inside::enter();
         let held = self.lock()?;
         if let Found::Object(view, id) = self.find(key)? {
-            if !self.is_forced_away(&view) {
+            if ended != Some(id) && !self.is_forced_away(&view) {
                 drop(held);
                 return open_existing(&view, id, size, flags);
             }
@@ -107,7 +109,7 @@ impl Engine {
     fn make_wanted(&self, held: &Held<'_>, wanted: &Wanted) -> Result<Id> {
         let class = &self.registry.shm;
         let asked = Id::from_raw(class.next_id.swap(-1, Relaxed)).ok();
-        let warm = u16::try_from(class.warm.load(Relaxed)).ok().filter(|_| asked.is_none() && wanted.pages * PAGE <= WARM_BYTES);
+        let warm = self.warm_index().filter(|_| asked.is_none() && wanted.pages * PAGE <= WARM_BYTES);
         let from = asked.map_or(0, Id::index);
         let candidates = warm.into_iter().filter(|w| !self.is_used(*w)).chain(self.free_indexes(from, asked.is_none()));
         for index in candidates {
@@ -124,6 +126,7 @@ impl Engine {
                 None => self.next_sequence(held, class, index),
             };
             let id = Id::new(sequence, index);
+            self.reserve_key(index)?;
             self.mark_used(held, index, true);
             view.head.store(Head::new(id, State::Making).pack(), SeqCst);
             match self.make_at(held, &view, id, wanted) {
@@ -190,7 +193,7 @@ impl Engine {
                     return Ok(None);
                 }
             }
-            Ok(None) | Err(Errno::INVAL) => match fs::unlink(path.c_str()) {
+            Ok(None) | Err(Errno::INVAL | Errno::ACCES) => match fs::unlink(path.c_str()) {
                 Ok(()) | Err(rustix::io::Errno::NOENT) => {}
                 Err(_) => return Ok(None),
             },
@@ -225,7 +228,7 @@ impl Engine {
     /// The data file: the one that was kept for reuse, zeroed, or a new one.
     fn make_data(&self, held: &Held<'_>, view: &View, index: u16, wanted: &Wanted) -> Result<()> {
         let path = self.data_path(index);
-        if i32::from(index) == self.registry.shm.warm.load(Relaxed) {
+        if self.warm_index() == Some(index) {
             self.registry.shm.warm.store(-1, Relaxed);
             if self.rewarm(view, index, &path, wanted)? {
                 return Ok(());
@@ -261,7 +264,11 @@ impl Engine {
 
     /// Reuses the memory of a segment that is gone, zeroed. `false`: it does not suit.
     fn rewarm(&self, view: &View, index: u16, path: &Name, wanted: &Wanted) -> Result<bool> {
-        let suits = u64::from(view.warm_pages.load(Relaxed)) == wanted.pages
+        let bytes = wanted.pages * PAGE;
+        // What the control file says is checked against the file itself: a peer may have written it.
+        let suits = bytes <= WARM_BYTES
+            && u64::from(view.warm_pages.load(Relaxed)) == wanted.pages
+            && file::fits_file_limit(bytes).is_ok()
             && view.warm_mode.load(Relaxed) == wanted.mode
             && wanted.reserve
             && !wanted.huge
@@ -269,12 +276,11 @@ impl Engine {
         if !suits {
             return Ok(false);
         }
-        let bytes = wanted.pages * PAGE;
         let local = &self.locals[usize::from(index)];
-        if let Some(at) = local.template(true).serves(view.data_serial.load(Relaxed)) {
+        if let Some(at) = local.template(true).serves(view.data_serial.load(Relaxed), bytes as usize) {
             #[allow(unsafe_code)]
-            // SAFETY: this index's own template, WARM_BYTES long and mapped writable; the file behind it
-            // has `warm_pages` pages (nobody but its owner can shorten it).
+            // SAFETY: this index's own template, WARM_BYTES long and mapped writable, of a file that had at least
+            // `bytes` when it was mapped (nobody but its owner can shorten it).
             unsafe {
                 memory::zero(at, bytes as usize);
             }
@@ -361,8 +367,9 @@ fn is_plain(path: &Name, owner: u32, mode: u32) -> bool {
     if !same || mode >> 6 & !(mode >> 3) & 7 != 0 {
         return same;
     }
-    let mut acl = [0u8; 0];
-    !matches!(fs::getxattr(path.c_str(), c"system.posix_acl_access", &mut acl), Ok(n) if n > 0)
+    let mut list = [0u8; 512];
+    let found = fs::getxattr(path.c_str(), file::ACL, &mut list);
+    matches!(found, Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP))
 }
 
 /// A full file system is to a caller of `shmget` what full memory is.

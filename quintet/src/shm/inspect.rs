@@ -6,11 +6,11 @@ use super::remove::creator;
 use crate::engine::Engine;
 use crate::layout::Rights;
 use crate::process::Inside;
-use crate::sync::presence::Census;
+use crate::sync::presence::{Census, State};
 use crate::sys::credentials::{self, capable};
 use crate::sys::file::{self, Acl};
 use crate::sys::{self, memory};
-use crate::{Errno, Id, Kind, SegmentStat, SegmentStatus, Usage};
+use crate::{Errno, Id, Kind, Permissions, SegmentStat, SegmentStatus, Usage};
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::CapabilitySet;
 use std::sync::atomic::Ordering::*;
@@ -74,11 +74,7 @@ impl Engine {
     pub fn shm_set(&self, id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
         let id = Id::from_raw(id)?;
         let _inside = Inside::enter();
-        self.settled(id)?;
-        let view = self.writable_control(id.index())?.ok_or(Errno::INVAL)?;
-        if !view.governs() || !view.writable {
-            return Err(Errno::PERM);
-        }
+        let view = self.governed(id)?;
         if uid == u32::MAX || gid == u32::MAX {
             return Err(Errno::INVAL);
         }
@@ -90,20 +86,21 @@ impl Engine {
         let (perm, old) = view.permissions();
         let new = Rights { uid, gid, mode: mode & 0o777, ctime: sys::now() };
         if (old.uid, old.gid, old.mode) != (new.uid, new.gid, new.mode) {
-            let further = |id: u32, first: u32| (self.kind() == Kind::Shared && id != first).then_some(id);
-            let acl = Acl { mode: new.mode, user: further(uid, perm.cuid), group: further(gid, perm.cgid) };
-            self.set_file_rights(id.index(), acl).map_err(|_| Errno::PERM)?;
+            let perm = Permissions { uid, gid, mode: new.mode, ..perm };
+            self.set_file_rights(id.index(), &perm).map_err(|_| Errno::PERM)?;
         }
         view.set_rights(new);
         Ok(())
     }
 
-    /// The kernel's file rights are what keeps a process from the bytes: they follow the segment's.
-    fn set_file_rights(&self, index: u16, acl: Acl) -> Result<()> {
-        let control = Acl { mode: self.control_mode(acl.mode), ..acl };
-        let control = if acl.group.is_some() { Acl { mode: control.mode | 0o060, ..control } } else { control };
+    /// The file system's rights are what keeps a process from the bytes: they follow the segment's. What an
+    /// interrupted change leaves, `repair` sets right.
+    pub fn set_file_rights(&self, index: u16, perm: &Permissions) -> Result<()> {
+        let further = |id: u32, first: u32| (self.kind() == Kind::Shared && id != first).then_some(id);
+        let acl = Acl { mode: perm.mode, user: further(perm.uid, perm.cuid), group: further(perm.gid, perm.cgid) };
         if self.kind() == Kind::Shared {
-            file::set_rights(self.control_path(index).c_str(), control)?;
+            let mode = self.control_mode(acl.mode);
+            file::set_rights(self.control_path(index).c_str(), Acl { mode, ..acl })?;
         }
         file::set_rights(self.data_path(index).c_str(), acl)
     }
@@ -112,7 +109,8 @@ impl Engine {
     pub fn shm_lock(&self, id: i32, locked: bool) -> Result<()> {
         let id = Id::from_raw(id)?;
         let _inside = Inside::enter();
-        let view = self.settled(id)?;
+        self.settled(id)?;
+        let view = self.writable_control(id.index())?.ok_or(Errno::INVAL)?;
         if !capable(CapabilitySet::IPC_LOCK) {
             let euid = credentials::euid();
             let (perm, _) = view.permissions();
@@ -145,9 +143,11 @@ impl Engine {
         for index in self.used_indexes() {
             // A removed segment whose last user has died is not there any more.
             if let Ok(Some(view)) = self.control(index)
-                && (view.head().is_dest() || self.forced())
+                && let head = view.head()
+                && (head.is_dest() || head.state == State::Gone || self.forced())
+                && self.settled(head.id).is_err()
             {
-                let _ = self.settled(view.head().id);
+                self.attend(&view, false);
             }
         }
         let class = &self.registry.shm;

@@ -9,7 +9,7 @@ use crate::registry::Held;
 use crate::sync::presence::{Census, Head, Me, State};
 use crate::sys::credentials;
 use crate::{Errno, Id, Key};
-use rustix::fs::{self, Mode};
+use rustix::fs;
 use std::sync::atomic::Ordering::*;
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -32,15 +32,18 @@ impl Engine {
         self.standing(id)
     }
 
+    /// As [`Engine::settled`], for what only owner, creator and the privileged may do.
+    pub fn governed(&self, id: Id) -> Result<View> {
+        self.settled(id)?;
+        let view = self.writable_control(id.index())?.ok_or(Errno::INVAL)?;
+        if view.governs() && view.writable { Ok(view) } else { Err(Errno::PERM) }
+    }
+
     /// `IPC_RMID`.
     pub fn shm_remove(&self, id: i32) -> Result<()> {
         let id = Id::from_raw(id)?;
         let _inside = Inside::enter();
-        self.settled(id)?;
-        let view = self.writable_control(id.index())?.ok_or(Errno::INVAL)?;
-        if !view.governs() || !view.writable {
-            return Err(Errno::PERM);
-        }
+        let view = self.governed(id)?;
         let held = self.lock()?;
         if view.head().id != id || !view.head().stands() {
             return Err(Errno::INVAL);
@@ -79,13 +82,14 @@ impl Engine {
         }
     }
 
-    /// Whether `shm_rmid_forced` has ended the segment: its creator is gone and nobody is attached.
+    /// Whether `shm_rmid_forced` has ended the segment: nobody is attached, and the last attachment has just been found to
+    /// be a dead one's, or its creator is gone.
     pub fn is_forced_away(&self, view: &View) -> bool {
         if !self.forced() || !view.writable {
             return false;
         }
         let living = self.living(Some(view));
-        view.presence().attached(self.me_if_joined(), &living) == 0 && !living.alive(creator(view))
+        view.presence().attached(self.me_if_joined(), &living) == 0 && (living.struck.get() || !living.alive(creator(view)))
     }
 
     /// Ends a segment that [`Engine::is_forced_away`].
@@ -132,9 +136,9 @@ impl Engine {
 
     /// Gives up the memory that waits for reuse.
     pub fn drop_warm(&self, held: &Held<'_>) {
-        let warm = self.registry.shm.warm.swap(-1, Relaxed);
-        if let Ok(index) = u16::try_from(warm)
-            && !self.is_used(index)
+        let warm = self.warm_index();
+        self.registry.shm.warm.store(-1, Relaxed);
+        if let Some(index) = warm
             && let Ok(Some(view)) = self.control(index)
             && view.writable
         {
@@ -184,7 +188,7 @@ impl Engine {
             let id = view.head().id;
             let living = self.living(Some(&view));
             view.presence().attached(Some(held.me), &living);
-            let forced = self.forced() && living.struck.get() || self.is_forced_away(&view);
+            let forced = self.forced() && (living.struck.get() || !living.alive(creator(&view)));
             view.presence().judge(id, Some(held.me), false, forced, &living);
             if view.head().state == State::Gone {
                 self.clear(held, &view, id);
@@ -201,26 +205,29 @@ impl Engine {
         let (mut in_use, mut pages) = (0, 0u64);
         for index in self.used_indexes() {
             let view = match self.writable_control(index) {
-                Ok(Some(view)) if view.writable => view,
-                // Nothing was made there yet, or it is not ours to mend.
+                Ok(Some(view)) => view,
+                // Nothing was made there yet.
                 Ok(None) => {
                     self.mark_used(held, index, false);
                     continue;
                 }
-                _ => continue,
+                Err(_) => continue,
             };
             let head = view.head();
-            match head.state {
-                State::Free | State::Making => {
-                    self.drop_key(held, &view, head.id);
-                    self.discard_data(&view, index, held.me);
-                    view.head.store(Head::new(head.id, State::Free).pack(), SeqCst);
-                    self.mark_used(held, index, false);
-                    continue;
+            // What is another user's to mend is counted all the same.
+            if view.writable {
+                match head.state {
+                    State::Free | State::Making => {
+                        self.drop_key(held, &view, head.id);
+                        self.discard_data(&view, index, held.me);
+                        view.head.store(Head::new(head.id, State::Free).pack(), SeqCst);
+                        self.mark_used(held, index, false);
+                        continue;
+                    }
+                    State::Dest | State::JudgedDest => self.drop_key(held, &view, head.id),
+                    State::Live | State::Judged => self.mend_rights(&view, index),
+                    State::Gone => {}
                 }
-                State::Dest | State::JudgedDest => self.drop_key(held, &view, head.id),
-                State::Live | State::Judged => self.mend_rights(&view, index),
-                State::Gone => {}
             }
             in_use += 1;
             pages = pages.saturating_add(view.pages());
@@ -231,14 +238,11 @@ impl Engine {
         Ok(())
     }
 
-    /// A dead `IPC_SET` may have changed the files before the rights.
+    /// A dead `IPC_SET` may have changed the files, or one of them, and not the rights: they follow the rights again.
     fn mend_rights(&self, view: &View, index: u16) {
-        let rights = view.rights();
-        let path = self.data_path(index);
-        let plain = (rights.uid, rights.gid) == (view.owner, view.cgid.load(Relaxed));
-        if plain && fs::lstat(path.c_str()).is_ok_and(|stat| stat.st_mode & 0o777 != rights.mode) {
-            let _ = fs::chmod(path.c_str(), Mode::from_raw_mode(rights.mode));
-        }
+        let (perm, _) = view.permissions();
+        // Only the files' owner can have changed them, and can change them back.
+        let _ = self.set_file_rights(index, &perm);
     }
 }
 

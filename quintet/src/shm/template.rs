@@ -28,22 +28,25 @@ const LEN: usize = WARM_BYTES as usize;
 pub struct Template {
     address: AtomicUsize,
     serial: AtomicU64,
+    /// The data file's size when it was mapped: what a control file says of it may be a lie.
+    size: AtomicUsize,
     /// The number of the data file that was last attached here by opening it.
     seen: AtomicU64,
 }
 
 impl Template {
-    /// Its address, if it is a view of the data file `serial`.
-    pub fn serves(&self, serial: u64) -> Option<usize> {
+    /// Its address, if it is a view of the data file `serial`, which has `len` bytes.
+    pub fn serves(&self, serial: u64, len: usize) -> Option<usize> {
         let at = self.address.load(Acquire);
-        (at != 0 && serial != 0 && self.serial.load(SeqCst) == serial).then_some(at)
+        let serves = at != 0 && serial != 0 && self.serial.load(SeqCst) == serial && len <= self.size.load(Relaxed);
+        serves.then_some(at)
     }
 
     /// Maps the data file `serial`, `len` bytes of it.
     pub fn duplicate(&self, serial: u64, len: usize) -> Option<usize> {
-        let at = self.serves(serial)?;
+        let at = self.serves(serial, len)?;
         let address = memory::duplicate(at, len).ok()?;
-        if self.serves(serial).is_some() {
+        if self.serves(serial, len).is_some() {
             return Some(address);
         }
         // SAFETY: just mapped.
@@ -53,10 +56,11 @@ impl Template {
 
     /// Whether the data file is opened for attaching a second time in a row.
     pub fn is_seen_again(&self, serial: u64) -> bool {
-        self.seen.swap(serial, Relaxed) == serial && self.serves(serial).is_none()
+        self.seen.swap(serial, Relaxed) == serial && self.serves(serial, 0).is_none()
     }
 
     fn put(&self, fd: &OwnedFd, serial: u64, write: bool) -> bool {
+        let Ok(stat) = rustix::fs::fstat(fd) else { return false };
         let old = self.address.load(Acquire);
         let place = if old == 0 { Place::Anywhere } else { Place::Over(old) };
         self.serial.store(0, SeqCst);
@@ -67,6 +71,7 @@ impl Template {
             let _ = unsafe { memory::unmap(at, LEN) };
             return false;
         }
+        self.size.store(stat.st_size as usize, Relaxed);
         self.serial.store(serial, SeqCst);
         true
     }

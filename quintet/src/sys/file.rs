@@ -191,6 +191,9 @@ pub fn is_byte_locked(fd: &OwnedFd, at: u64) -> Result<bool> {
     byte_lock(fd, libc::F_OFD_GETLK, at).map(|lock| i32::from(lock.l_type) != libc::F_UNLCK)
 }
 
+/// The attribute that holds a file's access control list.
+pub const ACL: &CStr = c"system.posix_acl_access";
+
 /// The rights of a file beyond its nine bits: as `setfacl` gives them.
 #[derive(Clone, Copy)]
 pub struct Acl {
@@ -203,10 +206,9 @@ pub struct Acl {
 
 /// Sets mode and access control list of a file. The caller owns it or may act as if.
 pub fn set_rights(path: &CStr, acl: Acl) -> Result<()> {
-    const NAME: &CStr = c"system.posix_acl_access";
     let (owner, group, other) = (acl.mode >> 6 & 7, acl.mode >> 3 & 7, acl.mode & 7);
     if acl.user.is_none() && acl.group.is_none() {
-        match fs::removexattr(path, NAME) {
+        match fs::removexattr(path, ACL) {
             Ok(()) | Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP) => {}
             Err(e) => return Err(e.into()),
         }
@@ -230,5 +232,5 @@ pub fn set_rights(path: &CStr, acl: Acl) -> Result<()> {
         bytes[len + 4..len + 8].copy_from_slice(&id.to_le_bytes());
         len += 8;
     }
-    Ok(fs::setxattr(path, NAME, &bytes[..len], fs::XattrFlags::empty())?)
+    Ok(fs::setxattr(path, ACL, &bytes[..len], fs::XattrFlags::empty())?)
 }

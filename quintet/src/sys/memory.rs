@@ -60,8 +60,14 @@ pub unsafe fn map(fd: &OwnedFd, len: usize, access: Access, place: Place) -> Res
         Place::Over(at) => (at, MapFlags::SHARED | MapFlags::FIXED),
     };
     // SAFETY: anywhere and FIXED_NOREPLACE overlap nothing; for the third the caller vouches.
-    let at = unsafe { mm::mmap(address as *mut c_void, len, access.prot(), flags, fd, 0) }?;
-    Ok(at as usize)
+    let at = unsafe { mm::mmap(address as *mut c_void, len, access.prot(), flags, fd, 0) }? as usize;
+    if place != Place::Anywhere && at != address {
+        // Kernels before 4.17 take the address for a hint if something is there.
+        // SAFETY: just mapped.
+        let _ = unsafe { mm::munmap(at as *mut c_void, len) };
+        return Err(Errno::EXIST);
+    }
+    Ok(at)
 }
 
 /// Maps one page of a file, without access to it: it only keeps the open file description.

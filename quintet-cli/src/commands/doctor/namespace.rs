@@ -69,8 +69,20 @@ fn privacy(dir: &Path, kind: Kind, uid: u32) -> Finding {
             format!("its mode is {mode:04o}: anybody can remove the objects of others"),
             format!("chmod 1777 {}", crate::output::clean(&dir.to_string_lossy())),
         ),
+        Kind::Shared if is_unlisted(dir) => Finding::ok(
+            "access",
+            format!(
+                "shared, but under a name that only {owner} can list: programs that change their user go on, others do not find it"
+            ),
+        ),
         Kind::Shared => Finding::ok("access", format!("shared: each object's own mode decides who uses it (mode {mode:04o})")),
     }
+}
+
+/// Whether the directory that holds it can be searched by others, but not listed.
+fn is_unlisted(dir: &std::path::Path) -> bool {
+    let around = dir.parent().and_then(|parent| parent.metadata().ok());
+    around.is_some_and(|around| around.mode() & 0o066 == 0 && around.mode() & 0o011 != 0)
 }
 
 fn orphans(n: u64) -> Finding {

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 const EXAMPLES: &str = "\
 EXAMPLES:
   quintet namespace rm ~/ipc
-  quintet namespace rm --force ~/ipc       even while processes use it";
+  quintet namespace rm --force ~/ipc       even while processes use it, or when it is damaged";
 
 /// Remove a namespace with all its objects; refused while processes use it
 #[derive(clap::Args)]
@@ -43,7 +43,17 @@ impl Report for Removed {
 pub fn run(context: &Context, args: &Args) -> Outcome {
     context.refuse_kernel()?;
     context.refuse_namespace("the directory is an argument")?;
-    let ns = context::open(&args.dir)?;
+    let ns = match context::open(&args.dir) {
+        Ok(ns) => ns,
+        // Who forces it wants it gone also when it cannot be opened any more.
+        Err(failure) if args.force && matches!(failure.number(), Some(Errno::BADMSG | Errno::PROTONOSUPPORT)) => {
+            Namespace::destroy_damaged(&args.dir)?;
+            let namespace = NamespaceView::damaged(&args.dir);
+            emit(context, &Removed { namespace })?;
+            return Ok(Exit::Success);
+        }
+        Err(failure) => return Err(failure),
+    };
     let namespace = NamespaceView::new(&ns);
     let in_use = users_of(&ns);
     ns.destroy(args.force).map_err(|error| match error.errno() {
