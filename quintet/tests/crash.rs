@@ -965,6 +965,7 @@ fn another_user_takes_over() {
         let points_path = directory.join("points");
         prepare(&points_path);
         let points = Tracee::start(|| victim(&points_path)).all_points(&mut Watch::new(&points_path), true);
+        println!("another user takes over: {} points", points.len());
         for (i, point) in every(points).into_iter().enumerate() {
             let path = directory.join(i.to_string());
             prepare(&path);

@@ -283,6 +283,8 @@ pub fn become_user(uid: u32) {
         assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
         assert_eq!(libc::setresgid(uid, uid, uid), 0);
         assert_eq!(libc::setresuid(uid, uid, uid), 0);
+        // Else its memory is hidden from a tracer, and /proc/self is not its own.
+        assert_eq!(libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0), 0);
     }
 }
 
