@@ -233,6 +233,7 @@ impl Engine {
             if self.rewarm(view, index, &path, wanted)? {
                 return Ok(());
             }
+            self.discard_data(view, index, held.me);
         }
         view.warm_pages.store(0, Relaxed);
         let bytes = wanted.pages * PAGE;

@@ -152,7 +152,7 @@ impl Engine {
     }
 
     /// Frees a data file's memory, also where some process keeps a page of it mapped or the name is not ours to take.
-    fn discard_data(&self, view: &View, index: u16, me: Me) {
+    pub fn discard_data(&self, view: &View, index: u16, me: Me) {
         let path = self.data_path(index);
         let templates = view.templates.load(SeqCst);
         if templates != 0 {
