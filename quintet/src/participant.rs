@@ -211,7 +211,8 @@ impl Engine {
                 && view.writable
                 && self.reserve_entry(&view, attachment.id.index(), who).is_ok()
             {
-                view.presence().attached(Some(who), &self.living(Some(&view)));
+                // Who died before goes first.
+                view.presence().attached(unpack(self.membership.me.load(Acquire)), &self.living(Some(&view)));
                 view.presence().announce(who, 1);
                 view.stamp_attach(sys::pid());
             }

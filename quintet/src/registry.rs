@@ -235,7 +235,7 @@ impl Engine {
     /// The index whose data file waits for reuse, if that is what the registry holds.
     pub fn warm_index(&self) -> Option<u16> {
         let index = u16::try_from(self.registry.shm.warm.load(Relaxed)).ok()?;
-        (u32::from(index) < MAX_OBJECTS && !self.is_used(index)).then_some(index)
+        (u32::from(index) < MAX_OBJECTS).then_some(index)
     }
 
     pub fn is_used(&self, index: u16) -> bool {

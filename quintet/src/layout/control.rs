@@ -84,9 +84,8 @@ impl Control {
     /// What of the file must have its place on the file system from the start.
     pub const FIRST_BYTES: u64 = 4096;
 
-    pub fn set_up(&self) {
-        self.magic.store(MAGIC, Relaxed);
-    }
+    /// How a new file begins; the rest is zeroes.
+    pub const BLANK: [u8; 4] = MAGIC.to_ne_bytes();
 
     pub fn is_valid(&self) -> bool {
         self.magic.load(Relaxed) == MAGIC

@@ -2,7 +2,7 @@
 
 use super::control::View;
 use crate::engine::Engine;
-use crate::layout::{self, Control, Rights, SEGMENT_BYTES, WARM_BYTES};
+use crate::layout::{Control, Rights, SEGMENT_BYTES, WARM_BYTES};
 use crate::process::Inside;
 use crate::registry::{Found, Held};
 use crate::sync::presence::{Head, State};
@@ -109,9 +109,10 @@ impl Engine {
     fn make_wanted(&self, held: &Held<'_>, wanted: &Wanted) -> Result<Id> {
         let class = &self.registry.shm;
         let asked = Id::from_raw(class.next_id.swap(-1, Relaxed)).ok();
-        let warm = self.warm_index().filter(|_| asked.is_none() && wanted.pages * PAGE <= WARM_BYTES);
+        let suits = asked.is_none() && wanted.pages * PAGE <= WARM_BYTES;
+        let warm = self.warm_index().filter(|index| suits && !self.is_used(*index));
         let from = asked.map_or(0, Id::index);
-        let candidates = warm.into_iter().filter(|w| !self.is_used(*w)).chain(self.free_indexes(from, asked.is_none()));
+        let candidates = warm.into_iter().chain(self.free_indexes(from, asked.is_none()));
         for index in candidates {
             let local = &self.locals[usize::from(index)];
             if local.foreign.load(Relaxed) != 0 {
@@ -200,9 +201,8 @@ impl Engine {
             Err(e) => return Err(e),
         }
         let folder = Name::new(self.directory(), format_args!("/shm"));
-        let image = layout::image::<Control>(Control::set_up);
         let first = Control::FIRST_BYTES;
-        let fd = file::unpublished(folder.c_str(), file_mode, SEGMENT_BYTES, first, &image[..512]).map_err(no_memory)?;
+        let fd = file::unpublished(folder.c_str(), file_mode, SEGMENT_BYTES, first, &Control::BLANK).map_err(no_memory)?;
         match file::publish(&fd, path.c_str()) {
             Ok(()) => self.writable_control(index),
             // Somebody who does not keep to the lock.
@@ -233,6 +233,7 @@ impl Engine {
             if self.rewarm(view, index, &path, wanted)? {
                 return Ok(());
             }
+            self.discard_data(view, index, held.me);
         }
         view.warm_pages.store(0, Relaxed);
         let bytes = wanted.pages * PAGE;

@@ -29,7 +29,8 @@ impl Engine {
         let view = if self.forced() { self.settled(id)? } else { self.standing(id)? };
         let who = who();
         if !view.permits_to(READ, || who.unwrap_or_else(|_| credentials::euid())) {
-            return Err(Errno::ACCES);
+            // Unless it has gone with its last user.
+            return self.settled(id).and(Err(Errno::ACCES));
         }
         who?;
         self.state_of(&view, id)
@@ -44,7 +45,7 @@ impl Engine {
             return Err(Errno::INVAL);
         }
         if !any && !view.permits(READ) {
-            return Err(Errno::ACCES);
+            return self.settled(head.id).and(Err(Errno::ACCES));
         }
         self.state_of(&view, head.id)
     }

@@ -28,6 +28,10 @@ impl Engine {
         let living = self.living(Some(&view));
         if view.presence().attached(self.me_if_joined(), &living) == 0 && (view.head().is_dest() || self.forced()) {
             self.attend(&view, living.struck.get());
+            if view.head().is_dest() && !view.writable {
+                // It has gone, and only waits for somebody who may clear it.
+                return Err(Errno::INVAL);
+            }
         }
         self.standing(id)
     }
@@ -138,7 +142,7 @@ impl Engine {
     pub fn drop_warm(&self, held: &Held<'_>) {
         let warm = self.warm_index();
         self.registry.shm.warm.store(-1, Relaxed);
-        if let Some(index) = warm
+        if let Some(index) = warm.filter(|index| !self.is_used(*index))
             && let Ok(Some(view)) = self.control(index)
             && view.writable
         {
@@ -148,7 +152,7 @@ impl Engine {
     }
 
     /// Frees a data file's memory, also where some process keeps a page of it mapped or the name is not ours to take.
-    fn discard_data(&self, view: &View, index: u16, me: Me) {
+    pub fn discard_data(&self, view: &View, index: u16, me: Me) {
         let path = self.data_path(index);
         let templates = view.templates.load(SeqCst);
         if templates != 0 {

@@ -1,0 +1,214 @@
+//! A full file system is an error of `shmget`, and never a SIGBUS of whoever writes to what was promised.
+//!
+//! Each test mounts a tmpfs of 64 MiB in a mount namespace of its own, and so needs root. What it tests runs in a
+//! child process, whose death by a signal is seen.
+#![allow(unsafe_code)]
+
+use quintet::{Errno, Key, Kind, Namespace, Segment};
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Command;
+
+/// Names the test, and the directory, in the child.
+const INSIDE: &str = "QUINTET_TEST_FULL";
+const MIB: u64 = 1 << 20;
+
+/// Runs `body` in a child, on a tmpfs of 64 MiB that only the child sees.
+fn on_small_tmpfs(name: &str, body: fn(&Path)) {
+    if let Some(dir) = std::env::var_os(INSIDE) {
+        return body(Path::new(&dir));
+    }
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: mounting a file system needs root");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // The mount goes with the mount namespace of its only process.
+    let script = "mount -t tmpfs -o size=64m quintet-test \"$1\" && exec \"$2\" --exact \"$3\" --nocapture --test-threads 1";
+    let mut child = Command::new("unshare");
+    child.args(["--mount", "sh", "-c", script, "sh"]).arg(dir.path());
+    let output = child.arg(std::env::current_exe().unwrap()).arg(name).env(INSIDE, dir.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.signal(), None, "{said}");
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+fn free(dir: &Path) -> u64 {
+    let stat = rustix::fs::statvfs(dir).unwrap();
+    stat.f_bavail * stat.f_frsize
+}
+
+/// Fills the file system to the last byte.
+fn fill(dir: &Path) -> File {
+    let mut file = File::create(dir.join("filler")).unwrap();
+    let block = [1; 4096];
+    while file.write_all(&block).is_ok() {}
+    while file.write_all(&block[..1]).is_ok() {}
+    assert_eq!(free(dir), 0);
+    file
+}
+
+fn error(result: quintet::Result<Segment>) -> Errno {
+    result.expect_err("there is no room for it").errno()
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_leaves_nothing() {
+    on_small_tmpfs("what_does_not_fit_is_refused_and_leaves_nothing", |dir| {
+        let ns = Namespace::create(dir.join("ns"), Kind::Private).unwrap();
+        // Makes what a namespace keeps in any case.
+        Segment::create(&ns, Key::PRIVATE, 1).unwrap().remove().unwrap();
+        ns.sweep().unwrap();
+        let before = free(dir);
+        assert_eq!(error(Segment::create(&ns, Key::new(1), 100 * MIB)), Errno::NOMEM);
+        assert_eq!(free(dir), before);
+        assert_eq!(error(Segment::open(&ns, Key::new(1))), Errno::NOENT);
+        let usage = ns.shm_usage().unwrap();
+        assert_eq!((usage.segments, usage.pages), (0, 0));
+        // Far beyond what any machine has, and not found out by filling: nothing is ever taken.
+        assert_eq!(error(Segment::create(&ns, Key::new(1), 100 << 30)), Errno::NOMEM);
+        assert_eq!(free(dir), before);
+        assert!(Segment::create(&ns, Key::new(1), 40 * MIB).is_ok());
+    });
+}
+
+#[test]
+fn the_same_memory_is_not_promised_twice() {
+    on_small_tmpfs("the_same_memory_is_not_promised_twice", |dir| {
+        let ns = Namespace::create(dir.join("ns"), Kind::Private).unwrap();
+        let first = Segment::create(&ns, Key::new(1), 40 * MIB).unwrap();
+        assert_eq!(error(Segment::create(&ns, Key::new(2), 40 * MIB)), Errno::NOMEM);
+        // What is removed makes room for the next.
+        first.remove().unwrap();
+        let second = Segment::create(&ns, Key::new(2), 40 * MIB).unwrap();
+        assert_eq!(second.stat().unwrap().size, 40 * MIB);
+        // Promised nothing, any size will do.
+        let sparse = Segment::options().no_reserve().create(&ns, Key::new(3), 100 * MIB).unwrap();
+        assert_eq!(sparse.stat().unwrap().size, 100 * MIB);
+        sparse.attach().unwrap().write(99 << 20, b"there is room for this").unwrap();
+    });
+}
+
+#[test]
+fn what_was_promised_can_be_written_when_nothing_is_left() {
+    on_small_tmpfs("what_was_promised_can_be_written_when_nothing_is_left", |dir| {
+        let ns = Namespace::create(dir.join("ns"), Kind::Private).unwrap();
+        let large = Segment::create(&ns, Key::new(1), 40 * MIB).unwrap();
+        let small = Segment::create(&ns, Key::PRIVATE, 5000).unwrap();
+        let _filler = fill(dir);
+
+        let memory = large.attach().unwrap();
+        for page in 0..40 * 256 {
+            memory.write(page * 4096, &[page as u8 | 1]).unwrap();
+        }
+        assert_eq!(memory.to_vec(4096..4097).unwrap(), [1]);
+        // Everything that needs no room goes on, also for a child.
+        let twice = large.attach_read_only().unwrap();
+        assert_eq!(large.stat().unwrap().nattch, 2);
+        // SAFETY: the child does nothing but use the library and end.
+        match unsafe { libc::fork() } {
+            0 => {
+                memory.write(4096, &[77]).unwrap();
+                let counted = large.stat().is_ok_and(|stat| stat.nattch == 4);
+                // SAFETY: ends the child at once.
+                unsafe { libc::_exit(if counted { 0 } else { 1 }) }
+            }
+            child => {
+                let mut status = 0;
+                // SAFETY: waits for the child just made.
+                assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+                assert_eq!(status, 0);
+            }
+        }
+        assert_eq!(memory.to_vec(4096..4097).unwrap(), [77]);
+        twice.detach().unwrap();
+        assert_eq!(error(Segment::create(&ns, Key::new(2), 4096)), Errno::NOMEM);
+        small.attach().unwrap().write(4999, b"!").unwrap();
+        small.remove().unwrap();
+        // Its memory is there for the next one.
+        assert!(Segment::create(&ns, Key::new(2), 4096).is_ok());
+        large.remove().unwrap();
+        assert_eq!(large.stat().unwrap().nattch, 1);
+        memory.detach().unwrap();
+        assert!(free(dir) >= 40 * MIB);
+    });
+}
+
+#[test]
+fn a_namespace_needs_room_too() {
+    on_small_tmpfs("a_namespace_needs_room_too", |dir| {
+        let _filler = fill(dir);
+        let path = dir.join("ns");
+        let refused = Namespace::create(&path, Kind::Private).expect_err("the file system is full");
+        assert_eq!(refused.errno(), Errno::NOSPC);
+        assert!(refused.to_string().contains("make room"), "{refused}");
+        assert!(!path.join("namespace").exists());
+        std::fs::remove_file(dir.join("filler")).unwrap();
+        drop(_filler);
+        assert!(Namespace::create(&path, Kind::Private).is_ok());
+    });
+}
+
+#[test]
+fn a_read_only_file_system() {
+    on_small_tmpfs("a_read_only_file_system", |dir| {
+        // What is mapped writable cannot be made read-only: both sides are processes of their own.
+        assert!(another(MAKES, &dir.join("ns")));
+        let remount = Command::new("mount").args(["-o", "remount,ro"]).arg(dir).status().unwrap();
+        assert!(remount.success());
+        assert!(another(FINDS_READ_ONLY, &dir.join("ns")));
+        let refused = Namespace::create(dir.join("other"), Kind::Private).expect_err("read-only");
+        assert_eq!(refused.errno(), Errno::ROFS);
+        assert!(refused.to_string().contains("can be written"), "{refused}");
+    });
+}
+
+const MAKES: &str = "makes_a_namespace";
+const FINDS_READ_ONLY: &str = "finds_a_read_only_namespace";
+const ROLE_PATH: &str = "QUINTET_TEST_ROLE_PATH";
+
+/// Plays a role, which is one of the tests below, in another process.
+fn another(role: &str, path: &Path) -> bool {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", role, "--nocapture"]).env(ROLE_PATH, path).status().unwrap().success()
+}
+
+#[test]
+fn makes_a_namespace() {
+    let Some(path) = std::env::var_os(ROLE_PATH) else { return };
+    let ns = Namespace::create(&path, Kind::Private).unwrap();
+    Segment::create(&ns, Key::new(1), 4096).unwrap();
+}
+
+#[test]
+fn finds_a_read_only_namespace() {
+    let Some(path) = std::env::var_os(ROLE_PATH) else { return };
+    let refused = Namespace::open(&path).expect_err("read-only");
+    assert_eq!(refused.errno(), Errno::ROFS);
+    assert!(refused.to_string().contains(path.to_str().unwrap()), "{refused}");
+}
+
+#[test]
+fn a_file_size_limit_is_no_signal() {
+    const LIMITED: &str = "QUINTET_TEST_FILE_LIMIT";
+    if let Some(path) = std::env::var_os(LIMITED) {
+        let ns = Namespace::open(&path).unwrap();
+        assert_eq!(error(Segment::create(&ns, Key::PRIVATE, MIB)), Errno::NOMEM);
+        // The control file of a first segment alone is beyond the limit of 4 KiB; an existing segment is not touched by it.
+        Segment::open(&ns, Key::new(1)).unwrap().attach().unwrap().write(9000, b"x").unwrap();
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let ns = Namespace::create(dir.path().join("ns"), Kind::Private).unwrap();
+    Segment::create(&ns, Key::new(1), 10_000).unwrap();
+    let output = Command::new("sh")
+        .args(["-c", "ulimit -f 8 && exec \"$0\" --exact a_file_size_limit_is_no_signal --nocapture"])
+        .arg(std::env::current_exe().unwrap())
+        .env(LIMITED, ns.path().unwrap())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.signal(), None);
+    assert!(output.status.success(), "{output:?}");
+}
