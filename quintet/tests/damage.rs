@@ -1,331 +1,553 @@
-//! Namespaces that are not what they should be: an error that names the path and what to do, nothing changed on disk,
-//! no hang, no panic.
+//! Damage: whatever bits are in a namespace's files, a caller gets an error and nothing else happens to it.
+//!
+//! # Safety
+//!
+//! The raw calls get paths that were made here.
+#![allow(unsafe_code)]
 
-use quintet::{Errno, Id, Key, Kind, Namespace, Segment};
-use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
-use std::os::unix::process::ExitStatusExt;
+mod support;
+
+use quintet::{Errno, Key, Kind, Namespace, Segment};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::sync::atomic::Ordering::SeqCst;
+use support::{End, Signpost, Window, alone, become_user, fork, is_root, names, open_to_all, until};
 
-struct Place(tempfile::TempDir);
+const KEY: Key = Key::new(0xdead);
+const REGISTRY_BYTES: u64 = 8192 + 32 * 16256 + 4 * 32768;
 
-impl Place {
-    fn new() -> Place {
-        Place(tempfile::tempdir().unwrap())
-    }
+// Where things are: docs/format.md.
+const SIZE: usize = 16;
+const WARM_PAGES: usize = 0x8c;
 
-    fn path(&self) -> PathBuf {
-        self.0.path().join("ns")
-    }
-
-    /// A namespace with a segment, made by another process: this one has nothing of it mapped.
-    fn with_namespace(kind: &str) -> Place {
-        let place = Place::new();
-        assert!(role("makes_a_namespace", &place.path(), kind).success());
-        place
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.path().join(name)
-    }
-}
-
-const PATH: &str = "QUINTET_TEST_DAMAGE_PATH";
-const DETAIL: &str = "QUINTET_TEST_DAMAGE_DETAIL";
-
-/// Has one of the tests below, which do nothing by themselves, play a role in another process.
-fn role(name: &str, path: &Path, detail: &str) -> std::process::ExitStatus {
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", name, "--nocapture"]).env(PATH, path).env(DETAIL, detail);
-    let output = child.output().unwrap();
-    if !output.status.success() {
-        println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    }
-    output.status
-}
-
-fn asked() -> Option<(PathBuf, String)> {
-    Some((std::env::var_os(PATH)?.into(), std::env::var(DETAIL).ok()?))
-}
-
-#[test]
-fn makes_a_namespace() {
-    let Some((path, kind)) = asked() else { return };
-    let kind = if kind == "shared" { Kind::Shared } else { Kind::Private };
-    let ns = Namespace::create(path, kind).unwrap();
-    Segment::create(&ns, Key::new(7), 5000).unwrap().attach().unwrap().write(0, b"kept").unwrap();
-}
-
-/// Every file of a tree with its mode and content.
-fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
-    let mut all = BTreeMap::new();
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let meta = fs::symlink_metadata(entry.path()).unwrap();
-        let content = if meta.is_file() { fs::read(entry.path()).unwrap_or_default() } else { Vec::new() };
-        all.insert(entry.path(), (meta.permissions().mode(), content));
-        if meta.is_dir() {
-            all.extend(snapshot(&entry.path()));
+/// All that is on disk: names, sizes, modes, content.
+fn everything(path: &Path) -> Vec<String> {
+    use std::os::unix::fs::MetadataExt;
+    let mut all = Vec::new();
+    let mut folders = vec![path.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for name in names(&folder) {
+            let file = folder.join(name);
+            let stat = file.symlink_metadata().unwrap();
+            let content = if stat.is_file() { std::fs::read(&file).unwrap_or_default() } else { Vec::new() };
+            let hash = content.iter().fold(0xcbf2_9ce4u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
+            all.push(format!("{file:?} {:o} {} {} {hash:x}", stat.mode(), stat.size(), stat.ino()));
+            if stat.is_dir() {
+                folders.push(file);
+            }
         }
     }
+    all.sort();
     all
 }
 
-/// Opening and creating are refused with `errno`; the sentence names the path and has `words`; nothing is changed.
-fn refused(path: &Path, errno: Errno, words: &[&str]) {
-    let before = snapshot(path.parent().unwrap());
-    let error = Namespace::open(path).expect_err("it is damaged");
-    assert_eq!(error.errno(), errno, "{error}");
-    let text = error.to_string();
-    for word in words.iter().chain([&path.to_str().unwrap()]) {
-        assert!(text.contains(word), "'{word}' is missing in: {text}");
-    }
-    assert_eq!(snapshot(path.parent().unwrap()), before);
+fn make(path: &Path, kind: Kind) {
+    fork(|| {
+        let ns = Namespace::create(path, kind).unwrap();
+        let memory = Segment::create(&ns, KEY, 4096).unwrap().attach().unwrap();
+        memory.write(0, b"kept").unwrap();
+    })
+    .succeeds();
+}
+
+/// Opening fails with this number, says where, and changes nothing.
+#[track_caller]
+fn refused(path: &Path, errno: Errno, says: &str) {
+    let before = everything(path.parent().unwrap());
+    let end = fork(|| {
+        let error = Namespace::open(path).expect_err("it must be refused");
+        println!("{error}");
+        assert_eq!(error.errno(), errno);
+        let text = error.to_string();
+        assert!(text.contains(path.to_str().unwrap()) && text.contains(says), "{text}");
+    })
+    .end();
+    assert_eq!(end, End::Exit(0), "opening {path:?} for {errno:?}");
+    assert_eq!(everything(path.parent().unwrap()), before);
+}
+
+/// Creating there fails with this number, and changes nothing.
+#[track_caller]
+fn not_created(path: &Path, errno: Errno) {
+    let before = everything(path.parent().unwrap());
+    let end = fork(|| {
+        let error = Namespace::create(path, Kind::Private).expect_err("it must be refused");
+        println!("{error}");
+        assert_eq!(error.errno(), errno);
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+    })
+    .end();
+    assert_eq!(end, End::Exit(0), "creating {path:?} for {errno:?}");
+    assert_eq!(everything(path.parent().unwrap()), before);
 }
 
 #[test]
-fn a_path_that_is_no_namespace() {
-    let place = Place::new();
-    refused(&place.path(), Errno::NOENT, &["quintet namespace create"]);
-    fs::write(place.path(), "a file").unwrap();
-    refused(&place.path(), Errno::NOTDIR, &["not a directory", "another path"]);
-    let error = Namespace::create(place.path(), Kind::Private).expect_err("a file is in the way");
-    assert_eq!(error.errno(), Errno::NOTDIR, "{error}");
-    assert_eq!(fs::read_to_string(place.path()).unwrap(), "a file");
-    fs::remove_file(place.path()).unwrap();
-
-    fs::create_dir(place.path()).unwrap();
-    refused(&place.path(), Errno::NOENT, &["no namespace", "quintet namespace create"]);
-    fs::write(place.file("letter"), "mine").unwrap();
-    let error = Namespace::create(place.path(), Kind::Private).expect_err("it is not empty");
-    assert_eq!(error.errno(), Errno::NOTEMPTY);
-    assert!(error.to_string().contains("letter"), "{error}");
-    assert_eq!(snapshot(&place.path()).len(), 1);
-
-    let error = Namespace::create(place.path().join("no/such"), Kind::Private).expect_err("no parent");
-    assert_eq!(error.errno(), Errno::NOENT);
-    assert!(error.to_string().contains("parent"), "{error}");
-    let long = place
-        .0
-        .path()
-        .join("x".repeat(200))
-        .join("y".repeat(200))
-        .join("z".repeat(200))
-        .join("z".repeat(200))
-        .join("z".repeat(200));
-    fs::create_dir_all(&long).unwrap();
-    refused(&long, Errno::NAMETOOLONG, &["shorter path"]);
+fn paths_that_are_no_namespace() {
+    alone("paths_that_are_no_namespace", |directory| {
+        refused(&directory.join("missing"), Errno::NOENT, "create it with");
+        std::fs::write(directory.join("file"), "text").unwrap();
+        refused(&directory.join("file"), Errno::NOTDIR, "not a directory");
+        not_created(&directory.join("file"), Errno::NOTDIR);
+        std::fs::create_dir(directory.join("other")).unwrap();
+        std::fs::write(directory.join("other/thing"), "text").unwrap();
+        refused(&directory.join("other"), Errno::NOENT, "no namespace");
+        not_created(&directory.join("other"), Errno::NOTEMPTY);
+        fork(|| {
+            let error = Namespace::create(directory.join("no/parent"), Kind::Private).unwrap_err();
+            assert_eq!(error.errno(), Errno::NOENT, "{error}");
+        })
+        .succeeds();
+        assert!(!directory.join("no").exists());
+        std::os::unix::fs::symlink("loop", directory.join("loop")).unwrap();
+        refused(&directory.join("loop"), Errno::LOOP, "");
+        let long = directory.join("x".repeat(250)).join("y".repeat(250)).join("z".repeat(250)).join("w".repeat(250));
+        std::fs::create_dir_all(&long).unwrap();
+        let end = fork(|| {
+            let error = Namespace::create(long.join("namespace-with-a-long-name"), Kind::Private).unwrap_err();
+            assert_eq!(error.errno(), Errno::NAMETOOLONG, "{error}");
+        })
+        .end();
+        assert_eq!(end, End::Exit(0));
+    });
 }
 
 #[test]
-fn one_that_may_not_be_entered() {
-    if rustix::process::geteuid().is_root() {
-        println!("skipped: root may enter everything");
+fn another_users_private_namespace() {
+    if !is_root() {
+        println!("skipped: only root can be two users");
         return;
     }
-    let place = Place::with_namespace("private");
-    fs::set_permissions(place.file("registry"), fs::Permissions::from_mode(0o400)).unwrap();
-    for mode in [0o000, 0o500] {
-        fs::set_permissions(place.path(), fs::Permissions::from_mode(mode)).unwrap();
-        let error = Namespace::open(place.path()).expect_err("it may not be written");
-        assert_eq!(error.errno(), Errno::ACCES);
-        assert!(error.to_string().contains("may not enter or write"), "{error}");
-    }
-    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    alone("another_users_private_namespace", |directory| {
+        open_to_all(directory);
+        let path = directory.join("ns");
+        make(&path, Kind::Private);
+        let before = everything(directory);
+        fork(|| {
+            become_user(1234);
+            let error = Namespace::open(&path).unwrap_err();
+            assert_eq!(error.errno(), Errno::ACCES, "{error}");
+            assert!(error.to_string().contains("ns"), "{error}");
+            let error = Namespace::create(&path, Kind::Private).unwrap_err();
+            assert_eq!(error.errno(), Errno::ACCES, "{error}");
+            let error = Namespace::create(directory.join("new"), Kind::Private).unwrap_err();
+            assert_eq!(error.errno(), Errno::ACCES, "{error}");
+            let error = Namespace::destroy_damaged(&path).unwrap_err();
+            assert_eq!(error.errno(), Errno::PERM, "{error}");
+        })
+        .succeeds();
+        assert_eq!(everything(directory), before);
+    });
+}
+
+/// The header's check over magic, version and kind, as `layout/header.rs` makes it.
+fn check(magic: u64, version: u32, kind: u32) -> u64 {
+    let mix = |h: u64, word: u64| (h ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
+    [magic, version.into(), kind.into()].into_iter().fold(0xcbf2_9ce4_8422_2325, mix)
 }
 
 #[test]
-fn a_damaged_header() {
-    let place = Place::with_namespace("private");
-    let header = fs::read(place.file("namespace")).unwrap();
-    let noise: Vec<u8> = (0..4096u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    let mut flipped = header.clone();
-    flipped[12] ^= 1;
-    for content in [&header[..100], &[], &noise, &[0; 4096], &flipped] {
-        fs::write(place.file("namespace"), content).unwrap();
-        refused(&place.path(), Errno::BADMSG, &["'namespace' is damaged", "nothing was changed"]);
-        // Who would create it finds the same.
-        assert_eq!(Namespace::create(place.path(), Kind::Private).expect_err("damaged").errno(), Errno::BADMSG);
-    }
-    fs::write(place.file("namespace"), header).unwrap();
-    let ns = Namespace::open(place.path()).unwrap();
-    assert_eq!(Segment::open(&ns, Key::new(7)).unwrap().attach().unwrap().to_vec(0..4).unwrap(), b"kept");
-}
-
-#[test]
-fn a_newer_version() {
-    let place = Place::with_namespace("private");
-    let mut header = fs::read(place.file("namespace")).unwrap();
-    header[8] = 2;
-    let word = |range: std::ops::Range<usize>| header[range].iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
-    let mix = |hash: u64, word: u64| (hash ^ word).wrapping_mul(0x0100_0000_01b3).rotate_left(29);
-    let check = [word(0..8), word(8..12), word(12..16)].into_iter().fold(0xcbf2_9ce4_8422_2325, mix);
-    header[16..24].copy_from_slice(&check.to_le_bytes());
-    fs::write(place.file("namespace"), &header).unwrap();
-    refused(&place.path(), Errno::PROTONOSUPPORT, &["layout version 2", "knows 1"]);
-}
-
-#[test]
-fn a_damaged_registry() {
-    let place = Place::with_namespace("private");
-    let registry = fs::read(place.file("registry")).unwrap();
-    for content in [&registry[..4096], &[], &vec![0x5a; registry.len()], &vec![0; registry.len()]] {
-        fs::write(place.file("registry"), content).unwrap();
-        refused(&place.path(), Errno::BADMSG, &["'registry' is damaged"]);
-    }
-}
-
-#[test]
-fn other_things_in_the_place_of_files() {
-    for name in ["namespace", "registry"] {
-        let place = Place::with_namespace("private");
-        let path = place.file(name);
-        fs::rename(&path, place.0.path().join("aside")).unwrap();
-        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
-        refused(&place.path(), Errno::BADMSG, &["damaged"]);
-        fs::remove_file(&path).unwrap();
-        fs::create_dir(&path).unwrap();
-        refused(&place.path(), Errno::BADMSG, &["damaged"]);
-        fs::remove_dir(&path).unwrap();
-        symlink(place.0.path().join("aside"), &path).unwrap();
-        refused(&place.path(), Errno::BADMSG, &["damaged"]);
-    }
-}
-
-/// A control file that is something else is no segment; others, and new ones, are not touched by that.
-#[test]
-fn other_things_in_the_place_of_a_segment() {
-    let replacements: [fn(&Path); 5] = [
-        |path| rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RWXU).unwrap(),
-        |path| fs::create_dir(path).unwrap(),
-        |path| symlink("/etc/passwd", path).unwrap(),
-        |path| fs::write(path, "").unwrap(),
-        |path| fs::write(path, vec![0xa5; 65536]).unwrap(),
-    ];
-    for (nth, replace) in replacements.into_iter().enumerate() {
-        for file in ["shm/0", "shm/0.data"] {
-            // A file of the owner's own that is large enough cannot be told from the data.
-            if file == "shm/0.data" && nth == 4 {
-                continue;
-            }
-            let place = Place::with_namespace("private");
-            let path = place.file(file);
-            fs::remove_file(&path).unwrap();
-            replace(&path);
-            let ns = Namespace::open(place.path()).unwrap();
-            if let Ok(segment) = Segment::open(&ns, Key::new(7)) {
-                // The control file is whole: the data is not.
-                assert_eq!(file, "shm/0.data");
-                let error = segment.attach().expect_err("there is nothing to attach");
-                assert!([Errno::INVAL, Errno::ACCES].contains(&error.errno()), "{error}");
-            }
-            let other = Segment::create(&ns, Key::new(8), 4096).unwrap();
-            other.attach().unwrap().write(0, b"fine").unwrap();
-            assert_ne!(other.id().index(), 0, "{file}");
-            assert!(ns.segments().unwrap().iter().any(|s| s.stat.id == other.id()));
+fn damaged_headers() {
+    alone("damaged_headers", |directory| {
+        let fresh = |name: &str| {
+            let path = directory.join(name).join("ns");
+            std::fs::create_dir(path.parent().unwrap()).unwrap();
+            make(&path, Kind::Private);
+            path
+        };
+        let edit = |path: &Path, name: &str| std::fs::File::options().write(true).read(true).open(path.join(name)).unwrap();
+        for len in [0, 1, 16, 47, 4095, 4097] {
+            let path = fresh(&format!("header-{len}"));
+            edit(&path, "namespace").set_len(len).unwrap();
+            refused(&path, Errno::BADMSG, "nothing was changed");
+            not_created(&path, Errno::BADMSG);
         }
+        for len in [0, 1, 4096, REGISTRY_BYTES - 1] {
+            let path = fresh(&format!("registry-{len}"));
+            edit(&path, "registry").set_len(len).unwrap();
+            refused(&path, Errno::BADMSG, "'registry' is damaged");
+        }
+        let mut random = Random(1);
+        for i in 0..50 {
+            let path = fresh(&format!("random-{i}"));
+            let (name, len) = if i % 2 == 0 { ("namespace", 48) } else { ("registry", 12) };
+            let bytes: Vec<u8> = (0..len).map(|_| random.next() as u8).collect();
+            edit(&path, name).write_all_at(&bytes, 0).unwrap();
+            refused(&path, Errno::BADMSG, "damaged");
+        }
+        for byte in 0..24 {
+            let path = fresh(&format!("byte-{byte}"));
+            let file = edit(&path, "namespace");
+            let mut old = [0];
+            file.read_exact_at(&mut old, byte).unwrap();
+            file.write_all_at(&[old[0] ^ 0x40], byte).unwrap();
+            refused(&path, Errno::BADMSG, "damaged");
+        }
+        let path = fresh("newer");
+        let file = edit(&path, "namespace");
+        let mut start = [0; 16];
+        file.read_exact_at(&mut start, 0).unwrap();
+        let magic = u64::from_le_bytes(start[..8].try_into().unwrap());
+        let kind = u32::from_le_bytes(start[12..].try_into().unwrap());
+        file.write_all_at(&77u32.to_le_bytes(), 8).unwrap();
+        file.write_all_at(&check(magic, 77, kind).to_le_bytes(), 16).unwrap();
+        refused(&path, Errno::PROTONOSUPPORT, "version 77");
+        not_created(&path, Errno::PROTONOSUPPORT);
+        for (name, errno) in [("namespace", Errno::BADMSG), ("registry", Errno::BADMSG)] {
+            for what in ["fifo", "symlink", "directory"] {
+                let path = fresh(&format!("{name}-{what}"));
+                replace(&path.join(name), what);
+                refused(&path, errno, "damaged");
+            }
+        }
+        let path = fresh("registry-missing");
+        std::fs::remove_file(path.join("registry")).unwrap();
+        refused(&path, Errno::NOENT, "");
+    });
+}
+
+/// Puts something else in a file's place.
+fn replace(path: &Path, what: &str) {
+    let _ = std::fs::remove_file(path);
+    let name = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
+    match what {
+        // SAFETY: see the module.
+        "fifo" => assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o666) }, 0),
+        "symlink" => std::os::unix::fs::symlink("/etc/passwd", path).unwrap(),
+        "directory" => std::fs::create_dir(path).unwrap(),
+        "empty" => std::fs::write(path, "").unwrap(),
+        "short" => std::fs::write(path, vec![1; 100]).unwrap(),
+        "random" => {
+            let mut random = Random(7);
+            std::fs::write(path, (0..65536).map(|_| random.next() as u8).collect::<Vec<u8>>()).unwrap();
+        }
+        "nothing" => {}
+        _ => unreachable!(),
     }
 }
 
-#[test]
-fn other_things_in_the_place_of_a_key() {
-    let replacements: [fn(&Path); 4] = [
-        |path| rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RWXU).unwrap(),
-        |path| fs::write(path, "0").unwrap(),
-        |path| symlink("not a number", path).unwrap(),
-        |path| symlink("99999999999999999999", path).unwrap(),
-    ];
-    for replace in replacements {
-        let place = Place::with_namespace("shared");
-        let name = place.file("key/shm.00000007");
-        fs::remove_file(&name).unwrap();
-        replace(&name);
-        let ns = Namespace::open(place.path()).unwrap();
-        assert_eq!(Segment::open(&ns, Key::new(7)).expect_err("the name is gone").errno(), Errno::NOENT);
-        let new = Segment::create_new(&ns, Key::new(7), 100).unwrap();
-        assert_eq!(Segment::open(&ns, Key::new(7)).unwrap().id(), new.id());
-        assert_eq!(Segment::open_id(&ns, Id::new(0, 0)).unwrap().stat().unwrap().size, 5000);
-    }
-}
-
-/// Random bytes in the control file and the registry, of unchanged size, before and between calls: any answer will do, but no
-/// panic, no signal, no hang, and no other segment is touched.
-#[test]
-fn random_bytes_anywhere() {
-    let batches = 12;
-    for batch in 0..batches {
-        let place = Place::with_namespace(if batch % 2 == 0 { "private" } else { "shared" });
-        let status = role("works_on_random_bytes", &place.path(), &batch.to_string());
-        assert_eq!((status.signal(), status.code()), (None, Some(0)), "batch {batch}");
-    }
-}
-
-/// xorshift64*
 struct Random(u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11
     }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+}
+
+/// Every call, whatever it says; the answers are looked at only where they must be right.
+fn call_everything(ns: &Namespace, others: Key) {
+    let _ = ns.shmget(KEY, 0, 0);
+    let _ = ns.segments();
+    let _ = ns.shm_usage();
+    let _ = ns.participants();
+    for id in [0, 1, 32768, 65536] {
+        let _ = ns.shm_stat(id);
+        let _ = ns.shm_stat_index(id, true);
+        if let Ok(id) = quintet::Id::from_raw(id)
+            && let Ok(memory) = Segment::open_id(ns, id).and_then(|segment| segment.attach())
+        {
+            let _ = memory.to_vec(0..memory.len().min(1 << 20));
+            if !memory.is_empty() {
+                memory.read(memory.len() - 1, &mut [0]).unwrap();
+                memory.write(memory.len() - 1, &[1]).unwrap();
+            }
+        }
+    }
+    if let Ok(id) = ns.shmget(others, 5000, libc::IPC_CREAT | 0o600) {
+        if let Ok(memory) = Segment::open_id(ns, id).and_then(|segment| segment.attach()) {
+            memory.write(4999, b"x").unwrap();
+        }
+        let _ = ns.shm_set(id.raw(), 0, 0, 0o600);
+        let _ = ns.shm_remove(id.raw());
+    }
+    let _ = ns.sweep();
+}
+
+/// A control file is something else: calls for its segment fail, and the rest works; nothing hangs.
+#[test]
+fn replaced_control_files() {
+    alone("replaced_control_files", |directory| {
+        for kind in [Kind::Private, Kind::Shared] {
+            for what in ["fifo", "symlink", "directory", "empty", "short", "random", "nothing"] {
+                for file in ["0", "0.data"] {
+                    let path = directory.join(format!("{kind:?}-{what}-{file}"));
+                    make(&path, kind);
+                    replace(&path.join("shm").join(file), what);
+                    let passwd = std::fs::read("/etc/passwd").unwrap();
+                    let end = fork(|| {
+                        let ns = Namespace::open(&path).unwrap();
+                        let attached = Segment::open(&ns, KEY).and_then(|segment| segment.attach());
+                        let content = what == "random" && file == "0.data";
+                        match attached {
+                            Ok(memory) => assert!(content && memory.len() == 4096),
+                            Err(e) => assert!(!content, "{e}"),
+                        }
+                        // What is not damaged works.
+                        let other = Segment::create_new(&ns, Key::new(5), 100).unwrap();
+                        other.attach().unwrap().write(99, b"x").unwrap();
+                        call_everything(&ns, Key::new(6));
+                        other.remove().unwrap();
+                    })
+                    .end();
+                    assert_eq!(end, End::Exit(0), "{kind:?} {file} is a {what}");
+                    assert_eq!(std::fs::read("/etc/passwd").unwrap(), passwd);
+                }
+            }
+        }
+    });
+}
+
+/// A key's name is something else: the key is free for nobody, or free for all; no call hangs.
+#[test]
+fn replaced_keys() {
+    alone("replaced_keys", |directory| {
+        for what in ["fifo", "symlink", "directory", "empty", "random"] {
+            let path = directory.join(what);
+            make(&path, Kind::Shared);
+            replace(&path.join("key/shm.0000dead"), what);
+            let end = fork(|| {
+                let ns = Namespace::open(&path).unwrap();
+                assert_eq!(ns.shmget(KEY, 0, 0), Err(Errno::NOENT));
+                let id = ns.shmget(KEY, 100, libc::IPC_CREAT | 0o600).unwrap();
+                assert_eq!(ns.shmget(KEY, 0, 0), Ok(id));
+                Segment::open_id(&ns, id).unwrap().attach().unwrap().write(0, b"x").unwrap();
+                call_everything(&ns, Key::new(6));
+                ns.shm_remove(id.raw()).unwrap();
+                assert_eq!(ns.shmget(KEY, 0, 0), Err(Errno::NOENT));
+            })
+            .end();
+            assert_eq!(end, End::Exit(0), "the key is a {what}");
+        }
+    });
+}
+
+/// One word of the registry or a control file is wrong while a process has it open: `edit` stores it, `then` calls.
+#[track_caller]
+fn with_a_wrong_word(path: &Path, edit: impl FnOnce(), then: impl FnOnce(&Namespace)) {
+    let end = fork(|| {
+        let ns = Namespace::create(path, Kind::Private).unwrap();
+        let first = Segment::options().create(&ns, KEY, 4096).unwrap();
+        drop(first.attach().unwrap());
+        edit();
+        then(&ns);
+    })
+    .end();
+    assert_eq!(end, End::Exit(0));
+}
+
+fn control(path: &Path, index: u32) -> Window {
+    Window::open(&path.join(format!("shm/{index}")), 0, 65536).unwrap()
+}
+
+/// Finds the word of the registry that names the index kept for reuse: it becomes 0 with the first removal.
+fn warm_offset(path: &Path) -> usize {
+    let registry = Window::open(&path.join("registry"), 0, 4096).unwrap();
+    (0..4096).step_by(4).rfind(|at| registry.word(*at).load(SeqCst) == u32::MAX).unwrap()
+}
+
+/// The index that waits for reuse is one that cannot be.
+#[test]
+fn an_impossible_warm_index() {
+    alone("an_impossible_warm_index", |directory| {
+        for (i, index) in [32768u32, 40000, 65535, 32767, 0x7fff_ffff, 0x8000_0000].into_iter().enumerate() {
+            let path = directory.join(i.to_string());
+            let edit = || {
+                let at = warm_offset(&path);
+                let registry = Window::open(&path.join("registry"), 0, 4096).unwrap();
+                registry.word(at).store(index, SeqCst);
+            };
+            with_a_wrong_word(&path, edit, |ns| {
+                let id = ns.shmget(Key::PRIVATE, 100, 0o600).unwrap();
+                ns.shm_remove(id.raw()).unwrap();
+                ns.sweep().unwrap();
+            });
+        }
+    });
+}
+
+/// The size in a control file is greater than its data file.
+#[test]
+fn a_size_that_is_too_large() {
+    alone("a_size_that_is_too_large", |directory| {
+        for (i, size) in [4097u64, 8192, 65536, 65537, 1 << 20, 1 << 40, u64::MAX].into_iter().enumerate() {
+            let path = directory.join(i.to_string());
+            let edit = || control(&path, 0).long(SIZE).store(size, SeqCst);
+            with_a_wrong_word(&path, edit, |ns| {
+                if let Ok(memory) = Segment::open(ns, KEY).and_then(|segment| segment.attach()) {
+                    assert!(memory.len() <= 4096, "{} bytes of a file of 4096", memory.len());
+                    memory.write(memory.len() - 1, b"x").unwrap();
+                }
+            });
+        }
+    });
+}
+
+/// The size changes while a peer attaches: what is attached is no larger than what is mapped.
+#[test]
+fn a_size_that_changes() {
+    alone("a_size_that_changes", |directory| {
+        let path = directory.join("ns");
+        make(&path, Kind::Private);
+        let flipper = fork(|| {
+            let control = control(&path, 0);
+            loop {
+                control.long(SIZE).store(1 << 30, SeqCst);
+                std::hint::spin_loop();
+                control.long(SIZE).store(4096, SeqCst);
+            }
+        });
+        let end = fork(|| {
+            let ns = Namespace::open(&path).unwrap();
+            let mut attached = 0;
+            for _ in 0..20_000 {
+                if let Ok(memory) = Segment::open_id(&ns, quintet::Id::new(0, 0)).and_then(|s| s.attach()) {
+                    attached += 1;
+                    assert!(memory.len() <= 4096, "{} bytes of 4096", memory.len());
+                }
+            }
+            assert!(attached > 0);
+        })
+        .end();
+        flipper.kill();
+        assert_eq!(end, End::Exit(0));
+    });
+}
+
+/// What is kept for reuse is said to be larger than it is.
+#[test]
+fn a_warm_size_that_is_too_large() {
+    alone("a_warm_size_that_is_too_large", |directory| {
+        for (i, pages) in [2u32, 16, 17, 256].into_iter().enumerate() {
+            let path = directory.join(i.to_string());
+            with_a_wrong_word(
+                &path,
+                || {},
+                |ns| {
+                    let id = ns.shmget(KEY, 0, 0).unwrap();
+                    ns.shm_remove(id.raw()).unwrap();
+                    let control = control(&path, 0);
+                    let ones: Vec<usize> = (0x50..512).step_by(4).filter(|at| control.word(*at).load(SeqCst) == 1).collect();
+                    assert!(ones.contains(&WARM_PAGES), "the field is at one of {ones:x?}");
+                    control.word(WARM_PAGES).store(pages, SeqCst);
+                    let new = ns.shmget(KEY, u64::from(pages) * 4096, libc::IPC_CREAT | 0o600).unwrap();
+                    let memory = Segment::open_id(ns, new).unwrap().attach().unwrap();
+                    memory.fill(0, pages as usize * 4096, 1).unwrap();
+                },
+            );
+        }
+    });
+}
+
+/// 10,000 times a few random bytes somewhere in the registry's or a control file's fields, while processes use them:
+/// no call panics, hangs or costs the process a signal.
+fn corrupt(directory: &Path, seed: u64, runs: u64, kind: Kind) {
+    let path: PathBuf = directory.join(format!("{kind:?}-{seed}"));
+    let progress = Signpost::new();
+    let end = fork(|| {
+        let mut random = Random(seed);
+        let ns = Namespace::create(&path, kind).unwrap();
+        for round in 0..runs {
+            for index in 0..3 {
+                let _ = ns.shmget(Key::new(index + 1), 4096, libc::IPC_CREAT | 0o600);
+            }
+            for _ in 0..=random.below(3) {
+                let (file, from, len) = match random.below(4) {
+                    // Not the magic, the version, or the lock: who holds that is told apart from the dead below.
+                    0 => ("registry".into(), 16, 80),
+                    1 => ("registry".into(), 4096, 64),
+                    2 => ("registry".into(), 8192 + 32 * 16256, 64),
+                    _ => (format!("shm/{}", random.below(3)), 4, 600),
+                };
+                let at = from + random.below(len);
+                let bytes: Vec<u8> = match random.below(3) {
+                    0 => vec![0xff; 8],
+                    1 => vec![0; 4],
+                    _ => (0..=random.below(8)).map(|_| random.next() as u8).collect(),
+                };
+                if let Ok(file) = std::fs::File::options().write(true).open(path.join(&file)) {
+                    file.write_all_at(&bytes, at).unwrap();
+                }
+            }
+            eprintln!("round {round}");
+            call_everything(&ns, Key::new(9));
+        }
+        progress.tell_number(runs as i64);
+    })
+    .end();
+    assert_eq!(end, End::Exit(0), "seed {seed}");
+    assert_eq!(progress.number(), runs as i64);
+}
+
+fn corrupted(name: &str, kind: Kind) {
+    alone(name, |directory| {
+        for seed in 1..=10 {
+            corrupt(directory, seed * 77, 500, kind);
+        }
+    });
 }
 
 #[test]
-fn works_on_random_bytes() {
-    let Some((path, batch)) = asked() else { return };
-    // A call that does not come back ends the process.
-    rustix::process::setrlimit(
-        rustix::process::Resource::Cpu,
-        rustix::process::Rlimit { current: Some(120), maximum: Some(120) },
-    )
-    .unwrap();
-    let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ (batch.parse::<u64>().unwrap() + 1));
-    let ns = Namespace::open(&path).unwrap();
-    let witness = Segment::create(&ns, Key::new(1000), 8192).unwrap().attach().unwrap();
-    witness.fill(0, 8192, 0x77).unwrap();
-    let files: Vec<fs::File> =
-        ["registry", "shm/0"].iter().map(|name| fs::OpenOptions::new().write(true).open(path.join(name)).unwrap()).collect();
-    for _ in 0..1000 {
-        let file = &files[random.next() as usize % 2];
-        // Mostly where the fields are; the lock word is left alone (whoever holds it while alive is waited for).
-        let offset = match random.next() % 8 {
-            0 => random.next() % 65536,
-            1 => 4096 + random.next() % 64,
-            2 => 8192 + random.next() % 128,
-            _ => 16 + random.next() % 544,
-        };
-        let bytes = match random.next() % 4 {
-            0 => [0xff; 8],
-            1 => [0; 8],
-            _ => random.next().to_le_bytes(),
-        };
-        file.write_all_at(&bytes[..1 + random.next() as usize % 8], offset).unwrap();
-        use_it(&ns, &mut random);
-    }
-    assert_eq!(witness.to_vec(0..8192).unwrap(), [0x77; 8192]);
+fn random_corruption_private() {
+    corrupted("random_corruption_private", Kind::Private);
 }
 
-fn use_it(ns: &Namespace, random: &mut Random) {
-    match random.next() % 9 {
-        0 => drop(ns.segments()),
-        1 => drop(ns.shm_usage()),
-        2 => {
-            drop(Segment::create(ns, Key::new(random.next() as i32 % 4 + 7), 1 + random.next() % 70_000).and_then(|s| s.remove()))
+#[test]
+fn random_corruption_shared() {
+    corrupted("random_corruption_shared", Kind::Shared);
+}
+
+/// A lock word that names nobody is taken over.
+#[test]
+fn a_lock_that_nobody_holds() {
+    alone("a_lock_that_nobody_holds", |directory| {
+        let path = directory.join("ns");
+        make(&path, Kind::Private);
+        let registry = Window::open(&path.join("registry"), 0, 4096).unwrap();
+        for word in [1u32 << 31, 0x7fff_ffff, 0xffff_ffff, 0x8000_0001, 5, 0x7fff, 0x4000_0000, 0x7fff_8000] {
+            registry.word(support::LOCK).store(word, SeqCst);
+            let end = fork(|| {
+                let ns = Namespace::open(&path).unwrap();
+                ns.shmget(Key::new(word as i32), 100, libc::IPC_CREAT | 0o600).unwrap();
+            })
+            .end();
+            assert_eq!(end, End::Exit(0), "{word:#x}");
+            assert_eq!(registry.word(support::LOCK).load(SeqCst), 0, "{word:#x}");
         }
-        3 => drop(Segment::create(ns, Key::PRIVATE, 1 + random.next() % 9_000).and_then(|s| s.remove())),
-        4 => drop(Segment::open(ns, Key::new(7)).map(|s| {
-            if let Ok(memory) = s.attach() {
-                let end = memory.len().min(5000);
-                let _ = memory.write(end - end.min(3), b"abc");
-                let _ = memory.to_vec(0..end);
+    });
+}
+
+/// A lock whose owner is dead is not waited for for ever by one that has no descriptor free to ask.
+#[test]
+fn a_dead_owner_and_no_descriptor() {
+    alone("a_dead_owner_and_no_descriptor", |directory| {
+        let path = directory.join("ns");
+        make(&path, Kind::Private);
+        let registry = Window::open(&path.join("registry"), 0, 4096).unwrap();
+        let (joined, go) = (Signpost::new(), Signpost::new());
+        let child = fork(|| {
+            let ns = Namespace::open(&path).unwrap();
+            ns.sweep().unwrap();
+            joined.tell(1);
+            go.wait();
+            let none = libc::rlimit { rlim_cur: 0, rlim_max: 100 };
+            // SAFETY: reads a local.
+            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) }, 0);
+            match ns.shmget(Key::PRIVATE, 100, 0o600) {
+                Ok(_) => {}
+                Err(e) => assert!([Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOSPC].contains(&e), "{e:?}"),
             }
-        })),
-        5 => drop(ns.shm_stat_index(0, true)),
-        6 => drop(Segment::open(ns, Key::new(7)).and_then(|s| s.set_permissions(random.next() as u32, 0, 0o600))),
-        7 => drop(ns.sweep()),
-        _ => drop(ns.participants()),
-    }
+        });
+        joined.wait();
+        registry.word(support::LOCK).store(0x7fff, SeqCst);
+        go.tell(1);
+        assert_eq!(child.end(), End::Exit(0));
+        until("the namespace can be used", || registry.word(support::LOCK).load(SeqCst) & 0x7fff_ffff != 1);
+        fork(|| Namespace::open(&path).unwrap().sweep().unwrap()).succeeds();
+    });
 }
