@@ -254,7 +254,9 @@ impl Engine {
             let _ = fs::unlink(path.c_str());
             return Err(no_memory(e));
         }
-        view.data_serial.store(self.registry.data_serial.fetch_add(1, Relaxed) + 1, Relaxed);
+        // 0 stands for none.
+        let serial = self.registry.data_serial.fetch_add(1, Relaxed).wrapping_add(1).max(1);
+        view.data_serial.store(serial, Relaxed);
         view.templates.store(0, Relaxed);
         view.warm_mode.store(wanted.mode, Relaxed);
         if bytes <= WARM_BYTES && wanted.reserve {

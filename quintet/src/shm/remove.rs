@@ -189,7 +189,12 @@ impl Engine {
             if !view.writable {
                 continue;
             }
-            let id = view.head().id;
+            let Head { id, state, .. } = view.head();
+            if state == State::Making {
+                // Nobody is at it while the lock is held.
+                self.unmake(held, &view, index);
+                continue;
+            }
             let living = self.living(Some(&view));
             view.presence().attached(Some(held.me), &living);
             let forced = self.forced() && (living.struck.get() || !living.alive(creator(&view)));
@@ -222,10 +227,7 @@ impl Engine {
             if view.writable {
                 match head.state {
                     State::Free | State::Making => {
-                        self.drop_key(held, &view, head.id);
-                        self.discard_data(&view, index, held.me);
-                        view.head.store(Head::new(head.id, State::Free).pack(), SeqCst);
-                        self.mark_used(held, index, false);
+                        self.unmake(held, &view, index);
                         continue;
                     }
                     State::Dest | State::JudgedDest => self.drop_key(held, &view, head.id),
@@ -240,6 +242,18 @@ impl Engine {
         class.pages.store(pages, Relaxed);
         self.sweep_held(held);
         Ok(())
+    }
+
+    /// Undoes what a dead creator has half made. While its memory is another user's to free, the index stays in use.
+    fn unmake(&self, held: &Held<'_>, view: &View, index: u16) {
+        let id = view.head().id;
+        self.drop_key(held, view, id);
+        self.discard_data(view, index, held.me);
+        let remains = fs::lstat(self.data_path(index).c_str()).is_ok_and(|stat| stat.st_blocks > 0);
+        if !remains {
+            view.head.store(Head::new(id, State::Free).pack(), SeqCst);
+            self.mark_used(held, index, false);
+        }
     }
 
     /// A dead `IPC_SET` may have changed the files, or one of them, and not the rights: they follow the rights again.
