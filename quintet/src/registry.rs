@@ -232,6 +232,16 @@ impl Engine {
         }
     }
 
+    /// Takes away the names of a key that lead to no segment with it, as far as they are the caller's to take.
+    pub fn drop_stale_names(&self, _held: &Held<'_>, key: Key) {
+        for nth in self.key_names() {
+            let Ok(Some(id)) = self.read_key(key, nth) else { continue };
+            if !matches!(self.check_found(key, id.index(), Some(id)), Ok(Found::Object(..))) {
+                let _ = fs::unlink(self.key_path(key, nth).c_str());
+            }
+        }
+    }
+
     /// The index whose data file waits for reuse, if that is what the registry holds.
     pub fn warm_index(&self) -> Option<u16> {
         let index = u16::try_from(self.registry.shm.warm.load(Relaxed)).ok()?;
@@ -263,13 +273,15 @@ impl Engine {
         })
     }
 
-    /// The highest index in use; the kernel says 0 for none.
+    /// The highest index of an object; the kernel says 0 for none. (A dead creator may have left one higher in use.)
     pub fn max_index(&self) -> u32 {
+        let stands = |index: &u16| matches!(self.control(*index), Ok(Some(view)) if view.head().stands());
         let words = self.registry.shm_used.iter().enumerate().rev();
-        words
-            .map(|(i, word)| (i, word.load(Acquire)))
-            .find(|(_, bits)| *bits != 0)
-            .map_or(0, |(i, bits)| i as u32 * 64 + bits.ilog2())
+        let indexes = words.flat_map(|(i, word)| {
+            let bits = word.load(Acquire);
+            (0..64).rev().filter(move |bit| bits >> bit & 1 != 0).map(move |bit| i as u16 * 64 + bit)
+        });
+        indexes.into_iter().find(stands).map_or(0, u32::from)
     }
 
     /// The free indexes from `from` on, then, `around`, those before it.

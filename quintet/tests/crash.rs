@@ -234,7 +234,8 @@ fn creating_a_namespace(directory: &Path, name: &str, first: Kind, second: Kind)
         Namespace::create(path, first).unwrap();
         finish();
     };
-    let points = every(Tracee::start(|| victim(&directory.join("points"))).all_points(&mut Watch::new(directory), false));
+    let points =
+        every(Tracee::start(|| victim(&directory.join(format!("{name}-points")))).all_points(&mut Watch::new(directory), false));
     for (i, point) in points.iter().enumerate() {
         let path = directory.join(format!("{name}-{i}"));
         let mut tracee = Tracee::start(|| victim(&path));

@@ -8,7 +8,7 @@ use crate::process::Inside;
 use crate::registry::Held;
 use crate::sync::presence::{Census, Head, Me, State};
 use crate::sys::credentials;
-use crate::{Errno, Id, Key};
+use crate::{Errno, Id, Key, MAX_OBJECTS};
 use rustix::fs;
 use std::sync::atomic::Ordering::*;
 
@@ -179,7 +179,29 @@ impl Engine {
         let held = self.lock()?;
         self.sweep_held(&held);
         self.drop_warm(&held);
+        self.sweep_names(&held);
         Ok(())
+    }
+
+    /// Takes away what names stayed behind because whoever ended their segments was not their owner.
+    fn sweep_names(&self, held: &Held<'_>) {
+        for name in self.entries("key") {
+            let Some(key) = name.strip_prefix("shm.").and_then(|name| name.get(..8)) else { continue };
+            let Ok(raw) = u32::from_str_radix(key, 16) else { continue };
+            self.drop_stale_names(held, Key::new(raw as i32));
+        }
+        for name in self.entries("shm") {
+            let index = name.strip_suffix(".data").and_then(|index| index.parse::<u16>().ok());
+            if let Some(index) = index.filter(|index| u32::from(*index) < MAX_OBJECTS && !self.is_used(*index)) {
+                let _ = fs::unlink(self.data_path(index).c_str());
+            }
+        }
+    }
+
+    /// The names in one of the namespace's folders.
+    fn entries(&self, folder: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path().join(folder)).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
     }
 
     /// Strikes out the dead, and ends what only they kept.
@@ -244,13 +266,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Undoes what a dead creator has half made. While its memory is another user's to free, the index stays in use.
+    /// Undoes what a dead creator has half made. While its file is another user's to remove, the index stays in use.
     fn unmake(&self, held: &Held<'_>, view: &View, index: u16) {
         let id = view.head().id;
         self.drop_key(held, view, id);
         self.discard_data(view, index, held.me);
-        let remains = fs::lstat(self.data_path(index).c_str()).is_ok_and(|stat| stat.st_blocks > 0);
-        if !remains {
+        if fs::lstat(self.data_path(index).c_str()).is_err() {
             view.head.store(Head::new(id, State::Free).pack(), SeqCst);
             self.mark_used(held, index, false);
         }
