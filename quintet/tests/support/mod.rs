@@ -163,9 +163,11 @@ impl Drop for Child {
 
 /// Says where a process hangs.
 fn show(pid: i32) {
-    for file in ["syscall", "wchan", "stat"] {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        eprintln!("hanging process {pid}: {file}: {}", text.trim());
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        for file in ["syscall", "wchan", "stat"] {
+            let text = std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+            eprintln!("hanging: {:?}: {file}: {}", task.path(), text.trim());
+        }
     }
 }
 
