@@ -11,7 +11,7 @@ use quintet::{Errno, Key, Kind, Namespace, Segment};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::SeqCst;
-use support::{End, Signpost, Window, alone, become_user, fork, is_root, names, open_to_all, until};
+use support::{End, Signpost, Window, alone, become_user, fork, is_root, names, open_to_all};
 
 const KEY: Key = Key::new(0xdead);
 const REGISTRY_BYTES: u64 = 8192 + 32 * 16256 + 4 * 32768;
@@ -522,32 +522,54 @@ fn a_lock_that_nobody_holds() {
     });
 }
 
-/// A lock whose owner is dead is not waited for for ever by one that has no descriptor free to ask.
+/// A lock whose owner is dead is not waited for for ever by one that has no descriptor free to ask, or may not ask.
 #[test]
-fn a_dead_owner_and_no_descriptor() {
-    alone("a_dead_owner_and_no_descriptor", |directory| {
-        let path = directory.join("ns");
-        make(&path, Kind::Private);
-        let registry = Window::open(&path.join("registry"), 0, 4096).unwrap();
-        let (joined, go) = (Signpost::new(), Signpost::new());
-        let child = fork(|| {
-            let ns = Namespace::open(&path).unwrap();
-            ns.sweep().unwrap();
-            joined.tell(1);
-            go.wait();
+fn a_dead_owner_that_cannot_be_asked_about() {
+    alone("a_dead_owner_that_cannot_be_asked_about", |directory| {
+        open_to_all(directory);
+        let no_descriptor = || {
             let none = libc::rlimit { rlim_cur: 0, rlim_max: 100 };
             // SAFETY: reads a local.
             assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) }, 0);
-            match ns.shmget(Key::PRIVATE, 100, 0o600) {
-                Ok(_) => {}
-                Err(e) => assert!([Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOSPC].contains(&e), "{e:?}"),
+        };
+        let other_user = || become_user(1234);
+        let ways: [(&str, &dyn Fn()); 2] = [("no descriptor", &no_descriptor), ("another user", &other_user)];
+        for (name, impede) in ways.into_iter().take(if is_root() { 2 } else { 1 }) {
+            let path = directory.join(name);
+            make(&path, Kind::Private);
+            let (joined, go) = (Signpost::new(), Signpost::new());
+            let child = fork(|| {
+                let ns = Namespace::open(&path).unwrap();
+                ns.sweep().unwrap();
+                joined.tell(1);
+                go.wait();
+                impede();
+                match ns.shmget(Key::PRIVATE, 100, 0o600) {
+                    Ok(_) => {}
+                    Err(e) => {
+                        let expected = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOSPC, Errno::ACCES];
+                        assert!(expected.contains(&e), "{e:?}");
+                    }
+                }
+            });
+            joined.wait();
+            let mut watch = support::Watch::new(&path);
+            let mut owner = support::Tracee::start(|| {
+                let ns = Namespace::open(&path).unwrap();
+                support::begin();
+                ns.shmget(Key::PRIVATE, 100, 0o600).unwrap();
+                support::finish();
+            });
+            while watch.lock_word() == 0 {
+                assert_ne!(owner.next(), support::Stop::Finished);
             }
-        });
-        joined.wait();
-        registry.word(support::LOCK).store(0x7fff, SeqCst);
-        go.tell(1);
-        assert_eq!(child.end(), End::Exit(0));
-        until("the namespace can be used", || registry.word(support::LOCK).load(SeqCst) & 0x7fff_ffff != 1);
-        fork(|| Namespace::open(&path).unwrap().sweep().unwrap()).succeeds();
+            owner.kill();
+            watch.reopen();
+            assert_ne!(watch.lock_word(), 0);
+            go.tell(1);
+            assert_eq!(child.end(), End::Exit(0), "{name}");
+            fork(|| Namespace::open(&path).unwrap().sweep().unwrap()).succeeds();
+            assert_eq!(watch.lock_word(), 0);
+        }
     });
 }

@@ -1,0 +1,370 @@
+//! File systems with no page left, or with a few: every call is answered, at whatever page the room ends, and no
+//! process gets a signal. Each test has a tmpfs of its own in a mount namespace of its own, for which it needs root.
+//!
+//! # Safety
+//!
+//! The raw calls get C strings and pointers to locals.
+#![allow(unsafe_code)]
+
+mod support;
+
+use quintet::{Errno, Id, Key, Kind, Namespace, Segment};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use support::{Child, End, Point, Signpost, Tracee, Watch, alone, begin, finish, fork, is_root, names};
+
+const KEY: Key = Key::new(0xf011);
+
+fn mount(path: &Path, options: &str, flags: libc::c_ulong) {
+    let text = |s: &str| std::ffi::CString::new(s).unwrap();
+    let (tmpfs, target, options) = (text("tmpfs"), text(path.to_str().unwrap()), text(options));
+    // SAFETY: see the module.
+    let done = unsafe { libc::mount(tmpfs.as_ptr(), target.as_ptr(), tmpfs.as_ptr(), flags, options.as_ptr().cast()) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// Runs `body` on a tmpfs of 2 MiB.
+fn on_small_tmpfs(name: &str, body: impl FnOnce(&Path)) {
+    if !is_root() {
+        println!("skipped: mounting a file system needs root");
+        return;
+    }
+    alone(name, |directory| {
+        let target = directory.join("small");
+        std::fs::create_dir(&target).unwrap();
+        let private = libc::MS_REC | libc::MS_PRIVATE;
+        // SAFETY: see the module; the thread that makes all children leaves the others' mounts.
+        unsafe {
+            assert_eq!(libc::unshare(libc::CLONE_NEWNS), 0, "{}", std::io::Error::last_os_error());
+            assert_eq!(libc::mount(std::ptr::null(), c"/".as_ptr(), std::ptr::null(), private, std::ptr::null()), 0);
+        }
+        mount(&target, "size=2m", 0);
+        body(&target);
+    });
+}
+
+fn free_pages(dir: &Path) -> u64 {
+    let name = std::ffi::CString::new(dir.to_str().unwrap()).unwrap();
+    // SAFETY: zeroes are a valid statvfs.
+    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: see the module.
+    assert_eq!(unsafe { libc::statvfs(name.as_ptr(), &raw mut stat) }, 0);
+    stat.f_bavail * stat.f_frsize / 4096
+}
+
+/// Takes all pages but `left`. There may be fewer already.
+fn fill_up(dir: &Path, left: u64) {
+    let file = File::options().create(true).append(true).open(dir.join("filler")).unwrap();
+    let pages = free_pages(dir).saturating_sub(left);
+    if pages > 0 {
+        let len = std::fs::metadata(dir.join("filler")).unwrap().len();
+        // SAFETY: see the module.
+        assert_eq!(unsafe { libc::posix_fallocate(file.as_raw_fd(), len as i64, pages as i64 * 4096) }, 0);
+    }
+    assert!(free_pages(dir) <= left);
+}
+
+/// Answers that are allowed where there is no room.
+fn no_room(e: Errno) -> bool {
+    [Errno::NOMEM, Errno::NOSPC].contains(&e)
+}
+
+/// Looks for a key where only segments without keys are: there is nothing to read.
+#[test]
+fn looking_for_a_key() {
+    on_small_tmpfs("looking_for_a_key", |dir| {
+        for kind in [Kind::Private, Kind::Shared] {
+            let path = dir.join(format!("{kind:?}"));
+            fork(|| {
+                let ns = Namespace::create(&path, kind).unwrap();
+                Segment::create(&ns, Key::PRIVATE, 100).unwrap();
+            })
+            .succeeds();
+            fill_up(dir, 0);
+            let end = fork(|| {
+                let ns = Namespace::open(&path).unwrap();
+                assert_eq!(ns.shmget(KEY, 0, 0), Err(Errno::NOENT));
+                assert_eq!(ns.shmget(KEY, 9000, libc::IPC_CREAT | 0o600).map_err(no_room), Err(true));
+                assert_eq!(ns.shm_usage().unwrap().segments, 1);
+                for segment in ns.segments().unwrap() {
+                    ns.shm_remove(segment.stat.id.raw()).unwrap();
+                }
+                ns.sweep().unwrap();
+            })
+            .end();
+            assert_eq!(end, End::Exit(0), "{kind:?}");
+            std::fs::remove_file(dir.join("filler")).unwrap();
+        }
+    });
+}
+
+/// Whatever a caller may do; errors are for want of room, and what is acknowledged is good.
+fn use_it(ns: &Namespace) {
+    let mut made = Vec::new();
+    for (key, size) in [(KEY, 4096), (Key::PRIVATE, 1), (Key::new(2), 70_000), (Key::new(3), 8192)] {
+        match ns.shmget(key, size, libc::IPC_CREAT | 0o600) {
+            Ok(id) => made.push((id, size as usize)),
+            Err(e) => assert!(no_room(e), "{e:?}"),
+        }
+    }
+    for (id, size) in &made {
+        match Segment::open_id(ns, *id).unwrap().attach() {
+            Ok(memory) => {
+                memory.fill(0, *size, 7).unwrap();
+                assert_eq!(memory.to_vec(size - 1..*size).unwrap(), [7]);
+                fork(|| {
+                    memory.fill(0, *size, 8).unwrap();
+                    let _ = ns.segments().unwrap();
+                })
+                .succeeds();
+                assert_eq!(memory.to_vec(size - 1..*size).unwrap(), [8]);
+                let nattch = ns.shm_stat(id.raw()).unwrap().nattch;
+                assert_eq!(nattch, 1);
+            }
+            Err(e) => assert!(no_room(e.errno()), "{e}"),
+        }
+    }
+    assert_eq!(ns.shm_usage().unwrap().segments as usize, ns.segments().unwrap().len());
+    for (id, _) in made {
+        match ns.shm_remove(id.raw()) {
+            Ok(()) => {}
+            Err(e) => assert!(no_room(e), "{e:?}"),
+        }
+    }
+    if let Err(e) = ns.sweep() {
+        assert!(no_room(e), "{e:?}");
+    }
+}
+
+/// The room ends at each page in turn: a namespace is made or it is not; what it promises it keeps.
+#[test]
+fn each_page_is_the_last() {
+    on_small_tmpfs("each_page_is_the_last", |dir| {
+        let mut made = 0;
+        for left in 0..60 {
+            for kind in [Kind::Private, Kind::Shared] {
+                fill_up(dir, left);
+                let path = dir.join("ns");
+                let answer = Signpost::new();
+                let end = fork(|| match Namespace::create(&path, kind) {
+                    Ok(ns) => {
+                        use_it(&ns);
+                        answer.tell_number(1);
+                    }
+                    Err(e) => {
+                        assert_eq!(e.errno(), Errno::NOSPC, "{e}");
+                        answer.tell_number(0);
+                    }
+                })
+                .end();
+                assert_eq!(end, End::Exit(0), "{left} pages left, {kind:?}");
+                if answer.number() == 1 {
+                    made += 1;
+                } else {
+                    assert!(Namespace::open(&path).is_err());
+                    assert!(left < 20, "{left} pages are enough for a namespace");
+                }
+                let _ = std::fs::remove_dir_all(&path);
+                std::fs::remove_file(dir.join("filler")).unwrap();
+            }
+        }
+        assert!(made > 40);
+    });
+}
+
+/// The same for a namespace that is there, with processes that come, and some that are attached.
+#[test]
+fn each_page_is_the_last_of_a_namespace() {
+    on_small_tmpfs("each_page_is_the_last_of_a_namespace", |dir| {
+        for left in 0..40 {
+            for kind in [Kind::Private, Kind::Shared] {
+                let path = dir.join("ns");
+                let (ready, go) = (Signpost::new(), Signpost::new());
+                let attached = fork(|| {
+                    let ns = Namespace::create(&path, kind).unwrap();
+                    let segment = Segment::create(&ns, Key::new(9), 20_000).unwrap();
+                    let memory = segment.attach().unwrap();
+                    ready.tell(1);
+                    go.wait();
+                    memory.fill(0, 20_000, 1).unwrap();
+                    fork(|| memory.fill(0, 20_000, 2).unwrap()).succeeds();
+                    assert_eq!(segment.stat().unwrap().nattch, 1);
+                    segment.remove().unwrap();
+                    memory.detach().unwrap();
+                });
+                ready.wait();
+                fill_up(dir, left);
+                let end = fork(|| use_it(&Namespace::open(&path).unwrap())).end();
+                assert_eq!(end, End::Exit(0), "{left} pages left, {kind:?}");
+                go.tell(1);
+                attached.succeeds();
+                std::fs::remove_dir_all(&path).unwrap();
+                std::fs::remove_file(dir.join("filler")).unwrap();
+            }
+        }
+    });
+}
+
+/// More processes than have their place from the start: the rest are refused, or served, and none gets a signal.
+#[test]
+fn many_participants() {
+    on_small_tmpfs("many_participants", |dir| {
+        for left in [0, 1, 2] {
+            let path = dir.join("ns");
+            fork(|| {
+                let ns = Namespace::create(&path, Kind::Private).unwrap();
+                Segment::create(&ns, KEY, 100).unwrap();
+            })
+            .succeeds();
+            fill_up(dir, left);
+            let (ready, go) = (Signpost::new(), Signpost::new());
+            let children: Vec<Child> = (0..300)
+                .map(|_| {
+                    fork(|| {
+                        let ns = Namespace::open(&path).unwrap();
+                        let attached = Segment::open(&ns, KEY).unwrap().attach();
+                        ready.tell_number(attached.is_ok().into());
+                        if let Err(e) = &attached {
+                            assert!(no_room(e.errno()), "{e}");
+                        }
+                        go.wait();
+                    })
+                })
+                .collect();
+            let served: i64 = children.iter().map(|_| ready.number()).sum();
+            println!("{left} pages left: {served} of 300 attached");
+            assert!(served >= 100);
+            let end = fork(|| {
+                let ns = Namespace::open(&path).unwrap();
+                let id = ns.shmget(KEY, 0, 0).unwrap();
+                assert_eq!(ns.shm_stat(id.raw()).unwrap().nattch, served as u64);
+                assert_eq!(ns.participants().unwrap().len(), served as usize);
+            })
+            .end();
+            assert_eq!(end, End::Exit(0));
+            go.tell(300);
+            children.into_iter().for_each(Child::succeeds);
+            std::fs::remove_dir_all(&path).unwrap();
+            std::fs::remove_file(dir.join("filler")).unwrap();
+        }
+    });
+}
+
+/// What a refused creation leaves: nothing.
+#[test]
+fn a_refused_namespace_leaves_nothing() {
+    on_small_tmpfs("a_refused_namespace_leaves_nothing", |dir| {
+        for left in 0..6 {
+            fill_up(dir, left);
+            let before = (names(dir), free_pages(dir));
+            let answer = Signpost::new();
+            fork(|| match Namespace::create(dir.join("ns"), Kind::Private) {
+                Ok(_) => answer.tell_number(1),
+                Err(e) => {
+                    assert_eq!(e.errno(), Errno::NOSPC, "{e}");
+                    answer.tell_number(0);
+                }
+            })
+            .succeeds();
+            if answer.number() == 0 {
+                assert_eq!((names(dir), free_pages(dir)), before, "{left} pages left");
+            }
+            let _ = std::fs::remove_dir_all(dir.join("ns"));
+            std::fs::remove_file(dir.join("filler")).unwrap();
+        }
+    });
+}
+
+/// A creator, or a remover, is killed anywhere, then the room ends: who comes next recovers without a page.
+#[test]
+fn killed_and_no_room() {
+    on_small_tmpfs("killed_and_no_room", |dir| {
+        let path = dir.join("ns");
+        for kind in [Kind::Private, Kind::Shared] {
+            for removes in [false, true] {
+                let prepare = || {
+                    fork(|| {
+                        let ns = Namespace::create(&path, kind).unwrap();
+                        if removes {
+                            Segment::create(&ns, KEY, 9000).unwrap();
+                        }
+                    })
+                    .succeeds();
+                };
+                let victim = || {
+                    let ns = Namespace::open(&path).unwrap();
+                    begin();
+                    if removes {
+                        ns.shm_remove(Id::new(0, 0).raw()).unwrap();
+                    } else {
+                        ns.shmget(KEY, 9000, libc::IPC_CREAT | 0o600).unwrap();
+                    }
+                    finish();
+                };
+                prepare();
+                let points = Tracee::start(victim).all_points(&mut Watch::new(&path), true);
+                std::fs::remove_dir_all(&path).unwrap();
+                for point in points {
+                    prepare();
+                    let mut tracee = Tracee::start(victim);
+                    tracee.run_to(point, &mut Watch::new(&path));
+                    tracee.kill();
+                    fill_up(dir, 0);
+                    let end = fork(|| {
+                        let ns = Namespace::open(&path).unwrap();
+                        ns.sweep().unwrap();
+                        assert_eq!(ns.shm_usage().unwrap().segments as usize, ns.segments().unwrap().len());
+                        match ns.shmget(KEY, 0, 0) {
+                            Ok(id) => {
+                                Segment::open_id(&ns, id).unwrap().attach().unwrap().fill(0, 9000, 1).unwrap();
+                                ns.shm_remove(id.raw()).unwrap();
+                            }
+                            Err(e) => assert_eq!(e, Errno::NOENT),
+                        }
+                    })
+                    .end();
+                    assert_eq!(end, End::Exit(0), "{kind:?}, removes: {removes}, killed at {point:?}");
+                    std::fs::remove_file(dir.join("filler")).unwrap();
+                    std::fs::remove_dir_all(&path).unwrap();
+                }
+            }
+        }
+        let _: Point = Point::Stop(0);
+    });
+}
+
+/// The memory of a removed segment is larger than the next creator's files may be: an error, or it works, and no SIGXFSZ.
+#[test]
+fn a_file_size_limit_and_memory_to_reuse() {
+    alone("a_file_size_limit_and_memory_to_reuse", |directory| {
+        for kind in [Kind::Private, Kind::Shared] {
+            for limit in [0u64, 1, 4096, 8192, 65535] {
+                let path = directory.join(format!("{kind:?}-{limit}"));
+                fork(|| {
+                    let ns = Namespace::create(&path, kind).unwrap();
+                    let id = ns.shmget(KEY, 65536, libc::IPC_CREAT | 0o600).unwrap();
+                    ns.shm_remove(id.raw()).unwrap();
+                })
+                .succeeds();
+                let end = fork(|| {
+                    let ns = Namespace::open(&path).unwrap();
+                    let limit = libc::rlimit { rlim_cur: limit, rlim_max: libc::RLIM_INFINITY };
+                    // SAFETY: reads a local.
+                    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
+                    for size in [65536, 5000, 70_000] {
+                        match ns.shmget(Key::PRIVATE, size, 0o600) {
+                            Ok(id) => {
+                                let memory = Segment::open_id(&ns, id).unwrap().attach().unwrap();
+                                memory.fill(0, size as usize, 1).unwrap();
+                            }
+                            Err(e) => assert_eq!(e, Errno::NOMEM, "{size}"),
+                        }
+                    }
+                })
+                .end();
+                assert_eq!(end, End::Exit(0), "{kind:?}, a limit of {limit} bytes");
+            }
+        }
+    });
+}
