@@ -205,7 +205,8 @@ impl Engine {
     /// each file appears whole under its name, the header last, and whoever comes second uses the first one's.
     pub fn create(path: &Path, kind: Kind) -> Result<&'static Engine> {
         let error = |e: Errno| Error::at(e, "create the namespace", path);
-        match fs::mkdir(path, Mode::RWXU) {
+        let made = fs::mkdir(path, Mode::RWXU);
+        match made {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(rustix::io::Errno::NOENT) => {
                 return Err(error(Errno::NOENT).why("its parent directory does not exist").remedy("make that first"));
@@ -216,7 +217,12 @@ impl Engine {
         let _opening = Opening::begin();
         let furnished = !real.join("namespace").exists();
         if furnished {
-            furnish(&real, kind)?;
+            furnish(&real, kind).inspect_err(|_| {
+                // Only what was made here, and only if it is empty.
+                if made.is_ok() {
+                    let _ = fs::rmdir(&real);
+                }
+            })?;
         }
         let engine = Engine::open_real(real)?;
         if furnished {

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::layout::{self, HEADER_BYTES, Header, REGISTRY_BYTES, Registry};
 use crate::sys::file;
 use crate::{Errno, Kind, Limits};
+use rustix::fd::OwnedFd;
 use rustix::fs::{self, Mode};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -81,22 +82,24 @@ pub fn furnish(path: &Path, kind: Kind) -> Result<()> {
         }
     }
     let made = || -> std::result::Result<(), Errno> {
-        for name in FOLDERS {
-            let folder = path.join(name);
-            match fs::mkdir(&folder, Mode::RWXU) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
+        // What needs room comes before anything is seen.
         let registry = layout::image::<Registry>(Registry::set_up);
         let first = Registry::FIRST_BYTES;
-        publish(path, "registry", registry_mode(kind), REGISTRY_BYTES, first, &registry[..first as usize])?;
-        set_modes(path, kind)?;
+        let registry = unnamed(path, registry_mode(kind), REGISTRY_BYTES, first, &registry[..first as usize])?;
         let header = layout::image::<Header>(|header| {
             header.set_up(shared);
             store_limits(header, &Limits::DEFAULT);
         });
-        publish(path, "namespace", if shared { 0o644 } else { 0o600 }, HEADER_BYTES, HEADER_BYTES, &header)
+        let header = unnamed(path, if shared { 0o644 } else { 0o600 }, HEADER_BYTES, HEADER_BYTES, &header)?;
+        for name in FOLDERS {
+            match fs::mkdir(path.join(name), Mode::RWXU) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        publish(path, "registry", &registry)?;
+        set_modes(path, kind)?;
+        publish(path, "namespace", &header)
     };
     made().map_err(|e| explain_create(e, path))
 }
@@ -121,10 +124,18 @@ pub fn set_modes(path: &Path, kind: Kind) -> std::result::Result<(), Errno> {
     Ok(())
 }
 
-pub fn publish(path: &Path, name: &str, mode: u32, len: u64, reserved: u64, content: &[u8]) -> std::result::Result<(), Errno> {
-    let c_string = |p: &Path| CString::new(p.as_os_str().as_bytes()).map_err(|_| Errno::INVAL);
-    let fd = file::unpublished(&c_string(path)?, mode, len, reserved, content)?;
-    match file::publish(&fd, &c_string(&path.join(name))?) {
+fn c_string(path: &Path) -> std::result::Result<CString, Errno> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)
+}
+
+/// A file for the directory, complete but for its name.
+pub fn unnamed(path: &Path, mode: u32, len: u64, reserved: u64, content: &[u8]) -> std::result::Result<OwnedFd, Errno> {
+    file::unpublished(&c_string(path)?, mode, len, reserved, content)
+}
+
+/// Gives it the name, unless somebody was first: then that one's serves.
+pub fn publish(path: &Path, name: &str, fd: &OwnedFd) -> std::result::Result<(), Errno> {
+    match file::publish(fd, &c_string(&path.join(name))?) {
         Err(Errno::EXIST) => Ok(()),
         other => other,
     }

@@ -81,6 +81,7 @@ impl Engine {
         let joined = match unpack(membership.me.load(Acquire)) {
             Some(me) => Ok(me),
             None => self.take_slot().map(|(me, token)| {
+                self.registry.slots[me.slot as usize].pid_namespace.store(pid_namespace(), Relaxed);
                 // Without the advice a child would keep its parent's lock alive; all kernels since 2.6.16 have it.
                 let _ = memory::not_for_children(token);
                 membership.token.store(token, Relaxed);
@@ -95,7 +96,7 @@ impl Engine {
 
     /// Takes a free slot and its lock. The mapping that keeps the lock is still inherited by children.
     fn take_slot(&self) -> Result<(Me, usize)> {
-        let (fd, _) = file::open(self.registry_path().c_str(), true)?;
+        let fd = file::reopen(self.registry_path().c_str())?;
         let slot = self.lock_a_slot(&fd)?;
         if Registry::slot_offset(slot + 1) > Registry::FIRST_BYTES {
             file::reserve_range(&fd, Registry::slot_offset(slot), 32)?;
@@ -110,7 +111,6 @@ impl Engine {
         record.incarnation.store(incarnation, SeqCst);
         record.pid.store(sys::pid(), Relaxed);
         record.uid.store(sys::credentials::euid(), Relaxed);
-        record.pid_namespace.store(pid_namespace(), Relaxed);
         record.since.store(sys::now() as u64, Relaxed);
         record.state.store(SlotState::Taken as u32, Release);
         self.registry.slots_high.fetch_max(slot as u32 + 1, SeqCst);
@@ -324,7 +324,7 @@ impl Census for Living<'_> {
         if record.incarnation.load(SeqCst) as u16 != who.incarnation {
             return false;
         }
-        let open = || file::open(self.engine.registry_path().c_str(), true).map(|(fd, _)| fd);
+        let open = || file::reopen(self.engine.registry_path().c_str());
         match self.file.get_or_init(open) {
             Ok(fd) => file::is_byte_locked(fd, Registry::LOCKS + u64::from(who.slot)).unwrap_or(true),
             Err(_) => true,

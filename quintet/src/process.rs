@@ -21,6 +21,8 @@ use std::time::Duration;
 const FORKING: u32 = 1 << 31;
 
 static GATE: AtomicU32 = AtomicU32::new(0);
+/// How many threads wait at the gate.
+static WAITING: AtomicU32 = AtomicU32::new(0);
 /// The engines of this process, which are never freed: a list that a fork handler can walk.
 static ENGINES: AtomicPtr<Engine> = AtomicPtr::new(std::ptr::null_mut());
 /// A page that a child finds zeroed, however it was made. 0: not there yet.
@@ -42,7 +44,7 @@ impl Inside {
         loop {
             let gate = GATE.load(Relaxed);
             if gate & FORKING != 0 && inside == 0 {
-                futex::wait(&GATE, gate, Duration::from_millis(10));
+                wait_at_gate(gate);
             } else if GATE.compare_exchange_weak(gate, gate + 1, Acquire, Relaxed).is_ok() {
                 INSIDE.set(inside + 1);
                 return Inside(());
@@ -58,6 +60,13 @@ impl Drop for Inside {
             futex::wake_one(&GATE);
         }
     }
+}
+
+/// Waits while the gate has this value. (Not for ever: who opens it looks for waiters only afterwards.)
+fn wait_at_gate(gate: u32) {
+    WAITING.fetch_add(1, SeqCst);
+    futex::wait(&GATE, gate, Duration::from_millis(10));
+    WAITING.fetch_sub(1, SeqCst);
 }
 
 /// Makes an engine known to the fork handlers.
@@ -116,6 +125,7 @@ pub fn is_foundling() -> bool {
 /// A child of a bare `clone` begins anew: the parent's slot is not its own.
 pub fn adopt_foundling() {
     GATE.store(INSIDE.get(), Relaxed);
+    WAITING.store(0, Relaxed);
     sys::forget_pid();
     set_birthmark();
     for engine in engines() {
@@ -133,7 +143,7 @@ extern "C" fn before_fork() {
             GATE.fetch_sub(mine, Release);
             while GATE.load(Acquire) & FORKING != 0 {
                 futex::wake_all(&GATE);
-                futex::wait(&GATE, GATE.load(Relaxed) | FORKING, Duration::from_millis(10));
+                wait_at_gate(GATE.load(Relaxed) | FORKING);
             }
             GATE.fetch_add(mine, Acquire);
         } else if GATE.compare_exchange(gate, gate | FORKING, Acquire, Relaxed).is_ok() {
@@ -145,7 +155,7 @@ extern "C" fn before_fork() {
         if gate & !FORKING <= mine {
             break;
         }
-        futex::wait(&GATE, gate, Duration::from_millis(10));
+        wait_at_gate(gate);
     }
     if let Ok(mut mask) = FORK_MASK.lock() {
         *mask = Some(blocked);
@@ -163,6 +173,8 @@ extern "C" fn after_fork_in_parent() {
 }
 
 extern "C" fn after_fork_in_child() {
+    // Those who waited are in the parent.
+    WAITING.store(0, Relaxed);
     sys::forget_pid();
     set_birthmark();
     for engine in engines() {
@@ -173,8 +185,10 @@ extern "C" fn after_fork_in_child() {
 
 fn open_gate() {
     let blocked = FORK_MASK.lock().ok().and_then(|mut mask| mask.take());
-    GATE.fetch_and(!FORKING, Release);
-    futex::wake_all(&GATE);
+    GATE.fetch_and(!FORKING, SeqCst);
+    if WAITING.load(SeqCst) != 0 {
+        futex::wake_all(&GATE);
+    }
     drop(blocked);
 }
 

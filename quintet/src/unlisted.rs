@@ -6,7 +6,7 @@
 
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::furniture::{explain_create, publish};
+use crate::furniture::{explain_create, publish, unnamed};
 use crate::{Errno, Kind};
 use rustix::fs::{self, Mode};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -45,7 +45,8 @@ pub fn choose_default(base: &Path) -> Result<PathBuf> {
         }
         fs::chmod(base, Mode::from_raw_mode(0o711))?;
         let name = random_name();
-        publish(base, DEFAULT, 0o600, name.len() as u64, name.len() as u64, name.as_bytes())
+        let len = name.len() as u64;
+        publish(base, DEFAULT, &unnamed(base, 0o600, len, len, name.as_bytes())?)
     };
     made().map_err(|e| explain_create(e, base))?;
     default_in(base).ok_or_else(|| {

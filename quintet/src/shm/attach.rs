@@ -183,10 +183,11 @@ impl Engine {
         let (Ok(Some(view)), Some(me)) = (self.control(id.index()), self.me_if_joined()) else { return };
         if view.head().id == id && view.writable {
             // Who died before goes first.
-            view.presence().attached(Some(me), &self.living(Some(&view)));
+            let living = self.living(Some(&view));
+            view.presence().attached(Some(me), &living);
             view.stamp_detach(sys::pid());
             view.presence().withdraw(me, 1);
-            self.attend(&view, true);
+            self.attend_among(&view, true, &living);
         }
     }
 

@@ -55,7 +55,7 @@ impl Engine {
         let nattch = view.presence().attached(self.me_if_joined(), &living);
         if nattch == 0 && (view.head().is_dest() || self.forced()) {
             // Perhaps the last ones died.
-            self.attend(view, living.struck.get());
+            self.attend_among(view, living.struck.get(), &living);
         }
         let head = view.head();
         if nattch == 0 && head.is_dest() {

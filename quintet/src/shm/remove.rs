@@ -4,6 +4,7 @@ use super::control::View;
 use super::create::PAGE;
 use crate::engine::Engine;
 use crate::layout::WARM_BYTES;
+use crate::participant::Living;
 use crate::process::Inside;
 use crate::registry::Held;
 use crate::sync::presence::{Census, Head, Me, State};
@@ -27,7 +28,7 @@ impl Engine {
         let view = self.standing(id)?;
         let living = self.living(Some(&view));
         if view.presence().attached(self.me_if_joined(), &living) == 0 && (view.head().is_dest() || self.forced()) {
-            self.attend(&view, living.struck.get());
+            self.attend_among(&view, living.struck.get(), &living);
             if view.head().is_dest() && !view.writable {
                 // It has gone, and only waits for somebody who may clear it.
                 return Err(Errno::INVAL);
@@ -68,8 +69,13 @@ impl Engine {
     /// Ends a removed segment (with `shm_rmid_forced` any) that nobody is attached to any more. `detached`:
     /// an attachment has just ended; else one that is not removed is its creator's to keep.
     pub fn attend(&self, view: &View, detached: bool) {
+        self.attend_among(view, detached, &self.living(Some(view)));
+    }
+
+    /// As [`Engine::attend`], where it is known already how to ask for the living.
+    pub fn attend_among(&self, view: &View, detached: bool, living: &Living<'_>) {
         let head = view.head();
-        let forced = self.forced() && (detached || !self.living(None).alive(creator(view)));
+        let forced = self.forced() && (detached || !living.alive(creator(view)));
         let ripe = match head.state {
             State::Dest | State::JudgedDest | State::Gone => true,
             State::Live | State::Judged => forced,
@@ -78,7 +84,7 @@ impl Engine {
         if !ripe || !view.writable {
             return;
         }
-        view.presence().judge(head.id, self.me_if_joined(), false, forced, &self.living(Some(view)));
+        view.presence().judge(head.id, self.me_if_joined(), false, forced, living);
         if view.head().state == State::Gone
             && let Ok(held) = self.lock()
         {

@@ -75,6 +75,12 @@ pub fn open(path: &CStr, write: bool) -> Result<(OwnedFd, Stat)> {
     Ok((fd, stat))
 }
 
+/// Opens for reading and writing a file that was checked when it was opened before.
+pub fn reopen(path: &CStr) -> Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    Ok(fs::open(path, flags, Mode::empty())?)
+}
+
 /// A file of `len` bytes with exactly this mode that nobody sees until it is linked: its first `content.len()`
 /// bytes are `content`, and `reserved` bytes have their place on the file system.
 pub fn unpublished(directory: &CStr, mode: u32, len: u64, reserved: u64, content: &[u8]) -> Result<OwnedFd> {
