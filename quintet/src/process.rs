@@ -2,23 +2,34 @@
 //!
 //! The gate keeps forks away from operations: whoever changes what a child would inherit
 //! (attachments, a slot being taken) is inside, and a fork waits until all are out. A signal handler
-//! that comes in while its own thread is inside is let in, also while a fork waits.
+//! may come in while its own thread is inside, or forks; so nobody who may be waited for is ever kept out:
+//! `WANTED` only asks newcomers to be patient, and `FORKING` is not set before all are out.
 //!
 //! | gate | meaning | next |
 //! |---|---|---|
-//! | n | n operations are inside | n + 1, n - 1; `FORKING` set by a forking thread |
-//! | n + `FORKING` | a thread forks, or waits for the n to leave | n - 1; n + 1 by a handler of one inside (a handler that |
-//! | | | forks itself takes its thread's share out until the other fork is done); |
-//! | | | without `FORKING` by the forking thread, in parent and child |
+//! | n | n operations are inside | n + 1, n - 1; `WANTED` by a thread that is to fork |
+//! | n + `WANTED` | a thread waits for the n to leave | n - 1; n + 1 by a handler, or by who has been patient; |
+//! | | | `FORKING` by a forking thread, once the n are at the most its own |
+//! | n + `WANTED` + `FORKING` | a thread forks; the n are its own | n + 1, n - 1 by that thread alone; n when it has forked, |
+//! | | | in parent and child |
+//! | n + `FORKING` | illegal | |
 
 use crate::engine::Engine;
 use crate::sys::{self, futex, memory, signal::Blocked};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::*, compiler_fence};
 use std::sync::{Mutex, Once};
 use std::time::Duration;
 
 const FORKING: u32 = 1 << 31;
+const WANTED: u32 = 1 << 30;
+const COUNT: u32 = WANTED - 1;
+
+/// How often a newcomer waits, for 10 ms at the most, while a fork is wanted.
+const POLITE: u32 = 3;
+/// How often a fork waits for those inside, for 10 ms at the most, before it goes ahead: a count that is
+/// wrong for a child is better than a program that hangs.
+const PATIENCE: u32 = 1000;
 
 static GATE: AtomicU32 = AtomicU32::new(0);
 /// How many threads wait at the gate.
@@ -32,7 +43,10 @@ static FORK_MASK: Mutex<Option<Blocked>> = Mutex::new(None);
 
 thread_local! {
     /// How many operations this thread is inside of: more than one in a signal handler.
+    /// It is never less than what the gate counts of the thread: a handler must not take itself for a newcomer.
     static INSIDE: Cell<u32> = const { Cell::new(0) };
+    /// Whether this thread forks: the program's own fork handlers may call us then.
+    static FORKS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// An operation is under way while this lives.
@@ -41,12 +55,17 @@ pub struct Inside(());
 impl Inside {
     pub fn enter() -> Inside {
         let inside = INSIDE.get();
+        INSIDE.set(inside + 1);
+        compiler_fence(SeqCst);
+        let mut polite = if inside == 0 { POLITE } else { 0 };
         loop {
             let gate = GATE.load(Relaxed);
-            if gate & FORKING != 0 && inside == 0 {
+            if gate & FORKING != 0 && !FORKS.get() {
+                wait_at_gate(gate);
+            } else if gate & (WANTED | FORKING) == WANTED && polite > 0 {
+                polite -= 1;
                 wait_at_gate(gate);
             } else if GATE.compare_exchange_weak(gate, gate + 1, Acquire, Relaxed).is_ok() {
-                INSIDE.set(inside + 1);
                 return Inside(());
             }
         }
@@ -55,9 +74,11 @@ impl Inside {
 
 impl Drop for Inside {
     fn drop(&mut self) {
+        let gate = GATE.fetch_sub(1, SeqCst);
+        compiler_fence(SeqCst);
         INSIDE.set(INSIDE.get() - 1);
-        if GATE.fetch_sub(1, Release) & FORKING != 0 {
-            futex::wake_one(&GATE);
+        if gate & WANTED != 0 {
+            futex::wake_all(&GATE);
         }
     }
 }
@@ -136,27 +157,21 @@ pub fn adopt_foundling() {
 extern "C" fn before_fork() {
     let blocked = Blocked::all();
     let mine = INSIDE.get();
-    loop {
-        let gate = GATE.load(Relaxed);
-        if gate & FORKING != 0 {
-            // A handler that forks inside an operation steps aside for the thread that waits for it to leave.
-            GATE.fetch_sub(mine, Release);
-            while GATE.load(Acquire) & FORKING != 0 {
-                futex::wake_all(&GATE);
-                wait_at_gate(GATE.load(Relaxed) | FORKING);
-            }
-            GATE.fetch_add(mine, Acquire);
-        } else if GATE.compare_exchange(gate, gate | FORKING, Acquire, Relaxed).is_ok() {
-            break;
-        }
-    }
+    let mut waited = 0;
     loop {
         let gate = GATE.load(Acquire);
-        if gate & !FORKING <= mine {
-            break;
+        if gate & FORKING == 0 && (gate & COUNT <= mine || waited > PATIENCE) {
+            if GATE.compare_exchange(gate, gate | WANTED | FORKING, Acquire, Relaxed).is_ok() {
+                break;
+            }
+        } else if gate & WANTED == 0 {
+            let _ = GATE.compare_exchange(gate, gate | WANTED, Relaxed, Relaxed);
+        } else {
+            waited += u32::from(gate & FORKING == 0);
+            wait_at_gate(gate);
         }
-        wait_at_gate(gate);
     }
+    FORKS.set(true);
     if let Ok(mut mask) = FORK_MASK.lock() {
         *mask = Some(blocked);
     }
@@ -185,7 +200,8 @@ extern "C" fn after_fork_in_child() {
 
 fn open_gate() {
     let blocked = FORK_MASK.lock().ok().and_then(|mut mask| mask.take());
-    GATE.fetch_and(!FORKING, SeqCst);
+    FORKS.set(false);
+    GATE.fetch_and(COUNT, SeqCst);
     if WAITING.load(SeqCst) != 0 {
         futex::wake_all(&GATE);
     }
