@@ -1,0 +1,320 @@
+//! Children under `ptrace` that are ended at a chosen point: after a system call, or a store that others see.
+//!
+//! # Safety
+//!
+//! The raw calls get the process ids of children that were made here, stopped when they are looked into, and
+//! pointers to locals.
+
+use super::*;
+
+/// Where the lock word is in the file `registry`.
+pub const LOCK: usize = 12;
+
+/// The shared memory of a namespace, watched for stores: the registry's fixed part, its first slots and keys, the
+/// control files of the first indexes.
+pub struct Watch {
+    path: PathBuf,
+    windows: Vec<Option<(Window, Vec<u8>)>>,
+}
+
+const CONTROLS: usize = 3;
+
+impl Watch {
+    pub fn new(path: &Path) -> Watch {
+        let mut watch = Watch { path: path.to_path_buf(), windows: (0..2 + CONTROLS).map(|_| None).collect() };
+        watch.reopen();
+        watch
+    }
+
+    /// Opens what has appeared, and sees all as it is now.
+    pub fn reopen(&mut self) {
+        let registry = self.path.join("registry");
+        for (i, window) in self.windows.iter_mut().enumerate() {
+            if window.is_none() {
+                let opened = match i {
+                    0 => Window::open(&registry, 0, 12288),
+                    1 => Window::open(&registry, 8192 + 32 * 16256, 4096),
+                    i => Window::open(&self.path.join(format!("shm/{}", i - 2)), 0, 4096),
+                };
+                *window = opened.map(|w| (w, Vec::new()));
+            }
+            if let Some((window, seen)) = window {
+                *seen = window.copy();
+            }
+        }
+    }
+
+    /// Whether something has been stored since the last look.
+    pub fn changed(&mut self) -> bool {
+        let mut changed = false;
+        for (window, seen) in self.windows.iter_mut().flatten() {
+            if window.differs(seen) {
+                *seen = window.copy();
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    /// All that others can see of the namespace but for its shared memory: names, modes, owners, sizes, access
+    /// control lists, and who holds a lock on the registry.
+    fn surroundings(&self) -> String {
+        use std::os::unix::fs::MetadataExt;
+        let mut text = String::new();
+        let mut folders = vec![self.path.clone()];
+        while let Some(folder) = folders.pop() {
+            let mut entries: Vec<_> = std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|e| e.path()).collect();
+            entries.sort();
+            for path in std::iter::once(folder.clone()).chain(entries) {
+                let Ok(stat) = path.symlink_metadata() else { continue };
+                let (mode, uid, gid, size) = (stat.mode(), stat.uid(), stat.gid(), stat.size());
+                text += &format!("{path:?} {mode:o} {uid} {gid} {size} {} {:?}", stat.blocks(), std::fs::read_link(&path).ok());
+                let name = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
+                let mut list = [0u8; 256];
+                let at = list.as_mut_ptr().cast();
+                // SAFETY: see the module.
+                let n = unsafe { libc::lgetxattr(name.as_ptr(), c"system.posix_acl_access".as_ptr(), at, list.len()) };
+                text += &format!(" {:?}\n", &list[..n.max(0) as usize]);
+                if stat.is_dir() && path != folder {
+                    folders.push(path);
+                } else if path.ends_with("registry") {
+                    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+                    let inode = format!(":{} ", stat.ino());
+                    let of_it = locks.lines().filter(|l| l.contains(&inode)).map(|l| l.split_once(':').unwrap().1);
+                    of_it.for_each(|line| text += line);
+                }
+            }
+        }
+        text
+    }
+
+    pub fn lock_word(&self) -> u32 {
+        self.windows[0].as_ref().map_or(0, |(w, _)| w.word(LOCK).load(std::sync::atomic::Ordering::SeqCst))
+    }
+}
+
+/// Where a traced process is ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Point {
+    /// At its n-th stop: system calls are stopped at when they begin and when they end; 0 is the start.
+    Stop(u32),
+    /// After stop `.0`, when shared memory has changed `.1` times (from 1).
+    Store(u32, u32),
+}
+
+/// A child under `ptrace`, between [`begin`] and [`finish`].
+pub struct Tracee {
+    pub pid: i32,
+    stops: u32,
+    finished: bool,
+    pub lock_held: bool,
+}
+
+/// In the child: what follows is traced.
+pub fn begin() {
+    // SAFETY: no pointers.
+    unsafe {
+        assert_eq!(libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0), 0);
+        libc::raise(libc::SIGSTOP);
+    }
+}
+
+/// In the child: the traced part has ended.
+pub fn finish() {
+    // SAFETY: no pointers.
+    unsafe { libc::raise(libc::SIGSTOP) };
+}
+
+/// What the tracee has come to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Stop {
+    /// A system call begins or ends.
+    Call,
+    /// It has forked: the child's process id.
+    Forked(i32),
+    /// [`finish`].
+    Finished,
+}
+
+impl Tracee {
+    /// Starts `body` in a child and waits until it calls [`begin`].
+    pub fn start(body: impl FnOnce()) -> Tracee {
+        let child = fork(body);
+        let pid = child.pid;
+        std::mem::forget(child);
+        let status = wait(pid);
+        assert!(libc::WIFSTOPPED(status), "the child ended before it began: {status:#x}");
+        assert_eq!(libc::WSTOPSIG(status), libc::SIGSTOP);
+        let tracee = Tracee { pid, stops: 0, finished: false, lock_held: false };
+        tracee.set_options();
+        tracee
+    }
+
+    /// A process that the tracer has got with its parent's fork, stopped before its first instruction.
+    pub fn newborn(pid: i32) -> Tracee {
+        let status = wait(pid);
+        assert!(libc::WIFSTOPPED(status), "{status:#x}");
+        let tracee = Tracee { pid, stops: 0, finished: false, lock_held: false };
+        tracee.set_options();
+        tracee
+    }
+
+    fn set_options(&self) {
+        let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACEFORK;
+        let options = options | libc::PTRACE_O_TRACECLONE;
+        // SAFETY: a stopped tracee of this thread.
+        assert_eq!(unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, self.pid, 0, options as usize) }, 0);
+    }
+
+    /// Goes on to the next stop.
+    pub fn next(&mut self) -> Stop {
+        self.resume(libc::PTRACE_SYSCALL)
+    }
+
+    fn resume(&mut self, how: libc::c_uint) -> Stop {
+        let mut signal = 0;
+        if self.finished {
+            return Stop::Finished;
+        }
+        loop {
+            // SAFETY: a stopped tracee of this thread.
+            assert_eq!(unsafe { libc::ptrace(how, self.pid, 0, signal as usize) }, 0);
+            let status = wait(self.pid);
+            if !libc::WIFSTOPPED(status) {
+                self.pid = 0;
+                panic!("the child ended in what was traced: {status:#x}");
+            }
+            let event = status >> 16;
+            match libc::WSTOPSIG(status) {
+                stop if stop == libc::SIGTRAP | 0x80 => {
+                    self.stops += 1;
+                    assert!(self.stops < 20_000, "the child goes round for ever");
+                    return Stop::Call;
+                }
+                libc::SIGTRAP if event != 0 => {
+                    let mut child = 0usize;
+                    // SAFETY: the kernel writes one word.
+                    unsafe { libc::ptrace(libc::PTRACE_GETEVENTMSG, self.pid, 0, &raw mut child) };
+                    return Stop::Forked(child as i32);
+                }
+                // A single step.
+                libc::SIGTRAP => return Stop::Call,
+                libc::SIGSTOP => {
+                    self.finished = true;
+                    return Stop::Finished;
+                }
+                other => signal = other,
+            }
+        }
+    }
+
+    /// Whether the next instruction enters the kernel.
+    #[cfg(target_arch = "x86_64")]
+    fn at_system_call(&self) -> bool {
+        let at = std::mem::offset_of!(libc::user, regs) + std::mem::offset_of!(libc::user_regs_struct, rip);
+        // SAFETY: a stopped tracee of this thread; both return what they read.
+        let instruction = unsafe {
+            let rip = libc::ptrace(libc::PTRACE_PEEKUSER, self.pid, at, 0);
+            libc::ptrace(libc::PTRACE_PEEKTEXT, self.pid, rip, 0)
+        };
+        instruction & 0xffff == 0x050f
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn at_system_call(&self) -> bool {
+        true
+    }
+
+    /// Steps until the next system call, or until shared memory has changed `most` times. Returns how often it has.
+    fn step(&mut self, watch: &mut Watch, most: u32) -> u32 {
+        let mut changes = 0;
+        watch.reopen();
+        let mut quiet = 0;
+        // Longer stretches prepare memory that nobody else sees yet.
+        while quiet < 60_000 && changes < most && !self.at_system_call() {
+            let stops = self.stops;
+            if self.resume(libc::PTRACE_SINGLESTEP) == Stop::Finished {
+                break;
+            }
+            self.stops = stops;
+            quiet += 1;
+            if watch.changed() {
+                changes += 1;
+                quiet = 0;
+            }
+        }
+        changes
+    }
+
+    /// Goes on to a point. `false`: it has finished before.
+    pub fn run_to(&mut self, point: Point, watch: &mut Watch) -> bool {
+        let (stop, nth) = match point {
+            Point::Stop(stop) => (stop, 0),
+            Point::Store(stop, nth) => (stop, nth),
+        };
+        while self.stops < stop {
+            match self.next() {
+                Stop::Finished => return false,
+                Stop::Forked(_) | Stop::Call => {}
+            }
+        }
+        if nth > 0 && self.step(watch, nth) < nth {
+            return false;
+        }
+        watch.reopen();
+        self.lock_held = watch.lock_word() != 0;
+        true
+    }
+
+    /// All points up to its end at which others see something new: each store to shared memory (with `stores`) and
+    /// each system call that has changed anything. With `QUINTET_CRASH_ALL` each stop.
+    pub fn all_points(mut self, watch: &mut Watch, stores: bool) -> Vec<Point> {
+        let mut points = vec![Point::Stop(0)];
+        let all = std::env::var_os("QUINTET_CRASH_ALL").is_some();
+        let mut seen = watch.surroundings();
+        loop {
+            // After a call has ended, not before it begins.
+            if stores && self.stops.is_multiple_of(2) {
+                for nth in 1..=self.step(watch, u32::MAX) {
+                    points.push(Point::Store(self.stops, nth));
+                }
+            }
+            match self.next() {
+                Stop::Finished => break,
+                Stop::Forked(_) => {}
+                Stop::Call => {
+                    let now = watch.surroundings();
+                    if all || now != seen {
+                        points.push(Point::Stop(self.stops));
+                    }
+                    seen = now;
+                }
+            }
+        }
+        points
+    }
+
+    /// Lets it go, with a signal or 0.
+    pub fn release(self, signal: i32) -> Child {
+        // SAFETY: a stopped tracee of this thread.
+        assert_eq!(unsafe { libc::ptrace(libc::PTRACE_DETACH, self.pid, 0, signal as usize) }, 0);
+        let child = Child { pid: self.pid };
+        std::mem::forget(self);
+        child
+    }
+
+    /// SIGKILL, here and now.
+    pub fn kill(self) {
+        drop(self)
+    }
+}
+
+impl Drop for Tracee {
+    fn drop(&mut self) {
+        if self.pid != 0 {
+            kill(self.pid, libc::SIGKILL);
+            reap(self.pid);
+        }
+    }
+}
