@@ -90,6 +90,21 @@ fn wait_at_gate(gate: u32) {
     WAITING.fetch_sub(1, SeqCst);
 }
 
+/// Asks to be told of forks when the program or the library is loaded: before any thread can open a namespace
+/// while another one forks, whose child would find the opening half done for ever.
+#[used]
+#[allow(unsafe_code)]
+// SAFETY: the loader calls each entry of this section once, as a C function; further arguments are ignored.
+#[unsafe(link_section = ".init_array")]
+static AT_LOAD: extern "C" fn() = ask_to_be_told;
+
+extern "C" fn ask_to_be_told() {
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    if ASKED.swap(1, AcqRel) == 0 {
+        sys::fork::handlers(before_fork, after_fork_in_parent, after_fork_in_child);
+    }
+}
+
 /// Makes an engine known to the fork handlers.
 pub fn register(engine: &'static Engine) {
     static ONCE: Once = Once::new();
@@ -100,7 +115,7 @@ pub fn register(engine: &'static Engine) {
             BIRTHMARK.store(at, Relaxed);
             set_birthmark();
         }
-        sys::fork::handlers(before_fork, after_fork_in_parent, after_fork_in_child);
+        ask_to_be_told();
     });
     let mut first = ENGINES.load(Acquire);
     loop {
