@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicPtr, Ordering::*};
 type Result<T> = std::result::Result<T, Errno>;
 
 static ENGINE: AtomicPtr<Engine> = AtomicPtr::new(std::ptr::null_mut());
+
 /// The namespace of this process, opened at its first call.
 fn engine() -> Result<&'static Engine> {
     match opened() {
@@ -32,6 +33,7 @@ fn open() -> Result<&'static Engine> {
         keep @ (Errno::ACCES | Errno::NOSPC | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => keep,
         _ => Errno::NOSYS,
     })?;
+    // Remembered now: in a vfork child's hands this memory is its parent's.
     crate::sys::pid();
     ENGINE.store(std::ptr::from_ref(engine).cast_mut(), Release);
     Ok(engine)

@@ -136,6 +136,21 @@ fn what_was_promised_can_be_written_when_nothing_is_left() {
     });
 }
 
+/// Memory that was never promised is not handed on to a segment that is promised its own.
+#[test]
+fn what_was_not_promised_is_not_reused() {
+    on_small_tmpfs("what_was_not_promised_is_not_reused", |dir| {
+        let ns = Namespace::create(dir.join("ns"), Kind::Private).unwrap();
+        let sparse = Segment::options().no_reserve().create(&ns, Key::PRIVATE, 4096).unwrap();
+        for _ in 0..3 {
+            sparse.attach().unwrap();
+        }
+        sparse.remove().unwrap();
+        let _filler = fill(dir);
+        assert_eq!(error(Segment::create(&ns, Key::PRIVATE, 4096)), Errno::NOMEM);
+    });
+}
+
 #[test]
 fn a_namespace_needs_room_too() {
     on_small_tmpfs("a_namespace_needs_room_too", |dir| {

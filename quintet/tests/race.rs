@@ -430,6 +430,16 @@ extern "C" fn handler(_: libc::c_int) {
     unsafe { *libc::__errno_location() = errno };
 }
 
+fn handle(signal: i32) {
+    // SAFETY: see the module.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as *const () as usize;
+        action.sa_flags = libc::SA_RESTART;
+        assert_eq!(libc::sigaction(signal, &raw const action, std::ptr::null_mut()), 0);
+    }
+}
+
 /// Signals interrupt every call at every place, and their handlers make the same calls.
 #[test]
 fn a_storm_of_signals() {
@@ -440,13 +450,7 @@ fn a_storm_of_signals() {
             let ns = NAMESPACE.get_or_init(|| Namespace::open(&path).unwrap());
             let id = ns.shmget(KEY, 8192, libc::IPC_CREAT | 0o600).unwrap();
             SEGMENT.store(id.raw(), SeqCst);
-            // SAFETY: see the module.
-            unsafe {
-                let mut action: libc::sigaction = std::mem::zeroed();
-                action.sa_sigaction = handler as *const () as usize;
-                action.sa_flags = libc::SA_RESTART;
-                assert_eq!(libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()), 0);
-            }
+            handle(libc::SIGALRM);
             let every = |microseconds: i64| {
                 let interval = libc::timeval { tv_sec: 0, tv_usec: microseconds };
                 let timer = libc::itimerval { it_interval: interval, it_value: interval };
@@ -493,13 +497,7 @@ fn a_storm_of_signals_among_threads() {
             let ns = NAMESPACE.get_or_init(|| Namespace::open(&path).unwrap());
             let id = ns.shmget(KEY, 8192, libc::IPC_CREAT | 0o600).unwrap();
             SEGMENT.store(id.raw(), SeqCst);
-            // SAFETY: see the module.
-            unsafe {
-                let mut action: libc::sigaction = std::mem::zeroed();
-                action.sa_sigaction = handler as *const () as usize;
-                action.sa_flags = libc::SA_RESTART;
-                assert_eq!(libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()), 0);
-            }
+            handle(libc::SIGUSR1);
             let done = AtomicU32::new(0);
             let threads = [const { AtomicU64::new(0) }; 2];
             std::thread::scope(|scope| {

@@ -11,6 +11,9 @@ pub const SEGMENT_BYTES: u64 = size_of::<Control>() as u64;
 /// Segments up to this size keep their memory for the next one of the same owner.
 pub const WARM_BYTES: u64 = 65536;
 
+/// A `warm_mode` that no mode is: the memory is not to be reused.
+pub const NEVER_WARM: u32 = u32::MAX;
+
 const MAGIC: u32 = u32::from_le_bytes(*b"QSHM");
 
 /// The content of a control file.

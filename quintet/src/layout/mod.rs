@@ -12,7 +12,7 @@ mod control;
 mod header;
 mod registry;
 
-pub use control::{Control, Rights, SEGMENT_BYTES, WARM_BYTES};
+pub use control::{Control, NEVER_WARM, Rights, SEGMENT_BYTES, WARM_BYTES};
 pub use header::{HEADER_BYTES, Header, Validity};
 pub use registry::{Class, REGISTRY_BYTES, Registry, SLOTS, SlotState};
 

@@ -10,6 +10,7 @@ use super::attachments::Mapped;
 use super::control::{EXECUTE, READ, View, WRITE};
 use super::create::PAGE;
 use crate::engine::Engine;
+use crate::layout::NEVER_WARM;
 use crate::process::Inside;
 use crate::sync::presence::Me;
 use crate::sys::file;
@@ -214,7 +215,7 @@ impl Engine {
                 && view.head().id == mapped.id
                 && view.writable
             {
-                view.warm_mode.store(u32::MAX, Relaxed);
+                view.warm_mode.store(NEVER_WARM, Relaxed);
             }
             self.leave_segment(mapped.id);
         }

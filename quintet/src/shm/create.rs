@@ -2,7 +2,7 @@
 
 use super::control::View;
 use crate::engine::Engine;
-use crate::layout::{Control, Rights, SEGMENT_BYTES, WARM_BYTES};
+use crate::layout::{Control, NEVER_WARM, Rights, SEGMENT_BYTES, WARM_BYTES};
 use crate::process::Inside;
 use crate::registry::{Found, Held};
 use crate::sync::presence::{Head, State};
@@ -166,7 +166,7 @@ impl Engine {
         if !wanted.key.is_private()
             && let Err(e) = self.link_key(held, wanted.key, id)
         {
-            let _ = fs::unlink(self.data_path(id.index()).c_str());
+            self.discard_data(view, id.index(), held.me);
             return Err(e);
         }
         view.head.store(Head::new(id, State::Live).pack(), SeqCst);
@@ -258,7 +258,8 @@ impl Engine {
         let serial = self.registry.data_serial.fetch_add(1, Relaxed).wrapping_add(1).max(1);
         view.data_serial.store(serial, Relaxed);
         view.templates.store(0, Relaxed);
-        view.warm_mode.store(wanted.mode, Relaxed);
+        // Memory that was never promised cannot keep a promise for the next one.
+        view.warm_mode.store(if wanted.reserve { wanted.mode } else { NEVER_WARM }, Relaxed);
         if bytes <= WARM_BYTES && wanted.reserve {
             self.set_template(view, index, held.me.slot, &fd, true);
         }

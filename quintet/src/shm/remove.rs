@@ -75,7 +75,7 @@ impl Engine {
     /// As [`Engine::attend`], where it is known already how to ask for the living.
     pub fn attend_among(&self, view: &View, detached: bool, living: &Living<'_>) {
         let head = view.head();
-        let forced = self.forced() && (detached || !living.alive(creator(view)));
+        let forced = self.forced_to_end(view, detached, living);
         let ripe = match head.state {
             State::Dest | State::JudgedDest | State::Gone => true,
             State::Live | State::Judged => forced,
@@ -92,6 +92,11 @@ impl Engine {
         }
     }
 
+    /// Whether `shm_rmid_forced` ends a segment once nobody is attached: an attachment has just ended, or its creator has.
+    fn forced_to_end(&self, view: &View, detached: bool, living: &Living<'_>) -> bool {
+        self.forced() && (detached || !living.alive(creator(view)))
+    }
+
     /// Whether `shm_rmid_forced` has ended the segment: nobody is attached, and the last attachment has just been found to
     /// be a dead one's, or its creator is gone.
     pub fn is_forced_away(&self, view: &View) -> bool {
@@ -99,7 +104,7 @@ impl Engine {
             return false;
         }
         let living = self.living(Some(view));
-        view.presence().attached(self.me_if_joined(), &living) == 0 && (living.struck.get() || !living.alive(creator(view)))
+        view.presence().attached(self.me_if_joined(), &living) == 0 && self.forced_to_end(view, living.struck.get(), &living)
     }
 
     /// Ends a segment that [`Engine::is_forced_away`].
@@ -225,7 +230,7 @@ impl Engine {
             }
             let living = self.living(Some(&view));
             view.presence().attached(Some(held.me), &living);
-            let forced = self.forced() && (living.struck.get() || !living.alive(creator(&view)));
+            let forced = self.forced_to_end(&view, living.struck.get(), &living);
             view.presence().judge(id, Some(held.me), false, forced, &living);
             if view.head().state == State::Gone {
                 self.clear(held, &view, id);
