@@ -2,9 +2,11 @@
 //! change with any version.
 
 use crate::engine::Engine;
-use crate::{Errno, Id, Key, Limits, SegmentStat, Usage, process};
+use crate::layout::Mechanism;
+use crate::{Errno, Id, Key, Limits, SegmentStat, SemOp, SemUsage, SetStat, Usage, process};
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicPtr, Ordering::*};
+use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -94,7 +96,7 @@ pub fn lock(id: i32, locked: bool) -> Result<()> {
 /// `IPC_INFO`: the limits, and the highest index in use.
 pub fn limits() -> Result<(Limits, u32)> {
     let engine = engine()?;
-    Ok((engine.limits()?, engine.max_index()))
+    Ok((engine.limits()?, engine.max_index(Mechanism::Shm)))
 }
 
 /// `SHM_INFO`.
@@ -116,3 +118,92 @@ pub fn at_exit() {
         process::at_exit();
     }
 }
+
+/// `semget`.
+pub fn semget(key: Key, nsems: i32, flags: i32) -> Result<Id> {
+    engine()?.semget(key, nsems, flags)
+}
+
+/// `semop`, `semtimedop`, where the limit on the number of operations has been checked.
+pub fn semtimedop(id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
+    engine()?.semtimedop(id, ops, timeout)
+}
+
+/// The greatest number of operations in one call.
+pub fn semopm() -> Result<usize> {
+    Ok(engine()?.limits()?.semopm as usize)
+}
+
+/// `GETVAL`.
+pub fn sem_value(id: i32, num: i32) -> Result<u16> {
+    engine()?.sem_value(id, num)
+}
+
+/// `GETPID`.
+pub fn sem_pid(id: i32, num: i32) -> Result<i32> {
+    engine()?.sem_pid(id, num)
+}
+
+/// `GETNCNT`.
+pub fn sem_ncnt(id: i32, num: i32) -> Result<u32> {
+    engine()?.sem_ncnt(id, num)
+}
+
+/// `GETZCNT`.
+pub fn sem_zcnt(id: i32, num: i32) -> Result<u32> {
+    engine()?.sem_zcnt(id, num)
+}
+
+/// `GETALL`.
+pub fn sem_values(id: i32) -> Result<Vec<u16>> {
+    engine()?.sem_values(id)
+}
+
+/// `SETVAL`.
+pub fn sem_set_value(id: i32, num: i32, value: i32) -> Result<()> {
+    engine()?.sem_set_value(id, num, value)
+}
+
+/// `SETALL`: `values` fetches as many values as it is asked for, once it is known that the caller may set them.
+pub fn sem_set_values(id: i32, values: impl FnOnce(usize) -> Result<Vec<u16>>) -> Result<()> {
+    engine()?.sem_set_values_from(id, values)
+}
+
+/// `IPC_STAT` of a set.
+pub fn sem_stat(id: i32) -> Result<SetStat> {
+    engine()?.sem_stat(id)
+}
+
+/// `SEM_STAT`, `SEM_STAT_ANY`.
+pub fn sem_stat_index(index: i32, any: bool) -> Result<SetStat> {
+    engine()?.sem_stat_index(index, any)
+}
+
+/// `IPC_SET` of a set.
+pub fn sem_set(id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
+    engine()?.sem_set(id, uid, gid, mode)
+}
+
+/// `IPC_RMID` of a set.
+pub fn sem_remove(id: i32) -> Result<()> {
+    engine()?.sem_remove(id)
+}
+
+/// `IPC_INFO` of semaphores: the limits, and the highest index in use.
+pub fn sem_limits() -> Result<(Limits, u32)> {
+    let engine = engine()?;
+    Ok((engine.limits()?, engine.max_index(Mechanism::Sem)))
+}
+
+/// `SEM_INFO`.
+pub fn sem_usage() -> Result<SemUsage> {
+    engine()?.sem_usage()
+}
+
+/// The calling thread, or all threads, may have other rights from now on: what was remembered of them is forgotten.
+pub fn credentials_changed() {
+    crate::sys::credentials::changed();
+}
+
+/// The calling thread is about to leave what it is doing by a jump: a call that waits is given up.
+pub fn jumping() {}

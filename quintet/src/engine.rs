@@ -7,7 +7,7 @@
 
 use crate::error::{Error, Result};
 use crate::furniture::{damaged, explain_create, explain_open, furnish, kind_name, remove_files, set_modes, store_limits};
-use crate::layout::{self, HEADER_BYTES, Header, REGISTRY_BYTES, Registry, Shared, Validity};
+use crate::layout::{self, HEADER_BYTES, Header, Mechanism, REGISTRY_BYTES, Registry, Shared, Validity};
 use crate::participant::Membership;
 use crate::shm::attachments::Attachments;
 use crate::shm::control::Locals;
@@ -37,9 +37,9 @@ pub struct Engine {
     pub(crate) attachments: Attachments,
     pub(crate) locals: Locals,
     /// The indexes where keys were last found, plus 1: a hint.
-    pub(crate) keys: [AtomicU64; 256],
+    pub(crate) keys: [[AtomicU64; 256]; Mechanism::ALL.len()],
     /// The pages of the registry's key table that are known to have their place, a bit each.
-    pub(crate) key_pages: AtomicU32,
+    pub(crate) key_pages: [AtomicU32; Mechanism::ALL.len()],
     pub(crate) next: AtomicPtr<Engine>,
 }
 
@@ -174,8 +174,8 @@ impl Engine {
             membership: Membership::new(),
             attachments: Attachments::new(),
             locals,
-            keys: [const { AtomicU64::new(0) }; 256],
-            key_pages: AtomicU32::new(0),
+            keys: [const { [const { AtomicU64::new(0) }; 256] }; Mechanism::ALL.len()],
+            key_pages: [const { AtomicU32::new(0) }; Mechanism::ALL.len()],
             next: AtomicPtr::default(),
         }));
         process::register(engine);
@@ -262,6 +262,10 @@ impl Engine {
             shmall: self.header.shmall.load(Relaxed),
             shmmni: self.header.shmmni.load(Relaxed).min(MAX_OBJECTS),
             shm_rmid_forced: self.forced(),
+            semmsl: self.header.semmsl.load(Relaxed).min(Limits::MOST_SEMMSL),
+            semmns: self.header.semmns.load(Relaxed),
+            semopm: self.header.semopm.load(Relaxed).min(Limits::MOST_SEMOPM),
+            semmni: self.header.semmni.load(Relaxed).min(MAX_OBJECTS),
         })
     }
 
@@ -272,7 +276,12 @@ impl Engine {
 
     /// Sets the limits: whoever may write the header may.
     pub fn set_limits(&self, limits: &Limits) -> std::result::Result<(), Errno> {
-        if limits.shmmni > MAX_OBJECTS {
+        let Limits { shmmni, semmni, semmsl, semopm, semmns, .. } = *limits;
+        if shmmni.max(semmni) > MAX_OBJECTS
+            || semmsl > Limits::MOST_SEMMSL
+            || semopm > Limits::MOST_SEMOPM
+            || i32::try_from(semmns).is_err()
+        {
             return Err(Errno::INVAL);
         }
         let name = Name::new(&self.directory, format_args!("/namespace"));
@@ -292,15 +301,33 @@ impl Engine {
 
     /// `shm_next_id`.
     pub fn shm_next_id(&self) -> std::result::Result<Option<Id>, Errno> {
-        Ok(Id::from_raw(self.registry.shm.next_id.load(Relaxed)).ok())
+        self.next_id(Mechanism::Shm)
     }
 
     /// Sets `shm_next_id`.
     pub fn set_shm_next_id(&self, id: Option<Id>) -> std::result::Result<(), Errno> {
+        self.set_next_id(Mechanism::Shm, id)
+    }
+
+    /// `sem_next_id`.
+    pub fn sem_next_id(&self) -> std::result::Result<Option<Id>, Errno> {
+        self.next_id(Mechanism::Sem)
+    }
+
+    /// Sets `sem_next_id`.
+    pub fn set_sem_next_id(&self, id: Option<Id>) -> std::result::Result<(), Errno> {
+        self.set_next_id(Mechanism::Sem, id)
+    }
+
+    fn next_id(&self, of: Mechanism) -> std::result::Result<Option<Id>, Errno> {
+        Ok(Id::from_raw(self.registry.class(of).next_id.load(Relaxed)).ok())
+    }
+
+    fn set_next_id(&self, of: Mechanism, id: Option<Id>) -> std::result::Result<(), Errno> {
         if !self.is_owner() {
             return Err(Errno::PERM);
         }
-        self.registry.shm.next_id.store(id.map_or(-1, Id::raw), Relaxed);
+        self.registry.class(of).next_id.store(id.map_or(-1, Id::raw), Relaxed);
         Ok(())
     }
 

@@ -7,7 +7,7 @@
 
 use crate::Errno;
 use crate::engine::Engine;
-use crate::layout::{Registry, SLOTS, SlotState};
+use crate::layout::{Mechanism, Registry, SLOTS, SlotState};
 use crate::process;
 use crate::shm::control::View;
 use crate::status::Attacher;
@@ -284,7 +284,7 @@ impl Engine {
     /// The slot's last owner died without a word: its attachments are struck out while it is still known who it was.
     fn strike_predecessor(&self, slot: usize, incarnation: u16) {
         let dead = Me { slot: slot as u32, incarnation };
-        for index in self.used_indexes() {
+        for index in self.used_indexes(Mechanism::Shm) {
             if let Ok(Some(view)) = self.writable_control(index)
                 && view.writable
                 && view.presence().strike(dead)

@@ -8,8 +8,7 @@
 //! a table in the registry does the same without a system call.
 
 use crate::engine::Engine;
-use crate::layout::{Class, Registry};
-use crate::shm::control::View;
+use crate::layout::{Mechanism, Registry};
 use crate::sync::lock::{self, Acquired, Owner};
 use crate::sync::presence::Me;
 use crate::sys::file::{self, Name};
@@ -44,9 +43,20 @@ const UNASKED_ROUNDS: u32 = 100;
 /// How many names a key may have at the most: see `Engine::key_path`.
 const MOST_KEY_NAMES: u32 = 8;
 
+/// An object that a key may lead to.
+pub trait Keyed: Sized {
+    const OF: Mechanism;
+
+    /// What is at `index`; `None` if nothing was ever there; `EINVAL` if it is damaged.
+    fn at(engine: &Engine, index: u16) -> Result<Option<Self>>;
+
+    /// The identifier, if it has this key.
+    fn id_by(&self, key: Key) -> Option<Id>;
+}
+
 /// What a key led to.
-pub enum Found {
-    Object(View, Id),
+pub enum Found<T> {
+    Object(T, Id),
     Nothing,
     /// A name is there, but no object has the key: its creator is at work, or has died.
     Unsure,
@@ -87,11 +97,11 @@ impl Engine {
 
     /// The name of a key. The first is the rule; the others serve while an earlier one is in the way that only
     /// another user can take away.
-    fn key_path(&self, key: Key, nth: u32) -> Name {
-        let raw = key.raw();
+    fn key_path(&self, of: Mechanism, key: Key, nth: u32) -> Name {
+        let (class, raw) = (of.name(), key.raw());
         match nth {
-            0 => Name::new(self.directory(), format_args!("/key/shm.{raw:08x}")),
-            nth => Name::new(self.directory(), format_args!("/key/shm.{raw:08x}.{nth}")),
+            0 => Name::new(self.directory(), format_args!("/key/{class}.{raw:08x}")),
+            nth => Name::new(self.directory(), format_args!("/key/{class}.{raw:08x}.{nth}")),
         }
     }
 
@@ -100,39 +110,37 @@ impl Engine {
         0..self.registry.key_names.load(Relaxed).clamp(1, MOST_KEY_NAMES)
     }
 
-    fn key_hint(&self, key: Key) -> &std::sync::atomic::AtomicU64 {
+    fn key_hint(&self, of: Mechanism, key: Key) -> &std::sync::atomic::AtomicU64 {
         let hash = (key.raw() as u32).wrapping_mul(0x9e37_79b9) >> 24;
-        &self.keys[hash as usize]
+        &self.keys[of as usize][hash as usize]
     }
 
-    /// Finds the segment of a key where this process last found it.
-    pub fn find_by_hint(&self, key: Key) -> Found {
-        let hint = self.key_hint(key).load(Relaxed);
+    /// Finds the object of a key where this process last found it.
+    pub fn find_by_hint<T: Keyed>(&self, key: Key) -> Found<T> {
+        let hint = self.key_hint(T::OF, key).load(Relaxed);
         if hint != 0
-            && let Ok(Some(view)) = self.control((hint - 1) as u16)
+            && let Ok(Some(object)) = T::at(self, (hint - 1) as u16)
+            && let Some(id) = object.id_by(key)
         {
-            let head = view.head();
-            if head.has_key() && view.key() == key && view.head().id == head.id {
-                return Found::Object(view, head.id);
-            }
+            return Found::Object(object, id);
         }
         Found::Unsure
     }
 
-    /// Finds the segment of a key, which is not `IPC_PRIVATE`.
-    pub fn find(&self, key: Key) -> Result<Found> {
+    /// Finds the object of a key, which is not `IPC_PRIVATE`.
+    pub fn find<T: Keyed>(&self, key: Key) -> Result<Found<T>> {
         if let found @ Found::Object(..) = self.find_by_hint(key) {
             return Ok(found);
         }
         match self.kind() {
-            Kind::Private => match self.used_indexes().find(|index| self.table_key(*index) == key) {
+            Kind::Private => match self.used_indexes(T::OF).find(|index| self.table_key(T::OF, *index) == key) {
                 Some(index) => self.check_found(key, index, None),
                 None => Ok(Found::Nothing),
             },
             Kind::Shared => {
                 let mut found = Found::Nothing;
                 for nth in self.key_names() {
-                    if let Some(id) = self.read_key(key, nth)? {
+                    if let Some(id) = self.read_key(T::OF, key, nth)? {
                         found = self.check_found(key, id.index(), Some(id))?;
                         if let Found::Object(..) = found {
                             break;
@@ -145,43 +153,44 @@ impl Engine {
     }
 
     /// What a key led to, if the object there (of this identifier, where one is known) has the key.
-    fn check_found(&self, key: Key, index: u16, id: Option<Id>) -> Result<Found> {
-        let view = match self.control(index) {
-            Ok(Some(view)) => view,
+    fn check_found<T: Keyed>(&self, key: Key, index: u16, id: Option<Id>) -> Result<Found<T>> {
+        let object = match T::at(self, index) {
+            Ok(Some(object)) => object,
             Ok(None) | Err(Errno::INVAL) => return Ok(Found::Unsure),
             Err(e) => return Err(e),
         };
-        let head = view.head();
-        if id.is_some_and(|id| id != head.id) || !head.has_key() || view.key() != key {
-            return Ok(Found::Unsure);
+        match object.id_by(key) {
+            Some(found) if id.is_none_or(|id| id == found) => {
+                self.key_hint(T::OF, key).store(u64::from(index) + 1, Relaxed);
+                Ok(Found::Object(object, found))
+            }
+            _ => Ok(Found::Unsure),
         }
-        self.key_hint(key).store(u64::from(index) + 1, Relaxed);
-        Ok(Found::Object(view, head.id))
     }
 
     /// The key of an index in use, whose place in the table has been reserved.
-    fn table_key(&self, index: u16) -> Key {
-        Key::new(self.registry.shm_keys[usize::from(index)].load(Acquire) as i32)
+    fn table_key(&self, of: Mechanism, index: u16) -> Key {
+        Key::new(self.registry.keys(of)[usize::from(index)].load(Acquire) as i32)
     }
 
     /// Sees to it that an index's place in the key table is on the file system, before the index is marked as in use:
     /// a read, too, would otherwise be a SIGBUS when that is full.
-    pub fn reserve_key(&self, index: u16) -> Result<()> {
+    pub fn reserve_key(&self, of: Mechanism, index: u16) -> Result<()> {
         const PER_PAGE: u16 = 1024;
         let page = 1 << (index / PER_PAGE);
-        if self.kind() == Kind::Private && self.key_pages.load(Relaxed) & page == 0 {
+        if self.kind() == Kind::Private && self.key_pages[of as usize].load(Relaxed) & page == 0 {
             let (fd, _) = file::open(self.registry_path().c_str(), true)?;
-            let start = Registry::key_offset(index / PER_PAGE * PER_PAGE);
+            let start = Registry::key_offset(of, index / PER_PAGE * PER_PAGE);
             file::reserve_range(&fd, start, 4 * u64::from(PER_PAGE)).map_err(|_| Errno::NOMEM)?;
-            self.key_pages.fetch_or(page, Relaxed);
+            self.key_pages[of as usize].fetch_or(page, Relaxed);
         }
         Ok(())
     }
 
     /// The identifier that a key's name says.
-    fn read_key(&self, key: Key, nth: u32) -> Result<Option<Id>> {
+    fn read_key(&self, of: Mechanism, key: Key, nth: u32) -> Result<Option<Id>> {
         let mut text = [MaybeUninit::uninit(); 16];
-        let path = self.key_path(key, nth);
+        let path = self.key_path(of, key, nth);
         let (text, _) = match fs::readlinkat_raw(CWD, path.c_str(), &mut text) {
             Ok(read) => read,
             Err(rustix::io::Errno::NOENT) => return Ok(None),
@@ -194,14 +203,14 @@ impl Engine {
     }
 
     /// Gives `id` the key, under the lock, when no object has it.
-    pub fn link_key(&self, _held: &Held<'_>, key: Key, id: Id) -> Result<()> {
+    pub fn link_key(&self, _held: &Held<'_>, of: Mechanism, key: Key, id: Id) -> Result<()> {
         if self.kind() == Kind::Private {
-            self.registry.shm_keys[usize::from(id.index())].store(key.raw() as u32, Release);
+            self.registry.keys(of)[usize::from(id.index())].store(key.raw() as u32, Release);
             return Ok(());
         }
         let number = Name::new(b"", format_args!("{id}"));
         for nth in 0..MOST_KEY_NAMES {
-            let path = self.key_path(key, nth);
+            let path = self.key_path(of, key, nth);
             let mut linked = fs::symlinkat(number.c_str(), CWD, path.c_str());
             // What a dead creator or remover left.
             if linked == Err(rustix::io::Errno::EXIST) && fs::unlink(path.c_str()).is_ok() {
@@ -218,42 +227,42 @@ impl Engine {
     }
 
     /// Takes the key from `id`, if it is its.
-    pub fn unlink_key(&self, _held: &Held<'_>, key: Key, id: Id) {
+    pub fn unlink_key(&self, _held: &Held<'_>, of: Mechanism, key: Key, id: Id) {
         if key.is_private() {
             return;
         }
         if self.kind() == Kind::Private {
-            self.registry.shm_keys[usize::from(id.index())].store(0, Release);
+            self.registry.keys(of)[usize::from(id.index())].store(0, Release);
             return;
         }
         // Among several users a control file's word on its key alone may be a lie.
-        for nth in self.key_names().filter(|nth| self.read_key(key, *nth).ok().flatten() == Some(id)) {
-            let _ = fs::unlink(self.key_path(key, nth).c_str());
+        for nth in self.key_names().filter(|nth| self.read_key(of, key, *nth).ok().flatten() == Some(id)) {
+            let _ = fs::unlink(self.key_path(of, key, nth).c_str());
         }
     }
 
     /// Takes away the names of a key that lead to no segment with it, as far as they are the caller's to take.
-    pub fn drop_stale_names(&self, _held: &Held<'_>, key: Key) {
+    pub fn drop_stale_names<T: Keyed>(&self, _held: &Held<'_>, key: Key) {
         for nth in self.key_names() {
-            let Ok(Some(id)) = self.read_key(key, nth) else { continue };
-            if !matches!(self.check_found(key, id.index(), Some(id)), Ok(Found::Object(..))) {
-                let _ = fs::unlink(self.key_path(key, nth).c_str());
+            let Ok(Some(id)) = self.read_key(T::OF, key, nth) else { continue };
+            if !matches!(self.check_found::<T>(key, id.index(), Some(id)), Ok(Found::Object(..))) {
+                let _ = fs::unlink(self.key_path(T::OF, key, nth).c_str());
             }
         }
     }
 
     /// The index whose data file waits for reuse, if that is what the registry holds.
     pub fn warm_index(&self) -> Option<u16> {
-        let index = u16::try_from(self.registry.shm.warm.load(Relaxed)).ok()?;
+        let index = u16::try_from(self.registry.class(Mechanism::Shm).warm.load(Relaxed)).ok()?;
         (u32::from(index) < MAX_OBJECTS).then_some(index)
     }
 
-    pub fn is_used(&self, index: u16) -> bool {
-        self.registry.shm_used[usize::from(index) / 64].load(Acquire) >> (index % 64) & 1 != 0
+    pub fn is_used(&self, of: Mechanism, index: u16) -> bool {
+        self.registry.used(of)[usize::from(index) / 64].load(Acquire) >> (index % 64) & 1 != 0
     }
 
-    pub fn mark_used(&self, _held: &Held<'_>, index: u16, used: bool) {
-        let (word, bit) = (&self.registry.shm_used[usize::from(index) / 64], 1 << (index % 64));
+    pub fn mark_used(&self, _held: &Held<'_>, of: Mechanism, index: u16, used: bool) {
+        let (word, bit) = (&self.registry.used(of)[usize::from(index) / 64], 1 << (index % 64));
         if used {
             word.fetch_or(bit, AcqRel)
         } else {
@@ -262,8 +271,8 @@ impl Engine {
     }
 
     /// The indexes in use, in order.
-    pub fn used_indexes(&self) -> impl Iterator<Item = u16> {
-        self.registry.shm_used.iter().enumerate().flat_map(|(i, word)| {
+    pub fn used_indexes(&self, of: Mechanism) -> impl Iterator<Item = u16> {
+        self.registry.used(of).iter().enumerate().flat_map(|(i, word)| {
             let mut bits = word.load(Acquire);
             std::iter::from_fn(move || {
                 let bit = bits.trailing_zeros();
@@ -274,9 +283,12 @@ impl Engine {
     }
 
     /// The highest index of an object; the kernel says 0 for none. (A dead creator may have left one higher in use.)
-    pub fn max_index(&self) -> u32 {
-        let stands = |index: &u16| matches!(self.control(*index), Ok(Some(view)) if view.head().stands());
-        let words = self.registry.shm_used.iter().enumerate().rev();
+    pub fn max_index(&self, of: Mechanism) -> u32 {
+        let stands = |index: &u16| match of {
+            Mechanism::Shm => matches!(self.control(*index), Ok(Some(view)) if view.head().stands()),
+            Mechanism::Sem => false,
+        };
+        let words = self.registry.used(of).iter().enumerate().rev();
         let indexes = words.flat_map(|(i, word)| {
             let bits = word.load(Acquire);
             (0..64).rev().filter(move |bit| bits >> bit & 1 != 0).map(move |bit| i as u16 * 64 + bit)
@@ -285,13 +297,14 @@ impl Engine {
     }
 
     /// The free indexes from `from` on, then, `around`, those before it.
-    pub fn free_indexes(&self, from: u16, around: bool) -> impl Iterator<Item = u16> + '_ {
+    pub fn free_indexes(&self, of: Mechanism, from: u16, around: bool) -> impl Iterator<Item = u16> + '_ {
         let before = if around { 0..from } else { 0..0 };
-        (from..MAX_OBJECTS as u16).chain(before).filter(|index| !self.is_used(*index))
+        (from..MAX_OBJECTS as u16).chain(before).filter(move |index| !self.is_used(of, *index))
     }
 
     /// The sequence number for a new object at `index`: the kernel begins a new one when the index does not rise.
-    pub fn next_sequence(&self, _held: &Held<'_>, class: &Class, index: u16) -> u16 {
+    pub fn next_sequence(&self, _held: &Held<'_>, of: Mechanism, index: u16) -> u16 {
+        let class = self.registry.class(of);
         let mut sequence = class.sequence.load(Relaxed) % 65535;
         if i32::from(index) <= class.last_index.load(Relaxed) {
             sequence = (sequence + 1) % 65535;

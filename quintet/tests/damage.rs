@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use support::{End, Signpost, Window, alone, become_user, fork, is_root, names, open_to_all};
 
 const KEY: Key = Key::new(0xdead);
-const REGISTRY_BYTES: u64 = 8192 + 32 * 16256 + 4 * 32768;
+const REGISTRY_BYTES: u64 = 12288 + 32 * 16256 + 2 * 4 * 32768;
 
 // Where things are: docs/format.md.
 const SIZE: usize = 16;
@@ -345,11 +345,8 @@ fn control(path: &Path, index: u32) -> Window {
     Window::open(&path.join(format!("shm/{index}")), 0, 65536).unwrap()
 }
 
-/// Finds the word of the registry that names the index kept for reuse: it becomes 0 with the first removal.
-fn warm_offset(path: &Path) -> usize {
-    let registry = Window::open(&path.join("registry"), 0, 4096).unwrap();
-    (0..4096).step_by(4).rfind(|at| registry.word(*at).load(SeqCst) == u32::MAX).unwrap()
-}
+/// The word of the registry that names the index kept for reuse.
+const WARM: usize = 60;
 
 /// The index that waits for reuse is one that cannot be.
 #[test]
@@ -358,9 +355,9 @@ fn an_impossible_warm_index() {
         for (i, index) in [32768u32, 40000, 65535, 32767, 0x7fff_ffff, 0x8000_0000].into_iter().enumerate() {
             let path = directory.join(i.to_string());
             let edit = || {
-                let at = warm_offset(&path);
                 let registry = Window::open(&path.join("registry"), 0, 4096).unwrap();
-                registry.word(at).store(index, SeqCst);
+                assert_eq!(registry.word(WARM).load(SeqCst), u32::MAX);
+                registry.word(WARM).store(index, SeqCst);
             };
             with_a_wrong_word(&path, edit, |ns| {
                 let id = ns.shmget(Key::PRIVATE, 100, 0o600).unwrap();
@@ -461,7 +458,7 @@ fn corrupt(directory: &Path, seed: u64, runs: u64, kind: Kind) {
                     // Not the magic, the version, or the lock: who holds that is told apart from the dead below.
                     0 => ("registry".into(), 16, 80),
                     1 => ("registry".into(), 4096, 64),
-                    2 => ("registry".into(), 8192 + 32 * 16256, 64),
+                    2 => ("registry".into(), 12288 + 32 * 16256, 64),
                     _ => (format!("shm/{}", random.below(3)), 4, 600),
                 };
                 let at = from + random.below(len);

@@ -14,6 +14,13 @@ use crate::{Errno, Id, Key, Limits, Usage};
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 
+mod sem;
+
+pub use sem::{
+    sem_ncnt, sem_next_id, sem_pid, sem_remove, sem_set, sem_set_value, sem_set_values, sem_stat, sem_stat_index, sem_usage,
+    sem_value, sem_values, sem_zcnt, semget, semtimedop, set_sem_next_id, sets,
+};
+
 type Result<T> = std::result::Result<T, Errno>;
 
 const SHM_LOCK: i32 = 11;
@@ -156,11 +163,12 @@ fn number<T: std::str::FromStr>(name: &str) -> Result<T> {
 }
 
 pub fn limits() -> Result<Limits> {
-    Ok(Limits {
+    sem::read_limits(Limits {
         shmmax: number("shmmax")?,
         shmall: number("shmall")?,
         shmmni: number("shmmni")?,
         shm_rmid_forced: number::<u32>("shm_rmid_forced")? != 0,
+        ..Limits::DEFAULT
     })
 }
 
@@ -168,7 +176,8 @@ pub fn set_limits(limits: &Limits) -> Result<()> {
     set_sysctl("shmmax", &limits.shmmax.to_string())?;
     set_sysctl("shmall", &limits.shmall.to_string())?;
     set_sysctl("shmmni", &limits.shmmni.to_string())?;
-    set_sysctl("shm_rmid_forced", if limits.shm_rmid_forced { "1" } else { "0" })
+    set_sysctl("shm_rmid_forced", if limits.shm_rmid_forced { "1" } else { "0" })?;
+    sem::write_limits(limits)
 }
 
 pub fn shm_next_id() -> Result<Option<Id>> {

@@ -22,12 +22,16 @@ pub struct Header {
     pub shmall: AtomicU64,
     pub shmmni: AtomicU32,
     pub shm_rmid_forced: AtomicU32,
+    pub semmsl: AtomicU32,
+    pub semmns: AtomicU32,
+    pub semopm: AtomicU32,
+    pub semmni: AtomicU32,
 }
 
 // SAFETY: atomics only.
 unsafe impl Words for Header {}
 
-const _: () = assert!(size_of::<Header>() == 48);
+const _: () = assert!(size_of::<Header>() == 64);
 
 /// What a header turned out to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

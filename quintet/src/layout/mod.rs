@@ -14,7 +14,7 @@ mod registry;
 
 pub use control::{Control, NEVER_WARM, Rights, SEGMENT_BYTES, WARM_BYTES};
 pub use header::{HEADER_BYTES, Header, Validity};
-pub use registry::{Class, REGISTRY_BYTES, Registry, SLOTS, SlotState};
+pub use registry::{Mechanism, REGISTRY_BYTES, Registry, SLOTS, SlotState};
 
 use std::marker::PhantomData;
 use std::ops::Deref;

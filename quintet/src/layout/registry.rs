@@ -26,13 +26,35 @@ pub struct Registry {
     pub key_names: AtomicU32,
     /// Numbers data files, so that a cached view of one is not taken for its successor's.
     pub data_serial: AtomicU64,
-    pub shm: Class,
-    reserved: [AtomicU64; 504],
+    /// What is counted of segments and of sets: a [`Mechanism`] is the index here and below.
+    classes: [Class; MECHANISMS],
+    reserved: [AtomicU64; 508 - 4 * MECHANISMS],
     /// The indexes in use, a bit each.
-    pub shm_used: [AtomicU64; MAX_OBJECTS as usize / 64],
+    used: [[AtomicU64; MAX_OBJECTS as usize / 64]; MECHANISMS],
     pub slots: [Slot; SLOTS],
-    /// In a private namespace: the keys of the segments, by index.
-    pub shm_keys: [AtomicU32; MAX_OBJECTS as usize],
+    /// In a private namespace: the keys of the objects, by index.
+    keys: [[AtomicU32; MAX_OBJECTS as usize]; MECHANISMS],
+}
+
+const MECHANISMS: usize = 2;
+
+/// A kind of objects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mechanism {
+    Shm = 0,
+    Sem = 1,
+}
+
+impl Mechanism {
+    pub const ALL: [Mechanism; MECHANISMS] = [Mechanism::Shm, Mechanism::Sem];
+
+    /// The name of the folder, and of the class in a key's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mechanism::Shm => "shm",
+            Mechanism::Sem => "sem",
+        }
+    }
 }
 
 /// The counters of one class of objects; they can be counted anew from the objects.
@@ -42,8 +64,8 @@ pub struct Class {
     pub in_use: AtomicU32,
     /// The sequence number of the next object.
     pub sequence: AtomicU32,
-    /// The sum of the sizes, in pages of 4096 bytes.
-    pub pages: AtomicU64,
+    /// The sum of the sizes: pages of 4096 bytes, semaphores.
+    pub sum: AtomicU64,
     /// The index of the object made last, or -1: one at or below it begins a new sequence number.
     pub last_index: AtomicI32,
     pad: AtomicU32,
@@ -82,33 +104,50 @@ unsafe impl Words for Registry {}
 
 const _: () = {
     assert!(size_of::<Slot>() == 32);
-    assert!(std::mem::offset_of!(Registry, shm_used) == 4096);
-    assert!(std::mem::offset_of!(Registry, slots) == 8192);
-    assert!(size_of::<Registry>() == 8192 + 32 * SLOTS + 4 * MAX_OBJECTS as usize);
+    assert!(std::mem::offset_of!(Registry, used) == 4096);
+    assert!(std::mem::offset_of!(Registry, slots) == 4096 * (1 + MECHANISMS));
+    assert!(size_of::<Registry>() == 4096 * (1 + MECHANISMS) + 32 * SLOTS + 4 * MAX_OBJECTS as usize * MECHANISMS);
 };
 
 impl Registry {
     /// Where the participants' lock bytes are: beyond any content.
     pub const LOCKS: u64 = 1 << 40;
     /// What of the file must have its place on the file system from the start; slots and keys get theirs when used.
-    pub const FIRST_BYTES: u64 = 8192 + 4096;
+    pub const FIRST_BYTES: u64 = 4096 * (2 + MECHANISMS as u64);
 
     pub fn set_up(&self) {
         self.magic.store(MAGIC, Relaxed);
         self.version.store(VERSION, Relaxed);
         self.key_names.store(1, Relaxed);
-        self.shm.last_index.store(-1, Relaxed);
-        self.shm.next_id.store(-1, Relaxed);
-        self.shm.warm.store(-1, Relaxed);
+        for class in &self.classes {
+            class.last_index.store(-1, Relaxed);
+            class.next_id.store(-1, Relaxed);
+            class.warm.store(-1, Relaxed);
+        }
     }
 
     pub fn is_valid(&self) -> bool {
         self.magic.load(Relaxed) == MAGIC && self.version.load(Relaxed) == VERSION
     }
 
+    pub fn class(&self, of: Mechanism) -> &Class {
+        &self.classes[of as usize]
+    }
+
+    /// The indexes in use, a bit each.
+    pub fn used(&self, of: Mechanism) -> &[AtomicU64; MAX_OBJECTS as usize / 64] {
+        &self.used[of as usize]
+    }
+
+    /// The keys in a private namespace, by index.
+    pub fn keys(&self, of: Mechanism) -> &[AtomicU32; MAX_OBJECTS as usize] {
+        &self.keys[of as usize]
+    }
+
     /// Where the key of `index` is in the file.
-    pub fn key_offset(index: u16) -> u64 {
-        std::mem::offset_of!(Registry, shm_keys) as u64 + 4 * u64::from(index)
+    pub fn key_offset(of: Mechanism, index: u16) -> u64 {
+        let table = std::mem::offset_of!(Registry, keys) + of as usize * size_of::<[AtomicU32; MAX_OBJECTS as usize]>();
+        table as u64 + 4 * u64::from(index)
     }
 
     /// Where slot `slot` is in the file.

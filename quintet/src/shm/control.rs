@@ -11,13 +11,14 @@
 use super::create::PAGE;
 use super::template::Template;
 use crate::engine::Engine;
-use crate::layout::{Control, Rights, SEGMENT_BYTES, Shared};
+use crate::layout::{Control, Mechanism, Rights, SEGMENT_BYTES, Shared};
+use crate::registry::Keyed;
 use crate::status::{ModeFlags, Permissions, SegmentStat};
 use crate::sync::presence::{Head, Me, Presence};
 use crate::sys::credentials::{self, capable};
 use crate::sys::file::{self, Name};
 use crate::sys::memory::{self, Access, Place};
-use crate::{Errno, Key, MAX_OBJECTS};
+use crate::{Errno, Id, Key, MAX_OBJECTS};
 use rustix::thread::CapabilitySet;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
@@ -175,6 +176,20 @@ impl View {
     pub fn stamp_detach(&self, pid: u32) {
         self.dtime.store(crate::sys::now() as u64, Relaxed);
         self.lpid.store(pid, Relaxed);
+    }
+}
+
+impl Keyed for View {
+    const OF: Mechanism = Mechanism::Shm;
+
+    fn at(engine: &Engine, index: u16) -> Result<Option<View>> {
+        engine.control(index)
+    }
+
+    fn id_by(&self, key: Key) -> Option<Id> {
+        let head = self.head();
+        // What was read is this object's only if it still is.
+        (head.has_key() && self.key() == key && self.head().id == head.id).then_some(head.id)
     }
 }
 

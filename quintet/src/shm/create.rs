@@ -2,7 +2,7 @@
 
 use super::control::View;
 use crate::engine::Engine;
-use crate::layout::{Control, NEVER_WARM, Rights, SEGMENT_BYTES, WARM_BYTES};
+use crate::layout::{Control, Mechanism, NEVER_WARM, Rights, SEGMENT_BYTES, WARM_BYTES};
 use crate::process::Inside;
 use crate::registry::{Found, Held};
 use crate::sync::presence::{Head, State};
@@ -73,8 +73,8 @@ impl Engine {
             return Err(Errno::INVAL);
         }
         let pages = size.div_ceil(PAGE);
-        let class = &self.registry.shm;
-        let within = |pages: u64| class.pages.load(Relaxed).checked_add(pages).is_some_and(|sum| sum <= limits.shmall);
+        let class = self.registry.class(Mechanism::Shm);
+        let within = |pages: u64| class.sum.load(Relaxed).checked_add(pages).is_some_and(|sum| sum <= limits.shmall);
         if !within(pages) {
             self.sweep_held(held);
             if !within(pages) {
@@ -107,12 +107,12 @@ impl Engine {
     }
 
     fn make_wanted(&self, held: &Held<'_>, wanted: &Wanted) -> Result<Id> {
-        let class = &self.registry.shm;
+        let class = self.registry.class(Mechanism::Shm);
         let asked = Id::from_raw(class.next_id.swap(-1, Relaxed)).ok();
         let suits = asked.is_none() && wanted.pages * PAGE <= WARM_BYTES;
-        let warm = self.warm_index().filter(|index| suits && !self.is_used(*index));
+        let warm = self.warm_index().filter(|index| suits && !self.is_used(Mechanism::Shm, *index));
         let from = asked.map_or(0, Id::index);
-        let candidates = warm.into_iter().chain(self.free_indexes(from, asked.is_none()));
+        let candidates = warm.into_iter().chain(self.free_indexes(Mechanism::Shm, from, asked.is_none()));
         for index in candidates {
             let local = &self.locals[usize::from(index)];
             if local.foreign.load(Relaxed) != 0 {
@@ -124,17 +124,17 @@ impl Engine {
             };
             let sequence = match asked {
                 Some(id) => id.sequence(),
-                None => self.next_sequence(held, class, index),
+                None => self.next_sequence(held, Mechanism::Shm, index),
             };
             let id = Id::new(sequence, index);
-            self.reserve_key(index)?;
-            self.mark_used(held, index, true);
+            self.reserve_key(Mechanism::Shm, index)?;
+            self.mark_used(held, Mechanism::Shm, index, true);
             view.head.store(Head::new(id, State::Making).pack(), SeqCst);
             match self.make_at(held, &view, id, wanted) {
                 Ok(()) => return Ok(id),
                 Err(e) => {
                     view.head.store(Head::new(id, State::Free).pack(), SeqCst);
-                    self.mark_used(held, index, false);
+                    self.mark_used(held, Mechanism::Shm, index, false);
                     match e {
                         // Another user's leftover is in the way.
                         Errno::EXIST => local.foreign.store(1, Relaxed),
@@ -164,14 +164,14 @@ impl Engine {
         view.set_rights(Rights { uid, gid, mode: wanted.mode, ctime: sys::now() });
         view.key.store(wanted.key.raw() as u32, Relaxed);
         if !wanted.key.is_private()
-            && let Err(e) = self.link_key(held, wanted.key, id)
+            && let Err(e) = self.link_key(held, Mechanism::Shm, wanted.key, id)
         {
             self.discard_data(view, id.index(), held.me);
             return Err(e);
         }
         view.head.store(Head::new(id, State::Live).pack(), SeqCst);
-        self.registry.shm.in_use.fetch_add(1, Relaxed);
-        self.registry.shm.pages.fetch_add(wanted.pages, Relaxed);
+        self.registry.class(Mechanism::Shm).in_use.fetch_add(1, Relaxed);
+        self.registry.class(Mechanism::Shm).sum.fetch_add(wanted.pages, Relaxed);
         Ok(())
     }
 
@@ -229,7 +229,7 @@ impl Engine {
     fn make_data(&self, held: &Held<'_>, view: &View, index: u16, wanted: &Wanted) -> Result<()> {
         let path = self.data_path(index);
         if self.warm_index() == Some(index) {
-            self.registry.shm.warm.store(-1, Relaxed);
+            self.registry.class(Mechanism::Shm).warm.store(-1, Relaxed);
             if self.rewarm(view, index, &path, wanted)? {
                 return Ok(());
             }
@@ -326,7 +326,7 @@ impl Engine {
             let stat = fs::stat(self.data_path(index).c_str()).ok()?;
             Some((stat.st_size as u64).saturating_sub(stat.st_blocks as u64 * 512))
         };
-        self.used_indexes().filter_map(missing).fold(0, u64::saturating_add)
+        self.used_indexes(Mechanism::Shm).filter_map(missing).fold(0, u64::saturating_add)
     }
 
     fn has_room(&self, wanted: &Wanted) -> bool {

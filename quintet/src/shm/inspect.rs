@@ -4,7 +4,7 @@ use super::control::{READ, View};
 use super::create::PAGE;
 use super::remove::creator;
 use crate::engine::Engine;
-use crate::layout::Rights;
+use crate::layout::{Mechanism, Rights};
 use crate::process::Inside;
 use crate::sync::presence::{Census, State};
 use crate::sys::credentials::{self, capable};
@@ -141,7 +141,7 @@ impl Engine {
     /// `SHM_INFO`.
     pub fn shm_usage(&self) -> Result<Usage> {
         let _inside = Inside::enter();
-        for index in self.used_indexes() {
+        for index in self.used_indexes(Mechanism::Shm) {
             // A removed segment whose last user has died is not there any more.
             if let Ok(Some(view)) = self.control(index)
                 && let head = view.head()
@@ -151,14 +151,14 @@ impl Engine {
                 self.attend(&view, false);
             }
         }
-        let class = &self.registry.shm;
-        let resident: u64 = self.used_indexes().map(|index| self.resident(index)).sum();
+        let class = self.registry.class(Mechanism::Shm);
+        let resident: u64 = self.used_indexes(Mechanism::Shm).map(|index| self.resident(index)).sum();
         Ok(Usage {
             segments: class.in_use.load(Relaxed),
-            pages: class.pages.load(Relaxed),
+            pages: class.sum.load(Relaxed),
             resident: resident / PAGE,
             swapped: 0,
-            max_index: self.max_index(),
+            max_index: self.max_index(Mechanism::Shm),
         })
     }
 
@@ -171,7 +171,7 @@ impl Engine {
     pub fn segments(&self) -> Result<Vec<SegmentStatus>> {
         let _inside = Inside::enter();
         let mut all = Vec::new();
-        for index in self.used_indexes() {
+        for index in self.used_indexes(Mechanism::Shm) {
             let Ok(stat) = self.shm_stat_index(index.into(), true) else { continue };
             let Ok(Some(view)) = self.control(index) else { continue };
             let orphan = stat.nattch == 0 && !self.living(None).alive(creator(&view));

@@ -3,7 +3,7 @@
 use super::control::View;
 use super::create::PAGE;
 use crate::engine::Engine;
-use crate::layout::WARM_BYTES;
+use crate::layout::{Mechanism, WARM_BYTES};
 use crate::participant::Living;
 use crate::process::Inside;
 use crate::registry::Held;
@@ -62,7 +62,7 @@ impl Engine {
     }
 
     fn drop_key(&self, held: &Held<'_>, view: &View, id: Id) {
-        self.unlink_key(held, view.key(), id);
+        self.unlink_key(held, Mechanism::Shm, view.key(), id);
         view.key.store(Key::PRIVATE.raw() as u32, Relaxed);
     }
 
@@ -125,16 +125,16 @@ impl Engine {
         if !self.keep_warm(view, id.index(), pages) {
             self.discard_data(view, id.index(), held.me);
         }
-        let class = &self.registry.shm;
+        let class = self.registry.class(Mechanism::Shm);
         let _ = class.in_use.fetch_update(Relaxed, Relaxed, |n| Some(n.saturating_sub(1)));
-        let _ = class.pages.fetch_update(Relaxed, Relaxed, |n| Some(n.saturating_sub(pages)));
+        let _ = class.sum.fetch_update(Relaxed, Relaxed, |n| Some(n.saturating_sub(pages)));
         view.head.store(Head::new(id, State::Free).pack(), SeqCst);
-        self.mark_used(held, id.index(), false);
+        self.mark_used(held, Mechanism::Shm, id.index(), false);
     }
 
     /// One small segment's memory waits for its owner's next one.
     fn keep_warm(&self, view: &View, index: u16, pages: u64) -> bool {
-        let class = &self.registry.shm;
+        let class = self.registry.class(Mechanism::Shm);
         let rights = view.rights();
         let suits = pages * PAGE <= WARM_BYTES
             && class.warm.load(Relaxed) == -1
@@ -152,8 +152,8 @@ impl Engine {
     /// Gives up the memory that waits for reuse.
     pub fn drop_warm(&self, held: &Held<'_>) {
         let warm = self.warm_index();
-        self.registry.shm.warm.store(-1, Relaxed);
-        if let Some(index) = warm.filter(|index| !self.is_used(*index))
+        self.registry.class(Mechanism::Shm).warm.store(-1, Relaxed);
+        if let Some(index) = warm.filter(|index| !self.is_used(Mechanism::Shm, *index))
             && let Ok(Some(view)) = self.control(index)
             && view.writable
         {
@@ -199,11 +199,11 @@ impl Engine {
         for name in self.entries("key") {
             let Some(key) = name.strip_prefix("shm.").and_then(|name| name.get(..8)) else { continue };
             let Ok(raw) = u32::from_str_radix(key, 16) else { continue };
-            self.drop_stale_names(held, Key::new(raw as i32));
+            self.drop_stale_names::<View>(held, Key::new(raw as i32));
         }
         for name in self.entries("shm") {
             let index = name.strip_suffix(".data").and_then(|index| index.parse::<u16>().ok());
-            if let Some(index) = index.filter(|index| u32::from(*index) < MAX_OBJECTS && !self.is_used(*index)) {
+            if let Some(index) = index.filter(|index| u32::from(*index) < MAX_OBJECTS && !self.is_used(Mechanism::Shm, *index)) {
                 let _ = fs::unlink(self.data_path(index).c_str());
             }
         }
@@ -217,7 +217,7 @@ impl Engine {
 
     /// Strikes out the dead, and ends what only they kept.
     pub fn sweep_held(&self, held: &Held<'_>) {
-        for index in self.used_indexes() {
+        for index in self.used_indexes(Mechanism::Shm) {
             let Ok(Some(view)) = self.writable_control(index) else { continue };
             if !view.writable {
                 continue;
@@ -242,15 +242,15 @@ impl Engine {
     /// The lock's last owner died holding it: undoes what it had half made, ends what it had half removed,
     /// and counts anew.
     pub fn repair(&self, held: &Held<'_>) -> Result<()> {
-        let class = &self.registry.shm;
+        let class = self.registry.class(Mechanism::Shm);
         class.warm.store(-1, Relaxed);
         let (mut in_use, mut pages) = (0, 0u64);
-        for index in self.used_indexes() {
+        for index in self.used_indexes(Mechanism::Shm) {
             let view = match self.writable_control(index) {
                 Ok(Some(view)) => view,
                 // Nothing was made there yet.
                 Ok(None) => {
-                    self.mark_used(held, index, false);
+                    self.mark_used(held, Mechanism::Shm, index, false);
                     continue;
                 }
                 Err(_) => continue,
@@ -272,7 +272,7 @@ impl Engine {
             pages = pages.saturating_add(view.pages());
         }
         class.in_use.store(in_use, Relaxed);
-        class.pages.store(pages, Relaxed);
+        class.sum.store(pages, Relaxed);
         self.sweep_held(held);
         Ok(())
     }
@@ -284,7 +284,7 @@ impl Engine {
         self.discard_data(view, index, held.me);
         if fs::lstat(self.data_path(index).c_str()).is_err() {
             view.head.store(Head::new(id, State::Free).pack(), SeqCst);
-            self.mark_used(held, index, false);
+            self.mark_used(held, Mechanism::Shm, index, false);
         }
     }
 

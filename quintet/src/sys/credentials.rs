@@ -1,6 +1,7 @@
 //! Who the calling thread is, asked of the kernel at each call, because a program may change it at any time.
 
 use rustix::thread::{CapabilitySet, capabilities};
+use std::sync::atomic::{AtomicU32, Ordering::*};
 
 /// The effective user id.
 pub fn euid() -> u32 {
@@ -44,4 +45,18 @@ fn getgroups(into: &mut [rustix::process::Gid; 64]) -> Option<usize> {
 /// Whether the capability is effective.
 pub fn capable(capability: CapabilitySet) -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
+}
+
+/// Counts the changes of this process's rights that were told.
+static CHANGES: AtomicU32 = AtomicU32::new(1);
+
+/// The process may have other rights from now on.
+pub fn changed() {
+    CHANGES.fetch_add(1, SeqCst);
+}
+
+/// A number that is another one after each [`changed`].
+#[allow(dead_code)]
+pub fn changes() -> u32 {
+    CHANGES.load(Relaxed)
 }

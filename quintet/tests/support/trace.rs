@@ -33,7 +33,7 @@ impl Watch {
             if window.is_none() {
                 let opened = match i {
                     0 => Window::open(&registry, 0, 12288),
-                    1 => Window::open(&registry, 8192 + 32 * 16256, 4096),
+                    1 => Window::open(&registry, 12288 + 32 * 16256, 4096),
                     i => Window::open(&self.path.join(format!("shm/{}", i - 2)), 0, 4096),
                 };
                 *window = opened.map(|w| (w, Vec::new()));

@@ -85,7 +85,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let changed = args.apply(&ns)?;
     let limits = ns.limits().map_err(|e| Failure::new(format!("cannot read the limits: {e}")).errno(e))?;
     let next = ns.shm_next_id().map_err(|e| Failure::new(format!("cannot read shm_next_id: {e}")).errno(e))?;
-    let Limits { shmmax, shmall, shmmni, shm_rmid_forced } = limits;
+    let Limits { shmmax, shmall, shmmni, shm_rmid_forced, .. } = limits;
     let namespace = NamespaceView::new(&ns);
     let shm_next_id = next.map(Id::raw);
     emit(context, &Shown { namespace, shmmax, shmall, shmmni, shm_rmid_forced, shm_next_id, changed })?;
