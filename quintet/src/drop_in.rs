@@ -206,4 +206,6 @@ pub fn credentials_changed() {
 }
 
 /// The calling thread is about to leave what it is doing by a jump: a call that waits is given up.
-pub fn jumping() {}
+pub fn jumping() {
+    crate::sem::wait::jump_out();
+}
