@@ -28,7 +28,7 @@ pub fn ask_readable(start: *const c_void, len: usize) -> Result<(), Errno> {
     let end = start.checked_add(len).ok_or(Errno::FAULT)?;
     let mut at = start & !(PAGE - 1);
     while at < end {
-        if !can_read(at.max(start) & !7) {
+        if !can_read(at.max(start)) {
             return Err(Errno::FAULT);
         }
         at = at.checked_add(PAGE).ok_or(Errno::FAULT)?;
@@ -37,9 +37,11 @@ pub fn ask_readable(start: *const c_void, len: usize) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Whether the eight bytes at a multiple of eight can be read: a signal mask is fetched from there, for an action that does
-/// not exist. Nothing that only reads is cheaper.
+/// Whether the page of this address can be read: a signal mask is fetched from there, for an action that does not exist.
+/// Nothing that only reads is cheaper.
 fn can_read(at: usize) -> bool {
+    // All in one page; and null would be no mask.
+    let at = (at & !7).max(8);
     const NO_ACTION: libc::c_long = -1;
     const NO_OLD_MASK: libc::c_long = 0;
     const MASK_LEN: libc::c_long = 8;
