@@ -334,6 +334,10 @@ impl Page {
         Page(at)
     }
 
+    pub fn address(&self) -> usize {
+        self.0
+    }
+
     fn header(&self) -> &'static PageHeader {
         // SAFETY: a page is mapped; atomics only.
         unsafe { &*(self.0 as *const PageHeader) }
