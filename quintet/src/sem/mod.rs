@@ -1,6 +1,8 @@
 //! Semaphore sets.
 
 pub mod operation;
+pub mod semaphore;
+pub mod set;
 pub mod status;
 
 use crate::engine::Engine;
