@@ -206,7 +206,9 @@ pub fn credentials_changed() {
 }
 
 /// The calling thread is about to leave what it is doing by a jump: a call that waits is given up.
-pub fn jumping() {}
+pub fn jumping() {
+    crate::sem::wait::jump_out();
+}
 
 /// The environment variable with which [`adopt_undo`] is to be called.
 pub const UNDO_VARIABLE: &CStr = c"QUINTET_UNDO";

@@ -32,11 +32,12 @@ pub struct Membership {
 
 const NOBODY: u64 = 0;
 
-fn pack(me: Me) -> u64 {
+/// A participant in one word, not 0.
+pub fn pack(me: Me) -> u64 {
     1 << 63 | u64::from(me.slot) << 16 | u64::from(me.incarnation)
 }
 
-fn unpack(word: u64) -> Option<Me> {
+pub fn unpack(word: u64) -> Option<Me> {
     (word != NOBODY).then_some(Me { slot: (word >> 16) as u32, incarnation: word as u16 })
 }
 
@@ -174,6 +175,7 @@ impl Engine {
         let token = self.membership.heir_token.swap(0, Relaxed);
         self.membership.joining.store(0, Relaxed);
         self.membership.me.store(heir, Relaxed);
+        self.forget_own_undo();
         self.membership.token.store(token, Relaxed);
         match unpack(heir) {
             Some(me) => {
@@ -190,6 +192,7 @@ impl Engine {
     /// A child of a bare `clone` has its parent's attachments, uncounted so far, and no slot.
     pub fn orphaned_by_clone(&self) {
         self.membership.me.store(NOBODY, Relaxed);
+        self.forget_own_undo();
         self.membership.token.store(0, Relaxed);
         self.membership.heir.store(NOBODY, Relaxed);
         self.membership.joining.store(0, Relaxed);
@@ -264,7 +267,14 @@ impl Engine {
         Ok(all)
     }
 
-    fn attacher(&self, who: Me, count: u32) -> Attacher {
+    /// Whether process ids mean the same to `who` as to the caller.
+    pub fn shares_pids(&self, who: Me) -> bool {
+        let record = self.registry.slots.get(who.slot as usize);
+        record.is_some_and(|record| record.pid_namespace.load(Relaxed) == pid_namespace())
+    }
+
+    /// What a participant's slot says of it.
+    pub fn attacher(&self, who: Me, count: u32) -> Attacher {
         let record = &self.registry.slots[who.slot as usize];
         Attacher {
             pid: record.pid.load(Relaxed) as i32,
@@ -316,6 +326,11 @@ impl Living<'_> {
     pub fn unaskable(&self) -> Option<Errno> {
         self.file.get()?.as_ref().err().copied()
     }
+
+    /// Whether the process lives whose undo record says so, whatever program it runs by now.
+    pub fn holds_undo(&self, who: Me) -> bool {
+        Census::alive(self, who)
+    }
 }
 
 impl Census for Living<'_> {
@@ -355,7 +370,7 @@ impl World for Living<'_> {
     }
 
     fn sleep(&self, word: &AtomicU32, value: u32) {
-        futex::wait(word, value, Duration::from_millis(10));
+        let _ = futex::wait(word, value, Duration::from_millis(10));
     }
 
     fn wake(&self, word: &AtomicU32) {

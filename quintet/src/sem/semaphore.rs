@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 ///
 /// A signal that is caught does not end the waiting; [`SemaphoreSet::op`] is for those who want that.
 ///
-/// ```no_run
+/// ```
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
 /// use quintet::{Key, Semaphore};
@@ -127,7 +127,7 @@ impl Semaphore {
     /// Takes `units` (1..=32767) at once, and waits until there are as many. Who waits for many may wait long,
     /// while those who want fewer are served.
     ///
-    /// ```no_run
+    /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::{Key, Semaphore};
@@ -173,7 +173,7 @@ impl Semaphore {
 
     /// Takes one unit, and waits until there is one, at the longest for `timeout`. `None`: there was none.
     ///
-    /// ```no_run
+    /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::{Key, Semaphore};
@@ -222,7 +222,7 @@ impl Semaphore {
 
     /// Adds `units` (1..=32767) that no guard has taken: what has been made, or what another process shall have.
     ///
-    /// ```no_run
+    /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::{Key, Semaphore};
@@ -359,7 +359,7 @@ impl Guard {
     /// Keeps the units until the process ends: they are given back then, not sooner. `std::mem::forget`
     /// does the same.
     ///
-    /// ```no_run
+    /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::{Key, Semaphore};

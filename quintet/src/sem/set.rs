@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// Semaphores are numbered from 0; each has a value in 0..=32767. The operations of one call are done
 /// all at once, or not at all. For a single counting semaphore, or a lock, [`Semaphore`] is shorter.
 ///
-/// ```no_run
+/// ```
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
 /// use quintet::{Key, SemOp, SemaphoreSet};
@@ -134,7 +134,7 @@ fn creation_error(ns: &Namespace, key: Key, values: &[u16], errno: Errno) -> Err
 impl SemaphoreSet {
     /// Choices for creating a set.
     ///
-    /// ```no_run
+    /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::{Key, SemaphoreSet};
@@ -160,7 +160,7 @@ impl SemaphoreSet {
     /// keep to this convention, on either side, are served, too. If the creator ends between the two steps, the others get
     /// `ETIMEDOUT`.
     ///
-    /// ```no_run
+    /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::{Key, SemaphoreSet};
@@ -192,7 +192,7 @@ impl SemaphoreSet {
 
     /// Creates a set as [`create`](Self::create) does, and fails with `EEXIST` if the key is in use.
     ///
-    /// ```no_run
+    /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::{Errno, Key, SemaphoreSet};
@@ -217,7 +217,7 @@ impl SemaphoreSet {
     /// Opens the set of `key`, as it is. Whether a C program that created it has yet to give it its values,
     /// [`stat`](Self::stat) may tell: its `otime` is 0 then.
     ///
-    /// ```no_run
+    /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::{Key, SemaphoreSet};
@@ -276,7 +276,7 @@ impl SemaphoreSet {
     /// Semaphore `num` of the set, from 0, as a counting semaphore with guards.
     /// Whether the set has it is found out when it is used.
     ///
-    /// ```no_run
+    /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::{Key, SemaphoreSet};
@@ -295,7 +295,7 @@ impl SemaphoreSet {
     ///
     /// A signal that is caught ends the waiting with `EINTR`, as it does the C call; [`Semaphore`] goes on waiting instead.
     ///
-    /// ```no_run
+    /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::{Key, SemFlags, SemOp, SemaphoreSet};
@@ -331,7 +331,7 @@ impl SemaphoreSet {
 
     /// Does all operations at once if that needs no waiting, and tells whether it did.
     ///
-    /// ```no_run
+    /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::{Key, SemOp, SemaphoreSet};
@@ -356,7 +356,7 @@ impl SemaphoreSet {
 
     /// Does all operations at once, or waits until it can, at the longest for `timeout`; tells whether it did.
     ///
-    /// ```no_run
+    /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::{Key, SemOp, SemaphoreSet};
