@@ -213,24 +213,17 @@ pub fn jumping() {
 /// The environment variable with which [`adopt_undo`] is to be called.
 pub const UNDO_VARIABLE: &CStr = c"QUINTET_UNDO";
 
-/// What a program that execs another one leaves to it.
-pub struct HandOver(());
-
-impl HandOver {
-    /// For the other program's environment: `QUINTET_UNDO=` and a value.
-    pub fn variable(&self) -> &CStr {
-        c"QUINTET_UNDO="
-    }
-
-    /// The exec has failed, and this program goes on.
-    pub fn take_back(self) {}
-}
+pub use crate::sem::exec::HandOver;
 
 /// The process is about to exec another program: what is to be taken back when it ends is still to be taken back then.
 /// `None`: there is nothing, or the caller is a vfork child, whose memory is its parent's.
 pub fn before_exec() -> Option<HandOver> {
-    None
+    opened()?.hand_over(UNDO_VARIABLE.to_str().ok()?)
 }
 
 /// The program was started with this value in its environment.
-pub fn adopt_undo(_value: &CStr) {}
+pub fn adopt_undo(value: &CStr) {
+    if let Ok(engine) = engine() {
+        let _ = engine.adopt(value);
+    }
+}

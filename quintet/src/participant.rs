@@ -122,7 +122,11 @@ impl Engine {
     /// Locks the byte of a slot whose last owner has left, or is found dead, or that was never taken.
     fn lock_a_slot(&self, fd: &OwnedFd) -> Result<usize> {
         let high = self.slots_high();
-        let lock = |slot: usize| file::lock_byte(fd, Registry::LOCKS + slot as u64);
+        // A slot whose owner has gone on to another program is still its.
+        let lock = |slot: usize| {
+            let (at, heir) = (Registry::LOCKS + slot as u64, Registry::HEIRS + slot as u64);
+            Ok::<_, Errno>(file::lock_byte(fd, at)? && (!file::is_byte_locked(fd, heir)? || file::unlock_byte(fd, at)?))
+        };
         for slot in 0..high {
             if self.registry.slots[slot].state.load(Relaxed) != SlotState::Taken as u32 && lock(slot)? {
                 return Ok(slot);
@@ -329,21 +333,26 @@ impl Living<'_> {
 
     /// Whether the process lives whose undo record says so, whatever program it runs by now.
     pub fn holds_undo(&self, who: Me) -> bool {
-        Census::alive(self, who)
+        Census::alive(self, who) || self.has(who, Registry::HEIRS)
     }
-}
 
-impl Census for Living<'_> {
-    fn alive(&self, who: Me) -> bool {
+    /// Whether the lock of `who`'s slot among those that begin at `locks` is held, and the slot is still its.
+    fn has(&self, who: Me, locks: u64) -> bool {
         let Some(record) = self.engine.registry.slots.get(who.slot as usize) else { return false };
         if record.incarnation.load(SeqCst) as u16 != who.incarnation {
             return false;
         }
         let open = || file::reopen(self.engine.registry_path().c_str());
         match self.file.get_or_init(open) {
-            Ok(fd) => file::is_byte_locked(fd, Registry::LOCKS + u64::from(who.slot)).unwrap_or(true),
+            Ok(fd) => file::is_byte_locked(fd, locks + u64::from(who.slot)).unwrap_or(true),
             Err(_) => true,
         }
+    }
+}
+
+impl Census for Living<'_> {
+    fn alive(&self, who: Me) -> bool {
+        self.has(who, Registry::LOCKS)
     }
 
     fn struck(&self, who: Me) {

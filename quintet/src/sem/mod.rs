@@ -2,6 +2,7 @@
 
 mod control;
 mod create;
+pub mod exec;
 mod fast;
 mod inspect;
 pub mod operation;

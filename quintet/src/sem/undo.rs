@@ -215,7 +215,7 @@ impl Section<'_> {
 }
 
 impl Engine {
-    fn note_undo(&self, index: u16) {
+    pub fn note_undo(&self, index: u16) {
         self.with_undo[usize::from(index) / 64].fetch_or(1 << (index % 64), Relaxed);
     }
 
