@@ -318,6 +318,12 @@ impl Agent {
         self.await_death();
     }
 
+    /// Ends by returning from `main`, as it does at the connection's end.
+    pub fn return_from_main(self) {
+        self.hang_up();
+        self.await_death();
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: i32) {
         let signal = Signal::from_named_raw(signal).expect("a signal");

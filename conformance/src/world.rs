@@ -117,7 +117,16 @@ impl World {
         let zygote =
             launch(subject.agent(&namespace)?, &nursery, &mut children).map_err(|e| format!("no agent for {subject:?}: {e}"))?;
         zygote.ask("subreaper").expect("prctl");
-        let world = World { subject, zygote, operator, watcher: OnceCell::new(), children, nursery, directory, skipped: Cell::new(false) };
+        let world = World {
+            subject,
+            zygote,
+            operator,
+            watcher: OnceCell::new(),
+            children,
+            nursery,
+            directory,
+            skipped: Cell::new(false),
+        };
         world.check_preloaded()?;
         Ok(world)
     }

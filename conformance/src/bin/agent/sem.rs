@@ -152,8 +152,27 @@ fn tell(s: &SetStat) -> String {
 }
 
 const VERBS: &[&str] = &[
-    "semget", "semop", "getval", "getpid", "getncnt", "getzcnt", "getall", "setval", "setall", "sem_look", "sem_stat", "sem_stat_index",
-    "sem_stat_any", "sem_set", "sem_rm", "sem_limits", "sem_usage", "thread", "spawn", "join", "handler_semop",
+    "semget",
+    "semop",
+    "getval",
+    "getpid",
+    "getncnt",
+    "getzcnt",
+    "getall",
+    "setval",
+    "setall",
+    "sem_look",
+    "sem_stat",
+    "sem_stat_index",
+    "sem_stat_any",
+    "sem_set",
+    "sem_rm",
+    "sem_limits",
+    "sem_usage",
+    "thread",
+    "spawn",
+    "join",
+    "handler_semop",
 ];
 
 /// Performs `verb` if it is one of semaphore sets, or about signals that interrupt them.
