@@ -162,6 +162,7 @@ const VERBS: &[&str] = &[
     "setval",
     "setall",
     "sem_look",
+    "sem_survey",
     "sem_stat",
     "sem_stat_index",
     "sem_stat_any",
@@ -229,6 +230,7 @@ fn by(sets: impl Sets + Clone + 'static, verb: &str, args: &[&str]) -> Answer {
         "setval" => sets.set_value(id(), number(args[1]), number(args[2])).map(done),
         "setall" => sets.set_values(id(), &args[1].split(',').map(number).collect::<Vec<u16>>()).map(done),
         "sem_look" => look(&sets, id()),
+        "sem_survey" => Ok(survey(&sets, args[0])),
         "sem_stat" => sets.stat(id(), libc::IPC_STAT),
         "sem_stat_index" => sets.stat(id(), c_sem::SEM_STAT),
         "sem_stat_any" => sets.stat(id(), c_sem::SEM_STAT_ANY),
@@ -283,6 +285,13 @@ fn look(sets: &impl Sets, id: i32) -> Answer {
     let each = |command| (0..values.len()).map(|num| sets.ask(id, num as i32, command)).collect::<Made<Vec<i32>>>();
     let (pids, ncnt, zcnt) = (each(c_sem::GETPID)?, each(c_sem::GETNCNT)?, each(c_sem::GETZCNT)?);
     Ok(format!("{} {} {} {}", list(&values), list(&pids), list(&ncnt), list(&zcnt)))
+}
+
+/// Of each set its `semid_ds` and its semaphores, or an errno.
+fn survey(sets: &impl Sets, ids: &str) -> String {
+    let see = |id: i32| Ok(format!("{};{}", sets.stat(id, libc::IPC_STAT)?, look(sets, id)?));
+    let each = ids.split(',').map(|id| see(number(id)).unwrap_or_else(|errno: i32| errno.to_string()));
+    each.collect::<Vec<_>>().join("|")
 }
 
 fn list<T: Display>(numbers: &[T]) -> String {
