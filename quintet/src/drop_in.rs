@@ -4,7 +4,7 @@
 use crate::engine::Engine;
 use crate::layout::Mechanism;
 use crate::{Errno, Id, Key, Limits, SegmentStat, SemOp, SemUsage, SetStat, Usage, process};
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering::*};
 use std::time::Duration;
 
@@ -206,4 +206,24 @@ pub fn credentials_changed() {
 }
 
 /// The calling thread is about to leave what it is doing by a jump: a call that waits is given up.
-pub fn jumping() {}
+pub fn jumping() {
+    crate::sem::wait::jump_out();
+}
+
+/// The environment variable with which [`adopt_undo`] is to be called.
+pub const UNDO_VARIABLE: &CStr = c"QUINTET_UNDO";
+
+pub use crate::sem::exec::HandOver;
+
+/// The process is about to exec another program: what is to be taken back when it ends is still to be taken back then.
+/// `None`: there is nothing, or the caller is a vfork child, whose memory is its parent's.
+pub fn before_exec() -> Option<HandOver> {
+    opened()?.hand_over(UNDO_VARIABLE.to_str().ok()?)
+}
+
+/// The program was started with this value in its environment.
+pub fn adopt_undo(value: &CStr) {
+    if let Ok(engine) = engine() {
+        let _ = engine.adopt(value);
+    }
+}
