@@ -18,12 +18,9 @@ pub fn run(subject: Subject, body: fn(&World)) {
 
 /// Makes of each body a module with a test per subject: `name::kernel`, `name::library`, `name::drop_in`.
 ///
-/// A body under `of the kernel:` is run on nothing else yet. One under `in C:` is about what only the C interface has, and is not run on the library.
+/// A body under `in C:` is about what only the C interface has, and is not run on the library.
 #[macro_export]
 macro_rules! clauses {
-    (of the kernel: $($(#[$meta:meta])* fn $name:ident($world:ident) $body:block)*) => {
-        $($crate::clauses!(@one $(#[$meta])* $name, $world, $body, kernel Kernel);)*
-    };
     (in C: $($(#[$meta:meta])* fn $name:ident($world:ident) $body:block)*) => {
         $($crate::clauses!(@one $(#[$meta])* $name, $world, $body, kernel Kernel, drop_in DropIn);)*
     };

@@ -44,6 +44,11 @@ mod library {
     fn segments() {
         fight(Mechanism::Segments, Subject::Library);
     }
+
+    #[test]
+    fn sets() {
+        fight(Mechanism::Sets, Subject::Library);
+    }
 }
 
 mod drop_in {
@@ -52,5 +57,10 @@ mod drop_in {
     #[test]
     fn segments() {
         fight(Mechanism::Segments, Subject::DropIn);
+    }
+
+    #[test]
+    fn sets() {
+        fight(Mechanism::Sets, Subject::DropIn);
     }
 }

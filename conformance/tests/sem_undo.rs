@@ -13,7 +13,7 @@ fn undo(num: u16, delta: i16) -> SemOp {
     op(num, delta).flags(UNDO)
 }
 
-clauses! { of the kernel:
+clauses! {
     /// "If an operation specifies SEM_UNDO, it will be automatically undone when the process terminates."
     fn undone_at_the_end(world) {
         let (a, b) = (world.agent(), world.agent());

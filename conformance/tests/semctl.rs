@@ -36,7 +36,7 @@ fn got(a: &Agent, at: Address, count: usize) -> Vec<u16> {
     (0..count).map(|i| u16::from_ne_bytes([byte(2 * i), byte(2 * i + 1)])).collect()
 }
 
-clauses! { of the kernel:
+clauses! {
     /// SETVAL: "Set the semaphore value (semval) to arg.val for the semnum-th semaphore of the set, updating also the sem_ctime member".
     fn setval(world) {
         let (a, b) = (world.agent(), world.agent());
@@ -318,7 +318,7 @@ clauses! { of the kernel:
     }
 }
 
-clauses! { of the kernel:
+clauses! { in C:
     /// The commands by their numbers; `semnum` and `arg` are ignored where they mean nothing.
     fn by_number(world) {
         let a = world.agent();

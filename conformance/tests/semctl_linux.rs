@@ -13,7 +13,7 @@ fn index(id: i32) -> i32 {
     id & 0x7fff
 }
 
-clauses! { of the kernel:
+clauses! {
     /// SEM_STAT: "the semid argument is not a semaphore set identifier, but instead an index"; returns the identifier.
     fn stat_by_index(world) {
         let a = world.agent();
@@ -135,7 +135,7 @@ clauses! { of the kernel:
     }
 }
 
-clauses! { of the kernel:
+clauses! { in C:
     /// `struct seminfo`, its constants included.
     fn seminfo(world) {
         let a = world.agent();

@@ -5,7 +5,7 @@ use libc::{IPC_CREAT, IPC_EXCL, IPC_PRIVATE};
 
 const KEY: i32 = 0x5eed;
 
-clauses! { of the kernel:
+clauses! {
     /// "returns the System V semaphore set identifier associated with the argument key".
     fn creates_and_finds(world) {
         let (a, b) = (world.agent(), world.agent());

@@ -13,7 +13,7 @@ fn set(a: &Agent, values: &[u16]) -> i32 {
     id
 }
 
-clauses! { of the kernel:
+clauses! {
     /// "If sem_op is a positive integer, the operation adds this value to the semaphore value".
     fn adds(world) {
         let a = world.agent();
@@ -253,7 +253,7 @@ clauses! { of the kernel:
     }
 }
 
-clauses! { of the kernel:
+clauses! { in C:
     /// "EFAULT: An address specified in either the sops or the timeout argument isn't accessible."
     fn bad_pointers(world) {
         let a = world.agent();

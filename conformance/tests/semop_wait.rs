@@ -14,7 +14,7 @@ fn agents<const N: usize>(world: &World) -> [Agent; N] {
     std::array::from_fn(|_| world.agent())
 }
 
-clauses! { of the kernel:
+clauses! {
     /// "semncnt (the counter of threads waiting for this semaphore's value to increase) is incremented by one and the thread
     /// sleeps until ... semval becomes greater than or equal to the absolute value of sem_op: ... the value of semncnt is decremented".
     fn waits_for_more(world) {

@@ -2,7 +2,7 @@
 
 use super::duel::{Difference, fresh};
 use super::stage::endings;
-use super::{Program, Regime, User};
+use super::{Mechanism, Program, Regime, User};
 use std::fmt;
 
 impl Difference {
@@ -113,6 +113,9 @@ impl fmt::Display for Difference {
             match kernel == other {
                 true => writeln!(f, "  {step}: {kernel}")?,
                 false => writeln!(f, "* {step}\n      kernel:  {kernel}\n      {:?}: {other}", self.subject)?,
+            }
+            if kernel != other && program.mechanism == Mechanism::Sets {
+                return writeln!(f, "  (nothing more is told)");
             }
         }
         Ok(())

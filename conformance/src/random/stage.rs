@@ -28,15 +28,16 @@ impl Stage {
         Ok(Stage { janitor, world })
     }
 
-    /// Runs a program; what each step gave, and what is [told after them](endings). `known` is what the kernel has told, if it has.
-    pub fn run(&self, program: &Program, known: &[String]) -> Vec<String> {
+    /// Runs a program; what each step gave, and what is [told after them](endings). `judged` is who is compared
+    /// with the kernel, whose deliberate differences are left out; `known` is what the kernel has told, if it has.
+    pub fn run(&self, program: &Program, judged: Subject, known: &[String]) -> Vec<String> {
         let limit = program.regime.limit();
         if let Some((name, value, _)) = limit {
             self.world.set_limit(name, value).expect("the superuser may set limits");
         }
         let told = match program.mechanism {
             Mechanism::Segments => self.run_over_segments(program),
-            Mechanism::Sets => sets::run(&self.world, &self.janitor, program, known),
+            Mechanism::Sets => sets::run(&self.world, &self.janitor, program, judged, known),
         };
         if let Some((name, _, default)) = limit {
             self.world.set_limit(name, default).expect("the superuser may set limits");

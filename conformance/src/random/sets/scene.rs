@@ -4,7 +4,7 @@ use super::super::stage::name;
 use super::super::{Call as AnyCall, PROCESSES, Program, Step, User};
 use super::{Call, Question, REGISTERS, SEMAPHORES};
 use crate::world::await_that;
-use crate::{Agent, Clock, Errno, Look, Outcome, SemOp, Set, World};
+use crate::{Agent, Clock, Errno, Look, Outcome, SemOp, Set, Subject, UNDO, World};
 use libc::{SIGKILL, SIGUSR1};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -15,12 +15,17 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const GLANCE: Duration = Duration::from_micros(20);
 
 /// What each step of `program` gave, then each death at the end, then what is left. `known` is what the kernel told: after a
-/// death others are given time to come to it.
-pub fn run(world: &World, janitor: &Agent, program: &Program, known: &[String]) -> Vec<String> {
-    let mut scene = Scene::new(world, janitor, program);
+/// death others are given time to come to it. At the first difference the rest is left out.
+pub fn run(world: &World, janitor: &Agent, program: &Program, judged: Subject, known: &[String]) -> Vec<String> {
+    let mut scene = Scene::new(world, janitor, program, judged);
     let ends = (0..PROCESSES).map(|who| Step { who, call: Call::Kill { signal: SIGKILL }.into() });
-    let steps = program.steps.iter().copied().chain(ends);
-    let mut told: Vec<String> = steps.enumerate().map(|(i, step)| scene.perform(step, known.get(i))).collect();
+    let mut told = Vec::new();
+    for (i, step) in program.steps.iter().copied().chain(ends).enumerate() {
+        told.push(scene.perform(step, known.get(i)));
+        if known.get(i).is_some_and(|known| *known != told[i]) {
+            break;
+        }
+    }
     drop(scene.processes);
     world.await_deaths();
     for (id, ..) in scene.sets {
@@ -47,6 +52,7 @@ struct Process {
 struct Scene<'a> {
     world: &'a World,
     janitor: &'a Agent,
+    judged: Subject,
     start: Clock,
     registers: [i32; REGISTERS],
     processes: BTreeMap<usize, Process>,
@@ -56,21 +62,26 @@ struct Scene<'a> {
     pids: HashMap<i32, String>,
     /// Sets and the users to whom they have been given.
     given: HashSet<(i32, u32)>,
+    /// Sets in which a call with `SEM_UNDO` has failed. A known difference: the kernel's notes for undoing are made before, and at
+    /// the end of the process it sets otime, whatever they say.
+    noted: HashSet<i32>,
     /// Whether somebody has died in this step.
     death: bool,
 }
 
 impl<'a> Scene<'a> {
-    fn new(world: &'a World, janitor: &'a Agent, program: &Program) -> Scene<'a> {
+    fn new(world: &'a World, janitor: &'a Agent, program: &Program, judged: Subject) -> Scene<'a> {
         let mut scene = Scene {
             world,
             janitor,
+            judged,
             start: Clock::now(),
             registers: [-1; REGISTERS],
             processes: BTreeMap::new(),
             sets: Vec::new(),
             pids: HashMap::from([(janitor.pid, "the tester".to_owned())]),
             given: HashSet::new(),
+            noted: HashSet::new(),
             death: false,
         };
         for (who, user) in program.cast.iter().enumerate() {
@@ -99,6 +110,9 @@ impl<'a> Scene<'a> {
             Some(who) if who == step.who => self.act(who, call),
             Some(who) => format!("(P{who} instead) {}", self.act(who, call)),
         };
+        if !result.ends_with("done") {
+            self.note(step);
+        }
         let mut ended = BTreeMap::new();
         let (end, patient) = (Instant::now() + PATIENCE, self.death && !self.world.subject.is_kernel());
         loop {
@@ -107,6 +121,15 @@ impl<'a> Scene<'a> {
                 return told;
             }
             std::thread::yield_now();
+        }
+    }
+
+    fn note(&mut self, step: Step) {
+        if let AnyCall::Sets(Call::Operate { register, ops } | Call::Try { register, ops } | Call::InThread { register, ops }) =
+            step.call
+            && ops.list().iter().any(|op| op.flags.contains(UNDO))
+        {
+            self.noted.insert(self.registers[register]);
         }
     }
 
@@ -135,6 +158,8 @@ impl<'a> Scene<'a> {
             }
             Call::Fork { child } => self.fork(who, child, Agent::fork),
             Call::Vfork { child } => self.fork(who, child, Agent::vfork),
+            // A known difference: the library is not told of it.
+            Call::Exec if self.judged == Subject::Library => "not in the library".to_owned(),
             Call::Exec => {
                 let agent = &self.processes[&who].agent;
                 agent.exec();
@@ -337,7 +362,8 @@ impl<'a> Scene<'a> {
         };
         let sequence = if s.seq == (s.id as u32 >> 15) & 0xffff { "" } else { " sequence wrong" };
         let who = format!("key {} uid {} gid {} cuid {} cgid {} mode {:o}", s.key, s.uid, s.gid, s.cuid, s.cgid, s.mode);
-        let times = format!("otime {} ctime {}", time(s.otime), time(s.ctime));
+        let otime = if self.noted.contains(&s.id) { "noted" } else { time(s.otime) };
+        let times = format!("otime {otime} ctime {}", time(s.ctime));
         format!("{}{sequence} {who} {times} nsems {}", self.number(s.id), s.nsems)
     }
 
