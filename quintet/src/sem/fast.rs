@@ -3,13 +3,13 @@
 use super::place::SetView;
 use super::section::Ops;
 use crate::engine::Engine;
-use crate::participant::{pack, unpack};
+use crate::participant::unpack;
 use crate::sync::lock::{Owner, World};
 use crate::sync::presence::Me;
 use crate::sync::word::{self, DESCRIBED, Descriptor, Planned, Word};
 use crate::{Errno, Id, Limits, SemFlags, SemOp, process, sys};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::sync::atomic::Ordering::*;
 use std::time::{Duration, Instant};
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -24,13 +24,12 @@ enum Fast {
     Slow,
 }
 
-/// How often to look again before a call goes to sleep, when another processor may be about to let it go on: some microseconds. Sleeping
-/// and being woken across processors costs several times that.
-const SPINS: u32 = 200;
-/// After so many it is asked whether there is another processor at all.
-const SPINS_UNASKED: u32 = 20;
-/// How often to let others run before going to sleep: whoever would let this call go on may be waiting for this processor.
-const YIELDS: u32 = 6;
+/// How often a call that would have to wait looks again before it goes to sleep: so many rounds, each of so many looks if there is
+/// another processor, and then the processor is offered to others.
+const YIELDS: u32 = 64;
+const LOOKS: u32 = 10;
+/// Whoever was let in meanwhile has work of his own: then there is nothing to be won by staying awake.
+const LONGEST_SPIN: Duration = Duration::from_micros(60);
 /// How often several words are tried at once before the lock is taken instead.
 const TRIES: u32 = 4;
 
@@ -42,20 +41,56 @@ thread_local! {
 }
 
 impl Engine {
-    /// `semtimedop`, in the order in which the kernel checks.
-    #[inline]
+    /// `semtimedop`.
+    #[inline(always)]
     pub fn semtimedop(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
+        if let [op] = ops
+            && !process::is_foundling()
+            && self.header.semopm.load(Relaxed) != 0
+            && let Some(set) = self.hot_set(id)
+        {
+            let found = if op.flags.contains(SemFlags::UNDO) { self.one_with_undo(set, *op) } else { one::<false>(set, *op, 0) };
+            match found {
+                Fast::Done => {
+                    set.stamp();
+                    return Ok(());
+                }
+                Fast::Failed(e) => return Err(e),
+                Fast::Waits | Fast::Slow => {}
+            }
+        }
+        self.semtimedop_whole(id, ops, timeout)
+    }
+
+    /// One operation with `SEM_UNDO`, of a process that has a record.
+    #[inline(never)]
+    fn one_with_undo(&self, set: SetView<'_>, op: SemOp) -> Fast {
+        match self.me_word().and_then(|me| set.own_record(me)) {
+            Some(record) => one::<true>(set, op, record),
+            None => Fast::Slow,
+        }
+    }
+
+    /// The greatest number of operations in one call.
+    #[inline(always)]
+    pub fn semopm(&self) -> usize {
+        (self.header.semopm.load(Relaxed) as usize).min(crate::layout::MOST_OPS)
+    }
+
+    /// The same for all cases, in the order in which the kernel checks.
+    #[inline(never)]
+    fn semtimedop_whole(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
         if ops.is_empty() {
             return Err(Errno::INVAL);
         }
-        if ops.len() > (self.header.semopm.load(Relaxed) as usize).min(crate::layout::MOST_OPS) {
+        if ops.len() > self.semopm() {
             return Err(Errno::TOOBIG);
         }
         if process::is_foundling() {
             process::adopt_foundling();
         }
         let set = self.standing_set(id)?;
-        match self.at_once(&set, ops)? {
+        match self.at_once(&set, ops) {
             Fast::Done => {
                 set.stamp();
                 Ok(())
@@ -66,7 +101,9 @@ impl Engine {
     }
 
     #[cold]
+    #[inline(never)]
     fn not_at_once(&self, set: SetView<'_>, id: i32, ops: &[SemOp], timeout: Option<Duration>, found: Fast) -> Result<()> {
+        check(&set, ops)?;
         // A time that cannot be reckoned is one without end.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         if !set.writable() && self.writable_set(set.index)?.is_none_or(|set| !set.writable()) {
@@ -75,7 +112,7 @@ impl Engine {
         if let Fast::Waits = found
             && timeout != Some(Duration::ZERO)
         {
-            match self.spin(&set, ops, deadline)? {
+            match self.spin(&set, ops, deadline) {
                 Fast::Done => {
                     set.stamp();
                     return Ok(());
@@ -87,68 +124,49 @@ impl Engine {
         self.semtimedop_slowly(Id::from_raw(id)?, ops, deadline)
     }
 
-    /// Looks again for a short while.
-    fn spin(&self, set: &SetView<'_>, ops: &[SemOp], deadline: Option<Instant>) -> Result<Fast> {
-        let mut alone = false;
-        for round in 0..SPINS + YIELDS {
-            if round == SPINS_UNASKED {
-                alone = sys::runs_on_one_processor();
-            }
-            if alone || round >= SPINS {
-                if round >= SPINS + YIELDS || alone && round >= SPINS_UNASKED + YIELDS {
-                    break;
+    /// Looks again for a short while, and lets others run in between: whoever would let this call go on may be waiting for this
+    /// processor. As long as it takes, at the most, to be put to sleep and woken by another processor.
+    fn spin(&self, set: &SetView<'_>, ops: &[SemOp], deadline: Option<Instant>) -> Fast {
+        let begin = Instant::now();
+        let looks = if sys::runs_on_one_processor() { 1 } else { LOOKS };
+        for _ in 0..YIELDS {
+            for _ in 0..looks {
+                match self.at_once(set, ops) {
+                    Fast::Waits => std::hint::spin_loop(),
+                    other => return other,
                 }
-                std::thread::yield_now();
-            } else {
-                std::hint::spin_loop();
             }
-            match self.at_once(set, ops)? {
-                Fast::Waits if deadline.is_some_and(|deadline| Instant::now() >= deadline) => break,
-                Fast::Waits => {}
-                other => return Ok(other),
+            if begin.elapsed() > LONGEST_SPIN || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                break;
             }
+            std::thread::yield_now();
         }
-        Ok(Fast::Waits)
+        Fast::Waits
     }
 
     #[inline]
-    fn at_once(&self, set: &SetView<'_>, ops: &[SemOp]) -> Result<Fast> {
-        if set.is_census_due() {
-            return self.after_checks(set, ops);
-        }
+    fn at_once(&self, set: &SetView<'_>, ops: &[SemOp]) -> Fast {
         match ops {
             [op] if !op.flags.contains(SemFlags::UNDO) => {
-                let num = u32::from(op.num);
-                let Some(at) = set.memory().word(num) else { return Err(Errno::FBIG) };
-                if !set.may(op.op != 0) {
-                    return Err(Errno::ACCES);
-                }
-                if !set.writable() {
-                    return Ok(Fast::Slow);
-                }
-                Ok(one(set, at, *op))
+                let found = one::<false>(*set, *op, 0);
+                // Perhaps only because an operation on several semaphores was under way.
+                if let Fast::Slow = found { self.several(set, ops).unwrap_or_else(Fast::Failed) } else { found }
             }
-            _ => self.several(set, ops),
+            _ => self.several(set, ops).unwrap_or_else(Fast::Failed),
         }
-    }
-
-    /// What the kernel would find wrong before it looks at any value; then the lock.
-    #[cold]
-    fn after_checks(&self, set: &SetView<'_>, ops: &[SemOp]) -> Result<Fast> {
-        check(set, ops)?;
-        Ok(Fast::Slow)
     }
 
     /// Several operations, or one with `SEM_UNDO`, on at the most [`DESCRIBED`] semaphores.
+    #[inline(never)]
     fn several(&self, set: &SetView<'_>, ops: &[SemOp]) -> Result<Fast> {
         check(set, ops)?;
-        if !set.writable() {
+        if !set.writable() || set.is_census_due() {
             return Ok(Fast::Slow);
         }
         let undo = ops.iter().any(|op| op.flags.contains(SemFlags::UNDO));
         let record = match undo {
             false => 0,
-            true => match self.me_if_joined().and_then(|me| set.own_record(pack(me))) {
+            true => match self.me_word().and_then(|me| set.own_record(me)) {
                 Some(record) => record,
                 None => return Ok(Fast::Slow),
             },
@@ -203,7 +221,7 @@ impl Engine {
         thread_local! {
             static TID: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
         }
-        let me = pack(self.me_if_joined()?);
+        let me = self.me_word()?;
         let (of, tid) = TID.get();
         let tid = if of == me {
             tid
@@ -216,7 +234,7 @@ impl Engine {
     }
 
     /// `GETVAL`.
-    #[inline]
+    #[inline(always)]
     pub fn sem_value(&self, id: i32, num: i32) -> Result<u16> {
         self.read_word(id, num).map(Word::value)
     }
@@ -226,21 +244,31 @@ impl Engine {
         self.read_word(id, num).map(|word| word.pid() as i32)
     }
 
-    #[inline]
+    #[inline(always)]
     fn read_word(&self, id: i32, num: i32) -> Result<Word> {
+        if let Some(set) = self.hot_set(id)
+            && set.may(false)
+            && !set.is_census_due()
+            && let Some(at) = set.memory().word(num as u32)
+        {
+            let word = Word(at.load(Acquire));
+            if word.is_plain() {
+                return Ok(word);
+            }
+        }
+        self.read_word_whole(id, num)
+    }
+
+    #[inline(never)]
+    fn read_word_whole(&self, id: i32, num: i32) -> Result<Word> {
         let set = self.standing_set(id)?;
         if !set.may(false) {
             return Err(Errno::ACCES);
         }
-        let at = u32::try_from(num).ok().and_then(|num| set.memory().word(num)).ok_or(Errno::INVAL)?;
-        let word = Word(at.load(Acquire));
-        if word.is_plain() && !set.is_census_due() {
-            return Ok(word);
-        }
-        self.read_contended(set, num as u32)
+        let num = u32::try_from(num).ok().filter(|num| *num < set.nsems()).ok_or(Errno::INVAL)?;
+        self.read_contended(set, num)
     }
 
-    #[cold]
     fn read_contended(&self, set: SetView<'_>, num: u32) -> Result<Word> {
         if set.is_census_due()
             && let Ok(section) = self.section(set)
@@ -306,15 +334,23 @@ fn check(set: &SetView<'_>, ops: &[SemOp]) -> Result<()> {
     if set.may(alter) { Ok(()) } else { Err(Errno::ACCES) }
 }
 
-/// One operation on one word.
-#[inline]
-fn one(set: &SetView<'_>, at: &AtomicU64, op: SemOp) -> Fast {
+/// One operation; with `SEM_UNDO` if `UNDO`, then `record` is the process's.
+#[inline(always)]
+fn one<const UNDO: bool>(set: SetView<'_>, op: SemOp, record: u32) -> Fast {
+    let num = u32::from(op.num);
+    let Some(at) = set.memory().word(num) else { return Fast::Failed(Errno::FBIG) };
+    if !set.may(op.op != 0) {
+        return Fast::Failed(Errno::ACCES);
+    }
+    // Of records, one may be the process's own.
+    let others = set.header().records.load(Relaxed) > u32::from(UNDO);
+    if !set.writable() || others && set.is_census_due() {
+        return Fast::Slow;
+    }
+    let pid = sys::pid();
     loop {
         let word = Word(at.load(Acquire));
         if !word.is_plain() {
-            if word.is_mark() && set.settle(op.num.into()).is_ok() {
-                continue;
-            }
             return Fast::Slow;
         }
         let result = i32::from(word.value()) + i32::from(op.op);
@@ -324,11 +360,27 @@ fn one(set: &SetView<'_>, at: &AtomicU64, op: SemOp) -> Fast {
         if result > i32::from(Limits::SEMVMX) {
             return Fast::Failed(Errno::RANGE);
         }
-        let new = word.with_value(result as u16).with_pid(sys::pid());
+        let mut new = word.with_value(result as u16).with_pid(pid);
+        if UNDO {
+            match undone(&set, new, op, record) {
+                Some(with) => new = with,
+                None => return Fast::Slow,
+            }
+        }
         if at.compare_exchange(word.0, new.0, AcqRel, Relaxed).is_ok() {
             return Fast::Done;
         }
     }
+}
+
+/// The word with what `op` adds to the process's adjustment. `None`: there is no room for it, or it is out of range.
+#[inline(always)]
+fn undone(set: &SetView<'_>, word: Word, op: SemOp, record: u32) -> Option<Word> {
+    let (of, adjustment) = word.undo();
+    let here = if of == record { adjustment } else { 0 } - i32::from(op.op);
+    let cell = i32::from(set.own_cell(record, op.num.into()).ok()?.load(Relaxed));
+    i16::try_from(cell + here).ok()?;
+    word.with_undo(record, here)
 }
 
 fn swap(set: &SetView<'_>, change: &Planned) -> bool {
@@ -372,12 +424,9 @@ fn plan(
         }
         let mut next = now.with_value(result as u16);
         if op.flags.contains(SemFlags::UNDO) {
-            let (of, adjustment) = now.undo();
-            let here = if of == record { adjustment } else { 0 } - i32::from(op.op);
-            let cell = i32::from(set.record_cell(record, num)?.load(Relaxed));
-            match next.with_undo(record, here) {
-                Some(with) if i16::try_from(cell + here).is_ok() => next = with,
-                _ => return Ok(Err(Fast::Slow)),
+            match undone(set, next, *op, record) {
+                Some(with) => next = with,
+                None => return Ok(Err(Fast::Slow)),
             }
         }
         planned[nth].new = next;

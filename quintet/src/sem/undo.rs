@@ -34,14 +34,15 @@ impl<'a> SetView<'a> {
     }
 
     /// Whether another process has something to take back, and it has not been asked for a while whether those live.
-    #[inline]
+    #[inline(always)]
     pub fn is_census_due(&self) -> bool {
         self.header().records.load(Relaxed) != 0 && self.is_census_late(CENSUS)
     }
 
-    #[cold]
+    /// The same, after `by` nanoseconds.
+    #[inline(never)]
     pub fn is_census_late(&self, by: u64) -> bool {
-        let own = self.engine.me_if_joined().is_some_and(|me| self.own_record(pack(me)).is_some());
+        let own = self.engine.me_word().is_some_and(|me| self.own_record(me).is_some());
         self.header().records.load(Relaxed) > u32::from(own)
             && sys::coarse_nanos().abs_diff(self.header().census.load(Relaxed)) >= by
     }
