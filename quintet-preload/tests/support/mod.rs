@@ -102,6 +102,9 @@ pub fn fork(body: impl FnOnce()) -> i32 {
     // SAFETY: see the module.
     match unsafe { libc::fork() } {
         0 => {
+            // Whoever waits for this process's output should not wait for a child, too.
+            // SAFETY: numbers only.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
             let ok = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_ok();
             // SAFETY: ends the process.
             unsafe { libc::_exit(if ok { 0 } else { 101 }) }
