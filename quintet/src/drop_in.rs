@@ -131,6 +131,19 @@ pub fn semtimedop(id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<(
     engine()?.semtimedop(id, ops, timeout)
 }
 
+/// `semop` with one operation, if it can be done without a lock, a system call or a touch of `errno`; else [`semtimedop`] does it,
+/// or says what is the matter.
+#[inline(always)]
+pub fn semop_at_once(id: i32, op: SemOp) -> bool {
+    opened().is_some_and(|engine| engine.semop_at_once(id, op))
+}
+
+/// `GETVAL`, likewise.
+#[inline(always)]
+pub fn sem_value_at_once(id: i32, num: i32) -> Option<u16> {
+    opened()?.sem_value_at_once(id, num)
+}
+
 /// The greatest number of operations in one call.
 #[inline(always)]
 pub fn semopm() -> Result<usize> {

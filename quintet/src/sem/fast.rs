@@ -62,6 +62,21 @@ impl Engine {
         self.semtimedop_whole(id, ops, timeout)
     }
 
+    /// One operation, if it can be done without the lock, a system call or a touch of `errno`.
+    #[inline(always)]
+    pub fn semop_at_once(&self, id: i32, op: SemOp) -> bool {
+        if process::is_foundling() || self.header.semopm.load(Relaxed) == 0 {
+            return false;
+        }
+        let Some(set) = self.hot_set(id) else { return false };
+        let found = if op.flags.contains(SemFlags::UNDO) { self.one_with_undo(set, op) } else { one::<false>(set, op, 0) };
+        let done = matches!(found, Fast::Done);
+        if done {
+            set.stamp();
+        }
+        done
+    }
+
     /// One operation with `SEM_UNDO`, of a process that has a record.
     #[inline(never)]
     fn one_with_undo(&self, set: SetView<'_>, op: SemOp) -> Fast {
@@ -244,19 +259,25 @@ impl Engine {
         self.read_word(id, num).map(|word| word.pid() as i32)
     }
 
+    /// `GETVAL`, if it can be told without the lock, a system call or a touch of `errno`.
+    #[inline(always)]
+    pub fn sem_value_at_once(&self, id: i32, num: i32) -> Option<u16> {
+        self.plain_word(id, num).map(Word::value)
+    }
+
+    #[inline(always)]
+    fn plain_word(&self, id: i32, num: i32) -> Option<Word> {
+        let set = self.hot_set(id).filter(|set| set.may(false) && !set.is_census_due())?;
+        let at = set.memory().word(num as u32)?;
+        Some(Word(at.load(Acquire))).filter(|word| word.is_plain())
+    }
+
     #[inline(always)]
     fn read_word(&self, id: i32, num: i32) -> Result<Word> {
-        if let Some(set) = self.hot_set(id)
-            && set.may(false)
-            && !set.is_census_due()
-            && let Some(at) = set.memory().word(num as u32)
-        {
-            let word = Word(at.load(Acquire));
-            if word.is_plain() {
-                return Ok(word);
-            }
+        match self.plain_word(id, num) {
+            Some(word) => Ok(word),
+            None => self.read_word_whole(id, num),
         }
-        self.read_word_whole(id, num)
     }
 
     #[inline(never)]
