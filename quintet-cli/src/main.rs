@@ -1,6 +1,7 @@
 //! `quintet`: runs unmodified System V IPC programs in user space, and lists, explains and
 //! cleans what they use.
 
+mod child;
 mod cli;
 mod commands;
 mod context;
