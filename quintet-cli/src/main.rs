@@ -17,6 +17,7 @@ mod scratch;
 mod size;
 mod time;
 mod users;
+mod values;
 
 use cli::Command;
 use context::Context;

@@ -44,8 +44,40 @@ fn the_kernels_objects_are_made_seen_and_removed() {
 
 #[test]
 fn the_kernels_limits_are_shown() {
-    let Some(said) = on_empty_tables("$Q --kernel namespace limits --json; cat /proc/sys/kernel/shmmni") else { return };
-    let (json, shmmni) = said.trim().split_once('\n').unwrap();
+    let script = "$Q --kernel namespace limits --json; cat /proc/sys/kernel/shmmni /proc/sys/kernel/sem";
+    let Some(said) = on_empty_tables(script) else { return };
+    let (json, numbers) = said.trim().split_once('\n').unwrap();
     let value: serde_json::Value = serde_json::from_str(json).unwrap();
-    assert_eq!(value["shmmni"].to_string(), shmmni);
+    let shown = ["shmmni", "semmsl", "semmns", "semopm", "semmni"].map(|name| value[name].to_string());
+    assert_eq!(shown.to_vec(), numbers.split_whitespace().collect::<Vec<_>>());
+}
+
+#[test]
+fn the_kernels_sets_are_made_seen_and_removed() {
+    let script = "
+        id=$($Q --kernel create sem --values 1,0,5 --key 0x4d2 --mode 0640)
+        $Q --kernel create sem --nsems 2 --key 0x4d2 --json
+        ipcs -s | grep -c 0x000004d2
+        $Q --kernel ls --json
+        $Q --kernel ls
+        $Q --kernel rm sem:$id
+        $Q --kernel ls
+    ";
+    let Some(said) = on_empty_tables(script) else { return };
+    let lines: Vec<&str> = said.lines().collect();
+    let found: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+    assert_eq!(
+        (found["created"].as_bool(), found["nsems"].as_u64(), found["class"].as_str()),
+        (Some(false), Some(3), Some("sem"))
+    );
+    assert_eq!(lines[1], "1");
+    let value: serde_json::Value = serde_json::from_str(lines[2]).unwrap();
+    let set = &value["sem"][0];
+    assert_eq!((set["nsems"].as_u64(), set["mode"].as_u64(), set["key"]["number"].as_i64()), (Some(3), Some(0o640), Some(1234)));
+    assert_eq!((set["semaphores"][1]["value"].as_u64(), set["semaphores"][2]["value"].as_u64()), (Some(0), Some(5)));
+    assert!(set["waiters"].is_null() && set["undo"].is_null());
+    assert_eq!(lines[3], "Semaphore sets in the kernel's namespace");
+    assert_says(lines[5], &["0x000004d2", "rw-r-----", "3  1 0 5"]);
+    assert_says(lines[6], &["removed semaphore set ", "(key 0x000004d2, 3 semaphores)"]);
+    assert_eq!(lines[7], "Nothing in the kernel's namespace.");
 }

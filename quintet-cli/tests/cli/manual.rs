@@ -3,6 +3,9 @@ use crate::support::{assert_says, quintet, refusal, text};
 const COMMANDS: [&str; 12] =
     ["run", "ls", "stat", "create", "rm", "cat", "write", "namespace", "doctor", "demo", "completions", "man"];
 
+/// The subcommands that have subcommands of their own.
+const NESTED: [(&str, &[&str]); 2] = [("create", &["shm", "sem"]), ("namespace", &["create", "ls", "rm", "limits"])];
+
 #[test]
 fn every_help_ends_with_examples() {
     for command in COMMANDS {
@@ -10,8 +13,10 @@ fn every_help_ends_with_examples() {
         let (_, examples) = help.split_once("\nEXAMPLES:\n").unwrap();
         assert_says(examples, &["quintet"]);
     }
-    for command in ["create", "ls", "rm", "limits"] {
-        assert_says(&text(quintet().args(["namespace", command, "--help"])), &["\nEXAMPLES:\n"]);
+    for (command, nested) in NESTED {
+        for nested in nested {
+            assert_says(&text(quintet().args([command, nested, "--help"])), &["\nEXAMPLES:\n"]);
+        }
     }
 }
 
@@ -38,7 +43,7 @@ fn pages_for_every_subcommand() {
     let pages = dir.path().join("man1");
     assert_eq!(text(quintet().arg("man").arg(&pages)), "");
     let mut names: Vec<String> = COMMANDS.iter().map(|c| format!("quintet-{c}.1")).collect();
-    names.extend(["create", "ls", "rm", "limits"].map(|c| format!("quintet-namespace-{c}.1")));
+    names.extend(NESTED.iter().flat_map(|(command, nested)| nested.iter().map(move |n| format!("quintet-{command}-{n}.1"))));
     names.push("quintet.1".into());
     names.sort();
     let mut found: Vec<String> =

@@ -44,8 +44,8 @@ fn refuses_other_names() {
         ("key:nonsense", 2, "is not a key"),
         ("key:0x99", 1, "ENOENT"),
         ("key:private", 1, "IPC_PRIVATE"),
-        ("sem:0", 1, "shared memory segments only"),
-        ("msg:0", 1, "shared memory segments only"),
+        ("sem:9", 1, "cannot open the semaphore set 9"),
+        ("msg:0", 1, "no message queues"),
     ] {
         assert_says(&refusal(&mut t.quintet(&["stat", name]), code), &[part]);
     }
