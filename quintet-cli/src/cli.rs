@@ -1,6 +1,6 @@
 //! The command line: subcommands and the options that all of them share.
 
-use crate::commands::{cat, completions, create, demo, doctor, ls, man, namespace, rm, run, stat, write};
+use crate::commands::{cat, completions, create, demo, doctor, ls, man, namespace, rm, run, sem, stat, write};
 use crate::demo::clients;
 use crate::exit::Exit;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -68,6 +68,7 @@ pub enum Command {
     Rm(rm::Args),
     Cat(cat::Args),
     Write(write::Args),
+    Sem(sem::Args),
     #[command(visible_alias = "ns")]
     Namespace(namespace::Args),
     Doctor(doctor::Args),
@@ -89,6 +90,7 @@ impl Command {
             Command::Rm(_) => "rm",
             Command::Cat(_) => "cat",
             Command::Write(_) => "write",
+            Command::Sem(args) => args.name(),
             Command::Namespace(args) => args.name(),
             Command::Doctor(_) => "doctor",
             Command::Demo(_) => "demo",

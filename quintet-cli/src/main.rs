@@ -6,9 +6,11 @@ mod cli;
 mod commands;
 mod context;
 mod demo;
+mod duration;
 mod exit;
 mod failure;
 mod object;
+mod operations;
 mod output;
 mod preload;
 mod process;
@@ -42,6 +44,7 @@ fn run() -> Exit {
         Command::Rm(args) => commands::rm::run(&context, &args),
         Command::Cat(args) => commands::cat::run(&context, &args),
         Command::Write(args) => commands::write::run(&context, &args),
+        Command::Sem(args) => commands::sem::run(&context, &args),
         Command::Namespace(args) => commands::namespace::run(&context, &args),
         Command::Doctor(args) => commands::doctor::run(&context, &args),
         Command::Demo(args) => commands::demo::run(&context, &args),

@@ -58,6 +58,10 @@ fn the_kernels_sets_are_made_seen_and_removed() {
         id=$($Q --kernel create sem --values 1,0,5 --key 0x4d2 --mode 0640)
         $Q --kernel create sem --nsems 2 --key 0x4d2 --json
         ipcs -s | grep -c 0x000004d2
+        $Q --kernel sem op $id '0:-1 1:+2'
+        $Q --kernel sem get key:0x4d2
+        $Q --kernel sem set $id 2 7
+        $Q --kernel sem get $id 2
         $Q --kernel ls --json
         $Q --kernel ls
         $Q --kernel rm sem:$id
@@ -70,14 +74,31 @@ fn the_kernels_sets_are_made_seen_and_removed() {
         (found["created"].as_bool(), found["nsems"].as_u64(), found["class"].as_str()),
         (Some(false), Some(3), Some("sem"))
     );
-    assert_eq!(lines[1], "1");
-    let value: serde_json::Value = serde_json::from_str(lines[2]).unwrap();
+    assert_eq!(lines[1..4], ["1", "0 2 5", "7"]);
+    let value: serde_json::Value = serde_json::from_str(lines[4]).unwrap();
     let set = &value["sem"][0];
     assert_eq!((set["nsems"].as_u64(), set["mode"].as_u64(), set["key"]["number"].as_i64()), (Some(3), Some(0o640), Some(1234)));
-    assert_eq!((set["semaphores"][1]["value"].as_u64(), set["semaphores"][2]["value"].as_u64()), (Some(0), Some(5)));
-    assert!(set["waiters"].is_null() && set["undo"].is_null());
-    assert_eq!(lines[3], "Semaphore sets in the kernel's namespace");
-    assert_says(lines[5], &["0x000004d2", "rw-r-----", "3  1 0 5"]);
-    assert_says(lines[6], &["removed semaphore set ", "(key 0x000004d2, 3 semaphores)"]);
-    assert_eq!(lines[7], "Nothing in the kernel's namespace.");
+    assert_eq!((set["semaphores"][1]["value"].as_u64(), set["semaphores"][2]["value"].as_u64()), (Some(2), Some(7)));
+    assert!(set["waiters"].is_null() && set["undo"].is_null() && set["otime"].as_i64().unwrap() > 1_700_000_000);
+    assert_eq!(lines[5], "Semaphore sets in the kernel's namespace");
+    assert_says(lines[7], &["0x000004d2", "rw-r-----", "3  0 2 7"]);
+    assert_says(lines[8], &["removed semaphore set ", "(key 0x000004d2, 3 semaphores)"]);
+    assert_eq!(lines[9], "Nothing in the kernel's namespace.");
+}
+
+#[test]
+fn a_command_holds_what_is_taken() {
+    let script = "
+        id=$($Q --kernel create sem --values 1)
+        code=0; $Q --kernel sem op $id 0:-1 -- sh -c \"$Q --kernel sem get $id; exit 7\" || code=$?
+        echo $code $($Q --kernel sem get $id)
+        code=0; $Q --kernel sem op $id 0:-2n -- echo never 2>/dev/null || code=$?
+        echo $code
+        code=0; $Q --kernel sem op $id 0:-1 -- /no/such/program 2>/dev/null || code=$?
+        echo $code $($Q --kernel sem get $id)
+        code=0; $Q --kernel sem op $id 0:-1 -- sh -c 'kill -9 $$' || code=$?
+        echo $code $($Q --kernel sem get $id)
+    ";
+    let Some(said) = on_empty_tables(script) else { return };
+    assert_eq!(said.lines().collect::<Vec<_>>(), ["0", "7 1", "124", "127 1", "137 1"]);
 }

@@ -1,10 +1,11 @@
 use crate::support::{assert_says, quintet, refusal, text};
 
-const COMMANDS: [&str; 12] =
-    ["run", "ls", "stat", "create", "rm", "cat", "write", "namespace", "doctor", "demo", "completions", "man"];
+const COMMANDS: [&str; 13] =
+    ["run", "ls", "stat", "create", "rm", "cat", "write", "sem", "namespace", "doctor", "demo", "completions", "man"];
 
 /// The subcommands that have subcommands of their own.
-const NESTED: [(&str, &[&str]); 2] = [("create", &["shm", "sem"]), ("namespace", &["create", "ls", "rm", "limits"])];
+const NESTED: [(&str, &[&str]); 3] =
+    [("create", &["shm", "sem"]), ("sem", &["op", "get", "set"]), ("namespace", &["create", "ls", "rm", "limits"])];
 
 #[test]
 fn every_help_ends_with_examples() {
@@ -18,6 +19,7 @@ fn every_help_ends_with_examples() {
             assert_says(&text(quintet().args([command, nested, "--help"])), &["\nEXAMPLES:\n"]);
         }
     }
+    assert_says(&text(quintet().args(["sem", "op", "--help"])), &["\nEXIT STATUS:\n", "124"]);
 }
 
 #[test]
@@ -32,7 +34,7 @@ fn the_help_of_the_whole_names_every_subcommand() {
 #[test]
 fn completions_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        assert_says(&text(quintet().args(["completions", shell])), &["quintet", "namespace", "doctor"]);
+        assert_says(&text(quintet().args(["completions", shell])), &["quintet", "namespace", "doctor", "timeout"]);
     }
     refusal(quintet().args(["completions", "csh"]), 2);
 }
