@@ -5,6 +5,7 @@ mod child;
 mod cli;
 mod commands;
 mod context;
+mod deadlock;
 mod demo;
 mod duration;
 mod exit;
@@ -45,6 +46,7 @@ fn run() -> Exit {
         Command::Cat(args) => commands::cat::run(&context, &args),
         Command::Write(args) => commands::write::run(&context, &args),
         Command::Sem(args) => commands::sem::run(&context, &args),
+        Command::Why(args) => commands::why::run(&context, &args),
         Command::Namespace(args) => commands::namespace::run(&context, &args),
         Command::Doctor(args) => commands::doctor::run(&context, &args),
         Command::Demo(args) => commands::demo::run(&context, &args),

@@ -13,4 +13,5 @@ pub mod run;
 pub mod sem;
 pub mod stat;
 pub mod view;
+pub mod why;
 pub mod write;

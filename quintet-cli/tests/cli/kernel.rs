@@ -102,3 +102,28 @@ fn a_command_holds_what_is_taken() {
     let Some(said) = on_empty_tables(script) else { return };
     assert_eq!(said.lines().collect::<Vec<_>>(), ["0", "7 1", "124", "127 1", "137 1"]);
 }
+
+#[test]
+fn what_the_kernel_does_not_tell_is_said() {
+    let script = "
+        id=$($Q --kernel create sem --values 2)
+        $Q --kernel sem op $id 0:-3 --timeout 60 >/dev/null 2>&1 & waiter=$!
+        until $Q --kernel stat sem:$id --json | grep -q '\"ncnt\":1'; do :; done
+        $Q --kernel why sem:$id
+        $Q --kernel stat sem:$id | grep waiting
+        $Q --kernel why $waiter
+        $Q --kernel rm sem:$id >/dev/null
+        code=0; wait $waiter || code=$?
+        echo $code
+    ";
+    let Some(said) = on_empty_tables(script) else { return };
+    assert_says(
+        &said,
+        &[
+            "semaphore 0 has the value 2; 1 waiting for more, 0 waiting for zero; last changed by pid ",
+            "The kernel does not tell who waits",
+        ],
+    );
+    assert_says(&said, &["waiting    1 (the kernel does not tell who)"]);
+    assert_eq!((said.matches("The kernel does not tell").count(), said.lines().last()), (2, Some("1")));
+}

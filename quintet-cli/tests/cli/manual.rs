@@ -1,7 +1,7 @@
 use crate::support::{assert_says, quintet, refusal, text};
 
-const COMMANDS: [&str; 13] =
-    ["run", "ls", "stat", "create", "rm", "cat", "write", "sem", "namespace", "doctor", "demo", "completions", "man"];
+const COMMANDS: [&str; 14] =
+    ["run", "ls", "stat", "create", "rm", "cat", "write", "sem", "why", "namespace", "doctor", "demo", "completions", "man"];
 
 /// The subcommands that have subcommands of their own.
 const NESTED: [(&str, &[&str]); 3] =
@@ -34,7 +34,7 @@ fn the_help_of_the_whole_names_every_subcommand() {
 #[test]
 fn completions_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        assert_says(&text(quintet().args(["completions", shell])), &["quintet", "namespace", "doctor", "timeout"]);
+        assert_says(&text(quintet().args(["completions", shell])), &["quintet", "namespace", "doctor", "why", "timeout"]);
     }
     refusal(quintet().args(["completions", "csh"]), 2);
 }

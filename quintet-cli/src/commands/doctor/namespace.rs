@@ -4,9 +4,10 @@ use super::finding::Finding;
 use super::{logind, space};
 use crate::commands::view::count;
 use crate::context::Context;
+use crate::deadlock::Graph;
 use crate::failure::Failure;
-use crate::object;
 use crate::users::Users;
+use crate::{object, process};
 use quintet::{Kind, Namespace, SegmentStatus, SetStatus};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -25,6 +26,7 @@ pub fn examine(context: &Context, dir: &Path, findings: &mut Vec<Finding>) {
             match segments.map_err(Failure::from).and_then(|segments| Ok((segments, object::sets(&ns)?))) {
                 Ok((segments, sets)) => {
                     findings.push(orphans(&segments, &sets));
+                    findings.push(deadlocks(&sets));
                 }
                 Err(e) => findings.push(Finding::fail(
                     "contents",
@@ -100,6 +102,16 @@ fn orphans(segments: &[SegmentStatus], sets: &[SetStatus]) -> Finding {
     let what = format!("{}, {}", count(segments, "segment"), count(sets, "semaphore set"));
     let message = format!("{} ({what}): nobody uses them, and the creator is gone", count(segments + sets, "orphan"));
     Finding::warn("orphans", message, "if nobody comes back for them: 'quintet rm --orphans'")
+}
+
+fn deadlocks(sets: &[SetStatus]) -> Finding {
+    let circles = Graph::new(sets, process::awaited_children).circles();
+    let Some(pid) = circles.first().and_then(|circle| circle.first()).map(|link| link.pid) else {
+        return Finding::ok("deadlocks", "no processes wait for each other's semaphores in a circle");
+    };
+    let pids: Vec<String> = circles.iter().flatten().map(|link| link.pid.to_string()).collect();
+    let message = format!("processes wait for each other's semaphores in a circle: pid {}", pids.join(", "));
+    Finding::warn("deadlocks", message, format!("'quintet why {pid}' shows it; it is over when one of them ends"))
 }
 
 /// The limit that is nearest, if one is near.
