@@ -18,12 +18,29 @@
 //! # Ok::<(), quintet::Error>(())
 //! ```
 //!
+//! Three lines guard a critical section between two programs; a program that is killed in it lets the next one in:
+//!
+//! ```
+//! # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
+//! # use quintet::{Key, Kind, Namespace, Semaphore};
+//! let ns = Namespace::create(&path, Kind::Private)?;
+//! let turn = Semaphore::open_or_create(&ns, Key::new(0x5eed), 1)?;
+//! let mine = turn.acquire()?; // until dropped
+//!
+//! // elsewhere
+//! assert!(Semaphore::open(&ns, Key::new(0x5eed))?.try_acquire()?.is_none());
+//! # drop(mine);
+//! # Ok::<(), quintet::Error>(())
+//! ```
+//!
 //! | what | where |
 //! |---|---|
 //! | a directory of objects, or the kernel's own IPC | [`Namespace`] |
 //! | names and identifiers | [`Key`], [`Id`] |
 //! | shared memory, safely | [`Segment`], [`Attachment`], [`Cell`] |
-//! | the C calls' verbs, one for one | the `shm*` methods of [`Namespace`] |
+//! | a lock or a counting semaphore between processes | [`Semaphore`], [`Guard`] |
+//! | semaphore sets, several operations at once | [`SemaphoreSet`], [`SemOp`] |
+//! | the C calls' verbs, one for one | the `shm*` and `sem*` methods of [`Namespace`] |
 //! | errors | [`Errno`] where a number is enough, [`Error`] where a person reads it |
 
 #[doc(hidden)]
@@ -40,6 +57,7 @@ mod namespace;
 mod participant;
 mod process;
 mod registry;
+mod rights;
 mod sem;
 mod shm;
 mod status;
@@ -47,12 +65,28 @@ mod sync;
 mod sys;
 mod unlisted;
 
+/// Tells the library that the calling process, or one of its threads, has changed its user, groups or capabilities.
+///
+/// Operations on semaphores make no system call, so they do not ask who calls: what a process may do to a set is
+/// found out once and remembered. A program that changes its rights by `setuid` and the like says so here (under
+/// `quintet run` that is not needed). It never gets more than the file system gives it: the files were opened with its rights.
+///
+/// ```
+/// // after setuid(2), setgroups(2), capset(2) ...
+/// quintet::credentials_changed();
+/// ```
+pub fn credentials_changed() {
+    sys::credentials::changed();
+}
+
 pub use error::{Errno, Error, Result};
 pub use id::{Id, MAX_OBJECTS};
 pub use key::Key;
 pub use limits::{Limits, Usage};
 pub use namespace::{Kind, Namespace};
 pub use sem::operation::{SemFlags, SemOp};
+pub use sem::semaphore::{Guard, Semaphore};
+pub use sem::set::{SemaphoreSet, SemaphoreSetOptions};
 pub use sem::status::{SemUndo, SemUsage, SemWaiter, SemaphoreStatus, SetStat, SetStatus};
 pub use shm::attachment::{Attachment, Cell};
 pub use shm::segment::{Segment, SegmentOptions};

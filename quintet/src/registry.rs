@@ -12,11 +12,12 @@ use crate::layout::{Mechanism, Registry};
 use crate::sync::lock::{self, Acquired, Owner};
 use crate::sync::presence::Me;
 use crate::sys::file::{self, Name};
+use crate::sys::memory;
 use crate::sys::signal::Blocked;
 use crate::{Errno, Id, Key, Kind, MAX_OBJECTS};
 use rustix::fs::{self, CWD};
 use std::mem::MaybeUninit;
-use std::sync::atomic::Ordering::*;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -44,14 +45,38 @@ const UNASKED_ROUNDS: u32 = 100;
 const MOST_KEY_NAMES: u32 = 8;
 
 /// An object that a key may lead to.
-pub trait Keyed: Sized {
+pub trait Keyed<'a>: Sized {
     const OF: Mechanism;
 
     /// What is at `index`; `None` if nothing was ever there; `EINVAL` if it is damaged.
-    fn at(engine: &Engine, index: u16) -> Result<Option<Self>>;
+    fn at(engine: &'a Engine, index: u16) -> Result<Option<Self>>;
 
     /// The identifier, if it has this key.
     fn id_by(&self, key: Key) -> Option<Id>;
+}
+
+const HINT_BITS: u32 = 15;
+const HINTS: usize = Mechanism::ALL.len() << HINT_BITS;
+
+/// The indexes where this process last found keys, plus 1, by a hash of the key: zeroed memory that costs nothing until touched.
+pub struct Hints(usize);
+
+impl Hints {
+    pub fn new() -> Result<Hints> {
+        memory::anonymous(size_of::<AtomicU64>() * HINTS).map(Hints)
+    }
+}
+
+impl std::ops::Deref for Hints {
+    type Target = [AtomicU64; HINTS];
+
+    fn deref(&self) -> &Self::Target {
+        #[allow(unsafe_code)]
+        // SAFETY: mapped with this size, zeroed, never unmapped; atomics only.
+        unsafe {
+            &*(self.0 as *const [AtomicU64; HINTS])
+        }
+    }
 }
 
 /// What a key led to.
@@ -63,11 +88,20 @@ pub enum Found<T> {
 }
 
 impl Engine {
-    /// Takes the lock.
+    /// Takes the registry's lock.
     pub fn lock(&self) -> Result<Held<'_>> {
         let me = self.me()?;
+        let (how, signals) = self.take(&self.registry.lock, me)?;
+        let held = Held { engine: self, me, _signals: signals };
+        if how == Acquired::FromDead {
+            self.repair(&held)?;
+        }
+        Ok(held)
+    }
+
+    /// Takes a robust lock for `me`, with signals blocked.
+    pub fn take(&self, word: &AtomicU32, me: Me) -> Result<(Acquired, Blocked)> {
         let owner = Owner::new(me.slot, me.incarnation);
-        let word = &self.registry.lock;
         let mut rounds = 0;
         loop {
             let living = self.living(None);
@@ -79,13 +113,7 @@ impl Engine {
                 lock::contend(word, owner, &living, rounds <= PATIENT_ROUNDS)
             };
             match how {
-                Some(how) => {
-                    let held = Held { engine: self, me, _signals: signals };
-                    if how == Acquired::FromDead {
-                        self.repair(&held)?;
-                    }
-                    return Ok(held);
-                }
+                Some(how) => return Ok((how, signals)),
                 None => rounds += 1,
             }
             if let Some(e) = living.unaskable().filter(|_| rounds > UNASKED_ROUNDS) {
@@ -110,13 +138,13 @@ impl Engine {
         0..self.registry.key_names.load(Relaxed).clamp(1, MOST_KEY_NAMES)
     }
 
-    fn key_hint(&self, of: Mechanism, key: Key) -> &std::sync::atomic::AtomicU64 {
-        let hash = (key.raw() as u32).wrapping_mul(0x9e37_79b9) >> 24;
-        &self.keys[of as usize][hash as usize]
+    fn key_hint(&self, of: Mechanism, key: Key) -> &AtomicU64 {
+        let hash = (key.raw() as u32).wrapping_mul(0x9e37_79b9) >> (32 - HINT_BITS);
+        &self.hints[of as usize * (1 << HINT_BITS) + hash as usize]
     }
 
     /// Finds the object of a key where this process last found it.
-    pub fn find_by_hint<T: Keyed>(&self, key: Key) -> Found<T> {
+    pub fn find_by_hint<'a, T: Keyed<'a>>(&'a self, key: Key) -> Found<T> {
         let hint = self.key_hint(T::OF, key).load(Relaxed);
         if hint != 0
             && let Ok(Some(object)) = T::at(self, (hint - 1) as u16)
@@ -128,7 +156,7 @@ impl Engine {
     }
 
     /// Finds the object of a key, which is not `IPC_PRIVATE`.
-    pub fn find<T: Keyed>(&self, key: Key) -> Result<Found<T>> {
+    pub fn find<'a, T: Keyed<'a>>(&'a self, key: Key) -> Result<Found<T>> {
         if let found @ Found::Object(..) = self.find_by_hint(key) {
             return Ok(found);
         }
@@ -153,7 +181,7 @@ impl Engine {
     }
 
     /// What a key led to, if the object there (of this identifier, where one is known) has the key.
-    fn check_found<T: Keyed>(&self, key: Key, index: u16, id: Option<Id>) -> Result<Found<T>> {
+    fn check_found<'a, T: Keyed<'a>>(&'a self, key: Key, index: u16, id: Option<Id>) -> Result<Found<T>> {
         let object = match T::at(self, index) {
             Ok(Some(object)) => object,
             Ok(None) | Err(Errno::INVAL) => return Ok(Found::Unsure),
@@ -242,7 +270,7 @@ impl Engine {
     }
 
     /// Takes away the names of a key that lead to no segment with it, as far as they are the caller's to take.
-    pub fn drop_stale_names<T: Keyed>(&self, _held: &Held<'_>, key: Key) {
+    pub fn drop_stale_names<'a, T: Keyed<'a>>(&'a self, _held: &Held<'_>, key: Key) {
         for nth in self.key_names() {
             let Ok(Some(id)) = self.read_key(T::OF, key, nth) else { continue };
             if !matches!(self.check_found::<T>(key, id.index(), Some(id)), Ok(Found::Object(..))) {
@@ -286,7 +314,7 @@ impl Engine {
     pub fn max_index(&self, of: Mechanism) -> u32 {
         let stands = |index: &u16| match of {
             Mechanism::Shm => matches!(self.control(*index), Ok(Some(view)) if view.head().stands()),
-            Mechanism::Sem => false,
+            Mechanism::Sem => matches!(self.set(*index), Ok(Some(set)) if set.stands()),
         };
         let words = self.registry.used(of).iter().enumerate().rev();
         let indexes = words.flat_map(|(i, word)| {
@@ -299,7 +327,21 @@ impl Engine {
     /// The free indexes from `from` on, then, `around`, those before it.
     pub fn free_indexes(&self, of: Mechanism, from: u16, around: bool) -> impl Iterator<Item = u16> + '_ {
         let before = if around { 0..from } else { 0..0 };
-        (from..MAX_OBJECTS as u16).chain(before).filter(move |index| !self.is_used(of, *index))
+        [from..MAX_OBJECTS as u16, before].into_iter().flat_map(move |range| {
+            let mut next = range.start;
+            std::iter::from_fn(move || {
+                while next < range.end {
+                    let free = !self.registry.used(of)[usize::from(next) / 64].load(Acquire) >> (next % 64);
+                    let skip = free.trailing_zeros().min(64 - u32::from(next % 64)) as u16;
+                    next += skip;
+                    if free != 0 {
+                        next += 1;
+                        return (next <= range.end).then_some(next - 1);
+                    }
+                }
+                None
+            })
+        })
     }
 
     /// The sequence number for a new object at `index`: the kernel begins a new one when the index does not rise.
