@@ -1,7 +1,7 @@
 //! Naming an object on the command line: `ID`, `key:0x4d2`, `shm:ID`, `shm:key:0x4d2`, `sem:ID`, `sem:key:0x4d2`.
 
 use crate::failure::Failure;
-use quintet::{Errno, Id, Key, Namespace, Segment, SegmentStatus, SetStatus};
+use quintet::{Errno, Id, Key, Namespace, Segment, SegmentStatus, SemaphoreSet, SetStatus};
 use std::fmt;
 use std::str::FromStr;
 
@@ -141,26 +141,15 @@ impl Object {
 impl Set {
     /// The set's identifier.
     pub fn find(&self, ns: &Namespace) -> Result<Id, Failure> {
-        let missing = |why: String, errno| {
-            Failure::new(format!("cannot open the {}: {why}", self.0)).errno(errno).remedy("'quintet ls' shows what is there")
+        let found = match self.0.name {
+            Name::Id(id) => SemaphoreSet::open_id(ns, id),
+            Name::Key(key) => SemaphoreSet::open(ns, key),
         };
-        match self.0.name {
-            Name::Key(key) if key.is_private() => {
-                Err(missing("the key IPC_PRIVATE finds no set (ENOENT)".to_owned(), Errno::NOENT))
-            }
-            Name::Key(key) => ns.semget(key, 0, 0).map_err(|e| missing(e.to_string(), e)),
-            Name::Id(id) => match ns.sem_stat_index(i32::from(id.index()), true) {
-                Ok(stat) if stat.id == id => Ok(id),
-                Ok(_) | Err(Errno::INVAL) => Err(missing("there is none with this identifier (EINVAL)".to_owned(), Errno::INVAL)),
-                Err(e) => Err(missing(e.to_string(), e)),
-            },
-        }
-    }
-}
-
-impl From<Set> for Object {
-    fn from(set: Set) -> Object {
-        set.0
+        found.map(|set| set.id()).map_err(|error| {
+            let unknown = matches!(error.errno(), Errno::INVAL | Errno::NOENT);
+            let failure = Failure::from(error);
+            if unknown { failure.remedy("'quintet ls' shows what is there") } else { failure }
+        })
     }
 }
 

@@ -25,15 +25,26 @@ pub fn threads(pid: i32) -> Option<usize> {
     Some(std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.count())
 }
 
-/// The children for which a process waits, if that is what it does.
+/// The children for which a process waits, if that is what its first thread does.
 pub fn awaited_children(pid: i32) -> Vec<i32> {
-    let does = std::fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
-    if !does.contains("do_wait") {
+    if !awaits_children(pid) {
         return Vec::new();
     }
     let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter(|child| parent(*child) == Some(pid)).collect()
+}
+
+fn awaits_children(pid: i32) -> bool {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    match read("wchan").trim() {
+        // Some kernels do not tell the function in which it sleeps; then the system call, which fewer may see.
+        "" | "0" => {
+            let call = read("syscall").split(' ').next().and_then(|number| number.parse().ok());
+            call.is_some_and(|number: libc::c_long| [libc::SYS_wait4, libc::SYS_waitid].contains(&number))
+        }
+        function => function == "do_wait",
+    }
 }
 
 fn parent(pid: i32) -> Option<i32> {
@@ -56,6 +67,7 @@ mod tests {
         assert_eq!(super::command(-1), None);
         assert!(super::threads(std::process::id() as i32).is_some_and(|n| n >= 1) && super::threads(-1).is_none());
         assert_eq!(super::parent(std::process::id() as i32), Some(rustix::process::getppid().unwrap().as_raw_nonzero().get()));
+        assert!(super::awaited_children(std::process::id() as i32).is_empty());
         assert!(super::exists(1) && !super::exists(-1));
     }
 }

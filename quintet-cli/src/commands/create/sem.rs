@@ -8,7 +8,7 @@ use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::output::emit;
 use crate::values::{self, Values};
-use quintet::{Errno, Key, Namespace};
+use quintet::{Errno, Key, Namespace, SemaphoreSet};
 
 const EXAMPLES: &str = "\
 EXAMPLES:
@@ -18,6 +18,9 @@ EXAMPLES:
   quintet rm sem:$(quintet create sem --values 1,0,5)";
 
 /// Create a semaphore set, or find the one that has the key, and print its identifier
+///
+/// The values are given by the first operation, as the manual page of semctl advises: who waits for the time of the last semop
+/// to be set sees no other values. A set that is there already keeps its values.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -35,52 +38,30 @@ pub struct Args {
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let key = args.naming.key()?;
     let nsems = args.nsems.map_or_else(|| args.values.as_ref().map_or(0, Values::len), usize::from);
-    let values = args.values.as_ref().map(|values| values.of(nsems)).transpose()?;
+    let values = args.values.as_ref().map_or_else(|| Ok(vec![0; nsems]), |values| values.of(nsems))?;
     let ns = context.namespace()?;
-    let (id, created) = create(&ns, key, nsems as i32, args)?;
-    if let (true, Some(values)) = (created, values)
-        && let Err(errno) = ns.sem_set_values(id, &values)
-    {
-        // Nobody shall find it with other values than it was to have.
-        let _ = ns.sem_remove(id);
-        return Err(Failure::new(format!("cannot set the values of the new semaphore set: {errno}")).errno(errno));
-    }
+    let (id, created) = create(&ns, key, &values, &args.naming)?;
     let nsems = if created { nsems as u32 } else { ns.sem_stat(id).map_or(nsems as u32, |stat| stat.nsems) };
     let namespace = NamespaceView::new(&ns);
     emit(context, &Created { namespace, class: "sem", id, key: key.into(), size: Size::Semaphores { nsems }, created })?;
     Ok(Exit::Success)
 }
 
-/// The set, and whether it is new.
-fn create(ns: &Namespace, key: Key, nsems: i32, args: &Args) -> Result<(i32, bool), Failure> {
-    let flags = args.naming.mode as i32 | libc::IPC_CREAT;
-    let failed = |errno| refusal(ns, key, nsems, errno);
-    match ns.semget(key, nsems, flags | libc::IPC_EXCL) {
-        Err(Errno::EXIST) if !args.naming.exclusive => Ok((ns.semget(key, nsems, flags).map_err(failed)?.raw(), false)),
-        new => Ok((new.map_err(failed)?.raw(), true)),
+/// The set, and whether it is new. One that is there is taken as it is, also if its creator has yet to give it its values.
+fn create(ns: &Namespace, key: Key, values: &[u16], naming: &Naming) -> Result<(i32, bool), Failure> {
+    let new = SemaphoreSet::options().mode(naming.mode).exclusive().create(ns, key, values);
+    match new {
+        Err(error) if error.errno() == Errno::EXIST && !naming.exclusive => {
+            let found = ns.semget(key, values.len() as i32, naming.mode as i32);
+            let id = found.map_err(|errno| {
+                let why = match errno {
+                    Errno::INVAL => "it has fewer semaphores (EINVAL)".to_owned(),
+                    _ => errno.to_string(),
+                };
+                Failure::new(format!("cannot use the set that has the key {key}: {why}")).errno(errno)
+            })?;
+            Ok((id.raw(), false))
+        }
+        new => Ok((new?.id().raw(), true)),
     }
-}
-
-fn refusal(ns: &Namespace, key: Key, nsems: i32, errno: Errno) -> Failure {
-    let limits = ns.limits().unwrap_or_default();
-    let (why, remedy) = match errno {
-        Errno::INVAL if nsems == 0 => ("a set has at least 1 semaphore (EINVAL)".to_owned(), None),
-        Errno::INVAL if nsems as u32 > limits.semmsl => (
-            format!("the limit semmsl is {} semaphores (EINVAL)", limits.semmsl),
-            Some("raise it with 'quintet namespace limits --semmsl'"),
-        ),
-        Errno::INVAL => ("a smaller set has this key (EINVAL)".to_owned(), None),
-        Errno::NOSPC => (
-            format!("the limit semmni ({} sets) or semmns ({} semaphores) is reached (ENOSPC)", limits.semmni, limits.semmns),
-            Some("remove sets, or raise the limit with 'quintet namespace limits'"),
-        ),
-        Errno::NOMEM => (
-            "the file system of the namespace has no room for it (ENOMEM)".to_owned(),
-            Some("'quintet doctor' tells how much there is"),
-        ),
-        Errno::EXIST => ("the key is in use (EEXIST)".to_owned(), None),
-        _ => (errno.to_string(), None),
-    };
-    let failure = Failure::new(format!("cannot create a set of {nsems} semaphores with key {key}: {why}")).errno(errno);
-    remedy.into_iter().fold(failure, Failure::remedy)
 }

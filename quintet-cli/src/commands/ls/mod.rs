@@ -1,6 +1,6 @@
 //! `quintet ls`: what is in a namespace, and who uses it.
 
-pub mod sem;
+mod sem;
 mod shm;
 
 use super::view::NamespaceView;

@@ -43,14 +43,14 @@ impl Section for Sets {
     }
 }
 
-/// "waits: pid 12 (ann) ./worker wants 0:-1u since 2026-11-20 10:00:00".
-pub fn waits(waiter: &WaiterView) -> String {
-    format!("waits: {} wants {} since {}", waiter.who.sentence(), waiter.wanted(), local(waiter.since))
+/// "waits: for 0:-1u since 2026-11-20 10:00:00: pid 12 (ann) ./worker".
+fn waits(waiter: &WaiterView) -> String {
+    format!("waits: for {} since {}: {}", waiter.wanted(), local(waiter.since), waiter.who.sentence())
 }
 
-/// "undo: 0:+1 when pid 13 (ann) ./server ends".
-pub fn holds(undo: &UndoView) -> String {
-    format!("undo: {} when {} ends", undo.amounts(), undo.who.sentence())
+/// "undo: 0:+1 at the end of pid 13 (ann) ./server".
+fn holds(undo: &UndoView) -> String {
+    format!("undo: {}", undo.sentence())
 }
 
 fn columns(long: bool) -> Vec<Column> {

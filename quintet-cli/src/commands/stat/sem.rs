@@ -34,7 +34,7 @@ pub fn describe(set: &SetView, namespace: &NamespaceView, page: &mut Page) -> io
         Some(undo) => {
             field("undo", if undo.is_empty() { "-".to_owned() } else { undo.len().to_string() })?;
             for undo in undo {
-                field("", format!("{} when {} ends", undo.amounts(), undo.who.sentence()))?;
+                field("", undo.sentence())?;
             }
         }
         None => field("undo", "the kernel does not tell".to_owned())?,
@@ -43,8 +43,11 @@ pub fn describe(set: &SetView, namespace: &NamespaceView, page: &mut Page) -> io
 }
 
 fn waits(waiter: &WaiterView) -> String {
-    let blocked = waiter.blocked().map_or(String::new(), |op| format!(", blocked by {}", op.text));
-    format!("{} wants {}{blocked}, since {}", waiter.who.sentence(), waiter.wanted(), local(waiter.since))
+    let blocked = match waiter.blocked() {
+        Some(op) if waiter.ops.len() > 1 => format!(" ({} blocks)", op.text),
+        _ => String::new(),
+    };
+    format!("for {}{blocked} since {}: {}", waiter.wanted(), local(waiter.since), waiter.who.sentence())
 }
 
 fn semaphores(set: &SetView, page: &mut Page) -> io::Result<()> {

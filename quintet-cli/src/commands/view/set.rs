@@ -98,8 +98,13 @@ impl UndoView {
         UndoView { who: Who::new(undo.pid, undo.pid_visible, undo.uid, users), adjustments: adjustments.collect() }
     }
 
+    /// "0:+1 at the end of pid 13 (ann) ./server".
+    pub fn sentence(&self) -> String {
+        format!("{} at the end of {}", self.amounts(), self.who.sentence())
+    }
+
     /// What will be done to which semaphore: `0:+1 2:-3`.
-    pub fn amounts(&self) -> String {
+    fn amounts(&self) -> String {
         self.adjustments.iter().map(|a| format!("{}:{:+}", a.num, a.adjust)).collect::<Vec<_>>().join(" ")
     }
 }

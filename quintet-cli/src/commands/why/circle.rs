@@ -2,7 +2,7 @@
 
 use crate::commands::view::Who;
 use crate::deadlock::{Link, Reason};
-use crate::output::text::{BAD, Page};
+use crate::output::text::{BAD, DIM, Page};
 use crate::process;
 use crate::users::Users;
 use quintet::SetStatus;
@@ -50,24 +50,29 @@ pub fn print(circle: &[LinkView], page: &mut Page) -> io::Result<()> {
     };
     page.line(format_args!("{BAD}{title}{BAD:#}"))?;
     for link in circle {
-        page.line(format_args!("  {}", page.fit(&link.sentence(), 2)))?;
+        page.line(format_args!("  {}", link.sentence()))?;
+        page.line(format_args!("    {DIM}{}{DIM:#}", page.fit(link.who.command.as_deref().unwrap_or("-"), 4)))?;
     }
     for link in &others {
         let LinkView { who: Who { pid, .. }, other_threads, .. } = link;
         page.line(format_args!("  {other_threads} more of pid {pid}'s threads do not wait, and may still give something back."))?;
     }
-    page.line(format_args!("  It is over when one of them ends, or somebody else changes one of these semaphores."))
+    page.line(format_args!("  It is over when one of them ends or gives up, or somebody else changes one of these semaphores."))
 }
 
 impl LinkView {
     fn sentence(&self) -> String {
-        let (who, next) = (self.who.sentence(), self.next);
+        let (Who { pid, user, .. }, next) = (&self.who, self.next);
+        let whom = if *pid == next { "it".to_owned() } else { format!("pid {next}") };
         match (self.id, self.num, self.adjust) {
-            (Some(id), Some(num), Some(adjust)) => {
-                let has = if adjust > 0 { "has taken" } else { "has raised it by" };
-                format!("{who} waits for semaphore {num} of sem:{id}: pid {next} {has} {}", adjust.unsigned_abs())
+            (Some(id), Some(num), Some(adjust @ 1..)) => {
+                format!("pid {pid} ({user}) waits for semaphore {num} of sem:{id}, of which {whom} has {adjust}")
             }
-            _ => format!("{who} waits for its child pid {next} to end"),
+            (Some(id), Some(num), Some(adjust)) => {
+                let amount = adjust.unsigned_abs();
+                format!("pid {pid} ({user}) waits for semaphore {num} of sem:{id}, which {whom} has raised by {amount}")
+            }
+            _ => format!("pid {pid} ({user}) waits for its child pid {next} to end"),
         }
     }
 }

@@ -116,7 +116,7 @@ impl Report for Answer {
             page.gap()?;
         }
         for Holding { id, undo } in &self.holds {
-            page.line(format_args!("When {} ends, sem:{id} gets {}", undo.who.sentence(), undo.amounts()))?;
+            page.line(format_args!("{}", page.fit(&format!("sem:{id} gets {}", undo.sentence()), 0)))?;
         }
         for circle in &self.deadlocks {
             circle::print(circle, page)?;
@@ -172,6 +172,9 @@ fn about_process(ns: &Namespace, scene: &Scene, pid: i32) -> Result<(Answer, Vec
             }
             answer.waits.extend(waits);
             family.push(child);
+        }
+        if answer.waits.is_empty() {
+            answer.children.clear();
         }
     }
     if answer.waits.is_empty() && answer.holds.is_empty() && !process::exists(pid) {

@@ -26,7 +26,7 @@ impl Last {
         let pid = self.pid;
         match (self.running, &self.command) {
             (Some(true), Some(command)) => format!("pid {pid} {command}"),
-            (Some(false), _) => format!("pid {pid}, which has ended"),
+            (Some(false), _) => format!("pid {pid} (it has ended)"),
             _ => format!("pid {pid}"),
         }
     }
@@ -168,25 +168,25 @@ impl<'a> Scene<'a> {
 impl WaitView {
     pub fn print(&self, page: &mut Page) -> io::Result<()> {
         let WaitView { id, key, waiter, .. } = self;
-        let thread = if waiter.tid == waiter.who.pid { String::new() } else { format!(", thread {}", waiter.tid) };
+        let thread = if waiter.tid == waiter.who.pid { String::new() } else { format!(" (thread {})", waiter.tid) };
         let key = if key.number == 0 { String::new() } else { format!(" (key {})", key.text) };
-        page.line(format_args!("{BOLD}{}{thread}{BOLD:#} waits for sem:{id}{key}", waiter.who.sentence()))?;
-        let mut field = |name: &str, value: String| page.line(format_args!("  {name:<12} {value}"));
+        page.line(format_args!("{BOLD}{}{BOLD:#}{thread}", page.fit(&waiter.who.sentence(), 0)))?;
+        let mut field = |name: &str, value: String| page.line(format_args!("  {name:<11} {}", page.fit(&value, 14)));
         let together = if waiter.ops.len() > 1 { ", all at once" } else { "" };
-        field("wants", format!("{}{together}", waiter.wanted()))?;
+        field("waits for", format!("sem:{id}{key}: {}{together}", waiter.wanted()))?;
         field("since", format!("{} ({})", local(waiter.since), spoken(self.now - waiter.since)))?;
         let Some(op) = waiter.blocked() else { return Ok(()) };
         field("blocked by", self.blocked(op))?;
-        for (i, holder) in self.holders.iter().enumerate() {
-            field(if i == 0 { "held by" } else { "" }, holder.sentence(op))?;
+        for holder in &self.holders {
+            field("held by", holder.sentence(op))?;
+            holder.waiting().into_iter().try_for_each(|waiting| field("", waiting))?;
         }
         if self.holders.is_empty() {
-            field("held by", self.guess(op))?;
-        } else if let Some(last) = &self.last {
-            field("last changed", format!("by {}", last.sentence()))?;
+            field("held by", "nobody that SEM_UNDO knows of".to_owned())?;
+            field("hint", self.hint(op))?;
         }
-        for (i, other) in self.before.iter().enumerate() {
-            field(if i == 0 { "before it" } else { "" }, format!("{} wants {}", other.who.sentence(), other.wanted()))?;
+        for other in &self.before {
+            field("before it", format!("{} wants {}", other.who.sentence(), other.wanted()))?;
         }
         Ok(())
     }
@@ -201,25 +201,26 @@ impl WaitView {
     }
 
     /// What there is to say where `SEM_UNDO` names nobody.
-    fn guess(&self, op: &OperationView) -> String {
+    fn hint(&self, op: &OperationView) -> String {
         let verb = if op.op == 0 { "raised" } else { "took" };
         match &self.last {
-            None => "nobody that SEM_UNDO knows of, and nobody has changed it yet".to_owned(),
-            Some(last) => {
-                let last = last.sentence();
-                format!("nobody that SEM_UNDO knows of. A hint, and no more: {last}, changed it last, and may be who {verb} it")
-            }
+            None => "nobody has changed it yet".to_owned(),
+            Some(last) => format!("who {verb} it may be who changed it last, but need not: {}", last.sentence()),
         }
     }
 }
 
 impl Holder {
+    /// "1 by pid 13 (ann) ./server".
     fn sentence(&self, op: &OperationView) -> String {
-        let amount = self.adjust.unsigned_abs();
-        let what = if op.op == 0 { "will take back" } else { "will give back" };
+        let raised = if op.op == 0 { "raised by " } else { "" };
+        format!("{raised}{} by {}", self.adjust.unsigned_abs(), self.who.sentence())
+    }
+
+    /// For what it waits itself.
+    fn waiting(&self) -> Option<String> {
         let places = self.waits.iter().map(|p| format!("semaphore {} of sem:{}", p.num, p.id));
         let waits: Vec<String> = places.chain(self.children.iter().map(|pid| format!("its child pid {pid}"))).collect();
-        let waits = if waits.is_empty() { String::new() } else { format!("; it waits for {}", waits.join(" and ")) };
-        format!("{}, which {what} {amount} when it ends{waits}", self.who.sentence())
+        (!waits.is_empty()).then(|| format!("which waits itself for {}", waits.join(" and ")))
     }
 }
