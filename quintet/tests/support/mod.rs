@@ -154,6 +154,11 @@ impl Child {
         drop(self)
     }
 
+    /// Whether it has ended already.
+    pub fn has_ended(&self) -> bool {
+        state(self.pid) == Some('Z')
+    }
+
     /// Stops it, as SIGSTOP does.
     pub fn stop(&self) {
         self.signal(libc::SIGSTOP);
