@@ -143,6 +143,17 @@ impl Child {
         }
     }
 
+    /// Waits for its end; if it stops meanwhile, it is told to go on.
+    pub fn ends_through_stops(self) -> End {
+        until("it ends", || {
+            if state(self.pid) == Some('T') {
+                self.signal(libc::SIGCONT);
+            }
+            self.has_ended()
+        });
+        self.end()
+    }
+
     /// It must end well.
     #[track_caller]
     pub fn succeeds(self) {

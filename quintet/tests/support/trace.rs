@@ -284,6 +284,15 @@ impl Tracee {
         true
     }
 
+    /// Goes on by so many instructions. `false`: it has finished before.
+    pub fn steps(&mut self, instructions: usize) -> bool {
+        (0..instructions).all(|_| {
+            let (stops, stop) = (self.stops, self.resume(libc::PTRACE_SINGLESTEP));
+            self.stops = stops;
+            stop != Stop::Finished
+        })
+    }
+
     /// Goes on until shared memory has changed `nth` times (from 0), whatever the system calls in between. `false`: it has finished before.
     pub fn run_to_change(&mut self, nth: u32, watch: &mut Watch) -> bool {
         let mut left = nth;
