@@ -92,6 +92,11 @@ impl Engine {
     /// Takes a set's lock. `EACCES`: its file cannot be written.
     pub fn section<'a>(&'a self, set: SetView<'a>) -> Result<Section<'a>> {
         super::wait::give_up_interrupted();
+        self.section_in_call(set)
+    }
+
+    /// The same in the course of a call that waits.
+    pub fn section_in_call<'a>(&'a self, set: SetView<'a>) -> Result<Section<'a>> {
         let set = match set.writable() {
             true => set,
             false => self.writable_set(set.index)?.filter(|set| set.writable()).ok_or(Errno::ACCES)?,
@@ -298,6 +303,8 @@ impl Section<'_> {
         self.count_records();
         if self.set.stands() {
             self.update(None, false);
+        } else {
+            self.answer_all(Errno::IDRM);
         }
     }
 
