@@ -6,6 +6,7 @@ use crate::engine::Engine;
 use crate::layout::{JournalKind, Waiter, WaiterState};
 use crate::sys;
 use crate::sys::futex::{self, Woken};
+use crate::sys::signal::Blocked;
 use crate::{Errno, Id, SemFlags, SemOp, process};
 use std::cell::Cell;
 use std::sync::atomic::Ordering::Relaxed;
@@ -88,35 +89,52 @@ impl Engine {
         }
         let queued = section.enqueue(ops, blocking, record);
         let (number, waiter) = queued.inspect_err(|_| section.let_go_of(mine))?;
-        if section.is_interrupted() {
-            // Its handler runs when the lock has been given back.
-            section.drop_waiter(number, waiter);
-            return Err(Errno::INTR);
-        }
         let Some(engine) = process::engine_for_ever(self) else { return Err(Errno::INVAL) };
         let call = Call { engine, id, number, ticket: waiter.ticket.load(Relaxed) };
         WAITING.set(Some(call));
-        drop(section);
-        let answer = self.sleep(set, call, waiter, deadline);
+        let signals = section.leave();
+        let answer = self.sleep(set, call, waiter, deadline, signals);
         WAITING.set(None);
         answer
     }
 
-    /// Sleeps until the call is answered.
-    fn sleep(&self, set: SetView<'_>, call: Call, waiter: &'static Waiter, deadline: Option<Instant>) -> Result<()> {
+    /// Sleeps until the call is answered. A signal that comes while it is awake would not end the sleep that follows: signals are held off
+    /// until just before, and looked for.
+    fn sleep(
+        &self,
+        set: SetView<'_>,
+        call: Call,
+        waiter: &'static Waiter,
+        deadline: Option<Instant>,
+        mut signals: Blocked,
+    ) -> Result<()> {
         loop {
             if let Some(answer) = self.answer_to(set, call, waiter) {
                 return answer;
             }
             let watch = self.watch(set);
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            match futex::wait(&waiter.state, WaiterState::Waiting.pack(), left.map_or(watch, |left| left.min(watch))) {
-                Woken::Looked => {}
+            if signals.catches_pending() {
+                // Its handler runs when the call has left the queue.
+                return self.give_up(set, call, waiter, Errno::INTR);
+            }
+            drop(signals);
+            let woken = futex::wait(&waiter.state, WaiterState::Waiting.pack(), left.map_or(watch, |left| left.min(watch)));
+            match woken {
+                Woken::Looked => {
+                    if let Some(answer) = self.answer_to(set, call, waiter) {
+                        return answer;
+                    }
+                    signals = Blocked::all();
+                }
                 Woken::Interrupted => return self.give_up(set, call, waiter, Errno::INTR),
                 Woken::TimedOut if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
                     return self.give_up(set, call, waiter, Errno::AGAIN);
                 }
-                Woken::TimedOut => self.look_around(set),
+                Woken::TimedOut => {
+                    signals = Blocked::all();
+                    self.look_around(set);
+                }
             }
         }
     }
