@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::participant::{pack, unpack};
 use crate::sync::lock::{Owner, World};
 use crate::sync::presence::Me;
-use crate::sync::word::{self, DESCRIBED, Descriptor, Planned, Word};
+use crate::sync::word::{self, Altered, DESCRIBED, Descriptor, Planned, Word};
 use crate::{Errno, Id, Limits, SemFlags, SemOp, process, sys};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering::*};
@@ -309,25 +309,20 @@ fn check(set: &SetView<'_>, ops: &[SemOp]) -> Result<()> {
 /// One operation on one word.
 #[inline]
 fn one(set: &SetView<'_>, at: &AtomicU64, op: SemOp) -> Fast {
-    loop {
-        let word = Word(at.load(Acquire));
-        if !word.is_plain() {
-            if word.is_mark() && set.settle(op.num.into()).is_ok() {
-                continue;
-            }
-            return Fast::Slow;
-        }
+    let judge = |word: Word| {
         let result = i32::from(word.value()) + i32::from(op.op);
         if result < 0 || op.op == 0 && result != 0 {
-            return if op.flags.contains(SemFlags::NOWAIT) { Fast::Failed(Errno::AGAIN) } else { Fast::Waits };
+            return Err(if op.flags.contains(SemFlags::NOWAIT) { Fast::Failed(Errno::AGAIN) } else { Fast::Waits });
         }
         if result > i32::from(Limits::SEMVMX) {
-            return Fast::Failed(Errno::RANGE);
+            return Err(Fast::Failed(Errno::RANGE));
         }
-        let new = word.with_value(result as u16).with_pid(sys::pid());
-        if at.compare_exchange(word.0, new.0, AcqRel, Relaxed).is_ok() {
-            return Fast::Done;
-        }
+        Ok(word.with_value(result as u16).with_pid(sys::pid()))
+    };
+    match word::alter(set, op.num.into(), at, judge) {
+        Altered::Done => Fast::Done,
+        Altered::Refused(found) => found,
+        Altered::Slow => Fast::Slow,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::layout::{JOURNALLED, JournalKind, Page, Waiter, WaiterState};
 use crate::process::Inside;
 use crate::sync::lock::{self, Acquired, Owner};
 use crate::sync::presence::Me;
-use crate::sync::word::Word;
+use crate::sync::word::{self, Word};
 use crate::sys::signal::Blocked;
 use crate::{Errno, Limits, SemFlags, SemOp};
 use std::sync::atomic::Ordering::*;
@@ -120,25 +120,13 @@ impl Section<'_> {
 
     /// The word of a semaphore, which nobody else changes from now on.
     pub fn hold(&self, num: u32) -> Result<Word> {
-        loop {
-            let word = self.set.settle(num)?;
-            if word.is_slow() {
-                return Ok(word);
-            }
-            let at = self.set.memory().word(num).ok_or(Errno::FBIG)?;
-            if at.compare_exchange(word.0, word.with_slow(true).0, AcqRel, Relaxed).is_ok() {
-                return Ok(word.with_slow(true));
-            }
-        }
+        word::hold(&self.set, num).ok_or(Errno::INVAL)
     }
 
     /// Lets everybody change the word of a semaphore again, unless somebody waits for it.
     pub fn let_go(&self, num: u32) {
-        if let Some(at) = self.set.memory().word(num) {
-            let word = Word(at.load(Acquire));
-            if word.is_slow() && !self.is_waited_for(num) {
-                at.store(word.with_slow(false).0, Release);
-            }
+        if !self.is_waited_for(num) {
+            word::let_go(&self.set, num);
         }
     }
 
