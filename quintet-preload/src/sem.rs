@@ -60,7 +60,7 @@ fn duration(time: timespec) -> Result<Duration, Errno> {
     if nanoseconds < 1_000_000_000 { Ok(Duration::new(seconds, nanoseconds)) } else { Err(Errno::INVAL) }
 }
 
-/// So many operations are copied without a loop over an array of unknown length.
+/// So many operations are copied without a call.
 const FEW: usize = 4;
 
 #[inline(always)]
@@ -68,30 +68,35 @@ fn operate(
     id: c_int,
     sops: *const SemOp,
     nsops: size_t,
-    timeout: impl FnOnce() -> Result<Option<Duration>, Errno>,
+    timeout: impl Fn() -> Result<Option<Duration>, Errno>,
 ) -> Result<c_int, Errno> {
     // The kernel's argument is an `unsigned int`.
     let nsops = nsops as u32 as usize;
-    let few = nsops.wrapping_sub(1) < FEW && user::is_known_readable(sops.cast(), nsops * size_of::<SemOp>());
-    if few && nsops <= drop_in::semopm()? {
+    if nsops.wrapping_sub(1) < FEW
+        && user::is_known_readable(sops.cast(), nsops * size_of::<SemOp>())
+        && let Ok(timeout) = timeout()
+    {
         let mut ops = [SemOp::default(); FEW];
-        for (index, op) in ops.iter_mut().enumerate().take(nsops) {
-            // SAFETY: can be read, as was just said.
-            *op = unsafe { sops.add(index).read_unaligned() };
+        for (index, op) in ops.iter_mut().enumerate() {
+            if index < nsops {
+                // SAFETY: can be read, as was just said.
+                *op = unsafe { sops.add(index).read_unaligned() };
+            }
         }
-        let timeout = timeout()?;
+        // If that is too many already, the engine says so.
         return drop_in::semtimedop(id, &ops[..nsops], timeout).map(|()| 0);
     }
-    operate_many(id, sops, nsops, timeout)
+    operate_checking(id, sops, nsops, timeout)
 }
 
+/// Many operations, or where they are must be asked of the kernel, or something is wrong.
 #[cold]
 #[inline(never)]
-fn operate_many(
+fn operate_checking(
     id: c_int,
     sops: *const SemOp,
     nsops: usize,
-    timeout: impl FnOnce() -> Result<Option<Duration>, Errno>,
+    timeout: impl Fn() -> Result<Option<Duration>, Errno>,
 ) -> Result<c_int, Errno> {
     const MOST: usize = Limits::MOST_SEMOPM as usize;
     if nsops > drop_in::semopm()?.min(MOST) {
@@ -131,8 +136,8 @@ pub unsafe extern "C" fn semctl(semid: c_int, semnum: c_int, cmd: c_int, arg: us
             GETPID => drop_in::sem_pid(semid, semnum),
             GETNCNT => drop_in::sem_ncnt(semid, semnum).map(|n| n as c_int),
             GETZCNT => drop_in::sem_zcnt(semid, semnum).map(|n| n as c_int),
-            GETALL => user::write_all(arg as *mut c_ushort, &drop_in::sem_values(semid)?).map(|()| 0),
-            SETALL => drop_in::sem_set_values(semid, |nsems| values(arg as *const c_ushort, nsems)).map(|()| 0),
+            GETALL => drop_in::sem_values_to(semid, |values| user::write_all(arg as *mut c_ushort, values)).map(|()| 0),
+            SETALL => drop_in::sem_set_values(semid, |values| read_values(arg as *const c_ushort, values)).map(|()| 0),
             libc::IPC_STAT => user::write(arg as *mut semid_ds, &to_c(&drop_in::sem_stat(semid)?)).map(|()| 0),
             libc::IPC_SET => set(semid, arg as *const semid_ds),
             libc::IPC_RMID => drop_in::sem_remove(semid).map(|()| 0),
@@ -148,15 +153,10 @@ pub unsafe extern "C" fn semctl(semid: c_int, semnum: c_int, cmd: c_int, arg: us
 }
 
 /// For `SETALL`: as many values as the set has semaphores.
-fn values(from: *const c_ushort, nsems: usize) -> Result<Vec<u16>, Errno> {
-    let mut values = Vec::<u16>::new();
-    values.try_reserve_exact(nsems).map_err(|_| Errno::NOMEM)?;
-    let len = nsems * size_of::<u16>();
-    // SAFETY: the bytes of `nsems` elements that there is room for.
-    user::read_bytes(from.cast(), unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), len) })?;
-    // SAFETY: wholly written.
-    unsafe { values.set_len(nsems) };
-    Ok(values)
+fn read_values(from: *const c_ushort, values: &mut [u16]) -> Result<(), Errno> {
+    let len = size_of_val(values);
+    // SAFETY: the values' own bytes, for which every content is a value.
+    user::read_bytes(from.cast(), unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), len) })
 }
 
 fn set(id: c_int, buf: *const semid_ds) -> Result<c_int, Errno> {

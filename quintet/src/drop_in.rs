@@ -13,6 +13,7 @@ type Result<T> = std::result::Result<T, Errno>;
 static ENGINE: AtomicPtr<Engine> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The namespace of this process, opened at its first call.
+#[inline(always)]
 fn engine() -> Result<&'static Engine> {
     match opened() {
         Some(engine) => Ok(engine),
@@ -20,6 +21,7 @@ fn engine() -> Result<&'static Engine> {
     }
 }
 
+#[inline(always)]
 fn opened() -> Option<&'static Engine> {
     #[allow(unsafe_code)]
     // SAFETY: null, or an engine, which is never freed.
@@ -30,6 +32,8 @@ fn opened() -> Option<&'static Engine> {
 
 /// To a C program a namespace that cannot be used is a kernel without System V IPC, unless it is a
 /// matter of rights or room.
+#[cold]
+#[inline(never)]
 fn open() -> Result<&'static Engine> {
     let engine = Engine::open_default().map_err(|e| match e.errno() {
         keep @ (Errno::ACCES | Errno::NOSPC | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => keep,
@@ -111,12 +115,9 @@ pub fn unmapped(address: usize, len: usize) {
     }
 }
 
-/// The process is about to end.
+/// The process is about to end by a call that runs no handlers.
 pub fn at_exit() {
-    // In a vfork child the parent's memory goes on living.
-    if opened().is_some() && !process::is_foundling() && crate::sys::pid() == crate::sys::asked_pid() {
-        process::at_exit();
-    }
+    process::at_exit();
 }
 
 /// `semget`.
@@ -125,16 +126,31 @@ pub fn semget(key: Key, nsems: i32, flags: i32) -> Result<Id> {
 }
 
 /// `semop`, `semtimedop`, where the limit on the number of operations has been checked.
+#[inline(always)]
 pub fn semtimedop(id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
     engine()?.semtimedop(id, ops, timeout)
 }
 
+/// `semop`, if it can be done at once and without a system call. `false`: [`semtimedop`] says what is the matter.
+#[inline(always)]
+pub fn sem_at_once(id: i32, ops: &[SemOp]) -> bool {
+    opened().is_some_and(|engine| engine.sem_at_once(id, ops))
+}
+
+/// `GETVAL`, if it can be told at once and without a system call. `None`: [`sem_value`] says what is the matter.
+#[inline(always)]
+pub fn sem_value_at_once(id: i32, num: i32) -> Option<u16> {
+    opened()?.sem_value_at_once(id, num)
+}
+
 /// The greatest number of operations in one call.
+#[inline(always)]
 pub fn semopm() -> Result<usize> {
-    Ok(engine()?.limits()?.semopm as usize)
+    Ok(engine()?.semopm())
 }
 
 /// `GETVAL`.
+#[inline(always)]
 pub fn sem_value(id: i32, num: i32) -> Result<u16> {
     engine()?.sem_value(id, num)
 }
@@ -154,9 +170,9 @@ pub fn sem_zcnt(id: i32, num: i32) -> Result<u32> {
     engine()?.sem_zcnt(id, num)
 }
 
-/// `GETALL`.
-pub fn sem_values(id: i32) -> Result<Vec<u16>> {
-    engine()?.sem_values(id)
+/// `GETALL`: `to` gets the values.
+pub fn sem_values_to(id: i32, to: impl FnOnce(&[u16]) -> Result<()>) -> Result<()> {
+    engine()?.sem_values_to(id, to)
 }
 
 /// `SETVAL`.
@@ -164,9 +180,9 @@ pub fn sem_set_value(id: i32, num: i32, value: i32) -> Result<()> {
     engine()?.sem_set_value(id, num, value)
 }
 
-/// `SETALL`: `values` fetches as many values as it is asked for, once it is known that the caller may set them.
-pub fn sem_set_values(id: i32, values: impl FnOnce(usize) -> Result<Vec<u16>>) -> Result<()> {
-    engine()?.sem_set_values_from(id, values)
+/// `SETALL`: `from` fills in the values, once it is known that the caller may set them.
+pub fn sem_set_values(id: i32, from: impl FnOnce(&mut [u16]) -> Result<()>) -> Result<()> {
+    engine()?.sem_set_values_from(id, from)
 }
 
 /// `IPC_STAT` of a set.

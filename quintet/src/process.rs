@@ -105,6 +105,41 @@ extern "C" fn ask_to_be_told() {
     }
 }
 
+/// A lock among the threads of this process, held with signals blocked: a handler never waits for its own thread.
+pub struct Turn(AtomicU32);
+
+/// The lock is held while this lives.
+pub struct InTurn<'a> {
+    turn: &'a Turn,
+    _signals: Blocked,
+}
+
+impl Turn {
+    pub const fn new() -> Turn {
+        Turn(AtomicU32::new(0))
+    }
+
+    pub fn lock(&self) -> InTurn<'_> {
+        let signals = Blocked::all();
+        while self.0.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
+            let _ = futex::wait(&self.0, 1, Duration::from_millis(1));
+        }
+        InTurn { turn: self, _signals: signals }
+    }
+
+    /// In a child: whoever held it is in the parent.
+    pub fn forget(&self) {
+        self.0.store(0, Relaxed);
+    }
+}
+
+impl Drop for InTurn<'_> {
+    fn drop(&mut self) {
+        self.turn.0.store(0, Release);
+        futex::wake_one(&self.turn.0);
+    }
+}
+
 /// Makes an engine known to the fork handlers.
 pub fn register(engine: &'static Engine) {
     static ONCE: Once = Once::new();
@@ -228,10 +263,25 @@ fn open_gate() {
     drop(blocked);
 }
 
-/// Called when the process is about to end in the ordinary way: its attachments end now, as far as
+/// Run when the process ends by `exit` or by returning from `main`, after the program's own handlers.
+#[used]
+#[allow(unsafe_code)]
+// SAFETY: the loader calls each entry of this section once, as a C function.
+#[unsafe(link_section = ".fini_array")]
+static AT_END: extern "C" fn() = at_end;
+
+extern "C" fn at_end() {
+    let _ = std::panic::catch_unwind(at_exit);
+}
+
+/// The process is about to end in the ordinary way: what it has to take back is taken back, its attachments end now, as far as
 /// others can tell, and what only it kept is cleared. The memory stays mapped, because code that
 /// runs later may still touch it.
 pub fn at_exit() {
+    // In a vfork child's hands this memory is its parent's.
+    if engines().next().is_none() || is_foundling() || sys::pid() != sys::asked_pid() {
+        return;
+    }
     for engine in engines() {
         engine.apply_own_undo();
         engine.leave();

@@ -3,13 +3,12 @@
 use super::place::SetView;
 use super::section::Ops;
 use crate::engine::Engine;
-use crate::participant::{pack, unpack};
+use crate::participant::unpack;
 use crate::sync::lock::{Owner, World};
 use crate::sync::presence::Me;
-use crate::sync::word::{self, Altered, DESCRIBED, Descriptor, Planned, Word};
+use crate::sync::word::{self, DESCRIBED, Descriptor, Planned, Word};
 use crate::{Errno, Id, Limits, SemFlags, SemOp, process, sys};
-use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::sync::atomic::Ordering::*;
 use std::time::{Duration, Instant};
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -24,38 +23,85 @@ enum Fast {
     Slow,
 }
 
-/// How often to look again before a call goes to sleep, when another processor may be about to let it go on: some microseconds. Sleeping
-/// and being woken across processors costs several times that.
-const SPINS: u32 = 200;
-/// After so many it is asked whether there is another processor at all.
-const SPINS_UNASKED: u32 = 20;
-/// How often to let others run before going to sleep: whoever would let this call go on may be waiting for this processor.
-const YIELDS: u32 = 6;
+/// How often a call that would have to wait looks again before it goes to sleep: so many rounds, each of so many looks if there is
+/// another processor, and then the processor is offered to others.
+const YIELDS: u32 = 64;
+const LOOKS: u32 = 10;
+/// Whoever was let in meanwhile has work of his own: then there is nothing to be won by staying awake.
+const LONGEST_SPIN: Duration = Duration::from_micros(60);
 /// How often several words are tried at once before the lock is taken instead.
 const TRIES: u32 = 4;
 
-thread_local! {
-    /// The descriptor that this thread has made its own: the address of the descriptors, and which. It keeps it until it needs one elsewhere.
-    static DESCRIPTOR: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
-    /// Whether the thread is using it: then this is a signal handler.
-    static DESCRIBING: Cell<bool> = const { Cell::new(false) };
-}
-
 impl Engine {
-    /// `semtimedop`, in the order in which the kernel checks.
-    #[inline]
+    /// `semtimedop`.
+    #[inline(always)]
     pub fn semtimedop(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
+        if let [op] = ops
+            && !process::is_foundling()
+            && self.header.semopm.load(Relaxed) != 0
+            && let Some(set) = self.hot_set(id)
+        {
+            let found = if op.flags.contains(SemFlags::UNDO) { self.one_with_undo(set, *op) } else { one::<false>(set, *op, 0) };
+            match found {
+                Fast::Done => {
+                    set.stamp();
+                    return Ok(());
+                }
+                Fast::Failed(e) => return Err(e),
+                Fast::Waits | Fast::Slow => {}
+            }
+        }
+        self.semtimedop_whole(id, ops, timeout)
+    }
+
+    /// One operation with `SEM_UNDO`, of a process that has a record.
+    #[inline(never)]
+    fn one_with_undo(&self, set: SetView<'_>, op: SemOp) -> Fast {
+        match self.me_word().and_then(|me| set.own_record(me)) {
+            Some(record) => one::<true>(set, op, record),
+            None => Fast::Slow,
+        }
+    }
+
+    /// The greatest number of operations in one call.
+    #[inline(always)]
+    pub fn semopm(&self) -> usize {
+        (self.header.semopm.load(Relaxed) as usize).min(crate::layout::MOST_OPS)
+    }
+
+    /// `semop`, if it can be done at once.
+    #[inline(always)]
+    pub fn sem_at_once(&self, id: i32, ops: &[SemOp]) -> bool {
+        if process::is_foundling() || ops.is_empty() || ops.len() > self.semopm() {
+            return false;
+        }
+        let Some(set) = self.hot_set(id) else { return false };
+        let found = match ops {
+            [op] if !op.flags.contains(SemFlags::UNDO) => one::<false>(set, *op, 0),
+            [op] => self.one_with_undo(set, *op),
+            _ => self.several(&set, ops).unwrap_or(Fast::Slow),
+        };
+        let done = matches!(found, Fast::Done);
+        if done {
+            set.stamp();
+        }
+        done
+    }
+
+    /// The same for all cases, in the order in which the kernel checks.
+    #[inline(never)]
+    fn semtimedop_whole(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
         if ops.is_empty() {
             return Err(Errno::INVAL);
         }
-        if ops.len() > (self.header.semopm.load(Relaxed) as usize).min(crate::layout::MOST_OPS) {
+        if ops.len() > self.semopm() {
             return Err(Errno::TOOBIG);
         }
         if process::is_foundling() {
             process::adopt_foundling();
         }
         let set = self.standing_set(id)?;
-        match self.at_once(&set, ops)? {
+        match self.at_once(&set, ops) {
             Fast::Done => {
                 set.stamp();
                 Ok(())
@@ -66,7 +112,9 @@ impl Engine {
     }
 
     #[cold]
+    #[inline(never)]
     fn not_at_once(&self, set: SetView<'_>, id: i32, ops: &[SemOp], timeout: Option<Duration>, found: Fast) -> Result<()> {
+        check(&set, ops)?;
         // A time that cannot be reckoned is one without end.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         if !set.writable() && self.writable_set(set.index)?.is_none_or(|set| !set.writable()) {
@@ -75,7 +123,7 @@ impl Engine {
         if let Fast::Waits = found
             && timeout != Some(Duration::ZERO)
         {
-            match self.spin(&set, ops, deadline)? {
+            match self.spin(&set, ops, deadline) {
                 Fast::Done => {
                     set.stamp();
                     return Ok(());
@@ -87,68 +135,49 @@ impl Engine {
         self.semtimedop_slowly(Id::from_raw(id)?, ops, deadline)
     }
 
-    /// Looks again for a short while.
-    fn spin(&self, set: &SetView<'_>, ops: &[SemOp], deadline: Option<Instant>) -> Result<Fast> {
-        let mut alone = false;
-        for round in 0..SPINS + YIELDS {
-            if round == SPINS_UNASKED {
-                alone = sys::runs_on_one_processor();
-            }
-            if alone || round >= SPINS {
-                if round >= SPINS + YIELDS || alone && round >= SPINS_UNASKED + YIELDS {
-                    break;
+    /// Looks again for a short while, and lets others run in between: whoever would let this call go on may be waiting for this
+    /// processor. As long as it takes, at the most, to be put to sleep and woken by another processor.
+    fn spin(&self, set: &SetView<'_>, ops: &[SemOp], deadline: Option<Instant>) -> Fast {
+        let begin = Instant::now();
+        let looks = if sys::runs_on_one_processor() { 1 } else { LOOKS };
+        for _ in 0..YIELDS {
+            for _ in 0..looks {
+                match self.at_once(set, ops) {
+                    Fast::Waits => std::hint::spin_loop(),
+                    other => return other,
                 }
-                std::thread::yield_now();
-            } else {
-                std::hint::spin_loop();
             }
-            match self.at_once(set, ops)? {
-                Fast::Waits if deadline.is_some_and(|deadline| Instant::now() >= deadline) => break,
-                Fast::Waits => {}
-                other => return Ok(other),
+            if begin.elapsed() > LONGEST_SPIN || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                break;
             }
+            std::thread::yield_now();
         }
-        Ok(Fast::Waits)
+        Fast::Waits
     }
 
     #[inline]
-    fn at_once(&self, set: &SetView<'_>, ops: &[SemOp]) -> Result<Fast> {
-        if set.is_census_due() {
-            return self.after_checks(set, ops);
-        }
+    fn at_once(&self, set: &SetView<'_>, ops: &[SemOp]) -> Fast {
         match ops {
             [op] if !op.flags.contains(SemFlags::UNDO) => {
-                let num = u32::from(op.num);
-                let Some(at) = set.memory().word(num) else { return Err(Errno::FBIG) };
-                if !set.may(op.op != 0) {
-                    return Err(Errno::ACCES);
-                }
-                if !set.writable() {
-                    return Ok(Fast::Slow);
-                }
-                Ok(one(set, at, *op))
+                let found = one::<false>(*set, *op, 0);
+                // Perhaps only because an operation on several semaphores was under way.
+                if let Fast::Slow = found { self.several(set, ops).unwrap_or_else(Fast::Failed) } else { found }
             }
-            _ => self.several(set, ops),
+            _ => self.several(set, ops).unwrap_or_else(Fast::Failed),
         }
-    }
-
-    /// What the kernel would find wrong before it looks at any value; then the lock.
-    #[cold]
-    fn after_checks(&self, set: &SetView<'_>, ops: &[SemOp]) -> Result<Fast> {
-        check(set, ops)?;
-        Ok(Fast::Slow)
     }
 
     /// Several operations, or one with `SEM_UNDO`, on at the most [`DESCRIBED`] semaphores.
+    #[inline(never)]
     fn several(&self, set: &SetView<'_>, ops: &[SemOp]) -> Result<Fast> {
         check(set, ops)?;
-        if !set.writable() {
+        if !set.writable() || set.is_census_due() {
             return Ok(Fast::Slow);
         }
         let undo = ops.iter().any(|op| op.flags.contains(SemFlags::UNDO));
         let record = match undo {
             false => 0,
-            true => match self.me_if_joined().and_then(|me| set.own_record(pack(me))) {
+            true => match self.me_word().and_then(|me| set.own_record(me)) {
                 Some(record) => record,
                 None => return Ok(Fast::Slow),
             },
@@ -173,50 +202,20 @@ impl Engine {
         Ok(Fast::Slow)
     }
 
-    /// Uses a descriptor of the set that is this thread's own. `None`: there is none to be had, or the thread is using it already.
+    /// Uses a descriptor of the set that is nobody's. `None`: there is none to be had.
     fn with_descriptor<T>(&self, set: &SetView<'_>, change: impl FnOnce(usize, &Descriptor) -> T) -> Option<T> {
-        if DESCRIBING.get() {
-            return None;
-        }
-        let name = self.owner_name()?;
-        DESCRIBING.set(true);
+        let me = self.me_word()?;
         let descriptors = &set.header().descriptors;
-        let here = descriptors.as_ptr() as usize;
-        let (at, nth) = DESCRIPTOR.get();
-        let nth = if at == here && descriptors.get(nth).is_some_and(|d| d.owner.load(Relaxed) == name) {
-            Some(nth)
-        } else {
-            let claim = |d: &Descriptor| d.owner.compare_exchange(0, name, AcqRel, Relaxed).is_ok();
-            // What an earlier use by this thread was interrupted in, and jumped out of, is not touched.
-            descriptors.iter().position(claim)
-        };
-        let changed = nth.map(|nth| {
-            DESCRIPTOR.set((here, nth));
-            change(nth, &descriptors[nth])
-        });
-        DESCRIBING.set(false);
-        changed
-    }
-
-    /// What this thread is called as an owner of descriptors.
-    fn owner_name(&self) -> Option<u64> {
-        thread_local! {
-            static TID: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
-        }
-        let me = pack(self.me_if_joined()?);
-        let (of, tid) = TID.get();
-        let tid = if of == me {
-            tid
-        } else {
-            let tid = u64::from(sys::tid()) & 0x3f_ffff;
-            TID.set((me, tid));
-            tid
-        };
-        Some(1 << 63 | (me & 0x3fff_ffff) << 22 | tid)
+        let nths = (0..descriptors.len()).map(|nth| (nth + (me >> 16) as usize) % descriptors.len());
+        let claim = |nth: &usize| descriptors[*nth].owner.compare_exchange(0, me, AcqRel, Relaxed).is_ok();
+        let nth = { nths }.find(claim)?;
+        let changed = change(nth, &descriptors[nth]);
+        descriptors[nth].owner.store(0, Release);
+        Some(changed)
     }
 
     /// `GETVAL`.
-    #[inline]
+    #[inline(always)]
     pub fn sem_value(&self, id: i32, num: i32) -> Result<u16> {
         self.read_word(id, num).map(Word::value)
     }
@@ -226,21 +225,37 @@ impl Engine {
         self.read_word(id, num).map(|word| word.pid() as i32)
     }
 
-    #[inline]
+    #[inline(always)]
     fn read_word(&self, id: i32, num: i32) -> Result<Word> {
+        match self.word_at_once(id, num) {
+            Some(word) => Ok(word),
+            None => self.read_word_whole(id, num),
+        }
+    }
+
+    /// The value, if it can be told at once.
+    #[inline(always)]
+    pub fn sem_value_at_once(&self, id: i32, num: i32) -> Option<u16> {
+        self.word_at_once(id, num).map(Word::value)
+    }
+
+    #[inline(always)]
+    fn word_at_once(&self, id: i32, num: i32) -> Option<Word> {
+        let set = self.hot_set(id)?;
+        let word = Word(set.memory().word(num as u32)?.load(Acquire));
+        (word.is_plain() && set.may(false) && !set.is_census_due()).then_some(word)
+    }
+
+    #[inline(never)]
+    fn read_word_whole(&self, id: i32, num: i32) -> Result<Word> {
         let set = self.standing_set(id)?;
         if !set.may(false) {
             return Err(Errno::ACCES);
         }
-        let at = u32::try_from(num).ok().and_then(|num| set.memory().word(num)).ok_or(Errno::INVAL)?;
-        let word = Word(at.load(Acquire));
-        if word.is_plain() && !set.is_census_due() {
-            return Ok(word);
-        }
-        self.read_contended(set, num as u32)
+        let num = u32::try_from(num).ok().filter(|num| *num < set.nsems()).ok_or(Errno::INVAL)?;
+        self.read_contended(set, num)
     }
 
-    #[cold]
     fn read_contended(&self, set: SetView<'_>, num: u32) -> Result<Word> {
         if set.is_census_due()
             && let Ok(section) = self.section(set)
@@ -306,24 +321,57 @@ fn check(set: &SetView<'_>, ops: &[SemOp]) -> Result<()> {
     if set.may(alter) { Ok(()) } else { Err(Errno::ACCES) }
 }
 
-/// One operation on one word.
-#[inline]
-fn one(set: &SetView<'_>, at: &AtomicU64, op: SemOp) -> Fast {
-    let judge = |word: Word| {
+/// One operation; with `SEM_UNDO` if `UNDO`, then `record` is the process's.
+#[inline(always)]
+fn one<const UNDO: bool>(set: SetView<'_>, op: SemOp, record: u32) -> Fast {
+    let num = u32::from(op.num);
+    let Some(at) = set.memory().word(num) else { return Fast::Failed(Errno::FBIG) };
+    if !set.may(op.op != 0) {
+        return Fast::Failed(Errno::ACCES);
+    }
+    // Of records, one may be the process's own.
+    let others = set.header().records.load(Relaxed) > u32::from(UNDO);
+    if !set.writable() || others && set.is_census_due() {
+        return Fast::Slow;
+    }
+    let pid = sys::pid();
+    loop {
+        let word = Word(at.load(Acquire));
+        if !word.is_plain() {
+            return Fast::Slow;
+        }
         let result = i32::from(word.value()) + i32::from(op.op);
         if result < 0 || op.op == 0 && result != 0 {
-            return Err(if op.flags.contains(SemFlags::NOWAIT) { Fast::Failed(Errno::AGAIN) } else { Fast::Waits });
+            return if op.flags.contains(SemFlags::NOWAIT) { Fast::Failed(Errno::AGAIN) } else { Fast::Waits };
         }
         if result > i32::from(Limits::SEMVMX) {
-            return Err(Fast::Failed(Errno::RANGE));
+            return Fast::Failed(Errno::RANGE);
         }
-        Ok(word.with_value(result as u16).with_pid(sys::pid()))
-    };
-    match word::alter(set, op.num.into(), at, judge) {
-        Altered::Done => Fast::Done,
-        Altered::Refused(found) => found,
-        Altered::Slow => Fast::Slow,
+        if result == 0 && set.header().for_zero.load(Relaxed) != 0 {
+            // Somebody is to be judged again.
+            return Fast::Slow;
+        }
+        let mut new = word.with_value(result as u16).with_pid(pid);
+        if UNDO {
+            match undone(&set, new, op, record) {
+                Some(with) => new = with,
+                None => return Fast::Slow,
+            }
+        }
+        if at.compare_exchange(word.0, new.0, AcqRel, Relaxed).is_ok() {
+            return Fast::Done;
+        }
     }
+}
+
+/// The word with what `op` adds to the process's adjustment. `None`: there is no room for it, or it is out of range.
+#[inline(always)]
+fn undone(set: &SetView<'_>, word: Word, op: SemOp, record: u32) -> Option<Word> {
+    let (of, adjustment) = word.undo();
+    let here = if of == record { adjustment } else { 0 } - i32::from(op.op);
+    let cell = i32::from(set.own_cell(record, op.num.into()).ok()?.load(Relaxed));
+    i16::try_from(cell + here).ok()?;
+    word.with_undo(record, here)
 }
 
 fn swap(set: &SetView<'_>, change: &Planned) -> bool {
@@ -359,7 +407,16 @@ fn plan(
         let result = i32::from(now.value()) + i32::from(op.op);
         if result < 0 || op.op == 0 && result != 0 {
             let nowait = op.flags.contains(SemFlags::NOWAIT);
-            return Ok(Err(if nowait { Fast::Failed(Errno::AGAIN) } else { Fast::Waits }));
+            // Of several words that were not read at one instant it cannot be said which operation stands in the way first.
+            let certain = count == 1 || ops.iter().all(|other| other.flags.contains(SemFlags::NOWAIT) == nowait);
+            return Ok(Err(match (certain, nowait) {
+                (false, _) => Fast::Slow,
+                (_, true) => Fast::Failed(Errno::AGAIN),
+                (_, false) => Fast::Waits,
+            }));
+        }
+        if result == 0 && set.header().for_zero.load(Relaxed) != 0 {
+            return Ok(Err(Fast::Slow));
         }
         if result > i32::from(Limits::SEMVMX) {
             // Of several words that were not read at one instant nothing more can be said.
@@ -367,12 +424,9 @@ fn plan(
         }
         let mut next = now.with_value(result as u16);
         if op.flags.contains(SemFlags::UNDO) {
-            let (of, adjustment) = now.undo();
-            let here = if of == record { adjustment } else { 0 } - i32::from(op.op);
-            let cell = i32::from(set.record_cell(record, num)?.load(Relaxed));
-            match next.with_undo(record, here) {
-                Some(with) if i16::try_from(cell + here).is_ok() => next = with,
-                _ => return Ok(Err(Fast::Slow)),
+            match undone(set, next, *op, record) {
+                Some(with) => next = with,
+                None => return Ok(Err(Fast::Slow)),
             }
         }
         planned[nth].new = next;
@@ -380,10 +434,7 @@ fn plan(
     Ok(Ok(count))
 }
 
-/// Whether the thread lives that is called so as an owner of descriptors.
-pub fn is_owner_alive(engine: &Engine, name: u64) -> bool {
-    let Some(Me { slot, incarnation }) = unpack(name >> 22 & 0x3fff_ffff) else { return false };
-    let alive = engine.living(None).alive(Owner::new(slot, incarnation));
-    let own = engine.me_if_joined() == Some(Me { slot, incarnation });
-    alive && (!own || sys::thread_exists(sys::pid(), (name & 0x3f_ffff) as u32))
+/// Whether the participant lives that a descriptor names as its owner.
+pub fn is_owner_alive(engine: &Engine, owner: u64) -> bool {
+    unpack(owner).is_some_and(|Me { slot, incarnation }| engine.living(None).alive(Owner::new(slot.min(0x7ffe), incarnation)))
 }

@@ -10,7 +10,7 @@
 #![allow(unsafe_code)]
 
 use crate::engine::Engine;
-use crate::layout::{Mechanism, Page, Rights, SetHeader, SetMemory, SetState};
+use crate::layout::{CELLS_INLINE, Mechanism, Page, Rights, SetHeader, SetMemory, SetState};
 use crate::registry::Keyed;
 use crate::rights;
 use crate::sync::word::{self, Descriptor, Word, Words};
@@ -19,7 +19,7 @@ use crate::sys::memory::{self, Access, Place};
 use crate::sys::{self, credentials};
 use crate::{Errno, Id, Key, Limits, MAX_OBJECTS, Permissions, SetStat};
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicI16, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -37,6 +37,8 @@ pub struct Local {
     rights: AtomicU64,
     /// This process's undo record: [`SetView::own_record`].
     record: AtomicU64,
+    /// Where its first page is mapped.
+    record_page: AtomicUsize,
     /// The user id of the file's owner.
     owner: AtomicU32,
     /// The index's file is another user's: nothing can be created there.
@@ -75,19 +77,26 @@ impl Mapped {
         Mapped((memory.address() as u64 / PAGE) << 18 | u64::from(writable) << 17 | u64::from(memory.nsems()))
     }
 
-    #[inline]
-    fn memory(self) -> Option<SetMemory> {
-        let at = ((self.0 >> 18) * PAGE) as usize;
-        // SAFETY: only `map_set` makes these, of what it has mapped.
-        (self.0 != 0).then(|| unsafe { SetMemory::new(at, (self.0 & 0x1ffff) as u32) })
+    #[inline(always)]
+    fn load(from: &AtomicU64) -> Option<Mapped> {
+        let mapped = Mapped(from.load(Acquire));
+        (mapped.0 != 0).then_some(mapped)
     }
 
+    #[inline(always)]
+    fn memory(self) -> SetMemory {
+        let at = ((self.0 >> 18) * PAGE) as usize;
+        // SAFETY: only `map_set` makes these, of what it has mapped.
+        unsafe { SetMemory::new(at, (self.0 & 0x1ffff) as u32) }
+    }
+
+    #[inline(always)]
     fn writable(self) -> bool {
         self.0 >> 17 & 1 != 0
     }
 
     /// Tells this mapping from the others that the index may have had.
-    #[inline]
+    #[inline(always)]
     fn tag(self) -> u64 {
         self.0 >> 18 & 0xffff
     }
@@ -99,13 +108,12 @@ pub struct SetView<'a> {
     pub engine: &'a Engine,
     pub index: u16,
     mapped: Mapped,
-    memory: SetMemory,
 }
 
 impl Words for SetView<'_> {
     #[inline]
     fn word(&self, num: u32) -> Option<&AtomicU64> {
-        self.memory.word(num)
+        self.memory().word(num)
     }
 
     fn descriptor(&self, nth: usize) -> Option<&Descriptor> {
@@ -114,27 +122,28 @@ impl Words for SetView<'_> {
 }
 
 impl<'a> SetView<'a> {
-    #[inline]
+    #[inline(always)]
     pub fn memory(&self) -> SetMemory {
-        self.memory
+        self.mapped.memory()
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn header(&self) -> &'static SetHeader {
-        self.memory.header()
+        self.memory().header()
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn nsems(&self) -> u32 {
-        self.memory.nsems()
+        self.memory().nsems()
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn local(&self) -> &'a Local {
         &self.engine.sets[usize::from(self.index)]
     }
 
     /// Whether the caller may write to the file.
+    #[inline(always)]
     pub fn writable(&self) -> bool {
         self.mapped.writable()
     }
@@ -162,6 +171,7 @@ impl<'a> SetView<'a> {
         self.head().1 == SetState::Live
     }
 
+    #[inline(always)]
     pub fn stands_as(&self, id: Id) -> bool {
         self.header().head.load(Acquire) == head_word(id, SetState::Live)
     }
@@ -183,7 +193,7 @@ impl<'a> SetView<'a> {
 
     /// Whether the calling thread may read (`alter` false) or alter the set. What was found out is remembered until
     /// [`credentials::changed`] is told that it may be otherwise.
-    #[inline]
+    #[inline(always)]
     pub fn may(&self, alter: bool) -> bool {
         let local = self.local();
         let version = u64::from(self.header().current.load(Acquire) & 0xfffff) << 22
@@ -197,6 +207,7 @@ impl<'a> SetView<'a> {
     }
 
     #[cold]
+    #[inline(never)]
     fn ask_whether_may(&self, alter: bool, version: u64) -> bool {
         let (perm, _) = self.permissions();
         let permits = |flags| u64::from(rights::permits(&perm, flags, credentials::euid));
@@ -207,14 +218,16 @@ impl<'a> SetView<'a> {
 
     pub fn stat(&self, id: Id) -> SetStat {
         let (perm, rights) = self.permissions();
-        let otime = self.header().otime.load(Relaxed) as i64;
-        SetStat { key: self.key(), id, perm, otime, ctime: rights.ctime, nsems: self.nsems() }
+        let header = self.header();
+        let otime = header.otime.load(Relaxed) as i64;
+        let ctime = rights.ctime.max(header.set_time.load(Relaxed) as i64);
+        SetStat { key: self.key(), id, perm, otime, ctime, nsems: self.nsems() }
     }
 
     /// Notes that an operation was done.
-    #[inline]
+    #[inline(always)]
     pub fn stamp(&self) {
-        let (now, otime) = (sys::now() as u64, &self.header().otime);
+        let (now, otime) = (sys::time() as u64, &self.header().otime);
         if now > otime.load(Relaxed) {
             otime.store(now, Relaxed);
         }
@@ -229,14 +242,28 @@ impl<'a> SetView<'a> {
     /// The number of this process's undo record, as `me` (a packed participant), if it is known to have one.
     #[inline]
     pub fn own_record(&self, me: u64) -> Option<u32> {
-        let known = self.local().record.load(Relaxed);
+        let known = self.local().record.load(Acquire);
         (known != 0 && known >> 14 == (self.mapped.tag() << 31 | me & 0x7fff_ffff)).then_some((known & 0x3fff) as u32)
     }
 
-    /// Remembers it; 0: there is none.
+    /// Remembers it.
     pub fn set_own_record(&self, me: u64, record: u32) {
-        let known = (self.mapped.tag() << 31 | me & 0x7fff_ffff) << 14 | u64::from(record);
-        self.local().record.store(if record == 0 { 0 } else { known }, Relaxed);
+        let local = self.local();
+        local.record.store(0, Release);
+        let first = self.page(record.wrapping_sub(1)).map_or(0, |page| page.address());
+        local.record_page.store(first, Relaxed);
+        local.record.store((self.mapped.tag() << 31 | me & 0x7fff_ffff) << 14 | u64::from(record), Release);
+    }
+
+    /// A cell of the record that [`SetView::own_record`] has just told.
+    #[inline]
+    pub fn own_cell(&self, record: u32, num: u32) -> Result<&'static AtomicI16> {
+        let first = self.local().record_page.load(Relaxed);
+        if first != 0 && num < CELLS_INLINE {
+            // SAFETY: stored by `set_own_record`, of a page that stays mapped, or has become zeroes.
+            return Ok(unsafe { Page::new(first) }.first_cell(num));
+        }
+        self.record_cell(record, num)
     }
 
     /// How many pages the file says it has.
@@ -307,7 +334,7 @@ impl<'a> SetView<'a> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn head_word(id: Id, state: SetState) -> u64 {
     (id.raw() as u64) << 32 | state as u64
 }
@@ -335,11 +362,17 @@ impl Engine {
         Name::new(self.directory(), format_args!("/sem/{index}"))
     }
 
-    #[inline]
+    #[inline(always)]
     fn cached_set(&self, index: u16) -> Option<SetView<'_>> {
-        let mapped = Mapped(self.sets[usize::from(index)].mapped.load(Acquire));
-        let memory = mapped.memory()?;
-        Some(SetView { engine: self, index, mapped, memory })
+        let mapped = Mapped::load(&self.sets[usize::from(index)].mapped)?;
+        Some(SetView { engine: self, index, mapped })
+    }
+
+    /// The set of an identifier, if it is at hand and its file can be written.
+    #[inline(always)]
+    pub fn hot_set(&self, id: i32) -> Option<SetView<'_>> {
+        let id = Id::from_raw(id).ok()?;
+        self.cached_set(id.index()).filter(|set| set.stands_as(id) && set.writable())
     }
 
     /// The file of `index`; `None` if nothing was ever there.
@@ -361,7 +394,6 @@ impl Engine {
     }
 
     /// The set of an identifier.
-    #[inline]
     pub fn standing_set(&self, id: i32) -> Result<SetView<'_>> {
         let id = Id::from_raw(id)?;
         match self.cached_set(id.index()) {
@@ -370,7 +402,6 @@ impl Engine {
         }
     }
 
-    #[cold]
     fn look_for_set(&self, id: Id) -> Result<SetView<'_>> {
         let view = self.set(id.index())?.ok_or(Errno::INVAL)?;
         if view.stands_as(id) { Ok(view) } else { Err(Errno::INVAL) }
@@ -378,7 +409,7 @@ impl Engine {
 
     fn map_set(&self, index: u16) -> Result<Option<SetView<'_>>> {
         let local = &self.sets[usize::from(index)];
-        let before = Mapped(local.mapped.load(Acquire));
+        let before = Mapped::load(&local.mapped);
         let path = self.set_path(index);
         let (opened, writable) = match file::open(path.c_str(), true) {
             Err(Errno::ACCES | Errno::ROFS) => (file::open(path.c_str(), false), false),
@@ -401,23 +432,28 @@ impl Engine {
             return Err(Errno::INVAL);
         }
         let access = if writable { Access::WRITE } else { Access::READ };
+        let _mapping = self.mapping.lock();
         // SAFETY: overlaps nothing.
         let at = unsafe { memory::map(&fd, len as usize, access, Place::Anywhere) }?;
         // SAFETY: just mapped, and kept unless nobody has seen it.
         let memory = unsafe { SetMemory::new(at, nsems) };
         let mapped = Mapped::new(memory, writable);
-        local.owner.store(stat.st_uid, Relaxed);
-        local.inode.store(stat.st_ino, Relaxed);
-        if local.mapped.compare_exchange(before.0, mapped.0, AcqRel, Acquire).is_err() {
+        if Mapped::load(&local.mapped) != before {
             // Another thread was first.
             // SAFETY: just mapped, and nobody has seen it.
             let _ = unsafe { memory::unmap(at, len as usize) };
             return Ok(self.cached_set(index));
         }
-        if let Some(old) = before.memory() {
-            self.retire_mapping(index, old, before.tag());
+        local.owner.store(stat.st_uid, Relaxed);
+        local.inode.store(stat.st_ino, Relaxed);
+        // What was remembered is another set's.
+        local.rights.store(0, Relaxed);
+        local.record.store(0, Relaxed);
+        local.mapped.store(mapped.0, Release);
+        if let Some(before) = before {
+            self.retire_mapping(index, before.memory(), before.tag());
         }
-        Ok(Some(SetView { engine: self, index, mapped, memory }))
+        Ok(Some(SetView { engine: self, index, mapped }))
     }
 
     /// Nobody looks at a mapping any more, but for a thread that was interrupted while it did.

@@ -191,37 +191,6 @@ pub fn let_go(set: &impl Words, num: u32) {
     }
 }
 
-/// What [`alter`] has found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Altered<E> {
-    Done,
-    /// The word was not to be changed, as things are.
-    Refused(E),
-    /// The word is slow, or a scribble: the lock is needed.
-    Slow,
-}
-
-/// Changes one plain word, as `f` says of what it finds.
-#[inline]
-pub fn alter<E>(set: &impl Words, num: u32, at: &AtomicU64, f: impl Fn(Word) -> Result<Word, E>) -> Altered<E> {
-    loop {
-        let word = Word(at.load(Ordering::Acquire));
-        if !word.is_plain() {
-            if word.is_mark() && end(set, num, at).is_some() {
-                continue;
-            }
-            return Altered::Slow;
-        }
-        let new = match f(word) {
-            Ok(new) => new,
-            Err(refused) => return Altered::Refused(refused),
-        };
-        if at.compare_exchange(word.0, new.0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            return Altered::Done;
-        }
-    }
-}
-
 #[cold]
 fn end(set: &impl Words, num: u32, at: &AtomicU64) -> Option<Word> {
     // Each round ends one operation; so many at a time there are not, unless a peer scribbles.
