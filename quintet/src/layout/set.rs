@@ -237,12 +237,18 @@ const _: () = {
 };
 
 impl SetHeader {
-    /// How a new file begins, for a set of `nsems`; the rest is zeroes.
+    /// How the file of a set of `nsems` begins.
     pub fn blank(nsems: u32) -> [u8; 8] {
         let mut bytes = [0; 8];
         bytes[..4].copy_from_slice(&MAGIC.to_ne_bytes());
         bytes[4..].copy_from_slice(&nsems.to_ne_bytes());
         bytes
+    }
+
+    /// Makes a file of zeroes that of a set of `nsems`.
+    pub fn begin(&self, nsems: u32) {
+        self.nsems.store(nsems, Relaxed);
+        self.magic.store(MAGIC, Release);
     }
 
     pub fn is_valid(&self) -> bool {
