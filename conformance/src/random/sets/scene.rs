@@ -350,7 +350,8 @@ impl<'a> Scene<'a> {
         let index = id & 0x7fff;
         match agent.sem_stat_any(index) {
             Ok(s) if s.id == id => {}
-            _ => return "elsewhere".to_owned(),
+            Ok(_) | Err(Errno::INVAL) => return "elsewhere".to_owned(),
+            Err(e) => return format!("at its index: {}", name(e)),
         }
         let outcome = if any { agent.sem_stat_any(index) } else { agent.sem_stat_index(index) };
         outcome.map_or_else(name, |s| self.tell(&s))
