@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 pub use loom::sync::atomic::{Ordering, fence};
-pub use loom::thread::yield_now as pause;
 
 loom::thread_local! {
     /// How many steps the thread still has to live.
