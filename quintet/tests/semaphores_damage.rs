@@ -459,3 +459,39 @@ fn rights_of_two_users() {
         });
     });
 }
+
+/// A set that could not be made, after it was there under its name, does not hide one that another process makes in its place.
+#[test]
+fn a_creation_that_fails() {
+    alone("a_creation_that_fails", |directory| {
+        use std::os::unix::fs::PermissionsExt;
+        open_to_all(directory);
+        let path = directory.join("ns");
+        std::fs::create_dir(&path).unwrap();
+        if is_root() {
+            std::os::unix::fs::chown(&path, Some(4001), Some(4001)).unwrap();
+        }
+        fork(|| {
+            if is_root() {
+                become_user(4001);
+            }
+            let ns = Namespace::create(&path, Kind::Shared).unwrap();
+            let keys = |mode| std::fs::set_permissions(path.join("key"), std::fs::Permissions::from_mode(mode)).unwrap();
+            keys(0o555);
+            assert_eq!(ns.semget(KEY, 2, libc::IPC_CREAT | 0o600), Err(Errno::ACCES));
+            assert_eq!((ns.sem_usage().unwrap().sets, ns.sets().unwrap().len()), (0, 0));
+            assert_eq!(support::names(&path.join("sem")), Vec::<String>::new());
+            keys(0o1777);
+            fork(|| {
+                let ns = Namespace::open(&path).unwrap();
+                let id = ns.semget(KEY, 3, libc::IPC_CREAT | 0o600).unwrap();
+                assert_eq!(id.index(), 0);
+                ns.sem_set_values(id.raw(), &[1, 2, 3]).unwrap();
+            })
+            .succeeds();
+            let id = ns.semget(KEY, 3, 0).unwrap().raw();
+            assert_eq!(ns.sem_values(id).unwrap(), [1, 2, 3]);
+        })
+        .succeeds();
+    });
+}

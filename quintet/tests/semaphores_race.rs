@@ -338,3 +338,87 @@ fn set_among_those_who_undo() {
         }
     });
 }
+
+/// Operations on several semaphores go on without the lock, and without a system call, however many have done such before.
+#[test]
+fn after_many_others() {
+    alone("after_many_others", |directory| {
+        let path = directory.join("ns");
+        with_set(&path, &[5, 5, 5]);
+        let ops = [op(0, 1), op(1, -1), op(2, 1)];
+        let back = [op(0, -1), op(1, 1), op(2, -1)];
+        for _ in 0..20 {
+            fork(|| {
+                let (ns, id) = open(&path);
+                ns.sem_values(id).unwrap();
+                let other = ns.semget(Key::PRIVATE, 3, 0o600).unwrap().raw();
+                ns.sem_set_values(other, &[0, 90, 0]).unwrap();
+                for _ in 0..20 {
+                    ns.semtimedop(id, &ops, None).unwrap();
+                    ns.semtimedop(other, &ops, None).unwrap();
+                    ns.semtimedop(id, &back, None).unwrap();
+                }
+                ns.sem_remove(other).unwrap();
+            })
+            .succeeds();
+        }
+        // Some die in the middle of one.
+        for steps in 0..20 {
+            let mut tracee = support::Tracee::start(|| {
+                let (ns, id) = open(&path);
+                ns.sem_values(id).unwrap();
+                support::begin();
+                ns.semtimedop(id, &ops, None).unwrap();
+                support::finish();
+            });
+            tracee.steps(100 + 37 * steps);
+            tracee.kill();
+        }
+        let mut tracee = support::Tracee::start(|| {
+            let (ns, id) = open(&path);
+            let values = ns.sem_values(id).unwrap();
+            ns.sweep().unwrap();
+            ns.semtimedop(id, &ops, None).unwrap();
+            support::begin();
+            ns.semtimedop(id, &back, None).unwrap();
+            support::finish();
+            assert_eq!(ns.sem_values(id).unwrap(), values);
+        });
+        let mut calls = 0;
+        while tracee.next() != support::Stop::Finished {
+            calls += 1;
+        }
+        // The last is the one that says that it has finished.
+        assert!(calls <= 4, "{calls} stops at system calls");
+        assert_eq!(tracee.release(0).ends_through_stops(), End::Exit(0));
+    });
+}
+
+/// One set after the other at the same place takes neither memory nor mappings for good.
+#[test]
+fn one_set_after_the_other() {
+    alone("one_set_after_the_other", |directory| {
+        let path = directory.join("ns");
+        with_set(&path, &[1]);
+        let maps = || std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
+        fork(|| {
+            let (ns, id) = open(&path);
+            ns.sem_remove(id).unwrap();
+            let (mut before, mut last) = (0, -1);
+            for round in 0..3000 {
+                let id = ns.semget(KEY, 2, libc::IPC_CREAT | libc::IPC_EXCL | 0o600).unwrap().raw();
+                assert_ne!(id, last);
+                ns.semtimedop(id, &[undo(0, 1)], None).unwrap();
+                assert_eq!(ns.semtimedop(id, &[op(0, 1), op(1, -1)], Some(Duration::from_nanos(1))), Err(Errno::AGAIN));
+                ns.sem_remove(id).unwrap();
+                assert_eq!(ns.semtimedop(id, &[undo(0, 1)], None), Err(Errno::INVAL));
+                last = id;
+                if round == 10 {
+                    before = maps();
+                }
+            }
+            assert!(maps() < before + 100, "{before} mappings, then {}", maps());
+        })
+        .succeeds();
+    });
+}
