@@ -9,9 +9,10 @@
 #![allow(unsafe_code)]
 
 use crate::{IPC_INFO, c_call, user};
-use libc::{c_int, c_ushort, key_t, sembuf, semid_ds, seminfo, size_t, timespec};
+use libc::{c_int, c_uint, c_ushort, key_t, sembuf, semid_ds, seminfo, size_t, timespec};
 use quintet::{Errno, Key, Limits, SemOp, SetStat, drop_in};
 use std::mem::MaybeUninit;
+use std::panic::catch_unwind;
 use std::time::Duration;
 
 const GETPID: c_int = 11;
@@ -38,7 +39,19 @@ pub extern "C" fn semget(key: key_t, nsems: c_int, semflg: c_int) -> c_int {
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn semop(semid: c_int, sops: *mut sembuf, nsops: size_t) -> c_int {
-    c_call(-1, || operate(semid, sops.cast(), nsops, || Ok(None)))
+    if nsops as c_uint == 1 && user::is_known_readable(sops.cast(), size_of::<SemOp>()) {
+        // SAFETY: can be read, as was just said.
+        let op = unsafe { sops.cast::<SemOp>().read_unaligned() };
+        if let Ok(true) = catch_unwind(|| drop_in::sem_at_once(semid, &[op])) {
+            return 0;
+        }
+    }
+    semop_whole(semid, sops.cast(), nsops)
+}
+
+#[inline(never)]
+fn semop_whole(id: c_int, sops: *const SemOp, nsops: size_t) -> c_int {
+    c_call(-1, || operate(id, sops, nsops, || Ok(None)))
 }
 
 /// semop(2)
@@ -71,7 +84,7 @@ fn operate(
     timeout: impl Fn() -> Result<Option<Duration>, Errno>,
 ) -> Result<c_int, Errno> {
     // The kernel's argument is an `unsigned int`.
-    let nsops = nsops as u32 as usize;
+    let nsops = nsops as c_uint as usize;
     if nsops.wrapping_sub(1) < FEW
         && user::is_known_readable(sops.cast(), nsops * size_of::<SemOp>())
         && let Ok(timeout) = timeout()
@@ -125,6 +138,16 @@ fn operate_checking(
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn semctl(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
+    if cmd == GETVAL
+        && let Ok(Some(value)) = catch_unwind(|| drop_in::sem_value_at_once(semid, semnum))
+    {
+        return value.into();
+    }
+    semctl_whole(semid, semnum, cmd, arg)
+}
+
+#[inline(never)]
+fn semctl_whole(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
     c_call(-1, || {
         if semid < 0 {
             return Err(Errno::INVAL);
@@ -136,8 +159,8 @@ pub unsafe extern "C" fn semctl(semid: c_int, semnum: c_int, cmd: c_int, arg: us
             GETPID => drop_in::sem_pid(semid, semnum),
             GETNCNT => drop_in::sem_ncnt(semid, semnum).map(|n| n as c_int),
             GETZCNT => drop_in::sem_zcnt(semid, semnum).map(|n| n as c_int),
-            GETALL => user::write_all(arg as *mut c_ushort, &drop_in::sem_values(semid)?).map(|()| 0),
-            SETALL => drop_in::sem_set_values(semid, |nsems| values(arg as *const c_ushort, nsems)).map(|()| 0),
+            GETALL => drop_in::sem_values_to(semid, |values| user::write_all(arg as *mut c_ushort, values)).map(|()| 0),
+            SETALL => drop_in::sem_set_values(semid, |values| read_values(arg as *const c_ushort, values)).map(|()| 0),
             libc::IPC_STAT => user::write(arg as *mut semid_ds, &to_c(&drop_in::sem_stat(semid)?)).map(|()| 0),
             libc::IPC_SET => set(semid, arg as *const semid_ds),
             libc::IPC_RMID => drop_in::sem_remove(semid).map(|()| 0),
@@ -153,15 +176,10 @@ pub unsafe extern "C" fn semctl(semid: c_int, semnum: c_int, cmd: c_int, arg: us
 }
 
 /// For `SETALL`: as many values as the set has semaphores.
-fn values(from: *const c_ushort, nsems: usize) -> Result<Vec<u16>, Errno> {
-    let mut values = Vec::<u16>::new();
-    values.try_reserve_exact(nsems).map_err(|_| Errno::NOMEM)?;
-    let len = nsems * size_of::<u16>();
-    // SAFETY: the bytes of `nsems` elements that there is room for.
-    user::read_bytes(from.cast(), unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), len) })?;
-    // SAFETY: wholly written.
-    unsafe { values.set_len(nsems) };
-    Ok(values)
+fn read_values(from: *const c_ushort, values: &mut [u16]) -> Result<(), Errno> {
+    let len = size_of_val(values);
+    // SAFETY: the values' own bytes, for which every content is a value.
+    user::read_bytes(from.cast(), unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), len) })
 }
 
 fn set(id: c_int, buf: *const semid_ds) -> Result<c_int, Errno> {

@@ -2,13 +2,14 @@
 
 use super::place::SetView;
 use crate::engine::Engine;
-use crate::layout::{Mechanism, Rights, SetHeader, SetMemory, SetState};
+use crate::layout::{Mechanism, Rights, SetMemory, SetState};
 use crate::process::Inside;
 use crate::registry::{Found, Held};
-use crate::sys::file::{self, Name};
+use crate::sys::file;
 use crate::sys::{self, credentials};
 use crate::{Errno, Id, Key, Kind, MAX_OBJECTS};
-use rustix::fs;
+use rustix::fd::OwnedFd;
+use rustix::fs::{self, Mode};
 use std::sync::atomic::Ordering::*;
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -58,10 +59,6 @@ impl Engine {
             if foreign.load(Relaxed) != 0 {
                 continue;
             }
-            if !self.clear_place(index) {
-                foreign.store(1, Relaxed);
-                continue;
-            }
             let sequence = match asked {
                 Some(id) => id.sequence(),
                 None => self.next_sequence(held, Mechanism::Sem, index),
@@ -95,14 +92,15 @@ impl Engine {
     }
 
     fn make_set_at(&self, held: &Held<'_>, id: Id, key: Key, nsems: u32, mode: u32) -> Result<()> {
-        let folder = Name::new(self.directory(), format_args!("/sem"));
-        let bytes = SetMemory::bytes(nsems);
-        let path = self.set_path(id.index());
-        let file_mode = self.set_mode(mode);
-        let fd = file::unpublished(folder.c_str(), file_mode, bytes, bytes, &SetHeader::blank(nsems)).map_err(no_memory)?;
-        // Under its name it is not a set yet, but one being made.
-        file::publish(&fd, path.c_str()).map_err(no_memory)?;
-        let made = self.set(id.index()).and_then(|set| set.ok_or(Errno::NOMEM)).and_then(|set| {
+        let index = id.index();
+        let path = self.set_path(index);
+        // Under its name it is no set yet, but nothing; then one that is being made.
+        let fd = match file::create(path.c_str()) {
+            Err(Errno::EXIST) if self.clear_place(index) => file::create(path.c_str()),
+            other => other,
+        }
+        .map_err(no_memory)?;
+        let made = self.fill_file(&fd, nsems, mode).and_then(|()| self.map_new_set(index, &fd, nsems)).and_then(|set| {
             let header = set.header();
             let (uid, gid) = (credentials::euid(), credentials::egid());
             set.set_head(id, SetState::Making);
@@ -118,6 +116,9 @@ impl Engine {
             Ok(())
         });
         if let Err(e) = made {
+            if let Ok(Some(set)) = self.set(id.index()) {
+                set.header().retire();
+            }
             let _ = fs::unlink(path.c_str());
             return Err(e);
         }
@@ -125,6 +126,14 @@ impl Engine {
         class.in_use.fetch_add(1, Relaxed);
         class.sum.fetch_add(nsems.into(), Relaxed);
         Ok(())
+    }
+
+    /// Gives a new file its rights, and its place on the file system.
+    fn fill_file(&self, fd: &OwnedFd, nsems: u32, mode: u32) -> Result<()> {
+        let bytes = SetMemory::bytes(nsems);
+        file::fits_file_limit(bytes)?;
+        fs::fchmod(fd, Mode::from_raw_mode(self.set_mode(mode)))?;
+        file::reserve(fd, bytes).map_err(no_memory)
     }
 
     /// The mode of a set's file: whoever may alter the set writes it; all others may look at it.
