@@ -210,7 +210,8 @@ fn each_page_is_the_last_of_a_namespace() {
 fn use_sets(ns: &Namespace) {
     let undo = |num: u16, n: i16| SemOp::new(num, n).flags(SemFlags::UNDO);
     for (nth, nsems) in [3, 3000, 100].into_iter().enumerate() {
-        let Ok(id) = ns.semget(Key::new(50 + nth as i32), nsems, libc::IPC_CREAT | 0o600).map_err(|e| assert!(no_room(e), "{e:?}"))
+        let Ok(id) =
+            ns.semget(Key::new(50 + nth as i32), nsems, libc::IPC_CREAT | 0o600).map_err(|e| assert!(no_room(e), "{e:?}"))
         else {
             continue;
         };
@@ -226,12 +227,17 @@ fn use_sets(ns: &Namespace) {
                 ns.semtimedop(id, &[SemOp::new(last, -1)], None).unwrap();
             }
         }
-        let mut tried = |ops: &[SemOp], expected: Result<(), Errno>| match ns.semtimedop(id, ops, Some(std::time::Duration::from_millis(2))) {
+        let mut tried = |ops: &[SemOp], expected: Result<(), Errno>| match ns.semtimedop(
+            id,
+            ops,
+            Some(std::time::Duration::from_millis(2)),
+        ) {
             Err(e) if no_room(e) => {}
             answer => {
                 assert_eq!(answer, expected);
                 if answer.is_ok() {
-                    ops.iter().for_each(|op| values[usize::from(op.num)] = values[usize::from(op.num)].wrapping_add_signed(op.op));
+                    ops.iter()
+                        .for_each(|op| values[usize::from(op.num)] = values[usize::from(op.num)].wrapping_add_signed(op.op));
                 }
             }
         };

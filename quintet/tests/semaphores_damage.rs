@@ -168,7 +168,7 @@ fn random_bits() {
                         4 => (FIRST_PAGE, 600),
                         _ => (FIRST_PAGE, 4 * 4096),
                     };
-                    let at = from + random.below(len as u64) as usize & !7;
+                    let at = (from + random.below(len as u64) as usize) & !7;
                     let bits = match random.below(5) {
                         0 => u64::MAX,
                         1 => 0,
@@ -191,6 +191,11 @@ fn long(window: &Window, at: usize, bits: u64) {
 
 fn word(window: &Window, at: usize, bits: u32) {
     window.word(at).store(bits, SeqCst);
+}
+
+/// The mark of a use of a descriptor.
+fn mark(number: u64, descriptor: u64) -> u64 {
+    1 << 63 | number << 6 | descriptor
 }
 
 /// A call that waits, as far as the file says.
@@ -226,20 +231,20 @@ fn crafted_bits() {
             word(w, WAITING, u32::MAX);
         }),
         ("marks of every descriptor", &|w| {
-            (0..NSEMS).for_each(|num| long(w, WORDS + 8 * num, 1 << 63 | (num as u64 % 3) << 6 | num as u64 * 13 % 64));
+            (0..NSEMS).for_each(|num| long(w, WORDS + 8 * num, mark(num as u64 % 3, num as u64 * 13 % 64)));
         }),
         ("descriptors that lead to marks of each other", &|w| {
             for nth in 0..8 {
                 let at = DESCRIPTORS + 128 * nth;
-                long(w, at, 3 << 2 | nth as u64 % 3);
+                long(w, at, (3 << 2) + nth as u64 % 3);
                 long(w, at + 8, if nth % 2 == 0 { 0 } else { u64::MAX });
                 for entry in 0..4 {
                     word(w, at + 16 + 24 * entry, entry as u32);
-                    long(w, at + 24 + 24 * entry, 1 << 63 | 3 << 6 | (nth as u64 + 1) % 8);
-                    long(w, at + 32 + 24 * entry, 1 << 63 | 3 << 6 | (nth as u64 + 1) % 8);
+                    long(w, at + 24 + 24 * entry, mark(3, (nth as u64 + 1) % 8));
+                    long(w, at + 32 + 24 * entry, mark(3, (nth as u64 + 1) % 8));
                 }
             }
-            (0..NSEMS).for_each(|num| long(w, WORDS + 8 * num, 1 << 63 | 3 << 6 | num as u64));
+            (0..NSEMS).for_each(|num| long(w, WORDS + 8 * num, mark(3, num as u64)));
         }),
         ("slow words that nobody waits for", &|w| {
             (0..NSEMS).for_each(|num| _ = w.long(WORDS + 8 * num).fetch_or(1 << 15, SeqCst));
@@ -343,7 +348,7 @@ fn another_user_writes_what_he_likes() {
         open_to_all(directory);
         for kind in [0u64, 1, 2] {
             let path = directory.join(kind.to_string());
-            fork(|| drop(Namespace::create(&path, Kind::Shared).unwrap())).succeeds();
+            fork(|| _ = Namespace::create(&path, Kind::Shared).unwrap()).succeeds();
             fork(|| {
                 become_user(4001);
                 let ns = Namespace::open(&path).unwrap();
@@ -395,7 +400,7 @@ fn rights_of_two_users() {
     alone("rights_of_two_users", |directory| {
         open_to_all(directory);
         let path = directory.join("ns");
-        fork(|| drop(Namespace::create(&path, Kind::Shared).unwrap())).succeeds();
+        fork(|| _ = Namespace::create(&path, Kind::Shared).unwrap()).succeeds();
         fork(|| {
             become_user(4001);
             let ns = Namespace::open(&path).unwrap();
