@@ -153,6 +153,53 @@ impl Random {
     }
 }
 
+/// The bits change while they are looked at.
+#[test]
+fn bits_that_change_meanwhile() {
+    alone("bits_that_change_meanwhile", |directory| {
+        for seed in 1..=3u64 {
+            let path = directory.join(seed.to_string());
+            make(&path, Kind::Private, 0o600);
+            let file = path.join("sem/0");
+            let len = std::fs::metadata(&file).unwrap().len() as usize;
+            let scribbler = fork(|| {
+                let window = Window::open(&file, 0, len).unwrap();
+                let mut random = Random(seed * 0x9e37_79b9);
+                loop {
+                    let at = (HEAD + random.below(len as u64 - 16) as usize) & !7;
+                    match random.below(8) {
+                        // As often as not something that is being used.
+                        0..4 => window.long(WORDS + 8 * random.below(NSEMS as u64) as usize).store(random.next(), SeqCst),
+                        4 => window.long(HEAD).store(1, SeqCst),
+                        5 => window.long(FIRST_PAGE).store(random.below(6), SeqCst),
+                        _ if at == LOCK => window.word(LOCK).store(NOBODY, SeqCst),
+                        _ => window.long(at).store(random.next() & random.next() & random.next(), SeqCst),
+                    }
+                    (0..random.below(300)).for_each(|_| std::hint::spin_loop());
+                }
+            });
+            for _ in 0..60 {
+                let ready = Signpost::new();
+                let users: Vec<Child> = (0..2)
+                    .map(|_| {
+                        fork(|| {
+                            let ns = Namespace::open(&path).unwrap();
+                            let id = ns.semget(KEY, 0, 0).map_or(0, quintet::Id::raw);
+                            ready.tell(1);
+                            call_everything(&ns, id);
+                        })
+                    })
+                    .collect();
+                ready.wait();
+                users.into_iter().for_each(|user| ends_soon(user, &format!("seed {seed}")));
+            }
+            scribbler.kill();
+            // A lock of one who lives is not there any more.
+            unharmed(&path);
+        }
+    });
+}
+
 #[test]
 fn random_bits() {
     alone("random_bits", |directory| {
