@@ -311,12 +311,7 @@ impl Engine {
 impl SetView<'_> {
     /// The word of a semaphore, unless several are being changed just now.
     pub fn whole(&self, num: u32) -> Option<Word> {
-        let applying = &self.header().applying;
-        let before = applying.load(Acquire);
-        let word = word::peek(self, num)?;
-        std::sync::atomic::fence(Acquire);
-        let still = before & 1 == 0 && applying.load(Relaxed) == before;
-        (word.is_plain() || still).then_some(word)
+        self.header().journal().whole(self, num)
     }
 }
 

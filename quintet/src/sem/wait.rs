@@ -68,7 +68,7 @@ impl Engine {
         let verdict = section.judge(mine, record, sys::pid());
         let blocking = match verdict {
             Ok(Verdict::Done(changes)) => {
-                section.commit(JournalKind::Changes, changes, None);
+                section.commit(JournalKind::Changes, changes, 0);
                 if mine.alter() {
                     section.update(Some(mine), true);
                 } else {
