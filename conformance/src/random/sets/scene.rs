@@ -113,15 +113,18 @@ impl<'a> Scene<'a> {
         if !result.ends_with("done") {
             self.note(step);
         }
-        let mut ended = BTreeMap::new();
-        let (end, patient) = (Instant::now() + PATIENCE, self.death && !self.world.subject.is_kernel());
-        loop {
-            let told = self.settle(&result, &mut ended);
-            if !patient || known.is_none_or(|known| *known == told) || Instant::now() > end {
-                return told;
+        let (mut ended, end) = (BTreeMap::new(), Instant::now() + PATIENCE);
+        let mut told = self.settle(&result, &mut ended);
+        if self.death && !self.world.subject.is_kernel() {
+            while known.is_some_and(|known| *known != told) && Instant::now() < end {
+                std::thread::yield_now();
+                told = self.settle(&result, &mut ended);
             }
-            std::thread::yield_now();
+            // What has been undone and cannot be seen, where a value cannot become less than 0.
+            self.world.sweep();
+            told = self.settle(&result, &mut ended);
         }
+        told
     }
 
     /// A known difference: who waits for zero and has no right to alter is not counted, and noted nowhere. Asked by a call that
