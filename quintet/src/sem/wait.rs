@@ -7,6 +7,7 @@ use crate::layout::{JournalKind, Waiter, WaiterState};
 use crate::sys;
 use crate::sys::futex::{self, Woken};
 use crate::sys::signal::Blocked;
+use crate::sys::trace;
 use crate::{Errno, Id, SemFlags, SemOp, process};
 use std::cell::Cell;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -119,7 +120,7 @@ impl Engine {
                 return self.give_up(set, call, waiter, Errno::INTR);
             }
             drop(signals);
-            let woken = futex::wait(&waiter.state, WaiterState::Waiting.pack(), left.map_or(watch, |left| left.min(watch)));
+            let woken = trace::wait(&waiter.state, WaiterState::Waiting.pack(), left.map_or(watch, |left| left.min(watch)));
             match woken {
                 Woken::Looked => {
                     if let Some(answer) = self.answer_to(set, call, waiter) {
