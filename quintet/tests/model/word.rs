@@ -153,6 +153,21 @@ fn a_reader_sees_no_half() {
     });
 }
 
+/// Nor does he take what the next use of the descriptor is about for what the last one did.
+#[test]
+fn a_late_reader() {
+    explore(2, || {
+        let set = Set::new([5, 5]);
+        let other = {
+            let set = set.clone();
+            thread::spawn(move || [set.peeked(0), set.peeked(0)])
+        };
+        assert!(set.add(0, &[(0, 1), (1, 1)]) && set.add(0, &[(1, 2), (0, 2)]));
+        let seen = other.join().unwrap();
+        assert!(seen.is_sorted() && seen.iter().all(|seen| [5, 6, 8].contains(seen)), "{seen:?}");
+    });
+}
+
 /// The owner dies, somebody meets its marks meanwhile: both words change or neither does, and no mark stays.
 #[test]
 fn the_owner_dies() {
