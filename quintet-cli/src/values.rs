@@ -1,5 +1,6 @@
 //! The values of semaphores on the command line: `1,0,5`.
 
+use crate::commands::view::count;
 use crate::failure::Failure;
 use quintet::Limits;
 use std::str::FromStr;
@@ -40,7 +41,7 @@ impl Values {
             ref values if values.len() == nsems => Ok(values.to_owned()),
             ref values => {
                 let given = values.len();
-                Err(Failure::usage(format!("{given} values are given, and the set has {nsems} semaphores"))
+                Err(Failure::usage(format!("{given} values are given, and the set has {}", count(nsems as u64, "semaphore")))
                     .remedy("give one value for each, or one for all"))
             }
         }

@@ -31,7 +31,7 @@ fn a_damaged_namespace_fails_and_nothing_panics() {
         let output = t.quintet(&["doctor"]).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert_says(&String::from_utf8(output.stdout).unwrap(), &["FAIL  namespace", "space "]);
-        for command in [&["ls"][..], &["create", "--size", "1"], &["rm", "--all"], &["namespace", "limits"]] {
+        for command in [&["ls"][..], &["create", "--size", "1"], &["rm", "--all"], &["why", "1"], &["namespace", "limits"]] {
             assert_says(&refusal(&mut t.quintet(command), 1), &["quintet: cannot open the namespace"]);
         }
         assert_eq!(std::fs::read(&header).unwrap(), content, "nothing is changed");

@@ -108,7 +108,7 @@ fn what_the_kernel_does_not_tell_is_said() {
     let script = "
         id=$($Q --kernel create sem --values 2)
         $Q --kernel sem op $id 0:-3 --timeout 60 >/dev/null 2>&1 & waiter=$!
-        until $Q --kernel stat sem:$id --json | grep -q '\"ncnt\":1'; do :; done
+        until $Q --kernel stat sem:$id --json | grep -q '\"ncnt\":1'; do kill -0 $waiter; done
         $Q --kernel why sem:$id
         $Q --kernel stat sem:$id | grep waiting
         $Q --kernel why $waiter

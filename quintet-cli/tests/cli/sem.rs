@@ -54,7 +54,7 @@ fn what_would_have_to_wait_is_124() {
 fn other_failures_are_1_and_mistakes_2() {
     let t = Ns::new();
     let id = t.set(&["--values", "1,0"]);
-    let cases: [(&[&str], i32, &str); 16] = [
+    let cases: [(&[&str], i32, &str); 18] = [
         (&["op", &id, "2:-1"], 1, "it has no semaphore 2, only 0 to 1 (EFBIG)"),
         (&["op", &id, "0:+32767"], 1, "a value would be over 32767 (ERANGE)"),
         (&["op", "31000", "0:-1"], 1, "cannot open set 31000: there is none with this identifier (EINVAL)"),
@@ -63,6 +63,8 @@ fn other_failures_are_1_and_mistakes_2() {
         (&["set", &id, "2", "0"], 1, "it has no semaphore 2, only 0 to 1 (EINVAL)"),
         (&["set", &id, "all", "1,2,3"], 2, "3 values are given, and the set has 2 semaphores"),
         (&["set", &id, "0", "32768"], 2, "'32768' is no value of a semaphore: give a number from 0 to 32767"),
+        (&["set", &id, "0", "-1"], 2, "'-1' is no value of a semaphore"),
+        (&["set", &id, "0", "1,2"], 2, "a semaphore has one value"),
         (&["set", &id, "first", "0"], 2, "'first' is no semaphore"),
         (&["op", &id, "0-1"], 2, "'0-1' is no operation, it has no ':'"),
         (&["op", &id, "0:-1 1:+2x"], 2, "'x' in '1:+2x' is no flag: there are n (IPC_NOWAIT) and u (SEM_UNDO)"),

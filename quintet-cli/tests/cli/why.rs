@@ -1,4 +1,5 @@
 use crate::support::{Ns, Running, assert_says, program, refusal, text, until_asleep, utf8};
+use quintet::{Key, SemaphoreSet};
 use std::process::Command;
 
 #[test]
@@ -190,8 +191,10 @@ fn one_who_waits_for_what_it_has_itself() {
 #[test]
 fn who_does_not_wait_is_told_so() {
     let t = Ns::new();
-    let id = t.set(&["--values", "1"]);
+    let id = SemaphoreSet::create(&t.ns, Key::PRIVATE, &[1]).unwrap().id().to_string();
     let me = std::process::id();
+    let init = text(&mut t.quintet(&["why", "1"]));
+    assert_eq!(init, format!("pid 1 does not use namespace {}; 'quintet namespace ls' lists others.\n", t.path().display()));
     let said = text(&mut t.quintet(&["why", &me.to_string()]));
     assert_eq!(said, format!("pid {me} waits for no semaphore in namespace {}.\n", t.path().display()));
     let said = text(&mut t.quintet(&["why", &format!("sem:{id}")]));

@@ -390,7 +390,11 @@ impl Engine {
     /// As [`Engine::set`], for a caller that will write: a read-only mapping is tried anew, rights may have come.
     pub fn writable_set(&self, index: u16) -> Result<Option<SetView<'_>>> {
         match self.set(index)? {
-            Some(view) if !view.writable() => self.map_set(index),
+            // As long as it may not be written the mapping stays what it is.
+            Some(view) if !view.writable() => match file::open(self.set_path(index).c_str(), true) {
+                Err(Errno::ACCES | Errno::ROFS) => Ok(Some(view)),
+                _ => self.map_set(index),
+            },
             other => Ok(other),
         }
     }
@@ -468,13 +472,15 @@ impl Engine {
             let _ = unsafe { memory::unmap(at, len as usize) };
             return Ok(self.cached_set(index));
         }
+        // The file of a set that somebody may still be looking at, now with more rights, goes on being mapped.
+        let same = local.inode.load(Relaxed) == stat.st_ino as u64;
         local.owner.store(stat.st_uid, Relaxed);
         local.inode.store(stat.st_ino as u64, Relaxed);
         // What was remembered is another set's.
         local.rights.store(0, Relaxed);
         local.record.store(0, Relaxed);
         local.mapped.store(mapped.0, Release);
-        if let Some(before) = before {
+        if let Some(before) = before.filter(|_| !same) {
             self.retire_mapping(index, before.memory(), before.tag());
         }
         Ok(Some(SetView { engine: self, index, mapped }))

@@ -186,7 +186,7 @@ impl Section<'_> {
             ops.iter().enumerate().for_each(|(nth, op)| page.op(nth).store(pack_op(*op), Relaxed));
             waiter.ops_page.store(page_number + 1, Relaxed);
         }
-        waiter.ticket.store(self.set.header().tickets.fetch_add(1, Relaxed) + 1, Relaxed);
+        waiter.ticket.store(self.set.header().tickets.fetch_add(1, Relaxed).wrapping_add(1), Relaxed);
         waiter::wait(&waiter.state);
         self.append(Section::queue_of(Ops::Own(ops)), number, waiter);
         Ok((number, waiter))

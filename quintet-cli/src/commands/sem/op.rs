@@ -11,11 +11,12 @@ use crate::object::{self, Set};
 use crate::operations::{self, Operations, spoken};
 use crate::output::text::Page;
 use crate::output::{Report, emit};
+use crate::program;
 use quintet::{Errno, Id, Namespace, SemFlags, SemOp};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -35,8 +36,8 @@ EXAMPLES:
 
 /// Do operations on the semaphores of a set, all at once; with a COMMAND, while it runs
 ///
-/// With a COMMAND everything is taken back when it ends, however it ends, as if each operation had u (SEM_UNDO). Without one u
-/// is refused: the process that did the operations ends at once.
+/// With a COMMAND everything is taken back when it ends, however it ends, as if each operation had u (SEM_UNDO); if quintet itself
+/// is killed before, then at once. Without a COMMAND u is refused: the process that did the operations ends at once.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, override_usage = "quintet sem op [OPTIONS] <SET> <OPS>... [-- COMMAND [ARGS]...]")]
 pub struct Args {
@@ -80,11 +81,13 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     for op in &mut ops {
         op.flags |= SemFlags::UNDO;
     }
+    // A program that is not there is no reason to wait.
+    let path = program::locate(program)?;
     operate(context, args, &ops).map_err(|failure| failure.unless(Exit::WouldWait, Exit::RunFailed))?;
-    let mut command = Command::new(program);
-    command.args(&args.command[1..]);
+    let mut command = Command::new(&path);
+    command.arg0(program).args(&args.command[1..]);
     // What was done is taken back when this process ends, however that comes about.
-    Ok(child::ended(child::run(command, Path::new(program))?))
+    Ok(child::ended(child::run(command, &path)?))
 }
 
 /// The operations, and nothing after them.

@@ -3,7 +3,7 @@
 use super::refusal;
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::object::{self, Set};
 use crate::output::text::Page;
 use crate::output::{Report, emit};
@@ -29,7 +29,7 @@ pub struct Args {
     num: Which,
 
     /// The value, 0 to 32767; of 'all' one for each semaphore, with commas, or one for all
-    #[arg(value_name = "VALUE")]
+    #[arg(value_name = "VALUE", allow_negative_numbers = true)]
     values: Values,
 }
 
@@ -74,6 +74,9 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     };
     let (num, values) = match args.num {
         Which::One(num) => {
+            if args.values.len() > 1 {
+                return Err(Failure::usage("a semaphore has one value, and several are given").remedy("name 'all' to set all"));
+            }
             let values = args.values.of(1)?;
             ns.sem_set_value(id.raw(), num.into(), values[0].into()).map_err(failed(Some(num)))?;
             (Some(num), values)

@@ -21,14 +21,14 @@ use wait::{Holding, Scene, WaitView};
 const EXAMPLES: &str = "\
 EXAMPLES:
   quintet why 4711                         what does process 4711 wait for, and who has it?
-  quintet why sem:0                        who waits for semaphore set 0, and who could release them?
+  quintet why sem:0                        who waits for set 0, and who could release them?
   quintet why key:0x4d2 --json             a set by its key, for programs";
 
 /// What the kernel leaves unsaid.
 const KERNEL: &str = "The kernel does not tell who waits, nor who has something to be taken back (SEM_UNDO): \
                       only how many wait, and who changed a semaphore last.";
 
-/// Tell what a process waits for, who is before it, who could release it, and whether processes wait for each other in a circle
+/// Tell what a process waits for and who could release it, and whether processes wait for each other in a circle
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -63,6 +63,8 @@ struct Answer {
     pid: Option<i32>,
     /// The set that was asked about.
     id: Option<i32>,
+    /// Whether the process uses the namespace; `None` of a set, and of the kernel's namespace.
+    uses_namespace: Option<bool>,
     /// For whose end the process waits; what they wait for is in `waits`.
     children: Vec<i32>,
     waits: Vec<WaitView>,
@@ -108,6 +110,9 @@ impl Report for Answer {
         if self.waits.is_empty() && self.unknown.is_none() {
             let space = self.namespace.sentence();
             match (self.pid, self.id) {
+                (Some(pid), _) if self.uses_namespace == Some(false) => {
+                    page.line(format_args!("pid {pid} does not use {space}; 'quintet namespace ls' lists others."))?
+                }
                 (Some(pid), _) => page.line(format_args!("pid {pid} waits for no semaphore in {space}."))?,
                 (_, id) => page.line(format_args!("Nobody waits for semaphore set {} in {space}.", id.unwrap_or(-1)))?,
             }
@@ -149,6 +154,7 @@ fn empty(ns: &Namespace) -> Answer {
         namespace: NamespaceView::new(ns),
         pid: None,
         id: None,
+        uses_namespace: None,
         children: Vec::new(),
         waits: Vec::new(),
         holds: Vec::new(),
@@ -160,7 +166,8 @@ fn empty(ns: &Namespace) -> Answer {
 
 /// The answer, and the processes that it concerns.
 fn about_process(ns: &Namespace, scene: &Scene, pid: i32) -> Result<(Answer, Vec<i32>), Failure> {
-    let mut answer = Answer { pid: Some(pid), waits: scene.waits(pid), holds: scene.holds(pid), ..empty(ns) };
+    let (waits, holds) = (scene.waits(pid), scene.holds(pid));
+    let mut answer = Answer { pid: Some(pid), uses_namespace: scene.uses_namespace(pid), waits, holds, ..empty(ns) };
     let mut family = vec![pid];
     if answer.waits.is_empty() {
         answer.children = process::awaited_children(pid);

@@ -90,6 +90,11 @@ impl<'a> Scene<'a> {
         Scene { sets, users, graph: Graph::new(sets, process::awaited_children), participants }
     }
 
+    /// Whether a process of this PID namespace uses the namespace, if that can be known.
+    pub fn uses_namespace(&self, pid: i32) -> Option<bool> {
+        self.participants.as_ref().map(|all| all.iter().any(|p| p.pid_visible && p.pid == pid))
+    }
+
     /// What a process of this PID namespace waits for.
     pub fn waits(&self, pid: i32) -> Vec<WaitView> {
         let places = self.sets.iter().flat_map(|set| set.waiters.iter().enumerate().map(move |(place, w)| (set, place, w)));
