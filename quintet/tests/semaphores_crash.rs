@@ -242,10 +242,12 @@ fn several_by_descriptor() {
 
 #[test]
 fn several_by_descriptor_with_undo() {
-    operating("several_by_descriptor_with_undo", &with_record, &[undo(0, -3), undo(1, 4), op(0, 1)], &[
-        START,
-        changed(&[(0, 1)]),
-    ]);
+    operating(
+        "several_by_descriptor_with_undo",
+        &with_record,
+        &[undo(0, -3), undo(1, 4), op(0, 1)],
+        &[START, changed(&[(0, 1)])],
+    );
 }
 
 #[test]

@@ -327,7 +327,11 @@ fn set_among_those_who_undo() {
             fork(|| {
                 let (ns, id) = open(&path);
                 for nth in 0..20 {
-                    if nth % 2 == 0 { ns.sem_set_value(id, 0, 100).unwrap() } else { ns.sem_set_values(id, &[100, 400]).unwrap() }
+                    if nth % 2 == 0 {
+                        ns.sem_set_value(id, 0, 100).unwrap()
+                    } else {
+                        ns.sem_set_values(id, &[100, 400]).unwrap()
+                    }
                     ns.semtimedop(id, &[op(0, 0).flags(SemFlags::NOWAIT)], None).unwrap_err();
                 }
             })

@@ -85,7 +85,11 @@ fn shapes<'a>() -> Vec<Shape<'a>> {
         ("one", &|ns, id| ns.semtimedop(id, &[op(0, -1)], None).unwrap(), changed(&[0])),
         ("one with undo", &|ns, id| ns.semtimedop(id, &[undo(0, -1)], None).unwrap(), changed(&[0])),
         ("two", &|ns, id| ns.semtimedop(id, &[op(0, -1), op(1, -1)], None).unwrap(), changed(&[0, 1])),
-        ("three with undo", &|ns, id| ns.semtimedop(id, &[undo(0, -1), undo(1, -1), undo(5, -1)], None).unwrap(), changed(&[0, 1, 5])),
+        (
+            "three with undo",
+            &|ns, id| ns.semtimedop(id, &[undo(0, -1), undo(1, -1), undo(5, -1)], None).unwrap(),
+            changed(&[0, 1, 5]),
+        ),
         (
             "five",
             &|ns, id| ns.semtimedop(id, &[op(0, -1), op(1, -1), op(2, -1), op(3, -1), op(4, -1)], None).unwrap(),

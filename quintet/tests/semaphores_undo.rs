@@ -103,7 +103,12 @@ fn any_sizes_up_to_the_bounds() {
                 // Never beyond the bounds of the value at the end.
                 let value = i32::from(ns.sem_value(id, 0).unwrap());
                 let status = ns.sets().unwrap().remove(0);
-                let told: i32 = status.undo.iter().filter(|u| u.pid == std::process::id() as i32).map(|u| i32::from(u.adjustments[0].1)).sum();
+                let told: i32 = status
+                    .undo
+                    .iter()
+                    .filter(|u| u.pid == std::process::id() as i32)
+                    .map(|u| i32::from(u.adjustments[0].1))
+                    .sum();
                 assert_eq!((told, value + adjustment), (adjustment, value + told));
             };
             let both: Vec<Child> = [0, 1].map(|who| fork(|| run(who))).into();
@@ -130,7 +135,9 @@ fn of_the_process_not_of_the_thread() {
         fork(|| {
             let (ns, id) = open(&path);
             for _ in 0..3 {
-                std::thread::scope(|scope| _ = scope.spawn(|| ns.semtimedop(id, &[undo(0, -1), undo(1, -300 + 299)], None).unwrap()));
+                std::thread::scope(|scope| {
+                    _ = scope.spawn(|| ns.semtimedop(id, &[undo(0, -1), undo(1, -300 + 299)], None).unwrap())
+                });
             }
             ns.semtimedop(id, &[undo(2, 1)], None).unwrap();
             assert_eq!(ns.sem_values(id).unwrap(), [7, 7, 11]);
