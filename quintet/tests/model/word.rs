@@ -186,6 +186,24 @@ fn the_owner_dies() {
     });
 }
 
+/// The same while another change is under way, which meets the marks in the opposite order.
+#[test]
+fn the_owner_dies_against_another() {
+    explore_deaths(2, |steps| {
+        let set = Set::new([5, 5]);
+        let other = {
+            let set = set.clone();
+            thread::spawn(move || set.add(1, &[(1, 2), (0, 2)]))
+        };
+        let done = mortal(steps, || set.add(0, &[(0, 1), (1, 1)]));
+        let theirs = i32::from(other.join().unwrap()) * 2;
+        let mine = set.value(0) - 5 - theirs;
+        assert!(done.map_or(mine == 0 || mine == 1, |done| mine == i32::from(done)), "{mine} {done:?}");
+        assert_eq!(set.value(1), 5 + theirs + mine);
+        done.is_none()
+    });
+}
+
 /// A dead one's descriptor is used again while somebody still looks at its last use.
 #[test]
 fn a_dead_ones_descriptor_is_used_again() {
