@@ -6,7 +6,7 @@ mod support;
 use quintet::{Errno, Key, Kind, Namespace, SemFlags, SemOp};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use support::{Child, End, Signpost, alone, fork, tells, until};
+use support::{Child, End, Signpost, alone, fork, tells};
 
 const KEY: Key = Key::new(0x7ace);
 const UNDO: SemFlags = SemFlags::UNDO;
