@@ -2,8 +2,9 @@
 //!
 //! The kernel says `EINTR` only if the signal ended the sleep. If it came just before, or the sleep was over, by time or by being woken, the
 //! handler runs all the same, and the system call returns as if nothing had been; a caller that then goes on sleeping would never come back. So
-//! signals are let in for the time of the sleep only, and a few instructions around it. And a handler leaves a trace: the frame that the kernel puts on the stack, below what the interrupted code uses, or at the top of the
-//! alternate signal stack. So a pattern is put there before, and looked for after.
+//! signals are let in for the time of the sleep only, and a few instructions around it. And a handler leaves a trace: the frame that the
+//! kernel puts on the stack, below what the interrupted code uses, or at the top of the alternate signal stack. So a pattern is put there
+//! before, and looked for after.
 //!
 //! # Safety
 //!
