@@ -263,6 +263,25 @@ clauses! {
         world.after_death(|| world.values(id), vec![5]);
     }
 
+    /// A child that waits is not touched by its parent's end, nor its own notes by what the parent's were.
+    fn fork_and_the_parents_end(world) {
+        for by_exit in [true, false] {
+            let (a, b) = (world.agent(), world.agent());
+            let id = set(&a, &[1, 5]);
+            assert_eq!(b.semop(id, &[undo(0, -2).flags(UNDO | NOWAIT)]), Err(Errno::AGAIN));
+            b.semop(id, &[undo(1, -2)]).unwrap();
+            let child = b.fork();
+            world.wait_in(&child, id, &[op(0, 0), undo(1, 1)]);
+            if by_exit { b.exit(0) } else { b.slay(SIGKILL) }
+            world.after_death(|| world.values(id), vec![1, 5]);
+            assert_eq!(a.getzcnt(id, 0), Ok(1));
+            a.setval(id, 0, 0).unwrap();
+            assert_eq!((child.answer(), a.getall(id)), (Ok(()), Ok(vec![0, 6])));
+            child.exit(0);
+            world.after_death(|| world.values(id), vec![0, 5]);
+        }
+    }
+
     /// The same of vfork(2).
     fn vfork_does_not_inherit(world) {
         let (a, b) = (world.agent(), world.agent());
