@@ -84,7 +84,8 @@ pub struct SetHeader {
     pub journal: AtomicU64,
     /// Whose call the journal answers, 0 for none.
     pub answered: AtomicU32,
-    reserved_answer: AtomicU32,
+    /// 1: the lock's last holder died, and nobody has repaired what he left.
+    pub damaged: AtomicU32,
     /// Of `SETALL`: the caller's process id.
     pub journal_pid: AtomicU32,
     pad2: AtomicU32,

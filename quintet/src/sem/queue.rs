@@ -140,13 +140,14 @@ impl Section<'_> {
     pub fn rebuild_queues(&self) {
         let header = self.set.header();
         header.queues.iter().flatten().for_each(|end| end.store(0, Relaxed));
-        header.waiting.store(0, Relaxed);
-        header.for_zero.store(0, Relaxed);
         let mut all: Vec<_> = self.set.waiters().filter(|(_, waiter)| waiter.state() == WaiterState::Waiting).collect();
         all.sort_by_key(|(_, waiter)| waiter.ticket.load(Relaxed));
+        let waiting = all.len() as u32;
         for (number, waiter) in all {
             self.append(Section::queue_of(self.set.ops_of(waiter)), number, waiter);
         }
+        // Others read it without the lock: it is never less than it should be.
+        header.waiting.store(waiting, SeqCst);
         for (_, waiter) in self.set.waiters() {
             match waiter.state() {
                 // The dead holder's own.
@@ -374,11 +375,8 @@ impl Section<'_> {
                 self.let_go_of(ops);
                 if performed { Tried::Done } else { Tried::Over }
             }
-            // What it says makes no sense, or its pages cannot be had: it is a peer's doing, or the machine is out of memory.
-            Err(_) => {
-                self.answer(number, waiter, Errno::IDRM);
-                Tried::Over
-            }
+            // This process cannot see all that it takes: it has given up the right to the file, or is out of memory. Others will look.
+            Err(_) => Tried::Waits,
         }
     }
 }

@@ -116,8 +116,17 @@ impl Engine {
         };
         let (how, signals) = self.take(&set.header().lock, me)?;
         let section = Section { set, me, _lock: Lock(set, me), signals };
+        let damaged = &section.set.header().damaged;
         if how == Acquired::FromDead {
+            damaged.store(1, Relaxed);
+        }
+        if damaged.load(Relaxed) != 0 {
+            // Who cannot see all of it, because he has given up the right to the file, leaves it to others.
+            if section.set.all_pages().count() as u32 != section.set.pages() {
+                return Err(Errno::ACCES);
+            }
             section.repair();
+            section.set.header().damaged.store(0, Relaxed);
         }
         Ok(section)
     }
