@@ -43,7 +43,7 @@ impl Figures {
 }
 
 /// How many times fit into a batch that long; warms up, too.
-pub fn calibrate(batch: &mut Batch<'_>, length: Duration) -> u32 {
+pub fn calibrate(batch: &mut dyn FnMut(u32) -> Duration, length: Duration) -> u32 {
     let mut n = 1;
     loop {
         let took = batch(n);
