@@ -1,7 +1,10 @@
-//! The drop-in: the C library's System V shared memory calls, carried to Quintet.
+//! The drop-in: the C library's System V IPC calls, carried to Quintet.
 //!
 //! Each exported function is one call of the engine. `errno` is set as the kernel sets it, and left alone on
 //! success; a pointer that faults gives `EFAULT`; no panic gets out.
+//!
+//! Further functions of the C library are exported only to tell the engine of them, and go on to the next library's: what
+//! changes a process's rights, what leaves a call by a jump, what puts another program in its place.
 //!
 //! # Safety
 //!
@@ -9,22 +12,27 @@
 //! dereferenced before the kernel has been asked whether they can be.
 #![allow(unsafe_code)]
 
+mod credentials;
+mod exec;
 mod exit;
+mod jump;
+mod known;
+mod load;
+mod next;
 mod pages;
+mod sem;
+mod shm;
 mod user;
 
-use libc::{c_char, c_int, c_void, key_t, shmid_ds, size_t};
-use quintet::{Errno, Key, SegmentStat, drop_in};
+use libc::{c_char, c_int, key_t};
+use quintet::{Errno, Key};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-const SHM_LOCK: c_int = 11;
-const SHM_UNLOCK: c_int = 12;
-const SHM_STAT: c_int = 13;
-const SHM_INFO: c_int = 14;
-const SHM_STAT_ANY: c_int = 15;
+/// What `shmctl` and `semctl` have in common, beyond what the `libc` crate knows.
 const IPC_INFO: c_int = 3;
 
 /// Runs a call: its value, or `failed` with `errno` set.
+#[inline(always)]
 fn c_call<T>(failed: T, call: impl FnOnce() -> Result<T, Errno>) -> T {
     // SAFETY: the location is valid for the thread's life.
     let errno = unsafe { libc::__errno_location() };
@@ -40,62 +48,6 @@ fn c_call<T>(failed: T, call: impl FnOnce() -> Result<T, Errno>) -> T {
     value
 }
 
-/// shmget(2)
-#[unsafe(no_mangle)]
-pub extern "C" fn shmget(key: key_t, size: size_t, shmflg: c_int) -> c_int {
-    c_call(-1, || drop_in::shmget(Key::new(key), size as u64, shmflg).map(|id| id.raw()))
-}
-
-/// shmop(2)
-///
-/// # Safety
-///
-/// As the C function: with `SHM_REMAP` what is mapped at the address goes.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn shmat(shmid: c_int, shmaddr: *const c_void, shmflg: c_int) -> *mut c_void {
-    // SAFETY: the caller's contract is the same.
-    c_call(usize::MAX as *mut c_void, || unsafe { drop_in::shmat(shmid, shmaddr as usize, shmflg) })
-}
-
-/// shmop(2)
-///
-/// # Safety
-///
-/// As the C function: the memory goes.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn shmdt(shmaddr: *const c_void) -> c_int {
-    // SAFETY: the caller's contract is the same.
-    c_call(-1, || unsafe { drop_in::shmdt(shmaddr as usize) }.map(|()| 0))
-}
-
-/// shmctl(2)
-///
-/// # Safety
-///
-/// As the C function; a bad pointer gives `EFAULT`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn shmctl(shmid: c_int, cmd: c_int, buf: *mut shmid_ds) -> c_int {
-    c_call(-1, || {
-        if shmid < 0 || cmd < 0 {
-            return Err(Errno::INVAL);
-        }
-        match cmd {
-            libc::IPC_STAT => stat(shmid, buf),
-            libc::IPC_SET => set(shmid, buf),
-            libc::IPC_RMID => drop_in::remove(shmid).map(|()| 0),
-            SHM_LOCK | SHM_UNLOCK => drop_in::lock(shmid, cmd == SHM_LOCK).map(|()| 0),
-            SHM_STAT | SHM_STAT_ANY => {
-                let stat = drop_in::stat_index(shmid, cmd == SHM_STAT_ANY)?;
-                user::write(buf, &to_c(&stat))?;
-                Ok(stat.id.raw())
-            }
-            IPC_INFO => info(buf.cast()),
-            SHM_INFO => usage(buf.cast()),
-            _ => Err(Errno::INVAL),
-        }
-    })
-}
-
 /// ftok(3)
 ///
 /// # Safety
@@ -107,85 +59,4 @@ pub unsafe extern "C" fn ftok(pathname: *const c_char, proj_id: c_int) -> key_t 
         let (inode, dev_minor) = user::inode_and_device(pathname)?;
         Ok(Key::from_parts(inode, dev_minor, proj_id).raw())
     })
-}
-
-/// `IPC_STAT`: one system call tells both who asks and that the buffer can be written.
-fn stat(id: c_int, buf: *mut shmid_ds) -> Result<c_int, Errno> {
-    let stat = drop_in::stat(id, || user::euid_if_writable(buf))?;
-    // SAFETY: the kernel has just written to its first and last page.
-    unsafe { buf.write_unaligned(to_c(&stat)) };
-    Ok(0)
-}
-
-fn set(id: c_int, buf: *const shmid_ds) -> Result<c_int, Errno> {
-    let ds: shmid_ds = user::read(buf)?;
-    drop_in::set(id, ds.shm_perm.uid, ds.shm_perm.gid, u32::from(ds.shm_perm.mode))?;
-    Ok(0)
-}
-
-/// `struct shminfo` of `<sys/shm.h>`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct ShmInfo64 {
-    shmmax: libc::c_ulong,
-    shmmin: libc::c_ulong,
-    shmmni: libc::c_ulong,
-    shmseg: libc::c_ulong,
-    shmall: libc::c_ulong,
-    unused: [libc::c_ulong; 4],
-}
-
-fn info(buf: *mut ShmInfo64) -> Result<c_int, Errno> {
-    let (limits, max_index) = drop_in::limits()?;
-    let shmmni = limits.shmmni.into();
-    let shmmax = libc::c_ulong::try_from(limits.shmmax).unwrap_or(libc::c_ulong::MAX);
-    let shmall = libc::c_ulong::try_from(limits.shmall).unwrap_or(libc::c_ulong::MAX);
-    user::write(buf, &ShmInfo64 { shmmax, shmmin: 1, shmmni, shmseg: shmmni, shmall, unused: [0; 4] })?;
-    Ok(max_index as c_int)
-}
-
-/// `struct shm_info` of `<sys/shm.h>`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct ShmUsage {
-    used_ids: c_int,
-    shm_tot: libc::c_ulong,
-    shm_rss: libc::c_ulong,
-    shm_swp: libc::c_ulong,
-    swap_attempts: libc::c_ulong,
-    swap_successes: libc::c_ulong,
-}
-
-fn usage(buf: *mut ShmUsage) -> Result<c_int, Errno> {
-    let usage = drop_in::usage()?;
-    let c = ShmUsage {
-        used_ids: usage.segments as c_int,
-        shm_tot: usage.pages as libc::c_ulong,
-        shm_rss: usage.resident as libc::c_ulong,
-        shm_swp: usage.swapped as libc::c_ulong,
-        swap_attempts: 0,
-        swap_successes: 0,
-    };
-    user::write(buf, &c)?;
-    Ok(usage.max_index as c_int)
-}
-
-fn to_c(stat: &SegmentStat) -> shmid_ds {
-    // SAFETY: zeroes are a valid shmid_ds.
-    let mut ds: shmid_ds = unsafe { std::mem::zeroed() };
-    ds.shm_perm.__key = stat.key.raw();
-    ds.shm_perm.uid = stat.perm.uid;
-    ds.shm_perm.gid = stat.perm.gid;
-    ds.shm_perm.cuid = stat.perm.cuid;
-    ds.shm_perm.cgid = stat.perm.cgid;
-    ds.shm_perm.mode = (stat.perm.mode | stat.flags.bits()) as _;
-    ds.shm_perm.__seq = stat.id.sequence() as _;
-    ds.shm_segsz = stat.size as _;
-    ds.shm_atime = stat.atime as _;
-    ds.shm_dtime = stat.dtime as _;
-    ds.shm_ctime = stat.ctime as _;
-    ds.shm_cpid = stat.cpid;
-    ds.shm_lpid = stat.lpid;
-    ds.shm_nattch = stat.nattch as _;
-    ds
 }

@@ -16,17 +16,24 @@ static PAGES: Pages = Pages;
 
 const PAGE: usize = 4096;
 
-fn mmap(len: usize) -> *mut u8 {
+/// Zeroed memory; null: there is none.
+pub fn map(len: usize) -> *mut u8 {
     let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     // SAFETY: a new mapping where there is room.
     let at = unsafe { libc::mmap(std::ptr::null_mut(), len, prot, flags, -1, 0) };
     if at == libc::MAP_FAILED { std::ptr::null_mut() } else { at.cast() }
 }
 
+/// Gives back what [`map`] gave, with the same length.
+pub fn unmap(at: *mut u8, len: usize) {
+    // SAFETY: the caller's own mapping.
+    unsafe { libc::syscall(libc::SYS_munmap, at, len) };
+}
+
 // SAFETY: see the module; an alignment beyond a page, which nothing here has, is refused.
 unsafe impl GlobalAlloc for Pages {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if layout.align() > PAGE { std::ptr::null_mut() } else { mmap(layout.size()) }
+        if layout.align() > PAGE { std::ptr::null_mut() } else { map(layout.size()) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
@@ -35,7 +42,6 @@ unsafe impl GlobalAlloc for Pages {
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: mapped by `alloc` with this size.
-        unsafe { libc::syscall(libc::SYS_munmap, at, layout.size()) };
+        unmap(at, layout.size());
     }
 }

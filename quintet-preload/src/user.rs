@@ -1,26 +1,106 @@
-//! The program's pointers, which may be wrong: the kernel is asked before they are used.
+//! The program's pointers, which may be wrong: the kernel is asked before they are used, unless it has been
+//! asked before and nothing can have changed ([`known`]).
 //!
 //! # Safety
 //!
 //! The system calls here read or write the program's memory and say `EFAULT` where it is not there.
 #![allow(unsafe_code)]
 
+use crate::known::{self, Access, PAGE};
 use libc::{c_char, c_void};
 use quintet::Errno;
-use std::cell::Cell;
 use std::mem::MaybeUninit;
 
 fn last_error() -> Errno {
     Errno::from_raw(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EFAULT))
 }
 
-/// Copies between this process and itself. Where a sandbox forbids that call, plain copying must do.
-fn copy(call: libc::c_long, ours: *mut c_void, theirs: *mut c_void, len: usize) -> Result<bool, Errno> {
-    let ours = libc::iovec { iov_base: ours, iov_len: len };
-    let theirs = libc::iovec { iov_base: theirs, iov_len: len };
+/// Whether a range whose last byte is at most in the page after its first one is known to be readable.
+#[inline(always)]
+pub fn is_known_readable(start: *const c_void, len: usize) -> bool {
+    known::allows(start as usize, len, Access::Read)
+}
+
+/// Whether the range can be read.
+#[cold]
+pub fn ask_readable(start: *const c_void, len: usize) -> Result<(), Errno> {
+    let start = start as usize;
+    let end = start.checked_add(len).ok_or(Errno::FAULT)?;
+    let mut at = start & !(PAGE - 1);
+    while at < end {
+        if !can_read(at.max(start)) {
+            return Err(Errno::FAULT);
+        }
+        at = at.checked_add(PAGE).ok_or(Errno::FAULT)?;
+    }
+    known::learn(start, len, Access::Read);
+    Ok(())
+}
+
+/// Whether the page of this address can be read: a signal mask is fetched from there, for an action that does not exist.
+/// Nothing that only reads is cheaper.
+fn can_read(at: usize) -> bool {
+    // All in one page; and null would be no mask.
+    let at = (at & !7).max(8);
+    const NO_ACTION: libc::c_long = -1;
+    const NO_OLD_MASK: libc::c_long = 0;
+    const MASK_LEN: libc::c_long = 8;
+    // SAFETY: numbers, and a pointer that the kernel checks; no mask is set.
+    let ret = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, NO_ACTION, at, NO_OLD_MASK, MASK_LEN) };
+    ret != -1 || last_error() != Errno::FAULT
+}
+
+/// Fills bytes of ours from the program.
+pub fn read_bytes(from: *const c_void, to: &mut [MaybeUninit<u8>]) -> Result<(), Errno> {
+    if !known::allows(from as usize, to.len(), Access::Read) {
+        ask_readable(from, to.len())?;
+    }
+    // SAFETY: all of it can be read; the program keeps it so for the call's duration, as it must for the kernel.
+    unsafe { std::ptr::copy_nonoverlapping(from.cast(), to.as_mut_ptr(), to.len()) };
+    Ok(())
+}
+
+/// Reads a plain C structure, of integers only, from the program.
+pub fn read<T: Copy>(from: *const T) -> Result<T, Errno> {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the bytes of a local, which may be uninitialised.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(value.as_mut_ptr().cast::<MaybeUninit<u8>>(), size_of::<T>()) };
+    read_bytes(from.cast(), bytes)?;
+    // SAFETY: wholly written, and integers have no invalid values.
+    Ok(unsafe { value.assume_init() })
+}
+
+/// Writes a plain C structure to the program.
+pub fn write<T: Copy>(to: *mut T, value: &T) -> Result<(), Errno> {
+    write_all(to, std::slice::from_ref(value))
+}
+
+/// Writes an array of plain C structures to the program.
+pub fn write_all<T: Copy>(to: *mut T, values: &[T]) -> Result<(), Errno> {
+    let len = size_of_val(values);
+    if !known::allows(to as usize, len, Access::Write) {
+        if copy_out(to.cast(), values.as_ptr().cast(), len)? {
+            known::learn(to as usize, len, Access::Write);
+            return Ok(());
+        }
+        if to.is_null() {
+            return Err(Errno::FAULT);
+        }
+    }
+    // SAFETY: all of it could be written before, and what it is part of is still there. Or the C contract of the call,
+    // unchecked as the sandbox wants it.
+    unsafe { std::ptr::copy_nonoverlapping(values.as_ptr().cast::<u8>(), to.cast::<u8>(), len) };
+    Ok(())
+}
+
+/// Copies from this process to itself. `false`: a sandbox forbids that call, and plain copying must do.
+fn copy_out(to: *mut c_void, from: *const c_void, len: usize) -> Result<bool, Errno> {
+    let ours = libc::iovec { iov_base: from.cast_mut(), iov_len: len };
+    let theirs = libc::iovec { iov_base: to, iov_len: len };
     let one = 1 as libc::c_ulong;
-    // SAFETY: `ours` is a local of `len` bytes; `theirs` is checked by the kernel.
-    let n = unsafe { libc::syscall(call, libc::getpid(), &raw const ours, one, &raw const theirs, one, 0 as libc::c_ulong) };
+    let (call, flags) = (libc::SYS_process_vm_writev, 0 as libc::c_ulong);
+    // SAFETY: `ours` are `len` readable bytes; `theirs` is checked by the kernel.
+    let n = unsafe { libc::syscall(call, libc::getpid(), &raw const ours, one, &raw const theirs, one, flags) };
     if n == len as libc::c_long {
         return Ok(true);
     }
@@ -30,62 +110,23 @@ fn copy(call: libc::c_long, ours: *mut c_void, theirs: *mut c_void, len: usize) 
     }
 }
 
-/// Writes a plain C structure to the program.
-pub fn write<T: Copy>(to: *mut T, value: &T) -> Result<(), Errno> {
-    let mut value = *value;
-    if !copy(libc::SYS_process_vm_writev, (&raw mut value).cast(), to.cast(), size_of::<T>())? {
-        if to.is_null() {
-            return Err(Errno::FAULT);
-        }
-        // SAFETY: the C contract of the call, unchecked as the sandbox wants it.
-        unsafe { to.write_unaligned(value) };
-    }
-    Ok(())
-}
-
-/// Reads a plain C structure, of integers only, from the program.
-pub fn read<T: Copy>(from: *const T) -> Result<T, Errno> {
-    let mut value = MaybeUninit::<T>::zeroed();
-    if !copy(libc::SYS_process_vm_readv, value.as_mut_ptr().cast(), from.cast_mut().cast(), size_of::<T>())? {
-        if from.is_null() {
-            return Err(Errno::FAULT);
-        }
-        // SAFETY: the C contract of the call, unchecked as the sandbox wants it.
-        return Ok(unsafe { from.read_unaligned() });
-    }
-    // SAFETY: wholly written by the kernel, and integers have no invalid values.
-    Ok(unsafe { value.assume_init() })
-}
-
-thread_local! {
-    /// A page in which a buffer of this thread was found writable.
-    static WRITABLE: Cell<usize> = const { Cell::new(0) };
-}
-
-/// How far above the stack pointer a buffer counts as being on the stack.
-const STACK_REACH: usize = 32 << 10;
-
 /// The caller's effective user id, if the whole of `*buffer` can be written. It costs one system call for both:
 /// the kernel writes the (uninteresting) saved user id to the end of the buffer, which `IPC_STAT` fills in any case.
 ///
-/// A page of the stack in use that could be written once still can be, and a cheaper call does.
+/// Where that is known already, a cheaper call does.
 pub fn euid_if_writable<T>(buffer: *mut T) -> Result<u32, Errno> {
-    let start = buffer as usize;
-    let end = start.checked_add(size_of::<T>()).ok_or(Errno::FAULT)?;
-    let (first, last) = (start >> 12, (end - 1) >> 12);
-    let here = (&raw const first) as usize;
-    let on_stack = start > here && start - here < STACK_REACH;
-    if on_stack && first == last && WRITABLE.get() == first {
+    let (start, len) = (buffer as usize, size_of::<T>());
+    if known::allows(start, len, Access::Write) {
         // SAFETY: takes nothing and cannot fail.
         return Ok(unsafe { libc::syscall(libc::SYS_geteuid) } as u32);
     }
+    let end = start.checked_add(len).ok_or(Errno::FAULT)?;
     let euid = euid_to((end - 4) as *mut u32)?;
     // Most buffers lie in one page; else the first one must be there, too.
-    if first == last {
-        WRITABLE.set(first);
-    } else {
+    if start >> 12 != (end - 1) >> 12 {
         euid_to(start as *mut u32)?;
     }
+    known::learn(start, len, Access::Write);
     Ok(euid)
 }
 

@@ -4,7 +4,7 @@
 use crate::engine::Engine;
 use crate::layout::Mechanism;
 use crate::{Errno, Id, Key, Limits, SegmentStat, SemOp, SemUsage, SetStat, Usage, process};
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering::*};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ type Result<T> = std::result::Result<T, Errno>;
 static ENGINE: AtomicPtr<Engine> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The namespace of this process, opened at its first call.
+#[inline(always)]
 fn engine() -> Result<&'static Engine> {
     match opened() {
         Some(engine) => Ok(engine),
@@ -20,6 +21,7 @@ fn engine() -> Result<&'static Engine> {
     }
 }
 
+#[inline(always)]
 fn opened() -> Option<&'static Engine> {
     #[allow(unsafe_code)]
     // SAFETY: null, or an engine, which is never freed.
@@ -30,6 +32,8 @@ fn opened() -> Option<&'static Engine> {
 
 /// To a C program a namespace that cannot be used is a kernel without System V IPC, unless it is a
 /// matter of rights or room.
+#[cold]
+#[inline(never)]
 fn open() -> Result<&'static Engine> {
     let engine = Engine::open_default().map_err(|e| match e.errno() {
         keep @ (Errno::ACCES | Errno::NOSPC | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => keep,
@@ -125,16 +129,19 @@ pub fn semget(key: Key, nsems: i32, flags: i32) -> Result<Id> {
 }
 
 /// `semop`, `semtimedop`, where the limit on the number of operations has been checked.
+#[inline(always)]
 pub fn semtimedop(id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
     engine()?.semtimedop(id, ops, timeout)
 }
 
 /// The greatest number of operations in one call.
+#[inline(always)]
 pub fn semopm() -> Result<usize> {
-    Ok(engine()?.limits()?.semopm as usize)
+    Ok(engine()?.semopm())
 }
 
 /// `GETVAL`.
+#[inline(always)]
 pub fn sem_value(id: i32, num: i32) -> Result<u16> {
     engine()?.sem_value(id, num)
 }
@@ -206,4 +213,24 @@ pub fn credentials_changed() {
 }
 
 /// The calling thread is about to leave what it is doing by a jump: a call that waits is given up.
-pub fn jumping() {}
+pub fn jumping() {
+    crate::sem::wait::jump_out();
+}
+
+/// The environment variable with which [`adopt_undo`] is to be called.
+pub const UNDO_VARIABLE: &CStr = c"QUINTET_UNDO";
+
+pub use crate::sem::exec::HandOver;
+
+/// The process is about to exec another program: what is to be taken back when it ends is still to be taken back then.
+/// `None`: there is nothing, or the caller is a vfork child, whose memory is its parent's.
+pub fn before_exec() -> Option<HandOver> {
+    opened()?.hand_over(UNDO_VARIABLE.to_str().ok()?)
+}
+
+/// The program was started with this value in its environment.
+pub fn adopt_undo(value: &CStr) {
+    if let Ok(engine) = engine() {
+        let _ = engine.adopt(value);
+    }
+}

@@ -36,6 +36,9 @@ pub struct Engine {
     pub(crate) membership: Membership,
     pub(crate) attachments: Attachments,
     pub(crate) locals: Locals,
+    pub(crate) sets: crate::sem::place::Locals,
+    /// The sets in which this process may have an undo record, a bit each.
+    pub(crate) with_undo: [AtomicU64; MAX_OBJECTS as usize / 64],
     /// The indexes where keys were last found, plus 1: a hint.
     pub(crate) keys: [[AtomicU64; 256]; Mechanism::ALL.len()],
     /// The pages of the registry's key table that are known to have their place, a bit each.
@@ -163,7 +166,9 @@ impl Engine {
             }
         };
         let registry = Engine::open_registry(&directory, &path)?;
-        let locals = Locals::new().map_err(|e| Error::at(e, "map the tables for", &path))?;
+        let tables = |e| Error::at(e, "map the tables for", &path);
+        let locals = Locals::new().map_err(tables)?;
+        let sets = crate::sem::place::Locals::new().map_err(tables)?;
         let engine: &'static Engine = Box::leak(Box::new(Engine {
             path,
             directory,
@@ -174,6 +179,8 @@ impl Engine {
             membership: Membership::new(),
             attachments: Attachments::new(),
             locals,
+            sets,
+            with_undo: [const { AtomicU64::new(0) }; MAX_OBJECTS as usize / 64],
             keys: [const { [const { AtomicU64::new(0) }; 256] }; Mechanism::ALL.len()],
             key_pages: [const { AtomicU32::new(0) }; Mechanism::ALL.len()],
             next: AtomicPtr::default(),

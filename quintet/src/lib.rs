@@ -40,12 +40,27 @@ mod namespace;
 mod participant;
 mod process;
 mod registry;
+mod rights;
 mod sem;
 mod shm;
 mod status;
 mod sync;
 mod sys;
 mod unlisted;
+
+/// Tells the library that the calling process, or one of its threads, has changed its user, groups or capabilities.
+///
+/// Operations on semaphores make no system call, so they do not ask who calls: what a process may do to a set is
+/// found out once and remembered. A program that changes its rights by `setuid` and the like says so here (under
+/// `quintet run` that is not needed). It never gets more than the file system gives it: the files were opened with its rights.
+///
+/// ```
+/// // after setuid(2), setgroups(2), capset(2) ...
+/// quintet::credentials_changed();
+/// ```
+pub fn credentials_changed() {
+    sys::credentials::changed();
+}
 
 pub use error::{Errno, Error, Result};
 pub use id::{Id, MAX_OBJECTS};

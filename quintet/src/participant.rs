@@ -32,11 +32,12 @@ pub struct Membership {
 
 const NOBODY: u64 = 0;
 
-fn pack(me: Me) -> u64 {
+/// A participant in one word, not 0.
+pub fn pack(me: Me) -> u64 {
     1 << 63 | u64::from(me.slot) << 16 | u64::from(me.incarnation)
 }
 
-fn unpack(word: u64) -> Option<Me> {
+pub fn unpack(word: u64) -> Option<Me> {
     (word != NOBODY).then_some(Me { slot: (word >> 16) as u32, incarnation: word as u16 })
 }
 
@@ -62,6 +63,15 @@ impl Engine {
             process::adopt_foundling();
         }
         unpack(self.membership.me.load(Acquire))
+    }
+
+    /// The same in one word, for a caller that has looked for a foundling.
+    #[inline]
+    pub fn me_word(&self) -> Option<u64> {
+        match self.membership.me.load(Acquire) {
+            NOBODY => None,
+            me => Some(me),
+        }
     }
 
     /// This process, which takes a slot now if it has none.
@@ -121,7 +131,11 @@ impl Engine {
     /// Locks the byte of a slot whose last owner has left, or is found dead, or that was never taken.
     fn lock_a_slot(&self, fd: &OwnedFd) -> Result<usize> {
         let high = self.slots_high();
-        let lock = |slot: usize| file::lock_byte(fd, Registry::LOCKS + slot as u64);
+        // A slot whose owner has gone on to another program is still its.
+        let lock = |slot: usize| {
+            let (at, heir) = (Registry::LOCKS + slot as u64, Registry::HEIRS + slot as u64);
+            Ok::<_, Errno>(file::lock_byte(fd, at)? && (!file::is_byte_locked(fd, heir)? || file::unlock_byte(fd, at)?))
+        };
         for slot in 0..high {
             if self.registry.slots[slot].state.load(Relaxed) != SlotState::Taken as u32 && lock(slot)? {
                 return Ok(slot);
@@ -174,6 +188,7 @@ impl Engine {
         let token = self.membership.heir_token.swap(0, Relaxed);
         self.membership.joining.store(0, Relaxed);
         self.membership.me.store(heir, Relaxed);
+        self.forget_own_undo();
         self.membership.token.store(token, Relaxed);
         match unpack(heir) {
             Some(me) => {
@@ -190,6 +205,7 @@ impl Engine {
     /// A child of a bare `clone` has its parent's attachments, uncounted so far, and no slot.
     pub fn orphaned_by_clone(&self) {
         self.membership.me.store(NOBODY, Relaxed);
+        self.forget_own_undo();
         self.membership.token.store(0, Relaxed);
         self.membership.heir.store(NOBODY, Relaxed);
         self.membership.joining.store(0, Relaxed);
@@ -264,7 +280,14 @@ impl Engine {
         Ok(all)
     }
 
-    fn attacher(&self, who: Me, count: u32) -> Attacher {
+    /// Whether process ids mean the same to `who` as to the caller.
+    pub fn shares_pids(&self, who: Me) -> bool {
+        let record = self.registry.slots.get(who.slot as usize);
+        record.is_some_and(|record| record.pid_namespace.load(Relaxed) == pid_namespace())
+    }
+
+    /// What a participant's slot says of it.
+    pub fn attacher(&self, who: Me, count: u32) -> Attacher {
         let record = &self.registry.slots[who.slot as usize];
         Attacher {
             pid: record.pid.load(Relaxed) as i32,
@@ -316,19 +339,29 @@ impl Living<'_> {
     pub fn unaskable(&self) -> Option<Errno> {
         self.file.get()?.as_ref().err().copied()
     }
-}
 
-impl Census for Living<'_> {
-    fn alive(&self, who: Me) -> bool {
+    /// Whether the process lives whose undo record says so, whatever program it runs by now.
+    pub fn holds_undo(&self, who: Me) -> bool {
+        Census::alive(self, who) || self.has(who, Registry::HEIRS)
+    }
+
+    /// Whether the lock of `who`'s slot among those that begin at `locks` is held, and the slot is still its.
+    fn has(&self, who: Me, locks: u64) -> bool {
         let Some(record) = self.engine.registry.slots.get(who.slot as usize) else { return false };
         if record.incarnation.load(SeqCst) as u16 != who.incarnation {
             return false;
         }
         let open = || file::reopen(self.engine.registry_path().c_str());
         match self.file.get_or_init(open) {
-            Ok(fd) => file::is_byte_locked(fd, Registry::LOCKS + u64::from(who.slot)).unwrap_or(true),
+            Ok(fd) => file::is_byte_locked(fd, locks + u64::from(who.slot)).unwrap_or(true),
             Err(_) => true,
         }
+    }
+}
+
+impl Census for Living<'_> {
+    fn alive(&self, who: Me) -> bool {
+        self.has(who, Registry::LOCKS)
     }
 
     fn struck(&self, who: Me) {
@@ -355,7 +388,7 @@ impl World for Living<'_> {
     }
 
     fn sleep(&self, word: &AtomicU32, value: u32) {
-        futex::wait(word, value, Duration::from_millis(10));
+        let _ = futex::wait(word, value, Duration::from_millis(10));
     }
 
     fn wake(&self, word: &AtomicU32) {

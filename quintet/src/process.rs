@@ -139,6 +139,11 @@ pub fn engines() -> impl Iterator<Item = &'static Engine> {
     })
 }
 
+/// An engine of this process, known to live for ever.
+pub fn engine_for_ever(engine: &Engine) -> Option<&'static Engine> {
+    engines().find(|known| std::ptr::eq(*known, engine))
+}
+
 fn birthmark() -> Option<&'static AtomicU32> {
     let at = BIRTHMARK.load(Relaxed);
     #[allow(unsafe_code)]
@@ -228,6 +233,7 @@ fn open_gate() {
 /// runs later may still touch it.
 pub fn at_exit() {
     for engine in engines() {
+        engine.apply_own_undo();
         engine.leave();
     }
 }

@@ -16,7 +16,7 @@ use crate::sys::signal::Blocked;
 use crate::{Errno, Id, Key, Kind, MAX_OBJECTS};
 use rustix::fs::{self, CWD};
 use std::mem::MaybeUninit;
-use std::sync::atomic::Ordering::*;
+use std::sync::atomic::{AtomicU32, Ordering::*};
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -44,11 +44,11 @@ const UNASKED_ROUNDS: u32 = 100;
 const MOST_KEY_NAMES: u32 = 8;
 
 /// An object that a key may lead to.
-pub trait Keyed: Sized {
+pub trait Keyed<'a>: Sized {
     const OF: Mechanism;
 
     /// What is at `index`; `None` if nothing was ever there; `EINVAL` if it is damaged.
-    fn at(engine: &Engine, index: u16) -> Result<Option<Self>>;
+    fn at(engine: &'a Engine, index: u16) -> Result<Option<Self>>;
 
     /// The identifier, if it has this key.
     fn id_by(&self, key: Key) -> Option<Id>;
@@ -63,11 +63,20 @@ pub enum Found<T> {
 }
 
 impl Engine {
-    /// Takes the lock.
+    /// Takes the registry's lock.
     pub fn lock(&self) -> Result<Held<'_>> {
         let me = self.me()?;
+        let (how, signals) = self.take(&self.registry.lock, me)?;
+        let held = Held { engine: self, me, _signals: signals };
+        if how == Acquired::FromDead {
+            self.repair(&held)?;
+        }
+        Ok(held)
+    }
+
+    /// Takes a robust lock for `me`, with signals blocked.
+    pub fn take(&self, word: &AtomicU32, me: Me) -> Result<(Acquired, Blocked)> {
         let owner = Owner::new(me.slot, me.incarnation);
-        let word = &self.registry.lock;
         let mut rounds = 0;
         loop {
             let living = self.living(None);
@@ -79,13 +88,7 @@ impl Engine {
                 lock::contend(word, owner, &living, rounds <= PATIENT_ROUNDS)
             };
             match how {
-                Some(how) => {
-                    let held = Held { engine: self, me, _signals: signals };
-                    if how == Acquired::FromDead {
-                        self.repair(&held)?;
-                    }
-                    return Ok(held);
-                }
+                Some(how) => return Ok((how, signals)),
                 None => rounds += 1,
             }
             if let Some(e) = living.unaskable().filter(|_| rounds > UNASKED_ROUNDS) {
@@ -116,7 +119,7 @@ impl Engine {
     }
 
     /// Finds the object of a key where this process last found it.
-    pub fn find_by_hint<T: Keyed>(&self, key: Key) -> Found<T> {
+    pub fn find_by_hint<'a, T: Keyed<'a>>(&'a self, key: Key) -> Found<T> {
         let hint = self.key_hint(T::OF, key).load(Relaxed);
         if hint != 0
             && let Ok(Some(object)) = T::at(self, (hint - 1) as u16)
@@ -128,7 +131,7 @@ impl Engine {
     }
 
     /// Finds the object of a key, which is not `IPC_PRIVATE`.
-    pub fn find<T: Keyed>(&self, key: Key) -> Result<Found<T>> {
+    pub fn find<'a, T: Keyed<'a>>(&'a self, key: Key) -> Result<Found<T>> {
         if let found @ Found::Object(..) = self.find_by_hint(key) {
             return Ok(found);
         }
@@ -153,7 +156,7 @@ impl Engine {
     }
 
     /// What a key led to, if the object there (of this identifier, where one is known) has the key.
-    fn check_found<T: Keyed>(&self, key: Key, index: u16, id: Option<Id>) -> Result<Found<T>> {
+    fn check_found<'a, T: Keyed<'a>>(&'a self, key: Key, index: u16, id: Option<Id>) -> Result<Found<T>> {
         let object = match T::at(self, index) {
             Ok(Some(object)) => object,
             Ok(None) | Err(Errno::INVAL) => return Ok(Found::Unsure),
@@ -242,7 +245,7 @@ impl Engine {
     }
 
     /// Takes away the names of a key that lead to no segment with it, as far as they are the caller's to take.
-    pub fn drop_stale_names<T: Keyed>(&self, _held: &Held<'_>, key: Key) {
+    pub fn drop_stale_names<'a, T: Keyed<'a>>(&'a self, _held: &Held<'_>, key: Key) {
         for nth in self.key_names() {
             let Ok(Some(id)) = self.read_key(T::OF, key, nth) else { continue };
             if !matches!(self.check_found::<T>(key, id.index(), Some(id)), Ok(Found::Object(..))) {
@@ -286,7 +289,7 @@ impl Engine {
     pub fn max_index(&self, of: Mechanism) -> u32 {
         let stands = |index: &u16| match of {
             Mechanism::Shm => matches!(self.control(*index), Ok(Some(view)) if view.head().stands()),
-            Mechanism::Sem => false,
+            Mechanism::Sem => matches!(self.set(*index), Ok(Some(set)) if set.stands()),
         };
         let words = self.registry.used(of).iter().enumerate().rev();
         let indexes = words.flat_map(|(i, word)| {

@@ -1,6 +1,7 @@
 //! `shm/INDEX`: the control file of a segment. Whoever has any right to the segment can write it.
 #![allow(unsafe_code)]
 
+use super::rights::{self, Rights, RightsWords};
 use super::{SLOTS, Words};
 use crate::sync::presence::Presence;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
@@ -56,25 +57,6 @@ pub struct Control {
     pub entries: [AtomicU32; SLOTS],
 }
 
-/// What `IPC_SET` sets, twice, so that one store changes it whole.
-#[repr(C)]
-pub struct RightsWords {
-    uid: AtomicU32,
-    gid: AtomicU32,
-    mode: AtomicU32,
-    pad: AtomicU32,
-    ctime: AtomicU64,
-}
-
-/// Owner, mode and time of change.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Rights {
-    pub uid: u32,
-    pub gid: u32,
-    pub mode: u32,
-    pub ctime: i64,
-}
-
 // SAFETY: atomics only.
 unsafe impl Words for Control {}
 
@@ -110,29 +92,11 @@ impl Control {
 
     /// The rights in force, whole.
     pub fn rights(&self) -> Rights {
-        loop {
-            let current = self.current.load(Acquire);
-            let words = &self.rights[current as usize & 1];
-            let rights = Rights {
-                uid: words.uid.load(Relaxed),
-                gid: words.gid.load(Relaxed),
-                mode: words.mode.load(Relaxed) & 0o777,
-                ctime: words.ctime.load(Acquire) as i64,
-            };
-            if self.current.load(Relaxed) == current {
-                return rights;
-            }
-        }
+        rights::load(&self.current, &self.rights)
     }
 
     /// Changes the rights, whole. The caller holds the registry's lock.
     pub fn set_rights(&self, rights: Rights) {
-        let current = self.current.load(Relaxed);
-        let words = &self.rights[current.wrapping_add(1) as usize & 1];
-        words.uid.store(rights.uid, Relaxed);
-        words.gid.store(rights.gid, Relaxed);
-        words.mode.store(rights.mode, Relaxed);
-        words.ctime.store(rights.ctime as u64, Relaxed);
-        self.current.store(current.wrapping_add(1), Release);
+        rights::store(&self.current, &self.rights, rights);
     }
 }

@@ -11,10 +11,17 @@
 mod control;
 mod header;
 mod registry;
+mod rights;
+mod set;
 
-pub use control::{Control, NEVER_WARM, Rights, SEGMENT_BYTES, WARM_BYTES};
+pub use control::{Control, NEVER_WARM, SEGMENT_BYTES, WARM_BYTES};
 pub use header::{HEADER_BYTES, Header, Validity};
 pub use registry::{Mechanism, REGISTRY_BYTES, Registry, SLOTS, SlotState};
+pub use rights::Rights;
+pub use set::{
+    CELLS_INLINE, CELLS_PER_PAGE, JOURNALLED, JournalKind, MOST_OPS, Page, PageKind, SetHeader, SetMemory, SetState,
+    WAITERS_PER_PAGE, Waiter, WaiterState,
+};
 
 use std::marker::PhantomData;
 use std::ops::Deref;

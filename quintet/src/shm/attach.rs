@@ -7,11 +7,12 @@
 #![allow(unsafe_code)]
 
 use super::attachments::Mapped;
-use super::control::{EXECUTE, READ, View, WRITE};
+use super::control::View;
 use super::create::PAGE;
 use crate::engine::Engine;
 use crate::layout::NEVER_WARM;
 use crate::process::Inside;
+use crate::rights::{EXECUTE, READ, WRITE};
 use crate::sync::presence::Me;
 use crate::sys::file;
 use crate::sys::memory::{self, Access, Place};

@@ -15,11 +15,10 @@ use crate::layout::{Control, Mechanism, Rights, SEGMENT_BYTES, Shared};
 use crate::registry::Keyed;
 use crate::status::{ModeFlags, Permissions, SegmentStat};
 use crate::sync::presence::{Head, Me, Presence};
-use crate::sys::credentials::{self, capable};
+use crate::sys::credentials;
 use crate::sys::file::{self, Name};
 use crate::sys::memory::{self, Access, Place};
-use crate::{Errno, Id, Key, MAX_OBJECTS};
-use rustix::thread::CapabilitySet;
+use crate::{Errno, Id, Key, MAX_OBJECTS, rights};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
@@ -82,11 +81,6 @@ impl Deref for View {
     }
 }
 
-/// Bits of an access that a mode grants or not.
-pub const READ: u32 = 0o444;
-pub const WRITE: u32 = 0o222;
-pub const EXECUTE: u32 = 0o111;
-
 impl View {
     pub fn presence(&self) -> Presence<'_> {
         self.control.presence(self.writable)
@@ -124,27 +118,12 @@ impl View {
 
     /// As [`View::permits`], with the caller's effective user id, asked for only if it matters.
     pub fn permits_to(&self, flags: u32, euid: impl FnOnce() -> u32) -> bool {
-        let wanted = (flags >> 6 | flags >> 3 | flags) & 7;
-        let (perm, _) = self.permissions();
-        let grants = |bits: u32| wanted & !bits & 7 == 0;
-        if grants(perm.mode >> 6 & perm.mode >> 3 & perm.mode) {
-            return true;
-        }
-        let euid = euid();
-        let granted = if euid == perm.cuid || euid == perm.uid {
-            perm.mode >> 6
-        } else if credentials::in_groups(perm.cgid, perm.gid) {
-            perm.mode >> 3
-        } else {
-            perm.mode
-        };
-        grants(granted) || capable(CapabilitySet::IPC_OWNER)
+        rights::permits(&self.permissions().0, flags, euid)
     }
 
     /// Whether the calling thread may change or remove the object.
     pub fn governs(&self) -> bool {
-        let euid = credentials::euid();
-        euid == self.owner || euid == self.rights().uid || capable(CapabilitySet::SYS_ADMIN)
+        rights::governs(&self.permissions().0)
     }
 
     /// The state, with `nattch` attachments.
@@ -179,7 +158,7 @@ impl View {
     }
 }
 
-impl Keyed for View {
+impl Keyed<'_> for View {
     const OF: Mechanism = Mechanism::Shm;
 
     fn at(engine: &Engine, index: u16) -> Result<Option<View>> {

@@ -1,11 +1,12 @@
 //! `shmctl` but for removal: state, rights, locking; and the lists.
 
-use super::control::{READ, View};
+use super::control::View;
 use super::create::PAGE;
 use super::remove::creator;
 use crate::engine::Engine;
 use crate::layout::{Mechanism, Rights};
 use crate::process::Inside;
+use crate::rights::READ;
 use crate::sync::presence::{Census, State};
 use crate::sys::credentials::{self, capable};
 use crate::sys::file::{self, Acl};

@@ -7,6 +7,7 @@ use crate::layout::{Mechanism, WARM_BYTES};
 use crate::participant::Living;
 use crate::process::Inside;
 use crate::registry::Held;
+use crate::sem::place::SetView;
 use crate::sync::presence::{Census, Head, Me, State};
 use crate::sys::credentials;
 use crate::{Errno, Id, Key, MAX_OBJECTS};
@@ -197,9 +198,13 @@ impl Engine {
     /// Takes away what names stayed behind because whoever ended their segments was not their owner.
     fn sweep_names(&self, held: &Held<'_>) {
         for name in self.entries("key") {
-            let Some(key) = name.strip_prefix("shm.").and_then(|name| name.get(..8)) else { continue };
-            let Ok(raw) = u32::from_str_radix(key, 16) else { continue };
-            self.drop_stale_names::<View>(held, Key::new(raw as i32));
+            let Some((class, key)) = name.split_once('.').and_then(|(class, key)| Some((class, key.get(..8)?))) else { continue };
+            let Ok(key) = u32::from_str_radix(key, 16).map(|raw| Key::new(raw as i32)) else { continue };
+            match class {
+                "shm" => self.drop_stale_names::<View>(held, key),
+                "sem" => self.drop_stale_names::<SetView<'_>>(held, key),
+                _ => {}
+            }
         }
         for name in self.entries("shm") {
             let index = name.strip_suffix(".data").and_then(|index| index.parse::<u16>().ok());
@@ -236,6 +241,7 @@ impl Engine {
                 self.clear(held, &view, id);
             }
         }
+        self.sweep_sets(held);
         self.sweep_slots();
     }
 
@@ -273,6 +279,7 @@ impl Engine {
         }
         class.in_use.store(in_use, Relaxed);
         class.sum.store(pages, Relaxed);
+        self.repair_sets(held);
         self.sweep_held(held);
         Ok(())
     }

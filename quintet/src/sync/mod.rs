@@ -3,3 +3,4 @@
 pub mod lock;
 pub mod presence;
 pub mod primitive;
+pub mod word;

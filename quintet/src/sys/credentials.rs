@@ -49,14 +49,13 @@ pub fn capable(capability: CapabilitySet) -> bool {
 
 /// Counts the changes of this process's rights that were told.
 static CHANGES: AtomicU32 = AtomicU32::new(1);
-
 /// The process may have other rights from now on.
 pub fn changed() {
     CHANGES.fetch_add(1, SeqCst);
 }
 
 /// A number that is another one after each [`changed`].
-#[allow(dead_code)]
+#[inline]
 pub fn changes() -> u32 {
     CHANGES.load(Relaxed)
 }

@@ -168,10 +168,10 @@ type Flock = libc::flock64;
 #[cfg(not(target_env = "gnu"))]
 type Flock = libc::flock;
 
-fn byte_lock(fd: &OwnedFd, command: i32, at: u64) -> Result<Flock> {
+fn byte_lock(fd: &OwnedFd, command: i32, kind: i32, at: u64) -> Result<Flock> {
     // SAFETY: zeroes are a valid flock, and l_pid must be 0.
     let mut lock: Flock = unsafe { std::mem::zeroed() };
-    lock.l_type = libc::F_WRLCK as _;
+    lock.l_type = kind as _;
     lock.l_whence = libc::SEEK_SET as _;
     lock.l_start = at as _;
     lock.l_len = 1;
@@ -185,16 +185,21 @@ fn byte_lock(fd: &OwnedFd, command: i32, at: u64) -> Result<Flock> {
 
 /// Takes the lock on the byte at `at` for as long as this open file description lives. `false`: somebody has it.
 pub fn lock_byte(fd: &OwnedFd, at: u64) -> Result<bool> {
-    match byte_lock(fd, libc::F_OFD_SETLK, at) {
+    match byte_lock(fd, libc::F_OFD_SETLK, libc::F_WRLCK as i32, at) {
         Ok(_) => Ok(true),
         Err(Errno::AGAIN | Errno::ACCES) => Ok(false),
         Err(e) => Err(e),
     }
 }
 
+/// Gives the lock on the byte at `at` back; always `false`, as nobody has it now.
+pub fn unlock_byte(fd: &OwnedFd, at: u64) -> Result<bool> {
+    byte_lock(fd, libc::F_OFD_SETLK, libc::F_UNLCK as i32, at).map(|_| false)
+}
+
 /// Whether another open file description has the lock on the byte at `at`.
 pub fn is_byte_locked(fd: &OwnedFd, at: u64) -> Result<bool> {
-    byte_lock(fd, libc::F_OFD_GETLK, at).map(|lock| i32::from(lock.l_type) != libc::F_UNLCK)
+    byte_lock(fd, libc::F_OFD_GETLK, libc::F_WRLCK as i32, at).map(|lock| i32::from(lock.l_type) != libc::F_UNLCK)
 }
 
 /// The attribute that holds a file's access control list.

@@ -70,6 +70,13 @@ pub unsafe fn map(fd: &OwnedFd, len: usize, access: Access, place: Place) -> Res
     Ok(at)
 }
 
+/// Maps `len` bytes of a file from `offset` on, shared, where there is room.
+pub fn map_range(fd: &OwnedFd, offset: u64, len: usize, access: Access) -> Result<usize> {
+    // SAFETY: overlaps nothing.
+    let at = unsafe { mm::mmap(std::ptr::null_mut(), len, access.prot(), MapFlags::SHARED, fd, offset) }?;
+    Ok(at as usize)
+}
+
 /// Maps one page of a file, without access to it: it only keeps the open file description.
 pub fn map_token(fd: &OwnedFd) -> Result<usize> {
     // SAFETY: overlaps nothing.
@@ -101,6 +108,17 @@ pub unsafe fn blank(at: usize, len: usize) {
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
     // SAFETY: the caller vouches for the range.
     let _ = unsafe { mm::mmap_anonymous(at as *mut c_void, len, ProtFlags::empty(), flags) };
+}
+
+/// Puts zeroed memory in place of a mapping, which thereby goes, for those who may still look at it.
+///
+/// # Safety
+///
+/// The mapping is the caller's, and zeroes are something that its users expect.
+pub unsafe fn zeroed_over(at: usize, len: usize) {
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
+    // SAFETY: the caller vouches for the range.
+    let _ = unsafe { mm::mmap_anonymous(at as *mut c_void, len, ProtFlags::READ | ProtFlags::WRITE, flags) };
 }
 
 /// # Safety

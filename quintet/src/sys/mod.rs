@@ -18,6 +18,15 @@ pub fn now() -> i64 {
     rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse).tv_sec
 }
 
+/// The same in the hot path: the C library's cheapest clock makes no system call either.
+#[inline]
+pub fn time() -> i64 {
+    #[allow(unsafe_code)]
+    // SAFETY: null is allowed, and nothing is stored.
+    let now = unsafe { libc::time(std::ptr::null_mut()) };
+    now as i64
+}
+
 /// Now, from the precise clock: for names that should differ.
 pub fn nanos() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos())
@@ -27,6 +36,7 @@ pub fn nanos() -> u128 {
 static PID: AtomicU32 = AtomicU32::new(0);
 
 /// This process, as it sees itself.
+#[inline]
 pub fn pid() -> u32 {
     match PID.load(Relaxed) {
         0 => {
@@ -41,6 +51,33 @@ pub fn pid() -> u32 {
 /// The same, asked of the kernel: differs from [`pid`] in a child made by vfork, whose memory is its parent's.
 pub fn asked_pid() -> u32 {
     rustix::process::getpid().as_raw_nonzero().get() as u32
+}
+
+/// The calling thread.
+pub fn tid() -> u32 {
+    rustix::thread::gettid().as_raw_nonzero().get() as u32
+}
+
+/// Whether a process of the caller's PID namespace has this thread.
+pub fn thread_exists(pid: u32, tid: u32) -> bool {
+    let saved = file::errno();
+    #[allow(unsafe_code)]
+    // SAFETY: numbers only; signal 0 is none.
+    let ret = unsafe { libc::syscall(libc::SYS_tgkill, pid as libc::pid_t, tid as libc::pid_t, 0) };
+    let gone = ret == -1 && file::errno() == libc::ESRCH;
+    file::set_errno(saved);
+    !gone
+}
+
+/// On how many processors the calling thread may run: 1, or more.
+pub fn runs_on_one_processor() -> bool {
+    rustix::thread::sched_getaffinity(None).is_ok_and(|set| set.count() == 1)
+}
+
+/// Now, from a clock that costs little and steps a few milliseconds at a time, in nanoseconds since the Epoch.
+pub fn coarse_nanos() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
 }
 
 /// After a fork, in the child.

@@ -26,6 +26,40 @@ impl Blocked {
     }
 }
 
+impl Blocked {
+    /// Whether a signal has come meanwhile that will be delivered when this ends, and does not just pass unnoticed.
+    pub fn catches_pending(&self) -> bool {
+        let mut pending = MaybeUninit::<libc::sigset_t>::zeroed();
+        // SAFETY: a local of the right type; zeroes are a valid set if the call fails.
+        let pending = unsafe {
+            libc::sigpending(pending.as_mut_ptr());
+            pending.assume_init()
+        };
+        (1..=64).any(|signal| {
+            // SAFETY: both sets are valid; a number beyond the system's gives -1.
+            let new = unsafe {
+                libc::sigismember(&raw const pending, signal) == 1 && libc::sigismember(&raw const self.before, signal) == 0
+            };
+            new && is_noticed(signal)
+        })
+    }
+}
+
+/// Whether a signal does anything to the process.
+fn is_noticed(signal: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: asks only, into a local of the right type; zeroes are a valid sigaction if the call fails.
+    let action = unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
+        action.assume_init()
+    };
+    match action.sa_sigaction {
+        libc::SIG_IGN => false,
+        libc::SIG_DFL => ![libc::SIGCHLD, libc::SIGURG, libc::SIGWINCH, libc::SIGCONT].contains(&signal),
+        _ => true,
+    }
+}
+
 impl Drop for Blocked {
     fn drop(&mut self) {
         // SAFETY: `before` was filled by the kernel.

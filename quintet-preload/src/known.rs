@@ -1,0 +1,166 @@
+//! Pages of the program that could be read or written once and, as long as they are what they were, still can be.
+//!
+//! To ask the kernel costs more than all the rest of an operation on a semaphore. What needs no asking again:
+//!
+//! | page | for how long |
+//! |---|---|
+//! | of the program, or a library that was loaded with it | for good: those are never unloaded |
+//! | of the heap | while it is below the break |
+//! | of a stack | while the caller's own stack reaches it |
+//!
+//! One table for all threads: what is known of a page does not depend on who found it out, and a thread's own variable would
+//! cost a call at each access. Each entry is one word, so that no reader sees half of one; whoever finds another page in a
+//! page's place asks the kernel.
+//!
+//! # Safety
+//!
+//! The C library's break is a variable of its own, which lives as long as it does, read atomically. The table of loaded images
+//! is written when the drop-in is loaded, before its address is published.
+#![allow(unsafe_code)]
+
+use libc::{c_int, c_void, size_t};
+use std::sync::atomic::{AtomicUsize, Ordering::*};
+
+/// Large enough to say something of the page of whatever hardware; a larger page is several of these.
+pub const PAGE: usize = 4096;
+
+/// What a page was found to allow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub enum Access {
+    Read = 1,
+    Write = 2,
+}
+
+const IMAGE: usize = 4;
+const HEAP: usize = 8;
+const STACK: usize = 16;
+
+/// How far above the stack pointer a buffer counts as being on the stack.
+const STACK_REACH: usize = 32 << 10;
+
+const ENTRIES: usize = 256;
+
+/// By page: its address, what it allows, and what it is part of. 0: nothing is known.
+static PAGES: [AtomicUsize; ENTRIES] = [const { AtomicUsize::new(0) }; ENTRIES];
+
+/// The stacks of threads lie at equal distances; the multiplication scatters them.
+#[inline(always)]
+fn entry(page: usize) -> &'static AtomicUsize {
+    let scattered = ((page >> 12) as u32).wrapping_mul(0x9e37_79b1);
+    &PAGES[(scattered >> 24) as usize % ENTRIES]
+}
+
+/// Whether a range, which ends within the page after the one it begins in, still allows this.
+#[inline(always)]
+pub fn allows(start: usize, len: usize, access: Access) -> bool {
+    let Some(last) = start.checked_add(len.wrapping_sub(1)) else { return false };
+    len <= PAGE && page_allows(start, access) && ((start ^ last) < PAGE || page_allows(last & !(PAGE - 1), access))
+}
+
+#[inline(always)]
+fn page_allows(at: usize, access: Access) -> bool {
+    let known = entry(at).load(Relaxed);
+    if known & !(PAGE - 1) != at & !(PAGE - 1) || known & access as usize == 0 {
+        return false;
+    }
+    known & IMAGE != 0 || (known & STACK != 0 && is_on_stack(at)) || (known & HEAP != 0 && is_in_heap(at))
+}
+
+/// The kernel has just said that the range allows this.
+#[cold]
+pub fn learn(start: usize, len: usize, access: Access) {
+    let Some(last) = start.checked_add(len.wrapping_sub(1)) else { return };
+    if len > PAGE {
+        return;
+    }
+    for at in [start, last] {
+        let page = at & !(PAGE - 1);
+        // Of the second page the range has the first byte.
+        let part = part_of(page.max(start));
+        if part == 0 {
+            continue;
+        }
+        let before = entry(page).load(Relaxed);
+        let other = if before & !(PAGE - 1) == page && before & part != 0 { before & 3 } else { 0 };
+        entry(page).store(page | other | access as usize | part, Relaxed);
+    }
+}
+
+fn part_of(at: usize) -> usize {
+    if is_in_image(at) {
+        IMAGE
+    } else if is_in_heap(at) {
+        HEAP
+    } else if is_on_stack(at) {
+        STACK
+    } else {
+        0
+    }
+}
+
+#[inline(always)]
+fn is_on_stack(at: usize) -> bool {
+    let here = 0u8;
+    at.wrapping_sub((&raw const here) as usize) < STACK_REACH
+}
+
+/// Where the heap may begin: where the program ends, which the kernel loads below it.
+static HEAP_START: AtomicUsize = AtomicUsize::new(usize::MAX);
+/// The address of glibc's variable with the break; 0: another C library, whose `sbrk(0)` asks the kernel.
+static BREAK: AtomicUsize = AtomicUsize::new(0);
+
+#[inline(always)]
+fn is_in_heap(at: usize) -> bool {
+    let variable = BREAK.load(Acquire) as *const AtomicUsize;
+    // SAFETY: null, or a word of the C library, which is never unloaded.
+    let Some(end) = (unsafe { variable.as_ref() }) else { return false };
+    HEAP_START.load(Relaxed) <= at && (at | (PAGE - 1)) < end.load(Relaxed)
+}
+
+/// A program with more libraries than this asks for some of its pages again.
+const MOST_IMAGES: usize = 64;
+
+/// The first and the last address of what was loaded with the program.
+static IMAGES: [(AtomicUsize, AtomicUsize); MOST_IMAGES] = [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; MOST_IMAGES];
+static IMAGE_COUNT: AtomicUsize = AtomicUsize::new(0);
+
+fn is_in_image(at: usize) -> bool {
+    let images = &IMAGES[..IMAGE_COUNT.load(Acquire).min(MOST_IMAGES)];
+    images.iter().any(|(first, last)| first.load(Relaxed) <= at && at <= last.load(Relaxed))
+}
+
+/// Looks at what is loaded now.
+pub fn at_load() {
+    // SAFETY: the callback takes what the C library passes, and a null pointer that it ignores.
+    unsafe { libc::dl_iterate_phdr(Some(add_image), std::ptr::null_mut()) };
+    // SAFETY: a NUL-terminated name.
+    let variable = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__curbrk".as_ptr()) };
+    BREAK.store(variable as usize, Release);
+}
+
+unsafe extern "C" fn add_image(info: *mut libc::dl_phdr_info, _size: size_t, _data: *mut c_void) -> c_int {
+    // SAFETY: the C library passes a valid description, whose headers are as many as it says.
+    let (base, headers) = unsafe {
+        let info = &*info;
+        (info.dlpi_addr as usize, std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum as usize))
+    };
+    let (mut first, mut end) = (usize::MAX, 0);
+    for header in headers.iter().filter(|header| header.p_type == libc::PT_LOAD) {
+        let at = base.wrapping_add(header.p_vaddr as usize);
+        first = first.min(at);
+        end = end.max(at.wrapping_add(header.p_memsz as usize));
+    }
+    let index = IMAGE_COUNT.load(Relaxed);
+    if first >= end {
+        return 0;
+    }
+    // The program itself comes first.
+    if index == 0 {
+        HEAP_START.store(end, Relaxed);
+    }
+    IMAGES[index].0.store(first, Relaxed);
+    IMAGES[index].1.store(end - 1, Relaxed);
+    IMAGE_COUNT.store(index + 1, Release);
+    c_int::from(index + 1 == MOST_IMAGES)
+}

@@ -1,0 +1,22 @@
+//! What is done when the drop-in is loaded, before the program runs.
+//!
+//! # Safety
+//!
+//! The loader calls each entry of the section once, as a C function; further arguments are ignored.
+#![allow(unsafe_code)]
+
+use crate::{credentials, exec, jump, known};
+use std::panic::catch_unwind;
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_LOAD: extern "C" fn() = at_load;
+
+extern "C" fn at_load() {
+    let _ = catch_unwind(|| {
+        known::at_load();
+        credentials::at_load();
+        jump::at_load();
+        exec::at_load();
+    });
+}

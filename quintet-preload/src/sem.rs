@@ -1,0 +1,212 @@
+//! Semaphore sets: `semget`, `semop`, `semtimedop`, `semctl`.
+//!
+//! What is wrong with a call is found in the kernel's order: the timeout's address, the number of operations, their
+//! address, the timeout; then the engine looks at the rest.
+//!
+//! # Safety
+//!
+//! As in the module above. The operations are copied before anything is done with them.
+#![allow(unsafe_code)]
+
+use crate::{IPC_INFO, c_call, user};
+use libc::{c_int, c_ushort, key_t, sembuf, semid_ds, seminfo, size_t, timespec};
+use quintet::{Errno, Key, Limits, SemOp, SetStat, drop_in};
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+const GETPID: c_int = 11;
+const GETVAL: c_int = 12;
+const GETALL: c_int = 13;
+const GETNCNT: c_int = 14;
+const GETZCNT: c_int = 15;
+const SETVAL: c_int = 16;
+const SETALL: c_int = 17;
+const SEM_STAT: c_int = 18;
+const SEM_INFO: c_int = 19;
+const SEM_STAT_ANY: c_int = 20;
+
+/// semget(2)
+#[unsafe(no_mangle)]
+pub extern "C" fn semget(key: key_t, nsems: c_int, semflg: c_int) -> c_int {
+    c_call(-1, || drop_in::semget(Key::new(key), nsems, semflg).map(|id| id.raw()))
+}
+
+/// semop(2)
+///
+/// # Safety
+///
+/// As the C function; a bad pointer gives `EFAULT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn semop(semid: c_int, sops: *mut sembuf, nsops: size_t) -> c_int {
+    c_call(-1, || operate(semid, sops.cast(), nsops, || Ok(None)))
+}
+
+/// semop(2)
+///
+/// # Safety
+///
+/// As the C function; a bad pointer gives `EFAULT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn semtimedop(semid: c_int, sops: *mut sembuf, nsops: size_t, timeout: *const timespec) -> c_int {
+    c_call(-1, || {
+        let timeout = if timeout.is_null() { None } else { Some(user::read(timeout)?) };
+        operate(semid, sops.cast(), nsops, || timeout.map(duration).transpose())
+    })
+}
+
+fn duration(time: timespec) -> Result<Duration, Errno> {
+    let seconds = u64::try_from(time.tv_sec).map_err(|_| Errno::INVAL)?;
+    let nanoseconds = u32::try_from(time.tv_nsec).map_err(|_| Errno::INVAL)?;
+    if nanoseconds < 1_000_000_000 { Ok(Duration::new(seconds, nanoseconds)) } else { Err(Errno::INVAL) }
+}
+
+/// So many operations are copied without a loop over an array of unknown length.
+const FEW: usize = 4;
+
+#[inline(always)]
+fn operate(
+    id: c_int,
+    sops: *const SemOp,
+    nsops: size_t,
+    timeout: impl FnOnce() -> Result<Option<Duration>, Errno>,
+) -> Result<c_int, Errno> {
+    // The kernel's argument is an `unsigned int`.
+    let nsops = nsops as u32 as usize;
+    let few = nsops.wrapping_sub(1) < FEW && user::is_known_readable(sops.cast(), nsops * size_of::<SemOp>());
+    if few && nsops <= drop_in::semopm()? {
+        let mut ops = [SemOp::default(); FEW];
+        for (index, op) in ops.iter_mut().enumerate().take(nsops) {
+            // SAFETY: can be read, as was just said.
+            *op = unsafe { sops.add(index).read_unaligned() };
+        }
+        let timeout = timeout()?;
+        return drop_in::semtimedop(id, &ops[..nsops], timeout).map(|()| 0);
+    }
+    operate_many(id, sops, nsops, timeout)
+}
+
+#[cold]
+#[inline(never)]
+fn operate_many(
+    id: c_int,
+    sops: *const SemOp,
+    nsops: usize,
+    timeout: impl FnOnce() -> Result<Option<Duration>, Errno>,
+) -> Result<c_int, Errno> {
+    const MOST: usize = Limits::MOST_SEMOPM as usize;
+    if nsops > drop_in::semopm()?.min(MOST) {
+        return Err(Errno::TOOBIG);
+    }
+    if nsops == 0 {
+        return Err(Errno::INVAL);
+    }
+    let mut ops = [const { MaybeUninit::<SemOp>::uninit() }; MOST];
+    let len = nsops * size_of::<SemOp>();
+    // SAFETY: the bytes of the first `nsops` elements.
+    user::read_bytes(sops.cast(), unsafe { std::slice::from_raw_parts_mut(ops.as_mut_ptr().cast(), len) })?;
+    // SAFETY: wholly written, and an operation is three integers.
+    let ops = unsafe { std::slice::from_raw_parts(ops.as_ptr().cast::<SemOp>(), nsops) };
+    drop_in::semtimedop(id, ops, timeout()?).map(|()| 0)
+}
+
+/// semctl(2)
+///
+/// In C the fourth argument, a union of an `int` and pointers, is one of a variable number. On x86-64 and aarch64 it arrives in the
+/// register, and on 32-bit x86 in the place on the stack, where a fourth one with a name and a pointer's size would; so it
+/// is declared as that. A caller who leaves it out leaves something there that is not looked at.
+///
+/// # Safety
+///
+/// As the C function; a bad pointer gives `EFAULT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn semctl(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
+    c_call(-1, || {
+        if semid < 0 {
+            return Err(Errno::INVAL);
+        }
+        match cmd {
+            GETVAL => drop_in::sem_value(semid, semnum).map(c_int::from),
+            // All these machines have the union's `int` in the low half.
+            SETVAL => drop_in::sem_set_value(semid, semnum, arg as c_int).map(|()| 0),
+            GETPID => drop_in::sem_pid(semid, semnum),
+            GETNCNT => drop_in::sem_ncnt(semid, semnum).map(|n| n as c_int),
+            GETZCNT => drop_in::sem_zcnt(semid, semnum).map(|n| n as c_int),
+            GETALL => user::write_all(arg as *mut c_ushort, &drop_in::sem_values(semid)?).map(|()| 0),
+            SETALL => drop_in::sem_set_values(semid, |nsems| values(arg as *const c_ushort, nsems)).map(|()| 0),
+            libc::IPC_STAT => user::write(arg as *mut semid_ds, &to_c(&drop_in::sem_stat(semid)?)).map(|()| 0),
+            libc::IPC_SET => set(semid, arg as *const semid_ds),
+            libc::IPC_RMID => drop_in::sem_remove(semid).map(|()| 0),
+            SEM_STAT | SEM_STAT_ANY => {
+                let stat = drop_in::sem_stat_index(semid, cmd == SEM_STAT_ANY)?;
+                user::write(arg as *mut semid_ds, &to_c(&stat))?;
+                Ok(stat.id.raw())
+            }
+            IPC_INFO | SEM_INFO => info(arg as *mut seminfo, cmd == SEM_INFO),
+            _ => Err(Errno::INVAL),
+        }
+    })
+}
+
+/// For `SETALL`: as many values as the set has semaphores.
+fn values(from: *const c_ushort, nsems: usize) -> Result<Vec<u16>, Errno> {
+    let mut values = Vec::<u16>::new();
+    values.try_reserve_exact(nsems).map_err(|_| Errno::NOMEM)?;
+    let len = nsems * size_of::<u16>();
+    // SAFETY: the bytes of `nsems` elements that there is room for.
+    user::read_bytes(from.cast(), unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), len) })?;
+    // SAFETY: wholly written.
+    unsafe { values.set_len(nsems) };
+    Ok(values)
+}
+
+fn set(id: c_int, buf: *const semid_ds) -> Result<c_int, Errno> {
+    let ds: semid_ds = user::read(buf)?;
+    drop_in::sem_set(id, ds.sem_perm.uid, ds.sem_perm.gid, u32::from(ds.sem_perm.mode))?;
+    Ok(0)
+}
+
+/// The limits, with numbers of which the kernel makes no use; of what is in use, `SEM_INFO` tells two.
+fn info(buf: *mut seminfo, usage: bool) -> Result<c_int, Errno> {
+    const SEMMNI: c_int = Limits::DEFAULT.semmni as c_int;
+    const SEMMNS: c_int = Limits::DEFAULT.semmns as c_int;
+    const SEMUSZ: c_int = 20;
+    const _: () = assert!(SEMMNI == 32000 && SEMMNS == 1_024_000_000);
+    let (limits, max_index) = drop_in::sem_limits()?;
+    let semvmx = c_int::from(Limits::SEMVMX);
+    let (semusz, semaem, max_index) = if usage {
+        let usage = drop_in::sem_usage()?;
+        (usage.sets as c_int, usage.semaphores as c_int, usage.max_index)
+    } else {
+        (SEMUSZ, semvmx, max_index)
+    };
+    let c = seminfo {
+        semmap: SEMMNS,
+        semmni: limits.semmni as c_int,
+        semmns: limits.semmns as c_int,
+        semmnu: SEMMNS,
+        semmsl: limits.semmsl as c_int,
+        semopm: limits.semopm as c_int,
+        semume: Limits::DEFAULT.semopm as c_int,
+        semusz,
+        semvmx,
+        semaem,
+    };
+    user::write(buf, &c)?;
+    Ok(max_index as c_int)
+}
+
+fn to_c(stat: &SetStat) -> semid_ds {
+    // SAFETY: zeroes are a valid semid_ds.
+    let mut ds: semid_ds = unsafe { std::mem::zeroed() };
+    ds.sem_perm.__key = stat.key.raw();
+    ds.sem_perm.uid = stat.perm.uid;
+    ds.sem_perm.gid = stat.perm.gid;
+    ds.sem_perm.cuid = stat.perm.cuid;
+    ds.sem_perm.cgid = stat.perm.cgid;
+    ds.sem_perm.mode = stat.perm.mode as _;
+    ds.sem_perm.__seq = stat.id.sequence() as _;
+    ds.sem_otime = stat.otime as _;
+    ds.sem_ctime = stat.ctime as _;
+    ds.sem_nsems = stat.nsems as _;
+    ds
+}

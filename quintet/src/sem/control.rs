@@ -1,0 +1,312 @@
+//! `semctl` but for reading one value: setting values, rights, removal, what the dead leave.
+
+use super::place::SetView;
+use crate::engine::Engine;
+use crate::layout::{JournalKind, Mechanism, Rights, SetState};
+use crate::process::Inside;
+use crate::registry::Held;
+use crate::rights;
+use crate::sync::word::Word;
+use crate::sys::file::{self, Acl};
+use crate::{Errno, Id, Key, Kind, Limits, Permissions, sys};
+use rustix::fs;
+use std::sync::atomic::Ordering::*;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+impl Engine {
+    /// `SETVAL`.
+    pub fn sem_set_value(&self, id: i32, num: i32, value: i32) -> Result<()> {
+        let value = u16::try_from(value).ok().filter(|value| *value <= Limits::SEMVMX).ok_or(Errno::RANGE)?;
+        let set = self.standing_set(id)?;
+        let num = u32::try_from(num).ok().filter(|num| *num < set.nsems()).ok_or(Errno::INVAL)?;
+        if !set.may(true) {
+            return Err(Errno::ACCES);
+        }
+        let section = self.section(set)?;
+        if !section.set.stands_as(Id::from_raw(id)?) {
+            return Err(Errno::IDRM);
+        }
+        let old = section.hold(num)?;
+        let new = old.without_undo().with_value(value).with_pid(sys::pid());
+        section.plan(0, num, old, new, 0, (0, 0))?;
+        section.commit(JournalKind::Reset, 1, None);
+        self.stamp_change(&section.set);
+        section.update(None, false);
+        section.let_go(num);
+        Ok(())
+    }
+
+    /// `SETALL`, where `values` fetches as many values as it is asked for, after the rights have been checked.
+    pub fn sem_set_values_from(&self, id: i32, values: impl FnOnce(usize) -> Result<Vec<u16>>) -> Result<()> {
+        let set = self.standing_set(id)?;
+        if !set.may(true) {
+            return Err(Errno::ACCES);
+        }
+        let values = values(set.nsems() as usize)?;
+        if values.len() != set.nsems() as usize {
+            return Err(Errno::INVAL);
+        }
+        if values.iter().any(|value| *value > Limits::SEMVMX) {
+            return Err(Errno::RANGE);
+        }
+        let section = self.section(set)?;
+        let set = section.set;
+        if !set.stands_as(Id::from_raw(id)?) {
+            return Err(Errno::IDRM);
+        }
+        for (num, value) in (0..).zip(&values) {
+            section.hold(num)?;
+            if let Some(place) = set.memory().value(num) {
+                place.store(*value, Relaxed);
+            }
+        }
+        set.header().journal_pid.store(sys::pid(), Relaxed);
+        section.commit(JournalKind::ResetAll, 0, None);
+        self.stamp_change(&set);
+        section.update(None, false);
+        (0..set.nsems()).for_each(|num| section.let_go(num));
+        Ok(())
+    }
+
+    pub fn sem_set_values(&self, id: i32, values: &[u16]) -> Result<()> {
+        self.sem_set_values_from(id, |_| Ok(values.to_vec()))
+    }
+
+    /// `GETALL`.
+    pub fn sem_values(&self, id: i32) -> Result<Vec<u16>> {
+        let set = self.standing_set(id)?;
+        if !set.may(false) {
+            return Err(Errno::ACCES);
+        }
+        match self.section(set) {
+            Ok(section) => {
+                if !section.set.stands_as(Id::from_raw(id)?) {
+                    return Err(Errno::IDRM);
+                }
+                if section.set.is_census_due() {
+                    section.census();
+                }
+                let values = (0..set.nsems()).map(|num| section.hold(num).map(Word::value)).collect();
+                (0..set.nsems()).for_each(|num| section.let_go(num));
+                values
+            }
+            // Who may not write cannot keep others from changing values meanwhile; he looks until nothing has changed.
+            Err(Errno::ACCES) => {
+                let look = || -> Option<Vec<Word>> { (0..set.nsems()).map(|num| set.whole(num)).collect() };
+                let mut last = look();
+                for _ in 0..100 {
+                    let now = look();
+                    if now.is_some() && now == last {
+                        break;
+                    }
+                    last = now;
+                }
+                last.map(|words| words.into_iter().map(Word::value).collect()).ok_or(Errno::INVAL)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// `GETNCNT`.
+    pub fn sem_ncnt(&self, id: i32, num: i32) -> Result<u32> {
+        self.count_waiting(id, num, false)
+    }
+
+    /// `GETZCNT`.
+    pub fn sem_zcnt(&self, id: i32, num: i32) -> Result<u32> {
+        self.count_waiting(id, num, true)
+    }
+
+    fn count_waiting(&self, id: i32, num: i32, zero: bool) -> Result<u32> {
+        let set = self.standing_set(id)?;
+        if !set.may(false) {
+            return Err(Errno::ACCES);
+        }
+        let num = u32::try_from(num).ok().filter(|num| *num < set.nsems()).ok_or(Errno::INVAL)?;
+        if set.header().waiting.load(Acquire) == 0 && set.header().records.load(Relaxed) == 0 {
+            return Ok(0);
+        }
+        match self.section(set) {
+            Ok(section) if section.set.stands_as(Id::from_raw(id)?) => {
+                if section.set.is_census_due() {
+                    section.census();
+                }
+                Ok(section.count_waiting(num, zero))
+            }
+            Ok(_) => Err(Errno::IDRM),
+            Err(Errno::ACCES) => Ok(set.count_stuck(num, zero)),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn stamp_change(&self, set: &SetView<'_>) {
+        let rights = set.header().rights();
+        set.header().set_rights(Rights { ctime: sys::now(), ..rights });
+    }
+
+    /// `IPC_STAT`.
+    pub fn sem_stat(&self, id: i32) -> Result<crate::SetStat> {
+        let set = self.standing_set(id)?;
+        if !set.permits(rights::READ) {
+            return Err(Errno::ACCES);
+        }
+        self.settle_undo(&set);
+        Ok(set.stat(Id::from_raw(id)?))
+    }
+
+    /// `SEM_STAT`, `SEM_STAT_ANY`: of the index the kernel uses the low bits, too.
+    pub fn sem_stat_index(&self, index: i32, any: bool) -> Result<crate::SetStat> {
+        let index = Id::from_raw(index)?.index();
+        let set = self.set(index)?.filter(SetView::stands).ok_or(Errno::INVAL)?;
+        if !any && !set.permits(rights::READ) {
+            return Err(Errno::ACCES);
+        }
+        self.settle_undo(&set);
+        let (id, _) = set.head();
+        if set.stands_as(id) { Ok(set.stat(id)) } else { Err(Errno::INVAL) }
+    }
+
+    /// What the dead have to take back is taken back, if it may be time to ask.
+    fn settle_undo(&self, set: &SetView<'_>) {
+        if set.is_census_due()
+            && let Ok(section) = self.section(*set)
+        {
+            section.census();
+        }
+    }
+
+    /// The set of an identifier, for what only owner, creator and the privileged may do.
+    fn governed_set(&self, id: i32) -> Result<SetView<'_>> {
+        let set = self.standing_set(id)?;
+        if !rights::governs(&set.permissions().0) {
+            return Err(Errno::PERM);
+        }
+        match self.writable_set(set.index)? {
+            Some(set) if set.writable() => Ok(set),
+            _ => Err(Errno::PERM),
+        }
+    }
+
+    /// `IPC_SET`.
+    pub fn sem_set(&self, id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
+        let _inside = Inside::enter();
+        let set = self.governed_set(id)?;
+        if uid == u32::MAX || gid == u32::MAX {
+            return Err(Errno::INVAL);
+        }
+        let _held = self.lock()?;
+        let section = self.section(set)?;
+        if !section.set.stands_as(Id::from_raw(id)?) {
+            return Err(Errno::INVAL);
+        }
+        let (perm, old) = set.permissions();
+        let new = Rights { uid, gid, mode: mode & 0o777, ctime: sys::now() };
+        if (old.uid, old.gid, old.mode) != (new.uid, new.gid, new.mode) && self.kind() == Kind::Shared {
+            let perm = Permissions { uid, gid, mode: new.mode, ..perm };
+            self.set_set_rights(set.index, &perm).map_err(|_| Errno::PERM)?;
+        }
+        set.header().set_rights(new);
+        Ok(())
+    }
+
+    /// The file system's rights are what keeps a process from the words: they follow the set's.
+    fn set_set_rights(&self, index: u16, perm: &Permissions) -> Result<()> {
+        let further = |id: u32, first: u32| (id != first).then_some(id);
+        let mode = self.set_mode(perm.mode);
+        let acl = Acl { mode, user: further(perm.uid, perm.cuid), group: further(perm.gid, perm.cgid) };
+        file::set_rights(self.set_path(index).c_str(), acl)
+    }
+
+    /// `IPC_RMID`.
+    pub fn sem_remove(&self, id: i32) -> Result<()> {
+        let _inside = Inside::enter();
+        let set = self.governed_set(id)?;
+        let id = Id::from_raw(id)?;
+        let held = self.lock()?;
+        if !set.stands_as(id) {
+            return Err(Errno::INVAL);
+        }
+        self.end_set(&held, set, id);
+        Ok(())
+    }
+
+    /// Ends a set, or what a dead remover has left of one.
+    fn end_set(&self, held: &Held<'_>, set: SetView<'_>, id: Id) {
+        if let Ok(section) = self.section(set) {
+            // From now on nobody changes a value; so nobody has, after the set was gone.
+            (0..set.nsems()).for_each(|num| _ = section.hold(num));
+            set.set_head(id, SetState::Gone);
+            section.answer_all(Errno::IDRM);
+        }
+        self.clear_set(held, set, id);
+    }
+
+    fn clear_set(&self, held: &Held<'_>, set: SetView<'_>, id: Id) {
+        let key = set.key();
+        self.unlink_key(held, Mechanism::Sem, key, id);
+        set.header().key.store(Key::PRIVATE.raw() as u32, Relaxed);
+        set.header().retire();
+        let _ = fs::unlink(self.set_path(set.index).c_str());
+        let class = self.registry.class(Mechanism::Sem);
+        let nsems = u64::from(set.nsems());
+        let _ = class.in_use.fetch_update(Relaxed, Relaxed, |n| Some(n.saturating_sub(1)));
+        let _ = class.sum.fetch_update(Relaxed, Relaxed, |n| Some(n.saturating_sub(nsems)));
+        self.mark_used(held, Mechanism::Sem, set.index, false);
+    }
+
+    /// The registry's lock was a dead one's: what it had half made or half removed is ended, and the sets are counted anew.
+    pub fn repair_sets(&self, held: &Held<'_>) {
+        let class = self.registry.class(Mechanism::Sem);
+        let (mut in_use, mut sum) = (0, 0);
+        for index in self.used_indexes(Mechanism::Sem) {
+            let set = match self.writable_set(index) {
+                Ok(Some(set)) => set,
+                Ok(None) => {
+                    let _ = fs::unlink(self.set_path(index).c_str());
+                    self.mark_used(held, Mechanism::Sem, index, false);
+                    continue;
+                }
+                Err(_) => continue,
+            };
+            let (id, state) = set.head();
+            if state != SetState::Live && set.writable() {
+                self.end_set(held, set, id);
+                continue;
+            }
+            if set.writable() && self.kind() == Kind::Shared {
+                // A dead `IPC_SET` may have changed the file's rights and not the set's. Only the owner can, and can change them back.
+                let _ = self.set_set_rights(index, &set.permissions().0);
+            }
+            in_use += 1;
+            sum += u64::from(set.nsems());
+        }
+        class.in_use.store(in_use, Relaxed);
+        class.sum.store(sum, Relaxed);
+    }
+
+    /// Takes back what the dead have to take back, and forgets their waiting calls.
+    pub fn sweep_sets(&self, held: &Held<'_>) {
+        for index in self.used_indexes(Mechanism::Sem) {
+            let Ok(Some(set)) = self.writable_set(index) else { continue };
+            let (id, state) = set.head();
+            if !set.writable() {
+                continue;
+            }
+            if state != SetState::Live {
+                // Nobody is at it while the lock is held.
+                self.end_set(held, set, id);
+                continue;
+            }
+            let header = set.header();
+            if header.records.load(Relaxed) == 0 && header.waiting.load(Relaxed) == 0 && header.lock.load(Relaxed) == 0 {
+                continue;
+            }
+            if let Ok(section) = self.section(set) {
+                section.census();
+                section.bury_waiters();
+                section.clear_descriptors();
+            }
+        }
+    }
+}

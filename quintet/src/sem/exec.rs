@@ -1,0 +1,95 @@
+//! What is to be taken back outlives `exec`.
+//!
+//! A participant's lock goes with its memory, that is at `exec`. A process that has something to take back then locks a second byte, its
+//! heir's, through a descriptor that the new program inherits: until that is closed, at the latest when the process ends, the
+//! process counts as one that holds undo. The drop-in in the new program makes the records its own, and closes it.
+
+use crate::Errno;
+use crate::engine::Engine;
+use crate::layout::{Mechanism, Registry};
+use crate::participant::pack;
+use crate::process::Inside;
+use crate::sync::presence::Me;
+use crate::sys::{self, file};
+use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ffi::{CStr, CString};
+
+/// The descriptor goes out of the way of those that programs count on.
+const FIRST_DESCRIPTOR: i32 = 100;
+
+/// What a program that execs another one leaves to it.
+pub struct HandOver {
+    variable: CString,
+    _heir: OwnedFd,
+}
+
+impl HandOver {
+    /// For the other program's environment: `QUINTET_UNDO=` and a value.
+    pub fn variable(&self) -> &CStr {
+        &self.variable
+    }
+
+    /// The exec has failed, and this program goes on.
+    pub fn take_back(self) {}
+}
+
+impl Engine {
+    /// Locks the heir's byte, if there is something to take back.
+    pub fn hand_over(&self, name: &str) -> Option<HandOver> {
+        // In a vfork child the records are its parent's.
+        let me = self.me_if_joined().filter(|_| sys::pid() == sys::asked_pid())?;
+        let holds = self.sets_with_undo().any(|set| set.records().any(|(.., who, _)| who == me));
+        if !holds {
+            return None;
+        }
+        let fd = file::reopen(self.registry_path().c_str()).ok()?;
+        let heir = rustix::io::fcntl_dupfd_cloexec(&fd, FIRST_DESCRIPTOR).unwrap_or(fd);
+        file::lock_byte(&heir, Registry::HEIRS + u64::from(me.slot)).ok().filter(|locked| *locked)?;
+        rustix::io::fcntl_setfd(&heir, rustix::io::FdFlags::empty()).ok()?;
+        let text = format!("{name}={}:{}:{}", heir.as_raw_fd(), me.slot, me.incarnation);
+        Some(HandOver { variable: CString::new(text).ok()?, _heir: heir })
+    }
+
+    /// Makes the records its own that the program before in this process has left.
+    pub fn adopt(&self, value: &CStr) -> Result<(), Errno> {
+        let text = value.to_str().map_err(|_| Errno::INVAL)?;
+        let mut numbers = text.split(':').map(|number| number.parse::<u32>().map_err(|_| Errno::INVAL));
+        let mut next = || numbers.next().unwrap_or(Err(Errno::INVAL));
+        let (number, slot, incarnation) = (next()?, next()?, next()?);
+        let before = Me { slot, incarnation: incarnation as u16 };
+        let heir = self.own_descriptor(number)?;
+        let me = {
+            let _inside = Inside::enter();
+            self.me()?
+        };
+        for index in self.used_indexes(Mechanism::Sem) {
+            let Ok(Some(set)) = self.writable_set(index) else { continue };
+            if !set.writable() || !set.stands() || !set.records().any(|(.., who, pid)| who == before && pid == sys::pid()) {
+                continue;
+            }
+            let Ok(section) = self.section(set) else { continue };
+            for (record, page, who, pid) in section.set.records() {
+                if who == before && pid == sys::pid() {
+                    page.set_owner(me.slot, me.incarnation, pid);
+                    set.set_own_record(pack(me), record);
+                    self.note_undo(index);
+                }
+            }
+        }
+        drop(heir);
+        Ok(())
+    }
+
+    /// A descriptor by its number, if it is one of this namespace's registry: the variable may say anything.
+    fn own_descriptor(&self, number: u32) -> Result<OwnedFd, Errno> {
+        let number = i32::try_from(number).ok().filter(|number| *number > 2).ok_or(Errno::BADF)?;
+        let path = file::Name::new(b"/proc/self/fd/", format_args!("{number}"));
+        let (there, own) = (rustix::fs::stat(path.c_str())?, rustix::fs::stat(self.registry_path().c_str())?);
+        if (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino) {
+            return Err(Errno::BADF);
+        }
+        #[allow(unsafe_code)]
+        // SAFETY: it is open, on a file that only this crate opens, and was left to this process for this purpose.
+        Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    }
+}

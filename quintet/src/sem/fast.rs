@@ -1,0 +1,443 @@
+//! `semop` and `GETVAL` without a lock, and without a system call.
+
+use super::place::SetView;
+use super::section::Ops;
+use crate::engine::Engine;
+use crate::participant::unpack;
+use crate::sync::lock::{Owner, World};
+use crate::sync::presence::Me;
+use crate::sync::word::{self, DESCRIBED, Descriptor, Planned, Word};
+use crate::{Errno, Id, Limits, SemFlags, SemOp, process, sys};
+use std::cell::Cell;
+use std::sync::atomic::Ordering::*;
+use std::time::{Duration, Instant};
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// What can be said without the lock.
+enum Fast {
+    Done,
+    /// It would have to wait, as things are.
+    Waits,
+    Failed(Errno),
+    /// The lock is needed.
+    Slow,
+}
+
+/// How often a call that would have to wait looks again before it goes to sleep: so many rounds, each of so many looks if there is
+/// another processor, and then the processor is offered to others.
+const YIELDS: u32 = 64;
+const LOOKS: u32 = 10;
+/// Whoever was let in meanwhile has work of his own: then there is nothing to be won by staying awake.
+const LONGEST_SPIN: Duration = Duration::from_micros(60);
+/// How often several words are tried at once before the lock is taken instead.
+const TRIES: u32 = 4;
+
+thread_local! {
+    /// The descriptor that this thread has made its own: the address of the descriptors, and which. It keeps it until it needs one elsewhere.
+    static DESCRIPTOR: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+    /// Whether the thread is using it: then this is a signal handler.
+    static DESCRIBING: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Engine {
+    /// `semtimedop`.
+    #[inline(always)]
+    pub fn semtimedop(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
+        if let [op] = ops
+            && !process::is_foundling()
+            && self.header.semopm.load(Relaxed) != 0
+            && let Some(set) = self.hot_set(id)
+        {
+            let found = if op.flags.contains(SemFlags::UNDO) { self.one_with_undo(set, *op) } else { one::<false>(set, *op, 0) };
+            match found {
+                Fast::Done => {
+                    set.stamp();
+                    return Ok(());
+                }
+                Fast::Failed(e) => return Err(e),
+                Fast::Waits | Fast::Slow => {}
+            }
+        }
+        self.semtimedop_whole(id, ops, timeout)
+    }
+
+    /// One operation with `SEM_UNDO`, of a process that has a record.
+    #[inline(never)]
+    fn one_with_undo(&self, set: SetView<'_>, op: SemOp) -> Fast {
+        match self.me_word().and_then(|me| set.own_record(me)) {
+            Some(record) => one::<true>(set, op, record),
+            None => Fast::Slow,
+        }
+    }
+
+    /// The greatest number of operations in one call.
+    #[inline(always)]
+    pub fn semopm(&self) -> usize {
+        (self.header.semopm.load(Relaxed) as usize).min(crate::layout::MOST_OPS)
+    }
+
+    /// The same for all cases, in the order in which the kernel checks.
+    #[inline(never)]
+    fn semtimedop_whole(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
+        if ops.is_empty() {
+            return Err(Errno::INVAL);
+        }
+        if ops.len() > self.semopm() {
+            return Err(Errno::TOOBIG);
+        }
+        if process::is_foundling() {
+            process::adopt_foundling();
+        }
+        let set = self.standing_set(id)?;
+        match self.at_once(&set, ops) {
+            Fast::Done => {
+                set.stamp();
+                Ok(())
+            }
+            Fast::Failed(e) => Err(e),
+            other => self.not_at_once(set, id, ops, timeout, other),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn not_at_once(&self, set: SetView<'_>, id: i32, ops: &[SemOp], timeout: Option<Duration>, found: Fast) -> Result<()> {
+        check(&set, ops)?;
+        // A time that cannot be reckoned is one without end.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        if !set.writable() && self.writable_set(set.index)?.is_none_or(|set| !set.writable()) {
+            return self.watch_for_zero(id, ops, deadline);
+        }
+        if let Fast::Waits = found
+            && timeout != Some(Duration::ZERO)
+        {
+            match self.spin(&set, ops, deadline) {
+                Fast::Done => {
+                    set.stamp();
+                    return Ok(());
+                }
+                Fast::Failed(e) => return Err(e),
+                Fast::Waits | Fast::Slow => {}
+            }
+        }
+        self.semtimedop_slowly(Id::from_raw(id)?, ops, deadline)
+    }
+
+    /// Looks again for a short while, and lets others run in between: whoever would let this call go on may be waiting for this
+    /// processor. As long as it takes, at the most, to be put to sleep and woken by another processor.
+    fn spin(&self, set: &SetView<'_>, ops: &[SemOp], deadline: Option<Instant>) -> Fast {
+        let begin = Instant::now();
+        let looks = if sys::runs_on_one_processor() { 1 } else { LOOKS };
+        for _ in 0..YIELDS {
+            for _ in 0..looks {
+                match self.at_once(set, ops) {
+                    Fast::Waits => std::hint::spin_loop(),
+                    other => return other,
+                }
+            }
+            if begin.elapsed() > LONGEST_SPIN || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        Fast::Waits
+    }
+
+    #[inline]
+    fn at_once(&self, set: &SetView<'_>, ops: &[SemOp]) -> Fast {
+        match ops {
+            [op] if !op.flags.contains(SemFlags::UNDO) => {
+                let found = one::<false>(*set, *op, 0);
+                // Perhaps only because an operation on several semaphores was under way.
+                if let Fast::Slow = found { self.several(set, ops).unwrap_or_else(Fast::Failed) } else { found }
+            }
+            _ => self.several(set, ops).unwrap_or_else(Fast::Failed),
+        }
+    }
+
+    /// Several operations, or one with `SEM_UNDO`, on at the most [`DESCRIBED`] semaphores.
+    #[inline(never)]
+    fn several(&self, set: &SetView<'_>, ops: &[SemOp]) -> Result<Fast> {
+        check(set, ops)?;
+        if !set.writable() || set.is_census_due() {
+            return Ok(Fast::Slow);
+        }
+        let undo = ops.iter().any(|op| op.flags.contains(SemFlags::UNDO));
+        let record = match undo {
+            false => 0,
+            true => match self.me_word().and_then(|me| set.own_record(me)) {
+                Some(record) => record,
+                None => return Ok(Fast::Slow),
+            },
+        };
+        for _ in 0..TRIES {
+            let mut planned = [Planned::default(); DESCRIBED];
+            let count = match plan(set, ops, record, &mut planned)? {
+                Ok(count) => count,
+                Err(found) => return Ok(found),
+            };
+            let done = match &planned[..count] {
+                [only] => swap(set, only),
+                all => match self.with_descriptor(set, |nth, descriptor| descriptor.change(set, nth, all)) {
+                    Some(done) => done,
+                    None => return Ok(Fast::Slow),
+                },
+            };
+            if done {
+                return Ok(Fast::Done);
+            }
+        }
+        Ok(Fast::Slow)
+    }
+
+    /// Uses a descriptor of the set that is this thread's own. `None`: there is none to be had, or the thread is using it already.
+    fn with_descriptor<T>(&self, set: &SetView<'_>, change: impl FnOnce(usize, &Descriptor) -> T) -> Option<T> {
+        if DESCRIBING.get() {
+            return None;
+        }
+        let name = self.owner_name()?;
+        DESCRIBING.set(true);
+        let descriptors = &set.header().descriptors;
+        let here = descriptors.as_ptr() as usize;
+        let (at, nth) = DESCRIPTOR.get();
+        let nth = if at == here && descriptors.get(nth).is_some_and(|d| d.owner.load(Relaxed) == name) {
+            Some(nth)
+        } else {
+            let claim = |d: &Descriptor| d.owner.compare_exchange(0, name, AcqRel, Relaxed).is_ok();
+            // What an earlier use by this thread was interrupted in, and jumped out of, is not touched.
+            descriptors.iter().position(claim)
+        };
+        let changed = nth.map(|nth| {
+            DESCRIPTOR.set((here, nth));
+            change(nth, &descriptors[nth])
+        });
+        DESCRIBING.set(false);
+        changed
+    }
+
+    /// What this thread is called as an owner of descriptors.
+    fn owner_name(&self) -> Option<u64> {
+        thread_local! {
+            static TID: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+        }
+        let me = self.me_word()?;
+        let (of, tid) = TID.get();
+        let tid = if of == me {
+            tid
+        } else {
+            let tid = u64::from(sys::tid()) & 0x3f_ffff;
+            TID.set((me, tid));
+            tid
+        };
+        Some(1 << 63 | (me & 0x3fff_ffff) << 22 | tid)
+    }
+
+    /// `GETVAL`.
+    #[inline(always)]
+    pub fn sem_value(&self, id: i32, num: i32) -> Result<u16> {
+        self.read_word(id, num).map(Word::value)
+    }
+
+    /// `GETPID`.
+    pub fn sem_pid(&self, id: i32, num: i32) -> Result<i32> {
+        self.read_word(id, num).map(|word| word.pid() as i32)
+    }
+
+    #[inline(always)]
+    fn read_word(&self, id: i32, num: i32) -> Result<Word> {
+        if let Some(set) = self.hot_set(id)
+            && set.may(false)
+            && !set.is_census_due()
+            && let Some(at) = set.memory().word(num as u32)
+        {
+            let word = Word(at.load(Acquire));
+            if word.is_plain() {
+                return Ok(word);
+            }
+        }
+        self.read_word_whole(id, num)
+    }
+
+    #[inline(never)]
+    fn read_word_whole(&self, id: i32, num: i32) -> Result<Word> {
+        let set = self.standing_set(id)?;
+        if !set.may(false) {
+            return Err(Errno::ACCES);
+        }
+        let num = u32::try_from(num).ok().filter(|num| *num < set.nsems()).ok_or(Errno::INVAL)?;
+        self.read_contended(set, num)
+    }
+
+    fn read_contended(&self, set: SetView<'_>, num: u32) -> Result<Word> {
+        if set.is_census_due()
+            && let Ok(section) = self.section(set)
+        {
+            section.census();
+        }
+        for _ in 0..1000 {
+            if let Some(word) = set.whole(num) {
+                return Ok(word);
+            }
+            std::hint::spin_loop();
+        }
+        // Who changes it has stopped in the middle, or died.
+        match self.section(set) {
+            Ok(section) => section.set.settle(num),
+            Err(_) => word::peek(&set, num).ok_or(Errno::INVAL),
+        }
+    }
+
+    /// A call that only waits for zero, of somebody who may read the set but has no right to its file: he cannot queue, and is not counted.
+    fn watch_for_zero(&self, id: i32, ops: &[SemOp], deadline: Option<Instant>) -> Result<()> {
+        if Ops::Own(ops).alter() {
+            return Err(Errno::ACCES);
+        }
+        loop {
+            let set = self.standing_set(id).map_err(|_| Errno::IDRM)?;
+            let blocking = ops.iter().find(|op| set.whole(op.num.into()).is_none_or(|word| word.value() != 0));
+            let Some(blocking) = blocking else { return Ok(()) };
+            if blocking.flags.contains(SemFlags::NOWAIT) {
+                return Err(Errno::AGAIN);
+            }
+            let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return Err(Errno::AGAIN);
+            }
+            // A word of this process's own, which nobody wakes.
+            let never = std::sync::atomic::AtomicU32::new(0);
+            if sys::futex::wait(&never, 0, left.min(Duration::from_millis(10))) == sys::futex::Woken::Interrupted {
+                return Err(Errno::INTR);
+            }
+        }
+    }
+}
+
+impl SetView<'_> {
+    /// The word of a semaphore, unless several are being changed just now.
+    pub fn whole(&self, num: u32) -> Option<Word> {
+        let applying = &self.header().applying;
+        let before = applying.load(Acquire);
+        let word = word::peek(self, num)?;
+        std::sync::atomic::fence(Acquire);
+        let still = before & 1 == 0 && applying.load(Relaxed) == before;
+        (word.is_plain() || still).then_some(word)
+    }
+}
+
+/// What the kernel finds wrong before it looks at any value.
+fn check(set: &SetView<'_>, ops: &[SemOp]) -> Result<()> {
+    if ops.iter().any(|op| u32::from(op.num) >= set.nsems()) {
+        return Err(Errno::FBIG);
+    }
+    let alter = ops.iter().any(|op| op.op != 0);
+    if set.may(alter) { Ok(()) } else { Err(Errno::ACCES) }
+}
+
+/// One operation; with `SEM_UNDO` if `UNDO`, then `record` is the process's.
+#[inline(always)]
+fn one<const UNDO: bool>(set: SetView<'_>, op: SemOp, record: u32) -> Fast {
+    let num = u32::from(op.num);
+    let Some(at) = set.memory().word(num) else { return Fast::Failed(Errno::FBIG) };
+    if !set.may(op.op != 0) {
+        return Fast::Failed(Errno::ACCES);
+    }
+    // Of records, one may be the process's own.
+    let others = set.header().records.load(Relaxed) > u32::from(UNDO);
+    if !set.writable() || others && set.is_census_due() {
+        return Fast::Slow;
+    }
+    let pid = sys::pid();
+    loop {
+        let word = Word(at.load(Acquire));
+        if !word.is_plain() {
+            return Fast::Slow;
+        }
+        let result = i32::from(word.value()) + i32::from(op.op);
+        if result < 0 || op.op == 0 && result != 0 {
+            return if op.flags.contains(SemFlags::NOWAIT) { Fast::Failed(Errno::AGAIN) } else { Fast::Waits };
+        }
+        if result > i32::from(Limits::SEMVMX) {
+            return Fast::Failed(Errno::RANGE);
+        }
+        let mut new = word.with_value(result as u16).with_pid(pid);
+        if UNDO {
+            match undone(&set, new, op, record) {
+                Some(with) => new = with,
+                None => return Fast::Slow,
+            }
+        }
+        if at.compare_exchange(word.0, new.0, AcqRel, Relaxed).is_ok() {
+            return Fast::Done;
+        }
+    }
+}
+
+/// The word with what `op` adds to the process's adjustment. `None`: there is no room for it, or it is out of range.
+#[inline(always)]
+fn undone(set: &SetView<'_>, word: Word, op: SemOp, record: u32) -> Option<Word> {
+    let (of, adjustment) = word.undo();
+    let here = if of == record { adjustment } else { 0 } - i32::from(op.op);
+    let cell = i32::from(set.own_cell(record, op.num.into()).ok()?.load(Relaxed));
+    i16::try_from(cell + here).ok()?;
+    word.with_undo(record, here)
+}
+
+fn swap(set: &SetView<'_>, change: &Planned) -> bool {
+    let at = set.memory().word(change.num);
+    at.is_some_and(|at| at.compare_exchange(change.old.0, change.new.0, AcqRel, Relaxed).is_ok())
+}
+
+/// Works out what `ops` change, one after the other: how many semaphores; or why not.
+fn plan(
+    set: &SetView<'_>,
+    ops: &[SemOp],
+    record: u32,
+    planned: &mut [Planned; DESCRIBED],
+) -> Result<std::result::Result<usize, Fast>> {
+    let pid = sys::pid();
+    let mut count = 0;
+    for op in ops {
+        let num = u32::from(op.num);
+        let nth = match planned[..count].iter().position(|change| change.num == num) {
+            Some(nth) => nth,
+            None if count == DESCRIBED => return Ok(Err(Fast::Slow)),
+            None => {
+                let old = set.settle(num)?;
+                if old.is_slow() {
+                    return Ok(Err(Fast::Slow));
+                }
+                planned[count] = Planned { num, old, new: old.with_pid(pid) };
+                count += 1;
+                count - 1
+            }
+        };
+        let now = planned[nth].new;
+        let result = i32::from(now.value()) + i32::from(op.op);
+        if result < 0 || op.op == 0 && result != 0 {
+            let nowait = op.flags.contains(SemFlags::NOWAIT);
+            return Ok(Err(if nowait { Fast::Failed(Errno::AGAIN) } else { Fast::Waits }));
+        }
+        if result > i32::from(Limits::SEMVMX) {
+            // Of several words that were not read at one instant nothing more can be said.
+            return Ok(Err(if count == 1 { Fast::Failed(Errno::RANGE) } else { Fast::Slow }));
+        }
+        let mut next = now.with_value(result as u16);
+        if op.flags.contains(SemFlags::UNDO) {
+            match undone(set, next, *op, record) {
+                Some(with) => next = with,
+                None => return Ok(Err(Fast::Slow)),
+            }
+        }
+        planned[nth].new = next;
+    }
+    Ok(Ok(count))
+}
+
+/// Whether the thread lives that is called so as an owner of descriptors.
+pub fn is_owner_alive(engine: &Engine, name: u64) -> bool {
+    let Some(Me { slot, incarnation }) = unpack(name >> 22 & 0x3fff_ffff) else { return false };
+    let alive = engine.living(None).alive(Owner::new(slot, incarnation));
+    let own = engine.me_if_joined() == Some(Me { slot, incarnation });
+    alive && (!own || sys::thread_exists(sys::pid(), (name & 0x3f_ffff) as u32))
+}

@@ -1,0 +1,372 @@
+//! The calls that wait, and whoever lets them go on.
+//!
+//! There are two queues, as in the kernel: calls that alter the set, and calls that only wait for zero. Whoever changes a
+//! value performs, before it lets go of the lock, every waiting call that can proceed: first those that wait for zero, then the others in
+//! the order in which they came, from the beginning after each success. The queues are a cache: a call's own state is the truth.
+
+use super::place::SetView;
+use super::section::{Ops, Section, Verdict, pack_op};
+use crate::layout::{JournalKind, Page, PageKind, WAITERS_PER_PAGE, Waiter, WaiterState};
+use crate::sync::lock::{Owner, World};
+use crate::sync::presence::Me;
+use crate::sys::{self, futex};
+use crate::{Errno, SemOp};
+use std::sync::atomic::Ordering::*;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// The queues, by their number in the header.
+const ALTERING: usize = 0;
+const FOR_ZERO: usize = 1;
+
+impl SetView<'_> {
+    /// A waiting call; the number 0 is none.
+    pub fn waiter(&self, number: u32) -> Result<&'static Waiter> {
+        let number = number.checked_sub(1).ok_or(Errno::INVAL)?;
+        let page = self.page(number / WAITERS_PER_PAGE)?;
+        if page.kind() != PageKind::Waiters {
+            return Err(Errno::INVAL);
+        }
+        Ok(page.waiter(number % WAITERS_PER_PAGE))
+    }
+
+    pub fn ops_of(&self, waiter: &'static Waiter) -> Ops<'static> {
+        let page = waiter.ops_page.load(Relaxed).checked_sub(1);
+        let page = page.and_then(|number| self.page(number).ok()).filter(|page| page.kind() == PageKind::Ops);
+        Ops::Waiting(waiter, page)
+    }
+
+    /// All calls that wait, by the pages (in no order).
+    pub fn waiters(&self) -> impl Iterator<Item = (u32, &'static Waiter)> + '_ {
+        let pages = (0..self.pages()).filter_map(|number| Some((number, self.page(number).ok()?)));
+        pages.filter(|(_, page)| page.kind() == PageKind::Waiters).flat_map(|(number, page)| {
+            (0..WAITERS_PER_PAGE).map(move |nth| (number * WAITERS_PER_PAGE + nth + 1, page.waiter(nth)))
+        })
+    }
+
+    /// Whether the thread that waits is there to be woken.
+    pub fn lives(&self, waiter: &Waiter) -> bool {
+        let who = Me { slot: waiter.slot.load(Relaxed), incarnation: waiter.incarnation.load(Relaxed) as u16 };
+        let alive = self.engine.living(None).alive(Owner::new(who.slot.min(0x7ffe), who.incarnation));
+        let (pid, tid) = (waiter.pid.load(Relaxed), waiter.tid.load(Relaxed));
+        alive && (!self.engine.shares_pids(who) || sys::thread_exists(pid, tid))
+    }
+
+    /// Gives a waiting call's place back. Its caller does, or the lock's holder for one that has died.
+    pub fn release_waiter(&self, waiter: &Waiter) {
+        if let Some(page) = waiter.ops_page.swap(0, Relaxed).checked_sub(1).and_then(|number| self.page(number).ok())
+            && page.kind() == PageKind::Ops
+        {
+            page.set_kind(PageKind::Free);
+        }
+        waiter.state.store(WaiterState::Free.pack(), Release);
+    }
+}
+
+impl Section<'_> {
+    pub fn waiter(&self, number: u32) -> Result<&'static Waiter> {
+        self.set.waiter(number)
+    }
+
+    /// More steps than this a walk through a queue does not take, whatever a peer has made of it.
+    fn most_steps(&self) -> u32 {
+        self.set.pages().saturating_mul(WAITERS_PER_PAGE)
+    }
+
+    /// The calls of a queue, in their order.
+    fn queue(&self, queue: usize) -> impl Iterator<Item = (u32, &'static Waiter)> + '_ {
+        let mut at = self.set.header().queues[queue][0].load(Relaxed);
+        let mut steps = self.most_steps();
+        std::iter::from_fn(move || {
+            steps = steps.checked_sub(1)?;
+            let number = at;
+            let waiter = self.waiter(number).ok()?;
+            at = waiter.next.load(Relaxed);
+            Some((number, waiter))
+        })
+    }
+
+    pub fn queue_of(ops: Ops<'_>) -> usize {
+        if ops.alter() { ALTERING } else { FOR_ZERO }
+    }
+
+    fn append(&self, queue: usize, number: u32, waiter: &Waiter) {
+        let [first, last] = &self.set.header().queues[queue];
+        waiter.next.store(0, Relaxed);
+        match self.waiter(last.load(Relaxed)) {
+            Ok(before) if first.load(Relaxed) != 0 => before.next.store(number, Relaxed),
+            _ => first.store(number, Relaxed),
+        }
+        last.store(number, Relaxed);
+        self.set.header().waiting.fetch_add(1, SeqCst);
+    }
+
+    /// Takes a call out of its queue.
+    pub fn unlink(&self, queue: usize, number: u32, waiter: &'static Waiter) {
+        let [first, last] = &self.set.header().queues[queue];
+        let before = self.queue(queue).take_while(|(at, _)| *at != number).last();
+        let next = waiter.next.load(Relaxed);
+        match before {
+            // It was not there at all.
+            Some((_, before)) if before.next.load(Relaxed) != number => return,
+            Some((_, before)) => before.next.store(next, Relaxed),
+            None if first.load(Relaxed) == number => first.store(next, Relaxed),
+            None => return,
+        }
+        if last.load(Relaxed) == number {
+            last.store(before.map_or(0, |(at, _)| at), Relaxed);
+        }
+        let waiting = &self.set.header().waiting;
+        waiting.store(waiting.load(Relaxed).saturating_sub(1), SeqCst);
+    }
+
+    /// Makes the queues anew from what the calls themselves say.
+    pub fn rebuild_queues(&self) {
+        let header = self.set.header();
+        header.queues.iter().flatten().for_each(|end| end.store(0, Relaxed));
+        header.waiting.store(0, Relaxed);
+        let mut all: Vec<_> = self.set.waiters().filter(|(_, waiter)| waiter.state() == WaiterState::Waiting).collect();
+        all.sort_by_key(|(_, waiter)| waiter.ticket.load(Relaxed));
+        for (number, waiter) in all {
+            self.append(Section::queue_of(self.set.ops_of(waiter)), number, waiter);
+        }
+        for (_, waiter) in self.set.waiters() {
+            match waiter.state() {
+                // The dead holder's own.
+                WaiterState::Filling => self.set.release_waiter(waiter),
+                // Perhaps nobody has woken it yet.
+                WaiterState::Answered(_) => _ = futex::wake_one(&waiter.state),
+                _ => {}
+            }
+        }
+    }
+
+    /// Queues the caller's operations, the `blocking`th of which stands in the way.
+    pub fn enqueue(&self, ops: &[SemOp], blocking: usize, record: u32) -> Result<(u32, &'static Waiter)> {
+        let (number, waiter) = self.free_waiter()?;
+        waiter.state.store(WaiterState::Filling.pack(), Relaxed);
+        waiter.slot.store(self.me.slot, Relaxed);
+        waiter.incarnation.store(self.me.incarnation.into(), Relaxed);
+        waiter.pid.store(sys::pid(), Relaxed);
+        waiter.tid.store(sys::tid(), Relaxed);
+        waiter.record.store(record, Relaxed);
+        waiter.since.store(sys::nanos() as u64, Relaxed);
+        waiter.nops.store(ops.len() as u32, Relaxed);
+        waiter.blocking.store(blocking as u32, Relaxed);
+        waiter.ops_page.store(0, Relaxed);
+        if Waiter::fits_inline(ops.len()) {
+            let places = (0..ops.len()).filter_map(|nth| waiter.inline_op(nth));
+            places.zip(ops).for_each(|(place, op)| place.store(pack_op(*op), Relaxed));
+        } else {
+            let (page_number, page) = self.free_page(PageKind::Ops).inspect_err(|_| self.set.release_waiter(waiter))?;
+            ops.iter().enumerate().for_each(|(nth, op)| page.op(nth).store(pack_op(*op), Relaxed));
+            waiter.ops_page.store(page_number + 1, Relaxed);
+        }
+        waiter.ticket.store(self.set.header().tickets.fetch_add(1, Relaxed) + 1, Relaxed);
+        waiter.state.store(WaiterState::Waiting.pack(), SeqCst);
+        self.append(Section::queue_of(Ops::Own(ops)), number, waiter);
+        Ok((number, waiter))
+    }
+
+    fn free_waiter(&self) -> Result<(u32, &'static Waiter)> {
+        let free = || self.set.waiters().find(|(_, waiter)| waiter.state() == WaiterState::Free);
+        if let Some(found) = free() {
+            return Ok(found);
+        }
+        self.bury_waiters();
+        if let Some(found) = free() {
+            return Ok(found);
+        }
+        self.free_page(PageKind::Waiters)?;
+        free().ok_or(Errno::NOMEM)
+    }
+
+    /// A page that is nobody's, cleared, now of this kind.
+    pub fn free_page(&self, kind: PageKind) -> Result<(u32, Page)> {
+        loop {
+            let pages = (0..self.set.pages()).filter_map(|number| Some((number, self.set.page(number).ok()?)));
+            if let Some((number, page)) = { pages }.find(|(_, page)| page.kind() == PageKind::Free) {
+                page.clear();
+                page.set_kind(kind);
+                return Ok((number, page));
+            }
+            self.set.grow()?;
+        }
+    }
+
+    /// Gives up the calls of the dead.
+    pub fn bury_waiters(&self) {
+        for (number, waiter) in self.set.waiters() {
+            if waiter.state() != WaiterState::Free && !self.set.lives(waiter) {
+                self.drop_waiter(number, waiter);
+            }
+        }
+    }
+
+    /// Takes a call out of its queue, and gives its place back.
+    pub fn drop_waiter(&self, number: u32, waiter: &'static Waiter) {
+        let ops = self.set.ops_of(waiter);
+        if waiter.state() == WaiterState::Waiting {
+            self.unlink(Section::queue_of(ops), number, waiter);
+            // Not in the queue any more, so nobody finds its words waited for.
+            waiter.state.store(WaiterState::Filling.pack(), Relaxed);
+            self.let_go_of(ops);
+        }
+        self.set.release_waiter(waiter);
+    }
+
+    /// Whether any call that waits looks at the semaphore.
+    pub fn is_waited_for(&self, num: u32) -> bool {
+        let looks = |waiter| self.set.ops_of(waiter).iter().any(|op| u32::from(op.num) == num);
+        self.set.header().waiting.load(Relaxed) != 0
+            && [ALTERING, FOR_ZERO].into_iter().any(|queue| self.queue(queue).any(|(_, waiter)| looks(waiter)))
+    }
+
+    /// How many calls wait for the semaphore to grow, or (`zero`) to become zero. The dead do not count.
+    pub fn count_waiting(&self, num: u32, zero: bool) -> u32 {
+        let stuck = |waiter: &'static Waiter| {
+            let ops = self.set.ops_of(waiter);
+            let blocking = waiter.blocking.load(Relaxed) as usize;
+            let op = (blocking < ops.len()).then(|| ops.get(blocking));
+            op.is_some_and(|op| u32::from(op.num) == num && if zero { op.op == 0 } else { op.op < 0 })
+        };
+        let both = [ALTERING, FOR_ZERO].into_iter().flat_map(|queue| self.queue(queue));
+        both.filter(|(_, waiter)| stuck(waiter) && self.set.lives(waiter)).count() as u32
+    }
+
+    /// Answers a call that waits with an error, and wakes it.
+    pub fn answer(&self, number: u32, waiter: &'static Waiter, errno: Errno) {
+        let ops = self.set.ops_of(waiter);
+        self.unlink(Section::queue_of(ops), number, waiter);
+        let answer = WaiterState::Answered(errno.raw() as u16).pack();
+        let _ = waiter.state.compare_exchange(WaiterState::Waiting.pack(), answer, SeqCst, Relaxed);
+        futex::wake_one(&waiter.state);
+        self.let_go_of(ops);
+    }
+
+    /// Answers all calls that wait.
+    pub fn answer_all(&self, errno: Errno) {
+        for queue in [ALTERING, FOR_ZERO] {
+            while let Some((number, waiter)) = self.queue(queue).next() {
+                let before = self.set.header().queues[queue][0].load(Relaxed);
+                self.answer(number, waiter, errno);
+                if self.set.header().queues[queue][0].load(Relaxed) == before {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Performs the calls that can proceed, after the semaphores of `changed` (`None`: any) have changed. `done`: an operation has
+    /// been done, and the time of it is to be noted.
+    pub fn update(&self, changed: Option<Ops<'_>>, done: bool) {
+        let mut done = done;
+        if self.set.header().waiting.load(Relaxed) != 0 {
+            done |= self.update_for_zero(changed);
+            done |= self.update_altering();
+        }
+        if done {
+            self.set.stamp();
+        }
+    }
+
+    fn is_zero(&self, num: u32) -> bool {
+        self.set.settle(num).is_ok_and(|word| word.value() == 0)
+    }
+
+    /// Those that wait for zero: calls with one operation first; the others only if one of the changed semaphores is zero.
+    fn update_for_zero(&self, changed: Option<Ops<'_>>) -> bool {
+        let mut queue = self.queue(FOR_ZERO).peekable();
+        if queue.peek().is_none() {
+            return false;
+        }
+        drop(queue);
+        let got_zero = match changed {
+            Some(ops) => ops.iter().any(|op| self.is_zero(op.num.into())),
+            None => (0..self.set.nsems()).any(|num| self.is_zero(num)),
+        };
+        if !got_zero {
+            return false;
+        }
+        let mut done = false;
+        for single in [true, false] {
+            // The next is found before the call at hand leaves the queue.
+            let mut queue = self.queue(FOR_ZERO);
+            let mut at = queue.next();
+            while let Some((number, waiter)) = at {
+                at = queue.next();
+                if (self.set.ops_of(waiter).len() == 1) == single {
+                    done |= self.try_waiter(number, waiter) == Tried::Done;
+                }
+            }
+        }
+        done
+    }
+
+    fn update_altering(&self) -> bool {
+        let mut done = false;
+        let complex = self.queue(ALTERING).any(|(_, waiter)| self.set.ops_of(waiter).len() > 1);
+        let mut steps = self.most_steps().saturating_mul(4).max(1000);
+        'again: loop {
+            let mut queue = self.queue(ALTERING);
+            let mut at = queue.next();
+            while let Some((number, waiter)) = at {
+                steps = match steps.checked_sub(1) {
+                    Some(steps) => steps,
+                    None => return done,
+                };
+                at = queue.next();
+                let ops = self.set.ops_of(waiter);
+                if self.try_waiter(number, waiter) == Tried::Done {
+                    done = true;
+                    self.update_for_zero(Some(ops));
+                    if complex {
+                        continue 'again;
+                    }
+                }
+            }
+            return done;
+        }
+    }
+
+    /// Performs a call that waits, if it can proceed.
+    fn try_waiter(&self, number: u32, waiter: &'static Waiter) -> Tried {
+        let ops = self.set.ops_of(waiter);
+        match self.judge(ops, waiter.record.load(Relaxed), waiter.pid.load(Relaxed)) {
+            Ok(Verdict::Blocked(blocking)) => {
+                waiter.blocking.store(blocking as u32, Relaxed);
+                Tried::Waits
+            }
+            Ok(Verdict::Failed(e)) => {
+                self.answer(number, waiter, e);
+                Tried::Over
+            }
+            Ok(Verdict::Done(changes)) => {
+                // From the answer on the call's place is its caller's again.
+                let queue = Section::queue_of(ops);
+                self.commit(JournalKind::Changes, changes, Some((number, 0)));
+                self.unlink(queue, number, waiter);
+                // Who was asleep is alive. Who was not may be on the way to sleep, or dead: then nothing was done.
+                if futex::wake_one(&waiter.state) == 0 && !self.set.lives(waiter) {
+                    self.take_back(changes);
+                    self.set.release_waiter(waiter);
+                    return Tried::Over;
+                }
+                self.let_go_of(ops);
+                Tried::Done
+            }
+            // What it says makes no sense, or its pages cannot be had: it is a peer's doing, or the machine is out of memory.
+            Err(_) => {
+                self.answer(number, waiter, Errno::IDRM);
+                Tried::Over
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Tried {
+    Waits,
+    Done,
+    Over,
+}

@@ -1,0 +1,320 @@
+//! Holding a set's lock: judging operations, and changing several words so that nobody sees half of it.
+//!
+//! A word that the lock's holder looks at is made slow first, so that no operation slips between look and change. What is
+//! decided on is written to the journal, then the journal is said to hold, then it is carried out: whoever takes the lock over from a
+//! dead holder carries it out again, or finds nothing decided.
+
+use super::place::SetView;
+use crate::engine::Engine;
+use crate::layout::{JOURNALLED, JournalKind, Page, Waiter, WaiterState};
+use crate::process::Inside;
+use crate::sync::lock::{self, Acquired, Owner};
+use crate::sync::presence::Me;
+use crate::sync::word::Word;
+use crate::sys::signal::Blocked;
+use crate::{Errno, Limits, SemFlags, SemOp};
+use std::sync::atomic::Ordering::*;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// The operations of a call: the caller's own, or those of a call that waits.
+#[derive(Clone, Copy)]
+pub enum Ops<'a> {
+    Own(&'a [SemOp]),
+    Waiting(&'static Waiter, Option<Page>),
+}
+
+impl Ops<'_> {
+    pub fn len(&self) -> usize {
+        match self {
+            Ops::Own(ops) => ops.len(),
+            Ops::Waiting(waiter, _) => (waiter.nops.load(Relaxed) as usize).min(crate::layout::MOST_OPS),
+        }
+    }
+
+    pub fn get(&self, nth: usize) -> SemOp {
+        match self {
+            Ops::Own(ops) => ops[nth],
+            Ops::Waiting(waiter, page) => {
+                let bits = match (waiter.inline_op(nth), page) {
+                    (_, Some(page)) => page.op(nth).load(Relaxed),
+                    (Some(op), None) => op.load(Relaxed),
+                    (None, None) => 0,
+                };
+                unpack_op(bits)
+            }
+        }
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = SemOp> + '_ {
+        (0..self.len()).map(|nth| self.get(nth))
+    }
+
+    /// Whether they change any value.
+    pub fn alter(&self) -> bool {
+        self.iter().any(|op| op.op != 0)
+    }
+}
+
+pub fn pack_op(op: SemOp) -> u64 {
+    u64::from(op.num) | u64::from(op.op as u16) << 16 | u64::from(op.flags.bits() as u16) << 32
+}
+
+fn unpack_op(bits: u64) -> SemOp {
+    SemOp::new(bits as u16, (bits >> 16) as i16).flags(SemFlags::from_bits_retain((bits >> 32) as i16))
+}
+
+/// What becomes of a call, as the values are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It can be done: by so many changes, which are in the journal.
+    Done(usize),
+    /// It must wait; the operation of this number stands in its way.
+    Blocked(usize),
+    Failed(Errno),
+}
+
+/// A set's lock is held while this lives. Signals are blocked.
+pub struct Section<'a> {
+    pub set: SetView<'a>,
+    pub me: Me,
+    _signals: Blocked,
+}
+
+impl Drop for Section<'_> {
+    fn drop(&mut self) {
+        let owner = Owner::new(self.me.slot, self.me.incarnation);
+        lock::release(&self.set.header().lock, owner, &self.set.engine.living(None));
+    }
+}
+
+impl Engine {
+    /// Takes a set's lock. `EACCES`: its file cannot be written.
+    pub fn section<'a>(&'a self, set: SetView<'a>) -> Result<Section<'a>> {
+        super::wait::give_up_interrupted();
+        let set = match set.writable() {
+            true => set,
+            false => self.writable_set(set.index)?.filter(|set| set.writable()).ok_or(Errno::ACCES)?,
+        };
+        let me = match self.me_if_joined() {
+            Some(me) => me,
+            None => {
+                let _inside = Inside::enter();
+                self.me()?
+            }
+        };
+        let (how, signals) = self.take(&set.header().lock, me)?;
+        let section = Section { set, me, _signals: signals };
+        if how == Acquired::FromDead {
+            section.repair();
+        }
+        Ok(section)
+    }
+}
+
+impl Section<'_> {
+    /// Whether a signal is pending that interrupts a call that waits.
+    pub fn is_interrupted(&self) -> bool {
+        self._signals.catches_pending()
+    }
+
+    /// The word of a semaphore, which nobody else changes from now on.
+    pub fn hold(&self, num: u32) -> Result<Word> {
+        loop {
+            let word = self.set.settle(num)?;
+            if word.is_slow() {
+                return Ok(word);
+            }
+            let at = self.set.memory().word(num).ok_or(Errno::FBIG)?;
+            if at.compare_exchange(word.0, word.with_slow(true).0, AcqRel, Relaxed).is_ok() {
+                return Ok(word.with_slow(true));
+            }
+        }
+    }
+
+    /// Lets everybody change the word of a semaphore again, unless somebody waits for it.
+    pub fn let_go(&self, num: u32) {
+        if let Some(at) = self.set.memory().word(num) {
+            let word = Word(at.load(Acquire));
+            if word.is_slow() && !self.is_waited_for(num) {
+                at.store(word.with_slow(false).0, Release);
+            }
+        }
+    }
+
+    /// The same for all that `ops` look at.
+    pub fn let_go_of(&self, ops: Ops<'_>) {
+        if self.set.header().waiting.load(Relaxed) > 64 {
+            // Too many to ask. Whoever comes to such a word finds out later.
+            return;
+        }
+        ops.iter().for_each(|op| self.let_go(op.num.into()));
+    }
+
+    /// Judges a call of process `pid`, with the undo record `record` (0: none). What it would change goes to the journal, undecided.
+    pub fn judge(&self, ops: Ops<'_>, record: u32, pid: u32) -> Result<Verdict> {
+        let memory = self.set.memory();
+        // Which semaphores are there already, by the low bits of their number.
+        let mut seen = [0u64; 16];
+        let mut changes = 0;
+        for nth in 0..ops.len() {
+            let op = ops.get(nth);
+            let num = u32::from(op.num);
+            let (word, bit) = (num as usize / 64 % 16, 1 << (num % 64));
+            let known = (seen[word] & bit != 0)
+                .then(|| (0..changes).find(|k| memory.change(*k).is_some_and(|change| change.num.load(Relaxed) == num)))
+                .flatten();
+            seen[word] |= bit;
+            let change = match known {
+                Some(k) => memory.change(k).ok_or(Errno::FBIG)?,
+                None => {
+                    let change = memory.change(changes).ok_or(Errno::FBIG)?;
+                    let held = self.hold(num)?;
+                    let cell = if record == 0 { 0 } else { self.cell(record, num)?.load(Relaxed) as u16 };
+                    change.num.store(num, Relaxed);
+                    change.record.store(record, Relaxed);
+                    change.old.store(held.0, Relaxed);
+                    change.new.store(held.with_pid(pid).0, Relaxed);
+                    change.cells.store(u32::from(cell) << 16 | u32::from(cell), Relaxed);
+                    changes += 1;
+                    change
+                }
+            };
+            let now = Word(change.new.load(Relaxed));
+            let result = i32::from(now.value()) + i32::from(op.op);
+            if op.op == 0 && now.value() != 0 || result < 0 {
+                let nowait = op.flags.contains(SemFlags::NOWAIT);
+                return Ok(if nowait { Verdict::Failed(Errno::AGAIN) } else { Verdict::Blocked(nth) });
+            }
+            if result > i32::from(Limits::SEMVMX) {
+                return Ok(Verdict::Failed(Errno::RANGE));
+            }
+            let mut next = now.with_value(result as u16);
+            if op.flags.contains(SemFlags::UNDO) && record != 0 {
+                let cells = change.cells.load(Relaxed);
+                let cell = i32::from((cells >> 16) as i16);
+                let (of, adjustment) = now.undo();
+                let here = if of == record { adjustment } else { 0 };
+                let total = cell + here - i32::from(op.op);
+                if i16::try_from(total).is_err() {
+                    return Ok(Verdict::Failed(Errno::RANGE));
+                }
+                next = match next.with_undo(record, here - i32::from(op.op)) {
+                    Some(with) => with,
+                    None => {
+                        change.cells.store(cells & 0xffff | u32::from(total as i16 as u16) << 16, Relaxed);
+                        if of == record { next.without_undo() } else { next }
+                    }
+                };
+            }
+            change.new.store(next.0, Relaxed);
+        }
+        Ok(Verdict::Done(changes))
+    }
+
+    /// Writes a change of one semaphore to the journal, undecided.
+    pub fn plan(&self, nth: usize, num: u32, old: Word, new: Word, record: u32, cells: (i16, i16)) -> Result<()> {
+        let change = self.set.memory().change(nth).ok_or(Errno::FBIG)?;
+        change.num.store(num, Relaxed);
+        change.record.store(record, Relaxed);
+        change.old.store(old.0, Relaxed);
+        change.new.store(new.0, Relaxed);
+        change.cells.store(u32::from(cells.0 as u16) | u32::from(cells.1 as u16) << 16, Relaxed);
+        Ok(())
+    }
+
+    /// Decides on the first `changes` of the journal, and on the answer to a call that waits, and carries it out.
+    pub fn commit(&self, kind: JournalKind, changes: usize, answer: Option<(u32, u16)>) {
+        let header = self.set.header();
+        let (answered, with) = answer.unwrap_or((0, 0));
+        header.answered.store(answered, Relaxed);
+        header.answer.store(with.into(), Relaxed);
+        header.journal.store((changes as u64) << 32 | kind as u64, SeqCst);
+        self.carry_out();
+    }
+
+    /// Takes back the changes that were just carried out: they are still in the journal.
+    pub fn take_back(&self, changes: usize) {
+        for change in (0..changes).filter_map(|k| self.set.memory().change(k)) {
+            let new = change.new.load(Relaxed);
+            change.new.store(change.old.load(Relaxed), Relaxed);
+            change.old.store(new, Relaxed);
+            let cells = change.cells.load(Relaxed);
+            change.cells.store(cells.rotate_left(16), Relaxed);
+        }
+        self.commit(JournalKind::Changes, changes, None);
+    }
+
+    /// Does what the journal says, again if a dead holder had begun to.
+    fn carry_out(&self) {
+        let (header, memory) = (self.set.header(), self.set.memory());
+        let journal = header.journal.load(SeqCst);
+        let (kind, changes) = (journal as u32, ((journal >> 32) as usize).min(JOURNALLED));
+        if kind == JournalKind::Nothing as u32 {
+            return;
+        }
+        header.applying.store(header.applying.load(Relaxed) | 1, SeqCst);
+        for change in (0..changes).filter_map(|k| memory.change(k)) {
+            let (num, record) = (change.num.load(Relaxed), change.record.load(Relaxed));
+            if let Some(at) = memory.word(num) {
+                at.store(clean(change.new.load(Relaxed)).with_slow(true).0, Release);
+            }
+            if record != 0
+                && let Ok(cell) = self.cell(record, num)
+            {
+                cell.store((change.cells.load(Relaxed) >> 16) as i16, Relaxed);
+            }
+            if kind == JournalKind::Reset as u32 {
+                self.forget_undo(Some(num));
+            }
+        }
+        if kind == JournalKind::ResetAll as u32 {
+            let pid = header.journal_pid.load(Relaxed);
+            for num in 0..memory.nsems() {
+                if let (Some(at), Some(value)) = (memory.word(num), memory.value(num)) {
+                    let word = Word::default().with_value(value.load(Relaxed)).with_pid(pid);
+                    at.store(word.with_slow(true).0, Release);
+                }
+            }
+            self.forget_undo(None);
+        }
+        if let Ok(waiter) = self.waiter(header.answered.load(Relaxed)) {
+            let answer = WaiterState::Answered(header.answer.load(Relaxed) as u16).pack();
+            let _ = waiter.state.compare_exchange(WaiterState::Waiting.pack(), answer, AcqRel, Relaxed);
+        }
+        header.applying.store((header.applying.load(Relaxed) | 1).wrapping_add(1), SeqCst);
+        header.journal.store(JournalKind::Nothing as u64, SeqCst);
+    }
+
+    /// The lock's last holder died: what it had decided on is done, the queues are made anew, and everybody
+    /// who can go on does.
+    fn repair(&self) {
+        self.carry_out();
+        let header = self.set.header();
+        let applying = header.applying.load(Relaxed);
+        header.applying.store(applying.wrapping_add(applying & 1), SeqCst);
+        self.clear_descriptors();
+        self.rebuild_queues();
+        self.count_records();
+        if self.set.stands() {
+            self.update(None, false);
+        }
+    }
+
+    /// Takes the descriptors of the dead from them.
+    pub fn clear_descriptors(&self) {
+        for descriptor in &self.set.header().descriptors {
+            let owner = descriptor.owner.load(Acquire);
+            if owner != 0 && !super::fast::is_owner_alive(self.set.engine, owner) {
+                descriptor.clear(&self.set);
+                let _ = descriptor.owner.compare_exchange(owner, 0, AcqRel, Relaxed);
+            }
+        }
+    }
+}
+
+/// A word from the journal, which a peer may have written: never a mark.
+fn clean(bits: u64) -> Word {
+    let word = Word(bits);
+    if word.is_mark() { Word::default() } else { word }
+}
