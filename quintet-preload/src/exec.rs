@@ -1,9 +1,8 @@
 //! exec keeps what `SEM_UNDO` has to take back: to the kernel it is the same process. To us it is another memory image, and the
 //! old one's end looks like a death; so what is to be taken back is handed over, by a variable in the environment.
 //!
-//! Not seen, and so taken for the process's end: `execl`, `execle`, `execlp`, which call nothing that could be replaced and
-//! take a variable number of arguments, as no function in stable Rust can; and a system call by number. (posix_spawn(3),
-//! system(3) and popen(3) exec in a child, which has nothing to hand over.)
+//! Not seen, and so taken for the process's end, is a system call by number. (posix_spawn(3), system(3) and popen(3) exec in a
+//! child, which has nothing to hand over.)
 //!
 //! # Safety
 //!

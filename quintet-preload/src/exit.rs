@@ -9,19 +9,10 @@ use libc::{c_int, c_void, size_t};
 use quintet::drop_in;
 use std::panic::catch_unwind;
 
-/// Run when the process ends by `exit` or by returning from `main`, after the program's own handlers.
-#[used]
-#[unsafe(link_section = ".fini_array")]
-static AT_EXIT: extern "C" fn() = at_exit;
-
-extern "C" fn at_exit() {
-    let _ = catch_unwind(drop_in::at_exit);
-}
-
 /// _exit(2)
 #[unsafe(no_mangle)]
 pub extern "C" fn _exit(status: c_int) -> ! {
-    at_exit();
+    let _ = catch_unwind(drop_in::at_exit);
     loop {
         // SAFETY: numbers only.
         unsafe { libc::syscall(libc::SYS_exit_group, status) };

@@ -26,45 +26,50 @@ pub const PAGE: usize = 4096;
 
 /// What a page was found to allow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(usize)]
 pub enum Access {
-    Read = 1,
-    Write = 2,
+    Read,
+    Write,
 }
 
-const IMAGE: usize = 4;
-const HEAP: usize = 8;
-const STACK: usize = 16;
+const STACK: usize = 1;
+const IMAGE: usize = 2;
+const HEAP: usize = 4;
 
 /// How far above the stack pointer a buffer counts as being on the stack.
 const STACK_REACH: usize = 32 << 10;
 
 const ENTRIES: usize = 256;
 
-/// By page: its address, what it allows, and what it is part of. 0: nothing is known.
-static PAGES: [AtomicUsize; ENTRIES] = [const { AtomicUsize::new(0) }; ENTRIES];
+/// By page, for reading and for writing: its address, and what it is part of. 0: nothing is known.
+static PAGES: [[AtomicUsize; ENTRIES]; 2] = [const { [const { AtomicUsize::new(0) }; ENTRIES] }; 2];
 
 /// The stacks of threads lie at equal distances; the multiplication scatters them.
 #[inline(always)]
-fn entry(page: usize) -> &'static AtomicUsize {
+fn entry(page: usize, access: Access) -> &'static AtomicUsize {
     let scattered = ((page >> 12) as u32).wrapping_mul(0x9e37_79b1);
-    &PAGES[(scattered >> 24) as usize % ENTRIES]
+    &PAGES[access as usize][(scattered >> 24) as usize % ENTRIES]
 }
 
 /// Whether a range, which ends within the page after the one it begins in, still allows this.
 #[inline(always)]
 pub fn allows(start: usize, len: usize, access: Access) -> bool {
+    let last = start.wrapping_add(len.wrapping_sub(1));
+    if (start ^ last) < PAGE { page_allows(start, access) } else { both_allow(start, len, access) }
+}
+
+#[cold]
+fn both_allow(start: usize, len: usize, access: Access) -> bool {
     let Some(last) = start.checked_add(len.wrapping_sub(1)) else { return false };
-    len <= PAGE && page_allows(start, access) && ((start ^ last) < PAGE || page_allows(last & !(PAGE - 1), access))
+    len <= PAGE && page_allows(start, access) && page_allows(last & !(PAGE - 1), access)
 }
 
 #[inline(always)]
 fn page_allows(at: usize, access: Access) -> bool {
-    let known = entry(at).load(Relaxed);
-    if known & !(PAGE - 1) != at & !(PAGE - 1) || known & access as usize == 0 {
+    let known = entry(at, access).load(Relaxed);
+    if (known ^ at) >= PAGE {
         return false;
     }
-    known & IMAGE != 0 || (known & STACK != 0 && is_on_stack(at)) || (known & HEAP != 0 && is_in_heap(at))
+    if known & STACK != 0 { is_on_stack(at) } else { known & IMAGE != 0 || (known & HEAP != 0 && is_in_heap(at)) }
 }
 
 /// The kernel has just said that the range allows this.
@@ -78,12 +83,9 @@ pub fn learn(start: usize, len: usize, access: Access) {
         let page = at & !(PAGE - 1);
         // Of the second page the range has the first byte.
         let part = part_of(page.max(start));
-        if part == 0 {
-            continue;
+        if part != 0 {
+            entry(page, access).store(page | part, Relaxed);
         }
-        let before = entry(page).load(Relaxed);
-        let other = if before & !(PAGE - 1) == page && before & part != 0 { before & 3 } else { 0 };
-        entry(page).store(page | other | access as usize | part, Relaxed);
     }
 }
 

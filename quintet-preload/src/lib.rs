@@ -14,6 +14,8 @@
 
 mod credentials;
 mod exec;
+#[cfg(any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64"))]
+mod execl;
 mod exit;
 mod jump;
 mod known;

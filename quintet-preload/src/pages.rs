@@ -4,10 +4,13 @@
 //!
 //! # Safety
 //!
-//! Each allocation is a private mapping of its own, page-aligned, zeroed, unmapped when freed.
+//! Each allocation is a private mapping of its own, page-aligned, unmapped when freed; but one page is kept, and belongs to
+//! whoever has taken it out of its place.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, Ordering::*};
 
 struct Pages;
 
@@ -20,8 +23,8 @@ const PAGE: usize = 4096;
 pub fn map(len: usize) -> *mut u8 {
     let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     // SAFETY: a new mapping where there is room.
-    let at = unsafe { libc::mmap(std::ptr::null_mut(), len, prot, flags, -1, 0) };
-    if at == libc::MAP_FAILED { std::ptr::null_mut() } else { at.cast() }
+    let at = unsafe { libc::mmap(null_mut(), len, prot, flags, -1, 0) };
+    if at == libc::MAP_FAILED { null_mut() } else { at.cast() }
 }
 
 /// Gives back what [`map`] gave, with the same length.
@@ -30,18 +33,40 @@ pub fn unmap(at: *mut u8, len: usize) {
     unsafe { libc::syscall(libc::SYS_munmap, at, len) };
 }
 
+/// A page that was freed, for the next one who wants one or less: getting and giving back a page costs more than most calls.
+static SPARE: AtomicPtr<u8> = AtomicPtr::new(null_mut());
+
 // SAFETY: see the module; an alignment beyond a page, which nothing here has, is refused.
 unsafe impl GlobalAlloc for Pages {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if layout.align() > PAGE { std::ptr::null_mut() } else { map(layout.size()) }
+        if layout.align() > PAGE {
+            return null_mut();
+        }
+        if layout.size() > PAGE {
+            return map(layout.size());
+        }
+        match SPARE.swap(null_mut(), Acquire) {
+            none if none.is_null() => map(PAGE),
+            spare => spare,
+        }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller's contract is the same, and a new mapping is zeroed.
-        unsafe { self.alloc(layout) }
+        // SAFETY: the caller's contract is the same.
+        let at = unsafe { self.alloc(layout) };
+        // A new mapping is zeroed.
+        if layout.size() <= PAGE && !at.is_null() {
+            // SAFETY: just allocated, so large.
+            unsafe { at.write_bytes(0, layout.size()) };
+        }
+        at
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        unmap(at, layout.size());
+        if layout.size() > PAGE {
+            unmap(at, layout.size());
+        } else if SPARE.compare_exchange(null_mut(), at, Release, Relaxed).is_err() {
+            unmap(at, PAGE);
+        }
     }
 }

@@ -60,7 +60,7 @@ fn duration(time: timespec) -> Result<Duration, Errno> {
     if nanoseconds < 1_000_000_000 { Ok(Duration::new(seconds, nanoseconds)) } else { Err(Errno::INVAL) }
 }
 
-/// So many operations are copied without a loop over an array of unknown length.
+/// So many operations are copied without a call.
 const FEW: usize = 4;
 
 #[inline(always)]
@@ -68,30 +68,35 @@ fn operate(
     id: c_int,
     sops: *const SemOp,
     nsops: size_t,
-    timeout: impl FnOnce() -> Result<Option<Duration>, Errno>,
+    timeout: impl Fn() -> Result<Option<Duration>, Errno>,
 ) -> Result<c_int, Errno> {
     // The kernel's argument is an `unsigned int`.
     let nsops = nsops as u32 as usize;
-    let few = nsops.wrapping_sub(1) < FEW && user::is_known_readable(sops.cast(), nsops * size_of::<SemOp>());
-    if few && nsops <= drop_in::semopm()? {
+    if nsops.wrapping_sub(1) < FEW
+        && user::is_known_readable(sops.cast(), nsops * size_of::<SemOp>())
+        && let Ok(timeout) = timeout()
+    {
         let mut ops = [SemOp::default(); FEW];
-        for (index, op) in ops.iter_mut().enumerate().take(nsops) {
-            // SAFETY: can be read, as was just said.
-            *op = unsafe { sops.add(index).read_unaligned() };
+        for (index, op) in ops.iter_mut().enumerate() {
+            if index < nsops {
+                // SAFETY: can be read, as was just said.
+                *op = unsafe { sops.add(index).read_unaligned() };
+            }
         }
-        let timeout = timeout()?;
+        // If that is too many already, the engine says so.
         return drop_in::semtimedop(id, &ops[..nsops], timeout).map(|()| 0);
     }
-    operate_many(id, sops, nsops, timeout)
+    operate_checking(id, sops, nsops, timeout)
 }
 
+/// Many operations, or where they are must be asked of the kernel, or something is wrong.
 #[cold]
 #[inline(never)]
-fn operate_many(
+fn operate_checking(
     id: c_int,
     sops: *const SemOp,
     nsops: usize,
-    timeout: impl FnOnce() -> Result<Option<Duration>, Errno>,
+    timeout: impl Fn() -> Result<Option<Duration>, Errno>,
 ) -> Result<c_int, Errno> {
     const MOST: usize = Limits::MOST_SEMOPM as usize;
     if nsops > drop_in::semopm()?.min(MOST) {

@@ -115,12 +115,9 @@ pub fn unmapped(address: usize, len: usize) {
     }
 }
 
-/// The process is about to end.
+/// The process is about to end by a call that runs no handlers.
 pub fn at_exit() {
-    // In a vfork child the parent's memory goes on living.
-    if opened().is_some() && !process::is_foundling() && crate::sys::pid() == crate::sys::asked_pid() {
-        process::at_exit();
-    }
+    process::at_exit();
 }
 
 /// `semget`.

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::furniture::{damaged, explain_create, explain_open, furnish, kind_name, remove_files, set_modes, store_limits};
 use crate::layout::{self, HEADER_BYTES, Header, Mechanism, REGISTRY_BYTES, Registry, Shared, Validity};
 use crate::participant::Membership;
+use crate::registry::Hints;
 use crate::shm::attachments::Attachments;
 use crate::shm::control::Locals;
 use crate::sys::credentials::{self, capable};
@@ -39,8 +40,7 @@ pub struct Engine {
     pub(crate) sets: crate::sem::place::Locals,
     /// The sets in which this process may have an undo record, a bit each.
     pub(crate) with_undo: [AtomicU64; MAX_OBJECTS as usize / 64],
-    /// The indexes where keys were last found, plus 1: a hint.
-    pub(crate) keys: [[AtomicU64; 256]; Mechanism::ALL.len()],
+    pub(crate) hints: Hints,
     /// The pages of the registry's key table that are known to have their place, a bit each.
     pub(crate) key_pages: [AtomicU32; Mechanism::ALL.len()],
     pub(crate) next: AtomicPtr<Engine>,
@@ -169,6 +169,7 @@ impl Engine {
         let tables = |e| Error::at(e, "map the tables for", &path);
         let locals = Locals::new().map_err(tables)?;
         let sets = crate::sem::place::Locals::new().map_err(tables)?;
+        let hints = Hints::new().map_err(tables)?;
         let engine: &'static Engine = Box::leak(Box::new(Engine {
             path,
             directory,
@@ -181,7 +182,7 @@ impl Engine {
             locals,
             sets,
             with_undo: [const { AtomicU64::new(0) }; MAX_OBJECTS as usize / 64],
-            keys: [const { [const { AtomicU64::new(0) }; 256] }; Mechanism::ALL.len()],
+            hints,
             key_pages: [const { AtomicU32::new(0) }; Mechanism::ALL.len()],
             next: AtomicPtr::default(),
         }));

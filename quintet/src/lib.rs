@@ -18,12 +18,29 @@
 //! # Ok::<(), quintet::Error>(())
 //! ```
 //!
+//! Three lines guard a critical section between two programs; a program that is killed in it lets the next one in:
+//!
+//! ```
+//! # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
+//! # use quintet::{Key, Kind, Namespace, Semaphore};
+//! let ns = Namespace::create(&path, Kind::Private)?;
+//! let turn = Semaphore::open_or_create(&ns, Key::new(0x5eed), 1)?;
+//! let mine = turn.acquire()?; // until dropped
+//!
+//! // elsewhere
+//! assert!(Semaphore::open(&ns, Key::new(0x5eed))?.try_acquire()?.is_none());
+//! # drop(mine);
+//! # Ok::<(), quintet::Error>(())
+//! ```
+//!
 //! | what | where |
 //! |---|---|
 //! | a directory of objects, or the kernel's own IPC | [`Namespace`] |
 //! | names and identifiers | [`Key`], [`Id`] |
 //! | shared memory, safely | [`Segment`], [`Attachment`], [`Cell`] |
-//! | the C calls' verbs, one for one | the `shm*` methods of [`Namespace`] |
+//! | a lock or a counting semaphore between processes | [`Semaphore`], [`Guard`] |
+//! | semaphore sets, several operations at once | [`SemaphoreSet`], [`SemOp`] |
+//! | the C calls' verbs, one for one | the `shm*` and `sem*` methods of [`Namespace`] |
 //! | errors | [`Errno`] where a number is enough, [`Error`] where a person reads it |
 
 #[doc(hidden)]
@@ -68,6 +85,8 @@ pub use key::Key;
 pub use limits::{Limits, Usage};
 pub use namespace::{Kind, Namespace};
 pub use sem::operation::{SemFlags, SemOp};
+pub use sem::semaphore::{Guard, Semaphore};
+pub use sem::set::{SemaphoreSet, SemaphoreSetOptions};
 pub use sem::status::{SemUndo, SemUsage, SemWaiter, SemaphoreStatus, SetStat, SetStatus};
 pub use shm::attachment::{Attachment, Cell};
 pub use shm::segment::{Segment, SegmentOptions};

@@ -228,10 +228,25 @@ fn open_gate() {
     drop(blocked);
 }
 
-/// Called when the process is about to end in the ordinary way: its attachments end now, as far as
+/// Run when the process ends by `exit` or by returning from `main`, after the program's own handlers.
+#[used]
+#[allow(unsafe_code)]
+// SAFETY: the loader calls each entry of this section once, as a C function.
+#[unsafe(link_section = ".fini_array")]
+static AT_END: extern "C" fn() = at_end;
+
+extern "C" fn at_end() {
+    let _ = std::panic::catch_unwind(at_exit);
+}
+
+/// The process is about to end in the ordinary way: what it has to take back is taken back, its attachments end now, as far as
 /// others can tell, and what only it kept is cleared. The memory stays mapped, because code that
 /// runs later may still touch it.
 pub fn at_exit() {
+    // In a vfork child's hands this memory is its parent's.
+    if engines().next().is_none() || is_foundling() || sys::pid() != sys::asked_pid() {
+        return;
+    }
     for engine in engines() {
         engine.apply_own_undo();
         engine.leave();

@@ -12,11 +12,12 @@ use crate::layout::{Mechanism, Registry};
 use crate::sync::lock::{self, Acquired, Owner};
 use crate::sync::presence::Me;
 use crate::sys::file::{self, Name};
+use crate::sys::memory;
 use crate::sys::signal::Blocked;
 use crate::{Errno, Id, Key, Kind, MAX_OBJECTS};
 use rustix::fs::{self, CWD};
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicU32, Ordering::*};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -52,6 +53,30 @@ pub trait Keyed<'a>: Sized {
 
     /// The identifier, if it has this key.
     fn id_by(&self, key: Key) -> Option<Id>;
+}
+
+const HINT_BITS: u32 = 15;
+const HINTS: usize = Mechanism::ALL.len() << HINT_BITS;
+
+/// The indexes where this process last found keys, plus 1, by a hash of the key: zeroed memory that costs nothing until touched.
+pub struct Hints(usize);
+
+impl Hints {
+    pub fn new() -> Result<Hints> {
+        memory::anonymous(size_of::<AtomicU64>() * HINTS).map(Hints)
+    }
+}
+
+impl std::ops::Deref for Hints {
+    type Target = [AtomicU64; HINTS];
+
+    fn deref(&self) -> &Self::Target {
+        #[allow(unsafe_code)]
+        // SAFETY: mapped with this size, zeroed, never unmapped; atomics only.
+        unsafe {
+            &*(self.0 as *const [AtomicU64; HINTS])
+        }
+    }
 }
 
 /// What a key led to.
@@ -113,9 +138,9 @@ impl Engine {
         0..self.registry.key_names.load(Relaxed).clamp(1, MOST_KEY_NAMES)
     }
 
-    fn key_hint(&self, of: Mechanism, key: Key) -> &std::sync::atomic::AtomicU64 {
-        let hash = (key.raw() as u32).wrapping_mul(0x9e37_79b9) >> 24;
-        &self.keys[of as usize][hash as usize]
+    fn key_hint(&self, of: Mechanism, key: Key) -> &AtomicU64 {
+        let hash = (key.raw() as u32).wrapping_mul(0x9e37_79b9) >> (32 - HINT_BITS);
+        &self.hints[of as usize * (1 << HINT_BITS) + hash as usize]
     }
 
     /// Finds the object of a key where this process last found it.
@@ -302,7 +327,21 @@ impl Engine {
     /// The free indexes from `from` on, then, `around`, those before it.
     pub fn free_indexes(&self, of: Mechanism, from: u16, around: bool) -> impl Iterator<Item = u16> + '_ {
         let before = if around { 0..from } else { 0..0 };
-        (from..MAX_OBJECTS as u16).chain(before).filter(move |index| !self.is_used(of, *index))
+        [from..MAX_OBJECTS as u16, before].into_iter().flat_map(move |range| {
+            let mut next = range.start;
+            std::iter::from_fn(move || {
+                while next < range.end {
+                    let free = !self.registry.used(of)[usize::from(next) / 64].load(Acquire) >> (next % 64);
+                    let skip = free.trailing_zeros().min(64 - u32::from(next % 64)) as u16;
+                    next += skip;
+                    if free != 0 {
+                        next += 1;
+                        return (next <= range.end).then_some(next - 1);
+                    }
+                }
+                None
+            })
+        })
     }
 
     /// The sequence number for a new object at `index`: the kernel begins a new one when the index does not rise.

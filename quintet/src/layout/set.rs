@@ -79,10 +79,12 @@ pub struct SetHeader {
     /// Whose call the journal answers, 0 for none, and what with.
     pub answered: AtomicU32,
     pub answer: AtomicU32,
-    /// Of `SETALL`: the caller's process id. Of `SETVAL`: unused.
+    /// Of `SETALL`: the caller's process id.
     pub journal_pid: AtomicU32,
     pad: AtomicU32,
-    reserved: [AtomicU64; 43],
+    /// The last `SETVAL` or `SETALL`, in seconds since the Epoch.
+    pub set_time: AtomicU64,
+    reserved: [AtomicU64; 42],
     pub descriptors: [Descriptor; DESCRIPTORS],
 }
 

@@ -23,6 +23,9 @@ impl Engine {
         if !set.may(true) {
             return Err(Errno::ACCES);
         }
+        if set_at_once(set, num, value) {
+            return Ok(());
+        }
         let section = self.section(set)?;
         if !section.set.stands_as(Id::from_raw(id)?) {
             return Err(Errno::IDRM);
@@ -31,7 +34,7 @@ impl Engine {
         let new = old.without_undo().with_value(value).with_pid(sys::pid());
         section.plan(0, num, old, new, 0, (0, 0))?;
         section.commit(JournalKind::Reset, 1, None);
-        self.stamp_change(&section.set);
+        stamp_set(&section.set);
         section.update(None, false);
         section.let_go(num);
         Ok(())
@@ -63,7 +66,7 @@ impl Engine {
         }
         set.header().journal_pid.store(sys::pid(), Relaxed);
         section.commit(JournalKind::ResetAll, 0, None);
-        self.stamp_change(&set);
+        stamp_set(&set);
         section.update(None, false);
         (0..set.nsems()).for_each(|num| section.let_go(num));
         Ok(())
@@ -138,11 +141,6 @@ impl Engine {
             Err(Errno::ACCES) => Ok(set.count_stuck(num, zero)),
             Err(e) => Err(e),
         }
-    }
-
-    fn stamp_change(&self, set: &SetView<'_>) {
-        let rights = set.header().rights();
-        set.header().set_rights(Rights { ctime: sys::now(), ..rights });
     }
 
     /// `IPC_STAT`.
@@ -309,4 +307,24 @@ impl Engine {
             }
         }
     }
+}
+
+/// Notes that values were set.
+fn stamp_set(set: &SetView<'_>) {
+    set.header().set_time.store(sys::time() as u64, Relaxed);
+}
+
+/// `SETVAL` where nobody waits, and nobody has anything to take back.
+fn set_at_once(set: SetView<'_>, num: u32, value: u16) -> bool {
+    let header = set.header();
+    let Some(at) = set.memory().word(num).filter(|_| set.writable()) else { return false };
+    let alone = || header.waiting.load(Relaxed) == 0 && header.records.load(Relaxed) == 0;
+    let word = Word(at.load(Acquire));
+    let new = word.with_value(value).with_pid(sys::pid());
+    let set_it = alone() && word.is_plain() && word.undo().1 == 0;
+    if set_it && at.compare_exchange(word.0, new.0, AcqRel, Relaxed).is_ok() {
+        stamp_set(&set);
+        return true;
+    }
+    false
 }

@@ -9,6 +9,8 @@ pub mod operation;
 pub mod place;
 mod queue;
 mod section;
+pub mod semaphore;
+pub mod set;
 pub mod status;
 mod undo;
 pub mod wait;

@@ -218,8 +218,10 @@ impl<'a> SetView<'a> {
 
     pub fn stat(&self, id: Id) -> SetStat {
         let (perm, rights) = self.permissions();
-        let otime = self.header().otime.load(Relaxed) as i64;
-        SetStat { key: self.key(), id, perm, otime, ctime: rights.ctime, nsems: self.nsems() }
+        let header = self.header();
+        let otime = header.otime.load(Relaxed) as i64;
+        let ctime = rights.ctime.max(header.set_time.load(Relaxed) as i64);
+        SetStat { key: self.key(), id, perm, otime, ctime, nsems: self.nsems() }
     }
 
     /// Notes that an operation was done.

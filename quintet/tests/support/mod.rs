@@ -219,6 +219,11 @@ impl Signpost {
         unsafe { Signpost { read: OwnedFd::from_raw_fd(fds[0]), write: OwnedFd::from_raw_fd(fds[1]) } }
     }
 
+    /// The descriptor that a signal handler writes a byte to.
+    pub fn write_end(&self) -> i32 {
+        self.write.as_raw_fd()
+    }
+
     /// Tells `n` waiters, or one waiter n times.
     pub fn tell(&self, n: usize) {
         self.tell_number_raw(&vec![0; n]);

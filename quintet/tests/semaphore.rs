@@ -1,0 +1,376 @@
+//! The safe face of semaphores: what its guards and its creation promise, in a directory and, where an IPC namespace of the
+//! test's own can be had, in the kernel.
+//!
+//! # Safety
+//!
+//! Children of `fork` have one thread; the handler writes to a pipe.
+#![allow(unsafe_code)]
+
+mod support;
+
+use quintet::{Errno, Key, Kind, Namespace, Segment, SemFlags, SemOp, Semaphore, SemaphoreSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+use support::{BOUND, End, Signpost, alone, fork, until};
+
+const KEY: Key = Key::new(0x5e3a);
+
+/// Runs `body` in a directory, and in the kernel.
+fn on_both(name: &str, body: impl Fn(&Namespace)) {
+    alone(name, |directory: &Path| {
+        body(&Namespace::create(directory.join("ns"), Kind::Private).unwrap());
+        // SAFETY: a flag only.
+        if unsafe { libc::unshare(libc::CLONE_NEWIPC) } == 0 {
+            body(&Namespace::kernel());
+        } else {
+            println!("skipped: the kernel's side: {}", std::io::Error::last_os_error());
+        }
+    });
+}
+
+fn pause_for_ever() -> ! {
+    loop {
+        // SAFETY: takes nothing.
+        unsafe { libc::pause() };
+    }
+}
+
+#[test]
+fn a_killed_holder_gives_back() {
+    on_both("a_killed_holder_gives_back", |ns| {
+        let semaphore = Semaphore::open_or_create(ns, KEY, 3).unwrap();
+        let ready = Signpost::new();
+        let holder = fork(|| {
+            let _one = semaphore.acquire().unwrap();
+            let _two = semaphore.acquire_many(2).unwrap();
+            ready.tell(1);
+            pause_for_ever();
+        });
+        ready.wait();
+        assert_eq!(semaphore.value().unwrap(), 0);
+        assert!(semaphore.try_acquire().unwrap().is_none());
+        holder.kill();
+        let guard = semaphore.acquire_timeout(BOUND).unwrap().expect("it is given back");
+        assert_eq!((guard.units(), semaphore.value().unwrap()), (1, 2));
+        guard.release().unwrap();
+        assert_eq!(semaphore.value().unwrap(), 3);
+        semaphore.remove().unwrap();
+    });
+}
+
+#[test]
+fn a_waiting_call_gets_what_a_killed_holder_had() {
+    on_both("a_waiting_call_gets_what_a_killed_holder_had", |ns| {
+        let semaphore = Semaphore::open_or_create(ns, KEY, 1).unwrap();
+        let ready = Signpost::new();
+        let holder = fork(|| {
+            semaphore.acquire().unwrap().forget();
+            ready.tell(1);
+            pause_for_ever();
+        });
+        ready.wait();
+        let waiter = fork(|| drop(semaphore.acquire().unwrap()));
+        until("it waits", || semaphore.set().waiting(0).unwrap() == 1);
+        holder.kill();
+        waiter.succeeds();
+        assert_eq!(semaphore.value().unwrap(), 1);
+        semaphore.remove().unwrap();
+    });
+}
+
+#[test]
+fn a_forgotten_guard_holds_until_the_process_ends() {
+    on_both("a_forgotten_guard_holds_until_the_process_ends", |ns| {
+        let semaphore = Semaphore::create_new(ns, KEY, 1).unwrap();
+        fork(|| {
+            semaphore.acquire().unwrap().forget();
+            std::mem::forget(semaphore.try_acquire().unwrap());
+            assert_eq!(semaphore.value().unwrap(), 0);
+        })
+        .succeeds();
+        assert_eq!(semaphore.value().unwrap(), 1);
+        semaphore.remove().unwrap();
+    });
+}
+
+#[test]
+fn a_forked_copy_of_a_guard_gives_nothing_back() {
+    on_both("a_forked_copy_of_a_guard_gives_nothing_back", |ns| {
+        let semaphore = Semaphore::create_new(ns, KEY, 1).unwrap();
+        let mut guard = Some(semaphore.acquire().unwrap());
+        fork(|| {
+            drop(guard.take());
+            assert_eq!(semaphore.value().unwrap(), 0);
+        })
+        .succeeds();
+        assert_eq!(semaphore.value().unwrap(), 0);
+        drop(guard);
+        assert_eq!(semaphore.value().unwrap(), 1);
+        semaphore.remove().unwrap();
+    });
+}
+
+#[test]
+fn another_thread_may_give_back() {
+    on_both("another_thread_may_give_back", |ns| {
+        let semaphore = Semaphore::create_new(ns, KEY, 1).unwrap();
+        fork(|| {
+            let guard = semaphore.acquire().unwrap();
+            std::thread::spawn(move || drop(guard)).join().unwrap();
+            assert_eq!(semaphore.value().unwrap(), 1);
+        })
+        .succeeds();
+        // Nothing was left to be taken back at the process's end.
+        assert_eq!(semaphore.value().unwrap(), 1);
+        semaphore.remove().unwrap();
+    });
+}
+
+static TOLD: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn tell_that_caught(_signal: i32) {
+    // SAFETY: a descriptor that stays open, and a byte.
+    unsafe { libc::write(TOLD.load(Ordering::SeqCst), [0u8].as_ptr().cast(), 1) };
+}
+
+/// From now on SIGUSR1 is caught, and the other end of the pipe is told.
+fn catch(told: &Signpost) {
+    TOLD.store(told.write_end(), Ordering::SeqCst);
+    // SAFETY: zeroes are a valid sigaction, without SA_RESTART; the handler makes one system call.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = tell_that_caught as *const () as usize;
+        assert_eq!(libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()), 0);
+    }
+}
+
+#[test]
+fn a_signal_ends_an_operation_but_not_an_acquisition() {
+    on_both("a_signal_ends_an_operation_but_not_an_acquisition", |ns| {
+        let semaphore = Semaphore::create_new(ns, KEY, 0).unwrap();
+        let waits = || until("it waits", || semaphore.set().waiting(0).unwrap() == 1);
+        let caught = Signpost::new();
+
+        let operator = fork(|| {
+            catch(&caught);
+            let error = semaphore.set().op(&[SemOp::new(0, -1)]).unwrap_err();
+            assert_eq!(error.errno(), Errno::INTR);
+            assert!(error.to_string().contains("a signal was caught"), "{error}");
+        });
+        waits();
+        operator.signal(libc::SIGUSR1);
+        operator.succeeds();
+        caught.wait();
+
+        let acquirers: [fn(&Semaphore) -> bool; 3] = [
+            |semaphore| semaphore.acquire().is_ok(),
+            |semaphore| semaphore.acquire_timeout(BOUND).unwrap().is_some(),
+            |semaphore| semaphore.acquire_timeout(Duration::MAX).unwrap().is_some(),
+        ];
+        for acquires in acquirers {
+            let acquirer = fork(|| {
+                catch(&caught);
+                assert!(acquires(&semaphore));
+            });
+            waits();
+            acquirer.signal(libc::SIGUSR1);
+            caught.wait();
+            waits();
+            semaphore.release(1).unwrap();
+            acquirer.succeeds();
+            // What was taken with a guard came back.
+            until("it is given back", || semaphore.value().unwrap() == 1);
+            assert!(semaphore.set().try_op(&[SemOp::new(0, -1)]).unwrap());
+        }
+        semaphore.remove().unwrap();
+    });
+}
+
+#[test]
+fn removal_ends_the_waiting() {
+    on_both("removal_ends_the_waiting", |ns| {
+        let semaphore = Semaphore::create_new(ns, KEY, 0).unwrap();
+        let waiter = fork(|| {
+            let error = semaphore.acquire().unwrap_err();
+            assert_eq!(error.errno(), Errno::IDRM);
+            assert!(error.to_string().contains("it was removed meanwhile"), "{error}");
+        });
+        until("it waits", || semaphore.set().waiting(0).unwrap() == 1);
+        semaphore.remove().unwrap();
+        waiter.succeeds();
+        assert_eq!(semaphore.acquire().unwrap_err().errno(), Errno::INVAL);
+    });
+}
+
+#[test]
+fn timeouts_and_deadlines() {
+    on_both("timeouts_and_deadlines", |ns| {
+        let set = SemaphoreSet::create_new(ns, KEY, &[1, 0]).unwrap();
+        let semaphore = set.semaphore(0);
+        let past = Instant::now();
+        let guard = semaphore.acquire_deadline(past).unwrap().expect("what is there is taken");
+        assert!(semaphore.acquire_deadline(past).unwrap().is_none());
+        assert!(semaphore.acquire_timeout(Duration::ZERO).unwrap().is_none());
+        assert!(semaphore.acquire_timeout(Duration::from_millis(2)).unwrap().is_none());
+        assert!(set.op_timeout(&[SemOp::new(1, 0)], Duration::ZERO).unwrap());
+        assert!(!set.op_deadline(&[SemOp::new(1, -1)], past).unwrap());
+        assert!(!set.op_timeout(&[SemOp::new(1, -1).flags(SemFlags::NOWAIT)], BOUND).unwrap());
+        assert!(!set.try_op(&[SemOp::new(1, 1), SemOp::new(0, -1)]).unwrap(), "all or nothing");
+        assert_eq!(set.values().unwrap(), [0, 0]);
+        drop(guard);
+        set.remove().unwrap();
+    });
+}
+
+#[test]
+fn whoever_creates_it_nobody_finds_it_without_its_values() {
+    const PROCESSES: usize = 6;
+    const ROUNDS: i32 = 40;
+    on_both("whoever_creates_it_nobody_finds_it_without_its_values", |ns| {
+        let memory = Segment::create(ns, KEY, 8).unwrap().attach().unwrap();
+        let starts: Vec<Signpost> = (0..PROCESSES).map(|_| Signpost::new()).collect();
+        let done = Signpost::new();
+        let children: Vec<_> = starts
+            .iter()
+            .map(|start| {
+                fork(|| {
+                    let sum = memory.cell::<u64>(0).unwrap();
+                    for round in 0..ROUNDS {
+                        start.wait();
+                        let set = SemaphoreSet::create(ns, Key::new(100 + round), &[1, 7, 8]).unwrap();
+                        let values = set.values().unwrap();
+                        assert!(values == [1, 7, 8] || values == [0, 7, 8], "{values:?}");
+                        {
+                            let _mine = set.semaphore(0).acquire().unwrap();
+                            sum.store(sum.load() + 1).unwrap();
+                        }
+                        done.tell(1);
+                    }
+                })
+            })
+            .collect();
+        for round in 0..ROUNDS {
+            starts.iter().for_each(|start| start.tell(1));
+            (0..PROCESSES).for_each(|_| done.wait());
+            let set = SemaphoreSet::open(ns, Key::new(100 + round)).unwrap();
+            assert_eq!(set.values().unwrap(), [1, 7, 8]);
+            assert_ne!(set.stat().unwrap().otime, 0);
+            set.remove().unwrap();
+        }
+        children.into_iter().for_each(|child| assert_eq!(child.end(), End::Exit(0)));
+        assert_eq!(memory.cell::<u64>(0).unwrap().load(), PROCESSES as u64 * ROUNDS as u64);
+        memory.segment().remove().unwrap();
+    });
+}
+
+#[test]
+fn a_set_of_c_gets_its_values_from_its_creator() {
+    on_both("a_set_of_c_gets_its_values_from_its_creator", |ns| {
+        let id = ns.semget(KEY, 2, libc::IPC_CREAT | 0o600).unwrap();
+        let (ready, opened) = (Signpost::new(), Signpost::new());
+        let finder = fork(|| {
+            ready.tell(1);
+            let set = SemaphoreSet::create(ns, KEY, &[9, 9]).unwrap();
+            opened.tell(1);
+            assert_eq!(set.values().unwrap(), [4, 0]);
+        });
+        ready.wait();
+        ns.sem_set_values(id.raw(), &[5, 0]).unwrap();
+        assert!(SemaphoreSet::open(ns, KEY).unwrap().stat().unwrap().otime == 0);
+        ns.semtimedop(id.raw(), &[SemOp::new(0, -1)], None).unwrap();
+        opened.wait();
+        finder.succeeds();
+        ns.sem_remove(id.raw()).unwrap();
+    });
+}
+
+#[test]
+fn a_creator_that_died_is_not_waited_for() {
+    on_both("a_creator_that_died_is_not_waited_for", |ns| {
+        let id = ns.semget(KEY, 1, libc::IPC_CREAT | 0o600).unwrap();
+        let error = Semaphore::open_or_create(ns, KEY, 1).unwrap_err();
+        assert_eq!(error.errno(), Errno::TIMEDOUT);
+        assert!(error.to_string().contains("nobody has operated on it yet"), "{error}");
+        assert_eq!(Semaphore::open(ns, KEY).unwrap().value().unwrap(), 0);
+        ns.sem_remove(id.raw()).unwrap();
+        assert_eq!(Semaphore::open_or_create(ns, KEY, 1).unwrap().value().unwrap(), 1);
+        SemaphoreSet::open(ns, KEY).unwrap().remove().unwrap();
+    });
+}
+
+#[test]
+fn sets_larger_than_one_call() {
+    on_both("sets_larger_than_one_call", |ns| {
+        for first in [0, 1, 32767] {
+            let values: Vec<u16> = (0..600).map(|num| if num == 0 { first } else { num + 1 }).collect();
+            let set = SemaphoreSet::create_new(ns, KEY, &values).unwrap();
+            assert_eq!(set.values().unwrap(), values);
+            assert_ne!(set.stat().unwrap().otime, 0);
+            set.remove().unwrap();
+        }
+        // Only those that are not 0 need an operation.
+        let mut values = vec![0; 600];
+        values[599] = 32767;
+        let set = SemaphoreSet::create_new(ns, KEY, &values).unwrap();
+        assert_eq!(set.values().unwrap(), values);
+        assert_eq!((set.pid(599).unwrap(), set.pid(0).unwrap()), (std::process::id() as i32, 0));
+        set.remove().unwrap();
+    });
+}
+
+#[test]
+fn errors_say_what_is_wrong() {
+    on_both("errors_say_what_is_wrong", |ns| {
+        let failed = |error: quintet::Error| (error.errno(), error.to_string());
+        let create = |values: &[u16]| failed(SemaphoreSet::create(ns, KEY, values).unwrap_err());
+        assert_eq!(create(&[]), (Errno::INVAL, error("a set of 0 semaphores", "a set has at least 1 semaphore (EINVAL)")));
+        assert_eq!(create(&[1, 32768]), (Errno::RANGE, error("a set of 2 semaphores", "a value is at most 32767 (ERANGE)")));
+        assert_eq!(SemaphoreSet::open(ns, KEY).unwrap_err().errno(), Errno::NOENT);
+        assert_eq!(SemaphoreSet::open(ns, Key::PRIVATE).unwrap_err().errno(), Errno::NOENT);
+
+        let set = SemaphoreSet::create(ns, KEY, &[1]).unwrap();
+        assert_eq!(
+            create(&[1, 1]),
+            (Errno::INVAL, error("a set of 2 semaphores", "a set of fewer semaphores has this key (EINVAL)"))
+        );
+        assert_eq!(SemaphoreSet::create_new(ns, KEY, &[1]).unwrap_err().errno(), Errno::EXIST);
+        assert_eq!(SemaphoreSet::open_id(ns, set.id()).unwrap().values().unwrap(), [1]);
+
+        let id = set.id();
+        let cannot = |what: String| format!("cannot {what}");
+        for (units, of) in [(0, 0), (32768, 32768), (u16::MAX, 65535)] {
+            let text = cannot(format!("take or give {of} units of set {id}: it must be 1..=32767 units (EINVAL)"));
+            assert_eq!(failed(set.semaphore(0).acquire_many(units).unwrap_err()), (Errno::INVAL, text.clone()));
+            assert_eq!(failed(set.semaphore(0).release(units).unwrap_err()), (Errno::INVAL, text));
+        }
+        let text = cannot(format!("operate on set {id}: it has no semaphore 3 (EFBIG)"));
+        assert_eq!(failed(set.semaphore(3).acquire().unwrap_err()), (Errno::FBIG, text.clone()));
+        assert_eq!(failed(set.semaphore(3).try_acquire().unwrap_err()), (Errno::FBIG, text));
+        let text = cannot(format!(
+            "read the value of semaphore 3 of set {id}: it does not exist (any more), or has no such semaphore (EINVAL)"
+        ));
+        assert_eq!(failed(set.value(3).unwrap_err()), (Errno::INVAL, text));
+        let text = cannot(format!("operate on set {id}: a value would not be in 0..=32767 (ERANGE)"));
+        assert_eq!(failed(set.semaphore(0).release(32767).unwrap_err()), (Errno::RANGE, text));
+        let text = cannot(format!("operate on set {id}: there are no operations (EINVAL)"));
+        assert_eq!(failed(set.op(&[]).unwrap_err()), (Errno::INVAL, text.clone()));
+        assert_eq!(failed(set.try_op(&[]).unwrap_err()), (Errno::INVAL, text));
+        let text = cannot(format!("operate on set {id}: 501 operations are more than the limit semopm, 500 (E2BIG)"));
+        assert_eq!(failed(set.op(&[SemOp::new(0, 0); 501]).unwrap_err()), (Errno::TOOBIG, text));
+        set.set_value(0, 32767).unwrap();
+        assert_eq!(set.set_value(0, 32768).unwrap_err().errno(), Errno::RANGE);
+        assert_eq!(set.set_values(&[1, 2]).unwrap_err().errno(), Errno::INVAL);
+        set.set_permissions(set.stat().unwrap().perm.uid, set.stat().unwrap().perm.gid, 0o640).unwrap();
+        assert_eq!(set.stat().unwrap().perm.mode, 0o640);
+
+        set.remove().unwrap();
+        assert_eq!(set.remove().unwrap_err().errno(), Errno::INVAL);
+        assert_eq!(set.semaphore(0).acquire().unwrap_err().errno(), Errno::INVAL);
+        assert_eq!(SemaphoreSet::open_id(ns, id).unwrap_err().errno(), Errno::INVAL);
+    });
+}
+
+fn error(what: &str, why: &str) -> String {
+    format!("cannot create {what} with key {KEY}: {why}")
+}
