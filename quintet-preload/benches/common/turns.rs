@@ -19,6 +19,19 @@ pub fn timed<'a>(mut op: impl FnMut() + 'a) -> Batch<'a> {
     })
 }
 
+/// A batch of what is done by 1 and then, to be as before, by -1. Counted one by one.
+pub fn there_and_back<'a>(mut op: impl FnMut(i16) + 'a) -> Batch<'a> {
+    Box::new(move |n| {
+        let pairs = n.div_ceil(2);
+        let start = Instant::now();
+        for _ in 0..pairs {
+            op(1);
+            op(-1);
+        }
+        start.elapsed() * n / (2 * pairs)
+    })
+}
+
 /// Medians in nanoseconds, and how quintet's compare to the kernel's of the same round.
 pub struct Figures {
     pub kernel: f64,

@@ -4,7 +4,7 @@
 //!
 //! The static arrays are handed to `semop`, which reads them, and are not touched by anything else.
 
-use crate::common::turns::{Batch, timed};
+use crate::common::turns::{Batch, there_and_back, timed};
 use crate::side::{Owned, Side, operation};
 use libc::{IPC_CREAT, IPC_EXCL, IPC_PRIVATE, SEM_UNDO, c_int, sembuf};
 use std::hint::black_box;
@@ -73,19 +73,6 @@ fn compare_and_swap<'a>() -> Batch<'a> {
     })
 }
 
-/// A batch of what is done twice: once there, once back. Counted one by one.
-fn there_and_back<'a>(mut there: impl FnMut() + 'a, mut back: impl FnMut() + 'a) -> Batch<'a> {
-    Box::new(move |n| {
-        let pairs = n.div_ceil(2);
-        let start = Instant::now();
-        for _ in 0..pairs {
-            there();
-            back();
-        }
-        start.elapsed() * n / (2 * pairs)
-    })
-}
-
 /// The batch, and the set that it uses.
 fn keep<'a>(set: Owned<'a>, mut batch: Batch<'a>) -> Batch<'a> {
     Box::new(move |n| {
@@ -98,7 +85,7 @@ fn up_and_down(side: &Side, flags: c_int) -> Batch<'_> {
     let owned = side.private(1);
     let set = owned.0;
     let by = move |by| set.operate(&mut [operation(0, by, flags)]);
-    keep(owned, there_and_back(move || by(1), move || by(-1)))
+    keep(owned, there_and_back(by))
 }
 
 fn static_array(side: &Side) -> Batch<'_> {
@@ -106,18 +93,17 @@ fn static_array(side: &Side) -> Batch<'_> {
     static mut DOWN: sembuf = operation(0, -1, 0);
     let owned = side.private(1);
     let set = owned.0;
-    // SAFETY: one operation, which nobody changes.
-    let up = move || unsafe { set.operate_at(&raw mut UP, 1) };
-    // SAFETY: as above.
-    let down = move || unsafe { set.operate_at(&raw mut DOWN, 1) };
-    keep(owned, there_and_back(up, down))
+    // SAFETY: each is one operation, which nobody changes.
+    let by = move |by| unsafe { set.operate_at(if by > 0 { &raw mut UP } else { &raw mut DOWN }, 1) };
+    keep(owned, there_and_back(by))
 }
 
 fn heap_array(side: &Side) -> Batch<'_> {
     let owned = side.private(1);
     let set = owned.0;
     let (mut up, mut down) = (vec![operation(0, 1, 0)], vec![operation(0, -1, 0)]);
-    keep(owned, there_and_back(move || set.operate(&mut up), move || set.operate(&mut down)))
+    let by = move |by| set.operate(if by > 0 { &mut up } else { &mut down });
+    keep(owned, there_and_back(by))
 }
 
 fn refused(side: &Side) -> Batch<'_> {
@@ -130,7 +116,7 @@ fn four(side: &Side) -> Batch<'_> {
     let owned = side.private(4);
     let set = owned.0;
     let by = move |by| set.operate(&mut [0, 1, 2, 3].map(|num| operation(num, by, 0)));
-    keep(owned, there_and_back(move || by(1), move || by(-1)))
+    keep(owned, there_and_back(by))
 }
 
 /// The mutex of the books, and of fakeroot: free is 0.
@@ -150,7 +136,7 @@ fn last_of_many(side: &Side) -> Batch<'_> {
     let owned = side.private(MANY);
     let set = owned.0;
     let by = move |by| set.operate(&mut [operation(MANY as u16 - 1, by, 0)]);
-    keep(owned, there_and_back(move || by(1), move || by(-1)))
+    keep(owned, there_and_back(by))
 }
 
 fn get_value(side: &Side) -> Batch<'_> {

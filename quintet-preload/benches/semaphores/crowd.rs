@@ -5,9 +5,9 @@
 //! The system calls get numbers and locals of the right types.
 
 use crate::common;
-use crate::common::companion::answer_lines;
-use crate::common::turns::{self, Batch, Figures};
-use crate::side::{Set, Side, operation};
+use crate::common::companion::{Companion, answer_lines};
+use crate::common::turns::{self, Batch, Figures, there_and_back};
+use crate::side::{Owned, Set, Side, operation};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
@@ -107,35 +107,81 @@ pub fn contend(case: &Case, sides: [&Side; 2], processors: [usize; 2]) -> Conten
     Contention { figures: Figures::of(&each(0), &each(1)), shares: [share(0), share(1)] }
 }
 
-/// A companion's life: waits for the semaphore so many times.
-pub fn sleep(id: i32, processor: usize) {
+/// A companion's life: does an operation so many times, which may have to wait, until the set goes.
+pub fn operate(id: i32, by: i16, flags: i32, processor: usize) {
     common::pin_to(processor);
     let side = Side::plain();
     answer_lines(|line| {
         let n: u32 = line.parse().expect("a number");
-        (0..n).for_each(|_| Set::of(&side, id).operate(&mut [operation(0, -1, 0)]));
-        "done".into()
+        let stands = (0..n).all(|_| Set::of(&side, id).operate_while_it_stands(&mut [operation(0, by, flags)]));
+        if stands { "done" } else { "removed" }.into()
     });
 }
 
+/// A set, and another process that uses it. (The set goes first, and the other is not waited for in vain.)
+struct Visited<'a> {
+    set: Owned<'a>,
+    visitor: Companion,
+}
+
+impl<'a> Visited<'a> {
+    /// The other process will do this operation.
+    fn by(side: &'a Side, by: i16, flags: i32, processor: usize) -> Visited<'a> {
+        let set = side.private(1);
+        let words = [set.0.id.to_string(), by.to_string(), flags.to_string(), processor.to_string()];
+        let visitor = side.companion(&["--operate", &words[0], &words[1], &words[2], &words[3]]);
+        Visited { set, visitor }
+    }
+}
+
+/// What is measured of a process and another one.
+pub type Encounter = (&'static str, fn(&Side, usize) -> Batch<'_>);
+
+pub const ENCOUNTERS: [Encounter; 3] = [
+    ("semop, and another process is woken by it", wake),
+    ("semop, while another process waits for more", waited_for),
+    ("semop, SEM_UNDO, where another process has some", shared_undo),
+];
+
 /// A post to one who sleeps, on another processor: what the call takes whoever makes it.
-pub fn post(side: &Side, processor: usize) -> Batch<'_> {
-    let set = side.private(1);
-    let mut sleeper = side.companion(&["--sleep", &set.0.id.to_string(), &processor.to_string()]);
-    let stat = std::fs::File::open(format!("/proc/{}/stat", sleeper.pid())).expect("it lives");
+fn wake(side: &Side, processor: usize) -> Batch<'_> {
+    let mut met = Visited::by(side, -1, 0, processor);
+    let stat = std::fs::File::open(format!("/proc/{}/stat", met.visitor.pid())).expect("it lives");
     Box::new(move |n| {
-        let set = &set;
-        sleeper.tell(&n.to_string());
+        let met = &mut met;
+        met.visitor.tell(&n.to_string());
         let mut took = Duration::ZERO;
         for _ in 0..n {
-            while set.0.waiting(0) != 1 || !sleeps(&stat) {}
+            while met.set.0.waiting(0) != 1 || !sleeps(&stat) {}
             let start = Instant::now();
-            set.0.operate(&mut [operation(0, 1, 0)]);
+            met.set.0.operate(&mut [operation(0, 1, 0)]);
             took += start.elapsed();
         }
-        assert_eq!(sleeper.hear(), "done");
+        assert_eq!(met.visitor.hear(), "done");
         took
     })
+}
+
+fn waited_for(side: &Side, processor: usize) -> Batch<'_> {
+    let mut met = Visited::by(side, -100, 0, processor);
+    met.visitor.tell("1");
+    while met.set.0.waiting(0) != 1 {}
+    let by = move |by| {
+        let met = &met;
+        met.set.0.operate(&mut [operation(0, by, 0)]);
+    };
+    there_and_back(by)
+}
+
+fn shared_undo(side: &Side, processor: usize) -> Batch<'_> {
+    let mut met = Visited::by(side, 1, libc::SEM_UNDO, processor);
+    met.visitor.tell("1");
+    assert_eq!(met.visitor.hear(), "done");
+    let by = move |by| {
+        let met = &met;
+        met.set.0.operate(&mut [operation(0, by, libc::SEM_UNDO)]);
+    };
+    there_and_back(by)
 }
 
 /// Whether the process of this `/proc/PID/stat` sleeps.

@@ -36,7 +36,9 @@ fn main() {
     match words[..] {
         [role @ ("--ping" | "--pong"), means, what, cpu] => turn::play(role, means, number(what), number(cpu) as usize),
         ["--take", id, flags, busy, cpu] => crowd::take(number(id), number(flags), number(busy) as u64, number(cpu) as usize),
-        ["--sleep", id, cpu] => crowd::sleep(number(id), number(cpu) as usize),
+        ["--operate", id, by, flags, cpu] => {
+            crowd::operate(number(id), number(by) as i16, number(flags), number(cpu) as usize);
+        }
         ["--visit"] => many::visit(),
         ["--count", name, times] => instructions::be_client(name, number(times) as u32),
         _ if common::is_bench() => bench(&words),
@@ -182,10 +184,11 @@ fn round_trips(kernel: &Side, quintet: &Side, pair: [usize; 2], chosen: &dyn Fn(
 }
 
 fn contention(kernel: &Side, quintet: &Side, pair: [usize; 2], chosen: &dyn Fn(&str) -> bool) {
-    let name = "post to one who sleeps on another processor";
-    if chosen(name) {
-        head("case", None);
-        line(name, &measure(&mut crowd::post(kernel, pair[0]), &mut crowd::post(quintet, pair[0])), None);
+    for (at, (name, batch)) in crowd::ENCOUNTERS.iter().filter(|encounter| chosen(encounter.0)).enumerate() {
+        if at == 0 {
+            head("two processors", None);
+        }
+        line(name, &measure(&mut batch(kernel, pair[0]), &mut batch(quintet, pair[0])), None);
     }
     let cases: Vec<_> = crowd::CASES.iter().filter(|case| chosen(case.name)).collect();
     if cases.is_empty() {

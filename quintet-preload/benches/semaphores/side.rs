@@ -114,6 +114,15 @@ impl<'a> Set<'a> {
         assert!(done == 0, "semop: {}", std::io::Error::last_os_error());
     }
 
+    /// Tells whether the set still stands; an operation that waits ends when it is removed.
+    pub fn operate_while_it_stands(self, ops: &mut [sembuf]) -> bool {
+        // SAFETY: the slice.
+        let done = unsafe { (self.side.functions.semop)(self.id, ops.as_mut_ptr(), ops.len()) };
+        let error = std::io::Error::last_os_error();
+        assert!(done == 0 || [Some(libc::EIDRM), Some(libc::EINVAL)].contains(&error.raw_os_error()), "semop: {error}");
+        done == 0
+    }
+
     /// Operations that cannot proceed, and do not wait.
     #[inline]
     pub fn refused(self, ops: &mut [sembuf]) {
