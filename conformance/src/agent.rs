@@ -4,8 +4,8 @@ use crate::stat::{Info, Stat, Usage};
 use crate::world::Nursery;
 use crate::{Errno, Outcome};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use std::cell::RefCell;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
@@ -21,8 +21,10 @@ pub struct Agent {
     /// Its process id.
     pub pid: i32,
     life: OwnedFd,
-    control: RefCell<BufReader<UnixStream>>,
+    pub(crate) control: RefCell<BufReader<UnixStream>>,
     nursery: Rc<Nursery>,
+    /// Whether it has been told to make a call whose answer has not been taken.
+    pub(crate) busy: Cell<bool>,
 }
 
 /// An address in an agent's memory. Tests compare what is true of addresses, never their numbers.
@@ -77,7 +79,7 @@ impl Agent {
         control.set_read_timeout(Some(PATIENCE)).expect("a timeout that is not zero");
         let process = Pid::from_raw(pid).expect("a process id");
         let life = pidfd_open(process, PidfdFlags::empty()).expect("the agent's pidfd");
-        Agent { pid, life, control: RefCell::new(BufReader::new(control)), nursery }
+        Agent { pid, life, control: RefCell::new(BufReader::new(control)), nursery, busy: Cell::new(false) }
     }
 
     /// Takes the first line of a new process image: `ok` and its pid.
@@ -88,12 +90,12 @@ impl Agent {
         parse(&line).map(|pid| pid.parse().expect("a process id"))
     }
 
-    fn send(&self, command: &str) {
+    pub(crate) fn send(&self, command: &str) {
         let sent = self.control.borrow().get_ref().write_all(format!("{command}\n").as_bytes());
         sent.unwrap_or_else(|e| panic!("agent {} is gone ({e}) at '{command}'", self.pid));
     }
 
-    fn receive(&self, command: &str) -> Outcome<String> {
+    pub(crate) fn receive(&self, command: &str) -> Outcome<String> {
         let mut line = String::new();
         let read = self.control.borrow_mut().read_line(&mut line);
         match read {
@@ -110,11 +112,11 @@ impl Agent {
         self.receive(&command)
     }
 
-    fn ask_number(&self, command: impl Display) -> Outcome<i32> {
+    pub(crate) fn ask_number(&self, command: impl Display) -> Outcome<i32> {
         self.ask(command).map(|n| n.parse().expect("a number"))
     }
 
-    fn ask_done(&self, command: impl Display) -> Outcome<()> {
+    pub(crate) fn ask_done(&self, command: impl Display) -> Outcome<()> {
         self.ask(command).map(|rest| assert_eq!(rest, ""))
     }
 }
@@ -203,9 +205,9 @@ impl Agent {
         self.ask_done(format_args!("set_sysctl {name} {value}"))
     }
 
-    /// The lines of `/proc/sysvipc/shm`.
-    pub fn sysvipc(&self) -> Vec<String> {
-        let text = self.ask("sysvipc").expect("/proc/sysvipc/shm");
+    /// The lines of `/proc/sysvipc/shm` or `/proc/sysvipc/sem`.
+    pub fn sysvipc(&self, name: &str) -> Vec<String> {
+        let text = self.ask(format_args!("sysvipc {name}")).expect("/proc/sysvipc");
         text.split('|').map(str::to_owned).collect()
     }
 
@@ -316,6 +318,25 @@ impl Agent {
         self.await_death();
     }
 
+    /// Ends by returning from `main`, as it does at the connection's end.
+    pub fn return_from_main(self) {
+        self.hang_up();
+        self.await_death();
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: i32) {
+        let signal = Signal::from_named_raw(signal).expect("a signal");
+        pidfd_send_signal(&self.life, signal).expect("a process of ours");
+    }
+
+    /// Ends by a signal from outside, whatever it is doing.
+    pub fn slay(self, signal: i32) {
+        self.signal(signal);
+        self.await_death();
+        self.busy.set(false);
+    }
+
     /// Waits until the process is dead, at least a zombie: it has then let go of everything.
     fn await_death(&self) {
         await_death(&self.life).unwrap_or_else(|| panic!("agent {} does not die", self.pid));
@@ -349,6 +370,15 @@ impl Agent {
     /// Closes every descriptor but the standard ones, as daemons do.
     pub fn close_from(&self, first: u32) {
         self.ask_done(format_args!("closefrom {first}")).expect("close_range");
+    }
+}
+
+/// Who waits in a call does not see the connection's end.
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if self.busy.get() {
+            let _ = pidfd_send_signal(&self.life, Signal::KILL);
+        }
     }
 }
 

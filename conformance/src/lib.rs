@@ -2,7 +2,7 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | one test body per clause of shmget(2), shmop(2), shmctl(2), ftok(3) | `tests/`, by [`clauses!`] |
+//! | one test body per clause of shmget(2), shmop(2), shmctl(2), semget(2), semop(2), semctl(2), ftok(3) | `tests/`, by [`clauses!`] |
 //! | random programs of several processes, every result compared | [`random`] |
 //! | who is asked: the kernel, the library, the drop-in | [`Subject`] |
 //! | processes that make calls when told to | [`Agent`], in a [`World`] |
@@ -12,6 +12,7 @@
 mod agent;
 mod clause;
 pub mod random;
+mod sets;
 mod stat;
 mod subject;
 mod world;
@@ -19,6 +20,8 @@ mod world;
 pub use agent::{Address, Agent, Attached, Death, PAD};
 pub use clause::run;
 pub use quintet::Errno;
+pub use quintet::{SemFlags, SemOp};
+pub use sets::{Look, NOWAIT, SemInfo, SemLimits, SemUsed, Set, UNDO, op};
 pub use stat::{Info, Stat, Usage};
 pub use subject::{Subject, preload_library};
 pub use world::{Clock, NOBODY, STRANGER, World};

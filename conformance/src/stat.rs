@@ -51,10 +51,14 @@ pub struct Usage {
 }
 
 /// The words of an answer, taken one by one.
-struct Words<'a>(std::str::SplitAsciiWhitespace<'a>);
+pub(crate) struct Words<'a>(std::str::SplitAsciiWhitespace<'a>);
 
-impl Words<'_> {
-    fn next<T: FromStr>(&mut self) -> T {
+impl<'a> Words<'a> {
+    pub(crate) fn of(answer: &'a str) -> Words<'a> {
+        Words(answer.split_ascii_whitespace())
+    }
+
+    pub(crate) fn next<T: FromStr>(&mut self) -> T {
         let word = self.0.next().expect("another word in the answer");
         word.parse().unwrap_or_else(|_| panic!("not a number: {word}"))
     }
@@ -62,7 +66,7 @@ impl Words<'_> {
 
 impl Stat {
     pub(crate) fn parse(answer: &str) -> Stat {
-        let mut w = Words(answer.split_ascii_whitespace());
+        let mut w = Words::of(answer);
         Stat {
             id: w.next(),
             key: w.next(),
@@ -85,14 +89,14 @@ impl Stat {
 
 impl Info {
     pub(crate) fn parse(answer: &str) -> Info {
-        let mut w = Words(answer.split_ascii_whitespace());
+        let mut w = Words::of(answer);
         Info { max_index: w.next(), shmmax: w.next(), shmmin: w.next(), shmmni: w.next(), shmseg: w.next(), shmall: w.next() }
     }
 }
 
 impl Usage {
     pub(crate) fn parse(answer: &str) -> Usage {
-        let mut w = Words(answer.split_ascii_whitespace());
+        let mut w = Words::of(answer);
         Usage {
             max_index: w.next(),
             used_ids: w.next(),

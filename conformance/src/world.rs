@@ -2,10 +2,10 @@
 
 use crate::agent::await_death;
 use crate::subject::{Subject, agent_program, is_root, kind};
-use crate::{Agent, Outcome};
+use crate::{Agent, Look, Outcome, SemOp};
 use rustix::process::{Signal, pidfd_send_signal};
 use rustix::time::{ClockId, clock_gettime};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -14,12 +14,29 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A user without privileges, and its group.
 pub const NOBODY: u32 = 65534;
 /// Another.
 pub const STRANGER: u32 = 12345;
+
+/// How long a state may take to come before the test fails: for finding a hang, not for timing.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits for a state.
+///
+/// # Panics
+///
+/// If it does not come.
+pub(crate) fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < end, "it does not come about that {what}");
+        std::thread::yield_now();
+    }
+}
 
 /// One namespace, and the agents in it. When it goes, they and the namespace go.
 pub struct World {
@@ -29,6 +46,8 @@ pub struct World {
     zygote: Agent,
     /// Sets limits: as the zygote, but never under the drop-in.
     operator: Option<Agent>,
+    /// Looks at sets, and changes nothing.
+    watcher: OnceCell<Agent>,
     children: Vec<Child>,
     nursery: Rc<Nursery>,
     directory: TempDir,
@@ -98,7 +117,16 @@ impl World {
         let zygote =
             launch(subject.agent(&namespace)?, &nursery, &mut children).map_err(|e| format!("no agent for {subject:?}: {e}"))?;
         zygote.ask("subreaper").expect("prctl");
-        let world = World { subject, zygote, operator, children, nursery, directory, skipped: Cell::new(false) };
+        let world = World {
+            subject,
+            zygote,
+            operator,
+            watcher: OnceCell::new(),
+            children,
+            nursery,
+            directory,
+            skipped: Cell::new(false),
+        };
         world.check_preloaded()?;
         Ok(world)
     }
@@ -126,6 +154,53 @@ impl World {
     /// A fresh process without privileges: of the user nobody if the tests run as root.
     pub fn ordinary(&self) -> Agent {
         if is_root() { self.agent_as(NOBODY, NOBODY, &[]) } else { self.agent() }
+    }
+
+    /// A process of the tester's that looks at sets and changes nothing.
+    pub fn watcher(&self) -> &Agent {
+        self.watcher.get_or_init(|| self.agent())
+    }
+
+    /// Has an agent make a `semop` that must wait, and waits until it does: until it is counted, and sleeps.
+    pub fn wait_in(&self, agent: &Agent, id: i32, ops: &[SemOp]) {
+        let before = self.waiting(id);
+        agent.start_semop(id, ops, None);
+        await_that(&format!("{} waits", agent.pid), || {
+            assert!(!agent.has_answered(), "{ops:?} did not wait: {:?}", agent.answer());
+            self.waiting(id) == before + 1 && agent.sleeps()
+        });
+    }
+
+    /// Has a thread of an agent's make a `semop` that must wait, and waits until it does. The thread's id.
+    pub fn wait_in_a_thread(&self, agent: &Agent, id: i32, ops: &[SemOp]) -> i32 {
+        let before = self.waiting(id);
+        let tid = agent.start_thread(id, ops);
+        await_that(&format!("thread {tid} waits"), || self.waiting(id) == before + 1 && agent.thread_state(tid) == 'S');
+        tid
+    }
+
+    /// How many calls wait in a set.
+    fn waiting(&self, id: i32) -> i32 {
+        self.watcher().look(id).expect("a set that the tester may read").waiting()
+    }
+
+    /// Asserts what follows from a process's death: of the kernel at once, of the others as soon as they know of the death.
+    pub fn after_death<T: PartialEq + std::fmt::Debug>(&self, look: impl Fn() -> T, expected: T) {
+        let end = Instant::now() + PATIENCE;
+        while !self.subject.is_kernel() && look() != expected && Instant::now() < end {
+            std::thread::yield_now();
+        }
+        assert_eq!(look(), expected);
+    }
+
+    /// What the watcher sees of a set.
+    pub fn look(&self, id: i32) -> Look {
+        self.watcher().look(id).expect("a set that the tester may read")
+    }
+
+    /// A set's values, as the watcher sees them.
+    pub fn values(&self, id: i32) -> Vec<u16> {
+        self.look(id).values
     }
 
     /// The user and group of [`World::agent`].
@@ -196,7 +271,7 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
-        for agent in [Some(&self.zygote), self.operator.as_ref()].into_iter().flatten() {
+        for agent in [Some(&self.zygote), self.operator.as_ref(), self.watcher.get()].into_iter().flatten() {
             agent.hang_up();
         }
         end(&self.nursery.lives);

@@ -1,13 +1,13 @@
 //! Random programs, every result compared with the kernel's. `QUINTET_PROGRAMS=N` runs N of them.
 
 use conformance::Subject;
-use conformance::random::{Duel, Program};
+use conformance::random::{Duel, Mechanism, Program};
 
 const SEED: u64 = 1;
 const PROGRAMS: u64 = 300;
 const CALLS: usize = 50;
 
-fn fight(subject: Subject) {
+fn fight(about: Mechanism, subject: Subject) {
     let programs = std::env::var("QUINTET_PROGRAMS").map_or(PROGRAMS, |n| n.parse().expect("a number of programs"));
     let users = rustix::process::geteuid().is_root();
     let duel = match Duel::new(subject) {
@@ -16,24 +16,51 @@ fn fight(subject: Subject) {
     };
     eprintln!("seeds {SEED}..{}", SEED + programs);
     for seed in SEED..SEED + programs {
-        if let Err(difference) = duel.fight(&Program::generate(seed, CALLS, users)) {
+        if let Err(difference) = duel.fight(&Program::generate(about, seed, CALLS, users)) {
             panic!("seed {seed}: a difference; shrunk:\n{}", difference.shrink());
         }
     }
 }
 
 /// The kernel against itself: what is told of a program does not depend on chance.
-#[test]
-fn kernel() {
-    fight(Subject::Kernel);
+mod kernel {
+    use super::*;
+
+    #[test]
+    fn segments() {
+        fight(Mechanism::Segments, Subject::Kernel);
+    }
+
+    #[test]
+    fn sets() {
+        fight(Mechanism::Sets, Subject::Kernel);
+    }
 }
 
-#[test]
-fn library() {
-    fight(Subject::Library);
+mod library {
+    use super::*;
+
+    #[test]
+    fn segments() {
+        fight(Mechanism::Segments, Subject::Library);
+    }
+
+    #[test]
+    fn sets() {
+        fight(Mechanism::Sets, Subject::Library);
+    }
 }
 
-#[test]
-fn drop_in() {
-    fight(Subject::DropIn);
+mod drop_in {
+    use super::*;
+
+    #[test]
+    fn segments() {
+        fight(Mechanism::Segments, Subject::DropIn);
+    }
+
+    #[test]
+    fn sets() {
+        fight(Mechanism::Sets, Subject::DropIn);
+    }
 }

@@ -207,7 +207,7 @@ clauses! { in C:
         let a = world.agent();
         let id = a.shmget(0x1234, 4097, IPC_CREAT | 0o640).unwrap();
         a.attach(id, 0);
-        let listed = a.sysvipc();
+        let listed = a.sysvipc("shm");
         if world.differs("docs/semantics.md: /proc/sysvipc/shm") {
             let ours = |line: &String| line.split_ascii_whitespace().nth(4) == Some(&a.pid.to_string());
             assert!(!listed.iter().any(ours), "not carried yet");

@@ -136,8 +136,8 @@ pub unsafe extern "C" fn semctl(semid: c_int, semnum: c_int, cmd: c_int, arg: us
             GETPID => drop_in::sem_pid(semid, semnum),
             GETNCNT => drop_in::sem_ncnt(semid, semnum).map(|n| n as c_int),
             GETZCNT => drop_in::sem_zcnt(semid, semnum).map(|n| n as c_int),
-            GETALL => user::write_all(arg as *mut c_ushort, &drop_in::sem_values(semid)?).map(|()| 0),
-            SETALL => drop_in::sem_set_values(semid, |nsems| values(arg as *const c_ushort, nsems)).map(|()| 0),
+            GETALL => drop_in::sem_values_to(semid, |values| user::write_all(arg as *mut c_ushort, values)).map(|()| 0),
+            SETALL => drop_in::sem_set_values(semid, |values| read_values(arg as *const c_ushort, values)).map(|()| 0),
             libc::IPC_STAT => user::write(arg as *mut semid_ds, &to_c(&drop_in::sem_stat(semid)?)).map(|()| 0),
             libc::IPC_SET => set(semid, arg as *const semid_ds),
             libc::IPC_RMID => drop_in::sem_remove(semid).map(|()| 0),
@@ -153,15 +153,10 @@ pub unsafe extern "C" fn semctl(semid: c_int, semnum: c_int, cmd: c_int, arg: us
 }
 
 /// For `SETALL`: as many values as the set has semaphores.
-fn values(from: *const c_ushort, nsems: usize) -> Result<Vec<u16>, Errno> {
-    let mut values = Vec::<u16>::new();
-    values.try_reserve_exact(nsems).map_err(|_| Errno::NOMEM)?;
-    let len = nsems * size_of::<u16>();
-    // SAFETY: the bytes of `nsems` elements that there is room for.
-    user::read_bytes(from.cast(), unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), len) })?;
-    // SAFETY: wholly written.
-    unsafe { values.set_len(nsems) };
-    Ok(values)
+fn read_values(from: *const c_ushort, values: &mut [u16]) -> Result<(), Errno> {
+    let len = size_of_val(values);
+    // SAFETY: the values' own bytes, for which every content is a value.
+    user::read_bytes(from.cast(), unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), len) })
 }
 
 fn set(id: c_int, buf: *const semid_ds) -> Result<c_int, Errno> {

@@ -131,6 +131,18 @@ pub fn semtimedop(id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<(
     engine()?.semtimedop(id, ops, timeout)
 }
 
+/// `semop`, if it can be done at once and without a system call. `false`: [`semtimedop`] says what is the matter.
+#[inline(always)]
+pub fn sem_at_once(id: i32, ops: &[SemOp]) -> bool {
+    opened().is_some_and(|engine| engine.sem_at_once(id, ops))
+}
+
+/// `GETVAL`, if it can be told at once and without a system call. `None`: [`sem_value`] says what is the matter.
+#[inline(always)]
+pub fn sem_value_at_once(id: i32, num: i32) -> Option<u16> {
+    opened()?.sem_value_at_once(id, num)
+}
+
 /// The greatest number of operations in one call.
 #[inline(always)]
 pub fn semopm() -> Result<usize> {
@@ -158,9 +170,9 @@ pub fn sem_zcnt(id: i32, num: i32) -> Result<u32> {
     engine()?.sem_zcnt(id, num)
 }
 
-/// `GETALL`.
-pub fn sem_values(id: i32) -> Result<Vec<u16>> {
-    engine()?.sem_values(id)
+/// `GETALL`: `to` gets the values.
+pub fn sem_values_to(id: i32, to: impl FnOnce(&[u16]) -> Result<()>) -> Result<()> {
+    engine()?.sem_values_to(id, to)
 }
 
 /// `SETVAL`.
@@ -168,9 +180,9 @@ pub fn sem_set_value(id: i32, num: i32, value: i32) -> Result<()> {
     engine()?.sem_set_value(id, num, value)
 }
 
-/// `SETALL`: `values` fetches as many values as it is asked for, once it is known that the caller may set them.
-pub fn sem_set_values(id: i32, values: impl FnOnce(usize) -> Result<Vec<u16>>) -> Result<()> {
-    engine()?.sem_set_values_from(id, values)
+/// `SETALL`: `from` fills in the values, once it is known that the caller may set them.
+pub fn sem_set_values(id: i32, from: impl FnOnce(&mut [u16]) -> Result<()>) -> Result<()> {
+    engine()?.sem_set_values_from(id, from)
 }
 
 /// `IPC_STAT` of a set.

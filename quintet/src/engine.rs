@@ -38,6 +38,8 @@ pub struct Engine {
     pub(crate) attachments: Attachments,
     pub(crate) locals: Locals,
     pub(crate) sets: crate::sem::place::Locals,
+    /// Held while a set's file is put in another one's place.
+    pub(crate) mapping: process::Turn,
     /// The sets in which this process may have an undo record, a bit each.
     pub(crate) with_undo: [AtomicU64; MAX_OBJECTS as usize / 64],
     pub(crate) hints: Hints,
@@ -181,6 +183,7 @@ impl Engine {
             attachments: Attachments::new(),
             locals,
             sets,
+            mapping: process::Turn::new(),
             with_undo: [const { AtomicU64::new(0) }; MAX_OBJECTS as usize / 64],
             hints,
             key_pages: [const { AtomicU32::new(0) }; Mechanism::ALL.len()],

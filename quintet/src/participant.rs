@@ -8,12 +8,12 @@
 use crate::Errno;
 use crate::engine::Engine;
 use crate::layout::{Mechanism, Registry, SLOTS, SlotState};
-use crate::process;
+use crate::process::{self, Turn};
 use crate::shm::control::View;
 use crate::status::Attacher;
 use crate::sync::lock::{Owner, World};
 use crate::sync::presence::{Census, Me};
-use crate::sys::{self, file, futex, memory, signal::Blocked};
+use crate::sys::{self, file, futex, memory};
 use rustix::fd::OwnedFd;
 use std::cell::{Cell, OnceCell};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
@@ -27,7 +27,7 @@ pub struct Membership {
     token: AtomicUsize,
     heir: AtomicU64,
     heir_token: AtomicUsize,
-    joining: AtomicU32,
+    joining: Turn,
 }
 
 const NOBODY: u64 = 0;
@@ -48,7 +48,7 @@ impl Membership {
             token: AtomicUsize::new(0),
             heir: AtomicU64::new(NOBODY),
             heir_token: AtomicUsize::new(0),
-            joining: AtomicU32::new(0),
+            joining: Turn::new(),
         }
     }
 }
@@ -83,12 +83,9 @@ impl Engine {
     }
 
     fn join(&self) -> Result<Me> {
-        let _signals = Blocked::all();
         let membership = &self.membership;
-        while membership.joining.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
-            futex::wait(&membership.joining, 1, Duration::from_millis(1));
-        }
-        let joined = match unpack(membership.me.load(Acquire)) {
+        let _turn = membership.joining.lock();
+        match unpack(membership.me.load(Acquire)) {
             Some(me) => Ok(me),
             None => self.take_slot().map(|(me, token)| {
                 self.registry.slots[me.slot as usize].pid_namespace.store(pid_namespace(), Relaxed);
@@ -98,10 +95,7 @@ impl Engine {
                 membership.me.store(pack(me), Release);
                 me
             }),
-        };
-        membership.joining.store(0, Release);
-        futex::wake_one(&membership.joining);
-        joined
+        }
     }
 
     /// Takes a free slot and its lock. The mapping that keeps the lock is still inherited by children.
@@ -186,7 +180,8 @@ impl Engine {
     pub fn after_fork_in_child(&self) {
         let heir = self.membership.heir.swap(NOBODY, Relaxed);
         let token = self.membership.heir_token.swap(0, Relaxed);
-        self.membership.joining.store(0, Relaxed);
+        self.membership.joining.forget();
+        self.mapping.forget();
         self.membership.me.store(heir, Relaxed);
         self.forget_own_undo();
         self.membership.token.store(token, Relaxed);
@@ -208,7 +203,8 @@ impl Engine {
         self.forget_own_undo();
         self.membership.token.store(0, Relaxed);
         self.membership.heir.store(NOBODY, Relaxed);
-        self.membership.joining.store(0, Relaxed);
+        self.membership.joining.forget();
+        self.mapping.forget();
         if !self.attachments.is_empty() {
             self.announce_late();
         }

@@ -105,6 +105,41 @@ extern "C" fn ask_to_be_told() {
     }
 }
 
+/// A lock among the threads of this process, held with signals blocked: a handler never waits for its own thread.
+pub struct Turn(AtomicU32);
+
+/// The lock is held while this lives.
+pub struct InTurn<'a> {
+    turn: &'a Turn,
+    _signals: Blocked,
+}
+
+impl Turn {
+    pub const fn new() -> Turn {
+        Turn(AtomicU32::new(0))
+    }
+
+    pub fn lock(&self) -> InTurn<'_> {
+        let signals = Blocked::all();
+        while self.0.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
+            let _ = futex::wait(&self.0, 1, Duration::from_millis(1));
+        }
+        InTurn { turn: self, _signals: signals }
+    }
+
+    /// In a child: whoever held it is in the parent.
+    pub fn forget(&self) {
+        self.0.store(0, Relaxed);
+    }
+}
+
+impl Drop for InTurn<'_> {
+    fn drop(&mut self) {
+        self.turn.0.store(0, Release);
+        futex::wake_one(&self.turn.0);
+    }
+}
+
 /// Makes an engine known to the fork handlers.
 pub fn register(engine: &'static Engine) {
     static ONCE: Once = Once::new();

@@ -1,17 +1,19 @@
-//! Random programs, run on the kernel and on Quintet: `random --programs 10000 --subject drop-in`.
+//! Random programs, run on the kernel and on Quintet: `random --programs 10000 --about sets --subject drop-in`.
 
 use conformance::Subject;
-use conformance::random::{Duel, Program};
+use conformance::random::{Duel, Mechanism, Program};
 use std::process::ExitCode;
 use std::time::Instant;
 
-const USAGE: &str = "usage: random [--programs N] [--calls N] [--seed N] [--subject library|drop-in|kernel] [--failures N]";
+const USAGE: &str = "\
+usage: random [--programs N] [--calls N] [--seed N] [--about segments|sets] [--subject library|drop-in|kernel] [--failures N]";
 
 /// What the command line asks for.
 struct Wish {
     programs: u64,
     calls: usize,
     seed: u64,
+    about: Mechanism,
     subject: Subject,
     failures: usize,
 }
@@ -28,7 +30,8 @@ fn main() -> ExitCode {
 }
 
 fn wish(mut args: impl Iterator<Item = String>) -> Result<Wish, String> {
-    let mut wish = Wish { programs: 10_000, calls: 50, seed: 1, subject: Subject::Library, failures: 1 };
+    let about = Mechanism::Segments;
+    let mut wish = Wish { programs: 10_000, calls: 50, seed: 1, about, subject: Subject::Library, failures: 1 };
     while let Some(option) = args.next() {
         let value = args.next().ok_or(USAGE)?;
         let number = || value.parse::<u64>().map_err(|_| format!("'{value}' is not a number\n{USAGE}"));
@@ -36,6 +39,7 @@ fn wish(mut args: impl Iterator<Item = String>) -> Result<Wish, String> {
             "--programs" => wish.programs = number()?,
             "--calls" => wish.calls = number()? as usize,
             "--seed" => wish.seed = number()?,
+            "--about" => wish.about = value.parse()?,
             "--subject" => wish.subject = value.parse()?,
             "--failures" => wish.failures = number()? as usize,
             _ => return Err(USAGE.to_owned()),
@@ -50,7 +54,7 @@ fn fight(wish: &Wish) -> Result<usize, String> {
     let mut duel = Duel::new(wish.subject)?;
     let mut found = 0;
     for seed in wish.seed..wish.seed + wish.programs {
-        if let Err(difference) = duel.fight(&Program::generate(seed, wish.calls, users)) {
+        if let Err(difference) = duel.fight(&Program::generate(wish.about, seed, wish.calls, users)) {
             println!("seed {seed}: a difference; shrunk:\n{}", difference.shrink());
             duel = Duel::new(wish.subject)?;
             found += 1;
@@ -59,6 +63,7 @@ fn fight(wish: &Wish) -> Result<usize, String> {
             }
         }
     }
-    println!("{} programs of {} calls, {found} differences, {:.1?}", wish.programs, wish.calls, start.elapsed());
+    let (programs, about, calls) = (wish.programs, wish.about, wish.calls);
+    println!("{programs} programs over {about:?} of {calls} calls, {found} differences, {:.1?}", start.elapsed());
     Ok(found)
 }

@@ -48,7 +48,8 @@ impl Duel {
     ///
     /// The difference; after it the duel is not fit for another program.
     pub fn fight(&self, program: &Program) -> Result<(), Box<Difference>> {
-        let (kernel, other) = (told(&self.kernel, program), told(&self.other, program));
+        let kernel = told(&self.kernel, program, self.subject, &[]);
+        let other = told(&self.other, program, self.subject, &kernel);
         let mut history = self.history.borrow_mut();
         history.push(program.clone());
         if history.len() > HISTORY {
@@ -65,8 +66,8 @@ impl Duel {
 }
 
 /// What a stage tells; of a process that dies or hangs on the way, that.
-fn told(stage: &Stage, program: &Program) -> Vec<String> {
-    catch_unwind(AssertUnwindSafe(|| stage.run(program))).unwrap_or_else(|panic| {
+fn told(stage: &Stage, program: &Program, judged: Subject, known: &[String]) -> Vec<String> {
+    catch_unwind(AssertUnwindSafe(|| stage.run(program, judged, known))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
         // Process ids differ from run to run.
         vec![text.chars().filter(|c| !c.is_ascii_digit()).collect()]

@@ -1,6 +1,6 @@
 //! Programs from numbers. The pools are small, so that calls meet.
 
-use super::{Call, HOLDS, PROCESSES, Place, Program, REGISTERS, Regime, Step, User};
+use super::{Call, HOLDS, Mechanism, PROCESSES, Place, Program, REGISTERS, Regime, Step, User, sets};
 use crate::{NOBODY, STRANGER};
 use libc::{IPC_CREAT, IPC_EXCL, SHM_EXEC, SHM_NORESERVE, SHM_RDONLY, SHM_REMAP, SHM_RND};
 
@@ -10,40 +10,47 @@ const SIZES: &[u64] = &[1, 1, 100, 100, 4096, 4096, 4096, 4097, 4097, 8192, 8192
 const GOOD_SIZES: usize = 13;
 /// A program begins with so many creations.
 const BEGINNING: usize = 3;
-const MODES: &[i32] = &[0o600, 0o600, 0o666, 0o666, 0o777, 0o640, 0o660, 0o400, 0o200, 0o604, 0o066, 0o040, 0o622, 0];
+pub(super) const MODES: &[i32] = &[0o600, 0o600, 0o666, 0o666, 0o777, 0o640, 0o660, 0o400, 0o200, 0o604, 0o066, 0o040, 0o622, 0];
 const GET_FLAGS: &[i32] = &[IPC_CREAT, IPC_CREAT, IPC_CREAT, IPC_CREAT | IPC_EXCL, IPC_EXCL, 0, 0, IPC_CREAT | SHM_NORESERVE];
 const ATTACH_FLAGS: &[i32] =
     &[0, 0, 0, 0, SHM_RDONLY, SHM_RDONLY, SHM_RND, SHM_REMAP, SHM_REMAP, SHM_REMAP | SHM_RDONLY, SHM_RND | SHM_REMAP, SHM_EXEC];
-const OWNERS: &[u32] = &[0, NOBODY, STRANGER, 7, NOBODY, STRANGER, u32::MAX];
+pub(super) const OWNERS: &[u32] = &[0, NOBODY, STRANGER, 7, NOBODY, STRANGER, u32::MAX];
 /// Within the first page: beyond a segment is what the system has put there.
 const OFFSETS: &[usize] = &[0, 0, 1, 100, 4095];
-const SIGNALS: &[i32] = &[libc::SIGKILL, libc::SIGKILL, libc::SIGSEGV, libc::SIGTERM];
+pub(super) const SIGNALS: &[i32] = &[libc::SIGKILL, libc::SIGKILL, libc::SIGSEGV, libc::SIGTERM];
 /// Pages of the pad that programs use: few, so that attachments meet there.
 const PAGES: usize = 5;
 
 /// SplitMix64.
-struct Dice(u64);
+pub(super) struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self) -> u64 {
+    pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         (self.roll() % n as u64) as usize
     }
 
-    fn of<T: Copy>(&mut self, pool: &[T]) -> T {
+    pub fn of<T: Copy>(&mut self, pool: &[T]) -> T {
         pool[self.below(pool.len())]
     }
 }
 
 impl Program {
     /// The program of `seed`, of `calls` calls; of several users if `users`.
-    pub fn generate(seed: u64, calls: usize, users: bool) -> Program {
+    pub fn generate(mechanism: Mechanism, seed: u64, calls: usize, users: bool) -> Program {
+        match mechanism {
+            Mechanism::Segments => Program::over_segments(seed, calls, users),
+            Mechanism::Sets => sets::generate(seed, calls, users),
+        }
+    }
+
+    fn over_segments(seed: u64, calls: usize, users: bool) -> Program {
         let mut dice = Dice(seed);
         let cast = cast(&mut dice, users);
         let tester = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
@@ -51,7 +58,7 @@ impl Program {
         let beginning: Vec<Step> = (0..BEGINNING).map(|register| create(&mut dice, cast.len(), register)).collect();
         let rest = (BEGINNING..calls).map(|_| step(&mut dice, cast.len(), if users { None } else { Some(tester) }));
         let steps = beginning.into_iter().chain(rest).collect();
-        Program { regime, cast, steps }
+        Program { mechanism: Mechanism::Segments, regime, cast, steps }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Random programs of several processes, run on the kernel and on Quintet, every result compared.
 //!
-//! A [`Program`] is [generated](Program::generate) from a number. A [`Stage`] runs it on a subject and tells each call's
+//! A [`Program`], over segments or over semaphore sets, is [generated](Program::generate) from a number. A [`Stage`] runs it on a subject and tells each call's
 //! result in words that mean the same on every subject: identifiers are numbered as they appear, processes go by
 //! their place in the program, times are "never" or "set". [`Duel`] runs programs on two stages, and where they tell
 //! different things it looks for the shortest program that still does.
 
 mod duel;
 mod generate;
+pub mod sets;
 mod shrink;
 mod stage;
 
@@ -61,6 +62,14 @@ pub enum Regime {
     SmallSegments,
     /// `shm_rmid_forced`.
     Forced,
+    /// `semmni` 3.
+    FewSets,
+    /// `semmns` 6.
+    FewSemaphores,
+    /// `semmsl` 2.
+    SmallSets,
+    /// `semopm` 2.
+    FewOperations,
 }
 
 impl Regime {
@@ -73,6 +82,31 @@ impl Regime {
             Regime::FewPages => Some(("shmall", 5, unlimited)),
             Regime::SmallSegments => Some(("shmmax", 4096, unlimited)),
             Regime::Forced => Some(("shm_rmid_forced", 1, 0)),
+            Regime::FewSets => Some(("semmni", 3, 32000)),
+            Regime::FewSemaphores => Some(("semmns", 6, 1_024_000_000)),
+            Regime::SmallSets => Some(("semmsl", 2, 32000)),
+            Regime::FewOperations => Some(("semopm", 2, 500)),
+        }
+    }
+}
+
+/// What a program is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mechanism {
+    /// Shared memory.
+    Segments,
+    /// Semaphores.
+    Sets,
+}
+
+impl std::str::FromStr for Mechanism {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Mechanism, String> {
+        match text {
+            "segments" => Ok(Mechanism::Segments),
+            "sets" => Ok(Mechanism::Sets),
+            _ => Err(format!("programs are not about '{text}', but about segments or sets")),
         }
     }
 }
@@ -80,6 +114,8 @@ impl Regime {
 /// Some calls by some processes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Program {
+    /// Whether its steps are calls of [`sets`], or the others.
+    pub mechanism: Mechanism,
     /// The limits.
     pub regime: Regime,
     /// The processes that are there at the start.
@@ -187,6 +223,14 @@ pub enum Call {
     Become {
         user: User,
     },
+    /// All that programs over sets do.
+    Sets(sets::Call),
+}
+
+impl From<sets::Call> for Call {
+    fn from(call: sets::Call) -> Call {
+        Call::Sets(call)
+    }
 }
 
 /// Who takes part, and under which limits; the steps are told with their results.
@@ -208,6 +252,7 @@ impl fmt::Display for Step {
                 write!(f, "a{hold} = shmat(r{register}, {place:?}, {flags:#o})")
             }
             Call::Set { register, uid, gid, mode } => write!(f, "IPC_SET(r{register}, {uid}, {gid}, {mode:#o})"),
+            Call::Sets(call) => write!(f, "{call}"),
             call => write!(f, "{call:?}"),
         }
     }

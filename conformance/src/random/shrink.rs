@@ -1,7 +1,8 @@
 //! From a program that shows a difference to the shortest that still does.
 
 use super::duel::{Difference, fresh};
-use super::{Program, Regime, User};
+use super::stage::endings;
+use super::{Mechanism, Program, Regime, User};
 use std::fmt;
 
 impl Difference {
@@ -105,14 +106,16 @@ impl fmt::Display for Difference {
             false => writeln!(f, "  (not shrunk: in fresh namespaces there is no difference)")?,
         }
         write!(f, "{program}")?;
-        let ends = ["(the segments at the end)", "(the segments after all have died)", "(what is left then)"];
-        let steps = program.steps.iter().map(ToString::to_string).chain(ends.map(str::to_owned));
+        let steps = program.steps.iter().map(ToString::to_string).chain(endings(program));
         let nothing = String::from("nothing");
         for (i, step) in steps.enumerate() {
             let (kernel, other) = (self.kernel.get(i).unwrap_or(&nothing), self.other.get(i).unwrap_or(&nothing));
             match kernel == other {
                 true => writeln!(f, "  {step}: {kernel}")?,
                 false => writeln!(f, "* {step}\n      kernel:  {kernel}\n      {:?}: {other}", self.subject)?,
+            }
+            if kernel != other && program.mechanism == Mechanism::Sets {
+                return writeln!(f, "  (nothing more is told)");
             }
         }
         Ok(())
@@ -123,5 +126,5 @@ impl fmt::Display for Difference {
 fn write_without_results(f: &mut fmt::Formatter<'_>, program: &Program) -> fmt::Result {
     write!(f, "{program}")?;
     program.steps.iter().try_for_each(|step| writeln!(f, "  {step}"))?;
-    writeln!(f, "  (all die, and their segments are removed)")
+    writeln!(f, "  (all die, and what they have made is removed)")
 }

@@ -1,6 +1,6 @@
 //! Runs programs on a subject, and tells what each call gave.
 
-use super::{Call, HOLDS, PROCESSES, Place, Program, REGISTERS, Regime, Step, User};
+use super::{Call, HOLDS, Mechanism, PROCESSES, Place, Program, REGISTERS, Regime, Step, User, sets};
 use crate::{Address, Agent, Clock, Errno, Outcome, Stat, Subject, World};
 use libc::SHM_REMAP;
 use std::collections::{HashMap, HashSet};
@@ -28,12 +28,25 @@ impl Stage {
         Ok(Stage { janitor, world })
     }
 
-    /// Runs a program; what each step gave, then the state at the end, and that after all have died.
-    pub fn run(&self, program: &Program) -> Vec<String> {
+    /// Runs a program; what each step gave, and what is [told after them](endings). `judged` is who is compared
+    /// with the kernel, whose deliberate differences are left out; `known` is what the kernel has told, if it has.
+    pub fn run(&self, program: &Program, judged: Subject, known: &[String]) -> Vec<String> {
         let limit = program.regime.limit();
         if let Some((name, value, _)) = limit {
             self.world.set_limit(name, value).expect("the superuser may set limits");
         }
+        let told = match program.mechanism {
+            Mechanism::Segments => self.run_over_segments(program),
+            Mechanism::Sets => sets::run(&self.world, &self.janitor, program, judged, known),
+        };
+        if let Some((name, _, default)) = limit {
+            self.world.set_limit(name, default).expect("the superuser may set limits");
+        }
+        told
+    }
+
+    /// What each step gave, then the state at the end, and that after all have died.
+    fn run_over_segments(&self, program: &Program) -> Vec<String> {
         let mut scene = Scene::new(self, program);
         let mut told: Vec<String> = program.steps.iter().map(|step| self.perform(&mut scene, step)).collect();
         told.push(scene.list(&self.janitor));
@@ -41,9 +54,6 @@ impl Stage {
         self.world.await_deaths();
         told.push(scene.list(&self.janitor));
         told.push(self.clean(&scene));
-        if let Some((name, _, default)) = limit {
-            self.world.set_limit(name, default).expect("the superuser may set limits");
-        }
         told
     }
 
@@ -65,8 +75,17 @@ impl Stage {
     }
 }
 
+/// What is told after the steps of a program.
+pub(super) fn endings(program: &Program) -> Vec<String> {
+    let of_segments = ["(the segments at the end)", "(the segments after all have died)", "(what is left then)"];
+    match program.mechanism {
+        Mechanism::Segments => of_segments.map(str::to_owned).to_vec(),
+        Mechanism::Sets => sets::endings(),
+    }
+}
+
 /// What an errno is called.
-fn name(e: Errno) -> String {
+pub(super) fn name(e: Errno) -> String {
     format!("{e:?}")
 }
 

@@ -64,16 +64,19 @@ pub struct SetHeader {
     pub tickets: AtomicU64,
     /// How many pages have their place.
     pub pages: AtomicU32,
+    /// How many calls wait that have several operations and alter nothing: they are judged again whenever a semaphore becomes zero.
+    pub for_zero: AtomicU32,
     /// The queues of calls that alter, and of those that only wait for zero: first and last, 0 for none.
     pub queues: [[AtomicU32; 2]; 2],
     pub key: AtomicU32,
     /// Which of `rights` counts: 0 or 1.
     pub current: AtomicU32,
     pub cgid: AtomicU32,
-    pub rights: [RightsWords; 2],
     pub cuid: AtomicU32,
+    pub rights: [RightsWords; 2],
     /// Who made it: slot, and incarnation in the upper half.
     pub creator: AtomicU32,
+    pad: AtomicU32,
     /// What the lock's holder has decided on: [`JournalKind`] in the lower half, the number of changes in the upper.
     pub journal: AtomicU64,
     /// Whose call the journal answers, 0 for none, and what with.
@@ -81,10 +84,10 @@ pub struct SetHeader {
     pub answer: AtomicU32,
     /// Of `SETALL`: the caller's process id.
     pub journal_pid: AtomicU32,
-    pad: AtomicU32,
+    pad2: AtomicU32,
     /// The last `SETVAL` or `SETALL`, in seconds since the Epoch.
     pub set_time: AtomicU64,
-    reserved: [AtomicU64; 42],
+    reserved: [AtomicU64; 41],
     pub descriptors: [Descriptor; DESCRIPTORS],
 }
 
@@ -206,7 +209,10 @@ struct PageHeader {
     slot: AtomicU32,
     incarnation: AtomicU32,
     pid: AtomicU32,
-    reserved: [AtomicU64; 6],
+    /// Of an undo record: its process has ended in the ordinary way, and has taken back what there was.
+    applied: AtomicU32,
+    pad: AtomicU32,
+    reserved: [AtomicU64; 5],
 }
 
 const PAGE_HEADER: usize = size_of::<PageHeader>();
@@ -223,7 +229,7 @@ const _: () = {
     assert!(size_of::<Waiter>() == 128);
     assert!(size_of::<Change>() == 32);
     assert!(size_of::<Descriptor>() == 128);
-    assert!(std::mem::offset_of!(SetHeader, rights) == 88);
+    assert!(std::mem::offset_of!(SetHeader, rights) == 96);
     assert!(std::mem::offset_of!(SetHeader, descriptors) == 512);
     assert!(size_of::<SetHeader>() == 512 + 128 * DESCRIPTORS);
     assert!(PAGE_HEADER == 64 && PAGE_HEADER + 8 * MOST_OPS <= PAGE);
@@ -378,6 +384,15 @@ impl Page {
         header.slot.store(slot, Relaxed);
         header.incarnation.store(incarnation.into(), Relaxed);
         header.pid.store(pid, Relaxed);
+        header.applied.store(0, Relaxed);
+    }
+
+    pub fn is_applied(&self) -> bool {
+        self.header().applied.load(Relaxed) != 0
+    }
+
+    pub fn set_applied(&self) {
+        self.header().applied.store(1, Relaxed);
     }
 
     /// A waiting call.

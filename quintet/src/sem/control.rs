@@ -14,9 +14,23 @@ use std::sync::atomic::Ordering::*;
 
 type Result<T> = std::result::Result<T, Errno>;
 
+/// For so many values no memory need be asked for.
+const FEW: usize = 256;
+
+/// Room for a value of each semaphore.
+fn room<'a>(few: &'a mut [u16; FEW], many: &'a mut Vec<u16>, nsems: u32) -> &'a mut [u16] {
+    let nsems = nsems as usize;
+    if nsems <= FEW {
+        return &mut few[..nsems];
+    }
+    many.resize(nsems, 0);
+    many
+}
+
 impl Engine {
     /// `SETVAL`.
     pub fn sem_set_value(&self, id: i32, num: i32, value: i32) -> Result<()> {
+        Id::from_raw(id)?;
         let value = u16::try_from(value).ok().filter(|value| *value <= Limits::SEMVMX).ok_or(Errno::RANGE)?;
         let set = self.standing_set(id)?;
         let num = u32::try_from(num).ok().filter(|num| *num < set.nsems()).ok_or(Errno::INVAL)?;
@@ -40,16 +54,16 @@ impl Engine {
         Ok(())
     }
 
-    /// `SETALL`, where `values` fetches as many values as it is asked for, after the rights have been checked.
-    pub fn sem_set_values_from(&self, id: i32, values: impl FnOnce(usize) -> Result<Vec<u16>>) -> Result<()> {
+    /// `SETALL`, where `from` fills in the values, after the rights have been checked.
+    pub fn sem_set_values_from(&self, id: i32, from: impl FnOnce(&mut [u16]) -> Result<()>) -> Result<()> {
         let set = self.standing_set(id)?;
         if !set.may(true) {
             return Err(Errno::ACCES);
         }
-        let values = values(set.nsems() as usize)?;
-        if values.len() != set.nsems() as usize {
-            return Err(Errno::INVAL);
-        }
+        let mut few = [0; FEW];
+        let mut many = Vec::new();
+        let values = room(&mut few, &mut many, set.nsems());
+        from(values)?;
         if values.iter().any(|value| *value > Limits::SEMVMX) {
             return Err(Errno::RANGE);
         }
@@ -58,7 +72,7 @@ impl Engine {
         if !set.stands_as(Id::from_raw(id)?) {
             return Err(Errno::IDRM);
         }
-        for (num, value) in (0..).zip(&values) {
+        for (num, value) in (0..).zip(values.iter()) {
             section.hold(num)?;
             if let Some(place) = set.memory().value(num) {
                 place.store(*value, Relaxed);
@@ -73,15 +87,33 @@ impl Engine {
     }
 
     pub fn sem_set_values(&self, id: i32, values: &[u16]) -> Result<()> {
-        self.sem_set_values_from(id, |_| Ok(values.to_vec()))
+        self.sem_set_values_from(id, |room| {
+            if room.len() != values.len() {
+                return Err(Errno::INVAL);
+            }
+            room.copy_from_slice(values);
+            Ok(())
+        })
     }
 
-    /// `GETALL`.
     pub fn sem_values(&self, id: i32) -> Result<Vec<u16>> {
+        let mut all = Vec::new();
+        self.sem_values_to(id, |values| {
+            all.extend_from_slice(values);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// `GETALL`: `to` gets the values.
+    pub fn sem_values_to(&self, id: i32, to: impl FnOnce(&[u16]) -> Result<()>) -> Result<()> {
         let set = self.standing_set(id)?;
         if !set.may(false) {
             return Err(Errno::ACCES);
         }
+        let mut few = [0; FEW];
+        let mut many = Vec::new();
+        let values = room(&mut few, &mut many, set.nsems());
         match self.section(set) {
             Ok(section) => {
                 if !section.set.stands_as(Id::from_raw(id)?) {
@@ -90,9 +122,10 @@ impl Engine {
                 if section.set.is_census_due() {
                     section.census();
                 }
-                let values = (0..set.nsems()).map(|num| section.hold(num).map(Word::value)).collect();
+                for (num, value) in (0..).zip(values.iter_mut()) {
+                    *value = section.hold(num)?.value();
+                }
                 (0..set.nsems()).for_each(|num| section.let_go(num));
-                values
             }
             // Who may not write cannot keep others from changing values meanwhile; he looks until nothing has changed.
             Err(Errno::ACCES) => {
@@ -105,10 +138,12 @@ impl Engine {
                     }
                     last = now;
                 }
-                last.map(|words| words.into_iter().map(Word::value).collect()).ok_or(Errno::INVAL)
+                let words = last.ok_or(Errno::INVAL)?;
+                values.iter_mut().zip(words).for_each(|(value, word)| *value = word.value());
             }
-            Err(e) => Err(e),
+            Err(e) => return Err(e),
         }
+        to(values)
     }
 
     /// `GETNCNT`.
@@ -241,7 +276,8 @@ impl Engine {
     }
 
     fn clear_set(&self, held: &Held<'_>, set: SetView<'_>, id: Id) {
-        let key = set.key();
+        // The index is where the file is, whatever its head says.
+        let (id, key) = (Id::new(id.sequence(), set.index), set.key());
         self.unlink_key(held, Mechanism::Sem, key, id);
         set.header().key.store(Key::PRIVATE.raw() as u32, Relaxed);
         set.header().retire();
@@ -297,7 +333,12 @@ impl Engine {
                 continue;
             }
             let header = set.header();
-            if header.records.load(Relaxed) == 0 && header.waiting.load(Relaxed) == 0 && header.lock.load(Relaxed) == 0 {
+            let described = header.descriptors.iter().any(|descriptor| descriptor.owner.load(Relaxed) != 0);
+            if !described
+                && header.records.load(Relaxed) == 0
+                && header.waiting.load(Relaxed) == 0
+                && header.lock.load(Relaxed) == 0
+            {
                 continue;
             }
             if let Ok(section) = self.section(set) {

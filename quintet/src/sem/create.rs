@@ -118,6 +118,9 @@ impl Engine {
             Ok(())
         });
         if let Err(e) = made {
+            if let Ok(Some(set)) = self.set(id.index()) {
+                set.header().retire();
+            }
             let _ = fs::unlink(path.c_str());
             return Err(e);
         }

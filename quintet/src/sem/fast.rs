@@ -8,7 +8,6 @@ use crate::sync::lock::{Owner, World};
 use crate::sync::presence::Me;
 use crate::sync::word::{self, DESCRIBED, Descriptor, Planned, Word};
 use crate::{Errno, Id, Limits, SemFlags, SemOp, process, sys};
-use std::cell::Cell;
 use std::sync::atomic::Ordering::*;
 use std::time::{Duration, Instant};
 
@@ -32,13 +31,6 @@ const LOOKS: u32 = 10;
 const LONGEST_SPIN: Duration = Duration::from_micros(60);
 /// How often several words are tried at once before the lock is taken instead.
 const TRIES: u32 = 4;
-
-thread_local! {
-    /// The descriptor that this thread has made its own: the address of the descriptors, and which. It keeps it until it needs one elsewhere.
-    static DESCRIPTOR: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
-    /// Whether the thread is using it: then this is a signal handler.
-    static DESCRIBING: Cell<bool> = const { Cell::new(false) };
-}
 
 impl Engine {
     /// `semtimedop`.
@@ -75,6 +67,25 @@ impl Engine {
     #[inline(always)]
     pub fn semopm(&self) -> usize {
         (self.header.semopm.load(Relaxed) as usize).min(crate::layout::MOST_OPS)
+    }
+
+    /// `semop`, if it can be done at once.
+    #[inline(always)]
+    pub fn sem_at_once(&self, id: i32, ops: &[SemOp]) -> bool {
+        if process::is_foundling() || ops.is_empty() || ops.len() > self.semopm() {
+            return false;
+        }
+        let Some(set) = self.hot_set(id) else { return false };
+        let found = match ops {
+            [op] if !op.flags.contains(SemFlags::UNDO) => one::<false>(set, *op, 0),
+            [op] => self.one_with_undo(set, *op),
+            _ => self.several(&set, ops).unwrap_or(Fast::Slow),
+        };
+        let done = matches!(found, Fast::Done);
+        if done {
+            set.stamp();
+        }
+        done
     }
 
     /// The same for all cases, in the order in which the kernel checks.
@@ -191,46 +202,16 @@ impl Engine {
         Ok(Fast::Slow)
     }
 
-    /// Uses a descriptor of the set that is this thread's own. `None`: there is none to be had, or the thread is using it already.
+    /// Uses a descriptor of the set that is nobody's. `None`: there is none to be had.
     fn with_descriptor<T>(&self, set: &SetView<'_>, change: impl FnOnce(usize, &Descriptor) -> T) -> Option<T> {
-        if DESCRIBING.get() {
-            return None;
-        }
-        let name = self.owner_name()?;
-        DESCRIBING.set(true);
-        let descriptors = &set.header().descriptors;
-        let here = descriptors.as_ptr() as usize;
-        let (at, nth) = DESCRIPTOR.get();
-        let nth = if at == here && descriptors.get(nth).is_some_and(|d| d.owner.load(Relaxed) == name) {
-            Some(nth)
-        } else {
-            let claim = |d: &Descriptor| d.owner.compare_exchange(0, name, AcqRel, Relaxed).is_ok();
-            // What an earlier use by this thread was interrupted in, and jumped out of, is not touched.
-            descriptors.iter().position(claim)
-        };
-        let changed = nth.map(|nth| {
-            DESCRIPTOR.set((here, nth));
-            change(nth, &descriptors[nth])
-        });
-        DESCRIBING.set(false);
-        changed
-    }
-
-    /// What this thread is called as an owner of descriptors.
-    fn owner_name(&self) -> Option<u64> {
-        thread_local! {
-            static TID: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
-        }
         let me = self.me_word()?;
-        let (of, tid) = TID.get();
-        let tid = if of == me {
-            tid
-        } else {
-            let tid = u64::from(sys::tid()) & 0x3f_ffff;
-            TID.set((me, tid));
-            tid
-        };
-        Some(1 << 63 | (me & 0x3fff_ffff) << 22 | tid)
+        let descriptors = &set.header().descriptors;
+        let nths = (0..descriptors.len()).map(|nth| (nth + (me >> 16) as usize) % descriptors.len());
+        let claim = |nth: &usize| descriptors[*nth].owner.compare_exchange(0, me, AcqRel, Relaxed).is_ok();
+        let nth = { nths }.find(claim)?;
+        let changed = change(nth, &descriptors[nth]);
+        descriptors[nth].owner.store(0, Release);
+        Some(changed)
     }
 
     /// `GETVAL`.
@@ -246,17 +227,23 @@ impl Engine {
 
     #[inline(always)]
     fn read_word(&self, id: i32, num: i32) -> Result<Word> {
-        if let Some(set) = self.hot_set(id)
-            && set.may(false)
-            && !set.is_census_due()
-            && let Some(at) = set.memory().word(num as u32)
-        {
-            let word = Word(at.load(Acquire));
-            if word.is_plain() {
-                return Ok(word);
-            }
+        match self.word_at_once(id, num) {
+            Some(word) => Ok(word),
+            None => self.read_word_whole(id, num),
         }
-        self.read_word_whole(id, num)
+    }
+
+    /// The value, if it can be told at once.
+    #[inline(always)]
+    pub fn sem_value_at_once(&self, id: i32, num: i32) -> Option<u16> {
+        self.word_at_once(id, num).map(Word::value)
+    }
+
+    #[inline(always)]
+    fn word_at_once(&self, id: i32, num: i32) -> Option<Word> {
+        let set = self.hot_set(id)?;
+        let word = Word(set.memory().word(num as u32)?.load(Acquire));
+        (word.is_plain() && set.may(false) && !set.is_census_due()).then_some(word)
     }
 
     #[inline(never)]
@@ -360,6 +347,10 @@ fn one<const UNDO: bool>(set: SetView<'_>, op: SemOp, record: u32) -> Fast {
         if result > i32::from(Limits::SEMVMX) {
             return Fast::Failed(Errno::RANGE);
         }
+        if result == 0 && set.header().for_zero.load(Relaxed) != 0 {
+            // Somebody is to be judged again.
+            return Fast::Slow;
+        }
         let mut new = word.with_value(result as u16).with_pid(pid);
         if UNDO {
             match undone(&set, new, op, record) {
@@ -416,7 +407,16 @@ fn plan(
         let result = i32::from(now.value()) + i32::from(op.op);
         if result < 0 || op.op == 0 && result != 0 {
             let nowait = op.flags.contains(SemFlags::NOWAIT);
-            return Ok(Err(if nowait { Fast::Failed(Errno::AGAIN) } else { Fast::Waits }));
+            // Of several words that were not read at one instant it cannot be said which operation stands in the way first.
+            let certain = count == 1 || ops.iter().all(|other| other.flags.contains(SemFlags::NOWAIT) == nowait);
+            return Ok(Err(match (certain, nowait) {
+                (false, _) => Fast::Slow,
+                (_, true) => Fast::Failed(Errno::AGAIN),
+                (_, false) => Fast::Waits,
+            }));
+        }
+        if result == 0 && set.header().for_zero.load(Relaxed) != 0 {
+            return Ok(Err(Fast::Slow));
         }
         if result > i32::from(Limits::SEMVMX) {
             // Of several words that were not read at one instant nothing more can be said.
@@ -434,10 +434,7 @@ fn plan(
     Ok(Ok(count))
 }
 
-/// Whether the thread lives that is called so as an owner of descriptors.
-pub fn is_owner_alive(engine: &Engine, name: u64) -> bool {
-    let Some(Me { slot, incarnation }) = unpack(name >> 22 & 0x3fff_ffff) else { return false };
-    let alive = engine.living(None).alive(Owner::new(slot, incarnation));
-    let own = engine.me_if_joined() == Some(Me { slot, incarnation });
-    alive && (!own || sys::thread_exists(sys::pid(), (name & 0x3f_ffff) as u32))
+/// Whether the participant lives that a descriptor names as its owner.
+pub fn is_owner_alive(engine: &Engine, owner: u64) -> bool {
+    unpack(owner).is_some_and(|Me { slot, incarnation }| engine.living(None).alive(Owner::new(slot.min(0x7ffe), incarnation)))
 }

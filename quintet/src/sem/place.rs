@@ -432,19 +432,24 @@ impl Engine {
             return Err(Errno::INVAL);
         }
         let access = if writable { Access::WRITE } else { Access::READ };
+        let _mapping = self.mapping.lock();
         // SAFETY: overlaps nothing.
         let at = unsafe { memory::map(&fd, len as usize, access, Place::Anywhere) }?;
         // SAFETY: just mapped, and kept unless nobody has seen it.
         let memory = unsafe { SetMemory::new(at, nsems) };
         let mapped = Mapped::new(memory, writable);
-        local.owner.store(stat.st_uid, Relaxed);
-        local.inode.store(stat.st_ino, Relaxed);
-        if local.mapped.compare_exchange(before.map_or(0, |before| before.0), mapped.0, AcqRel, Acquire).is_err() {
+        if Mapped::load(&local.mapped) != before {
             // Another thread was first.
             // SAFETY: just mapped, and nobody has seen it.
             let _ = unsafe { memory::unmap(at, len as usize) };
             return Ok(self.cached_set(index));
         }
+        local.owner.store(stat.st_uid, Relaxed);
+        local.inode.store(stat.st_ino, Relaxed);
+        // What was remembered is another set's.
+        local.rights.store(0, Relaxed);
+        local.record.store(0, Relaxed);
+        local.mapped.store(mapped.0, Release);
         if let Some(before) = before {
             self.retire_mapping(index, before.memory(), before.tag());
         }

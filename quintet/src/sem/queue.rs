@@ -36,10 +36,14 @@ impl SetView<'_> {
         Ops::Waiting(waiter, page)
     }
 
+    /// The pages, as many as there are whatever the file says.
+    pub fn all_pages(&self) -> impl Iterator<Item = (u32, Page)> + '_ {
+        (0..self.pages()).map_while(|number| Some((number, self.page(number).ok()?)))
+    }
+
     /// All calls that wait, by the pages (in no order).
     pub fn waiters(&self) -> impl Iterator<Item = (u32, &'static Waiter)> + '_ {
-        let pages = (0..self.pages()).filter_map(|number| Some((number, self.page(number).ok()?)));
-        pages.filter(|(_, page)| page.kind() == PageKind::Waiters).flat_map(|(number, page)| {
+        self.all_pages().filter(|(_, page)| page.kind() == PageKind::Waiters).flat_map(|(number, page)| {
             (0..WAITERS_PER_PAGE).map(move |nth| (number * WAITERS_PER_PAGE + nth + 1, page.waiter(nth)))
         })
     }
@@ -76,13 +80,14 @@ impl Section<'_> {
     /// The calls of a queue, in their order.
     fn queue(&self, queue: usize) -> impl Iterator<Item = (u32, &'static Waiter)> + '_ {
         let mut at = self.set.header().queues[queue][0].load(Relaxed);
-        let mut steps = self.most_steps();
+        let mut last = 0;
         std::iter::from_fn(move || {
-            steps = steps.checked_sub(1)?;
             let number = at;
             let waiter = self.waiter(number).ok()?;
             at = waiter.next.load(Relaxed);
-            Some((number, waiter))
+            // Tickets rise: whatever a peer has made of the queue, it has an end.
+            let ticket = waiter.ticket.load(Relaxed);
+            (ticket > std::mem::replace(&mut last, ticket)).then_some((number, waiter))
         })
     }
 
@@ -99,6 +104,15 @@ impl Section<'_> {
         }
         last.store(number, Relaxed);
         self.set.header().waiting.fetch_add(1, SeqCst);
+        self.count_for_zero(queue);
+    }
+
+    /// Counts the calls with several operations that only wait for zero.
+    fn count_for_zero(&self, queue: usize) {
+        if queue == FOR_ZERO {
+            let several = self.queue(FOR_ZERO).filter(|(_, waiter)| self.set.ops_of(waiter).len() > 1).count();
+            self.set.header().for_zero.store(several as u32, SeqCst);
+        }
     }
 
     /// Takes a call out of its queue.
@@ -118,6 +132,7 @@ impl Section<'_> {
         }
         let waiting = &self.set.header().waiting;
         waiting.store(waiting.load(Relaxed).saturating_sub(1), SeqCst);
+        self.count_for_zero(queue);
     }
 
     /// Makes the queues anew from what the calls themselves say.
@@ -125,6 +140,7 @@ impl Section<'_> {
         let header = self.set.header();
         header.queues.iter().flatten().for_each(|end| end.store(0, Relaxed));
         header.waiting.store(0, Relaxed);
+        header.for_zero.store(0, Relaxed);
         let mut all: Vec<_> = self.set.waiters().filter(|(_, waiter)| waiter.state() == WaiterState::Waiting).collect();
         all.sort_by_key(|(_, waiter)| waiter.ticket.load(Relaxed));
         for (number, waiter) in all {
@@ -137,6 +153,13 @@ impl Section<'_> {
                 // Perhaps nobody has woken it yet.
                 WaiterState::Answered(_) => _ = futex::wake_one(&waiter.state),
                 _ => {}
+            }
+        }
+        // What belonged to a call that was being made or given back.
+        let used: Vec<u32> = self.set.waiters().map(|(_, waiter)| waiter.ops_page.load(Relaxed)).collect();
+        for (number, page) in self.set.all_pages() {
+            if page.kind() == PageKind::Ops && !used.contains(&(number + 1)) {
+                page.set_kind(PageKind::Free);
             }
         }
     }
@@ -184,8 +207,7 @@ impl Section<'_> {
     /// A page that is nobody's, cleared, now of this kind.
     pub fn free_page(&self, kind: PageKind) -> Result<(u32, Page)> {
         loop {
-            let pages = (0..self.set.pages()).filter_map(|number| Some((number, self.set.page(number).ok()?)));
-            if let Some((number, page)) = { pages }.find(|(_, page)| page.kind() == PageKind::Free) {
+            if let Some((number, page)) = self.set.all_pages().find(|(_, page)| page.kind() == PageKind::Free) {
                 page.clear();
                 page.set_kind(kind);
                 return Ok((number, page));

@@ -78,13 +78,17 @@ pub enum Verdict {
 pub struct Section<'a> {
     pub set: SetView<'a>,
     pub me: Me,
-    _signals: Blocked,
+    // The lock first.
+    _lock: Lock<'a>,
+    signals: Blocked,
 }
 
-impl Drop for Section<'_> {
+struct Lock<'a>(SetView<'a>, Me);
+
+impl Drop for Lock<'_> {
     fn drop(&mut self) {
-        let owner = Owner::new(self.me.slot, self.me.incarnation);
-        lock::release(&self.set.header().lock, owner, &self.set.engine.living(None));
+        let Lock(set, me) = self;
+        lock::release(&set.header().lock, Owner::new(me.slot, me.incarnation), &set.engine.living(None));
     }
 }
 
@@ -92,6 +96,11 @@ impl Engine {
     /// Takes a set's lock. `EACCES`: its file cannot be written.
     pub fn section<'a>(&'a self, set: SetView<'a>) -> Result<Section<'a>> {
         super::wait::give_up_interrupted();
+        self.section_in_call(set)
+    }
+
+    /// The same in the course of a call that waits.
+    pub fn section_in_call<'a>(&'a self, set: SetView<'a>) -> Result<Section<'a>> {
         let set = match set.writable() {
             true => set,
             false => self.writable_set(set.index)?.filter(|set| set.writable()).ok_or(Errno::ACCES)?,
@@ -104,7 +113,7 @@ impl Engine {
             }
         };
         let (how, signals) = self.take(&set.header().lock, me)?;
-        let section = Section { set, me, _signals: signals };
+        let section = Section { set, me, _lock: Lock(set, me), signals };
         if how == Acquired::FromDead {
             section.repair();
         }
@@ -113,9 +122,9 @@ impl Engine {
 }
 
 impl Section<'_> {
-    /// Whether a signal is pending that interrupts a call that waits.
-    pub fn is_interrupted(&self) -> bool {
-        self._signals.catches_pending()
+    /// Gives the lock back, and goes on holding signals off.
+    pub fn leave(self) -> Blocked {
+        self.signals
     }
 
     /// The word of a semaphore, which nobody else changes from now on.
@@ -298,6 +307,8 @@ impl Section<'_> {
         self.count_records();
         if self.set.stands() {
             self.update(None, false);
+        } else {
+            self.answer_all(Errno::IDRM);
         }
     }
 

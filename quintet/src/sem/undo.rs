@@ -26,7 +26,7 @@ const CENSUS: u64 = 4_000_000;
 impl<'a> SetView<'a> {
     /// The undo records: number, first page, owner, process id.
     pub fn records(&self) -> impl Iterator<Item = (u32, Page, Me, u32)> + '_ {
-        let pages = (0..self.pages().min(MOST_RECORDS)).filter_map(|number| Some((number, self.page(number).ok()?)));
+        let pages = self.all_pages().take(MOST_RECORDS as usize);
         pages.filter(|(_, page)| page.kind() == PageKind::Record).map(|(number, page)| {
             let (slot, incarnation, pid) = page.owner();
             (number + 1, page, Me { slot, incarnation }, pid)
@@ -139,13 +139,10 @@ impl Section<'_> {
             used.extend((0..self.set.more_pages()).map(|nth| page.more(nth).load(Relaxed)));
         }
         self.set.header().records.store(count, SeqCst);
-        for number in 0..self.set.pages() {
-            if let Ok(page) = self.set.page(number)
-                && page.kind() == PageKind::Cells
-                && !used.contains(&(number + 1))
-            {
-                page.set_kind(PageKind::Free);
-            }
+        for (_, page) in
+            self.set.all_pages().filter(|(number, page)| page.kind() == PageKind::Cells && !used.contains(&(number + 1)))
+        {
+            page.set_kind(PageKind::Free);
         }
     }
 
@@ -184,24 +181,29 @@ impl Section<'_> {
     pub fn apply(&self, record: u32) {
         let Ok(first) = self.set.page(record.wrapping_sub(1)) else { return };
         let (.., pid) = first.owner();
-        let adjusted = |num: u32| self.set.settle(num).is_ok_and(|word| self.set.adjustment(record, num, word) != 0);
+        let cell = |num| self.cell(record, num).map_or(0, |cell| cell.load(Relaxed));
+        // An adjustment in the word is taken out also where the sum is 0: the record will be another process's.
+        let adjusted = |num: u32| cell(num) != 0 || self.set.settle(num).is_ok_and(|word| word.undo().0 == record);
         // All that will change is kept from everybody until all has.
         (0..self.set.nsems()).filter(|num| adjusted(*num)).for_each(|num| _ = self.hold(num));
         let mut touched = Vec::new();
         for num in 0..self.set.nsems() {
-            let Ok(word) = self.set.settle(num) else { continue };
+            if !adjusted(num) {
+                continue;
+            }
+            let Ok(word) = self.hold(num) else { continue };
             let adjustment = self.set.adjustment(record, num, word);
-            let Ok(word) = (if adjustment != 0 { self.hold(num) } else { continue }) else { continue };
             let value = (i32::from(word.value()) + adjustment).clamp(0, Limits::SEMVMX.into()) as u16;
-            let new = word.with_value(value).with_pid(pid);
+            let new = if adjustment == 0 { word } else { word.with_value(value).with_pid(pid) };
             let new = if word.undo().0 == record { new.without_undo() } else { new };
-            let cell = self.cell(record, num).map_or(0, |cell| cell.load(Relaxed));
-            if self.plan(0, num, word, new, record, (cell, 0)).is_ok() {
+            if self.plan(0, num, word, new, record, (cell(num), 0)).is_ok() {
                 self.commit(JournalKind::Changes, 1, None);
                 touched.push(num);
             }
         }
-        self.update(None, true);
+        // The end of a process counts as an operation, once.
+        self.update(None, !first.is_applied() || !touched.is_empty());
+        first.set_applied();
         touched.into_iter().for_each(|num| self.let_go(num));
     }
 

@@ -1,13 +1,15 @@
 //! `semop` that cannot be done at once, or not without the set's lock.
 
 use super::place::SetView;
-use super::section::{Ops, Section, Verdict};
+use super::section::{Ops, Verdict};
 use crate::engine::Engine;
 use crate::layout::{JournalKind, Waiter, WaiterState};
 use crate::sys;
 use crate::sys::futex::{self, Woken};
+use crate::sys::signal::Blocked;
 use crate::{Errno, Id, SemFlags, SemOp, process};
 use std::cell::Cell;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -21,10 +23,27 @@ const LOOK: Duration = Duration::from_secs(1);
 /// A watcher asks again only if nobody has for so long, in nanoseconds.
 const ASKED_LATELY: u64 = 20_000_000;
 
+/// A waiting call of this thread.
+#[derive(Clone, Copy)]
+struct Call {
+    engine: &'static Engine,
+    id: Id,
+    number: u32,
+    ticket: u64,
+}
+
+impl Call {
+    /// Whether the place is still this call's: not in a child made by a handler's `fork`, nor if a handler's jump has given it back.
+    fn has(&self, waiter: &Waiter) -> bool {
+        waiter.ticket.load(Relaxed) == self.ticket
+            && waiter.pid.load(Relaxed) == sys::pid()
+            && waiter.tid.load(Relaxed) == sys::tid()
+    }
+}
+
 thread_local! {
-    /// The waiting call that this thread is in: engine, identifier, number of the waiter. A handler that interrupts it, and
-    /// calls us, finds it here.
-    static WAITING: Cell<Option<(&'static Engine, Id, u32)>> = const { Cell::new(None) };
+    /// The waiting call that this thread is in. A handler that interrupts it, and calls us, finds it here.
+    static WAITING: Cell<Option<Call>> = const { Cell::new(None) };
 }
 
 impl Engine {
@@ -39,6 +58,9 @@ impl Engine {
         }
         if set.is_census_due() {
             section.census();
+        }
+        if set.header().descriptors.iter().all(|descriptor| descriptor.owner.load(Relaxed) != 0) {
+            section.clear_descriptors();
         }
         let mine = Ops::Own(ops);
         let undo = ops.iter().any(|op| op.flags.contains(SemFlags::UNDO));
@@ -67,83 +89,118 @@ impl Engine {
         }
         let queued = section.enqueue(ops, blocking, record);
         let (number, waiter) = queued.inspect_err(|_| section.let_go_of(mine))?;
-        if section.is_interrupted() {
-            // Its handler runs when the lock has been given back.
-            section.drop_waiter(number, waiter);
-            return Err(Errno::INTR);
-        }
-        let engine = process::engine_for_ever(self);
-        WAITING.set(engine.map(|engine| (engine, id, number)));
-        drop(section);
-        let answer = self.sleep(set, id, number, waiter, deadline);
+        let Some(engine) = process::engine_for_ever(self) else { return Err(Errno::INVAL) };
+        let call = Call { engine, id, number, ticket: waiter.ticket.load(Relaxed) };
+        WAITING.set(Some(call));
+        let signals = section.leave();
+        let answer = self.sleep(set, call, waiter, deadline, signals);
         WAITING.set(None);
         answer
     }
 
-    /// Sleeps until the call is answered.
-    fn sleep(&self, set: SetView<'_>, id: Id, number: u32, waiter: &'static Waiter, deadline: Option<Instant>) -> Result<()> {
+    /// Sleeps until the call is answered. A signal that comes while it is awake would not end the sleep that follows: signals are held off
+    /// until just before, and looked for.
+    fn sleep(
+        &self,
+        set: SetView<'_>,
+        call: Call,
+        waiter: &'static Waiter,
+        deadline: Option<Instant>,
+        mut signals: Blocked,
+    ) -> Result<()> {
         loop {
-            match waiter.state() {
-                WaiterState::Waiting => {}
-                WaiterState::Answered(errno) => {
-                    set.release_waiter(waiter);
-                    return if errno == 0 { Ok(()) } else { Err(Errno::from_raw(errno.into())) };
-                }
-                // The set is not there any more.
-                _ => return Err(Errno::IDRM),
+            if let Some(answer) = self.answer_to(set, call, waiter) {
+                return answer;
             }
             let watch = self.watch(set);
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            match futex::wait(&waiter.state, WaiterState::Waiting.pack(), left.map_or(watch, |left| left.min(watch))) {
-                Woken::Looked => {}
-                Woken::Interrupted => return self.give_up(set, id, number, waiter, Errno::INTR),
-                Woken::TimedOut if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
-                    return self.give_up(set, id, number, waiter, Errno::AGAIN);
-                }
-                Woken::TimedOut => self.look_around(set),
+            if signals.catches_pending() {
+                // Its handler runs when the call has left the queue.
+                return self.give_up(set, call, waiter, Errno::INTR);
             }
+            drop(signals);
+            let woken = futex::wait(&waiter.state, WaiterState::Waiting.pack(), left.map_or(watch, |left| left.min(watch)));
+            match woken {
+                Woken::Looked => {
+                    if let Some(answer) = self.answer_to(set, call, waiter) {
+                        return answer;
+                    }
+                    signals = Blocked::all();
+                }
+                Woken::Interrupted => return self.give_up(set, call, waiter, Errno::INTR),
+                Woken::TimedOut if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                    return self.give_up(set, call, waiter, Errno::AGAIN);
+                }
+                Woken::TimedOut => {
+                    signals = Blocked::all();
+                    self.look_around(set);
+                }
+            }
+        }
+    }
+
+    /// What has become of the call; `None`: it waits.
+    fn answer_to(&self, set: SetView<'_>, call: Call, waiter: &'static Waiter) -> Option<Result<()>> {
+        match waiter.state() {
+            state if !call.has(waiter) || state == WaiterState::Free => {
+                // A handler has given it up; or the set is not there any more.
+                Some(Err(if set.stands_as(call.id) { Errno::INTR } else { Errno::IDRM }))
+            }
+            WaiterState::Answered(errno) => {
+                set.release_waiter(waiter);
+                Some(if errno == 0 { Ok(()) } else { Err(Errno::from_raw(errno.into())) })
+            }
+            _ => None,
         }
     }
 
     fn watch(&self, set: SetView<'_>) -> Duration {
-        if set.is_census_late(0) {
-            WATCH * set.header().waiting.load(std::sync::atomic::Ordering::Relaxed).div_ceil(WATCHERS).max(1)
-        } else {
-            LOOK
-        }
+        if set.is_census_late(0) { WATCH * set.header().waiting.load(Relaxed).div_ceil(WATCHERS).max(1) } else { LOOK }
     }
 
     /// Looks whether somebody has died, who held the lock or has something to take back.
     fn look_around(&self, set: SetView<'_>) {
-        if let Ok(section) = self.section_while_waiting(set)
+        if let Ok(section) = self.section_in_call(set)
             && section.set.is_census_late(ASKED_LATELY)
         {
             section.census();
         }
     }
 
-    /// The lock, for a call that goes on waiting.
-    fn section_while_waiting<'a>(&'a self, set: SetView<'a>) -> Result<Section<'a>> {
-        let waiting = WAITING.take();
-        let section = self.section(set);
-        WAITING.set(waiting);
-        section
+    /// Ends a waiting call with `errno`, unless it has been answered.
+    fn give_up(&self, set: SetView<'_>, call: Call, waiter: &'static Waiter, errno: Errno) -> Result<()> {
+        loop {
+            if let Some(answer) = self.answer_to(set, call, waiter) {
+                return answer;
+            }
+            // It cannot leave its place behind, and so goes on until it gets the lock.
+            let Ok(section) = self.section_in_call(set) else {
+                let _ = futex::wait(&waiter.state, WaiterState::Waiting.pack(), Duration::from_millis(10));
+                continue;
+            };
+            // No handler comes in between any more.
+            if let Some(answer) = self.answer_to(set, call, waiter) {
+                return answer;
+            }
+            section.drop_waiter(call.number, waiter);
+            return Err(errno);
+        }
     }
 
-    /// Ends a waiting call with `errno`, unless it has been answered.
-    fn give_up(&self, set: SetView<'_>, id: Id, number: u32, waiter: &'static Waiter, errno: Errno) -> Result<()> {
+    /// Answers the calling thread's own waiting call with `EINTR`; `forget`: nobody will come for the answer.
+    fn interrupt(&self, call: Call, forget: bool) {
+        let section = self.standing_set(call.id.raw()).and_then(|set| self.section_in_call(set));
         WAITING.set(None);
-        let section = self.section(set)?;
+        let Ok(section) = section else { return };
+        let Ok(waiter) = section.waiter(call.number) else { return };
+        if !call.has(waiter) {
+            return;
+        }
         match waiter.state() {
-            WaiterState::Answered(answer) => {
-                set.release_waiter(waiter);
-                if answer == 0 { Ok(()) } else { Err(Errno::from_raw(answer.into())) }
-            }
-            WaiterState::Waiting if section.set.stands_as(id) => {
-                section.drop_waiter(number, waiter);
-                Err(errno)
-            }
-            _ => Err(Errno::IDRM),
+            WaiterState::Waiting if forget => section.drop_waiter(call.number, waiter),
+            WaiterState::Waiting => section.answer(call.number, waiter, Errno::INTR),
+            WaiterState::Answered(_) if forget => section.set.release_waiter(waiter),
+            _ => {}
         }
     }
 }
@@ -151,36 +208,14 @@ impl Engine {
 /// If the calling thread is in a waiting call, this is a signal handler that has interrupted it (or has jumped out of it): in
 /// the kernel that call is over by now. It ends with `EINTR`, unless it has been answered.
 pub fn give_up_interrupted() {
-    if let Some((engine, id, number)) = WAITING.take() {
-        engine.interrupt(id, number, false);
+    if let Some(call) = WAITING.get() {
+        call.engine.interrupt(call, false);
     }
 }
 
 /// The calling thread jumps out of whatever it is in.
 pub fn jump_out() {
-    if let Some((engine, id, number)) = WAITING.take() {
-        engine.interrupt(id, number, true);
-    }
-}
-
-impl Engine {
-    /// Answers the calling thread's own waiting call with `EINTR`; `forget`: nobody will come for the answer.
-    fn interrupt(&self, id: Id, number: u32, forget: bool) {
-        let Ok(set) = self.standing_set(id.raw()) else { return };
-        let Ok(section) = self.section(set) else { return };
-        let Ok(waiter) = section.waiter(number) else { return };
-        use std::sync::atomic::Ordering::Relaxed;
-        let mine = waiter.slot.load(Relaxed) == section.me.slot
-            && waiter.incarnation.load(Relaxed) as u16 == section.me.incarnation
-            && waiter.tid.load(Relaxed) == sys::tid();
-        if !mine {
-            return;
-        }
-        match waiter.state() {
-            WaiterState::Waiting if forget => section.drop_waiter(number, waiter),
-            WaiterState::Waiting => section.answer(number, waiter, Errno::INTR),
-            WaiterState::Answered(_) if forget => section.set.release_waiter(waiter),
-            _ => {}
-        }
+    if let Some(call) = WAITING.get() {
+        call.engine.interrupt(call, true);
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! The agent is a program whose purpose is to make calls with whatever arguments it is told, the wrong
 //! ones too. It keeps nothing in the memory that it attaches, maps or unmaps at the controller's
-//! word, has one thread, and dies where the kernel says that it should.
+//! word, has one thread but for those that it is told to start, and dies where the kernel says that it should.
 #![allow(unsafe_code)]
 
 use quintet::{Errno, Namespace};
@@ -61,7 +61,7 @@ fn set_errno(value: c_int) {
 }
 
 /// Makes a call whose failure is -1, and sees to it that a success leaves `errno` alone.
-fn call<T: PartialEq + Copy>(failure: T, make: impl FnOnce() -> T) -> Result<T, c_int> {
+pub fn call<T: PartialEq + Copy>(failure: T, make: impl FnOnce() -> T) -> Result<T, c_int> {
     set_errno(UNTOUCHED);
     let ret = make();
     match errno() {
@@ -79,7 +79,7 @@ pub fn set_bare(bare: bool) {
     BARE.store(bare, Ordering::Relaxed);
 }
 
-fn bare() -> bool {
+pub fn bare() -> bool {
     BARE.load(Ordering::Relaxed)
 }
 
@@ -214,9 +214,13 @@ pub fn program_break() -> usize {
 
 /// Reads from the control connection; `None` at its end.
 pub fn read_control(piece: &mut [u8]) -> Option<usize> {
-    // SAFETY: the buffer is as long as said.
-    let n = unsafe { libc::read(0, piece.as_mut_ptr().cast(), piece.len()) };
-    usize::try_from(n).ok().filter(|n| *n > 0)
+    loop {
+        // SAFETY: the buffer is as long as said.
+        let n = unsafe { libc::read(0, piece.as_mut_ptr().cast(), piece.len()) };
+        if n >= 0 || errno() != libc::EINTR {
+            return usize::try_from(n).ok().filter(|n| *n > 0);
+        }
+    }
 }
 
 pub fn write_control(line: &[u8]) {
@@ -237,7 +241,7 @@ pub fn default_signals() {
 
 /// `fork(2)`; the child gets `control` as its control connection. The child's pid, 0 in the child.
 pub fn fork(control: OwnedFd) -> Result<i32, c_int> {
-    // SAFETY: the agent has one thread.
+    // SAFETY: the child only goes on with what the forking thread did.
     let pid = call(-1, || unsafe { libc::fork() })?;
     if pid == 0 {
         // SAFETY: both descriptors are open.
@@ -294,7 +298,7 @@ pub fn exit_at_once(code: c_int) -> ! {
 }
 
 pub fn exit(code: c_int) -> ! {
-    // SAFETY: the agent has one thread and registers nothing that runs at exit.
+    // SAFETY: the agent registers nothing that runs at exit.
     unsafe { libc::exit(code) }
 }
 

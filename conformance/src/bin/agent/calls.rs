@@ -28,7 +28,7 @@ impl Face {
     }
 
     /// The namespace of library mode, or `None`.
-    fn namespace(&self) -> Option<Result<&Namespace, i32>> {
+    pub fn namespace(&self) -> Option<Result<&Namespace, i32>> {
         let Face::Library { directory, kind, opened } = self else { return None };
         if let Some(ns) = opened.get() {
             return Some(Ok(ns));
@@ -89,15 +89,37 @@ fn by_libc(verb: &str, args: &[&str]) -> Answer {
             format!("{max} {} {} {} {} {} {}", i.used_ids, i.tot, i.rss, i.swp, i.swap_attempts, i.swap_successes)
         }),
         "shmctl" => c::shmctl(id(), number(args[1]), number(args[2])).map(|ret| ret.to_string()),
-        "sysctl" => std::fs::read_to_string(sysctl(args[0])).map(|s| s.trim().to_owned()).map_err(io_errno),
-        "set_sysctl" => std::fs::write(sysctl(args[0]), args[1]).map(|()| String::new()).map_err(io_errno),
-        "sysvipc" => std::fs::read_to_string("/proc/sysvipc/shm").map(|s| s.trim_end().replace('\n', "|")).map_err(io_errno),
+        "sysctl" => read_sysctl(args[0]),
+        "set_sysctl" => write_sysctl(args[0], args[1]),
+        "sysvipc" => {
+            let path = format!("/proc/sysvipc/{}", args[0]);
+            std::fs::read_to_string(path).map(|s| s.trim_end().replace('\n', "|")).map_err(io_errno)
+        }
         _ => Err(libc::ENOTSUP),
     }
 }
 
 fn sysctl(name: &str) -> String {
     format!("/proc/sys/kernel/{name}")
+}
+
+/// The numbers of `/proc/sys/kernel/sem`, in their order.
+const IN_SEM: [&str; 4] = ["semmsl", "semmns", "semopm", "semmni"];
+
+fn read_sysctl(name: &str) -> Answer {
+    let in_sem = IN_SEM.iter().position(|n| *n == name);
+    let text = std::fs::read_to_string(sysctl(if in_sem.is_some() { "sem" } else { name })).map_err(io_errno)?;
+    let word = text.split_ascii_whitespace().nth(in_sem.unwrap_or(0));
+    word.map(str::to_owned).ok_or(libc::EIO)
+}
+
+fn write_sysctl(name: &str, value: &str) -> Answer {
+    let text = match IN_SEM.contains(&name) {
+        false => return std::fs::write(sysctl(name), value).map(|()| String::new()).map_err(io_errno),
+        true => IN_SEM.iter().map(|n| if *n == name { Ok(value.to_owned()) } else { read_sysctl(n) }),
+    };
+    let text = text.collect::<Result<Vec<_>, _>>()?.join(" ");
+    std::fs::write(sysctl("sem"), text).map(|()| String::new()).map_err(io_errno)
 }
 
 fn io_errno(e: std::io::Error) -> i32 {
@@ -164,6 +186,11 @@ fn library_sysctl(ns: &Namespace, name: &str) -> Result<String, quintet::Errno> 
         "shmmni" => limits.shmmni.to_string(),
         "shm_rmid_forced" => u32::from(limits.shm_rmid_forced).to_string(),
         "shm_next_id" => ns.shm_next_id()?.map_or(-1, Id::raw).to_string(),
+        "semmsl" => limits.semmsl.to_string(),
+        "semmns" => limits.semmns.to_string(),
+        "semopm" => limits.semopm.to_string(),
+        "semmni" => limits.semmni.to_string(),
+        "sem_next_id" => ns.sem_next_id()?.map_or(-1, Id::raw).to_string(),
         _ => return Err(quintet::Errno::NOENT),
     })
 }
@@ -176,6 +203,11 @@ fn library_set_sysctl(ns: &Namespace, name: &str, value: i128) -> Result<(), qui
         "shmmni" => limits.shmmni = value as u32,
         "shm_rmid_forced" => limits.shm_rmid_forced = value != 0,
         "shm_next_id" => return ns.set_shm_next_id(Id::from_raw(value as i32).ok()),
+        "semmsl" => limits.semmsl = value as u32,
+        "semmns" => limits.semmns = value as u32,
+        "semopm" => limits.semopm = value as u32,
+        "semmni" => limits.semmni = value as u32,
+        "sem_next_id" => return ns.set_sem_next_id(Id::from_raw(value as i32).ok()),
         _ => return Err(quintet::Errno::NOENT),
     }
     ns.set_limits(&limits)

@@ -1,16 +1,19 @@
 //! The agent: a process that makes the calls it is told to, one command a line, one answer a line.
 //!
 //! Its control connection is descriptor 0, a Unix socket, so that it may close every other. An answer is
-//! `ok` and values, or `err` and an errno. At the connection's end the agent exits.
+//! `ok` and values, or `err` and an errno. At the connection's end the agent exits. After `begin` a command is answered
+//! twice: by `begin` when it is about to be performed, then as always.
 //!
 //! `agent libc` makes the calls through libc's functions, which a preloaded library may carry elsewhere;
 //! `agent library DIRECTORY KIND` through the verbs of `quintet::Namespace`;
 //! `--unshare` before that gives it an IPC namespace of its own; `--aside` does where that takes no user namespace.
 
 mod c;
+mod c_sem;
 mod calls;
 mod memory;
 mod process;
+mod sem;
 
 use calls::Face;
 
@@ -49,7 +52,11 @@ struct Agent {
 impl Agent {
     fn serve(&self) {
         while let Some(line) = read_line() {
-            let words: Vec<&str> = line.split_ascii_whitespace().collect();
+            let mut words: Vec<&str> = line.split_ascii_whitespace().collect();
+            if words.first() == Some(&"begin") {
+                words.remove(0);
+                c::write_control(b"begin\n");
+            }
             let Some((verb, args)) = words.split_first() else { continue };
             let answer = self.perform(verb, args);
             if answer != Err(process::FORKED) {
@@ -60,6 +67,7 @@ impl Agent {
 
     fn perform(&self, verb: &str, args: &[&str]) -> Answer {
         let answer = calls::perform(&self.face, verb, args)
+            .or_else(|| sem::perform(&self.face, verb, args))
             .or_else(|| memory::perform(verb, args))
             .or_else(|| process::perform(&self.args, verb, args));
         answer.unwrap_or_else(|| {

@@ -23,9 +23,9 @@ pub fn perform(image: &[String], verb: &str, args: &[&str]) -> Option<Answer> {
         "reap" => Ok(reap().to_string()),
         "subreaper" => c::become_subreaper().map(done),
         "closefrom" => c::close_from(number(args[0])).map(done),
-        "user" => c::set_user(number(args[0]), number(args[1]), &groups(args[2])).map(done),
-        "seteuid" => c::set_effective_user(number(args[0])).map(done),
-        "setegid" => c::set_effective_group(number(args[0])).map(done),
+        "user" => become_another(|| c::set_user(number(args[0]), number(args[1]), &groups(args[2]))),
+        "seteuid" => become_another(|| c::set_effective_user(number(args[0]))),
+        "setegid" => become_another(|| c::set_effective_group(number(args[0]))),
         "umask" => Ok(c::set_umask(number(args[0])).to_string()),
         "chdir" => std::env::set_current_dir(args[0]).map(done).map_err(|e| e.raw_os_error().unwrap_or(libc::EIO)),
         "memlock" => c::set_limit(libc::RLIMIT_MEMLOCK, number(args[0])).map(done),
@@ -37,6 +37,13 @@ pub fn perform(image: &[String], verb: &str, args: &[&str]) -> Option<Answer> {
         "preloaded" => Ok(std::fs::read_to_string("/proc/self/maps").is_ok_and(|m| m.contains("libquintet_preload")).to_string()),
         _ => return None,
     })
+}
+
+/// A program that uses the library says when its rights have changed.
+fn become_another(change: impl FnOnce() -> Result<(), i32>) -> Answer {
+    let changed = change();
+    quintet::credentials_changed();
+    changed.map(|()| String::new())
 }
 
 /// A connection to the controller for a child that is yet to be born; so the child needs no call of its own.

@@ -1,0 +1,146 @@
+//! The C calls of semaphore sets, plainly.
+//!
+//! # Safety
+//!
+//! As in `c.rs`: the callee checks whatever pointer it is told; otherwise they are locals.
+#![allow(unsafe_code)]
+
+use crate::c::{bare, call};
+use std::ffi::c_int;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub const IPC_INFO: c_int = 3;
+pub const GETPID: c_int = 11;
+pub const GETVAL: c_int = 12;
+pub const GETALL: c_int = 13;
+pub const GETNCNT: c_int = 14;
+pub const GETZCNT: c_int = 15;
+pub const SETVAL: c_int = 16;
+pub const SETALL: c_int = 17;
+pub const SEM_STAT: c_int = 18;
+pub const SEM_INFO: c_int = 19;
+pub const SEM_STAT_ANY: c_int = 20;
+
+unsafe extern "C" {
+    /// Of `<sys/sem.h>`; the crate libc lacks it.
+    fn semtimedop(id: c_int, sops: *mut libc::sembuf, nsops: usize, timeout: *const libc::timespec) -> c_int;
+}
+
+/// More semaphores than a set can have.
+const MOST: usize = 65536;
+/// No semaphore's value.
+const UNFILLED: u16 = u16::MAX;
+
+pub fn semget(key: i32, nsems: c_int, flags: c_int) -> Result<c_int, c_int> {
+    // SAFETY: numbers only.
+    call(-1, || unsafe {
+        if bare() { libc::syscall(libc::SYS_semget, key, nsems, flags) as c_int } else { libc::semget(key, nsems, flags) }
+    })
+}
+
+/// `semop` without a timeout, `semtimedop` with one; both addresses may be wrong.
+pub fn semop(id: c_int, sops: usize, nsops: usize, timeout: Option<usize>) -> Result<(), c_int> {
+    // SAFETY: the callee checks the pointers (EFAULT), or they are locals of the caller.
+    call(-1, || unsafe {
+        match (bare(), timeout) {
+            (false, None) => libc::semop(id, sops as *mut libc::sembuf, nsops),
+            (false, Some(t)) => semtimedop(id, sops as *mut libc::sembuf, nsops, t as *const libc::timespec),
+            (true, t) => libc::syscall(libc::SYS_semtimedop, id, sops, nsops, t.unwrap_or(0)) as c_int,
+        }
+    })
+    .map(drop)
+}
+
+pub fn semctl(id: c_int, num: c_int, command: c_int, arg: usize) -> Result<c_int, c_int> {
+    // SAFETY: the callee checks the pointer (EFAULT), or it is a local of the callers below.
+    call(-1, || unsafe {
+        if bare() { libc::syscall(libc::SYS_semctl, id, num, command, arg) as c_int } else { libc::semctl(id, num, command, arg) }
+    })
+}
+
+/// `GETALL` into more room than is needed.
+pub fn getall(id: c_int) -> Result<Vec<u16>, c_int> {
+    let mut values = vec![UNFILLED; MOST];
+    semctl(id, 0, GETALL, values.as_mut_ptr() as usize)?;
+    let filled = values.iter().position(|value| *value == UNFILLED).unwrap_or(MOST);
+    values.truncate(filled);
+    Ok(values)
+}
+
+/// `SETALL` from an array that is long enough for any set.
+pub fn setall(id: c_int, values: &[u16]) -> Result<(), c_int> {
+    let mut array = vec![0u16; MOST];
+    array[..values.len()].copy_from_slice(values);
+    semctl(id, 0, SETALL, array.as_ptr() as usize).map(drop)
+}
+
+/// Makes a `semctl` that fills a `semid_ds`.
+pub fn stat(id: c_int, command: c_int) -> Result<(c_int, libc::semid_ds), c_int> {
+    // SAFETY: zeroes are a valid semid_ds.
+    let mut ds: libc::semid_ds = unsafe { std::mem::zeroed() };
+    let ret = semctl(id, 0, command, &raw mut ds as usize)?;
+    Ok((ret, ds))
+}
+
+/// Makes a `semctl` that fills a `seminfo`.
+pub fn info(command: c_int) -> Result<(c_int, libc::seminfo), c_int> {
+    // SAFETY: zeroes are a valid seminfo.
+    let mut info: libc::seminfo = unsafe { std::mem::zeroed() };
+    let ret = semctl(0, 0, command, &raw mut info as usize)?;
+    Ok((ret, info))
+}
+
+pub fn set(id: c_int, uid: u32, gid: u32, mode: u32) -> Result<(), c_int> {
+    // SAFETY: zeroes are a valid semid_ds.
+    let mut ds: libc::semid_ds = unsafe { std::mem::zeroed() };
+    ds.sem_perm.uid = uid;
+    ds.sem_perm.gid = gid;
+    ds.sem_perm.mode = mode as _;
+    semctl(id, 0, libc::IPC_SET, &raw mut ds as usize).map(drop)
+}
+
+/// How often the handler has run.
+static HANDLED: AtomicU32 = AtomicU32::new(0);
+/// What the handler does besides counting.
+static DEED: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+
+extern "C" fn handler(_signal: c_int) {
+    HANDLED.fetch_add(1, Ordering::Relaxed);
+    if let Some(deed) = DEED.get() {
+        deed();
+    }
+}
+
+/// Installs a handler that counts, with or without `SA_RESTART`.
+pub fn handle(signal: c_int, restart: bool) -> Result<(), c_int> {
+    // SAFETY: zeroes are a valid sigaction; the handler makes only calls that may be made in one.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as *const () as usize;
+        action.sa_flags = if restart { libc::SA_RESTART } else { 0 };
+        call(-1, || libc::sigaction(signal, &raw const action, std::ptr::null_mut())).map(drop)
+    }
+}
+
+/// Has signals of this number ignored.
+pub fn ignore(signal: c_int) {
+    // SAFETY: SIG_IGN is a valid disposition.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
+/// Has the handler do this, too; at most once in a process.
+pub fn handle_with(deed: impl Fn() + Send + Sync + 'static) {
+    assert!(DEED.set(Box::new(deed)).is_ok(), "the handler has its deed");
+}
+
+/// How often the handler has run.
+pub fn handled() -> u32 {
+    HANDLED.load(Ordering::Relaxed)
+}
+
+/// This thread's id.
+pub fn gettid() -> i32 {
+    // SAFETY: no arguments.
+    unsafe { libc::syscall(libc::SYS_gettid) as i32 }
+}

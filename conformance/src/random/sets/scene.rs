@@ -1,0 +1,379 @@
+//! Runs programs over sets on a subject, and tells what each step gave, who answered, and what all sets are then.
+
+use super::super::stage::name;
+use super::super::{Call as AnyCall, PROCESSES, Program, Step, User};
+use super::{Call, Question, REGISTERS, SEMAPHORES};
+use crate::world::await_that;
+use crate::{Agent, Clock, Errno, Look, Outcome, SemOp, Set, Subject, UNDO, World};
+use libc::{SIGKILL, SIGUSR1};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+/// How long a death may take to be known to others than the kernel.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Between two looks at whether a call has ended.
+const GLANCE: Duration = Duration::from_micros(20);
+
+/// What each step of `program` gave, then each death at the end, then what is left. `known` is what the kernel told: after a
+/// death others are given time to come to it. At the first difference the rest is left out.
+pub fn run(world: &World, janitor: &Agent, program: &Program, judged: Subject, known: &[String]) -> Vec<String> {
+    let mut scene = Scene::new(world, janitor, program, judged);
+    let ends = (0..PROCESSES).map(|who| Step { who, call: Call::Kill { signal: SIGKILL }.into() });
+    let mut told = Vec::new();
+    for (i, step) in program.steps.iter().copied().chain(ends).enumerate() {
+        told.push(scene.perform(step, known.get(i)));
+        if known.get(i).is_some_and(|known| *known != told[i]) {
+            break;
+        }
+    }
+    drop(scene.processes);
+    world.await_deaths();
+    for (id, ..) in scene.sets {
+        let _ = janitor.sem_remove(id);
+    }
+    told.push(janitor.sem_usage().map_or_else(name, |u| format!("{} left, {} semaphores", u.sets, u.semaphores)));
+    told
+}
+
+/// What is told after the steps.
+pub fn endings() -> Vec<String> {
+    (0..PROCESSES).map(|who| format!("(P{who} is killed)")).chain(["(what is left then)".to_owned()]).collect()
+}
+
+/// A process of a program.
+struct Process {
+    agent: Agent,
+    user: User,
+    /// The set in which its call waits.
+    waits: Option<i32>,
+}
+
+/// A program's run.
+struct Scene<'a> {
+    world: &'a World,
+    janitor: &'a Agent,
+    judged: Subject,
+    start: Clock,
+    registers: [i32; REGISTERS],
+    processes: BTreeMap<usize, Process>,
+    /// The sets so far, in order of appearance: identifier and number of semaphores.
+    sets: Vec<(i32, usize)>,
+    /// All that were ever there: several, if a place is taken again.
+    pids: HashMap<i32, String>,
+    /// Sets and the users to whom they have been given.
+    given: HashSet<(i32, u32)>,
+    /// Sets in which a call with `SEM_UNDO` has failed. A known difference: the kernel's notes for undoing are made before, and at
+    /// the end of the process it sets otime, whatever they say.
+    noted: HashSet<i32>,
+    /// Whether somebody has died in this step.
+    death: bool,
+}
+
+impl<'a> Scene<'a> {
+    fn new(world: &'a World, janitor: &'a Agent, program: &Program, judged: Subject) -> Scene<'a> {
+        let mut scene = Scene {
+            world,
+            janitor,
+            judged,
+            start: Clock::now(),
+            registers: [-1; REGISTERS],
+            processes: BTreeMap::new(),
+            sets: Vec::new(),
+            pids: HashMap::from([(janitor.pid, "the tester".to_owned())]),
+            given: HashSet::new(),
+            noted: HashSet::new(),
+            death: false,
+        };
+        for (who, user) in program.cast.iter().enumerate() {
+            let agent = world.agent();
+            if let Some((uid, gid, groups)) = user.ids() {
+                agent.become_user(uid, gid, groups);
+            }
+            scene.enter(who, agent, *user);
+        }
+        scene
+    }
+
+    fn enter(&mut self, who: usize, agent: Agent, user: User) {
+        agent.handle(SIGUSR1, who.is_multiple_of(2));
+        let generation = self.pids.len();
+        self.pids.insert(agent.pid, format!("P{who}/{generation}"));
+        self.processes.insert(who, Process { agent, user, waits: None });
+    }
+
+    /// A step, and all that it led to.
+    fn perform(&mut self, step: Step, known: Option<&String>) -> String {
+        self.death = false;
+        let AnyCall::Sets(call) = step.call else { return "not about sets".to_owned() };
+        let result = match self.actor(step.who, call) {
+            None => self.act_for_all(call),
+            Some(who) if who == step.who => self.act(who, call),
+            Some(who) => format!("(P{who} instead) {}", self.act(who, call)),
+        };
+        if !result.ends_with("done") {
+            self.note(step);
+        }
+        let mut ended = BTreeMap::new();
+        let (end, patient) = (Instant::now() + PATIENCE, self.death && !self.world.subject.is_kernel());
+        loop {
+            let told = self.settle(&result, &mut ended);
+            if !patient || known.is_none_or(|known| *known == told) || Instant::now() > end {
+                return told;
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    fn note(&mut self, step: Step) {
+        if let AnyCall::Sets(Call::Operate { register, ops } | Call::Try { register, ops } | Call::InThread { register, ops }) =
+            step.call
+            && ops.list().iter().any(|op| op.flags.contains(UNDO))
+        {
+            self.noted.insert(self.registers[register]);
+        }
+    }
+
+    /// Who performs a call: who waits cannot, so that the next does it for him. But he can be killed and interrupted.
+    fn actor(&self, who: usize, call: Call) -> Option<usize> {
+        let fits = |who: &usize| match (call, self.processes.get(who)) {
+            (_, None) => false,
+            (Call::Kill { .. }, Some(_)) => true,
+            (Call::Interrupt, Some(process)) => process.waits.is_some(),
+            (_, Some(process)) => process.waits.is_none(),
+        };
+        let only = matches!(call, Call::Kill { .. });
+        (0..if only { 1 } else { PROCESSES }).map(|i| (who + i) % PROCESSES).find(fits)
+    }
+
+    fn act(&mut self, who: usize, call: Call) -> String {
+        match call {
+            Call::Get { register, key, nsems, flags } => self.get(who, register, (key, nsems, flags)),
+            Call::Operate { register, ops } => self.operate(who, self.registers[register], ops.list()),
+            Call::Set { register, uid, gid, mode } => self.set(who, self.registers[register], (uid, gid, mode)),
+            Call::Interrupt => {
+                self.processes[&who].agent.signal(SIGUSR1);
+                let outcome = self.processes[&who].agent.answer();
+                self.processes.entry(who).and_modify(|p| p.waits = None);
+                format!("interrupted: {}", done(outcome))
+            }
+            Call::Fork { child } => self.fork(who, child, Agent::fork),
+            Call::Vfork { child } => self.fork(who, child, Agent::vfork),
+            // A known difference: the library is not told of it.
+            Call::Exec if self.judged == Subject::Library => "not in the library".to_owned(),
+            Call::Exec => {
+                let agent = &self.processes[&who].agent;
+                agent.exec();
+                agent.handle(SIGUSR1, who.is_multiple_of(2));
+                self.death = true;
+                "another image".to_owned()
+            }
+            Call::Become { user } => self.become_user(who, user),
+            Call::Exit => self.end(who, |agent| agent.exit(0)),
+            Call::ExitAtOnce => self.end(who, |agent| agent.exit_at_once(0)),
+            Call::Kill { signal } if self.processes[&who].waits.is_some() => self.end(who, |agent| agent.slay(signal)),
+            Call::Kill { signal } => self.end(who, |agent| agent.kill(signal)),
+            call => self.ask(&self.processes[&who].agent, call),
+        }
+    }
+
+    /// Where all wait or are dead, the tester goes on, but does nothing that he would have to undo.
+    fn act_for_all(&self, call: Call) -> String {
+        match call {
+            Call::SetValue { .. } | Call::SetAll { .. } | Call::Remove { .. } => {
+                format!("(the tester instead) {}", self.ask(self.janitor, call))
+            }
+            _ => "nobody can".to_owned(),
+        }
+    }
+
+    /// The calls that change nothing of the scene, and never wait.
+    fn ask(&self, agent: &Agent, call: Call) -> String {
+        let id = |register: usize| self.registers[register];
+        let number = |outcome: Outcome<i32>| outcome.map_or_else(name, |n| n.to_string());
+        match call {
+            Call::Try { register, ops } => done(agent.semtimedop(id(register), ops.list(), Duration::ZERO)),
+            Call::InThread { register, ops } => done(agent.semop_in_a_thread(id(register), ops.list())),
+            Call::SetValue { register, num, value } => done(agent.setval(id(register), num, value)),
+            Call::SetAll { register, values } => {
+                let nsems = self.sets.iter().find(|(set, _)| *set == id(register)).map_or(1, |(_, nsems)| *nsems);
+                done(agent.setall(id(register), &values[..nsems]))
+            }
+            Call::Ask { register, num, question } => match question {
+                Question::Value => number(agent.getval(id(register), num)),
+                Question::Pid => agent.getpid(id(register), num).map_or_else(name, |pid| self.process(pid)),
+                Question::Ncnt => number(agent.getncnt(id(register), num)),
+                Question::Zcnt => number(agent.getzcnt(id(register), num)),
+            },
+            Call::GetAll { register } => agent.getall(id(register)).map_or_else(name, |values| format!("{values:?}")),
+            Call::Stat { register } => agent.sem_stat(id(register)).map_or_else(name, |s| self.tell(&s)),
+            Call::StatIndex { register, any } => self.stat_index(agent, id(register), any),
+            Call::Remove { register } => done(agent.sem_remove(id(register))),
+            Call::Limits => {
+                agent.sem_limits().map_or_else(name, |l| format!("{} {} {} {}", l.semmsl, l.semmns, l.semopm, l.semmni))
+            }
+            Call::Usage => agent.sem_usage().map_or_else(name, |u| format!("{} sets, {} semaphores", u.sets, u.semaphores)),
+            Call::FailingExec => name(agent.exec_missing()),
+            other => unreachable!("{other:?} changes the scene"),
+        }
+    }
+
+    fn get(&mut self, who: usize, register: usize, (key, nsems, flags): (i32, i32, i32)) -> String {
+        let outcome = self.processes[&who].agent.semget(key, nsems, flags);
+        outcome.map_or_else(name, |id| {
+            self.registers[register] = id;
+            if !self.sets.iter().any(|(known, _)| *known == id) {
+                // An identifier is first seen when its set is created, so the number is the set's.
+                self.sets.push((id, (nsems as usize).min(SEMAPHORES)));
+            }
+            self.number(id)
+        })
+    }
+
+    /// Makes a call that may wait, until it has answered, or sleeps and is counted.
+    fn operate(&mut self, who: usize, id: i32, ops: &[SemOp]) -> String {
+        let process = &self.processes[&who];
+        let already = self.waiting_in(id).len();
+        process.agent.start_semop(id, ops, None);
+        await_that("a semop answers or waits", || {
+            process.agent.answers_within(GLANCE) || (process.agent.sleeps() && self.counted(id) > already)
+        });
+        if process.agent.has_answered() {
+            return done(process.agent.answer());
+        }
+        self.processes.entry(who).and_modify(|p| p.waits = Some(id));
+        "waits".to_owned()
+    }
+
+    fn set(&mut self, who: usize, id: i32, (uid, gid, mode): (u32, u32, u32)) -> String {
+        let process = &self.processes[&who];
+        if process.user.ids().is_some_and(|(own, _, _)| self.given.contains(&(id, own))) {
+            // A known difference, unless it is the creator, which is not known here.
+            return "has been given this".to_owned();
+        }
+        process.agent.sem_set(id, uid, gid, mode).map_or_else(name, |()| {
+            self.given.insert((id, uid));
+            "done".to_owned()
+        })
+    }
+
+    fn fork(&mut self, who: usize, child: usize, fork: fn(&Agent) -> Agent) -> String {
+        let places = (0..PROCESSES).map(|i| (child + i) % PROCESSES);
+        let Some(child) = places.into_iter().find(|place| !self.processes.contains_key(place)) else {
+            return "no place".to_owned();
+        };
+        let Process { agent, user, .. } = &self.processes[&who];
+        let (agent, user) = (fork(agent), *user);
+        self.enter(child, agent, user);
+        format!("P{child}")
+    }
+
+    fn become_user(&mut self, who: usize, user: User) -> String {
+        let process = self.processes.get_mut(&who).expect("looked for before");
+        match user.ids() {
+            Some((uid, gid, groups)) if process.user == User::Tester && rustix::process::geteuid().is_root() => {
+                process.agent.become_user(uid, gid, groups);
+                process.user = user;
+                "another user".to_owned()
+            }
+            _ => "stays who it is".to_owned(),
+        }
+    }
+
+    fn end(&mut self, who: usize, end: impl FnOnce(Agent)) -> String {
+        end(self.processes.remove(&who).expect("looked for before").agent);
+        self.death = true;
+        "dead".to_owned()
+    }
+
+    /// Those who wait in a set.
+    fn waiting_in(&self, id: i32) -> Vec<usize> {
+        self.processes.iter().filter(|(_, process)| process.waits == Some(id)).map(|(who, _)| *who).collect()
+    }
+
+    /// How many the subject says wait in a set; none in one that is not there.
+    fn counted(&self, id: i32) -> usize {
+        self.janitor.look(id).map_or(0, |look| look.waiting() as usize)
+    }
+
+    /// Takes the answers of all who wait no longer, and tells of them and of all sets.
+    fn settle(&mut self, result: &str, ended: &mut BTreeMap<usize, String>) -> String {
+        let seen = self.janitor.survey(self.sets.iter().map(|(id, _)| *id));
+        let states: Vec<(i32, Outcome<(Set, Look)>)> = self.sets.iter().map(|(id, _)| *id).zip(seen).collect();
+        for (id, state) in &states {
+            let counted = match state {
+                Ok((_, look)) => look.waiting() as usize,
+                Err(Errno::INVAL) => 0,
+                Err(e) => panic!("the tester cannot look at a set: {e}"),
+            };
+            self.take_answers(*id, counted, ended);
+        }
+        let answers: String = ended.iter().map(|(who, what)| format!(", P{who}: {what}")).collect();
+        let sets: String =
+            states.iter().filter_map(|(_, state)| state.as_ref().ok()).map(|(s, look)| self.tell_all(s, look)).collect();
+        format!("{result}{answers}{sets}")
+    }
+
+    /// Of all who wait in a set but `counted` the answers are on their way.
+    fn take_answers(&mut self, id: i32, counted: usize, ended: &mut BTreeMap<usize, String>) {
+        let waiting = self.waiting_in(id);
+        let has_ended = |who: &usize| self.processes[who].agent.has_answered();
+        await_that("all answer who wait no longer", || {
+            let outstanding = waiting.iter().filter(|who| !has_ended(who));
+            outstanding.count() <= counted
+        });
+        let answered: Vec<usize> = waiting.iter().copied().filter(has_ended).collect();
+        for who in answered {
+            let outcome = self.processes[&who].agent.answer();
+            ended.insert(who, done(outcome));
+            self.processes.entry(who).and_modify(|p| p.waits = None);
+        }
+    }
+
+    /// By index: of a stale identifier it is only known that its index leads elsewhere or nowhere, because
+    /// subjects choose indexes differently.
+    fn stat_index(&self, agent: &Agent, id: i32, any: bool) -> String {
+        let index = id & 0x7fff;
+        match agent.sem_stat_any(index) {
+            Ok(s) if s.id == id => {}
+            _ => return "elsewhere".to_owned(),
+        }
+        let outcome = if any { agent.sem_stat_any(index) } else { agent.sem_stat_index(index) };
+        outcome.map_or_else(name, |s| self.tell(&s))
+    }
+
+    fn number(&self, id: i32) -> String {
+        self.sets.iter().position(|(known, _)| *known == id).map_or("unknown".to_owned(), |n| format!("#{n}"))
+    }
+
+    fn process(&self, pid: i32) -> String {
+        match self.pids.get(&pid) {
+            Some(name) => name.clone(),
+            None if pid == 0 => "nobody".to_owned(),
+            None => "unknown".to_owned(),
+        }
+    }
+
+    /// Every field of `semid_ds`, in words that mean the same for every subject.
+    fn tell(&self, s: &Set) -> String {
+        let time = |t: i64| match t {
+            0 => "never",
+            t if self.start.saw(t) => "set",
+            _ => "wrong",
+        };
+        let sequence = if s.seq == (s.id as u32 >> 15) & 0xffff { "" } else { " sequence wrong" };
+        let who = format!("key {} uid {} gid {} cuid {} cgid {} mode {:o}", s.key, s.uid, s.gid, s.cuid, s.cgid, s.mode);
+        let otime = if self.noted.contains(&s.id) { "noted" } else { time(s.otime) };
+        let times = format!("otime {otime} ctime {}", time(s.ctime));
+        format!("{}{sequence} {who} {times} nsems {}", self.number(s.id), s.nsems)
+    }
+
+    fn tell_all(&self, s: &Set, look: &Look) -> String {
+        let pids: Vec<String> = look.pids.iter().map(|pid| self.process(*pid)).collect();
+        let semaphores = format!("{:?} by {} ncnt {:?} zcnt {:?}", look.values, pids.join(" "), look.ncnt, look.zcnt);
+        format!("\n        {} {semaphores}", self.tell(s))
+    }
+}
+
+fn done(outcome: Outcome<()>) -> String {
+    outcome.map_or_else(name, |()| "done".to_owned())
+}

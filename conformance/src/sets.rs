@@ -1,0 +1,371 @@
+//! Semaphore sets, as the controller sees them: the verbs, what they tell, and calls that wait.
+
+use crate::stat::Words;
+use crate::{Address, Agent, Errno, Outcome};
+use quintet::{SemFlags, SemOp};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::fmt::Display;
+use std::io::BufRead;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// `SEM_UNDO`.
+pub const UNDO: SemFlags = SemFlags::UNDO;
+/// `IPC_NOWAIT`.
+pub const NOWAIT: SemFlags = SemFlags::NOWAIT;
+
+/// An operation on semaphore `num` of a set.
+pub const fn op(num: u16, delta: i16) -> SemOp {
+    SemOp::new(num, delta)
+}
+
+/// Every field of `semid_ds`, and the identifier.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub struct Set {
+    /// The identifier asked for, or, by index, the one that the call returned.
+    pub id: i32,
+    pub key: i32,
+    pub uid: u32,
+    pub gid: u32,
+    pub cuid: u32,
+    pub cgid: u32,
+    pub mode: u32,
+    pub seq: u32,
+    pub otime: i64,
+    pub ctime: i64,
+    pub nsems: u64,
+}
+
+/// What `GETALL`, `GETPID`, `GETNCNT` and `GETZCNT` tell of a set's semaphores.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub struct Look {
+    pub values: Vec<u16>,
+    pub pids: Vec<i32>,
+    pub ncnt: Vec<i32>,
+    pub zcnt: Vec<i32>,
+}
+
+impl Look {
+    fn parse(answer: &str) -> Look {
+        let lists: Vec<&str> = answer.split(' ').collect();
+        let [values, pids, ncnt, zcnt] = lists[..] else { panic!("not four lists: {answer}") };
+        Look { values: numbers(values), pids: numbers(pids), ncnt: numbers(ncnt), zcnt: numbers(zcnt) }
+    }
+
+    /// How many calls wait: each is counted at one semaphore.
+    pub fn waiting(&self) -> i32 {
+        self.ncnt.iter().chain(&self.zcnt).sum()
+    }
+}
+
+/// The four limits, and the highest index in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub struct SemLimits {
+    pub max_index: i32,
+    pub semmsl: i32,
+    pub semmns: i32,
+    pub semopm: i32,
+    pub semmni: i32,
+}
+
+/// What `SEM_INFO` tells of use: `semusz` and `semaem`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub struct SemUsed {
+    pub max_index: i32,
+    pub sets: i32,
+    pub semaphores: i32,
+}
+
+/// `struct seminfo`, and the value returned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub struct SemInfo {
+    pub ret: i32,
+    pub semmsl: i32,
+    pub semmns: i32,
+    pub semopm: i32,
+    pub semmni: i32,
+    pub semvmx: i32,
+    pub semmap: i32,
+    pub semmnu: i32,
+    pub semume: i32,
+    pub semusz: i32,
+    pub semaem: i32,
+}
+
+impl Set {
+    fn parse(answer: &str) -> Set {
+        let mut w = Words::of(answer);
+        Set {
+            id: w.next(),
+            key: w.next(),
+            uid: w.next(),
+            gid: w.next(),
+            cuid: w.next(),
+            cgid: w.next(),
+            mode: w.next(),
+            seq: w.next(),
+            otime: w.next(),
+            ctime: w.next(),
+            nsems: w.next(),
+        }
+    }
+}
+
+fn numbers<T: FromStr>(list: &str) -> Vec<T> {
+    list.split(',').map(|n| n.parse().unwrap_or_else(|_| panic!("not a number: {n}"))).collect()
+}
+
+fn words<T: Display>(numbers: &[T]) -> String {
+    numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// `NUM:OP:FLAGS,...`
+fn told(ops: &[SemOp]) -> String {
+    let each = ops.iter().map(|op| format!("{}:{}:{}", op.num, op.op, op.flags.bits()));
+    if ops.is_empty() { "-".to_owned() } else { each.collect::<Vec<_>>().join(",") }
+}
+
+/// The verbs of semaphore sets.
+#[allow(missing_docs)]
+impl Agent {
+    pub fn semget(&self, key: i32, nsems: i32, flags: i32) -> Outcome<i32> {
+        self.ask_number(format_args!("semget {key} {nsems} {flags}"))
+    }
+
+    pub fn semop(&self, id: i32, ops: &[SemOp]) -> Outcome<()> {
+        self.ask_done(format_args!("semop {id} {} -", told(ops)))
+    }
+
+    pub fn semtimedop(&self, id: i32, ops: &[SemOp], timeout: Duration) -> Outcome<()> {
+        self.ask_done(format_args!("semop {id} {} {}", told(ops), timeout.as_nanos()))
+    }
+
+    /// `semop` by a thread that ends with it.
+    pub fn semop_in_a_thread(&self, id: i32, ops: &[SemOp]) -> Outcome<()> {
+        self.ask_done(format_args!("thread {id} {} -", told(ops)))
+    }
+
+    pub fn getval(&self, id: i32, num: i32) -> Outcome<i32> {
+        self.ask_number(format_args!("getval {id} {num}"))
+    }
+
+    pub fn getpid(&self, id: i32, num: i32) -> Outcome<i32> {
+        self.ask_number(format_args!("getpid {id} {num}"))
+    }
+
+    pub fn getncnt(&self, id: i32, num: i32) -> Outcome<i32> {
+        self.ask_number(format_args!("getncnt {id} {num}"))
+    }
+
+    pub fn getzcnt(&self, id: i32, num: i32) -> Outcome<i32> {
+        self.ask_number(format_args!("getzcnt {id} {num}"))
+    }
+
+    pub fn getall(&self, id: i32) -> Outcome<Vec<u16>> {
+        self.ask(format_args!("getall {id}")).map(|a| numbers(&a))
+    }
+
+    pub fn setval(&self, id: i32, num: i32, value: i32) -> Outcome<()> {
+        self.ask_done(format_args!("setval {id} {num} {value}"))
+    }
+
+    pub fn setall(&self, id: i32, values: &[u16]) -> Outcome<()> {
+        self.ask_done(format_args!("setall {id} {}", words(values)))
+    }
+
+    /// All of a set's semaphores.
+    pub fn look(&self, id: i32) -> Outcome<Look> {
+        self.ask(format_args!("sem_look {id}")).map(|answer| Look::parse(&answer))
+    }
+
+    /// All of some sets, at one time but for what others do meanwhile.
+    pub(crate) fn survey(&self, ids: impl Iterator<Item = i32>) -> Vec<Outcome<(Set, Look)>> {
+        let ids: Vec<i32> = ids.collect();
+        if ids.is_empty() {
+            return Vec::new();
+        }
+        let answer = self.ask(format_args!("sem_survey {}", words(&ids))).expect("an answer of each");
+        let each = |told: &str| match told.split_once(';') {
+            Some((set, look)) => Ok((Set::parse(set), Look::parse(look))),
+            None => Err(Errno::from_raw(told.parse().expect("an errno"))),
+        };
+        answer.split('|').map(each).collect()
+    }
+
+    pub fn sem_stat(&self, id: i32) -> Outcome<Set> {
+        self.ask(format_args!("sem_stat {id}")).map(|a| Set::parse(&a))
+    }
+
+    pub fn sem_stat_index(&self, index: i32) -> Outcome<Set> {
+        self.ask(format_args!("sem_stat_index {index}")).map(|a| Set::parse(&a))
+    }
+
+    pub fn sem_stat_any(&self, index: i32) -> Outcome<Set> {
+        self.ask(format_args!("sem_stat_any {index}")).map(|a| Set::parse(&a))
+    }
+
+    pub fn sem_set(&self, id: i32, uid: u32, gid: u32, mode: u32) -> Outcome<()> {
+        self.ask_done(format_args!("sem_set {id} {uid} {gid} {mode}"))
+    }
+
+    pub fn sem_remove(&self, id: i32) -> Outcome<()> {
+        self.ask_done(format_args!("sem_rm {id}"))
+    }
+
+    pub fn sem_limits(&self) -> Outcome<SemLimits> {
+        self.ask("sem_limits").map(|answer| {
+            let mut w = Words::of(&answer);
+            SemLimits { max_index: w.next(), semmsl: w.next(), semmns: w.next(), semopm: w.next(), semmni: w.next() }
+        })
+    }
+
+    pub fn sem_usage(&self) -> Outcome<SemUsed> {
+        self.ask("sem_usage").map(|answer| {
+            let mut w = Words::of(&answer);
+            SemUsed { max_index: w.next(), sets: w.next(), semaphores: w.next() }
+        })
+    }
+
+    /// `IPC_INFO` or `SEM_INFO` in C.
+    pub fn seminfo(&self, command: i32) -> Outcome<SemInfo> {
+        self.ask(format_args!("seminfo {command}")).map(|answer| {
+            let mut w = Words::of(&answer);
+            SemInfo {
+                ret: w.next(),
+                semmsl: w.next(),
+                semmns: w.next(),
+                semopm: w.next(),
+                semmni: w.next(),
+                semvmx: w.next(),
+                semmap: w.next(),
+                semmnu: w.next(),
+                semume: w.next(),
+                semusz: w.next(),
+                semaem: w.next(),
+            }
+        })
+    }
+
+    /// `semctl(2)` with any command and any argument.
+    pub fn semctl(&self, id: i32, num: i32, command: i32, arg: Address) -> Outcome<i32> {
+        self.ask_number(format_args!("semctl {id} {num} {command} {arg}"))
+    }
+
+    /// `semop(2)` with any pointer.
+    pub fn semop_at(&self, id: i32, sops: Address, nsops: usize) -> Outcome<()> {
+        self.ask_done(format_args!("semop_raw {id} {sops} {nsops} -"))
+    }
+
+    /// `semtimedop(2)` with any pointers.
+    pub fn semtimedop_at(&self, id: i32, sops: Address, nsops: usize, timeout: Address) -> Outcome<()> {
+        self.ask_done(format_args!("semop_raw {id} {sops} {nsops} {timeout}"))
+    }
+
+    /// Writes bytes where they may be written.
+    pub fn write(&self, address: Address, bytes: &[u8]) {
+        for (i, byte) in bytes.iter().enumerate() {
+            self.poke(address.plus(i), *byte).expect("memory that can be written");
+        }
+    }
+
+    /// Writes `struct sembuf`s.
+    pub fn write_ops(&self, address: Address, ops: &[SemOp]) {
+        let bytes = |op: &SemOp| [op.num.to_ne_bytes(), op.op.to_ne_bytes(), op.flags.bits().to_ne_bytes()].concat();
+        self.write(address, &ops.iter().flat_map(bytes).collect::<Vec<u8>>());
+    }
+
+    /// Writes a `struct timespec`.
+    pub fn write_timespec(&self, address: Address, seconds: i64, nanoseconds: i64) {
+        self.write(address, &[seconds.to_ne_bytes(), nanoseconds.to_ne_bytes()].concat());
+    }
+}
+
+/// Signals.
+impl Agent {
+    /// Installs a handler that counts.
+    pub fn handle(&self, signal: i32, restart: bool) {
+        self.ask_done(format_args!("handle {signal} {}", if restart { "restart" } else { "plain" })).expect("sigaction");
+    }
+
+    /// Has the handler make a `semop` of one operation, too.
+    pub fn handle_with_semop(&self, id: i32, op: SemOp) {
+        self.ask_done(format_args!("handler_semop {id} {}", told(&[op]))).expect("a deed");
+    }
+
+    /// Has a signal ignored.
+    pub fn ignore(&self, signal: i32) {
+        self.ask_done(format_args!("ignore {signal}")).expect("signal");
+    }
+
+    /// How often the handler has run.
+    pub fn handled(&self) -> i32 {
+        self.ask_number("handled").expect("a number")
+    }
+}
+
+/// Calls that wait.
+impl Agent {
+    /// Has it make a `semop` whose answer is taken later.
+    pub fn start_semop(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) {
+        let timeout = timeout.map_or("-".to_owned(), |t| t.as_nanos().to_string());
+        self.start(&format!("semop {id} {} {timeout}", told(ops)));
+    }
+
+    fn start(&self, command: &str) {
+        self.send(&format!("begin {command}"));
+        self.busy.set(true);
+        let mut line = String::new();
+        self.control.borrow_mut().read_line(&mut line).expect("an agent that lives");
+        assert_eq!(line, "begin\n", "{command}");
+    }
+
+    /// Whether the call that was started has ended.
+    pub fn has_answered(&self) -> bool {
+        self.answers_within(Duration::ZERO)
+    }
+
+    /// Whether the call that was started ends before `patience` does.
+    pub(crate) fn answers_within(&self, patience: Duration) -> bool {
+        let control = self.control.borrow();
+        let timeout = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: i64::from(patience.subsec_nanos()) };
+        let mut fds = [PollFd::new(control.get_ref(), PollFlags::IN)];
+        !control.buffer().is_empty() || poll(&mut fds, Some(&timeout)).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Waits for the end of the call that was started.
+    pub fn answer(&self) -> Outcome<()> {
+        let outcome = self.receive("the call that was started");
+        self.busy.set(false);
+        outcome.map(|rest| assert_eq!(rest, ""))
+    }
+
+    /// Whether its first thread sleeps.
+    pub fn sleeps(&self) -> bool {
+        self.thread_sleeps(self.pid)
+    }
+
+    fn thread_sleeps(&self, tid: i32) -> bool {
+        self.thread_state(tid) == 'S'
+    }
+
+    /// The state of a thread as `/proc` shows it; `X` if it is gone.
+    pub fn thread_state(&self, tid: i32) -> char {
+        let stat = std::fs::read_to_string(format!("/proc/{}/task/{tid}/stat", self.pid)).unwrap_or_default();
+        stat.rsplit_once(") ").and_then(|(_, fields)| fields.chars().next()).unwrap_or('X')
+    }
+
+    /// Has a thread of its own make a `semop`; the thread's id.
+    pub fn start_thread(&self, id: i32, ops: &[SemOp]) -> i32 {
+        self.ask_number(format_args!("spawn {id} {} -", told(ops))).expect("a thread")
+    }
+
+    /// Waits for the end of that thread's call.
+    pub fn join(&self, tid: i32) -> Outcome<()> {
+        self.ask_done(format_args!("join {tid}"))
+    }
+}
