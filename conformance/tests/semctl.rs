@@ -143,6 +143,29 @@ clauses! {
         }
     }
 
+    /// Who may only read sees what others have set.
+    fn reading_without_the_right_to_alter(world) {
+        if !world.users() {
+            return;
+        }
+        let (a, b) = (world.agent(), world.agent_as(STRANGER, STRANGER, &[]));
+        let id = a.semget(IPC_PRIVATE, 2, 0o644).unwrap();
+        for values in [[3, 0], [0, 32767], [7, 8]] {
+            a.setall(id, &values).unwrap();
+            assert_eq!(b.getall(id), Ok(values.to_vec()));
+            assert_eq!((b.getval(id, 0), b.getpid(id, 0)), (Ok(i32::from(values[0])), Ok(a.pid)));
+        }
+        a.semop(id, &[op(1, -3).flags(UNDO)]).unwrap();
+        assert_eq!(b.getall(id), Ok(vec![7, 5]));
+        world.wait_in(&a, id, &[op(0, -20)]);
+        assert_eq!((b.getncnt(id, 0), b.getzcnt(id, 0), b.getall(id)), (Ok(1), Ok(0), Ok(vec![7, 5])));
+        assert_eq!(b.sem_stat(id).map(|s| (s.nsems, s.mode)), Ok((2, 0o644)));
+        let pid = a.pid;
+        a.slay(libc::SIGKILL);
+        world.after_death(|| (world.values(id), world.watcher().getpid(id, 1)), (vec![7, 8], Ok(pid)));
+        assert_eq!((b.getall(id), b.getncnt(id, 0)), (Ok(vec![7, 8]), Ok(0)));
+    }
+
     /// "EINVAL: Invalid value for cmd or semid"; "EIDRM: The semaphore set was removed" is only for who was at it.
     fn invalid_identifiers(world) {
         let a = world.agent();

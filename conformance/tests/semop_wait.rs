@@ -407,6 +407,50 @@ clauses! {
         assert_eq!((b.answer(), a.getpid(id, 0)), (Ok(()), Ok(b.pid)));
     }
 
+    /// Who may read and not alter may wait for zero.
+    fn zero_for_who_may_not_alter(world) {
+        if !world.users() {
+            return;
+        }
+        let (a, b) = (world.agent(), world.agent_as(NOBODY, NOBODY, &[]));
+        let id = a.semget(IPC_PRIVATE, 1, 0o644).unwrap();
+        a.setval(id, 0, 1).unwrap();
+        let before = a.sem_stat(id).unwrap();
+        if world.differs("docs/semantics.md: waiting for zero by a user who may read the set but not alter it") {
+            b.start_semop(id, &[op(0, 0)], None);
+            while !b.sleeps() {}
+            assert_eq!(a.getzcnt(id, 0), Ok(0), "not counted");
+            a.setval(id, 0, 0).unwrap();
+            assert_eq!((b.answer(), a.getpid(id, 0)), (Ok(()), Ok(a.pid)), "nor noted");
+            assert_eq!(a.sem_stat(id).map(|s| s.otime), Ok(before.otime));
+            return;
+        }
+        world.wait_in(&b, id, &[op(0, 0)]);
+        a.setval(id, 0, 0).unwrap();
+        assert_eq!((b.answer(), a.getpid(id, 0)), (Ok(()), Ok(b.pid)));
+        assert_ne!(a.sem_stat(id).map(|s| s.otime), Ok(before.otime));
+    }
+
+    /// Such a wait ends with EIDRM and EINTR as any other.
+    fn ends_of_waiting_for_who_may_not_alter(world) {
+        if !world.users() {
+            return;
+        }
+        let (a, b) = (world.agent(), world.agent_as(NOBODY, NOBODY, &[]));
+        let id = a.semget(IPC_PRIVATE, 1, 0o644).unwrap();
+        a.setval(id, 0, 1).unwrap();
+        b.handle(SIGUSR1, true);
+        b.start_semop(id, &[op(0, 0)], None);
+        while !b.sleeps() {}
+        b.signal(SIGUSR1);
+        assert_eq!(b.answer(), Err(Errno::INTR));
+        assert_eq!(b.semtimedop(id, &[op(0, 0)], Duration::from_millis(30)), Err(Errno::AGAIN));
+        b.start_semop(id, &[op(0, 0)], None);
+        while !b.sleeps() {}
+        a.sem_remove(id).unwrap();
+        assert_eq!(b.answer(), Err(Errno::IDRM));
+    }
+
     /// Threads of one process wait each for themselves, and are all its process to GETPID.
     fn threads(world) {
         let [a, b] = agents(world);

@@ -1,6 +1,6 @@
 //! The command line: subcommands and the options that all of them share.
 
-use crate::commands::{cat, completions, create, demo, doctor, ls, man, namespace, rm, run, stat, write};
+use crate::commands::{cat, completions, create, demo, doctor, ls, man, namespace, rm, run, sem, stat, why, write};
 use crate::demo::clients;
 use crate::exit::Exit;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -12,6 +12,7 @@ EXAMPLES:
   quintet demo                             see the main job done, step by step
   quintet run -- ./server                  run a program on your own namespace
   quintet ls                               what is there, and who is attached
+  quintet why 4711                         what does this process wait for, and who has it?
   quintet rm --orphans                     clear what dead programs left
   quintet doctor -- ./server               can it be run? if not, why not?";
 
@@ -68,6 +69,8 @@ pub enum Command {
     Rm(rm::Args),
     Cat(cat::Args),
     Write(write::Args),
+    Sem(sem::Args),
+    Why(why::Args),
     #[command(visible_alias = "ns")]
     Namespace(namespace::Args),
     Doctor(doctor::Args),
@@ -89,6 +92,8 @@ impl Command {
             Command::Rm(_) => "rm",
             Command::Cat(_) => "cat",
             Command::Write(_) => "write",
+            Command::Sem(args) => args.name(),
+            Command::Why(_) => "why",
             Command::Namespace(args) => args.name(),
             Command::Doctor(_) => "doctor",
             Command::Demo(_) => "demo",

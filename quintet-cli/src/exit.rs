@@ -11,13 +11,15 @@ pub enum Exit {
     Failure,
     /// 2: the command line makes no sense.
     Usage,
-    /// 125: `run` itself failed, before the program was reached.
+    /// 124: `sem op` would have to wait, and was told not to, or not any longer.
+    WouldWait,
+    /// 125: `run`, or `sem op` with a program, itself failed, before the program was reached.
     RunFailed,
     /// 126: the program was found, and cannot be run or cannot be carried.
     CannotRun,
     /// 127: the program was not found.
     NotFound,
-    /// What the program of `run --private` returned, or 128 and the signal it died of.
+    /// What the program of `run --private` or `sem op` returned, or 128 and the signal it died of.
     Program(u8),
 }
 
@@ -28,6 +30,7 @@ impl Exit {
             Exit::Success => 0,
             Exit::Failure => 1,
             Exit::Usage => 2,
+            Exit::WouldWait => 124,
             Exit::RunFailed => 125,
             Exit::CannotRun => 126,
             Exit::NotFound => 127,

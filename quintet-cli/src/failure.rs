@@ -47,6 +47,11 @@ impl Failure {
         self
     }
 
+    /// The same failure with the exit code `other`, unless it has `kept`.
+    pub fn unless(self, kept: Exit, other: Exit) -> Failure {
+        if self.exit == kept { self } else { self.exit(other) }
+    }
+
     /// The same failure with the number that explains it.
     pub fn errno(mut self, errno: Errno) -> Failure {
         self.errno = Some(errno);

@@ -1,13 +1,17 @@
 //! `quintet`: runs unmodified System V IPC programs in user space, and lists, explains and
 //! cleans what they use.
 
+mod child;
 mod cli;
 mod commands;
 mod context;
+mod deadlock;
 mod demo;
+mod duration;
 mod exit;
 mod failure;
 mod object;
+mod operations;
 mod output;
 mod preload;
 mod process;
@@ -16,6 +20,7 @@ mod scratch;
 mod size;
 mod time;
 mod users;
+mod values;
 
 use cli::Command;
 use context::Context;
@@ -40,6 +45,8 @@ fn run() -> Exit {
         Command::Rm(args) => commands::rm::run(&context, &args),
         Command::Cat(args) => commands::cat::run(&context, &args),
         Command::Write(args) => commands::write::run(&context, &args),
+        Command::Sem(args) => commands::sem::run(&context, &args),
+        Command::Why(args) => commands::why::run(&context, &args),
         Command::Namespace(args) => commands::namespace::run(&context, &args),
         Command::Doctor(args) => commands::doctor::run(&context, &args),
         Command::Demo(args) => commands::demo::run(&context, &args),

@@ -9,9 +9,10 @@
 #![allow(unsafe_code)]
 
 use crate::{IPC_INFO, c_call, user};
-use libc::{c_int, c_ushort, key_t, sembuf, semid_ds, seminfo, size_t, timespec};
+use libc::{c_int, c_uint, c_ushort, key_t, sembuf, semid_ds, seminfo, size_t, timespec};
 use quintet::{Errno, Key, Limits, SemOp, SetStat, drop_in};
 use std::mem::MaybeUninit;
+use std::panic::catch_unwind;
 use std::time::Duration;
 
 const GETPID: c_int = 11;
@@ -38,7 +39,19 @@ pub extern "C" fn semget(key: key_t, nsems: c_int, semflg: c_int) -> c_int {
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn semop(semid: c_int, sops: *mut sembuf, nsops: size_t) -> c_int {
-    c_call(-1, || operate(semid, sops.cast(), nsops, || Ok(None)))
+    if nsops as c_uint == 1 && user::is_known_readable(sops.cast(), size_of::<SemOp>()) {
+        // SAFETY: can be read, as was just said.
+        let op = unsafe { sops.cast::<SemOp>().read_unaligned() };
+        if let Ok(true) = catch_unwind(|| drop_in::sem_at_once(semid, &[op])) {
+            return 0;
+        }
+    }
+    semop_whole(semid, sops.cast(), nsops)
+}
+
+#[inline(never)]
+fn semop_whole(id: c_int, sops: *const SemOp, nsops: size_t) -> c_int {
+    c_call(-1, || operate(id, sops, nsops, || Ok(None)))
 }
 
 /// semop(2)
@@ -71,7 +84,7 @@ fn operate(
     timeout: impl Fn() -> Result<Option<Duration>, Errno>,
 ) -> Result<c_int, Errno> {
     // The kernel's argument is an `unsigned int`.
-    let nsops = nsops as u32 as usize;
+    let nsops = nsops as c_uint as usize;
     if nsops.wrapping_sub(1) < FEW
         && user::is_known_readable(sops.cast(), nsops * size_of::<SemOp>())
         && let Ok(timeout) = timeout()
@@ -125,6 +138,16 @@ fn operate_checking(
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn semctl(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
+    if cmd == GETVAL
+        && let Ok(Some(value)) = catch_unwind(|| drop_in::sem_value_at_once(semid, semnum))
+    {
+        return value.into();
+    }
+    semctl_whole(semid, semnum, cmd, arg)
+}
+
+#[inline(never)]
+fn semctl_whole(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
     c_call(-1, || {
         if semid < 0 {
             return Err(Errno::INVAL);

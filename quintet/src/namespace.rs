@@ -370,6 +370,16 @@ impl Namespace {
         either!(self, semget(key, nsems, flags))
     }
 
+    /// As [`Namespace::semget`]; a new set has these values, one for each semaphore, from its first instant. `None`: the kernel cannot do that.
+    pub(crate) fn semget_with(&self, key: Key, flags: i32, values: &[u16]) -> Option<std::result::Result<Id, Errno>> {
+        match self.backend {
+            Backend::Kernel => None,
+            Backend::Directory(engine) => Some(
+                i32::try_from(values.len()).map_err(|_| Errno::INVAL).and_then(|n| engine.semget_with(key, n, flags, values)),
+            ),
+        }
+    }
+
     /// `int semtimedop(int semid, struct sembuf *sops, size_t nsops, const struct timespec *timeout)`: does all
     /// operations at once, or waits until it can; `None` waits without end, as `semop` does.
     ///

@@ -12,7 +12,7 @@ use quintet::{Errno, Key, Kind, Namespace, Segment, SemFlags, SemOp, Semaphore, 
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
-use support::{BOUND, End, Signpost, alone, fork, until};
+use support::{BOUND, End, Point, Signpost, Tracee, Watch, alone, begin, finish, fork, until};
 
 const KEY: Key = Key::new(0x5e3a);
 
@@ -261,6 +261,45 @@ fn whoever_creates_it_nobody_finds_it_without_its_values() {
         children.into_iter().for_each(|child| assert_eq!(child.end(), End::Exit(0)));
         assert_eq!(memory.cell::<u64>(0).unwrap().load(), PROCESSES as u64 * ROUNDS as u64);
         memory.segment().remove().unwrap();
+    });
+}
+
+/// Killed before or after any of its system calls while it creates a set: there is none, or one with its values.
+#[test]
+fn a_killed_creator_leaves_all_or_nothing() {
+    alone("a_killed_creator_leaves_all_or_nothing", |directory: &Path| {
+        let path = directory.join("ns");
+        let ns = Namespace::create(&path, Kind::Private).unwrap();
+        let mut found = [0; 2];
+        let creates = || {
+            Tracee::start(|| {
+                // What only a process's first call does is not looked at here.
+                SemaphoreSet::create(&ns, Key::PRIVATE, &[1]).unwrap().remove().unwrap();
+                begin();
+                SemaphoreSet::create(&ns, KEY, &[1, 0, 7]).unwrap();
+                finish();
+            })
+        };
+        let mut watch = Watch::new(&path);
+        for stop in 0.. {
+            let point = Point::Stop(stop);
+            let mut tracee = creates();
+            watch.reopen();
+            let goes_on = tracee.run_to(point, &mut watch);
+            tracee.release(libc::SIGKILL).kill();
+            if !goes_on {
+                break;
+            }
+            found[usize::from(SemaphoreSet::open(&ns, KEY).is_ok())] += 1;
+            if let Ok(set) = SemaphoreSet::open(&ns, KEY) {
+                assert_eq!(set.values().unwrap(), [1, 0, 7], "{point:?}");
+                assert_ne!(set.stat().unwrap().otime, 0);
+            }
+            let set = SemaphoreSet::create(&ns, KEY, &[1, 0, 7]).unwrap();
+            assert_eq!(set.values().unwrap(), [1, 0, 7], "{point:?}");
+            set.remove().unwrap();
+        }
+        assert!(found[0] > 9 && found[1] > 0, "{found:?}");
     });
 }
 

@@ -19,7 +19,7 @@ EXAMPLES:
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    #[arg(help = object::HELP)]
+    #[arg(help = object::SEGMENT_HELP)]
     object: Object,
 
     /// The first byte to print

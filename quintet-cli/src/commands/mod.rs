@@ -10,6 +10,8 @@ pub mod man;
 pub mod namespace;
 pub mod rm;
 pub mod run;
+pub mod sem;
 pub mod stat;
 pub mod view;
+pub mod why;
 pub mod write;

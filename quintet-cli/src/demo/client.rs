@@ -62,6 +62,17 @@ impl Client {
         }
     }
 
+    /// Ends the client by a signal that it can do nothing about.
+    pub fn kill(mut self) -> Result<(), Failure> {
+        let killed = self.child.kill().and_then(|()| self.child.wait());
+        killed.map(drop).map_err(|e| Failure::new(format!("cannot kill the {}: {}", self.name, reason(&e))))
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Lets the client come to its end, and makes sure that it ends well.
     pub fn finish(mut self, stage: &mut Stage) -> Result<Vec<String>, Failure> {
         self.input = None;

@@ -37,6 +37,8 @@ enum Role {
     Clock,
     Display,
     Holder,
+    Owner,
+    Next,
 }
 
 pub fn run(args: &Args) -> Outcome {
@@ -47,6 +49,8 @@ pub fn run(args: &Args) -> Outcome {
         Role::Clock => clock(&args.file)?,
         Role::Display => display(&args.file)?,
         Role::Holder => holder(&args.file)?,
+        Role::Owner => owner(&args.file)?,
+        Role::Next => next(&args.file)?,
     }
     Ok(Exit::Success)
 }
@@ -145,6 +149,47 @@ fn holder(file: &Path) -> Result<(), Failure> {
     shmdt(word)?;
     say("detached it")?;
     pause()
+}
+
+/// Makes a semaphore of one unit, and takes it.
+fn owner(file: &Path) -> Result<(), Failure> {
+    let id = semget(ftok(file)?, libc::IPC_CREAT | libc::IPC_EXCL | 0o600)?;
+    // SAFETY: SETVAL takes a number.
+    if unsafe { libc::semctl(id, 0, libc::SETVAL, 1) } == -1 {
+        return Err(failed("semctl"));
+    }
+    take(id)?;
+    say(&format!("semget made id {id} , and semop has taken its only unit"))?;
+    pause()
+}
+
+/// Wants the same unit.
+fn next(file: &Path) -> Result<(), Failure> {
+    let id = semget(ftok(file)?, 0)?;
+    say(&format!("semget found id {id} , and semop is to take the unit, too"))?;
+    say(PAUSE)?;
+    take(id)?;
+    // SAFETY: GETVAL takes nothing.
+    let left = unsafe { libc::semctl(id, 0, libc::GETVAL) };
+    say(&format!("semop has taken the unit, left are {left}"))?;
+    pause()?;
+    // SAFETY: IPC_RMID takes nothing.
+    if unsafe { libc::semctl(id, 0, libc::IPC_RMID) } == -1 { Err(failed("semctl")) } else { say("removed the set") }
+}
+
+fn semget(key: libc::key_t, flags: i32) -> Result<i32, Failure> {
+    // SAFETY: numbers only.
+    match unsafe { libc::semget(key, 1, flags) } {
+        -1 => Err(failed("semget")),
+        id => Ok(id),
+    }
+}
+
+/// Takes a unit, which is given back when this process ends.
+fn take(id: i32) -> Result<(), Failure> {
+    let mut op = libc::sembuf { sem_num: 0, sem_op: -1, sem_flg: libc::SEM_UNDO as i16 };
+    // SAFETY: one sembuf, a local.
+    if unsafe { libc::semop(id, &raw mut op, 1) } == -1 { Err(failed("semop")) } else { Ok(()) }
 }
 
 fn ftok(file: &Path) -> Result<libc::key_t, Failure> {

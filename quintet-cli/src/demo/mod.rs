@@ -17,20 +17,24 @@ use std::io;
 /// Plays all scenes.
 pub fn play(context: &Context, scratch: &Scratch) -> Result<(), Failure> {
     let mut stage = Stage::new(context, scratch)?;
-    let before = kernel_segments();
+    let before = kernel_objects();
     stage.open()?;
     scenes::two_programs_meet(&mut stage)?;
     scenes::parent_and_child(&mut stage)?;
-    let during = scenes::numbers_pass(&mut stage, kernel_segments)?;
+    scenes::numbers_pass(&mut stage)?;
     scenes::removed_in_use(&mut stage)?;
-    scenes::kernel_saw_nothing(&mut stage, &before, &during, &kernel_segments())?;
+    let during = scenes::owner_dies(&mut stage, kernel_objects)?;
+    scenes::kernel_saw_nothing(&mut stage, &before, &during, &kernel_objects())?;
     stage.close()
 }
 
-/// The kernel's own list of segments; empty where it has none at all.
-fn kernel_segments() -> Vec<String> {
-    // By the system call itself: under an outer `quintet run`, libc's open would show the drop-in's list.
-    let list = rustix::fs::open("/proc/sysvipc/shm", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    let text = list.map_err(io::Error::from).and_then(|list| io::read_to_string(File::from(list))).unwrap_or_default();
-    text.lines().skip(1).map(str::to_owned).collect()
+/// The kernel's own lists of segments and sets, each line after the word `shm` or `sem`; empty where it has none at all.
+fn kernel_objects() -> Vec<String> {
+    let list = |class: &str| {
+        // By the system call itself: under an outer `quintet run`, libc's open would show the drop-in's list.
+        let list = rustix::fs::open(format!("/proc/sysvipc/{class}"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let text = list.map_err(io::Error::from).and_then(|list| io::read_to_string(File::from(list))).unwrap_or_default();
+        text.lines().skip(1).map(|line| format!("{class} {line}")).collect::<Vec<_>>()
+    };
+    [list("shm"), list("sem")].concat()
 }

@@ -16,7 +16,7 @@ pub fn two_programs_meet(stage: &mut Stage) -> Result<(), Failure> {
     let wrote = writer.listen(stage)?;
     let mut reader = stage.start("reader")?;
     let read = reader.listen(stage)?;
-    let key = Key::ftok(stage.file(), i32::from(b'q')).map_err(|e| Failure::new(format!("ftok: {e}")))?;
+    let key = ftok(stage)?;
     stage.check(number(&wrote, "id")? == number(&read, "id")?, "both have found the same segment")?;
     stage.check(number(&wrote, "wrote")? == number(&read, "read")?, "the reader has read what the writer wrote")?;
     let id = identifier(&wrote)?;
@@ -43,8 +43,8 @@ pub fn parent_and_child(stage: &mut Stage) -> Result<(), Failure> {
         .check(number(&said, "answered")? == given + 1 && number(&said, "got")? == given + 1, "the parent got the child's answer")
 }
 
-/// One program writes a random number every interval, and one prints it. Returns the kernel's list meanwhile.
-pub fn numbers_pass(stage: &mut Stage, look: fn() -> Vec<String>) -> Result<Vec<String>, Failure> {
+/// One program writes a random number every interval, and one prints it.
+pub fn numbers_pass(stage: &mut Stage) -> Result<(), Failure> {
     const NUMBERS: usize = 5;
     stage.scene("Numbers pass, and you can watch")?;
     stage.tell("The clock writes a random number five times a second; the display prints what it sees.")?;
@@ -59,7 +59,6 @@ pub fn numbers_pass(stage: &mut Stage, look: fn() -> Vec<String>) -> Result<Vec<
     stage.check(shown, "the list shows both of them")?;
     let pids: Vec<u32> = stage.segment(id)?.map_or(Vec::new(), |s| s.attached.iter().map(|a| a.pid as u32).collect());
     stage.check(pids.len() == 2 && [&clock, &display].iter().all(|c| pids.contains(&c.pid())), "and nobody else is attached")?;
-    let during = look();
 
     display.go()?;
     clock.go()?;
@@ -71,13 +70,12 @@ pub fn numbers_pass(stage: &mut Stage, look: fn() -> Vec<String>) -> Result<Vec<
         follow(&mut clock, stage, serial, &mut written)?;
         stage.say(display.name(), &lines[0])?;
         if written.get(&serial) != Some(&value) {
-            return stage.check(false, "the display prints the clock's numbers").map(|()| during);
+            return stage.check(false, "the display prints the clock's numbers");
         }
     }
     stage.check(true, &format!("the display has printed {NUMBERS} numbers, each as the clock wrote it"))?;
     display.finish(stage)?;
-    clock.finish(stage)?;
-    Ok(during)
+    clock.finish(stage).map(drop)
 }
 
 /// Shows what the clock has written up to number `serial`.
@@ -114,21 +112,52 @@ pub fn removed_in_use(stage: &mut Stage) -> Result<(), Failure> {
     holder.finish(stage).map(drop)
 }
 
-/// The kernel's list of segments has not changed.
+/// A program that has the only unit of a semaphore is killed, and the one that waits for it goes on. Returns the kernel's lists meanwhile.
+pub fn owner_dies(stage: &mut Stage, look: fn() -> Vec<String>) -> Result<Vec<String>, Failure> {
+    stage.scene("A lock outlives its owner")?;
+    stage.tell("A semaphore is a number of units: semop takes some, or waits until there are enough. What was taken")?;
+    stage.tell("with SEM_UNDO is given back when the process ends, however that comes about.")?;
+    let mut owner = stage.start("owner")?;
+    let id = identifier(&owner.listen(stage)?)?;
+    let mut next = stage.start("next")?;
+    next.listen(stage)?;
+    stage.until_waiting(id, &mut next)?;
+    let during = look();
+    stage.tell("It waits. For what, and who has it?")?;
+    let told = stage.show(&["why", &next.pid().to_string()])?;
+    stage.check(told.contains(&format!("held by     1 by pid {} ", owner.pid())), "the owner has what the next one waits for")?;
+    stage.tell(&format!("kill -9 {}, which lets the owner do nothing more:", owner.pid()))?;
+    owner.kill()?;
+    let said = next.listen(stage)?;
+    stage.check(number(&said, "are")? == 0, "the next one has got the unit at once")?;
+    next.finish(stage)?;
+    stage.check(stage.set(id)?.is_none(), "and has removed the set in the end")?;
+    Ok(during)
+}
+
+/// The kernel's lists of segments and sets have not changed.
 pub fn kernel_saw_nothing(stage: &mut Stage, before: &[String], during: &[String], after: &[String]) -> Result<(), Failure> {
     stage.scene("The kernel saw none of it")?;
-    stage.tell("The kernel lists its own segments in /proc/sysvipc/shm; 'quintet ls --kernel' shows them.")?;
+    stage.tell("The kernel lists its own objects in /proc/sysvipc; 'quintet ls --kernel' shows them.")?;
     if before == during && before == after {
         let fact = format!("its lines before, during and after the demo are the same ({} of them)", before.len());
         return stage.check(true, &fact);
     }
-    // Other programs of this machine use the kernel's segments meanwhile: then the question is whether it was one of ours.
+    // Other programs of this machine use the kernel's objects meanwhile: then the question is whether it was one of ours.
     let ours: Vec<String> = stage.pids.iter().map(u32::to_string).collect();
+    let key = ftok(stage)?.raw().to_string();
     let by_us = |line: &String| {
-        [5, 6].iter().any(|column| line.split_whitespace().nth(column - 1).is_some_and(|p| ours.iter().any(|o| o == p)))
+        let columns: Vec<&str> = line.split_whitespace().collect();
+        let pids = columns.iter().skip(5).take(2).filter(|_| columns[0] == "shm");
+        columns.get(1) == Some(&key.as_str()) || pids.into_iter().any(|pid| ours.iter().any(|o| o == pid))
     };
     let touched = during.iter().chain(after).any(by_us);
-    stage.check(!touched, "other programs have used the kernel's segments meanwhile, and none of the clients has")
+    stage.check(!touched, "other programs have used the kernel's objects meanwhile, and none of the clients has")
+}
+
+/// The key that the clients make of the file.
+fn ftok(stage: &Stage) -> Result<Key, Failure> {
+    Key::ftok(stage.file(), i32::from(b'q')).map_err(|e| Failure::new(format!("ftok: {e}")))
 }
 
 fn identifier(lines: &[String]) -> Result<Id, Failure> {

@@ -3,22 +3,25 @@
 use super::client::Client;
 use crate::context::Context;
 use crate::failure::{Failure, reason};
+use crate::object;
 use crate::output::text::{BOLD, DIM, GOOD, Page};
 use crate::scratch::Scratch;
-use quintet::{Id, Namespace, SegmentStatus};
+use quintet::{Id, Namespace, SegmentStatus, SetStatus};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tempfile::NamedTempFile;
 
 /// What a reader can do next.
-const NEXT: [(&str, &str); 5] = [
+const NEXT: [(&str, &str); 6] = [
     ("quintet doctor -- PROGRAM", "can it be run? if not, why not?"),
     ("quintet run -- PROGRAM", "run it on your own namespace, each time the same"),
     ("quintet run --private -- PROGRAM", "or on a fresh one that goes when it ends"),
     ("quintet ls", "what is there, and who is attached"),
+    ("quintet why PID", "what does it wait for, and who has it?"),
     ("quintet rm --orphans", "clear what dead programs left"),
 ];
 
@@ -52,8 +55,8 @@ impl<'a> Stage<'a> {
         let path = self.scratch.path().display().to_string();
         self.tell("Quintet gives programs System V IPC in user space. A namespace is a directory, and an object")?;
         self.tell("in it is a file: who may enter the directory finds the objects, nobody else does.")?;
-        self.tell("The clients in this demo call shmget, shmat, shmdt, shmctl and ftok of libc and know nothing")?;
-        self.tell("of Quintet. 'quintet run' starts each on this namespace, which goes when the demo ends:")?;
+        self.tell("The clients in this demo call shmget, shmat, shmdt, shmctl, semget, semop, semctl and ftok of libc")?;
+        self.tell("and know nothing of Quintet. 'quintet run' starts each on this namespace, which goes when the demo ends:")?;
         self.tell(&format!("  {path}"))
     }
 
@@ -139,5 +142,22 @@ impl<'a> Stage<'a> {
     /// A segment as the library sees it.
     pub fn segment(&self, id: Id) -> Result<Option<SegmentStatus>, Failure> {
         Ok(self.namespace().segments()?.into_iter().find(|s| s.stat.id == id))
+    }
+
+    /// A set as the library sees it.
+    pub fn set(&self, id: Id) -> Result<Option<SetStatus>, Failure> {
+        Ok(object::sets(self.namespace())?.into_iter().find(|s| s.stat.id == id))
+    }
+
+    /// Waits until a client waits for a semaphore of the set.
+    pub fn until_waiting(&self, id: Id, client: &mut Client) -> Result<(), Failure> {
+        let waits = |set: SetStatus, pid: u32| set.waiters.iter().any(|waiter| waiter.pid as u32 == pid);
+        while !self.set(id)?.is_some_and(|set| waits(set, client.pid())) {
+            if client.has_ended() || self.interrupted.load(Ordering::Relaxed) {
+                return Err(Failure::new(format!("the {} has ended early", client.name())));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
     }
 }

@@ -36,6 +36,8 @@ impl Refusal {
     }
 }
 
+pub use search::find as locate;
+
 /// Finds a program as execvp(3) does, and makes sure that it can be run with the drop-in.
 pub fn find(name: &OsStr) -> Result<PathBuf, Failure> {
     let path = search::find(name)?;

@@ -1,5 +1,5 @@
-use crate::support::{Ns, assert_says, refusal, utf8};
-use quintet::{Id, Key, Segment};
+use crate::support::{Ns, assert_says, refusal, text, utf8};
+use quintet::{Id, Key, Segment, SemaphoreSet};
 
 #[test]
 fn prints_the_identifier_of_what_it_makes() {
@@ -66,4 +66,68 @@ fn obeys_the_limits() {
     assert_says(&refusal(&mut t.quintet(&["create", "--size", "1048577"]), 1), &["shmmax is 1048576 bytes", "(EINVAL)"]);
     t.segment(&["--size", "1M"]);
     assert_says(&refusal(&mut t.quintet(&["create", "--size", "1"]), 1), &["shmmni (1 segments)", "(ENOSPC)"]);
+}
+
+#[test]
+fn a_set_has_the_values_that_are_asked_for() {
+    let t = Ns::new();
+    let file = t.file("f", "");
+    let key = format!("{}:q", utf8(&file));
+    for (args, values) in [
+        (&["--values", "1,0,5"][..], vec![1, 0, 5]),
+        (&["--nsems", "4"], vec![0; 4]),
+        (&["--nsems", "3", "--values", "9"], vec![9; 3]),
+        (&["--nsems", "2", "--values", "1,2", "--ftok", &key, "--mode", "0640"], vec![1, 2]),
+    ] {
+        let id = t.set(args).parse().unwrap();
+        let set = SemaphoreSet::open_id(&t.ns, Id::from_raw(id).unwrap()).unwrap();
+        assert_eq!(set.values().unwrap(), values);
+        // Whoever waits until it has its values sees that it has.
+        assert!(set.stat().unwrap().otime > 0);
+    }
+    let set = SemaphoreSet::open(&t.ns, Key::ftok(&file, i32::from(b'q')).unwrap()).unwrap();
+    assert_eq!(set.stat().unwrap().perm.mode, 0o640);
+}
+
+#[test]
+fn a_set_that_is_there_keeps_its_values() {
+    let t = Ns::new();
+    let made = t.json(&["create", "sem", "--values", "1,2,3", "--key", "7"]);
+    let found = t.json(&["create", "sem", "--values", "9", "--key", "7"]);
+    assert_eq!((made["created"].as_bool(), found["created"].as_bool()), (Some(true), Some(false)));
+    assert_eq!((&made["id"], made["class"].as_str(), found["nsems"].as_u64()), (&found["id"], Some("sem"), Some(3)));
+    assert_eq!(SemaphoreSet::open(&t.ns, Key::new(7)).unwrap().values().unwrap(), [1, 2, 3]);
+}
+
+#[test]
+fn refuses_sets_that_cannot_be() {
+    let t = Ns::new();
+    t.set(&["--values", "1", "--key", "5"]);
+    t.json(&["namespace", "limits", "--semmsl", "8", "--semmni", "2"]);
+    let cases: [(&[&str], i32, &str); 10] = [
+        (&["--nsems", "0"], 1, "a set has at least 1 semaphore (EINVAL)"),
+        (&["--nsems", "9"], 1, "the limit semmsl is 8 semaphores (EINVAL)"),
+        (&["--nsems", "2", "--key", "5"], 1, "it has fewer semaphores (EINVAL)"),
+        (&["--nsems", "1", "--key", "5", "--exclusive"], 1, "the key is in use (EEXIST)"),
+        (&["--nsems", "65536"], 2, "65536"),
+        (&["--values", "32768"], 2, "'32768' is no value of a semaphore"),
+        (&["--nsems", "3", "--values", "1,2"], 2, "2 values are given, and the set has 3 semaphores"),
+        (&["--values", "1", "--size", "4"], 2, "--size"),
+        (&["--values", "1", "--mode", "1777"], 2, "is not a mode"),
+        (&[], 2, "--nsems"),
+    ];
+    for (args, code, part) in cases {
+        assert_says(&refusal(t.quintet(&["create", "sem"]).args(args), code), &[part]);
+    }
+    t.set(&["--nsems", "8"]);
+    assert_says(&refusal(&mut t.quintet(&["create", "sem", "--nsems", "1"]), 1), &["semmni (2 sets)", "(ENOSPC)"]);
+    assert_eq!(t.ns.sets().unwrap().len(), 2);
+}
+
+#[test]
+fn a_segment_by_its_word() {
+    let t = Ns::new();
+    let id = text(&mut t.quintet(&["create", "shm", "--size", "7"]));
+    assert_eq!(t.ns.shm_stat(id.trim().parse().unwrap()).unwrap().size, 7);
+    refusal(&mut t.quintet(&["create", "--size", "7", "sem", "--nsems", "1"]), 2);
 }

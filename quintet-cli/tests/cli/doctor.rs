@@ -12,7 +12,7 @@ fn a_new_namespace_is_healthy() {
     let t = Ns::new();
     let value = t.json(&["doctor"]);
     assert_eq!(value["healthy"], true, "{value}");
-    for subject in ["namespace", "access", "orphans", "limits", "drop-in", "logout"] {
+    for subject in ["namespace", "access", "orphans", "deadlocks", "limits", "drop-in", "logout"] {
         assert_eq!(level(&value, subject), "ok", "{subject}");
     }
     for subject in ["space", "noexec", "file system", "huge pages"] {
@@ -31,7 +31,7 @@ fn a_damaged_namespace_fails_and_nothing_panics() {
         let output = t.quintet(&["doctor"]).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert_says(&String::from_utf8(output.stdout).unwrap(), &["FAIL  namespace", "space "]);
-        for command in [&["ls"][..], &["create", "--size", "1"], &["rm", "--all"], &["namespace", "limits"]] {
+        for command in [&["ls"][..], &["create", "--size", "1"], &["rm", "--all"], &["why", "1"], &["namespace", "limits"]] {
             assert_says(&refusal(&mut t.quintet(command), 1), &["quintet: cannot open the namespace"]);
         }
         assert_eq!(std::fs::read(&header).unwrap(), content, "nothing is changed");
@@ -94,4 +94,13 @@ fn a_program_that_can_be_run_is_ok() {
     let output = quintet().args(["doctor", "--", "no-such-program"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert_says(&String::from_utf8(output.stdout).unwrap(), &["FAIL  program", "no-such-program"]);
+}
+
+#[test]
+fn the_limits_of_sets_are_looked_at_too() {
+    let t = Ns::new();
+    t.set(&["--nsems", "9"]);
+    assert_says(&text(&mut t.quintet(&["doctor"])), &["0 segments of 4096 (shmmni), 1 semaphore set of 32000 (semmni)"]);
+    t.json(&["namespace", "limits", "--semmns", "10"]);
+    assert_says(&text(&mut t.quintet(&["doctor"])), &["warn  limits       9 semaphores of 10 (semmns)", "limits --semmns N"]);
 }

@@ -44,8 +44,86 @@ fn the_kernels_objects_are_made_seen_and_removed() {
 
 #[test]
 fn the_kernels_limits_are_shown() {
-    let Some(said) = on_empty_tables("$Q --kernel namespace limits --json; cat /proc/sys/kernel/shmmni") else { return };
-    let (json, shmmni) = said.trim().split_once('\n').unwrap();
+    let script = "$Q --kernel namespace limits --json; cat /proc/sys/kernel/shmmni /proc/sys/kernel/sem";
+    let Some(said) = on_empty_tables(script) else { return };
+    let (json, numbers) = said.trim().split_once('\n').unwrap();
     let value: serde_json::Value = serde_json::from_str(json).unwrap();
-    assert_eq!(value["shmmni"].to_string(), shmmni);
+    let shown = ["shmmni", "semmsl", "semmns", "semopm", "semmni"].map(|name| value[name].to_string());
+    assert_eq!(shown.to_vec(), numbers.split_whitespace().collect::<Vec<_>>());
+}
+
+#[test]
+fn the_kernels_sets_are_made_seen_and_removed() {
+    let script = "
+        id=$($Q --kernel create sem --values 1,0,5 --key 0x4d2 --mode 0640)
+        $Q --kernel create sem --nsems 2 --key 0x4d2 --json
+        ipcs -s | grep -c 0x000004d2
+        $Q --kernel sem op $id '0:-1 1:+2'
+        $Q --kernel sem get key:0x4d2
+        $Q --kernel sem set $id 2 7
+        $Q --kernel sem get $id 2
+        $Q --kernel ls --json
+        $Q --kernel ls
+        $Q --kernel rm sem:$id
+        $Q --kernel ls
+    ";
+    let Some(said) = on_empty_tables(script) else { return };
+    let lines: Vec<&str> = said.lines().collect();
+    let found: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+    assert_eq!(
+        (found["created"].as_bool(), found["nsems"].as_u64(), found["class"].as_str()),
+        (Some(false), Some(3), Some("sem"))
+    );
+    assert_eq!(lines[1..4], ["1", "0 2 5", "7"]);
+    let value: serde_json::Value = serde_json::from_str(lines[4]).unwrap();
+    let set = &value["sem"][0];
+    assert_eq!((set["nsems"].as_u64(), set["mode"].as_u64(), set["key"]["number"].as_i64()), (Some(3), Some(0o640), Some(1234)));
+    assert_eq!((set["semaphores"][1]["value"].as_u64(), set["semaphores"][2]["value"].as_u64()), (Some(2), Some(7)));
+    assert!(set["waiters"].is_null() && set["undo"].is_null() && set["otime"].as_i64().unwrap() > 1_700_000_000);
+    assert_eq!(lines[5], "Semaphore sets in the kernel's namespace");
+    assert_says(lines[7], &["0x000004d2", "rw-r-----", "3  0 2 7"]);
+    assert_says(lines[8], &["removed semaphore set ", "(key 0x000004d2, 3 semaphores)"]);
+    assert_eq!(lines[9], "Nothing in the kernel's namespace.");
+}
+
+#[test]
+fn a_command_holds_what_is_taken() {
+    let script = "
+        id=$($Q --kernel create sem --values 1)
+        code=0; $Q --kernel sem op $id 0:-1 -- sh -c \"$Q --kernel sem get $id; exit 7\" || code=$?
+        echo $code $($Q --kernel sem get $id)
+        code=0; $Q --kernel sem op $id 0:-2n -- echo never 2>/dev/null || code=$?
+        echo $code
+        code=0; $Q --kernel sem op $id 0:-1 -- /no/such/program 2>/dev/null || code=$?
+        echo $code $($Q --kernel sem get $id)
+        code=0; $Q --kernel sem op $id 0:-1 -- sh -c 'kill -9 $$' || code=$?
+        echo $code $($Q --kernel sem get $id)
+    ";
+    let Some(said) = on_empty_tables(script) else { return };
+    assert_eq!(said.lines().collect::<Vec<_>>(), ["0", "7 1", "124", "127 1", "137 1"]);
+}
+
+#[test]
+fn what_the_kernel_does_not_tell_is_said() {
+    let script = "
+        id=$($Q --kernel create sem --values 2)
+        $Q --kernel sem op $id 0:-3 --timeout 60 >/dev/null 2>&1 & waiter=$!
+        until $Q --kernel stat sem:$id --json | grep -q '\"ncnt\":1'; do kill -0 $waiter; done
+        $Q --kernel why sem:$id
+        $Q --kernel stat sem:$id | grep waiting
+        $Q --kernel why $waiter
+        $Q --kernel rm sem:$id >/dev/null
+        code=0; wait $waiter || code=$?
+        echo $code
+    ";
+    let Some(said) = on_empty_tables(script) else { return };
+    assert_says(
+        &said,
+        &[
+            "semaphore 0 has the value 2; 1 waiting for more, 0 waiting for zero; last changed by pid ",
+            "The kernel does not tell who waits",
+        ],
+    );
+    assert_says(&said, &["waiting    1 (the kernel does not tell who)"]);
+    assert_eq!((said.matches("The kernel does not tell").count(), said.lines().last()), (2, Some("1")));
 }

@@ -1,5 +1,5 @@
 use crate::support::{Ns, assert_says, text};
-use quintet::{Key, Segment};
+use quintet::{Key, Segment, SemaphoreSet};
 
 #[test]
 fn says_that_there_is_nothing() {
@@ -61,4 +61,57 @@ fn json_has_numbers() {
         (Some(rustix::process::geteuid().as_raw().into()), Some(true))
     );
     assert_says(attached["command"].as_str().unwrap(), &["cli"]);
+}
+
+#[test]
+fn shows_sets_and_who_waits_and_holds() {
+    let t = Ns::new();
+    let id = t.set(&["--values", "1,0,5", "--key", "0x4d2"]);
+    let (holder, _) = t.holding(&id, "0:-1 2:+1", "read x");
+    let waiter = t.waiting(&[&id, "0:-1"]);
+    let listing = text(&mut t.quintet(&["ls"]));
+    let lines: Vec<&str> = listing.lines().collect();
+    assert_eq!(lines[0], format!("Semaphore sets in namespace {}", t.path().display()));
+    let words: Vec<&str> = lines[1].split_whitespace().collect();
+    assert_eq!(words, ["KEY", "ID", "OWNER", "MODE", "NSEMS", "VALUES", "WAITING", "STATUS"]);
+    let cells: Vec<&str> = lines[2].split_whitespace().collect();
+    assert_eq!([&cells[..2], &cells[3..]].concat(), ["0x000004d2", &id, "rw-------", "3", "0", "0", "6", "1", "-"]);
+    assert_says(lines[3], &["waits: for 0:-1 since 2", &format!(": pid {} (", waiter.pid())]);
+    assert_says(lines[4], &[&format!("undo: 0:+1 2:-1 at the end of pid {} (", holder.pid())]);
+    assert_eq!(lines.len(), 5);
+
+    let set = &t.json(&["ls"])["sem"][0];
+    assert_eq!(
+        (set["nsems"].as_u64(), set["mode_text"].as_str(), set["orphan"].as_bool()),
+        (Some(3), Some("rw-------"), Some(false))
+    );
+    assert_eq!(set["semaphores"][0], serde_json::json!({"num": 0, "value": 0, "pid": holder.pid(), "ncnt": 1, "zcnt": 0}));
+    let waits = &set["waiters"][0];
+    assert_eq!((waits["pid"].as_i64(), waits["tid"].as_i64()), (Some(waiter.pid().into()), Some(waiter.pid().into())));
+    assert_eq!(waits["ops"], serde_json::json!([{"num": 0, "op": -1, "nowait": false, "undo": false, "text": "0:-1"}]));
+    assert_eq!((waits["pid_visible"].as_bool(), waits["blocking"].as_u64()), (Some(true), Some(0)));
+    assert_says(waits["command"].as_str().unwrap(), &["sem op"]);
+    let expected = serde_json::json!([{"num": 0, "adjust": 1}, {"num": 2, "adjust": -1}]);
+    assert_eq!((&set["undo"][0]["adjustments"], set["undo"][0]["pid"].as_i64()), (&expected, Some(holder.pid().into())));
+}
+
+#[test]
+fn many_values_are_shortened_and_times_shown_when_asked() {
+    let t = Ns::new();
+    SemaphoreSet::create(&t.ns, Key::new(1), &[7; 20]).unwrap();
+    let listing = text(&mut t.quintet(&["ls", "--long"]));
+    assert_says(&listing, &["20  7 7 7 7 7 7 7 7 ...  ", "OTIME", "CTIME"]);
+    assert_eq!(t.json(&["ls"])["sem"][0]["semaphores"].as_array().unwrap().len(), 20);
+}
+
+#[test]
+fn segments_and_sets_stand_side_by_side() {
+    let t = Ns::new();
+    t.segment(&["--size", "1"]);
+    t.set(&["--values", "1"]);
+    let listing = text(&mut t.quintet(&["ls"]));
+    let headings: Vec<&str> =
+        listing.lines().filter(|l| l.contains(" in namespace ")).map(|l| l.split(" in ").next().unwrap()).collect();
+    assert_eq!(headings, ["Shared memory segments", "Semaphore sets"]);
+    assert_says(&listing, &["\n\nSemaphore sets"]);
 }

@@ -15,5 +15,7 @@ mod private;
 mod programs;
 mod rm;
 mod run;
+mod sem;
 mod stat;
 mod support;
+mod why;

@@ -1,7 +1,11 @@
 use crate::support::{assert_says, quintet, refusal, text};
 
-const COMMANDS: [&str; 12] =
-    ["run", "ls", "stat", "create", "rm", "cat", "write", "namespace", "doctor", "demo", "completions", "man"];
+const COMMANDS: [&str; 14] =
+    ["run", "ls", "stat", "create", "rm", "cat", "write", "sem", "why", "namespace", "doctor", "demo", "completions", "man"];
+
+/// The subcommands that have subcommands of their own.
+const NESTED: [(&str, &[&str]); 3] =
+    [("create", &["shm", "sem"]), ("sem", &["op", "get", "set"]), ("namespace", &["create", "ls", "rm", "limits"])];
 
 #[test]
 fn every_help_ends_with_examples() {
@@ -10,9 +14,12 @@ fn every_help_ends_with_examples() {
         let (_, examples) = help.split_once("\nEXAMPLES:\n").unwrap();
         assert_says(examples, &["quintet"]);
     }
-    for command in ["create", "ls", "rm", "limits"] {
-        assert_says(&text(quintet().args(["namespace", command, "--help"])), &["\nEXAMPLES:\n"]);
+    for (command, nested) in NESTED {
+        for nested in nested {
+            assert_says(&text(quintet().args([command, nested, "--help"])), &["\nEXAMPLES:\n"]);
+        }
     }
+    assert_says(&text(quintet().args(["sem", "op", "--help"])), &["\nEXIT STATUS:\n", "124"]);
 }
 
 #[test]
@@ -27,7 +34,7 @@ fn the_help_of_the_whole_names_every_subcommand() {
 #[test]
 fn completions_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        assert_says(&text(quintet().args(["completions", shell])), &["quintet", "namespace", "doctor"]);
+        assert_says(&text(quintet().args(["completions", shell])), &["quintet", "namespace", "doctor", "why", "timeout"]);
     }
     refusal(quintet().args(["completions", "csh"]), 2);
 }
@@ -38,7 +45,7 @@ fn pages_for_every_subcommand() {
     let pages = dir.path().join("man1");
     assert_eq!(text(quintet().arg("man").arg(&pages)), "");
     let mut names: Vec<String> = COMMANDS.iter().map(|c| format!("quintet-{c}.1")).collect();
-    names.extend(["create", "ls", "rm", "limits"].map(|c| format!("quintet-namespace-{c}.1")));
+    names.extend(NESTED.iter().flat_map(|(command, nested)| nested.iter().map(move |n| format!("quintet-{command}-{n}.1"))));
     names.push("quintet.1".into());
     names.sort();
     let mut found: Vec<String> =

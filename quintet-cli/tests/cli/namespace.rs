@@ -52,6 +52,10 @@ fn every_command_refuses_what_is_no_namespace() {
             &["ls"][..],
             &["stat", "0"],
             &["create", "--size", "1"],
+            &["create", "sem", "--values", "1"],
+            &["sem", "get", "0"],
+            &["sem", "op", "0", "0:0"],
+            &["why", "1"],
             &["rm", "--all"],
             &["cat", "0"],
             &["write", "0"],
@@ -71,10 +75,12 @@ fn lists_the_one_that_is_named_and_the_kernels() {
     let t = Ns::new();
     t.segment(&["--size", "100"]);
     t.segment(&["--size", "28"]);
+    t.set(&["--values", "1"]);
     let value = t.json(&["namespace", "ls"]);
     let all = value["namespaces"].as_array().unwrap();
     let ours = all.iter().find(|n| n["path"] == utf8(&t.path())).unwrap();
     assert_eq!((ours["segments"].as_u64(), ours["bytes"].as_u64(), ours["kind"].as_str()), (Some(2), Some(128), Some("private")));
+    assert_eq!(ours["sets"], 1);
     assert_eq!(ours["owner"]["uid"], rustix::process::geteuid().as_raw());
     assert!(all.iter().any(|n| n["kind"] == "kernel") || !std::path::Path::new("/proc/sysvipc").exists());
     assert_says(&text(&mut t.quintet(&["namespace", "ls"])), &["NAMESPACE", "PROCESSES", utf8(&t.path()), "128"]);
@@ -111,6 +117,16 @@ fn shows_and_sets_limits() {
     assert_says(&text(&mut t.quintet(&["namespace", "limits", "--shm-next-id", "-1"])), &["shmmni", "50", "shm_next_id"]);
     assert_says(&refusal(&mut t.quintet(&["namespace", "limits", "--shmmni", "32769"]), 1), &["at most 32768", "EINVAL"]);
     assert_eq!(t.ns.limits().unwrap().shmmni, 50);
+    let args = ["--semmsl", "10", "--semmns", "100", "--semopm", "5", "--semmni", "20", "--sem-next-id", "88"];
+    let after = t.json(&[&["namespace", "limits"][..], &args].concat());
+    for (name, value) in [("semmsl", 10), ("semmns", 100), ("semopm", 5), ("semmni", 20), ("sem_next_id", 88), ("shmmni", 50)] {
+        assert_eq!(after[name], value, "{name}");
+    }
+    assert_eq!(t.set(&["--values", "1"]), "88");
+    assert_says(&text(&mut t.quintet(&["namespace", "limits"])), &["semopm", "operations of one semop"]);
+    for args in [["--semmni", "32769"], ["--semmsl", "65536"], ["--semopm", "501"]] {
+        assert_says(&refusal(t.quintet(&["namespace", "limits"]).args(args), 1), &["semopm 500", "EINVAL"]);
+    }
     for args in [["--shm-rmid-forced", "2"], ["--shmmni", "-1"], ["--shm-next-id", "-2"]] {
         refusal(t.quintet(&["namespace", "limits"]).args(args), 2);
     }

@@ -16,9 +16,18 @@ fn colours_only_where_they_are_wanted() {
 fn a_reader_that_goes_away_is_no_error() {
     let t = Ns::new();
     t.segment(&["--size", "8M", "--key", "1"]);
-    for args in
-        [&["cat", "key:1"][..], &["cat", "key:1", "--hex"], &["ls"], &["ls", "--json"], &["completions", "bash"], &["man"]]
-    {
+    t.set(&["--values", "1", "--key", "1"]);
+    for args in [
+        &["cat", "key:1"][..],
+        &["cat", "key:1", "--hex"],
+        &["ls"],
+        &["ls", "--json"],
+        &["why", "1"],
+        &["stat", "sem:key:1"],
+        &["sem", "get", "key:1"],
+        &["completions", "bash"],
+        &["man"],
+    ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let output = Command::new(program()).env("QUINTET_NAMESPACE", t.path()).args(args).stdout(writer).output().unwrap();

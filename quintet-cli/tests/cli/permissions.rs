@@ -82,6 +82,30 @@ fn in_a_shared_one_the_modes_decide() {
 }
 
 #[test]
+fn in_a_shared_one_the_modes_of_sets_decide() {
+    let Some(place) = Place::new() else { return };
+    let ns = place.namespace(&["--shared"]);
+    let root = |args: &[&str]| text(quintet().arg("--namespace").arg(&ns).args(args)).trim().to_owned();
+    let create = |key: &str, mode: &str| root(&["create", "sem", "--values", "1", "--key", key, "--mode", mode]);
+    let (closed, readable, open) = (create("1", "0600"), create("2", "0644"), create("3", "0666"));
+    place.refused(&["sem", "get", &closed], &["cannot read semaphore set", "EACCES", "'quintet stat sem:"]);
+    place.refused(&["sem", "op", &readable, "0:+1"], &["cannot do 0:+1 on semaphore set", "EACCES"]);
+    place.refused(&["sem", "set", &readable, "0", "5"], &["cannot set the values of semaphore set", "EACCES"]);
+    place.refused(&["create", "sem", "--nsems", "1", "--key", "1", "--mode", "0600"], &["EACCES"]);
+    place.refused(&["rm", &format!("sem:{open}")], &["belongs to root", "EPERM"]);
+    assert_eq!(place.as_nobody(&["sem", "get", &readable, "0"]).stdout, b"1\n");
+    // Waiting for zero asks for reading only.
+    root(&["sem", "set", &readable, "0", "0"]);
+    assert!(place.as_nobody(&["sem", "op", &readable, "0:0"]).status.success());
+    assert!(place.as_nobody(&["sem", "op", &open, "0:+2"]).status.success());
+    assert_eq!(root(&["sem", "get", &open]), "3");
+    assert!(place.as_nobody(&["create", "sem", "--values", "1"]).status.success());
+    let value = parsed(quintet().arg("--namespace").arg(&ns).args(["ls", "--json"]), "ls");
+    let owners: Vec<u64> = value["sem"].as_array().unwrap().iter().map(|s| s["owner"]["uid"].as_u64().unwrap()).collect();
+    assert_eq!(owners, [0, 0, 0, NOBODY.into()]);
+}
+
+#[test]
 fn programs_that_drop_their_rights_go_on() {
     let Some(place) = Place::new() else { return };
     let file = place.dir.path().join("key");

@@ -1,6 +1,6 @@
 //! Processes of another PID namespace, whose pids mean nothing here.
 
-use crate::support::{Ns, assert_says, is_root, program, text, utf8};
+use crate::support::{Ns, Running, assert_says, is_root, program, text, utf8};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
@@ -32,4 +32,32 @@ fn a_pid_of_another_namespace_is_told_as_such() {
     assert_says(&text(&mut t.quintet(&["ls"])), &["attached: pid 1 in another PID namespace ("]);
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_waiter_of_another_namespace_is_told_as_such() {
+    let t = Ns::new();
+    let id = t.set(&["--values", "1"]);
+    let (holder, _) = t.holding(&id, "0:-1", "read x");
+    let mut unshare = Command::new("unshare");
+    unshare.args(if is_root() { &["--pid", "--fork"][..] } else { &["--map-root-user", "--pid", "--fork"] });
+    if !Command::new("unshare").args(unshare.get_args()).arg("true").status().is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: no PID namespace can be made here");
+    }
+    unshare.arg(program()).args(["--namespace", utf8(&t.path()), "sem", "op", "--timeout", "60", &id, "0:-1"]);
+    let waiter = Running::start(unshare);
+    let shown = loop {
+        let value = t.json(&["why", &format!("sem:{id}")]);
+        if !value["waits"][0].is_null() {
+            break value["waits"][0].clone();
+        }
+    };
+    let who = &shown["waiter"];
+    assert_eq!((who["pid"].as_i64(), who["pid_visible"].as_bool(), who["command"].as_str()), (Some(1), Some(false), None));
+    assert_eq!(shown["holders"][0]["pid"], holder.pid());
+    // Its pid is that of somebody else here.
+    assert_eq!(t.json(&["why", "1"])["waits"], serde_json::json!([]));
+    assert_says(&text(&mut t.quintet(&["ls"])), &[": pid 1 in another PID namespace ("]);
+    text(&mut t.quintet(&["sem", "op", &id, "0:+1"]));
+    assert_eq!(waiter.code(), Some(0));
 }

@@ -1,5 +1,5 @@
 use crate::support::{Ns, assert_says, program, refusal, text, utf8};
-use quintet::{Key, Segment};
+use quintet::{Key, Segment, SemaphoreSet};
 
 #[test]
 fn removes_what_it_is_told() {
@@ -105,4 +105,38 @@ fn needs_to_be_told_what() {
     for args in [&["rm"][..], &["rm", "1", "--all"], &["rm", "--all", "--orphans"]] {
         refusal(&mut t.quintet(args), 2);
     }
+}
+
+#[test]
+fn removes_sets_and_says_who_waited() {
+    let t = Ns::new();
+    let (a, b) = (t.set(&["--values", "0,1", "--key", "5"]), t.set(&["--values", "1"]));
+    let waiter = t.waiting(&[&a, "0:-1"]);
+    let dry = t.json(&["rm", "--all", "--dry-run"]);
+    let results: Vec<&str> = dry["removed"].as_array().unwrap().iter().map(|r| r["result"].as_str().unwrap()).collect();
+    assert_eq!((results, t.ns.sets().unwrap().len()), (vec!["would-remove"; 2], 2));
+    let said = text(&mut t.quintet(&["rm", "sem:key:5", &format!("sem:{b}")]));
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[0], format!("removed semaphore set {a} (key 0x00000005, 2 semaphores); these waited for it, and get EIDRM"));
+    assert_says(lines[1], &[&format!("    pid {} (", waiter.pid())]);
+    assert_eq!(lines[2..], [format!("removed semaphore set {b} (key 0x00000000, 1 semaphore)")]);
+    assert_eq!(waiter.code(), Some(1));
+    assert!(t.ns.sets().unwrap().is_empty());
+    assert_says(&refusal(&mut t.quintet(&["rm", "sem:key:5"]), 1), &["ENOENT"]);
+}
+
+#[test]
+fn sets_of_the_dead_are_orphans_too() {
+    let t = Ns::new();
+    let kept = SemaphoreSet::create(&t.ns, Key::new(1), &[1]).unwrap();
+    let (waited, held, orphan) = (t.set(&["--values", "0"]), t.set(&["--values", "1"]), t.set(&["--values", "0"]));
+    let (_waiter, (_holder, _)) = (t.waiting(&[&waited, "0:-1"]), t.holding(&held, "0:-1", "read x"));
+    t.segment(&["--size", "1"]);
+    assert_says(&text(&mut t.quintet(&["doctor"])), &["2 orphans (1 segment, 1 semaphore set)"]);
+    let value = t.json(&["rm", "--orphans"]);
+    let removed: Vec<String> =
+        value["removed"].as_array().unwrap().iter().map(|r| format!("{}:{}", r["class"], r["id"])).collect();
+    assert_eq!(removed, ["\"shm\":0".to_owned(), format!("\"sem\":{orphan}")]);
+    let left: Vec<String> = t.ns.sets().unwrap().iter().map(|s| s.stat.id.to_string()).collect();
+    assert_eq!(left, [kept.id().to_string(), waited, held]);
 }

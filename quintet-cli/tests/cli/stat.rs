@@ -44,9 +44,42 @@ fn refuses_other_names() {
         ("key:nonsense", 2, "is not a key"),
         ("key:0x99", 1, "ENOENT"),
         ("key:private", 1, "IPC_PRIVATE"),
-        ("sem:0", 1, "shared memory segments only"),
-        ("msg:0", 1, "shared memory segments only"),
+        ("sem:9", 1, "cannot open set 9: there is none with this identifier"),
+        ("msg:0", 1, "no message queues"),
     ] {
         assert_says(&refusal(&mut t.quintet(&["stat", name]), code), &[part]);
     }
+}
+
+#[test]
+fn tells_everything_about_a_set() {
+    let t = Ns::new();
+    let id = t.set(&["--values", "1,0", "--key", "0x4d2", "--mode", "0640"]);
+    let (holder, _) = t.holding(&id, "0:-1", "read x");
+    let waiter = t.waiting(&[&id, "1:0 0:-1"]);
+    for object in [format!("sem:{id}"), "sem:key:0x4d2".into()] {
+        let shown = text(&mut t.quintet(&["stat", &object]));
+        let expected = [
+            format!("Semaphore set {id} in namespace "),
+            "key        0x000004d2".to_owned(),
+            "rw-r----- (0640)".to_owned(),
+            "for 1:0 0:-1 (0:-1 blocks) since ".to_owned(),
+            format!(": pid {} (", waiter.pid()),
+            format!("0:+1 at the end of pid {} (", holder.pid()),
+            format!("          0      0  {:>8}     1     0", holder.pid()),
+        ];
+        assert_says(&shown, &expected.each_ref().map(String::as_str));
+    }
+    let segment = t.segment(&["--size", "1"]);
+    let value = t.json(&["stat", &format!("sem:{id}"), &segment.to_string()]);
+    assert_eq!((value["sem"][0]["id"].to_string(), value["shm"][0]["id"].as_i64()), (id, Some(segment.into())));
+    assert_eq!(value["sem"][0]["waiters"][0]["blocking"], 1);
+}
+
+#[test]
+fn a_name_of_the_other_class_is_pointed_out() {
+    let t = Ns::new();
+    let id = t.set(&["--values", "1"]);
+    assert_says(&refusal(&mut t.quintet(&["stat", &id]), 1), &[&format!("there is a semaphore set of this name: sem:{id}")]);
+    assert_says(&refusal(&mut t.quintet(&["cat", &format!("sem:{id}")]), 1), &["is no segment"]);
 }

@@ -3,7 +3,9 @@
 use assert_cmd::Command;
 use quintet::{Kind, Namespace};
 use serde_json::Value;
+use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Stdio};
 use tempfile::TempDir;
 
 /// The tool, without what the environment of whoever runs the tests says.
@@ -22,6 +24,63 @@ pub fn program() -> PathBuf {
 
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// A process that is ended with the test.
+pub struct Running {
+    pub child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Running {
+    pub fn start(mut command: std::process::Command) -> Running {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Running { child, lines }
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// The next line that it says.
+    pub fn line(&mut self) -> String {
+        self.lines.next().unwrap().unwrap()
+    }
+
+    /// Gives it a line to read.
+    pub fn go(&mut self) {
+        writeln!(self.child.stdin.as_mut().unwrap()).unwrap();
+    }
+
+    /// How it ends.
+    pub fn code(mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until a process sleeps.
+pub fn until_asleep(pid: i32) {
+    loop {
+        match state(pid) {
+            b'S' => return,
+            b'Z' | b'X' => panic!("process {pid} has ended"),
+            _ => std::thread::yield_now(),
+        }
+    }
+}
+
+/// The letter with which `ps` shows what a process does.
+pub fn state(pid: i32) -> u8 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.as_bytes()[0]
 }
 
 /// A namespace in a temporary directory.
@@ -56,6 +115,46 @@ impl Ns {
     /// Makes a segment, and returns its identifier.
     pub fn segment(&self, args: &[&str]) -> i32 {
         text(self.quintet(&["create"]).args(args)).trim().parse().unwrap()
+    }
+
+    /// Makes a semaphore set, and returns its identifier.
+    pub fn set(&self, args: &[&str]) -> String {
+        text(self.quintet(&["create", "sem"]).args(args)).trim().to_owned()
+    }
+
+    /// `quintet sem op` with these arguments, as a process that runs. Forgotten ones end some day.
+    pub fn op(&self, args: &[&str]) -> Running {
+        let mut command = std::process::Command::new(program());
+        command.arg("--namespace").arg(self.path()).args(["sem", "op", "--timeout", "60"]).args(args);
+        Running::start(command)
+    }
+
+    /// The same, when it waits.
+    pub fn waiting(&self, args: &[&str]) -> Running {
+        let running = self.op(args);
+        self.until_waiting(running.pid());
+        running
+    }
+
+    /// Waits until a process waits for a semaphore, and sleeps.
+    pub fn until_waiting(&self, pid: i32) {
+        while !self.json(&["ls"])["sem"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|set| set["waiters"].as_array().unwrap().iter().any(|waiter| waiter["pid"] == pid))
+        {
+            assert_ne!(state(pid), b'Z', "process {pid} has ended");
+        }
+        until_asleep(pid);
+    }
+
+    /// A shell that does `ops` and runs `script` meanwhile, when it has said its pid. `$Q` in the script is the tool on this namespace.
+    pub fn holding(&self, set: &str, ops: &str, script: &str) -> (Running, i32) {
+        let script = format!("Q='{} --namespace {}'; echo $$; {script}", utf8(&program()), utf8(&self.path()));
+        let mut running = self.op(&[set, ops, "--", "sh", "-c", &script]);
+        let shell = running.line().parse().unwrap();
+        (running, shell)
     }
 
     /// A file in the test's directory.

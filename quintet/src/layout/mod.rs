@@ -19,7 +19,7 @@ pub use header::{HEADER_BYTES, Header, Validity};
 pub use registry::{Mechanism, REGISTRY_BYTES, Registry, SLOTS, SlotState};
 pub use rights::Rights;
 pub use set::{
-    CELLS_INLINE, CELLS_PER_PAGE, JOURNALLED, JournalKind, MOST_OPS, Page, PageKind, SetHeader, SetMemory, SetState,
+    CELLS_INLINE, CELLS_PER_PAGE, Change, JournalKind, MOST_OPS, Page, PageKind, SetHeader, SetMemory, SetState,
     WAITERS_PER_PAGE, Waiter, WaiterState,
 };
 

@@ -15,6 +15,9 @@
 #![allow(unsafe_code)]
 
 use super::rights::{self, Rights, RightsWords};
+use crate::sync::journal::Journal;
+pub use crate::sync::journal::{Change, Kind as JournalKind};
+pub use crate::sync::waiter::State as WaiterState;
 use crate::sync::word::Descriptor;
 use std::sync::atomic::{AtomicI16, AtomicU16, AtomicU32, AtomicU64, Ordering::*};
 
@@ -79,9 +82,9 @@ pub struct SetHeader {
     pad: AtomicU32,
     /// What the lock's holder has decided on: [`JournalKind`] in the lower half, the number of changes in the upper.
     pub journal: AtomicU64,
-    /// Whose call the journal answers, 0 for none, and what with.
+    /// Whose call the journal answers, 0 for none.
     pub answered: AtomicU32,
-    pub answer: AtomicU32,
+    reserved_answer: AtomicU32,
     /// Of `SETALL`: the caller's process id.
     pub journal_pid: AtomicU32,
     pad2: AtomicU32,
@@ -89,32 +92,6 @@ pub struct SetHeader {
     pub set_time: AtomicU64,
     reserved: [AtomicU64; 41],
     pub descriptors: [Descriptor; DESCRIPTORS],
-}
-
-/// What a journal says is to be done.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-pub enum JournalKind {
-    Nothing = 0,
-    /// The changes.
-    Changes = 1,
-    /// The changes, and nobody has anything to take back from their semaphores any more.
-    Reset = 2,
-    /// All values, and nobody has anything to take back any more.
-    ResetAll = 3,
-}
-
-/// A change of one semaphore: of its word, and of what an undo record says of it.
-#[repr(C)]
-pub struct Change {
-    pub num: AtomicU32,
-    /// The undo record, 0 for none.
-    pub record: AtomicU32,
-    pub old: AtomicU64,
-    pub new: AtomicU64,
-    /// The undo record's cell before (lower half) and after.
-    pub cells: AtomicU32,
-    pad: AtomicU32,
 }
 
 /// A call that waits.
@@ -145,47 +122,9 @@ pub struct Waiter {
 
 const OPS_INLINE: usize = 8;
 
-/// The state of a call that waits.
-///
-/// | state | meaning | next |
-/// |---|---|---|
-/// | `Free` | nobody's | `Filling` by the lock's holder |
-/// | `Filling` | being described by its caller, who holds the lock | `Waiting`, `Free` |
-/// | `Waiting` | in a queue; only the lock's holder changes it | `Answered` by whoever performs it; `Free` by its caller who gives up, |
-/// | | | or by anybody once its process has died |
-/// | `Answered(errno)` | out of the queue, 0: performed | `Free` by its caller, or by anybody once its process has died |
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum WaiterState {
-    Free,
-    Filling,
-    Waiting,
-    Answered(u16),
-}
-
-impl WaiterState {
-    pub fn pack(self) -> u32 {
-        match self {
-            WaiterState::Free => 0,
-            WaiterState::Filling => 1,
-            WaiterState::Waiting => 2,
-            WaiterState::Answered(errno) => 3 | u32::from(errno) << 8,
-        }
-    }
-
-    /// What the word says; one that says nothing is taken for a free one.
-    pub fn unpack(word: u32) -> WaiterState {
-        match word & 0xff {
-            1 => WaiterState::Filling,
-            2 => WaiterState::Waiting,
-            3 => WaiterState::Answered((word >> 8) as u16),
-            _ => WaiterState::Free,
-        }
-    }
-}
-
 impl Waiter {
     pub fn state(&self) -> WaiterState {
-        WaiterState::unpack(self.state.load(Acquire))
+        WaiterState::of(&self.state)
     }
 }
 
@@ -237,7 +176,7 @@ const _: () = {
 };
 
 impl SetHeader {
-    /// How a new file begins, for a set of `nsems`; the rest is zeroes.
+    /// How the file of a set of `nsems` begins.
     pub fn blank(nsems: u32) -> [u8; 8] {
         let mut bytes = [0; 8];
         bytes[..4].copy_from_slice(&MAGIC.to_ne_bytes());
@@ -245,8 +184,18 @@ impl SetHeader {
         bytes
     }
 
+    /// Makes a file of zeroes that of a set of `nsems`.
+    pub fn begin(&self, nsems: u32) {
+        self.nsems.store(nsems, Relaxed);
+        self.magic.store(MAGIC, Release);
+    }
+
     pub fn is_valid(&self) -> bool {
         self.magic.load(Relaxed) == MAGIC
+    }
+
+    pub fn journal(&self) -> Journal<'_> {
+        Journal { decided: &self.journal, applying: &self.applying, answered: &self.answered }
     }
 
     /// Takes the file out of use: who has it mapped looks for its successor.

@@ -47,7 +47,7 @@ impl Engine {
         let old = section.hold(num)?;
         let new = old.without_undo().with_value(value).with_pid(sys::pid());
         section.plan(0, num, old, new, 0, (0, 0))?;
-        section.commit(JournalKind::Reset, 1, None);
+        section.commit(JournalKind::Reset, 1, 0);
         stamp_set(&section.set);
         section.update(None, false);
         section.let_go(num);
@@ -79,7 +79,7 @@ impl Engine {
             }
         }
         set.header().journal_pid.store(sys::pid(), Relaxed);
-        section.commit(JournalKind::ResetAll, 0, None);
+        section.commit(JournalKind::ResetAll, 0, 0);
         stamp_set(&set);
         section.update(None, false);
         (0..set.nsems()).for_each(|num| section.let_go(num));

@@ -2,25 +2,33 @@
 
 use super::place::SetView;
 use crate::engine::Engine;
-use crate::layout::{Mechanism, Rights, SetHeader, SetMemory, SetState};
+use crate::layout::{Mechanism, Rights, SetMemory, SetState};
 use crate::process::Inside;
 use crate::registry::{Found, Held};
-use crate::sys::file::{self, Name};
+use crate::sync::word::Word;
+use crate::sys::file;
 use crate::sys::{self, credentials};
 use crate::{Errno, Id, Key, Kind, MAX_OBJECTS};
-use rustix::fs;
+use rustix::fd::OwnedFd;
+use rustix::fs::{self, Mode};
 use std::sync::atomic::Ordering::*;
 
 type Result<T> = std::result::Result<T, Errno>;
 
 impl Engine {
-    /// `semget`, in the order in which the kernel checks.
+    /// `semget`.
     pub fn semget(&self, key: Key, nsems: i32, flags: i32) -> Result<Id> {
+        self.semget_with(key, nsems, flags, &[])
+    }
+
+    /// `semget`, in the order in which the kernel checks. If there are `values`, one for each semaphore, a new set has them from its first instant,
+    /// and a time of the last operation, as if one had given it them; else they are 0.
+    pub fn semget_with(&self, key: Key, nsems: i32, flags: i32, values: &[u16]) -> Result<Id> {
         let limits = self.limits()?;
         let nsems = u32::try_from(nsems).ok().filter(|nsems| *nsems <= limits.semmsl).ok_or(Errno::INVAL)?;
         if key.is_private() {
             let _inside = Inside::enter();
-            return self.make_set(&self.lock()?, key, nsems, flags);
+            return self.make_set(&self.lock()?, key, nsems, flags, values);
         }
         let creates = flags & libc::IPC_CREAT != 0;
         match if creates { self.find_by_hint(key) } else { self.find::<SetView<'_>>(key)? } {
@@ -37,10 +45,10 @@ impl Engine {
         if !creates {
             return Err(Errno::NOENT);
         }
-        self.make_set(&held, key, nsems, flags)
+        self.make_set(&held, key, nsems, flags, values)
     }
 
-    fn make_set(&self, held: &Held<'_>, key: Key, nsems: u32, flags: i32) -> Result<Id> {
+    fn make_set(&self, held: &Held<'_>, key: Key, nsems: u32, flags: i32, values: &[u16]) -> Result<Id> {
         let limits = self.limits()?;
         if nsems == 0 {
             return Err(Errno::INVAL);
@@ -58,10 +66,6 @@ impl Engine {
             if foreign.load(Relaxed) != 0 {
                 continue;
             }
-            if !self.clear_place(index) {
-                foreign.store(1, Relaxed);
-                continue;
-            }
             let sequence = match asked {
                 Some(id) => id.sequence(),
                 None => self.next_sequence(held, Mechanism::Sem, index),
@@ -69,7 +73,7 @@ impl Engine {
             let id = Id::new(sequence, index);
             self.reserve_key(Mechanism::Sem, index)?;
             self.mark_used(held, Mechanism::Sem, index, true);
-            match self.make_set_at(held, id, key, nsems, flags as u32 & 0o777) {
+            match self.make_set_at(held, id, key, nsems, flags as u32 & 0o777, values) {
                 Ok(()) => return Ok(id),
                 Err(e) => {
                     self.mark_used(held, Mechanism::Sem, index, false);
@@ -94,15 +98,16 @@ impl Engine {
         matches!(fs::unlink(self.set_path(index).c_str()), Ok(()) | Err(rustix::io::Errno::NOENT))
     }
 
-    fn make_set_at(&self, held: &Held<'_>, id: Id, key: Key, nsems: u32, mode: u32) -> Result<()> {
-        let folder = Name::new(self.directory(), format_args!("/sem"));
-        let bytes = SetMemory::bytes(nsems);
-        let path = self.set_path(id.index());
-        let file_mode = self.set_mode(mode);
-        let fd = file::unpublished(folder.c_str(), file_mode, bytes, bytes, &SetHeader::blank(nsems)).map_err(no_memory)?;
-        // Under its name it is not a set yet, but one being made.
-        file::publish(&fd, path.c_str()).map_err(no_memory)?;
-        let made = self.set(id.index()).and_then(|set| set.ok_or(Errno::NOMEM)).and_then(|set| {
+    fn make_set_at(&self, held: &Held<'_>, id: Id, key: Key, nsems: u32, mode: u32, values: &[u16]) -> Result<()> {
+        let index = id.index();
+        let path = self.set_path(index);
+        // Under its name it is no set yet, but nothing; then one that is being made.
+        let fd = match file::create(path.c_str()) {
+            Err(Errno::EXIST) if self.clear_place(index) => file::create(path.c_str()),
+            other => other,
+        }
+        .map_err(no_memory)?;
+        let made = self.fill_file(&fd, nsems, mode).and_then(|()| self.map_new_set(index, &fd, nsems)).and_then(|set| {
             let header = set.header();
             let (uid, gid) = (credentials::euid(), credentials::egid());
             set.set_head(id, SetState::Making);
@@ -111,6 +116,9 @@ impl Engine {
             header.creator.store(held.me.slot | u32::from(held.me.incarnation) << 16, Relaxed);
             header.set_rights(Rights { uid, gid, mode, ctime: sys::now() });
             header.key.store(key.raw() as u32, Relaxed);
+            if !values.is_empty() {
+                give(&set, values);
+            }
             if !key.is_private() {
                 self.link_key(held, Mechanism::Sem, key, id)?;
             }
@@ -130,6 +138,14 @@ impl Engine {
         Ok(())
     }
 
+    /// Gives a new file its rights, and its place on the file system.
+    fn fill_file(&self, fd: &OwnedFd, nsems: u32, mode: u32) -> Result<()> {
+        let bytes = SetMemory::bytes(nsems);
+        file::fits_file_limit(bytes)?;
+        fs::fchmod(fd, Mode::from_raw_mode(self.set_mode(mode)))?;
+        file::reserve(fd, bytes).map_err(no_memory)
+    }
+
     /// The mode of a set's file: whoever may alter the set writes it; all others may look at it.
     pub fn set_mode(&self, mode: u32) -> u32 {
         match self.kind() {
@@ -137,6 +153,16 @@ impl Engine {
             Kind::Shared => 0o644 | mode & 0o022,
         }
     }
+}
+
+/// Gives a set that is being made its values.
+fn give(set: &SetView<'_>, values: &[u16]) {
+    for (num, value) in (0..).zip(values).filter(|(_, value)| **value != 0) {
+        if let Some(word) = set.memory().word(num) {
+            word.store(Word::default().with_value(*value).with_pid(sys::pid()).0, Relaxed);
+        }
+    }
+    set.stamp();
 }
 
 /// What of an existing set a caller of `semget` may have.

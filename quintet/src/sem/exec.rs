@@ -11,7 +11,7 @@ use crate::participant::pack;
 use crate::process::Inside;
 use crate::sync::presence::Me;
 use crate::sys::{self, file};
-use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
+use rustix::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::ffi::{CStr, CString};
 
 /// The descriptor goes out of the way of those that programs count on.
@@ -62,12 +62,16 @@ impl Engine {
             let _inside = Inside::enter();
             self.me()?
         };
+        let mut all = true;
         for index in self.used_indexes(Mechanism::Sem) {
             let Ok(Some(set)) = self.writable_set(index) else { continue };
-            if !set.writable() || !set.stands() || !set.records().any(|(.., who, pid)| who == before && pid == sys::pid()) {
+            if !set.stands() || !set.records().any(|(.., who, pid)| who == before && pid == sys::pid()) {
                 continue;
             }
-            let Ok(section) = self.section(set) else { continue };
+            let Ok(section) = self.section(set) else {
+                all = false;
+                continue;
+            };
             for (record, page, who, pid) in section.set.records() {
                 if who == before && pid == sys::pid() {
                     page.set_owner(me.slot, me.incarnation, pid);
@@ -76,7 +80,10 @@ impl Engine {
                 }
             }
         }
-        drop(heir);
+        if !all {
+            // Of a set that this user may not alter the record stays the heir's, which lives as long as the descriptor.
+            let _ = heir.into_raw_fd();
+        }
         Ok(())
     }
 

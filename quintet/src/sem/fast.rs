@@ -8,7 +8,7 @@ use crate::sync::lock::{Owner, World};
 use crate::sync::presence::Me;
 use crate::sync::word::{self, DESCRIBED, Descriptor, Planned, Word};
 use crate::{Errno, Id, Limits, SemFlags, SemOp, process, sys};
-use std::sync::atomic::Ordering::*;
+use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::time::{Duration, Instant};
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -27,8 +27,11 @@ enum Fast {
 /// another processor, and then the processor is offered to others.
 const YIELDS: u32 = 64;
 const LOOKS: u32 = 10;
-/// Whoever was let in meanwhile has work of his own: then there is nothing to be won by staying awake.
+/// If it takes longer, whoever was let in has work of his own: then there is nothing to be won by staying awake, now and for a
+/// while (in nanoseconds).
 const LONGEST_SPIN: Duration = Duration::from_micros(60);
+const CROWDED: u64 = 50_000_000;
+static CROWDED_UNTIL: AtomicU64 = AtomicU64::new(0);
 /// How often several words are tried at once before the lock is taken instead.
 const TRIES: u32 = 4;
 
@@ -140,14 +143,19 @@ impl Engine {
     fn spin(&self, set: &SetView<'_>, ops: &[SemOp], deadline: Option<Instant>) -> Fast {
         let begin = Instant::now();
         let looks = if sys::runs_on_one_processor() { 1 } else { LOOKS };
-        for _ in 0..YIELDS {
+        let rounds = if sys::coarse_nanos() < CROWDED_UNTIL.load(Relaxed) { 1 } else { YIELDS };
+        for round in 0..rounds {
             for _ in 0..looks {
                 match self.at_once(set, ops) {
                     Fast::Waits => std::hint::spin_loop(),
                     other => return other,
                 }
             }
-            if begin.elapsed() > LONGEST_SPIN || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            if begin.elapsed() > LONGEST_SPIN {
+                CROWDED_UNTIL.store(sys::coarse_nanos() + CROWDED, Relaxed);
+                break;
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) || round + 1 == rounds {
                 break;
             }
             std::thread::yield_now();
@@ -303,12 +311,7 @@ impl Engine {
 impl SetView<'_> {
     /// The word of a semaphore, unless several are being changed just now.
     pub fn whole(&self, num: u32) -> Option<Word> {
-        let applying = &self.header().applying;
-        let before = applying.load(Acquire);
-        let word = word::peek(self, num)?;
-        std::sync::atomic::fence(Acquire);
-        let still = before & 1 == 0 && applying.load(Relaxed) == before;
-        (word.is_plain() || still).then_some(word)
+        self.header().journal().whole(self, num)
     }
 }
 

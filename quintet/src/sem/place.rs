@@ -18,6 +18,8 @@ use crate::sys::file::{self, Name};
 use crate::sys::memory::{self, Access, Place};
 use crate::sys::{self, credentials};
 use crate::{Errno, Id, Key, Limits, MAX_OBJECTS, Permissions, SetStat};
+use rustix::fd::OwnedFd;
+use rustix::fs::Stat;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicI16, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
@@ -388,7 +390,11 @@ impl Engine {
     /// As [`Engine::set`], for a caller that will write: a read-only mapping is tried anew, rights may have come.
     pub fn writable_set(&self, index: u16) -> Result<Option<SetView<'_>>> {
         match self.set(index)? {
-            Some(view) if !view.writable() => self.map_set(index),
+            // As long as it may not be written the mapping stays what it is.
+            Some(view) if !view.writable() => match file::open(self.set_path(index).c_str(), true) {
+                Err(Errno::ACCES | Errno::ROFS) => Ok(Some(view)),
+                _ => self.map_set(index),
+            },
             other => Ok(other),
         }
     }
@@ -427,6 +433,28 @@ impl Engine {
         if read < begin.len() || nsems == 0 || nsems > Limits::MOST_SEMMSL || begin != SetHeader::blank(nsems) {
             return Ok(None);
         }
+        self.put_in_place(index, before, &fd, &stat, nsems, writable)
+    }
+
+    /// Maps a file that was just made for a set of `nsems`, and is all zeroes.
+    pub fn map_new_set(&self, index: u16, fd: &OwnedFd, nsems: u32) -> Result<SetView<'_>> {
+        let before = Mapped::load(&self.sets[usize::from(index)].mapped);
+        let set = self.put_in_place(index, before, fd, &rustix::fs::fstat(fd)?, nsems, true)?.ok_or(Errno::INVAL)?;
+        set.header().begin(nsems);
+        Ok(set)
+    }
+
+    /// Maps a set's file in the place of whatever was mapped at its index.
+    fn put_in_place(
+        &self,
+        index: u16,
+        before: Option<Mapped>,
+        fd: &OwnedFd,
+        stat: &Stat,
+        nsems: u32,
+        writable: bool,
+    ) -> Result<Option<SetView<'_>>> {
+        let local = &self.sets[usize::from(index)];
         let len = SetMemory::bytes(nsems);
         if (stat.st_size as u64) < len {
             return Err(Errno::INVAL);
@@ -434,7 +462,7 @@ impl Engine {
         let access = if writable { Access::WRITE } else { Access::READ };
         let _mapping = self.mapping.lock();
         // SAFETY: overlaps nothing.
-        let at = unsafe { memory::map(&fd, len as usize, access, Place::Anywhere) }?;
+        let at = unsafe { memory::map(fd, len as usize, access, Place::Anywhere) }?;
         // SAFETY: just mapped, and kept unless nobody has seen it.
         let memory = unsafe { SetMemory::new(at, nsems) };
         let mapped = Mapped::new(memory, writable);
@@ -444,13 +472,15 @@ impl Engine {
             let _ = unsafe { memory::unmap(at, len as usize) };
             return Ok(self.cached_set(index));
         }
+        // The file of a set that somebody may still be looking at, now with more rights, goes on being mapped.
+        let same = local.inode.load(Relaxed) == stat.st_ino as u64;
         local.owner.store(stat.st_uid, Relaxed);
-        local.inode.store(stat.st_ino, Relaxed);
+        local.inode.store(stat.st_ino as u64, Relaxed);
         // What was remembered is another set's.
         local.rights.store(0, Relaxed);
         local.record.store(0, Relaxed);
         local.mapped.store(mapped.0, Release);
-        if let Some(before) = before {
+        if let Some(before) = before.filter(|_| !same) {
             self.retire_mapping(index, before.memory(), before.tag());
         }
         Ok(Some(SetView { engine: self, index, mapped }))

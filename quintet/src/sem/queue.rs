@@ -9,6 +9,7 @@ use super::section::{Ops, Section, Verdict, pack_op};
 use crate::layout::{JournalKind, Page, PageKind, WAITERS_PER_PAGE, Waiter, WaiterState};
 use crate::sync::lock::{Owner, World};
 use crate::sync::presence::Me;
+use crate::sync::waiter;
 use crate::sys::{self, futex};
 use crate::{Errno, SemOp};
 use std::sync::atomic::Ordering::*;
@@ -63,7 +64,7 @@ impl SetView<'_> {
         {
             page.set_kind(PageKind::Free);
         }
-        waiter.state.store(WaiterState::Free.pack(), Release);
+        waiter::free(&waiter.state);
     }
 }
 
@@ -167,7 +168,7 @@ impl Section<'_> {
     /// Queues the caller's operations, the `blocking`th of which stands in the way.
     pub fn enqueue(&self, ops: &[SemOp], blocking: usize, record: u32) -> Result<(u32, &'static Waiter)> {
         let (number, waiter) = self.free_waiter()?;
-        waiter.state.store(WaiterState::Filling.pack(), Relaxed);
+        waiter::fill(&waiter.state);
         waiter.slot.store(self.me.slot, Relaxed);
         waiter.incarnation.store(self.me.incarnation.into(), Relaxed);
         waiter.pid.store(sys::pid(), Relaxed);
@@ -185,8 +186,8 @@ impl Section<'_> {
             ops.iter().enumerate().for_each(|(nth, op)| page.op(nth).store(pack_op(*op), Relaxed));
             waiter.ops_page.store(page_number + 1, Relaxed);
         }
-        waiter.ticket.store(self.set.header().tickets.fetch_add(1, Relaxed) + 1, Relaxed);
-        waiter.state.store(WaiterState::Waiting.pack(), SeqCst);
+        waiter.ticket.store(self.set.header().tickets.fetch_add(1, Relaxed).wrapping_add(1), Relaxed);
+        waiter::wait(&waiter.state);
         self.append(Section::queue_of(Ops::Own(ops)), number, waiter);
         Ok((number, waiter))
     }
@@ -231,7 +232,7 @@ impl Section<'_> {
         if waiter.state() == WaiterState::Waiting {
             self.unlink(Section::queue_of(ops), number, waiter);
             // Not in the queue any more, so nobody finds its words waited for.
-            waiter.state.store(WaiterState::Filling.pack(), Relaxed);
+            waiter::fill(&waiter.state);
             self.let_go_of(ops);
         }
         self.set.release_waiter(waiter);
@@ -260,8 +261,7 @@ impl Section<'_> {
     pub fn answer(&self, number: u32, waiter: &'static Waiter, errno: Errno) {
         let ops = self.set.ops_of(waiter);
         self.unlink(Section::queue_of(ops), number, waiter);
-        let answer = WaiterState::Answered(errno.raw() as u16).pack();
-        let _ = waiter.state.compare_exchange(WaiterState::Waiting.pack(), answer, SeqCst, Relaxed);
+        waiter::answer(&waiter.state, errno.raw() as u16);
         futex::wake_one(&waiter.state);
         self.let_go_of(ops);
     }
@@ -366,16 +366,13 @@ impl Section<'_> {
             Ok(Verdict::Done(changes)) => {
                 // From the answer on the call's place is its caller's again.
                 let queue = Section::queue_of(ops);
-                self.commit(JournalKind::Changes, changes, Some((number, 0)));
+                let performed = self.commit(JournalKind::Changes, changes, number);
                 self.unlink(queue, number, waiter);
-                // Who was asleep is alive. Who was not may be on the way to sleep, or dead: then nothing was done.
-                if futex::wake_one(&waiter.state) == 0 && !self.set.lives(waiter) {
-                    self.take_back(changes);
+                if !performed {
                     self.set.release_waiter(waiter);
-                    return Tried::Over;
                 }
                 self.let_go_of(ops);
-                Tried::Done
+                if performed { Tried::Done } else { Tried::Over }
             }
             // What it says makes no sense, or its pages cannot be had: it is a peer's doing, or the machine is out of memory.
             Err(_) => {

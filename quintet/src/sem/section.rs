@@ -6,14 +6,16 @@
 
 use super::place::SetView;
 use crate::engine::Engine;
-use crate::layout::{JOURNALLED, JournalKind, Page, Waiter, WaiterState};
+use crate::layout::{Change, JournalKind, Page, Waiter};
 use crate::process::Inside;
+use crate::sync::journal::Book;
 use crate::sync::lock::{self, Acquired, Owner};
 use crate::sync::presence::Me;
-use crate::sync::word::Word;
+use crate::sync::word::{self, Descriptor, Word, Words};
+use crate::sys::futex;
 use crate::sys::signal::Blocked;
 use crate::{Errno, Limits, SemFlags, SemOp};
-use std::sync::atomic::Ordering::*;
+use std::sync::atomic::{AtomicI16, AtomicU32, AtomicU64, Ordering::*};
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -129,25 +131,13 @@ impl Section<'_> {
 
     /// The word of a semaphore, which nobody else changes from now on.
     pub fn hold(&self, num: u32) -> Result<Word> {
-        loop {
-            let word = self.set.settle(num)?;
-            if word.is_slow() {
-                return Ok(word);
-            }
-            let at = self.set.memory().word(num).ok_or(Errno::FBIG)?;
-            if at.compare_exchange(word.0, word.with_slow(true).0, AcqRel, Relaxed).is_ok() {
-                return Ok(word.with_slow(true));
-            }
-        }
+        word::hold(&self.set, num).ok_or(Errno::INVAL)
     }
 
     /// Lets everybody change the word of a semaphore again, unless somebody waits for it.
     pub fn let_go(&self, num: u32) {
-        if let Some(at) = self.set.memory().word(num) {
-            let word = Word(at.load(Acquire));
-            if word.is_slow() && !self.is_waited_for(num) {
-                at.store(word.with_slow(false).0, Release);
-            }
+        if !self.is_waited_for(num) {
+            word::let_go(&self.set, num);
         }
     }
 
@@ -232,76 +222,16 @@ impl Section<'_> {
         Ok(())
     }
 
-    /// Decides on the first `changes` of the journal, and on the answer to a call that waits, and carries it out.
-    pub fn commit(&self, kind: JournalKind, changes: usize, answer: Option<(u32, u16)>) {
-        let header = self.set.header();
-        let (answered, with) = answer.unwrap_or((0, 0));
-        header.answered.store(answered, Relaxed);
-        header.answer.store(with.into(), Relaxed);
-        header.journal.store((changes as u64) << 32 | kind as u64, SeqCst);
-        self.carry_out();
-    }
-
-    /// Takes back the changes that were just carried out: they are still in the journal.
-    pub fn take_back(&self, changes: usize) {
-        for change in (0..changes).filter_map(|k| self.set.memory().change(k)) {
-            let new = change.new.load(Relaxed);
-            change.new.store(change.old.load(Relaxed), Relaxed);
-            change.old.store(new, Relaxed);
-            let cells = change.cells.load(Relaxed);
-            change.cells.store(cells.rotate_left(16), Relaxed);
-        }
-        self.commit(JournalKind::Changes, changes, None);
-    }
-
-    /// Does what the journal says, again if a dead holder had begun to.
-    fn carry_out(&self) {
-        let (header, memory) = (self.set.header(), self.set.memory());
-        let journal = header.journal.load(SeqCst);
-        let (kind, changes) = (journal as u32, ((journal >> 32) as usize).min(JOURNALLED));
-        if kind == JournalKind::Nothing as u32 {
-            return;
-        }
-        header.applying.store(header.applying.load(Relaxed) | 1, SeqCst);
-        for change in (0..changes).filter_map(|k| memory.change(k)) {
-            let (num, record) = (change.num.load(Relaxed), change.record.load(Relaxed));
-            if let Some(at) = memory.word(num) {
-                at.store(clean(change.new.load(Relaxed)).with_slow(true).0, Release);
-            }
-            if record != 0
-                && let Ok(cell) = self.cell(record, num)
-            {
-                cell.store((change.cells.load(Relaxed) >> 16) as i16, Relaxed);
-            }
-            if kind == JournalKind::Reset as u32 {
-                self.forget_undo(Some(num));
-            }
-        }
-        if kind == JournalKind::ResetAll as u32 {
-            let pid = header.journal_pid.load(Relaxed);
-            for num in 0..memory.nsems() {
-                if let (Some(at), Some(value)) = (memory.word(num), memory.value(num)) {
-                    let word = Word::default().with_value(value.load(Relaxed)).with_pid(pid);
-                    at.store(word.with_slow(true).0, Release);
-                }
-            }
-            self.forget_undo(None);
-        }
-        if let Ok(waiter) = self.waiter(header.answered.load(Relaxed)) {
-            let answer = WaiterState::Answered(header.answer.load(Relaxed) as u16).pack();
-            let _ = waiter.state.compare_exchange(WaiterState::Waiting.pack(), answer, AcqRel, Relaxed);
-        }
-        header.applying.store((header.applying.load(Relaxed) | 1).wrapping_add(1), SeqCst);
-        header.journal.store(JournalKind::Nothing as u64, SeqCst);
+    /// Decides on the first `changes` of the journal, and on performing a call that waits (0: none) by them, and carries it out.
+    /// `false`: the call's caller was dead, so nothing was done.
+    pub fn commit(&self, kind: JournalKind, changes: usize, answered: u32) -> bool {
+        self.set.header().journal().commit(self, kind, changes, answered)
     }
 
     /// The lock's last holder died: what it had decided on is done, the queues are made anew, and everybody
     /// who can go on does.
     fn repair(&self) {
-        self.carry_out();
-        let header = self.set.header();
-        let applying = header.applying.load(Relaxed);
-        header.applying.store(applying.wrapping_add(applying & 1), SeqCst);
+        self.set.header().journal().carry_out(self);
         self.clear_descriptors();
         self.rebuild_queues();
         self.count_records();
@@ -324,8 +254,43 @@ impl Section<'_> {
     }
 }
 
-/// A word from the journal, which a peer may have written: never a mark.
-fn clean(bits: u64) -> Word {
-    let word = Word(bits);
-    if word.is_mark() { Word::default() } else { word }
+impl Words for Section<'_> {
+    fn word(&self, num: u32) -> Option<&AtomicU64> {
+        self.set.word(num)
+    }
+
+    fn descriptor(&self, nth: usize) -> Option<&Descriptor> {
+        self.set.descriptor(nth)
+    }
+}
+
+impl Book for Section<'_> {
+    fn change(&self, nth: usize) -> Option<&Change> {
+        self.set.memory().change(nth)
+    }
+
+    fn cell(&self, record: u32, num: u32) -> Option<&AtomicI16> {
+        self.set.record_cell(record, num).ok()
+    }
+
+    fn forget_undo(&self, num: Option<u32>) {
+        Section::forget_undo(self, num);
+    }
+
+    fn reset(&self, num: u32) -> Option<Word> {
+        let value = self.set.memory().value(num)?.load(Relaxed);
+        Some(Word::default().with_value(value).with_pid(self.set.header().journal_pid.load(Relaxed)))
+    }
+
+    fn waiter(&self, number: u32) -> Option<&AtomicU32> {
+        self.set.waiter(number).ok().map(|waiter| &waiter.state)
+    }
+
+    fn wake(&self, number: u32) -> bool {
+        self.set.waiter(number).is_ok_and(|waiter| futex::wake_one(&waiter.state) != 0)
+    }
+
+    fn lives(&self, number: u32) -> bool {
+        self.set.waiter(number).is_ok_and(|waiter| self.set.lives(waiter))
+    }
 }

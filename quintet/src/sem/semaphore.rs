@@ -2,7 +2,7 @@
 
 use super::set::SemaphoreSet;
 use crate::error::{Error, Result};
-use crate::{Errno, Key, Limits, Namespace, SemFlags, SemOp, sys};
+use crate::{Errno, Key, Limits, Namespace, SemFlags, SemOp, process, sys};
 use std::time::{Duration, Instant};
 
 /// A counting semaphore: most often a set of one, or one of a set ([`SemaphoreSet::semaphore`]). With the initial value 1 it is
@@ -379,7 +379,8 @@ impl Guard {
     }
 
     fn give_back(&self) -> std::result::Result<(), Errno> {
-        if self.pid != sys::pid() {
+        // A child of a bare `clone` does not know yet that it is one.
+        if self.pid != sys::pid() || process::is_foundling() {
             return Ok(());
         }
         self.semaphore.set.raw_op(&[self.giving_back()], None)

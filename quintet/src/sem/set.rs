@@ -63,37 +63,45 @@ impl SemaphoreSetOptions {
         if values.iter().any(|value| *value > Limits::SEMVMX) {
             return Err(failed(Errno::RANGE));
         }
-        let nsems = i32::try_from(values.len()).map_err(|_| failed(Errno::INVAL))?;
+        let exclusive = if self.exclusive { libc::IPC_EXCL } else { 0 };
+        let flags = self.mode as i32 | libc::IPC_CREAT | exclusive;
         for _ in 0..MOST_RACES {
-            match ns.semget(key, nsems, self.mode as i32 | libc::IPC_CREAT | libc::IPC_EXCL) {
-                Ok(id) => {
-                    let set = SemaphoreSet { ns: ns.clone(), id };
-                    return match set.initialise(values) {
-                        Ok(()) => Ok(set),
-                        Err(errno) => {
-                            let _ = ns.sem_remove(id.raw());
-                            Err(failed(errno))
-                        }
-                    };
-                }
-                Err(Errno::EXIST) if !self.exclusive => {}
-                Err(errno) => return Err(failed(errno)),
-            }
-            match ns.semget(key, nsems, self.mode as i32) {
-                Ok(id) => {
-                    let set = SemaphoreSet { ns: ns.clone(), id };
-                    match set.wait_until_initialised() {
-                        Ok(()) => return Ok(set),
-                        // It has been removed since.
-                        Err(Errno::INVAL | Errno::IDRM) => {}
-                        Err(errno) => return Err(failed(errno)),
-                    }
-                }
-                Err(Errno::NOENT) => {}
+            let id =
+                ns.semget_with(key, flags, values).unwrap_or_else(|| self.create_in_steps(ns, key, values)).map_err(failed)?;
+            let set = SemaphoreSet { ns: ns.clone(), id };
+            match set.wait_until_initialised() {
+                Ok(()) => return Ok(set),
+                // It has been removed since.
+                Err(Errno::INVAL | Errno::IDRM) => {}
                 Err(errno) => return Err(failed(errno)),
             }
         }
         Err(failed(Errno::AGAIN))
+    }
+
+    /// Where creating a set and giving it its values are two steps.
+    fn create_in_steps(&self, ns: &Namespace, key: Key, values: &[u16]) -> std::result::Result<Id, Errno> {
+        let nsems = i32::try_from(values.len()).map_err(|_| Errno::INVAL)?;
+        for _ in 0..MOST_RACES {
+            match ns.semget(key, nsems, self.mode as i32 | libc::IPC_CREAT | libc::IPC_EXCL) {
+                Ok(id) => {
+                    return match (SemaphoreSet { ns: ns.clone(), id }).initialise(values) {
+                        Ok(()) => Ok(id),
+                        Err(errno) => {
+                            let _ = ns.sem_remove(id.raw());
+                            Err(errno)
+                        }
+                    };
+                }
+                Err(Errno::EXIST) if !self.exclusive => {}
+                Err(errno) => return Err(errno),
+            }
+            match ns.semget(key, nsems, self.mode as i32) {
+                Err(Errno::NOENT) => {}
+                found => return found,
+            }
+        }
+        Err(Errno::AGAIN)
     }
 }
 
@@ -154,11 +162,11 @@ impl SemaphoreSet {
     /// Creates the set of `key`, with mode 0600 and one semaphore (1..=`semmsl` in all) for each of `values` (each 0..=32767),
     /// or opens the one that is there, with at least as many, and leaves its values alone.
     ///
-    /// In C, creating a set and giving it its values are two steps, and somebody may come in between. Here nobody who uses
-    /// this function does: the values are given by the set's first operation, all at once, and whoever finds a set on which
-    /// nobody has operated yet (`otime` is 0, as semctl(2) suggests) waits for that, for a second at the most. C programs that
-    /// keep to this convention, on either side, are served, too. If the creator ends between the two steps, the others get
-    /// `ETIMEDOUT`.
+    /// In C, creating a set and giving it its values are two steps, and somebody may come in between. Here nobody does. In a
+    /// directory a new set has its values from its first instant. In the kernel they are given by the set's first operation, all at
+    /// once, and whoever finds a set on which nobody has operated yet (`otime` is 0, as semctl(2) suggests) waits for that, for a
+    /// second at the most. C programs that keep to this convention, on either side, are served in both; if one of them, or in
+    /// the kernel any creator, ends between the two steps, the others get `ETIMEDOUT`.
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();

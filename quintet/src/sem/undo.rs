@@ -197,7 +197,7 @@ impl Section<'_> {
             let new = if adjustment == 0 { word } else { word.with_value(value).with_pid(pid) };
             let new = if word.undo().0 == record { new.without_undo() } else { new };
             if self.plan(0, num, word, new, record, (cell(num), 0)).is_ok() {
-                self.commit(JournalKind::Changes, 1, None);
+                self.commit(JournalKind::Changes, 1, 0);
                 touched.push(num);
             }
         }

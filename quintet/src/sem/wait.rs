@@ -7,9 +7,10 @@ use crate::layout::{JournalKind, Waiter, WaiterState};
 use crate::sys;
 use crate::sys::futex::{self, Woken};
 use crate::sys::signal::Blocked;
+use crate::sys::trace;
 use crate::{Errno, Id, SemFlags, SemOp, process};
 use std::cell::Cell;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::{Duration, Instant};
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -68,7 +69,7 @@ impl Engine {
         let verdict = section.judge(mine, record, sys::pid());
         let blocking = match verdict {
             Ok(Verdict::Done(changes)) => {
-                section.commit(JournalKind::Changes, changes, None);
+                section.commit(JournalKind::Changes, changes, 0);
                 if mine.alter() {
                     section.update(Some(mine), true);
                 } else {
@@ -119,7 +120,7 @@ impl Engine {
                 return self.give_up(set, call, waiter, Errno::INTR);
             }
             drop(signals);
-            let woken = futex::wait(&waiter.state, WaiterState::Waiting.pack(), left.map_or(watch, |left| left.min(watch)));
+            let woken = trace::wait(&waiter.state, WaiterState::Waiting.pack(), left.map_or(watch, |left| left.min(watch)));
             match woken {
                 Woken::Looked => {
                     if let Some(answer) = self.answer_to(set, call, waiter) {
@@ -141,17 +142,23 @@ impl Engine {
 
     /// What has become of the call; `None`: it waits.
     fn answer_to(&self, set: SetView<'_>, call: Call, waiter: &'static Waiter) -> Option<Result<()>> {
-        match waiter.state() {
-            state if !call.has(waiter) || state == WaiterState::Free => {
-                // A handler has given it up; or the set is not there any more.
-                Some(Err(if set.stands_as(call.id) { Errno::INTR } else { Errno::IDRM }))
-            }
-            WaiterState::Answered(errno) => {
-                set.release_waiter(waiter);
-                Some(if errno == 0 { Ok(()) } else { Err(Errno::from_raw(errno.into())) })
-            }
-            _ => None,
+        let state = waiter.state.load(Acquire);
+        if !call.has(waiter) {
+            // A handler has given it up; or the set is not there any more.
+            return Some(Err(if set.stands_as(call.id) { Errno::INTR } else { Errno::IDRM }));
         }
+        if state == WaiterState::Waiting.pack() {
+            return None;
+        }
+        let answer = match WaiterState::unpack(state) {
+            WaiterState::Answered(0) => Ok(()),
+            WaiterState::Answered(errno) => Err(Errno::from_raw(errno.into())),
+            // Given up by a handler, or nothing that a call's place can say.
+            _ if set.stands_as(call.id) => return Some(Err(Errno::INTR)),
+            _ => return Some(Err(Errno::IDRM)),
+        };
+        set.release_waiter(waiter);
+        Some(answer)
     }
 
     fn watch(&self, set: SetView<'_>) -> Duration {

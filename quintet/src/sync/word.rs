@@ -23,7 +23,7 @@
 //!
 //! A mark carries the number of its use of the descriptor, so that no late compare-and-swap can mistake it for another one.
 
-use super::primitive::{AtomicU32, AtomicU64, Ordering, fence};
+use super::primitive::{AtomicU32, AtomicU64, Ordering, fence, pause};
 
 /// How many semaphores one descriptor can change.
 pub const DESCRIBED: usize = 4;
@@ -169,6 +169,28 @@ pub fn settle(set: &impl Words, num: u32) -> Option<Word> {
     if word.is_mark() { end(set, num, at) } else { Some(word) }
 }
 
+/// Makes the word slow: from now on nobody but the caller, who holds the set's lock, changes it.
+pub fn hold(set: &impl Words, num: u32) -> Option<Word> {
+    let at = set.word(num)?;
+    loop {
+        let word = settle(set, num)?;
+        let slow = word.with_slow(true);
+        if word.is_slow() || at.compare_exchange(word.0, slow.0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            return Some(slow);
+        }
+    }
+}
+
+/// Lets everybody change a word again that [`hold`] has made slow. The caller holds the lock, and nobody waits for the word.
+pub fn let_go(set: &impl Words, num: u32) {
+    if let Some(at) = set.word(num) {
+        let word = Word(at.load(Ordering::Acquire));
+        if word.is_slow() {
+            at.store(word.with_slow(false).0, Ordering::Release);
+        }
+    }
+}
+
 #[cold]
 fn end(set: &impl Words, num: u32, at: &AtomicU64) -> Option<Word> {
     // Each round ends one operation; so many at a time there are not, unless a peer scribbles.
@@ -179,10 +201,11 @@ fn end(set: &impl Words, num: u32, at: &AtomicU64) -> Option<Word> {
         }
         let (nth, number) = word.marked_by();
         let Some(truth) = set.descriptor(nth).and_then(|descriptor| descriptor.decide(num, number)) else {
-            // It is over already, or never was.
-            if at.load(Ordering::Acquire) == word.0 && set.descriptor(nth).is_none_or(|d| d.number() != number) {
+            // It is over already, and its marks are gone; or it never was.
+            if set.descriptor(nth).is_none_or(|d| d.number() != number) && at.load(Ordering::Acquire) == word.0 {
                 return None;
             }
+            pause();
             continue;
         };
         let _ = at.compare_exchange(word.0, truth.0, Ordering::AcqRel, Ordering::Relaxed);
@@ -202,6 +225,7 @@ pub fn peek(set: &impl Words, num: u32) -> Option<Word> {
         if let Some(truth) = set.descriptor(nth).and_then(|descriptor| descriptor.read(num, number)) {
             return Some(truth);
         }
+        pause();
     }
     None
 }
@@ -239,7 +263,8 @@ impl Descriptor {
             return false;
         }
         let number = (self.number() + 1) & NUMBERS;
-        self.state.store(number << 2 | UNDECIDED, Ordering::Relaxed);
+        // Release: who sees this number sees no mark of the last one. The fence: who sees an entry of this use sees this number.
+        self.state.store(number << 2 | UNDECIDED, Ordering::Release);
         fence(Ordering::Release);
         for (i, entry) in self.entries.iter().enumerate() {
             let Planned { num, old, new } = planned.get(i).copied().unwrap_or(Planned { num: u32::MAX, ..Planned::default() });

@@ -9,6 +9,7 @@ pub mod fork;
 pub mod futex;
 pub mod memory;
 pub mod signal;
+pub mod trace;
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};

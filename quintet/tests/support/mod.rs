@@ -143,6 +143,17 @@ impl Child {
         }
     }
 
+    /// Waits for its end; if it stops meanwhile, it is told to go on.
+    pub fn ends_through_stops(self) -> End {
+        until("it ends", || {
+            if state(self.pid) == Some('T') {
+                self.signal(libc::SIGCONT);
+            }
+            self.has_ended()
+        });
+        self.end()
+    }
+
     /// It must end well.
     #[track_caller]
     pub fn succeeds(self) {
@@ -154,9 +165,59 @@ impl Child {
         drop(self)
     }
 
+    /// Whether it has ended already.
+    pub fn has_ended(&self) -> bool {
+        state(self.pid) == Some('Z')
+    }
+
+    /// Stops it, as SIGSTOP does.
+    pub fn stop(&self) {
+        self.signal(libc::SIGSTOP);
+        until("it stops", || state(self.pid) == Some('T'));
+    }
+
     pub fn signal(&self, signal: i32) {
         kill(self.pid, signal);
     }
+}
+
+/// Ends the process, running nothing.
+pub fn exit(status: i32) -> ! {
+    // SAFETY: ends the process.
+    unsafe { libc::_exit(status) }
+}
+
+/// Until it is killed.
+pub fn sleep_for_ever() -> ! {
+    loop {
+        // SAFETY: no pointers.
+        unsafe { libc::pause() };
+    }
+}
+
+extern "C" fn do_nothing(_: i32) {}
+
+/// SIGALRM runs a handler that does nothing.
+pub fn on_alarm() {
+    on_signal(libc::SIGALRM, do_nothing, 0);
+}
+
+/// The signal runs `handler`.
+pub fn on_signal(signal: i32, handler: extern "C" fn(i32), flags: i32) {
+    // SAFETY: zeroes are an empty sigaction.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as *const () as usize;
+    action.sa_flags = flags;
+    // SAFETY: a local.
+    assert_eq!(unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) }, 0);
+}
+
+/// SIGALRM again and again; never for 0.
+pub fn alarm_every(time: Duration) {
+    let interval = libc::timeval { tv_sec: time.as_secs() as _, tv_usec: time.subsec_micros().into() };
+    let timer = libc::itimerval { it_interval: interval, it_value: interval };
+    // SAFETY: a local.
+    assert_eq!(unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) }, 0);
 }
 
 impl Drop for Child {
@@ -164,6 +225,12 @@ impl Drop for Child {
         kill(self.pid, libc::SIGKILL);
         reap(self.pid);
     }
+}
+
+/// The state of a process, as /proc/PID/stat says it.
+pub fn state(pid: i32) -> Option<char> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    text.rsplit_once(") ")?.1.chars().next()
 }
 
 /// Says where a process hangs.

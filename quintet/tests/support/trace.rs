@@ -6,22 +6,31 @@
 //! pointers to locals.
 
 use super::*;
+use std::sync::atomic::Ordering::SeqCst;
 
 /// Where the lock word is in the file `registry`.
 pub const LOCK: usize = 12;
+/// Where it is in a set's file.
+pub const SET_LOCK: usize = 16;
 
 /// The shared memory of a namespace, watched for stores: the registry's fixed part, its first slots and keys, the
-/// control files of the first indexes.
+/// control files of the first indexes, the first set.
 pub struct Watch {
     path: PathBuf,
     windows: Vec<Option<(Window, Vec<u8>)>>,
 }
 
 const CONTROLS: usize = 3;
+const SET: usize = 2 + CONTROLS;
+const SET_KEYS: usize = SET + 1;
+/// Where the registry's table of keys begins.
+const KEYS: u64 = 12288 + 32 * 16256;
+/// The most of a set's file that is watched.
+const SET_BYTES: u64 = 32768;
 
 impl Watch {
     pub fn new(path: &Path) -> Watch {
-        let mut watch = Watch { path: path.to_path_buf(), windows: (0..2 + CONTROLS).map(|_| None).collect() };
+        let mut watch = Watch { path: path.to_path_buf(), windows: (0..=SET_KEYS).map(|_| None).collect() };
         watch.reopen();
         watch
     }
@@ -29,11 +38,17 @@ impl Watch {
     /// Opens what has appeared, and sees all as it is now.
     pub fn reopen(&mut self) {
         let registry = self.path.join("registry");
+        let set = self.path.join("sem/0");
+        let set_bytes = std::fs::metadata(&set).map_or(0, |stat| stat.len().min(SET_BYTES)) as usize;
         for (i, window) in self.windows.iter_mut().enumerate() {
-            if window.is_none() {
+            let grown = i == SET && window.as_ref().is_some_and(|(window, _)| window.len < set_bytes);
+            if window.is_none() || grown {
                 let opened = match i {
-                    0 => Window::open(&registry, 0, 12288),
-                    1 => Window::open(&registry, 12288 + 32 * 16256, 4096),
+                    0 => Window::open(&registry, 0, 16384),
+                    1 => Window::open(&registry, KEYS, 4096),
+                    SET_KEYS => Window::open(&registry, KEYS + 4 * 32768, 4096),
+                    SET if set_bytes == 0 => None,
+                    SET => Window::open(&set, 0, set_bytes),
                     i => Window::open(&self.path.join(format!("shm/{}", i - 2)), 0, 4096),
                 };
                 *window = opened.map(|w| (w, Vec::new()));
@@ -88,8 +103,10 @@ impl Watch {
         text
     }
 
+    /// The registry's lock, or the set's if nobody holds that.
     pub fn lock_word(&self) -> u32 {
-        self.windows[0].as_ref().map_or(0, |(w, _)| w.word(LOCK).load(std::sync::atomic::Ordering::SeqCst))
+        let word = |window: usize, at| self.windows[window].as_ref().map_or(0, |(w, _)| w.word(at).load(SeqCst));
+        word(0, LOCK) | word(SET, SET_LOCK)
     }
 }
 
@@ -264,6 +281,29 @@ impl Tracee {
         }
         watch.reopen();
         self.lock_held = watch.lock_word() != 0;
+        true
+    }
+
+    /// Goes on by so many instructions. `false`: it has finished before.
+    pub fn steps(&mut self, instructions: usize) -> bool {
+        (0..instructions).all(|_| {
+            let (stops, stop) = (self.stops, self.resume(libc::PTRACE_SINGLESTEP));
+            self.stops = stops;
+            stop != Stop::Finished
+        })
+    }
+
+    /// Goes on until shared memory has changed `nth` times (from 0), whatever the system calls in between. `false`: it has finished before.
+    pub fn run_to_change(&mut self, nth: u32, watch: &mut Watch) -> bool {
+        let mut left = nth;
+        while left > 0 {
+            if self.stops.is_multiple_of(2) {
+                left -= self.step(watch, left);
+            }
+            if left > 0 && self.next() == Stop::Finished {
+                return false;
+            }
+        }
         true
     }
 

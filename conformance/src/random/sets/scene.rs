@@ -4,13 +4,13 @@ use super::super::stage::name;
 use super::super::{Call as AnyCall, PROCESSES, Program, Step, User};
 use super::{Call, Question, REGISTERS, SEMAPHORES};
 use crate::world::await_that;
-use crate::{Agent, Clock, Errno, Look, Outcome, SemOp, Set, Subject, UNDO, World};
+use crate::{Agent, Clock, Errno, Look, Outcome, SemOp, Set, Subject, UNDO, World, op};
 use libc::{SIGKILL, SIGUSR1};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-/// How long a death may take to be known to others than the kernel.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a death may take to be known to others than the kernel, and a signal to interrupt.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Between two looks at whether a call has ended.
 const GLANCE: Duration = Duration::from_micros(20);
 
@@ -124,6 +124,13 @@ impl<'a> Scene<'a> {
         }
     }
 
+    /// A known difference: who waits for zero and has no right to alter is not counted, and noted nowhere. Asked by a call that
+    /// fails in any case.
+    fn may_not_alter(&self, who: usize, id: i32) -> bool {
+        let process = &self.processes[&who];
+        process.user != User::Tester && process.agent.semop(id, &[op(0, i16::MAX), op(0, 1)]) == Err(Errno::ACCES)
+    }
+
     fn note(&mut self, step: Step) {
         if let AnyCall::Sets(Call::Operate { register, ops } | Call::Try { register, ops } | Call::InThread { register, ops }) =
             step.call
@@ -147,14 +154,22 @@ impl<'a> Scene<'a> {
 
     fn act(&mut self, who: usize, call: Call) -> String {
         match call {
+            Call::Operate { register, ops } | Call::Try { register, ops } | Call::InThread { register, ops }
+                if ops.list().iter().all(|op| op.op == 0) && self.may_not_alter(who, self.registers[register]) =>
+            {
+                "would wait for zero with no right to alter".to_owned()
+            }
             Call::Get { register, key, nsems, flags } => self.get(who, register, (key, nsems, flags)),
             Call::Operate { register, ops } => self.operate(who, self.registers[register], ops.list()),
             Call::Set { register, uid, gid, mode } => self.set(who, self.registers[register], (uid, gid, mode)),
             Call::Interrupt => {
-                self.processes[&who].agent.signal(SIGUSR1);
-                let outcome = self.processes[&who].agent.answer();
-                self.processes.entry(who).and_modify(|p| p.waits = None);
-                format!("interrupted: {}", done(outcome))
+                let process = self.processes.get_mut(&who).expect("looked for before");
+                process.agent.signal(SIGUSR1);
+                if !process.agent.answers_within(PATIENCE) {
+                    return "not interrupted".to_owned();
+                }
+                process.waits = None;
+                format!("interrupted: {}", done(process.agent.answer()))
             }
             Call::Fork { child } => self.fork(who, child, Agent::fork),
             Call::Vfork { child } => self.fork(who, child, Agent::vfork),
@@ -335,7 +350,8 @@ impl<'a> Scene<'a> {
         let index = id & 0x7fff;
         match agent.sem_stat_any(index) {
             Ok(s) if s.id == id => {}
-            _ => return "elsewhere".to_owned(),
+            Ok(_) | Err(Errno::INVAL) => return "elsewhere".to_owned(),
+            Err(e) => return format!("at its index: {}", name(e)),
         }
         let outcome = if any { agent.sem_stat_any(index) } else { agent.sem_stat_index(index) };
         outcome.map_or_else(name, |s| self.tell(&s))

@@ -4,8 +4,11 @@ use super::finding::Finding;
 use super::{logind, space};
 use crate::commands::view::count;
 use crate::context::Context;
+use crate::deadlock::Graph;
+use crate::failure::Failure;
 use crate::users::Users;
-use quintet::{Kind, Namespace};
+use crate::{object, process};
+use quintet::{Kind, Namespace, SegmentStatus, SetStatus};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -20,12 +23,17 @@ pub fn examine(context: &Context, dir: &Path, findings: &mut Vec<Finding>) {
             space::examine(dir, used, findings);
             findings.push(privacy(dir, ns.kind(), uid));
             findings.push(logind::examine(dir, uid));
-            findings.push(match segments {
-                Ok(all) => orphans(all.iter().filter(|s| s.orphan).count() as u64),
-                Err(e) => {
-                    Finding::fail("contents", e.to_string(), "the directory may be damaged; 'quintet namespace rm' removes it")
+            match segments.map_err(Failure::from).and_then(|segments| Ok((segments, object::sets(&ns)?))) {
+                Ok((segments, sets)) => {
+                    findings.push(orphans(&segments, &sets));
+                    findings.push(deadlocks(&sets));
                 }
-            });
+                Err(e) => findings.push(Finding::fail(
+                    "contents",
+                    e.to_string(),
+                    "the directory may be damaged; 'quintet namespace rm' removes it",
+                )),
+            }
             findings.extend(limits(&ns));
         }
         Err(failure) => {
@@ -85,26 +93,43 @@ fn is_unlisted(dir: &std::path::Path) -> bool {
     around.is_some_and(|around| around.mode() & 0o066 == 0 && around.mode() & 0o011 != 0)
 }
 
-fn orphans(n: u64) -> Finding {
-    match n {
-        0 => Finding::ok("orphans", "no segment has been left behind"),
-        n => {
-            let message = format!("{}: nobody is attached, and the creator is gone", count(n, "orphan"));
-            Finding::warn("orphans", message, "if nobody comes back for them: 'quintet rm --orphans'")
-        }
+fn orphans(segments: &[SegmentStatus], sets: &[SetStatus]) -> Finding {
+    let segments = segments.iter().filter(|s| s.orphan).count() as u64;
+    let sets = sets.iter().filter(|s| s.orphan).count() as u64;
+    if segments + sets == 0 {
+        return Finding::ok("orphans", "no segment and no semaphore set has been left behind");
     }
+    let what = format!("{}, {}", count(segments, "segment"), count(sets, "semaphore set"));
+    let message = format!("{} ({what}): nobody uses them, and the creator is gone", count(segments + sets, "orphan"));
+    Finding::warn("orphans", message, "if nobody comes back for them: 'quintet rm --orphans'")
 }
 
+fn deadlocks(sets: &[SetStatus]) -> Finding {
+    let circles = Graph::new(sets, process::awaited_children).circles();
+    let Some(pid) = circles.first().and_then(|circle| circle.first()).map(|link| link.pid) else {
+        return Finding::ok("deadlocks", "no processes wait for each other's semaphores in a circle");
+    };
+    let pids: Vec<String> = circles.iter().flatten().map(|link| link.pid.to_string()).collect();
+    let message = format!("processes wait for each other's semaphores in a circle: pid {}", pids.join(", "));
+    Finding::warn("deadlocks", message, format!("'quintet why {pid}' shows it; it is over when one of them ends"))
+}
+
+/// The limit that is nearest, if one is near.
 fn limits(ns: &Namespace) -> Option<Finding> {
-    let (limits, usage) = (ns.limits().ok()?, ns.shm_usage().ok()?);
-    let near = |used: u64, limit: u64| u128::from(used) * 5 > u128::from(limit) * 4;
-    let segments = format!("{} of {} (shmmni)", count(usage.segments, "segment"), limits.shmmni);
-    let pages = format!("{} of {} (shmall)", count(usage.pages, "page"), limits.shmall);
-    Some(if near(usage.segments.into(), limits.shmmni.into()) {
-        Finding::warn("limits", segments, "remove segments, or 'quintet namespace limits --shmmni N'")
-    } else if near(usage.pages, limits.shmall) {
-        Finding::warn("limits", pages, "remove segments, or 'quintet namespace limits --shmall N'")
-    } else {
-        Finding::ok("limits", segments)
+    let (limits, shm, sem) = (ns.limits().ok()?, ns.shm_usage().ok()?, ns.sem_usage().ok()?);
+    let uses = [
+        ("shmmni", "segment", shm.segments.into(), limits.shmmni.into()),
+        ("shmall", "page", shm.pages, limits.shmall),
+        ("semmni", "semaphore set", sem.sets.into(), limits.semmni.into()),
+        ("semmns", "semaphore", sem.semaphores.into(), limits.semmns.into()),
+    ];
+    let told = |(name, noun, used, limit): (&str, &str, u64, u64)| format!("{} of {limit} ({name})", count(used, noun));
+    let near = uses.into_iter().find(|(_, _, used, limit)| u128::from(*used) * 5 > u128::from(*limit) * 4);
+    Some(match near {
+        Some(near) => {
+            let what = if near.0.starts_with("shm") { "segments" } else { "sets" };
+            Finding::warn("limits", told(near), format!("remove {what}, or 'quintet namespace limits --{} N'", near.0))
+        }
+        None => Finding::ok("limits", format!("{}, {}", told(uses[0]), told(uses[2]))),
     })
 }

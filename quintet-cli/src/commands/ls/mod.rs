@@ -1,5 +1,6 @@
 //! `quintet ls`: what is in a namespace, and who uses it.
 
+mod sem;
 mod shm;
 
 use super::view::NamespaceView;
@@ -17,9 +18,9 @@ EXAMPLES:
   quintet ls                               the default namespace
   quintet ls --long                        every column
   quintet ls --kernel                      the kernel's own objects
-  quintet ls --json | jq '.shm[].size'     for programs";
+  quintet ls --json | jq '.sem[].nsems'    for programs";
 
-/// List the objects of a namespace, and who is attached to them
+/// List the objects of a namespace, and who is attached to them or waits for them
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -42,14 +43,15 @@ trait Section {
 struct Listing {
     namespace: NamespaceView,
     shm: shm::Segments,
+    sem: sem::Sets,
     #[serde(skip)]
     long: bool,
 }
 
 impl Listing {
     /// The classes, in the order in which they are shown.
-    fn sections(&self) -> [&dyn Section; 1] {
-        [&self.shm]
+    fn sections(&self) -> [&dyn Section; 2] {
+        [&self.shm, &self.sem]
     }
 }
 
@@ -73,7 +75,8 @@ impl Report for Listing {
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let ns = context.namespace()?;
     let users = Users::load();
-    let listing = Listing { namespace: NamespaceView::new(&ns), shm: shm::Segments::read(&ns, &users)?, long: args.long };
+    let (shm, sem) = (shm::Segments::read(&ns, &users)?, sem::Sets::read(&ns, &users)?);
+    let listing = Listing { namespace: NamespaceView::new(&ns), shm, sem, long: args.long };
     emit(context, &listing)?;
     Ok(Exit::Success)
 }

@@ -16,6 +16,7 @@ const EXAMPLES: &str = "\
 EXAMPLES:
   quintet namespace limits                 show them
   quintet namespace limits --shmmax 1G --shmmni 100
+  quintet namespace limits --semmni 100 --semmsl 250
   quintet namespace limits --shm-next-id 7 the next segment's id, where it is free";
 
 /// Show the limits of a namespace, and set those that are given
@@ -41,6 +42,26 @@ pub struct Args {
     /// The identifier of the next segment; -1 takes that back
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-1..))]
     shm_next_id: Option<i32>,
+
+    /// The greatest number of semaphores in one set, 0 to 65535
+    #[arg(long, value_name = "N")]
+    semmsl: Option<u32>,
+
+    /// The greatest number of semaphores in all sets
+    #[arg(long, value_name = "N")]
+    semmns: Option<u32>,
+
+    /// The greatest number of operations in one semop, 0 to 500
+    #[arg(long, value_name = "N")]
+    semopm: Option<u32>,
+
+    /// The greatest number of sets, 0 to 32768
+    #[arg(long, value_name = "N")]
+    semmni: Option<u32>,
+
+    /// The identifier of the next set; -1 takes that back
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-1..))]
+    sem_next_id: Option<i32>,
 }
 
 fn parse_switch(text: &str) -> Result<bool, String> {
@@ -59,19 +80,29 @@ struct Shown {
     shmmni: u32,
     shm_rmid_forced: bool,
     shm_next_id: Option<i32>,
+    semmsl: u32,
+    semmns: u32,
+    semopm: u32,
+    semmni: u32,
+    sem_next_id: Option<i32>,
     changed: bool,
 }
 
 impl Report for Shown {
     fn text(&self, page: &mut Page) -> io::Result<()> {
         let mut table = Table::new(vec![Column::left("LIMIT"), Column::right("VALUE"), Column::left("MEANING")]);
-        let next = self.shm_next_id.unwrap_or(-1);
+        let next = |id: Option<i32>| id.unwrap_or(-1).to_string();
         let rows = [
             ("shmmax", self.shmmax.to_string(), "bytes of one segment, at most"),
             ("shmall", self.shmall.to_string(), "pages of 4096 bytes of all segments together, at most"),
             ("shmmni", self.shmmni.to_string(), "segments, at most"),
             ("shm_rmid_forced", u8::from(self.shm_rmid_forced).to_string(), "1: a segment goes with its last detach"),
-            ("shm_next_id", next.to_string(), "identifier of the next segment; -1: any"),
+            ("shm_next_id", next(self.shm_next_id), "identifier of the next segment; -1: any"),
+            ("semmsl", self.semmsl.to_string(), "semaphores of one set, at most"),
+            ("semmns", self.semmns.to_string(), "semaphores of all sets together, at most"),
+            ("semopm", self.semopm.to_string(), "operations of one semop, at most"),
+            ("semmni", self.semmni.to_string(), "sets, at most"),
+            ("sem_next_id", next(self.sem_next_id), "identifier of the next set; -1: any"),
         ];
         for (name, value, meaning) in rows {
             table.push(Row::new(vec![name.to_owned(), value, meaning.to_owned()]));
@@ -83,12 +114,24 @@ impl Report for Shown {
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let ns = context.namespace()?;
     let changed = args.apply(&ns)?;
-    let limits = ns.limits().map_err(|e| Failure::new(format!("cannot read the limits: {e}")).errno(e))?;
-    let next = ns.shm_next_id().map_err(|e| Failure::new(format!("cannot read shm_next_id: {e}")).errno(e))?;
-    let Limits { shmmax, shmall, shmmni, shm_rmid_forced, .. } = limits;
-    let namespace = NamespaceView::new(&ns);
-    let shm_next_id = next.map(Id::raw);
-    emit(context, &Shown { namespace, shmmax, shmall, shmmni, shm_rmid_forced, shm_next_id, changed })?;
+    let unread = |what: &'static str| move |errno| refusal(what, errno);
+    let Limits { shmmax, shmall, shmmni, shm_rmid_forced, semmsl, semmns, semopm, semmni } =
+        ns.limits().map_err(unread("read the limits"))?;
+    let shown = Shown {
+        namespace: NamespaceView::new(&ns),
+        shmmax,
+        shmall,
+        shmmni,
+        shm_rmid_forced,
+        shm_next_id: ns.shm_next_id().map_err(unread("read shm_next_id"))?.map(Id::raw),
+        semmsl,
+        semmns,
+        semopm,
+        semmni,
+        sem_next_id: ns.sem_next_id().map_err(unread("read sem_next_id"))?.map(Id::raw),
+        changed,
+    };
+    emit(context, &shown)?;
     Ok(Exit::Success)
 }
 
@@ -102,20 +145,30 @@ impl Args {
         limits.shmall = self.shmall.unwrap_or(limits.shmall);
         limits.shmmni = self.shmmni.unwrap_or(limits.shmmni);
         limits.shm_rmid_forced = self.shm_rmid_forced.unwrap_or(limits.shm_rmid_forced);
+        limits.semmsl = self.semmsl.unwrap_or(limits.semmsl);
+        limits.semmns = self.semmns.unwrap_or(limits.semmns);
+        limits.semopm = self.semopm.unwrap_or(limits.semopm);
+        limits.semmni = self.semmni.unwrap_or(limits.semmni);
         if limits != before {
             ns.set_limits(&limits).map_err(refused("set the limits"))?;
         }
         if let Some(id) = self.shm_next_id {
             ns.set_shm_next_id(Id::from_raw(id).ok()).map_err(refused("set shm_next_id"))?;
         }
-        Ok(limits != before || self.shm_next_id.is_some())
+        if let Some(id) = self.sem_next_id {
+            ns.set_sem_next_id(Id::from_raw(id).ok()).map_err(refused("set sem_next_id"))?;
+        }
+        Ok(limits != before || self.shm_next_id.is_some() || self.sem_next_id.is_some())
     }
 }
 
 fn refusal(what: &str, errno: Errno) -> Failure {
     let why = match errno {
         Errno::PERM | Errno::ACCES => format!("only the namespace's owner may do this ({errno:?})"),
-        Errno::INVAL => format!("shmmni is at most 32768 ({errno:?})"),
+        Errno::INVAL => {
+            let (semmsl, semopm) = (Limits::MOST_SEMMSL, Limits::MOST_SEMOPM);
+            format!("shmmni and semmni are at most 32768, semmsl {semmsl}, semopm {semopm}, semmns {} ({errno:?})", i32::MAX)
+        }
         _ => errno.to_string(),
     };
     Failure::new(format!("cannot {what}: {why}")).errno(errno)

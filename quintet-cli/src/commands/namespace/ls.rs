@@ -31,6 +31,7 @@ struct Entry {
     default: bool,
     owner: UserView,
     segments: u32,
+    sets: u32,
     bytes: u64,
     processes: Option<usize>,
 }
@@ -47,6 +48,7 @@ impl Report for Listing {
             Column::left("KIND"),
             Column::left("OWNER"),
             Column::right("SEGMENTS"),
+            Column::right("SETS"),
             Column::right("BYTES"),
             Column::right("PROCESSES"),
         ]);
@@ -58,6 +60,7 @@ impl Report for Listing {
                 entry.namespace.kind.to_owned(),
                 entry.owner.user.clone(),
                 entry.segments.to_string(),
+                entry.sets.to_string(),
                 entry.bytes.to_string(),
                 entry.processes.map_or("-".to_owned(), |n| n.to_string()),
             ]));
@@ -107,6 +110,7 @@ fn entry(ns: &Namespace, users: &Users) -> Option<Entry> {
         default: ns.path().is_some_and(|path| path == Namespace::default_path()),
         owner: UserView { uid, gid, user: users.name(uid) },
         segments: segments.len() as u32,
+        sets: ns.sem_usage().ok()?.sets,
         bytes: segments.iter().map(|s| s.stat.size).fold(0, u64::saturating_add),
         processes: ns.path().and_then(|_| ns.participants().ok()).map(|p| p.len()),
     })

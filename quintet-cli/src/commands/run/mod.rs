@@ -2,9 +2,10 @@
 
 mod private;
 
+use crate::child;
 use crate::context::{self, Context};
 use crate::exit::Exit;
-use crate::failure::{Failure, Outcome, reason};
+use crate::failure::{Failure, Outcome};
 use crate::{preload, program};
 use quintet::Namespace;
 use std::ffi::{OsStr, OsString};
@@ -46,7 +47,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         Some(directory) => {
             command.env("QUINTET_NAMESPACE", directory);
             let error = command.exec();
-            Err(not_started(&path, &error))
+            Err(child::not_started(&path, &error))
         }
         None => private::run(context, command, &path),
     }
@@ -86,11 +87,6 @@ fn joined(ours: &OsStr, before: &OsStr) -> OsString {
         all.extend_from_slice(other);
     }
     OsString::from_vec(all)
-}
-
-fn not_started(path: &Path, error: &std::io::Error) -> Failure {
-    let exit = if error.kind() == std::io::ErrorKind::NotFound { Exit::NotFound } else { Exit::CannotRun };
-    Failure::new(format!("cannot run {}: {}", crate::output::clean(&path.to_string_lossy()), reason(error))).exit(exit)
 }
 
 #[cfg(test)]

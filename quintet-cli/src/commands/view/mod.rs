@@ -1,5 +1,7 @@
 //! Objects as the subcommands show them: the JSON shapes that they share, and the words for them.
 
+pub mod set;
+
 use crate::process;
 use crate::users::Users;
 use quintet::{Attacher, Key, Kind, ModeFlags, Namespace, SegmentStatus};
@@ -26,40 +28,57 @@ pub struct UserView {
     pub user: String,
 }
 
-/// A process that is attached, or uses the namespace.
-#[derive(Serialize)]
-pub struct ProcessView {
+/// A process.
+#[derive(Clone, Serialize)]
+pub struct Who {
     pub pid: i32,
     pub pid_visible: bool,
     pub uid: u32,
     pub user: String,
-    pub count: u32,
     pub command: Option<String>,
+}
+
+impl Who {
+    pub fn new(pid: i32, pid_visible: bool, uid: u32, users: &Users) -> Who {
+        let command = if pid_visible { process::command(pid) } else { None };
+        Who { pid, pid_visible, uid, user: users.name(uid), command }
+    }
+
+    /// "pid 12 (ann) ./server".
+    pub fn sentence(&self) -> String {
+        self.noting("")
+    }
+
+    /// The same, with `note` after the user's name.
+    fn noting(&self, note: &str) -> String {
+        let Who { pid, user, .. } = self;
+        match (&self.command, self.pid_visible) {
+            (_, false) => format!("pid {pid} in another PID namespace ({user}{note})"),
+            (Some(command), true) => format!("pid {pid} ({user}{note}) {command}"),
+            // It has just ended, or /proc hides it.
+            (None, true) => format!("pid {pid} ({user}{note})"),
+        }
+    }
+}
+
+/// A process that is attached, or uses the namespace.
+#[derive(Serialize)]
+pub struct ProcessView {
+    #[serde(flatten)]
+    pub who: Who,
+    pub count: u32,
 }
 
 impl ProcessView {
     pub fn new(attacher: &Attacher, users: &Users) -> ProcessView {
-        let command = if attacher.pid_visible { process::command(attacher.pid) } else { None };
-        ProcessView {
-            pid: attacher.pid,
-            pid_visible: attacher.pid_visible,
-            uid: attacher.uid,
-            user: users.name(attacher.uid),
-            count: attacher.count,
-            command,
-        }
+        let who = Who::new(attacher.pid, attacher.pid_visible, attacher.uid, users);
+        ProcessView { who, count: attacher.count }
     }
 
     /// "pid 12 (ann) ./server", and how often if more than once.
     pub fn sentence(&self) -> String {
-        let ProcessView { pid, user, count, .. } = self;
-        let times = if *count > 1 { format!(", {count} times") } else { String::new() };
-        match (&self.command, self.pid_visible) {
-            (_, false) => format!("pid {pid} in another PID namespace ({user}{times})"),
-            (Some(command), true) => format!("pid {pid} ({user}{times}) {command}"),
-            // It has just ended, or /proc hides it.
-            (None, true) => format!("pid {pid} ({user}{times})"),
-        }
+        let times = if self.count > 1 { format!(", {} times", self.count) } else { String::new() };
+        self.who.noting(&times)
     }
 }
 

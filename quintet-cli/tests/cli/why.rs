@@ -1,0 +1,223 @@
+use crate::support::{Ns, Running, assert_says, program, refusal, text, until_asleep, utf8};
+use quintet::{Key, SemaphoreSet};
+use std::process::Command;
+
+#[test]
+fn says_who_holds_and_who_is_before() {
+    let t = Ns::new();
+    let id = t.set(&["--values", "2,0", "--key", "0x4d2"]);
+    let (holder, shell) = t.holding(&id, "0:-2", "read x");
+    let (first, second) = (t.waiting(&[&id, "0:-1"]), t.waiting(&[&id, "0:-2 1:+1"]));
+    let (pid, holding) = (second.pid().to_string(), holder.pid());
+    until_asleep(holding);
+    let value = t.json(&["why", &pid]);
+    assert_eq!((value["pid"].as_i64(), value["waits"].as_array().unwrap().len()), (Some(second.pid().into()), 1));
+    let wait = &value["waits"][0];
+    assert_eq!((wait["num"].as_u64(), wait["value"].as_u64(), wait["key"]["number"].as_i64()), (Some(0), Some(0), Some(1234)));
+    assert_eq!((wait["last"]["pid"].as_i64(), wait["last"]["running"].as_bool()), (Some(holding.into()), Some(true)));
+    assert_eq!((wait["holders"][0]["pid"].as_i64(), wait["holders"][0]["adjust"].as_i64()), (Some(holding.into()), Some(2)));
+    assert_eq!(wait["holders"][0]["children"], serde_json::json!([shell]));
+    assert_eq!((wait["before"][0]["pid"].as_i64(), wait["before"].as_array().unwrap().len()), (Some(first.pid().into()), 1));
+    assert_eq!((wait["waiter"]["ops"][1]["text"].as_str(), wait["waiter"]["blocking"].as_u64()), (Some("1:+1"), Some(0)));
+    assert!(wait["waiter"]["since"].as_i64().unwrap() > 1_700_000_000);
+    assert_eq!((&value["deadlocks"], &value["unknown"]), (&serde_json::json!([]), &serde_json::json!(null)));
+
+    let said = text(&mut t.quintet(&["why", &pid]));
+    let expected = [
+        format!("pid {pid} ("),
+        format!("waits for   sem:{id} (key 0x000004d2): 0:-2 1:+1, all at once"),
+        "blocked by  semaphore 0: it has the value 0, and for 0:-2 it must be at least 2".to_owned(),
+        format!("held by     2 by pid {holding} ("),
+        format!("which waits itself for its child pid {shell}"),
+        format!("before it   pid {} (", first.pid()),
+    ];
+    assert_says(&said, &expected.each_ref().map(String::as_str));
+
+    let said = text(&mut t.quintet(&["why", "key:0x4d2"]));
+    let expected = [format!("pid {} (", first.pid()), format!("sem:{id} gets 0:+2 at the end of pid {holding} (")];
+    assert_says(&said, &expected.each_ref().map(String::as_str));
+    assert_eq!(t.json(&["why", &format!("sem:{id}")])["waits"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_wait_for_zero_is_held_up_by_who_has_raised_it() {
+    let t = Ns::new();
+    let id = t.set(&["--values", "0"]);
+    let (holder, _) = t.holding(&id, "0:+3", "read x");
+    let waiter = t.waiting(&[&id, "0:0"]);
+    let said = text(&mut t.quintet(&["why", &waiter.pid().to_string()]));
+    let held = format!("held by     raised by 3 by pid {} (", holder.pid());
+    assert_says(&said, &["semaphore 0: it has the value 3, and for 0:0 it must be 0", &held]);
+}
+
+#[test]
+fn where_nobody_is_known_it_is_a_hint() {
+    let t = Ns::new();
+    let id = t.set(&["--nsems", "2"]);
+    let waiter = t.waiting(&[&id, "1:-1"]);
+    let pid = waiter.pid().to_string();
+    assert_says(
+        &text(&mut t.quintet(&["why", &pid])),
+        &["held by     nobody that SEM_UNDO knows of", "hint        nobody has changed it yet"],
+    );
+    text(&mut t.quintet(&["sem", "set", &id, "1", "0"]));
+    assert_says(
+        &text(&mut t.quintet(&["why", &pid])),
+        &["hint        who took it may be who changed it last, but need not: pid ", "(it has ended)"],
+    );
+    let last = &t.json(&["why", &pid])["waits"][0]["last"];
+    assert_eq!((last["running"].as_bool(), last["command"].as_str()), (Some(false), None));
+}
+
+#[test]
+fn scripts_that_wait_for_each_other_are_a_deadlock() {
+    let t = Ns::new();
+    let id = t.set(&["--values", "1,1"]);
+    let script = |num: u8| format!("read x; $Q sem op {id} {num}:-1 --timeout 60; exit $?");
+    let start = |ops, other| t.holding(&id, ops, &script(other));
+    let ((mut a, shell_a), (mut b, shell_b)) = (start("0:-1", 1), start("1:-1", 0));
+    // Two links: the shell waits for the tool, which waits for the other shell's semaphore.
+    let waiter = |num: u64| loop {
+        let waiters = t.json(&["ls"])["sem"][0]["waiters"].clone();
+        let waiter = waiters.as_array().unwrap().iter().find(|w| w["ops"][0]["num"] == num);
+        match waiter.map(|w| w["pid"].as_i64().unwrap() as i32) {
+            Some(pid) => return pid,
+            None => std::thread::yield_now(),
+        }
+    };
+    let until_it_waits = |shell: i32| {
+        // "0" where the kernel does not tell: then sleeping is all that can be seen.
+        while !["do_wait", "0"].contains(&std::fs::read_to_string(format!("/proc/{shell}/wchan")).unwrap().as_str()) {
+            std::thread::yield_now();
+        }
+        until_asleep(shell);
+    };
+    a.go();
+    let waiter_a = waiter(1);
+    until_it_waits(shell_a);
+    // The other shell reads a line, and may still end.
+    assert_eq!(t.json(&["why", &waiter_a.to_string()])["deadlocks"], serde_json::json!([]));
+    b.go();
+    let waiter_b = waiter(0);
+    until_it_waits(shell_b);
+    // Whoever is asked about, and also from outside.
+    for who in [waiter_a, b.pid(), shell_a] {
+        let value = t.json(&["why", &who.to_string()]);
+        let circle = value["deadlocks"][0].as_array().unwrap();
+        let pids: Vec<i64> = circle.iter().map(|link| link["pid"].as_i64().unwrap()).collect();
+        let mut expected = [a.pid(), shell_a, waiter_a, b.pid(), shell_b, waiter_b].map(i64::from).to_vec();
+        let start = expected.iter().position(|pid| *pid == pids[0]).unwrap();
+        expected.rotate_left(start);
+        assert_eq!(pids, expected, "{value}");
+        let link = circle.iter().find(|link| link["pid"] == waiter_a).unwrap();
+        assert_eq!(
+            (link["num"].as_u64(), link["next"].as_i64(), link["adjust"].as_i64()),
+            (Some(1), Some(b.pid().into()), Some(1))
+        );
+        assert!(circle.iter().all(|link| link["other_threads"] == 0));
+    }
+    let said = text(&mut t.quintet(&["why", &format!("sem:{id}")]));
+    let expected = [
+        "Deadlock: these wait for each other in a circle".to_owned(),
+        format!("waits for semaphore 1 of sem:{id}, of which pid {} has 1", b.pid()),
+        format!("waits for semaphore 0 of sem:{id}, of which pid {} has 1", a.pid()),
+        format!("pid {} (", shell_a),
+        format!("waits for its child pid {} to end", waiter_a),
+    ];
+    assert_says(&said, &expected.each_ref().map(String::as_str));
+    let doctor = text(&mut t.quintet(&["doctor"]));
+    assert_says(&doctor, &["warn  deadlocks", &format!("'quintet why {}' shows it", a.pid().min(b.pid()))]);
+    // Somebody else gives what one of them waits for.
+    text(&mut t.quintet(&["sem", "op", &id, "1:+1"]));
+    assert_eq!((a.code(), b.code()), (Some(0), Some(0)));
+}
+
+#[test]
+fn unmodified_programs_that_wait_for_each_other_are_a_deadlock() {
+    let t = Ns::new();
+    if !Command::new("perl").args(["-e", "exit 0"]).status().is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: no perl");
+    }
+    let id = t.set(&["--values", "1,1"]);
+    let script = r#"
+        $| = 1;
+        my ($set, $mine, $other) = @ARGV;
+        semop($set, pack("s3", $mine, -1, 0x1000)) or die "semop: $!";
+        print "has $mine\n";
+        <STDIN>;
+        semop($set, pack("s3", $other, -1, 0x1000)) or die "semop: $!";
+    "#;
+    let start = |mine: &str, other: &str| {
+        let mut command = Command::new(program());
+        command.args(["run", "--namespace", utf8(&t.path()), "--", "perl", "-e", script, &id, mine, other]);
+        let mut running = Running::start(command);
+        assert_eq!(running.line(), format!("has {mine}"));
+        running
+    };
+    let (mut a, mut b) = (start("0", "1"), start("1", "0"));
+    a.go();
+    t.until_waiting(a.pid());
+    assert_eq!(t.json(&["why", &a.pid().to_string()])["deadlocks"], serde_json::json!([]));
+    b.go();
+    t.until_waiting(b.pid());
+    let circle = &t.json(&["why", &a.pid().to_string()])["deadlocks"][0];
+    let mut pids: Vec<i64> = circle.as_array().unwrap().iter().map(|link| link["pid"].as_i64().unwrap()).collect();
+    pids.sort();
+    let mut expected = [a.pid(), b.pid()].map(i64::from);
+    expected.sort();
+    assert_eq!(pids, expected);
+    // One ends, and the other one goes on.
+    a.child.kill().unwrap();
+    a.child.wait().unwrap();
+    assert_eq!(b.code(), Some(0));
+}
+
+#[test]
+fn one_who_waits_for_what_it_has_itself() {
+    let t = Ns::new();
+    if !Command::new("perl").args(["-e", "exit 0"]).status().is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: no perl");
+    }
+    let id = t.set(&["--values", "1"]);
+    let script = r#"for (1..2) { semop($ARGV[0], pack("s3", 0, -1, 0x1000)) or die "semop: $!"; }"#;
+    let mut command = Command::new(program());
+    command.args(["run", "--namespace", utf8(&t.path()), "--", "perl", "-e", script, &id]);
+    let running = Running::start(command);
+    t.until_waiting(running.pid());
+    let said = text(&mut t.quintet(&["why", &running.pid().to_string()]));
+    assert_says(&said, &["Deadlock: it waits for what it has itself", "of which it has 1"]);
+}
+
+#[test]
+fn who_does_not_wait_is_told_so() {
+    let t = Ns::new();
+    let id = SemaphoreSet::create(&t.ns, Key::PRIVATE, &[1]).unwrap().id().to_string();
+    let me = std::process::id();
+    let init = text(&mut t.quintet(&["why", "1"]));
+    assert_eq!(init, format!("pid 1 does not use namespace {}; 'quintet namespace ls' lists others.\n", t.path().display()));
+    let said = text(&mut t.quintet(&["why", &me.to_string()]));
+    assert_eq!(said, format!("pid {me} waits for no semaphore in namespace {}.\n", t.path().display()));
+    let said = text(&mut t.quintet(&["why", &format!("sem:{id}")]));
+    assert_eq!(said, format!("Nobody waits for semaphore set {id} in namespace {}.\n", t.path().display()));
+    let (holder, _) = t.holding(&id, "0:-1", "read x");
+    assert_says(
+        &text(&mut t.quintet(&["why", &holder.pid().to_string()])),
+        &[&format!("sem:{id} gets 0:+1 at the end of pid {}", holder.pid())],
+    );
+}
+
+#[test]
+fn refuses_what_is_neither_a_process_nor_a_set() {
+    let t = Ns::new();
+    t.set(&["--values", "1"]);
+    for (subject, code, part) in [
+        ("4194305", 1, "there is no process 4194305"),
+        ("sem:31000", 1, "cannot open set 31000"),
+        ("key:0x99", 1, "ENOENT"),
+        ("0", 2, "write sem:0"),
+        ("shm:0", 2, "no semaphore set"),
+        ("sem:x", 2, "or a process id"),
+    ] {
+        assert_says(&refusal(&mut t.quintet(&["why", subject]), code), &[part]);
+    }
+}

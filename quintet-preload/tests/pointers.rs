@@ -1,0 +1,294 @@
+//! Pointers that a program passes to the semaphore calls: wrong ones give `EFAULT`, in the kernel's order, and good ones cost
+//! no system call.
+//!
+//! # Safety
+//!
+//! The calls are given bad pointers on purpose; the drop-in must not use them. Memory that is mapped here is unmapped by the address and
+//! length it was mapped with.
+#![allow(unsafe_code)]
+
+mod support;
+
+use libc::{E2BIG, EFAULT, EFBIG, EINVAL, c_int, c_void, sembuf, semid_ds, seminfo, timespec};
+use std::mem::MaybeUninit;
+use std::ptr::{null, null_mut};
+use support::*;
+
+const PAGE: usize = 4096;
+
+fn semop(id: c_int, ops: *mut sembuf, nsops: usize) -> c_int {
+    // SAFETY: see the module.
+    if unsafe { libc::semop(id, ops, nsops) } == 0 { 0 } else { errno() }
+}
+
+unsafe extern "C" {
+    #[link_name = "semtimedop"]
+    fn c_semtimedop(id: c_int, ops: *mut sembuf, nsops: usize, timeout: *const timespec) -> c_int;
+}
+
+fn semtimedop(id: c_int, ops: *mut sembuf, nsops: usize, timeout: *const timespec) -> c_int {
+    // SAFETY: see the module.
+    if unsafe { c_semtimedop(id, ops, nsops, timeout) } == 0 { 0 } else { errno() }
+}
+
+fn semctl(id: c_int, num: c_int, command: c_int, arg: usize) -> c_int {
+    // SAFETY: see the module.
+    if unsafe { libc::semctl(id, num, command, arg) } >= 0 { 0 } else { errno() }
+}
+
+/// Two pages, of which the second cannot be used.
+fn brink() -> usize {
+    let prot = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping, and a change to half of it.
+    unsafe {
+        let at = libc::mmap(null_mut(), 2 * PAGE, prot, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
+        assert_ne!(at, libc::MAP_FAILED);
+        assert_eq!(libc::mprotect(at.byte_add(PAGE), PAGE, libc::PROT_NONE), 0);
+        at as usize
+    }
+}
+
+static mut IN_IMAGE: [sembuf; 2] = [op(0, 1, 0), op(0, -1, 0)];
+static READ_ONLY: [sembuf; 1] = [op(0, 1, 0)];
+
+#[test]
+fn wrong_pointers_in_the_kernels_order() {
+    preloaded("wrong_pointers_in_the_kernels_order", || {
+        let id = set(1, 0o600);
+        let at = |address: usize| address as *mut sembuf;
+        for bad in [0, 1, 7, 8, 4095, usize::MAX, usize::MAX - 5, usize::MAX - 24, 1 << 63] {
+            for nsops in [1, 2, 4, 5, 500] {
+                assert_eq!(semop(id, at(bad), nsops), EFAULT, "{bad:x} {nsops}");
+            }
+            assert_eq!(semop(id, at(bad), 501), E2BIG);
+            assert_eq!(semop(id, at(bad), usize::MAX), E2BIG);
+            assert_eq!(semop(id, at(bad), 0), EINVAL);
+            assert_eq!(semop(-1, at(bad), 1), EFAULT);
+            assert_eq!(semop(id ^ (1 << 15), at(bad), 1), EFAULT);
+        }
+        let mut good = [op(0, 1, 0); 501];
+        let (good, wrong_timeout) = (good.as_mut_ptr(), timespec { tv_sec: 0, tv_nsec: 1_000_000_000 });
+        assert_eq!(semtimedop(id, good, 501, 16 as *const timespec), EFAULT);
+        assert_eq!(semtimedop(id, good, 501, &raw const wrong_timeout), E2BIG);
+        assert_eq!(semtimedop(id, at(8), 1, &raw const wrong_timeout), EFAULT);
+        for timeout in [wrong_timeout, timespec { tv_sec: -1, tv_nsec: 0 }, timespec { tv_sec: 0, tv_nsec: -1 }] {
+            assert_eq!(semtimedop(id, good, 1, &raw const timeout), EINVAL);
+        }
+        assert_eq!(semtimedop(id, good, 1, null()), 0);
+        // The kernel's number of operations has 32 bits.
+        #[cfg(target_pointer_width = "64")]
+        {
+            assert_eq!(semop(id, good, 1 << 32), EINVAL);
+            assert_eq!(semop(id, good, (1 << 32) + 1), 0);
+            assert_eq!(value(id), 2);
+        }
+    });
+}
+
+#[test]
+fn every_operation_must_be_readable() {
+    preloaded("every_operation_must_be_readable", || {
+        let id = set(1, 0o600);
+        let brink = brink();
+        let end = brink + PAGE;
+        // Zeroes: wait for zero, which it is.
+        for (start, nsops) in [(end - 6, 1), (end - 7, 1), (end - 24, 4), (end - 30, 5), (brink, 500)] {
+            assert_eq!(semop(id, start as *mut sembuf, nsops), 0);
+            // Found readable once, it is not taken for more than it was.
+            for beyond in [1, 2, 5, 6] {
+                assert_eq!(
+                    semop(id, (start + beyond) as *mut sembuf, nsops),
+                    if start + beyond + nsops * 6 <= end { 0 } else { EFAULT }
+                );
+            }
+        }
+        assert_eq!(semop(id, (end - 1200) as *mut sembuf, 201), EFAULT);
+        // What is not there any more is not taken for what it was.
+        // SAFETY: see the module.
+        assert_eq!(unsafe { libc::munmap(brink as *mut c_void, 2 * PAGE) }, 0);
+        assert_eq!(semop(id, brink as *mut sembuf, 1), EFAULT);
+    });
+}
+
+#[test]
+fn operations_that_straddle_pages() {
+    preloaded("operations_that_straddle_pages", || {
+        let id = set(3, 0o600);
+        let mut stack = [0u8; 3 * PAGE];
+        let boundary = (stack.as_ptr() as usize).next_multiple_of(PAGE) + PAGE - stack.as_ptr() as usize;
+        let three = [op(0, 1, 0), op(1, 2, 0), op(2, 3, 0)];
+        for before in 0..=19 {
+            // SAFETY: integers without padding.
+            let bytes: [u8; 18] = unsafe { std::mem::transmute(three) };
+            stack[boundary - before..][..18].copy_from_slice(&bytes);
+            let at = stack[boundary - before..].as_mut_ptr().cast();
+            assert_eq!(semop(id, at, 3), 0);
+            assert_eq!(semop(id, at, 3), 0);
+        }
+        let values = [0, 1, 2].map(|num| control(id, num, GETVAL, 0));
+        assert_eq!(values, [40, 80, 120]);
+    });
+}
+
+#[test]
+fn a_heap_that_shrinks() {
+    preloaded("a_heap_that_shrinks", || {
+        const SIZE: isize = 1 << 20;
+        let id = set(1, 0o600);
+        // SAFETY: nobody else moves the break meanwhile: this process has one busy thread, which allocates nothing here.
+        unsafe {
+            let low = libc::sbrk(SIZE);
+            let ops = low.byte_offset(SIZE / 2).cast::<sembuf>();
+            let found = [semop(id, ops, 1), semop(id, ops, 1)];
+            let moved = libc::sbrk(-SIZE) != -1isize as *mut c_void;
+            let gone = semop(id, ops, 1);
+            assert!(moved);
+            assert_eq!((found, gone), ([0, 0], EFAULT));
+        }
+    });
+}
+
+#[test]
+fn wrong_pointers_to_semctl() {
+    preloaded("wrong_pointers_to_semctl", || {
+        let id = set(4, 0o600);
+        let gone = id ^ (1 << 15);
+        let brink = brink();
+        for bad in [0, 8, usize::MAX - 3, brink + PAGE - 6] {
+            for command in [libc::IPC_STAT, libc::IPC_SET, GETALL, SETALL, IPC_INFO, SEM_INFO] {
+                assert_eq!(semctl(id, 0, command, bad), EFAULT, "{command} {bad:x}");
+                assert_eq!(semctl(-1, 0, command, bad), EINVAL);
+            }
+            assert_eq!(semctl(gone, 0, libc::IPC_SET, bad), EFAULT);
+            for command in [libc::IPC_STAT, GETALL, SETALL] {
+                assert_eq!(semctl(gone, 0, command, bad), EINVAL);
+            }
+            assert_eq!(semctl(id, 9, 77, bad), EINVAL);
+            assert_eq!(semctl(id, 9, -1, bad), EINVAL);
+        }
+        // Just enough room, where nothing is known of the page, and again where it is.
+        let mut values = [5u16, 6, 7, 32767];
+        for at in [brink + PAGE - 8, values.as_mut_ptr() as usize] {
+            assert_eq!(semctl(id, 99, SETALL, values.as_ptr() as usize), 0);
+            for _ in 0..2 {
+                assert_eq!(semctl(id, 99, GETALL, at), 0);
+                // SAFETY: just written.
+                assert_eq!(unsafe { (at as *const [u16; 4]).read_unaligned() }, [5, 6, 7, 32767]);
+            }
+        }
+        values[3] = 32768;
+        assert_eq!(semctl(id, 0, SETALL, values.as_ptr() as usize), libc::ERANGE);
+        assert_eq!(control(id, 3, GETVAL, 0), 32767);
+        // The union's other half is not looked at.
+        #[cfg(target_pointer_width = "64")]
+        assert_eq!(semctl(id, 0, SETVAL, 0x1234_5678_0000_0003), 0);
+        assert_eq!(control(id, 0, SETVAL, 3), 0);
+        assert_eq!(value(id), 3);
+        // A page that can be read and not written.
+        let written_once = READ_ONLY.as_ptr() as usize;
+        assert_eq!(semop(id, written_once as *mut sembuf, 1), 0);
+        assert_eq!(semctl(id, 0, GETALL, written_once), EFAULT);
+    });
+}
+
+#[test]
+fn what_the_structures_say() {
+    preloaded("what_the_structures_say", || {
+        let before = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64 - 1;
+        let id = set(3, 0o641);
+        let mut ds = MaybeUninit::<semid_ds>::zeroed();
+        // SAFETY: a local of its type, all of whose bits are values.
+        unsafe { ds.as_mut_ptr().cast::<u8>().write_bytes(0xee, size_of::<semid_ds>()) };
+        assert_eq!(semctl(id, -7, libc::IPC_STAT, ds.as_mut_ptr() as usize), 0);
+        // SAFETY: as above.
+        let mut ds = unsafe { ds.assume_init() };
+        // SAFETY: take nothing and cannot fail.
+        let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+        let perm = ds.sem_perm;
+        assert_eq!((perm.__key, perm.uid, perm.gid, perm.cuid, perm.cgid), (libc::IPC_PRIVATE, uid, gid, uid, gid));
+        assert_eq!((u32::from(perm.mode), perm.__seq as c_int), (0o641, id >> 15));
+        assert_eq!((ds.sem_nsems, ds.sem_otime), (3, 0));
+        assert!(ds.sem_ctime >= before, "{}", ds.sem_ctime);
+        ds.sem_perm.mode = 0o7604;
+        assert_eq!(semctl(id, 0, libc::IPC_SET, (&raw const ds) as usize), 0);
+        assert_eq!(semctl(id, 0, libc::IPC_STAT, (&raw mut ds) as usize), 0);
+        assert_eq!(u32::from(ds.sem_perm.mode), 0o604);
+
+        let mut info = MaybeUninit::<seminfo>::zeroed();
+        let at = info.as_mut_ptr();
+        let numbers = |command| {
+            // SAFETY: a local of its type, all of whose bits are values.
+            let info = unsafe {
+                assert!(libc::semctl(0, 0, command, at) >= 0);
+                &*at
+            };
+            let limits = [info.semmni, info.semmns, info.semmsl, info.semopm, info.semvmx];
+            (limits, [info.semmap, info.semmnu, info.semume], [info.semusz, info.semaem])
+        };
+        let limits = [32000, 1_024_000_000, 32000, 500, 32767];
+        let others = [1_024_000_000, 1_024_000_000, 500];
+        assert_eq!(numbers(IPC_INFO), (limits, others, [20, 32767]));
+        assert_eq!(numbers(SEM_INFO), (limits, others, [1, 3]));
+    });
+}
+
+#[test]
+fn what_succeeds_leaves_errno_alone() {
+    preloaded("what_succeeds_leaves_errno_alone", || {
+        let id = set(2, 0o600);
+        let brink = brink();
+        let set_errno = |number| {
+            // SAFETY: the location is valid for the thread's life.
+            unsafe { *libc::__errno_location() = number }
+        };
+        for (ops, nsops) in [(&raw mut IN_IMAGE as *mut sembuf, 2), (brink as *mut sembuf, 1), (brink as *mut sembuf, 500)] {
+            set_errno(4242);
+            assert_eq!(semop(id, ops, nsops), 0);
+            assert_eq!(errno(), 4242);
+        }
+        for command in [libc::IPC_STAT, GETALL, SETALL, IPC_INFO, SEM_INFO] {
+            set_errno(4242);
+            assert_eq!(semctl(id, 0, command, brink), 0);
+            assert_eq!(errno(), 4242);
+        }
+        assert_eq!(operate(id, op(2, 0, 0)), EFBIG);
+    });
+}
+
+/// After `prctl` any system call but `read`, `write` and `exit` of the thread kills the process.
+#[test]
+fn no_system_call() {
+    preloaded("no_system_call", || {
+        let id = set(1, 0o600);
+        let child = fork(|| {
+            // Where `malloc` has its memory from, but for threads.
+            // SAFETY: nobody else moves the break meanwhile; the page is this function's.
+            let heap = unsafe { libc::sbrk(PAGE as isize) }.cast::<sembuf>();
+            let mut stack = [op(0, 1, 0), op(0, -1, 0), op(0, -1, SEM_UNDO), op(0, 1, SEM_UNDO)];
+            // SAFETY: as above; there is room for four.
+            unsafe { heap.cast::<[sembuf; 4]>().write_unaligned(stack) };
+            let in_image = (&raw mut IN_IMAGE).cast::<sembuf>();
+            let mut round = || {
+                let mut failed = 0;
+                for ops in [heap, stack.as_mut_ptr(), in_image] {
+                    failed += semop(id, ops, 1) + semop(id, ops.wrapping_add(1), 1) + semop(id, ops, 2);
+                }
+                failed += semop(id, heap, 1);
+                failed += semop(id, stack.as_mut_ptr().wrapping_add(2), 1) + semop(id, heap.wrapping_add(3), 1);
+                failed += semop(id, stack.as_mut_ptr().wrapping_add(1), 1);
+                failed + value(id)
+            };
+            assert_eq!((round(), round()), (0, 0));
+            // SAFETY: a number.
+            if unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_STRICT) } != 0 {
+                println!("skipped: no seccomp: {}", std::io::Error::last_os_error());
+                return;
+            }
+            let failed: c_int = (0..100).map(|_| round()).sum();
+            // SAFETY: ends the process, whose only thread this is.
+            unsafe { libc::syscall(libc::SYS_exit, failed) };
+        });
+        assert_eq!(end(child), 0);
+        assert_eq!(value(id), 0);
+    });
+}

@@ -1,0 +1,141 @@
+//! Runs a test's body again, in a process of its own with the drop-in loaded.
+//!
+//! # Safety
+//!
+//! Numbers, and pointers to locals. After `fork` the child is the test's own thread alone.
+// Not every test file needs all of it.
+#![allow(dead_code, unsafe_code)]
+
+use libc::{c_int, sembuf};
+use quintet::{Kind, Namespace};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// The most that anything may take: an upper bound against hanging, never a measurement.
+const BOUND: Duration = Duration::from_secs(60);
+const PRELOADED: &str = "QUINTET_TEST_PRELOADED";
+
+/// `body` in a process with the drop-in, on a fresh namespace that anybody may enter. `name` is the test's own name.
+pub fn preloaded(name: &str, body: impl FnOnce()) {
+    if std::env::var_os(PRELOADED).is_some() {
+        return body();
+    }
+    let memory = Path::new("/dev/shm");
+    let place = if tempfile::tempfile_in(memory).is_ok() { memory.to_path_buf() } else { std::env::temp_dir() };
+    let directory = tempfile::Builder::new().prefix("quintet-test-").tempdir_in(place).unwrap();
+    let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), all).unwrap();
+    let namespace = directory.path().join("ns");
+    Namespace::create(&namespace, Kind::Shared).unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .env("LD_PRELOAD", library())
+        .env("QUINTET_NAMESPACE", &namespace)
+        .env(PRELOADED, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    println!("{text}");
+    assert!(output.status.success(), "{name}: {}", output.status);
+    assert!(text.contains("1 passed"), "{name} is not the name of a test");
+}
+
+/// The drop-in, built in the profile and the target directory of this test.
+fn library() -> PathBuf {
+    let exe = std::env::current_exe().unwrap();
+    let profile = exe.parent().and_then(Path::parent).expect("a test is in PROFILE/deps");
+    let target = profile.parent().unwrap();
+    let name = match profile.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(name) => name,
+    };
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--package", "quintet-preload", "--lib", "--profile", name, "--target-dir"]).arg(target);
+    assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success(), "the drop-in cannot be built");
+    profile.join("libquintet_preload.so")
+}
+
+pub const GETVAL: c_int = 12;
+pub const GETALL: c_int = 13;
+pub const GETNCNT: c_int = 14;
+pub const SETVAL: c_int = 16;
+pub const SETALL: c_int = 17;
+pub const SEM_INFO: c_int = 19;
+pub const IPC_INFO: c_int = 3;
+pub const SEM_UNDO: i16 = 0x1000;
+
+pub fn errno() -> c_int {
+    std::io::Error::last_os_error().raw_os_error().unwrap()
+}
+
+pub const fn op(sem_num: u16, sem_op: i16, sem_flg: i16) -> sembuf {
+    sembuf { sem_num, sem_op, sem_flg }
+}
+
+/// A private set of this many semaphores, all 0.
+pub fn set(nsems: c_int, mode: c_int) -> c_int {
+    // SAFETY: numbers only.
+    let id = unsafe { libc::semget(libc::IPC_PRIVATE, nsems, mode) };
+    assert!(id >= 0, "semget: {}", std::io::Error::last_os_error());
+    id
+}
+
+/// `semop` with one operation: 0 or the errno.
+pub fn operate(id: c_int, mut operation: sembuf) -> c_int {
+    // SAFETY: a local.
+    if unsafe { libc::semop(id, &raw mut operation, 1) } == 0 { 0 } else { errno() }
+}
+
+/// `semctl` with a number.
+pub fn control(id: c_int, num: c_int, command: c_int, value: c_int) -> c_int {
+    // SAFETY: numbers only.
+    unsafe { libc::semctl(id, num, command, value) }
+}
+
+pub fn value(id: c_int) -> c_int {
+    control(id, 0, GETVAL, 0)
+}
+
+/// Runs `body` in a child; what `waitpid` says of its end. The child ends with status 0, or 101 if it panics.
+pub fn fork(body: impl FnOnce()) -> i32 {
+    // SAFETY: see the module.
+    match unsafe { libc::fork() } {
+        0 => {
+            // Whoever waits for this process's output should not wait for a child, too.
+            // SAFETY: numbers only.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            let ok = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_ok();
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(if ok { 0 } else { 101 }) }
+        }
+        pid => {
+            assert!(pid > 0, "fork: {}", std::io::Error::last_os_error());
+            pid
+        }
+    }
+}
+
+/// How a child ended: its exit status, or the negative number of the signal.
+pub fn end(pid: i32) -> i32 {
+    let mut status = 0;
+    // SAFETY: a local.
+    while unsafe { libc::waitpid(pid, &raw mut status, 0) } != pid {
+        assert_eq!(errno(), libc::EINTR);
+    }
+    if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -libc::WTERMSIG(status) }
+}
+
+/// Waits for a condition, for [`BOUND`] at the most.
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + BOUND;
+    while !condition() {
+        assert!(Instant::now() < end, "{what}: not within {BOUND:?}");
+        std::thread::yield_now();
+    }
+}
+
+pub fn is_root() -> bool {
+    // SAFETY: cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}

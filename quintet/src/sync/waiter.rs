@@ -1,0 +1,69 @@
+//! The state word of a call that waits, on which its caller sleeps.
+//!
+//! | state | meaning | next |
+//! |---|---|---|
+//! | `Free` | nobody's | `Filling` by the lock's holder |
+//! | `Filling` | being described by its caller, who holds the lock; or given up by the lock's holder | `Waiting`, `Free` |
+//! | `Waiting` | in a queue; only the lock's holder changes it | `Answered` by whoever performs it; `Filling` by its caller who gives up, |
+//! | | | or by anybody once its process has died |
+//! | `Answered(errno)` | out of the queue, 0: performed | `Free` by its caller, or by the lock's holder once its process has died |
+//!
+//! So what only its caller can do to a performed call is to make it `Free`: one that is still `Answered` when its caller is known to be
+//! dead has not returned, and nothing was done.
+
+use super::primitive::{AtomicU32, Ordering};
+
+/// The state of a call that waits; see the module.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    Free,
+    Filling,
+    Waiting,
+    Answered(u16),
+}
+
+impl State {
+    pub fn pack(self) -> u32 {
+        match self {
+            State::Free => 0,
+            State::Filling => 1,
+            State::Waiting => 2,
+            State::Answered(errno) => 3 | u32::from(errno) << 8,
+        }
+    }
+
+    /// What the word says; one that says nothing is taken for a free one.
+    pub fn unpack(word: u32) -> State {
+        match word & 0xff {
+            1 => State::Filling,
+            2 => State::Waiting,
+            3 => State::Answered((word >> 8) as u16),
+            _ => State::Free,
+        }
+    }
+
+    pub fn of(word: &AtomicU32) -> State {
+        State::unpack(word.load(Ordering::Acquire))
+    }
+}
+
+/// The lock's holder describes, or gives up, a call.
+pub fn fill(word: &AtomicU32) {
+    word.store(State::Filling.pack(), Ordering::Release);
+}
+
+/// What was described waits.
+pub fn wait(word: &AtomicU32) {
+    word.store(State::Waiting.pack(), Ordering::SeqCst);
+}
+
+/// The lock's holder answers a call, unless it has been.
+pub fn answer(word: &AtomicU32, errno: u16) {
+    let answer = State::Answered(errno).pack();
+    let _ = word.compare_exchange(State::Waiting.pack(), answer, Ordering::AcqRel, Ordering::Relaxed);
+}
+
+/// The place is nobody's any more.
+pub fn free(word: &AtomicU32) {
+    word.store(State::Free.pack(), Ordering::Release);
+}

@@ -1,0 +1,193 @@
+//! The words of semaphores under every interleaving, in which the owner of a descriptor may die before any step.
+
+use crate::sync::primitive::{AtomicU64, Ordering, mortal};
+use crate::sync::word::*;
+use crate::{explore, explore_deaths};
+use loom::sync::Arc;
+use loom::thread;
+
+/// Preemptions, where nothing else is said.
+const BOUND: usize = 4;
+
+#[derive(Default)]
+struct Set {
+    words: [AtomicU64; 2],
+    descriptors: [Descriptor; 2],
+}
+
+impl Words for Set {
+    fn word(&self, num: u32) -> Option<&AtomicU64> {
+        self.words.get(num as usize)
+    }
+    fn descriptor(&self, nth: usize) -> Option<&Descriptor> {
+        self.descriptors.get(nth)
+    }
+}
+
+impl Set {
+    fn new(values: [u16; 2]) -> Arc<Set> {
+        Arc::new(Set { words: values.map(|value| AtomicU64::new(value.into())), ..Set::default() })
+    }
+
+    fn value(&self, num: u32) -> i32 {
+        settle(self, num).expect("a mark stays").value().into()
+    }
+
+    fn peeked(&self, num: u32) -> i32 {
+        peek(self, num).expect("a mark is not understood").value().into()
+    }
+
+    /// As `semop` on one semaphore does. `false`: the word is slow.
+    fn add_to_one(&self, num: u32, by: i32) -> bool {
+        loop {
+            let old = settle(self, num).expect("a mark stays");
+            let new = old.with_value((i32::from(old.value()) + by) as u16);
+            if old.is_slow() {
+                return false;
+            }
+            if self.words[num as usize].compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                return true;
+            }
+        }
+    }
+
+    /// One attempt to add to several words.
+    fn add(&self, nth: usize, what: &[(u32, i32)]) -> bool {
+        let plan = |&(num, by): &(u32, i32)| {
+            let old = settle(self, num).expect("a mark stays");
+            let value = i32::from(old.value()) + by;
+            old.is_plain().then(|| Planned { num, old, new: old.with_value(value as u16) })
+        };
+        let planned: Option<Vec<Planned>> = what.iter().map(plan).collect();
+        planned.is_some_and(|planned| self.descriptors[nth].change(self, nth, &planned))
+    }
+}
+
+fn two_changes(first: [(u32, i32); 2], second: [(u32, i32); 2]) {
+    let set = Set::new([5, 5]);
+    let other = {
+        let set = set.clone();
+        thread::spawn(move || set.add(1, &second))
+    };
+    let mine = set.add(0, &first);
+    let theirs = other.join().unwrap();
+    let mut due = [5, 5];
+    for (num, by) in [(mine, first), (theirs, second)].into_iter().filter(|(done, _)| *done).flat_map(|(_, what)| what) {
+        due[num as usize] += by;
+    }
+    assert_eq!([set.value(0), set.value(1)], due);
+}
+
+#[test]
+fn two_changes_in_the_same_order() {
+    explore(3, || two_changes([(0, 1), (1, 1)], [(0, 2), (1, -2)]));
+}
+
+#[test]
+fn two_changes_in_opposite_order() {
+    explore(3, || two_changes([(0, 1), (1, 1)], [(1, 2), (0, -2)]));
+}
+
+/// Of an addition to both words and one to the first word alone, none is lost.
+fn change_against(one: impl Fn(&Set) + Send + Sync + 'static) {
+    let set = Set::new([5, 5]);
+    let other = {
+        let set = set.clone();
+        thread::spawn(move || one(&set))
+    };
+    let by = i32::from(set.add(0, &[(0, 1), (1, 1)]));
+    other.join().unwrap();
+    assert_eq!([set.value(0), set.value(1)], [5 + by + 2, 5 + by]);
+}
+
+#[test]
+fn a_change_against_one_word() {
+    explore(BOUND, || {
+        change_against(|set| {
+            assert!(set.add_to_one(0, 2));
+        })
+    });
+}
+
+#[test]
+fn a_change_against_the_locks_holder() {
+    explore(BOUND, || {
+        change_against(|set| {
+            let held = hold(set, 0).expect("a mark stays");
+            set.words[0].store(held.with_value(held.value() + 2).0, Ordering::Release);
+            let_go(set, 0);
+        })
+    });
+}
+
+/// A descriptor is used twice; whoever is late with the first use never takes the mark for a scribble.
+#[test]
+fn a_late_helper() {
+    explore(2, || {
+        let set = Set::new([5, 5]);
+        let other = {
+            let set = set.clone();
+            thread::spawn(move || set.value(0))
+        };
+        let done = [set.add(0, &[(0, 1), (1, 1)]), set.add(0, &[(0, 1), (1, 1)])];
+        let seen = other.join().unwrap();
+        let due = 5 + done.into_iter().filter(|done| *done).count() as i32;
+        assert_eq!([set.value(0), set.value(1)], [due, due]);
+        assert!((5..=due).contains(&seen), "{seen:?}");
+    });
+}
+
+/// Who only looks sees the words before or those after, and never goes back.
+#[test]
+fn a_reader_sees_no_half() {
+    explore(BOUND, || {
+        let set = Set::new([5, 5]);
+        let other = {
+            let set = set.clone();
+            thread::spawn(move || [set.peeked(0), set.peeked(1), set.peeked(0)])
+        };
+        let due = 5 + i32::from(set.add(0, &[(0, 1), (1, 1)]));
+        let seen = other.join().unwrap();
+        assert_eq!([set.value(0), set.value(1), due], [due; 3]);
+        assert!(seen.is_sorted() && seen.into_iter().all(|seen| (5..=due).contains(&seen)), "{seen:?}");
+    });
+}
+
+/// The owner dies, somebody meets its marks meanwhile: both words change or neither does, and no mark stays.
+#[test]
+fn the_owner_dies() {
+    explore_deaths(BOUND, |steps| {
+        let set = Set::new([5, 5]);
+        let other = {
+            let set = set.clone();
+            thread::spawn(move || [set.value(0), set.value(1)])
+        };
+        let done = mortal(steps, || set.add(0, &[(0, 1), (1, 1)]));
+        let met = [set.value(0), set.value(1)];
+        assert!(met == [5, 5] && done != Some(true) || met == [6, 6] && done != Some(false), "{met:?} {done:?}");
+        let seen = other.join().unwrap();
+        assert!(seen.is_sorted() && (5..=met[0]).contains(&seen[0]) && seen[1] <= met[1], "{seen:?} of {met:?}");
+        done.is_none()
+    });
+}
+
+/// A dead one's descriptor is used again while somebody still looks at its last use.
+#[test]
+fn a_dead_ones_descriptor_is_used_again() {
+    explore_deaths(2, |steps| {
+        let set = Set::new([5, 5]);
+        let other = {
+            let set = set.clone();
+            thread::spawn(move || set.value(0))
+        };
+        let done = mortal(steps, || set.add(0, &[(0, 1), (1, 1)]));
+        set.descriptors[0].clear(&*set);
+        let before = [set.value(0), set.value(1)];
+        assert!(before == [5, 5] || before == [6, 6], "{before:?}");
+        let by = i32::from(set.add(0, &[(1, 2), (0, 2)])) * 2;
+        let seen = other.join().unwrap();
+        assert_eq!([set.value(0), set.value(1)], before.map(|value| value + by));
+        assert!((5..=before[0] + by).contains(&seen), "{seen}");
+        done.is_none()
+    });
+}

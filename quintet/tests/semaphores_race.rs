@@ -1,0 +1,344 @@
+//! Many at a time at semaphore sets: however they come together, and whoever is killed, the units add up.
+#![allow(unsafe_code)]
+
+mod support;
+
+use quintet::{Errno, Key, Kind, Namespace, SemFlags, SemOp};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use support::{Child, End, Signpost, alone, fork, tells, until};
+
+const KEY: Key = Key::new(0x7ace);
+const UNDO: SemFlags = SemFlags::UNDO;
+/// How long the units go round.
+const WHILE: Duration = Duration::from_secs(3);
+
+fn op(num: u16, op: i16) -> SemOp {
+    SemOp::new(num, op)
+}
+
+fn undo(num: u16, n: i16) -> SemOp {
+    op(num, n).flags(UNDO)
+}
+
+/// A namespace with one set, made in a process that has ended.
+fn with_set(path: &Path, values: &[u16]) {
+    fork(|| {
+        let ns = Namespace::create(path, Kind::Private).unwrap();
+        let id = ns.semget(KEY, values.len() as i32, libc::IPC_CREAT | 0o600).unwrap();
+        ns.sem_set_values(id.raw(), values).unwrap();
+    })
+    .succeeds();
+}
+
+fn open(path: &Path) -> (Namespace, i32) {
+    let ns = Namespace::open(path).unwrap();
+    let id = ns.semget(KEY, 0, 0).unwrap().raw();
+    (ns, id)
+}
+
+/// In a process of its own: once those who have died have been dealt with, the set has these values, and nobody waits.
+fn ends_with(path: &Path, values: &[u16]) {
+    fork(|| {
+        let (ns, id) = open(path);
+        ns.sweep().unwrap();
+        assert_eq!(ns.sem_values(id).unwrap(), values);
+        for num in 0..values.len() as i32 {
+            assert_eq!((ns.sem_ncnt(id, num), ns.sem_zcnt(id, num)), (Ok(0), Ok(0)));
+        }
+        // All can be had at once, by one operation each and by one for all.
+        let all = |sign: i16| -> Vec<SemOp> {
+            let ops = (0u16..).zip(values).filter(|(_, value)| **value > 0);
+            ops.map(|(num, value)| op(num, *value as i16 * sign).flags(SemFlags::NOWAIT)).collect()
+        };
+        ns.semtimedop(id, &all(-1), None).unwrap();
+        ns.semtimedop(id, &all(1), None).unwrap();
+    })
+    .succeeds();
+}
+
+/// Numbers that are the same for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn throw(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) % below
+    }
+}
+
+const SEMS: u16 = 4;
+const UNITS: u16 = 6;
+const LARGE: u16 = 5000;
+
+/// Takes, gives and moves units for ever, so that none is lost wherever it is killed: what is taken or given is taken back,
+/// what is moved goes at once.
+fn juggle(path: &Path, seed: u64) {
+    let (ns, id) = open(path);
+    let mut dice = Dice(seed);
+    let soon = Some(Duration::from_micros(300));
+    let ignore = |answer: Result<(), Errno>| assert!([Ok(()), Err(Errno::AGAIN)].contains(&answer), "{answer:?}");
+    loop {
+        let (a, b) = (dice.throw(SEMS.into()) as u16, dice.throw(SEMS.into()) as u16);
+        match dice.throw(7) {
+            0 | 1 => {
+                if ns.semtimedop(id, &[undo(a, -1)], soon).is_ok() {
+                    ns.semtimedop(id, &[undo(a, 1)], None).unwrap();
+                }
+            }
+            2 if a != b => ignore(ns.semtimedop(id, &[op(a, -1), op(b, 1)], soon)),
+            3 if a != b => ignore(ns.semtimedop(id, &[op(a, -2), op(b, 1), op(a, 1)], soon)),
+            4 => {
+                // More than a descriptor has room for.
+                let all: Vec<SemOp> = (0..SEMS + 1).map(|num| undo(num, -1)).collect();
+                let back: Vec<SemOp> = (0..SEMS + 1).map(|num| undo(num, 1)).collect();
+                if ns.semtimedop(id, &all, soon).is_ok() {
+                    ns.semtimedop(id, &back, None).unwrap();
+                }
+            }
+            5 => {
+                // More than a word has room for; nobody else takes from it.
+                let n = if a % 2 == 0 { 300 } else { -300 };
+                ns.semtimedop(id, &[undo(SEMS + 1, n)], None).unwrap();
+                ns.semtimedop(id, &[undo(SEMS + 1, -n)], None).unwrap();
+            }
+            _ => ignore(ns.semtimedop(id, &[op(SEMS, 0), op(a, -1), op(b, 1)], soon)),
+        }
+    }
+}
+
+/// Processes that pass units through several semaphores are killed again and again.
+#[test]
+fn units_outlive_those_who_hold_them() {
+    alone("units_outlive_those_who_hold_them", |directory| {
+        let path = directory.join("ns");
+        with_set(&path, &[UNITS, UNITS, UNITS, UNITS, 1, LARGE]);
+        let seed = Instant::now().elapsed().as_nanos() as u64 ^ u64::from(std::process::id());
+        println!("seed {seed}");
+        let mut dice = Dice(seed);
+        let mut workers: Vec<Child> = (0..4).map(|_| fork(|| juggle(&path, dice.throw(1 << 30)))).collect();
+        let end = Instant::now() + WHILE;
+        let mut deaths = 0;
+        while Instant::now() < end {
+            std::thread::sleep(Duration::from_micros(dice.throw(4000)));
+            let nth = dice.throw(4) as usize;
+            let next = fork(|| juggle(&path, dice.throw(1 << 30)));
+            let worker = std::mem::replace(&mut workers[nth], next);
+            assert!(!worker.has_ended(), "a worker has failed");
+            worker.kill();
+            deaths += 1;
+        }
+        for worker in workers {
+            assert!(!worker.has_ended(), "a worker has failed");
+            worker.kill();
+        }
+        println!("{deaths} deaths");
+        fork(|| {
+            let (ns, id) = open(&path);
+            ns.sweep().unwrap();
+            let values = ns.sem_values(id).unwrap();
+            println!("{values:?}");
+            assert_eq!(values.iter().take(SEMS.into()).sum::<u16>(), UNITS * SEMS);
+            assert_eq!(values[usize::from(SEMS)..], [1, LARGE]);
+            ends_with(&path, &values);
+        })
+        .succeeds();
+    });
+}
+
+/// Each unit that is given is either taken by one whose time is not over, or still there.
+#[test]
+fn granted_or_timed_out() {
+    for (name, ops) in [
+        ("one", vec![op(0, -1)]),
+        ("undo", vec![undo(0, -1)]),
+        ("two", vec![op(0, -1), op(1, 0)]),
+        ("many", [op(0, -1)].into_iter().chain((1..12).map(|num| op(num, 0))).collect()),
+    ] {
+        alone("granted_or_timed_out", |directory| {
+            let path = directory.join(name);
+            with_set(&path, &[0; 12]);
+            let (taken, ready) = (Signpost::new(), Signpost::new());
+            let takers: Vec<Child> = (0..2)
+                .map(|seed| {
+                    fork(|| {
+                        let (ns, id) = open(&path);
+                        let mut dice = Dice(seed);
+                        let mut had = 0;
+                        ready.tell(1);
+                        // One unit more than the giver gives ends it.
+                        while ns.sem_value(id, 11) == Ok(0) {
+                            match ns.semtimedop(id, &ops, Some(Duration::from_nanos(dice.throw(120_000)))) {
+                                Ok(()) => had += 1,
+                                Err(e) => assert!(e == Errno::AGAIN || ns.sem_value(id, 11) == Ok(1), "{e:?}"),
+                            }
+                        }
+                        taken.tell_number(had);
+                        ready.wait();
+                    })
+                })
+                .collect();
+            ready.wait();
+            ready.wait();
+            let given = 4000;
+            fork(|| {
+                let (ns, id) = open(&path);
+                let mut dice = Dice(9);
+                for _ in 0..given {
+                    ns.semtimedop(id, &[op(0, 1)], None).unwrap();
+                    (0..dice.throw(300)).for_each(|_| std::hint::spin_loop());
+                }
+                ns.sem_set_value(id, 11, 1).unwrap();
+            })
+            .succeeds();
+            let had = taken.number() + taken.number();
+            let left = fork(|| {
+                let (ns, id) = open(&path);
+                taken.tell_number(ns.sem_value(id, 0).unwrap().into());
+            });
+            left.succeeds();
+            assert_eq!(had + taken.number(), given, "{name}");
+            ready.tell(2);
+            takers.into_iter().for_each(Child::succeeds);
+        });
+    }
+}
+
+/// A set that goes and comes again under those who use it: they are told so, and none is forgotten.
+#[test]
+fn removed_under_its_users() {
+    alone("removed_under_its_users", |directory| {
+        let path = directory.join("ns");
+        with_set(&path, &[1, 1, 0]);
+        let stop = Signpost::new();
+        let users: Vec<Child> = (0..3)
+            .map(|seed| {
+                fork(|| {
+                    let ns = Namespace::open(&path).unwrap();
+                    let mut dice = Dice(seed);
+                    while !tells(&stop) {
+                        let Ok(id) = ns.semget(KEY, 3, libc::IPC_CREAT | 0o600) else { continue };
+                        let id = id.raw();
+                        let answer = match dice.throw(6) {
+                            0 => ns.semtimedop(id, &[op(0, 1)], None),
+                            1 => ns.semtimedop(id, &[op(2, -1), op(0, -1)], None),
+                            2 => ns.semtimedop(id, &[undo(0, 1), undo(1, 1)], None),
+                            3 => ns.semtimedop(id, &[undo(2, -1)], None),
+                            4 => ns.sem_set_value(id, 0, 0),
+                            _ => ns.semtimedop(id, &[op(0, 0), op(2, -1)], None),
+                        };
+                        let gone = [Ok(()), Err(Errno::IDRM), Err(Errno::INVAL), Err(Errno::RANGE)];
+                        assert!(gone.contains(&answer), "{answer:?}");
+                    }
+                })
+            })
+            .collect();
+        fork(|| {
+            let ns = Namespace::open(&path).unwrap();
+            let end = Instant::now() + Duration::from_secs(2);
+            let mut removed = 0;
+            while Instant::now() < end {
+                if let Ok(id) = ns.semget(KEY, 0, 0)
+                    && ns.sem_remove(id.raw()).is_ok()
+                {
+                    removed += 1;
+                }
+                std::thread::yield_now();
+            }
+            println!("removed {removed}");
+        })
+        .succeeds();
+        stop.tell(1);
+        // They may sleep on one more.
+        let last = fork(|| {
+            let ns = Namespace::open(&path).unwrap();
+            loop {
+                if let Ok(id) = ns.semget(KEY, 0, 0) {
+                    let _ = ns.sem_remove(id.raw());
+                }
+                std::thread::yield_now();
+            }
+        });
+        for user in users {
+            assert_eq!(user.end(), End::Exit(0));
+        }
+        last.kill();
+    });
+}
+
+/// Threads of one process, and children that it forks meanwhile.
+#[test]
+fn threads_and_forks() {
+    alone("threads_and_forks", |directory| {
+        let path = directory.join("ns");
+        with_set(&path, &[3, 3, 3, 3, 3]);
+        let process = fork(|| {
+            let (ns, id) = open(&path);
+            std::thread::scope(|scope| {
+                for thread in 0..4 {
+                    let ns = &ns;
+                    scope.spawn(move || {
+                        let mut dice = Dice(thread);
+                        for _ in 0..3000 {
+                            let (a, b) = (dice.throw(5) as u16, dice.throw(5) as u16);
+                            let ops = match dice.throw(3) {
+                                0 => vec![undo(a, -1)],
+                                1 if a != b => vec![undo(a, -1), undo(b, -1)],
+                                _ => (0..5).map(|num| undo(num, -1)).collect(),
+                            };
+                            let back: Vec<SemOp> = ops.iter().map(|o| undo(o.num, 1)).collect();
+                            ns.semtimedop(id, &ops, None).unwrap();
+                            ns.semtimedop(id, &back, None).unwrap();
+                        }
+                    });
+                }
+                for _ in 0..30 {
+                    // What the child takes is taken back when it ends, and nothing of its parent's.
+                    let child = fork(|| ns.semtimedop(id, &[undo(0, -1), undo(3, -1)], None).unwrap());
+                    assert_eq!(child.end(), End::Exit(0));
+                }
+            });
+            ns.semtimedop(id, &[undo(0, -2), undo(1, -1)], None).unwrap();
+        });
+        assert_eq!(process.end(), End::Exit(0));
+        ends_with(&path, &[3, 3, 3, 3, 3]);
+    });
+}
+
+/// `SETVAL` and `SETALL` among those who have something to be taken back: what was taken before is forgotten.
+#[test]
+fn set_among_those_who_undo() {
+    alone("set_among_those_who_undo", |directory| {
+        let path = directory.join("ns");
+        with_set(&path, &[100, 100]);
+        for round in 0..40 {
+            let ready = Signpost::new();
+            let holder = fork(|| {
+                let (ns, id) = open(&path);
+                ready.tell(1);
+                loop {
+                    ns.semtimedop(id, &[undo(0, -1), undo(1, -300)], Some(Duration::ZERO)).ok();
+                    ns.semtimedop(id, &[undo(0, 1), undo(1, 300)], Some(Duration::ZERO)).ok();
+                    ns.semtimedop(id, &[undo(0, 1)], None).unwrap();
+                    ns.semtimedop(id, &[undo(0, -1)], None).unwrap();
+                }
+            });
+            ready.wait();
+            fork(|| {
+                let (ns, id) = open(&path);
+                for nth in 0..20 {
+                    if nth % 2 == 0 {
+                        ns.sem_set_value(id, 0, 100).unwrap()
+                    } else {
+                        ns.sem_set_values(id, &[100, 400]).unwrap()
+                    }
+                    ns.semtimedop(id, &[op(0, 0).flags(SemFlags::NOWAIT)], None).unwrap_err();
+                }
+            })
+            .succeeds();
+            holder.kill();
+            println!("round {round}");
+            ends_with(&path, &[100, 400]);
+        }
+    });
+}

@@ -1,0 +1,329 @@
+//! Signals at every moment of a call: a handler that uses the very set that its thread is busy with, that jumps away, that forks.
+//!
+//! # Safety
+//!
+//! The handlers use nothing but what was set up before they can run.
+#![allow(unsafe_code)]
+
+mod support;
+
+use quintet::{Errno, Key, Kind, Namespace, SemFlags, SemOp, drop_in};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
+use support::{Child, End, Signpost, Tracee, alarm_every, alone, begin, finish, fork, on_signal, until};
+
+const KEY: Key = Key::new(0x516);
+const NSEMS: usize = 6;
+const START: [u16; NSEMS] = [3; NSEMS];
+/// Of the instructions of a call, each so many-th is interrupted; another one in each shape.
+const STRIDE: usize = 97;
+
+fn op(num: u16, op: i16) -> SemOp {
+    SemOp::new(num, op)
+}
+
+fn undo(num: u16, n: i16) -> SemOp {
+    op(num, n).flags(SemFlags::UNDO)
+}
+
+fn with_set(path: &Path) {
+    fork(|| {
+        let ns = Namespace::create(path, Kind::Private).unwrap();
+        let id = ns.semget(KEY, NSEMS as i32, libc::IPC_CREAT | 0o600).unwrap();
+        ns.sem_set_values(id.raw(), &START).unwrap();
+    })
+    .succeeds();
+}
+
+/// What the handler uses.
+static SET: OnceLock<(Namespace, i32)> = OnceLock::new();
+static HANDLED: AtomicU32 = AtomicU32::new(0);
+
+fn open(path: &Path) -> (&'static Namespace, i32) {
+    let (ns, id) = SET.get_or_init(|| {
+        let ns = Namespace::open(path).unwrap();
+        let id = ns.semget(KEY, 0, 0).unwrap().raw();
+        (ns, id)
+    });
+    (ns, *id)
+}
+
+/// In a handler a panic would unwind through what was interrupted.
+fn must(answer: Result<(), Errno>, what: i32) {
+    if answer.is_err() {
+        support::exit(what);
+    }
+}
+
+/// Uses the set in each way, and leaves it as it was.
+extern "C" fn use_it(_: i32) {
+    let Some((ns, id)) = SET.get() else { return };
+    let five = |n: i16| -> Vec<SemOp> { (0..5).map(|num| op(num, n)).collect() };
+    let undos = |n: i16| [undo(0, n), undo(1, n), undo(5, n)];
+    let (one, two) = (|n: i16| [op(0, n)], |n: i16| [op(0, n), op(1, n)]);
+    for sign in [1, -1] {
+        must(ns.semtimedop(*id, &one(sign), None), 71);
+        must(ns.semtimedop(*id, &two(sign), None), 72);
+        must(ns.semtimedop(*id, &five(sign), None), 73);
+        must(ns.semtimedop(*id, &undos(sign), None), 74);
+    }
+    HANDLED.fetch_add(1, SeqCst);
+}
+
+/// A call, and what it changes.
+type Shape<'a> = (&'a str, &'a dyn Fn(&Namespace, i32), [u16; NSEMS]);
+
+fn shapes<'a>() -> Vec<Shape<'a>> {
+    let changed = |nums: &[usize]| {
+        let mut values = START;
+        nums.iter().for_each(|num| values[*num] -= 1);
+        values
+    };
+    vec![
+        ("one", &|ns, id| ns.semtimedop(id, &[op(0, -1)], None).unwrap(), changed(&[0])),
+        ("one with undo", &|ns, id| ns.semtimedop(id, &[undo(0, -1)], None).unwrap(), changed(&[0])),
+        ("two", &|ns, id| ns.semtimedop(id, &[op(0, -1), op(1, -1)], None).unwrap(), changed(&[0, 1])),
+        (
+            "three with undo",
+            &|ns, id| ns.semtimedop(id, &[undo(0, -1), undo(1, -1), undo(5, -1)], None).unwrap(),
+            changed(&[0, 1, 5]),
+        ),
+        (
+            "five",
+            &|ns, id| ns.semtimedop(id, &[op(0, -1), op(1, -1), op(2, -1), op(3, -1), op(4, -1)], None).unwrap(),
+            changed(&[0, 1, 2, 3, 4]),
+        ),
+        ("set", &|ns, id| ns.sem_set_value(id, 0, 2).unwrap(), changed(&[0])),
+        ("set all", &|ns, id| ns.sem_set_values(id, &START).unwrap(), START),
+        (
+            "wait",
+            &|ns, id| {
+                let answer = ns.semtimedop(id, &[op(1, -1), op(0, -10)], Some(Duration::from_millis(1)));
+                assert!([Err(Errno::AGAIN), Err(Errno::INTR)].contains(&answer), "{answer:?}");
+            },
+            START,
+        ),
+    ]
+}
+
+/// Runs a call to each so many-th of its instructions, where a signal comes; then to its end. `handler` is told how it ends.
+fn at_each_instruction(directory: &Path, handler: extern "C" fn(i32), after: &dyn Fn(&Namespace, i32, [u16; NSEMS])) {
+    for (nth, (name, call, values)) in shapes().into_iter().enumerate() {
+        let mut at = nth * 5 + 1;
+        let mut times = 0;
+        loop {
+            let path = directory.join(format!("{nth}-{at}"));
+            with_set(&path);
+            let mut tracee = Tracee::start(|| {
+                let (ns, id) = open(&path);
+                // With a record already.
+                ns.semtimedop(id, &[undo(5, -1)], None).unwrap();
+                ns.semtimedop(id, &[undo(5, 1)], None).unwrap();
+                on_signal(libc::SIGUSR1, handler, 0);
+                begin();
+                call(ns, id);
+                finish();
+                after(ns, id, values);
+            });
+            let inside = tracee.steps(at);
+            // What has finished goes on, too.
+            let end = tracee.release(if inside { libc::SIGUSR1 } else { 0 });
+            end.signal(libc::SIGCONT);
+            let end = end.ends_through_stops();
+            assert_eq!(end, End::Exit(0), "{name}, interrupted at its instruction {at}");
+            let _ = std::fs::remove_dir_all(&path);
+            if !inside {
+                break;
+            }
+            times += 1;
+            at += STRIDE + at / 20;
+        }
+        println!("{name}: interrupted {times} times, in {at} instructions");
+    }
+}
+
+#[test]
+fn a_handler_uses_the_set_at_any_instruction() {
+    alone("a_handler_uses_the_set_at_any_instruction", |directory| {
+        at_each_instruction(directory, use_it, &|ns, id, values| {
+            assert_eq!(ns.sem_values(id).unwrap(), values);
+            for num in 0..NSEMS as i32 {
+                assert_eq!(ns.sem_ncnt(id, num), Ok(0));
+            }
+            ns.semtimedop(id, &[op(0, 1), op(5, 1)], None).unwrap();
+        });
+    });
+}
+
+/// Goes away from whatever it has interrupted, for good: what follows a jump.
+extern "C" fn jump(_: i32) {
+    drop_in::jumping();
+    let ok = std::panic::catch_unwind(|| {
+        let (ns, id) = SET.get().unwrap();
+        let before = ns.sem_values(*id).unwrap();
+        for num in 0..NSEMS as i32 {
+            assert_eq!(ns.sem_ncnt(*id, num), Ok(0));
+        }
+        // Nobody takes what is given now.
+        ns.semtimedop(*id, &[op(0, 20), op(1, 20)], None).unwrap();
+        ns.semtimedop(*id, &[op(0, -20)], None).unwrap();
+        ns.semtimedop(*id, &[undo(1, -20)], None).unwrap();
+        use_it(0);
+        assert_eq!(ns.sem_values(*id).unwrap(), before);
+        let all = before.iter().sum::<u16>();
+        assert!((13..=18).contains(&all), "{before:?}");
+    });
+    support::exit(if ok.is_ok() { 0 } else { 79 });
+}
+
+#[test]
+fn a_handler_jumps_away_from_any_instruction() {
+    alone("a_handler_jumps_away_from_any_instruction", |directory| at_each_instruction(directory, jump, &|_, _, _| {}));
+}
+
+/// A call that waits, interrupted by `handler`: `INTR`, and it waits no more.
+fn interrupts(directory: &Path, name: &str, handler: extern "C" fn(i32), flags: i32) {
+    let path = directory.join(name);
+    with_set(&path);
+    let child = fork(|| {
+        let (ns, id) = open(&path);
+        on_signal(libc::SIGUSR1, handler, flags);
+        assert_eq!(ns.semtimedop(id, &[op(0, -4), op(1, -1)], None), Err(Errno::INTR));
+        assert_eq!(ns.sem_values(id).unwrap(), START);
+        assert_eq!(ns.sem_ncnt(id, 0), Ok(0));
+        // Nothing is left that would take what is given.
+        ns.semtimedop(id, &[op(0, 7)], None).unwrap();
+        assert_eq!(ns.sem_value(id, 0), Ok(10));
+        ns.semtimedop(id, &[op(0, -7)], None).unwrap();
+    });
+    let ns = Namespace::open(&path).unwrap();
+    let id = ns.semget(KEY, 0, 0).unwrap().raw();
+    until("it waits", || ns.sem_ncnt(id, 0) == Ok(1) && support::state(child.pid) == Some('S'));
+    child.signal(libc::SIGUSR1);
+    assert_eq!(child.end(), End::Exit(0), "{name}");
+    assert_eq!(ns.sem_values(id).unwrap(), START, "{name}");
+}
+
+extern "C" fn nothing(_: i32) {}
+
+/// As when the handler's own code, say a parser's, jumps within itself, and then returns.
+extern "C" fn jump_within(_: i32) {
+    drop_in::jumping();
+}
+
+/// The same, and the place of the call that was given up is taken by another one at once.
+extern "C" fn jump_within_and_wait(_: i32) {
+    drop_in::jumping();
+    let Some((ns, id)) = SET.get() else { return };
+    let waits = ns.semtimedop(*id, &[op(2, -4)], Some(Duration::from_millis(1)));
+    must(if waits == Err(Errno::AGAIN) { Ok(()) } else { Err(Errno::INVAL) }, 75);
+}
+
+static FORKED: AtomicI32 = AtomicI32::new(0);
+
+/// The child returns into the call, too.
+extern "C" fn fork_within(_: i32) {
+    // SAFETY: no pointers.
+    FORKED.store(unsafe { libc::fork() }, SeqCst);
+}
+
+#[test]
+fn a_call_that_waits_is_interrupted() {
+    alone("a_call_that_waits_is_interrupted", |directory| {
+        interrupts(directory, "nothing", nothing, 0);
+        // No more than in the kernel is it begun anew.
+        interrupts(directory, "restart", nothing, libc::SA_RESTART);
+        interrupts(directory, "use", use_it, libc::SA_RESTART | libc::SA_NODEFER);
+        interrupts(directory, "jump-within", jump_within, 0);
+        interrupts(directory, "jump-within-and-wait", jump_within_and_wait, 0);
+    });
+}
+
+#[test]
+fn a_handler_forks() {
+    alone("a_handler_forks", |directory| {
+        let path = directory.join("ns");
+        with_set(&path);
+        let told = Signpost::new();
+        let child = fork(|| {
+            let (ns, id) = open(&path);
+            on_signal(libc::SIGUSR1, fork_within, 0);
+            let answer = ns.semtimedop(id, &[op(0, -4), op(1, -1)], None);
+            let forked = FORKED.load(SeqCst);
+            assert_eq!(answer, Err(Errno::INTR), "forked {forked}");
+            until("neither waits", || ns.sem_ncnt(id, 0) == Ok(0));
+            ns.semtimedop(id, &[undo(0, -1), op(1, 1), op(1, -1)], None).unwrap();
+            told.tell_number(i64::from(forked == 0));
+            if forked > 0 {
+                let status = support::reap(forked);
+                assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "{status:#x}");
+            }
+        });
+        let ns = Namespace::open(&path).unwrap();
+        let id = ns.semget(KEY, 0, 0).unwrap().raw();
+        until("it waits", || ns.sem_ncnt(id, 0) == Ok(1) && support::state(child.pid) == Some('S'));
+        child.signal(libc::SIGUSR1);
+        assert_eq!(child.end(), End::Exit(0));
+        assert_eq!(told.number() + told.number(), 1);
+        ns.sweep().unwrap();
+        assert_eq!(ns.sem_values(id).unwrap(), START);
+    });
+}
+
+/// SIGALRM all the time, in processes that pass units to each other; the handlers pass some, too.
+#[test]
+fn a_storm_of_signals() {
+    alone("a_storm_of_signals", |directory| {
+        let path = directory.join("ns");
+        with_set(&path);
+        // Enough that nobody who has given in a handler must wait there for what others hold.
+        let values = [9; NSEMS];
+        fork(|| {
+            let (ns, id) = open(&path);
+            ns.sem_set_values(id, &values).unwrap();
+        })
+        .succeeds();
+        let workers: Vec<Child> = (0..3u16)
+            .map(|who| {
+                fork(|| {
+                    let (ns, id) = open(&path);
+                    on_signal(libc::SIGALRM, use_it, if who == 0 { libc::SA_RESTART } else { 0 });
+                    alarm_every(Duration::from_micros(150 + u64::from(who) * 37));
+                    let again = |ops: &[SemOp]| {
+                        loop {
+                            match ns.semtimedop(id, ops, None) {
+                                Err(Errno::INTR) => {}
+                                other => return other.unwrap(),
+                            }
+                        }
+                    };
+                    let mut round = 0u16;
+                    while round < 3000 || HANDLED.load(SeqCst) < 300 {
+                        round = (round + 1) % 60_000;
+                        let (a, b) = (round % 5, (round + 1 + who) % 5);
+                        match round % 4 {
+                            0 => (again(&[op(a, -2)]), again(&[op(a, 2)])),
+                            1 if a != b => (again(&[op(a, -2), op(b, -2)]), again(&[op(a, 2), op(b, 2)])),
+                            2 => (again(&[undo(a, -2)]), again(&[undo(a, 2)])),
+                            _ => {
+                                let all = |n: i16| -> Vec<SemOp> { (0..5).map(|num| op(num, n)).collect() };
+                                (again(&all(-1)), again(&all(1)))
+                            }
+                        };
+                    }
+                    alarm_every(Duration::ZERO);
+                })
+            })
+            .collect();
+        workers.into_iter().for_each(Child::succeeds);
+        fork(|| {
+            let (ns, id) = open(&path);
+            ns.sweep().unwrap();
+            assert_eq!(ns.sem_values(id).unwrap(), values);
+            (0..NSEMS as i32).for_each(|num| assert_eq!(ns.sem_ncnt(id, num), Ok(0)));
+        })
+        .succeeds();
+    });
+}
