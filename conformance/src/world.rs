@@ -30,12 +30,20 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// # Panics
 ///
 /// If it does not come.
-pub(crate) fn await_that(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
+pub(crate) fn await_that(what: &str, is_so: impl FnMut() -> bool) {
+    assert!(comes_about(PATIENCE, is_so), "it does not come about that {what}");
+}
+
+/// Waits for a state; whether it comes while `patience` lasts.
+pub(crate) fn comes_about(patience: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + patience;
     while !is_so() {
-        assert!(Instant::now() < end, "it does not come about that {what}");
+        if Instant::now() > end {
+            return false;
+        }
         std::thread::yield_now();
     }
+    true
 }
 
 /// One namespace, and the agents in it. When it goes, they and the namespace go.
@@ -191,6 +199,13 @@ impl World {
             std::thread::yield_now();
         }
         assert_eq!(look(), expected);
+    }
+
+    /// Has what the dead left cleared at once, also where nothing shows it: the kernel has done that already.
+    pub(crate) fn sweep(&self) {
+        if let Some(operator) = &self.operator {
+            operator.ask("sweep").expect("the namespace's owner may look at all");
+        }
     }
 
     /// What the watcher sees of a set.

@@ -295,6 +295,25 @@ clauses! {
         world.after_death(|| (a.getval(id, 0), a.getpid(id, 0)), (Ok(5), Ok(pid)));
     }
 
+    /// Also by a user who has no right to the set any more.
+    fn exec_after_another_user(world) {
+        if !world.users() {
+            return;
+        }
+        let (a, b) = (world.agent(), world.agent());
+        let id = set(&a, &[5]);
+        b.semop(id, &[undo(0, -2)]).unwrap();
+        b.become_user(NOBODY, NOBODY, &[]);
+        b.exec();
+        if ends_by_exec(world) {
+            world.after_death(|| world.values(id), vec![5]);
+            return;
+        }
+        assert_eq!((a.getval(id, 0), b.getval(id, 0)), (Ok(3), Err(Errno::ACCES)));
+        b.slay(SIGKILL);
+        world.after_death(|| world.values(id), vec![5]);
+    }
+
     /// A new image that makes no call of sets undoes what the one before it did.
     fn exec_and_nothing_more(world) {
         let (a, b) = (world.agent(), world.agent());

@@ -86,4 +86,27 @@ clauses! { in C:
         a.lock(id).unwrap();
         assert_eq!(a.stat_any(id & 0x7fff).map(|s| s.mode), Ok(0o2600));
     }
+
+    /// Semaphore sets: what one way creates and gives, the other finds and takes; what SEM_UNDO remembers is one, too.
+    fn sets(world) {
+        let (by_name, bare) = (world.agent(), world.agent());
+        if world.differs("docs/semantics.md: syscall(SYS_sem*)") {
+            by_name.semget(KEY, 1, IPC_CREAT | 0o600).unwrap();
+            bare.set_bare(true);
+            assert_eq!(bare.semget(KEY, 1, 0), Err(Errno::NOENT), "not carried yet");
+            return;
+        }
+        bare.set_bare(true);
+        let id = bare.semget(KEY, 2, IPC_CREAT | IPC_EXCL | 0o600).unwrap();
+        assert_eq!(by_name.semget(KEY, 2, 0), Ok(id));
+        bare.setall(id, &[3, 0]).unwrap();
+        by_name.semop(id, &[op(0, -1).flags(UNDO)]).unwrap();
+        bare.semop(id, &[op(0, -1).flags(UNDO), op(1, 0)]).unwrap();
+        assert_eq!(bare.semtimedop(id, &[op(1, -1)], std::time::Duration::ZERO), Err(Errno::AGAIN));
+        let expected = Look { values: vec![1, 0], pids: vec![bare.pid; 2], ncnt: vec![0; 2], zcnt: vec![0; 2] };
+        assert_eq!((by_name.look(id), bare.look(id)), (Ok(expected.clone()), Ok(expected)));
+        bare.exit(0);
+        world.after_death(|| by_name.getval(id, 0), Ok(2));
+        assert_eq!(by_name.sem_remove(id), Ok(()));
+    }
 }

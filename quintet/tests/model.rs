@@ -17,8 +17,10 @@ pub use id::Id;
 #[allow(dead_code)]
 #[path = "../src/sync"]
 mod sync {
+    pub mod journal;
     pub mod lock;
     pub mod presence;
+    pub mod waiter;
     pub mod word;
 
     pub use super::primitive;
@@ -28,6 +30,8 @@ mod sync {
 #[path = "model/primitive.rs"]
 pub mod primitive;
 
+#[path = "model/journal.rs"]
+mod journal;
 #[path = "model/lock.rs"]
 mod lock;
 #[path = "model/presence.rs"]

@@ -8,7 +8,7 @@
 
 mod support;
 
-use quintet::{Errno, Id, Key, Kind, Namespace, Segment};
+use quintet::{Errno, Id, Key, Kind, Namespace, Segment, SemFlags, SemOp};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -201,6 +201,94 @@ fn each_page_is_the_last_of_a_namespace() {
                 attached.succeeds();
                 std::fs::remove_dir_all(&path).unwrap();
                 std::fs::remove_file(dir.join("filler")).unwrap();
+            }
+        }
+    });
+}
+
+/// Whatever a caller may do with sets: what is refused is refused for want of room, and nothing of it is done.
+fn use_sets(ns: &Namespace) {
+    let undo = |num: u16, n: i16| SemOp::new(num, n).flags(SemFlags::UNDO);
+    for (nth, nsems) in [3, 3000, 100].into_iter().enumerate() {
+        let Ok(id) =
+            ns.semget(Key::new(50 + nth as i32), nsems, libc::IPC_CREAT | 0o600).map_err(|e| assert!(no_room(e), "{e:?}"))
+        else {
+            continue;
+        };
+        let (id, last) = (id.raw(), nsems as u16 - 1);
+        let mut values = vec![7; nsems as usize];
+        match ns.sem_set_values(id, &values) {
+            Ok(()) => {}
+            // There is no room for one more who takes part.
+            Err(e) => {
+                assert!(no_room(e), "{e:?}");
+                values.fill(0);
+                ns.semtimedop(id, &[SemOp::new(last, 1)], None).unwrap();
+                ns.semtimedop(id, &[SemOp::new(last, -1)], None).unwrap();
+            }
+        }
+        let mut tried = |ops: &[SemOp], expected: Result<(), Errno>| match ns.semtimedop(
+            id,
+            ops,
+            Some(std::time::Duration::from_millis(2)),
+        ) {
+            Err(e) if no_room(e) => {}
+            answer => {
+                assert_eq!(answer, expected);
+                if answer.is_ok() {
+                    ops.iter()
+                        .for_each(|op| values[usize::from(op.num)] = values[usize::from(op.num)].wrapping_add_signed(op.op));
+                }
+            }
+        };
+        let many: Vec<SemOp> = (0..40).map(|n| SemOp::new(n % 3, 0)).chain([SemOp::new(0, -100)]).collect();
+        tried(&[SemOp::new(0, -100)], Err(Errno::AGAIN));
+        tried(&many, Err(Errno::AGAIN));
+        tried(&[undo(0, 1)], Ok(()));
+        tried(&[undo(0, 300), undo(last, 2)], Ok(()));
+        tried(&[SemOp::new(1, 1), SemOp::new(last, 1), SemOp::new(0, 3)], Ok(()));
+        // One who dies with something to take back.
+        fork(|| _ = ns.semtimedop(id, &[undo(last, 5)], None).map_err(|e| assert!(no_room(e), "{e:?}"))).succeeds();
+        let _ = ns.sweep();
+        match ns.sem_values(id) {
+            Ok(all) => assert_eq!(all, values),
+            Err(e) => assert!(no_room(e), "{e:?}"),
+        }
+        assert_eq!(ns.sem_value(id, last.into()), Ok(values[usize::from(last)]));
+    }
+}
+
+/// The room ends at each page in turn of what sets take: their files, those who wait, those who undo.
+#[test]
+fn each_page_is_the_last_of_sets() {
+    on_small_tmpfs("each_page_is_the_last_of_sets", |dir| {
+        for left in 0..44 {
+            for kind in [Kind::Private, Kind::Shared] {
+                let path = dir.join("ns");
+                let joined = Signpost::new();
+                let go = Signpost::new();
+                let there = fork(|| {
+                    let ns = Namespace::create(&path, kind).unwrap();
+                    let id = ns.semget(KEY, 2, libc::IPC_CREAT | 0o600).unwrap().raw();
+                    ns.sem_set_values(id, &[3, 3]).unwrap();
+                    joined.tell(1);
+                    go.wait();
+                    ns.semtimedop(id, &[SemOp::new(0, -1), SemOp::new(1, 1)], None).unwrap();
+                    assert_eq!(ns.sem_values(id).unwrap(), [2, 4]);
+                    // There is room again.
+                    use_sets(&ns);
+                    ns.sets().unwrap().iter().for_each(|set| ns.sem_remove(set.stat.id.raw()).unwrap());
+                    assert_eq!((ns.sem_usage().unwrap().sets, ns.sem_usage().unwrap().semaphores), (0, 0));
+                    assert_eq!(names(&path.join("sem")), Vec::<String>::new());
+                });
+                joined.wait();
+                fill_up(dir, left);
+                let end = fork(|| use_sets(&Namespace::open(&path).unwrap())).end();
+                assert_eq!(end, End::Exit(0), "{left} pages left, {kind:?}");
+                std::fs::remove_file(dir.join("filler")).unwrap();
+                go.tell(1);
+                assert_eq!(there.end(), End::Exit(0), "{left} pages left, {kind:?}");
+                std::fs::remove_dir_all(&path).unwrap();
             }
         }
     });

@@ -153,6 +153,53 @@ impl Random {
     }
 }
 
+/// The bits change while they are looked at.
+#[test]
+fn bits_that_change_meanwhile() {
+    alone("bits_that_change_meanwhile", |directory| {
+        for seed in 1..=3u64 {
+            let path = directory.join(seed.to_string());
+            make(&path, Kind::Private, 0o600);
+            let file = path.join("sem/0");
+            let len = std::fs::metadata(&file).unwrap().len() as usize;
+            let scribbler = fork(|| {
+                let window = Window::open(&file, 0, len).unwrap();
+                let mut random = Random(seed * 0x9e37_79b9);
+                loop {
+                    let at = (HEAD + random.below(len as u64 - 16) as usize) & !7;
+                    match random.below(8) {
+                        // As often as not something that is being used.
+                        0..4 => window.long(WORDS + 8 * random.below(NSEMS as u64) as usize).store(random.next(), SeqCst),
+                        4 => window.long(HEAD).store(1, SeqCst),
+                        5 => window.long(FIRST_PAGE).store(random.below(6), SeqCst),
+                        _ if at == LOCK => window.word(LOCK).store(NOBODY, SeqCst),
+                        _ => window.long(at).store(random.next() & random.next() & random.next(), SeqCst),
+                    }
+                    (0..random.below(300)).for_each(|_| std::hint::spin_loop());
+                }
+            });
+            for _ in 0..60 {
+                let ready = Signpost::new();
+                let users: Vec<Child> = (0..2)
+                    .map(|_| {
+                        fork(|| {
+                            let ns = Namespace::open(&path).unwrap();
+                            let id = ns.semget(KEY, 0, 0).map_or(0, quintet::Id::raw);
+                            ready.tell(1);
+                            call_everything(&ns, id);
+                        })
+                    })
+                    .collect();
+                ready.wait();
+                users.into_iter().for_each(|user| ends_soon(user, &format!("seed {seed}")));
+            }
+            scribbler.kill();
+            // A lock of one who lives is not there any more.
+            unharmed(&path);
+        }
+    });
+}
+
 #[test]
 fn random_bits() {
     alone("random_bits", |directory| {
@@ -168,7 +215,7 @@ fn random_bits() {
                         4 => (FIRST_PAGE, 600),
                         _ => (FIRST_PAGE, 4 * 4096),
                     };
-                    let at = from + random.below(len as u64) as usize & !7;
+                    let at = (from + random.below(len as u64) as usize) & !7;
                     let bits = match random.below(5) {
                         0 => u64::MAX,
                         1 => 0,
@@ -191,6 +238,11 @@ fn long(window: &Window, at: usize, bits: u64) {
 
 fn word(window: &Window, at: usize, bits: u32) {
     window.word(at).store(bits, SeqCst);
+}
+
+/// The mark of a use of a descriptor.
+fn mark(number: u64, descriptor: u64) -> u64 {
+    1 << 63 | number << 6 | descriptor
 }
 
 /// A call that waits, as far as the file says.
@@ -226,20 +278,20 @@ fn crafted_bits() {
             word(w, WAITING, u32::MAX);
         }),
         ("marks of every descriptor", &|w| {
-            (0..NSEMS).for_each(|num| long(w, WORDS + 8 * num, 1 << 63 | (num as u64 % 3) << 6 | num as u64 * 13 % 64));
+            (0..NSEMS).for_each(|num| long(w, WORDS + 8 * num, mark(num as u64 % 3, num as u64 * 13 % 64)));
         }),
         ("descriptors that lead to marks of each other", &|w| {
             for nth in 0..8 {
                 let at = DESCRIPTORS + 128 * nth;
-                long(w, at, 3 << 2 | nth as u64 % 3);
+                long(w, at, (3 << 2) + nth as u64 % 3);
                 long(w, at + 8, if nth % 2 == 0 { 0 } else { u64::MAX });
                 for entry in 0..4 {
                     word(w, at + 16 + 24 * entry, entry as u32);
-                    long(w, at + 24 + 24 * entry, 1 << 63 | 3 << 6 | (nth as u64 + 1) % 8);
-                    long(w, at + 32 + 24 * entry, 1 << 63 | 3 << 6 | (nth as u64 + 1) % 8);
+                    long(w, at + 24 + 24 * entry, mark(3, (nth as u64 + 1) % 8));
+                    long(w, at + 32 + 24 * entry, mark(3, (nth as u64 + 1) % 8));
                 }
             }
-            (0..NSEMS).for_each(|num| long(w, WORDS + 8 * num, 1 << 63 | 3 << 6 | num as u64));
+            (0..NSEMS).for_each(|num| long(w, WORDS + 8 * num, mark(3, num as u64)));
         }),
         ("slow words that nobody waits for", &|w| {
             (0..NSEMS).for_each(|num| _ = w.long(WORDS + 8 * num).fetch_or(1 << 15, SeqCst));
@@ -343,7 +395,7 @@ fn another_user_writes_what_he_likes() {
         open_to_all(directory);
         for kind in [0u64, 1, 2] {
             let path = directory.join(kind.to_string());
-            fork(|| drop(Namespace::create(&path, Kind::Shared).unwrap())).succeeds();
+            fork(|| _ = Namespace::create(&path, Kind::Shared).unwrap()).succeeds();
             fork(|| {
                 become_user(4001);
                 let ns = Namespace::open(&path).unwrap();
@@ -395,7 +447,7 @@ fn rights_of_two_users() {
     alone("rights_of_two_users", |directory| {
         open_to_all(directory);
         let path = directory.join("ns");
-        fork(|| drop(Namespace::create(&path, Kind::Shared).unwrap())).succeeds();
+        fork(|| _ = Namespace::create(&path, Kind::Shared).unwrap()).succeeds();
         fork(|| {
             become_user(4001);
             let ns = Namespace::open(&path).unwrap();
@@ -457,5 +509,41 @@ fn rights_of_two_users() {
             assert_eq!(ns.sem_stat(id).unwrap().perm.mode, 0o600);
             ns.sem_remove(id).unwrap();
         });
+    });
+}
+
+/// A set that could not be made, after it was there under its name, does not hide one that another process makes in its place.
+#[test]
+fn a_creation_that_fails() {
+    alone("a_creation_that_fails", |directory| {
+        use std::os::unix::fs::PermissionsExt;
+        open_to_all(directory);
+        let path = directory.join("ns");
+        std::fs::create_dir(&path).unwrap();
+        if is_root() {
+            std::os::unix::fs::chown(&path, Some(4001), Some(4001)).unwrap();
+        }
+        fork(|| {
+            if is_root() {
+                become_user(4001);
+            }
+            let ns = Namespace::create(&path, Kind::Shared).unwrap();
+            let keys = |mode| std::fs::set_permissions(path.join("key"), std::fs::Permissions::from_mode(mode)).unwrap();
+            keys(0o555);
+            assert_eq!(ns.semget(KEY, 2, libc::IPC_CREAT | 0o600), Err(Errno::ACCES));
+            assert_eq!((ns.sem_usage().unwrap().sets, ns.sets().unwrap().len()), (0, 0));
+            assert_eq!(support::names(&path.join("sem")), Vec::<String>::new());
+            keys(0o1777);
+            fork(|| {
+                let ns = Namespace::open(&path).unwrap();
+                let id = ns.semget(KEY, 3, libc::IPC_CREAT | 0o600).unwrap();
+                assert_eq!(id.index(), 0);
+                ns.sem_set_values(id.raw(), &[1, 2, 3]).unwrap();
+            })
+            .succeeds();
+            let id = ns.semget(KEY, 3, 0).unwrap().raw();
+            assert_eq!(ns.sem_values(id).unwrap(), [1, 2, 3]);
+        })
+        .succeeds();
     });
 }

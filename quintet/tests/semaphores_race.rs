@@ -6,7 +6,7 @@ mod support;
 use quintet::{Errno, Key, Kind, Namespace, SemFlags, SemOp};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use support::{Child, End, Signpost, alone, fork, tells, until};
+use support::{Child, End, Signpost, alone, fork, tells};
 
 const KEY: Key = Key::new(0x7ace);
 const UNDO: SemFlags = SemFlags::UNDO;
@@ -340,5 +340,88 @@ fn set_among_those_who_undo() {
             println!("round {round}");
             ends_with(&path, &[100, 400]);
         }
+    });
+}
+
+/// Operations on several semaphores go on without the lock, and without a system call, however many have done such before.
+#[test]
+fn after_many_others() {
+    alone("after_many_others", |directory| {
+        let path = directory.join("ns");
+        with_set(&path, &[5, 5, 5]);
+        let ops = [op(0, 1), op(1, -1), op(2, 1)];
+        let back = [op(0, -1), op(1, 1), op(2, -1)];
+        for _ in 0..20 {
+            fork(|| {
+                let (ns, id) = open(&path);
+                ns.sem_values(id).unwrap();
+                let other = ns.semget(Key::PRIVATE, 3, 0o600).unwrap().raw();
+                ns.sem_set_values(other, &[0, 90, 0]).unwrap();
+                for _ in 0..20 {
+                    ns.semtimedop(id, &ops, None).unwrap();
+                    ns.semtimedop(other, &ops, None).unwrap();
+                    ns.semtimedop(id, &back, None).unwrap();
+                }
+                ns.sem_remove(other).unwrap();
+            })
+            .succeeds();
+        }
+        // Some die in the middle of one.
+        for steps in 0..20 {
+            let mut tracee = support::Tracee::start(|| {
+                let (ns, id) = open(&path);
+                ns.sem_values(id).unwrap();
+                support::begin();
+                ns.semtimedop(id, &ops, None).unwrap();
+                support::finish();
+            });
+            tracee.steps(100 + 37 * steps);
+            tracee.kill();
+        }
+        let system_calls = |ops: Option<&[SemOp]>| {
+            let mut tracee = support::Tracee::start(|| {
+                let (ns, id) = open(&path);
+                ns.sweep().unwrap();
+                ns.semtimedop(id, &[op(0, 1), op(1, 1), op(2, 1)], None).unwrap();
+                support::begin();
+                ops.into_iter().for_each(|ops| ns.semtimedop(id, ops, None).unwrap());
+                support::finish();
+            });
+            let mut stops = 0;
+            while tracee.next() != support::Stop::Finished {
+                stops += 1;
+            }
+            stops
+        };
+        assert_eq!(system_calls(Some(&back)), system_calls(None));
+    });
+}
+
+/// One set after the other at the same place takes neither memory nor mappings for good.
+#[test]
+fn one_set_after_the_other() {
+    alone("one_set_after_the_other", |directory| {
+        let path = directory.join("ns");
+        with_set(&path, &[1]);
+        let maps = || std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
+        fork(|| {
+            let (ns, id) = open(&path);
+            ns.sem_remove(id).unwrap();
+            let (mut before, mut last) = (0, -1);
+            for round in 0..3000 {
+                let id = ns.semget(KEY, 2, libc::IPC_CREAT | libc::IPC_EXCL | 0o600).unwrap().raw();
+                assert_ne!(id, last);
+                ns.semtimedop(id, &[undo(0, 1)], None).unwrap();
+                assert_eq!(ns.semtimedop(id, &[op(0, 1), op(1, -1)], Some(Duration::from_nanos(1))), Err(Errno::AGAIN));
+                ns.sem_remove(id).unwrap();
+                assert_eq!(ns.semtimedop(id, &[undo(0, 1)], None), Err(Errno::INVAL));
+                last = id;
+                if round == 10 {
+                    before = maps();
+                }
+            }
+            assert!(maps() < before + 100, "{before} mappings, then {}", maps());
+        })
+        .succeeds();
     });
 }

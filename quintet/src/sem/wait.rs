@@ -119,21 +119,25 @@ impl Engine {
                 // Its handler runs when the call has left the queue.
                 return self.give_up(set, call, waiter, Errno::INTR);
             }
-            drop(signals);
-            let woken = trace::wait(&waiter.state, WaiterState::Waiting.pack(), left.map_or(watch, |left| left.min(watch)));
+            let time = left.map_or(watch, |left| left.min(watch));
+            let (woken, held_off) = trace::wait(&waiter.state, WaiterState::Waiting.pack(), time, signals);
             match woken {
                 Woken::Looked => {
                     if let Some(answer) = self.answer_to(set, call, waiter) {
                         return answer;
                     }
-                    signals = Blocked::all();
+                    signals = held_off.unwrap_or_else(Blocked::all);
                 }
-                Woken::Interrupted => return self.give_up(set, call, waiter, Errno::INTR),
+                Woken::Interrupted => {
+                    drop(held_off);
+                    return self.give_up(set, call, waiter, Errno::INTR);
+                }
                 Woken::TimedOut if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                    drop(held_off);
                     return self.give_up(set, call, waiter, Errno::AGAIN);
                 }
                 Woken::TimedOut => {
-                    signals = Blocked::all();
+                    signals = held_off.unwrap_or_else(Blocked::all);
                     self.look_around(set);
                 }
             }

@@ -127,7 +127,7 @@ impl Journal<'_> {
             && kind != Kind::Back
             && !book.wake(call)
             && !book.lives(call)
-            && State::of(state) == State::Answered(0)
+            && last_state(state) == State::Answered(0)
         {
             self.decide(Kind::Back, changes);
             return self.carry_out(book);
@@ -169,6 +169,12 @@ impl Journal<'_> {
         let still = before & 1 == 0 && self.applying.load(Ordering::Relaxed) == before;
         (word.is_plain() || still).then_some(word)
     }
+}
+
+/// The state that a dead caller has left. That it is dead the kernel said, not a word of ours: what is read next is read after that.
+fn last_state(state: &AtomicU32) -> State {
+    fence(Ordering::Acquire);
+    State::of(state)
 }
 
 /// A word from the journal, which a peer may have written: never a mark.

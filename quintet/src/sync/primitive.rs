@@ -1,6 +1,5 @@
 //! The atomics that everything in this folder uses. `tests/model.rs` puts the model checker's in their place.
 
-pub use std::hint::spin_loop as pause;
 pub use std::sync::atomic::{AtomicI16, AtomicU32, AtomicU64, Ordering, fence};
 
 /// Between two sequentially consistent operations: nothing. The model checker takes such operations for

@@ -23,7 +23,7 @@
 //!
 //! A mark carries the number of its use of the descriptor, so that no late compare-and-swap can mistake it for another one.
 
-use super::primitive::{AtomicU32, AtomicU64, Ordering, fence, pause};
+use super::primitive::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// How many semaphores one descriptor can change.
 pub const DESCRIBED: usize = 4;
@@ -201,11 +201,9 @@ fn end(set: &impl Words, num: u32, at: &AtomicU64) -> Option<Word> {
         }
         let (nth, number) = word.marked_by();
         let Some(truth) = set.descriptor(nth).and_then(|descriptor| descriptor.decide(num, number)) else {
-            // It is over already, and its marks are gone; or it never was.
-            if set.descriptor(nth).is_none_or(|d| d.number() != number) && at.load(Ordering::Acquire) == word.0 {
+            if is_scribble(at, word) {
                 return None;
             }
-            pause();
             continue;
         };
         let _ = at.compare_exchange(word.0, truth.0, Ordering::AcqRel, Ordering::Relaxed);
@@ -225,9 +223,19 @@ pub fn peek(set: &impl Words, num: u32) -> Option<Word> {
         if let Some(truth) = set.descriptor(nth).and_then(|descriptor| descriptor.read(num, number)) {
             return Some(truth);
         }
-        pause();
+        if is_scribble(at, word) {
+            return None;
+        }
     }
     None
+}
+
+/// What is the matter with a mark whose descriptor does not tell the truth about it: that use of the descriptor is over, and the mark
+/// is gone; or no owner has put it there.
+fn is_scribble(at: &AtomicU64, mark: Word) -> bool {
+    // Whoever has seen anything of the descriptor's next use sees the marks of this one gone.
+    fence(Ordering::Acquire);
+    at.load(Ordering::Acquire) == mark.0
 }
 
 impl Descriptor {

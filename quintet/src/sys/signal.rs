@@ -12,21 +12,42 @@ pub struct Blocked {
     before: libc::sigset_t,
 }
 
+/// All signals that may be blocked.
+pub fn all() -> libc::sigset_t {
+    let mut all = MaybeUninit::<libc::sigset_t>::zeroed();
+    // SAFETY: a local of the right type, which the call fills.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        all.assume_init()
+    }
+}
+
 impl Blocked {
     /// Blocks all signals of the calling thread that may be blocked.
     pub fn all() -> Blocked {
-        let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+        let all = all();
         let mut before = MaybeUninit::<libc::sigset_t>::zeroed();
         // SAFETY: both are locals of the right type; pthread_sigmask cannot fail with these arguments.
         unsafe {
-            libc::sigfillset(all.as_mut_ptr());
-            libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, before.as_mut_ptr());
             Blocked { before: before.assume_init() }
         }
     }
 }
 
 impl Blocked {
+    /// For a caller that has blocked them himself, with this mask before.
+    pub fn with_mask(before: libc::sigset_t) -> Blocked {
+        Blocked { before }
+    }
+
+    /// The mask of before, for a caller that puts it in force himself.
+    pub fn into_mask(self) -> libc::sigset_t {
+        let mask = self.before;
+        std::mem::forget(self);
+        mask
+    }
+
     /// Whether a signal has come meanwhile that will be delivered when this ends, and does not just pass unnoticed.
     pub fn catches_pending(&self) -> bool {
         let mut pending = MaybeUninit::<libc::sigset_t>::zeroed();

@@ -1,9 +1,10 @@
 //! Sleeping, and noticing that a signal handler ran meanwhile.
 //!
-//! The kernel says `EINTR` only if the signal ended the sleep. If the sleep was over just before, by time or by being woken, the
-//! handler runs all the same, and the system call returns as if nothing had been; a caller that then goes on sleeping would never come back. But a
-//! handler leaves a trace: the frame that the kernel puts on the stack, below what the interrupted code uses, or at the top of the
-//! alternate signal stack. So a pattern is put there before, and looked for after.
+//! The kernel says `EINTR` only if the signal ended the sleep. If it came just before, or the sleep was over, by time or by being woken, the
+//! handler runs all the same, and the system call returns as if nothing had been; a caller that then goes on sleeping would never come back. So
+//! signals are let in for the time of the sleep only, and a few instructions around it. And a handler leaves a trace: the frame that the
+//! kernel puts on the stack, below what the interrupted code uses, or at the top of the alternate signal stack. So a pattern is put there
+//! before, and looked for after.
 //!
 //! # Safety
 //!
@@ -12,6 +13,7 @@
 #![allow(unsafe_code)]
 
 use super::futex::Woken;
+use super::signal::{self, Blocked};
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
@@ -20,11 +22,15 @@ const PATTERN: usize = 0x5145_7177_b00b_1e55_u64 as usize;
 /// The words of the pattern at the top of the alternate stack: more than the padding above a frame.
 const WORDS: usize = 24;
 
-/// As `futex::wait`, but `Interrupted` also if a handler ran when the sleep was over already.
-pub fn wait(word: &AtomicU32, value: u32, timeout: Duration) -> Woken {
+/// As `futex::wait`, but signals are held off before and afterwards (where none are returned: the word has changed, or a handler ran);
+/// and `Interrupted` also if a handler ran in between, but not in the sleep itself.
+pub fn wait(word: &AtomicU32, value: u32, timeout: Duration, signals: Blocked) -> (Woken, Option<Blocked>) {
     let alternate = Alternate::mark();
-    let (woken, ran) = wait_on_marked_stack(word, value, timeout);
-    if ran || alternate.is_some_and(|stack| stack.is_changed()) { Woken::Interrupted } else { woken }
+    let own = [PATTERN; WORDS];
+    let at = alternate.as_ref().map_or(own.as_ptr(), |stack| stack.at.cast_const());
+    let (woken, ran, signals) = wait_on_marked_stack(word, value, timeout, signals, at);
+    let ran = alternate.is_some_and(|stack| stack.is_changed()) || ran;
+    (if ran { Woken::Interrupted } else { woken }, signals)
 }
 
 /// The pattern at the top of the thread's alternate signal stack.
@@ -75,14 +81,46 @@ impl Alternate {
     }
 }
 
+/// What the calls below are made with.
+#[cfg(target_arch = "x86_64")]
+#[repr(C)]
+struct Arguments {
+    word: *const AtomicU32,
+    value: usize,
+    timeout: *const libc::timespec,
+    mask: *const libc::sigset_t,
+    /// The pattern at the top of the alternate stack, or some other one.
+    alternate: *const usize,
+    all: *const libc::sigset_t,
+    /// Whether signals are held off again.
+    held_off: usize,
+}
+
 #[cfg(target_arch = "x86_64")]
 #[inline(never)]
-fn wait_on_marked_stack(word: &AtomicU32, value: u32, timeout: Duration) -> (Woken, bool) {
+fn wait_on_marked_stack(
+    word: &AtomicU32,
+    value: u32,
+    timeout: Duration,
+    signals: Blocked,
+    alternate: *const usize,
+) -> (Woken, bool, Option<Blocked>) {
     let timeout = libc::timespec { tv_sec: timeout.as_secs().min(i64::MAX as u64) as _, tv_nsec: timeout.subsec_nanos() as _ };
+    let (mask, all) = (signals.into_mask(), signal::all());
+    let mut arguments = Arguments {
+        word,
+        value: value as usize,
+        timeout: &raw const timeout,
+        mask: &raw const mask,
+        alternate,
+        all: &raw const all,
+        held_off: 0,
+    };
     let result: isize;
     let difference: usize;
-    // SAFETY: FUTEX_WAIT reads the word and the timeout. Written are 24 words below the red zone: nobody's. The kernel skips the red
-    // zone and puts the end of the frame, with its last magic number, into the topmost 132 bytes below it.
+    // SAFETY: the masks are the thread's own of before, and that of all signals, and the kernel's part of them is the first eight bytes; FUTEX_WAIT reads the word and the
+    // timeout. Written are 24 words below the red zone: nobody's. The kernel skips the red zone and puts the end of the frame, with its last
+    // magic number, into the topmost 132 bytes below it. Of the alternate stack the same 24 words are read that `mark` has written.
     unsafe {
         core::arch::asm!(
             "mov {count}, -24",
@@ -90,23 +128,71 @@ fn wait_on_marked_stack(word: &AtomicU32, value: u32, timeout: Duration) -> (Wok
             "mov qword ptr [rsp + {count} * 8 - 128], {pattern}",
             "inc {count}",
             "jnz 2b",
+            // From here on handlers may run.
+            "mov eax, {sigprocmask}",
+            "mov edi, {setmask}",
+            "mov rsi, qword ptr [{arguments} + 24]",
+            "xor edx, edx",
+            "mov r10d, 8",
             "syscall",
+            "mov rax, qword ptr [{arguments} + 32]",
             "mov {count}, -24",
             "3:",
             "mov {word}, qword ptr [rsp + {count} * 8 - 128]",
             "xor {word}, {pattern}",
             "or {difference}, {word}",
+            "mov {word}, qword ptr [rax + {count} * 8 + 192]",
+            "xor {word}, {pattern}",
+            "or {difference}, {word}",
             "inc {count}",
             "jnz 3b",
+            "mov rax, {interrupted}",
+            "test {difference}, {difference}",
+            "jnz 5f",
+            "mov rdi, qword ptr [{arguments}]",
+            "mov esi, {wait}",
+            "mov rdx, qword ptr [{arguments} + 8]",
+            "mov r10, qword ptr [{arguments} + 16]",
+            "mov eax, {futex}",
+            "syscall",
+            "mov {word}, qword ptr [{arguments}]",
+            "mov {word:e}, dword ptr [{word}]",
+            "cmp {word:e}, dword ptr [{arguments} + 8]",
+            "jne 5f",
+            "mov r8, rax",
+            "mov eax, {sigprocmask}",
+            "mov edi, {setmask}",
+            "mov rsi, qword ptr [{arguments} + 40]",
+            "xor edx, edx",
+            "mov r10d, 8",
+            "syscall",
+            // And up to here.
+            "mov rax, r8",
+            "mov qword ptr [{arguments} + 48], 1",
+            "mov {count}, -24",
+            "4:",
+            "mov {word}, qword ptr [rsp + {count} * 8 - 128]",
+            "xor {word}, {pattern}",
+            "or {difference}, {word}",
+            "inc {count}",
+            "jnz 4b",
+            "5:",
+            sigprocmask = const libc::SYS_rt_sigprocmask,
+            setmask = const libc::SIG_SETMASK,
+            interrupted = const -libc::EINTR,
+            wait = const libc::FUTEX_WAIT,
+            futex = const libc::SYS_futex,
             count = out(reg) _,
             word = out(reg) _,
             pattern = in(reg) PATTERN,
+            arguments = in(reg) &raw mut arguments,
             difference = inout(reg) 0usize => difference,
-            inout("rax") libc::SYS_futex as isize => result,
-            in("rdi") word.as_ptr(),
-            in("rsi") libc::FUTEX_WAIT as isize,
-            in("rdx") value as usize,
-            in("r10") &raw const timeout,
+            out("rax") result,
+            out("rdi") _,
+            out("rsi") _,
+            out("rdx") _,
+            out("r10") _,
+            out("r8") _,
             out("rcx") _,
             out("r11") _,
         );
@@ -116,13 +202,20 @@ fn wait_on_marked_stack(word: &AtomicU32, value: u32, timeout: Duration) -> (Wok
         libc::EINTR => Woken::Interrupted,
         _ => Woken::Looked,
     };
-    (woken, difference != 0)
+    (woken, difference != 0, (arguments.held_off != 0).then(|| Blocked::with_mask(mask)))
 }
 
-/// Elsewhere the handler that comes too late to end the sleep is not noticed.
+/// Elsewhere the handler that comes too early or too late to end the sleep is not noticed.
 #[cfg(not(target_arch = "x86_64"))]
-fn wait_on_marked_stack(word: &AtomicU32, value: u32, timeout: Duration) -> (Woken, bool) {
-    (super::futex::wait(word, value, timeout), false)
+fn wait_on_marked_stack(
+    word: &AtomicU32,
+    value: u32,
+    timeout: Duration,
+    signals: Blocked,
+    _: *const usize,
+) -> (Woken, bool, Option<Blocked>) {
+    drop(signals);
+    (super::futex::wait(word, value, timeout), false, None)
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]
@@ -173,7 +266,7 @@ mod tests {
                 let word = AtomicU32::new(0);
                 for _ in 0..1_000_000 {
                     let before = TOO_LATE.load(SeqCst);
-                    let woken = wait(&word, 0, Duration::from_micros(1));
+                    let (woken, _) = wait(&word, 0, Duration::from_micros(1), Blocked::all());
                     if TOO_LATE.load(SeqCst) != before {
                         late.push(woken);
                     }
@@ -190,7 +283,7 @@ mod tests {
     #[test]
     fn without_a_handler_nothing_is_noticed() {
         let word = AtomicU32::new(0);
-        assert_eq!(wait(&word, 0, Duration::from_millis(1)), Woken::TimedOut);
-        assert_eq!(wait(&word, 1, Duration::from_secs(1)), Woken::Looked);
+        assert_eq!(wait(&word, 0, Duration::from_millis(1), Blocked::all()).0, Woken::TimedOut);
+        assert_eq!(wait(&word, 1, Duration::from_secs(1), Blocked::all()).0, Woken::Looked);
     }
 }

@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 pub use loom::sync::atomic::{Ordering, fence};
-pub use loom::thread::yield_now as pause;
 
 loom::thread_local! {
     /// How many steps the thread still has to live.
@@ -47,6 +46,10 @@ macro_rules! atomics {
                 step();
                 self.0.load(order)
             }
+            /// Not a step of the process.
+            pub fn seen_by_kernel(&self) -> $of {
+                self.0.load(Ordering::Relaxed)
+            }
             pub fn store(&self, value: $of, order: Ordering) {
                 step();
                 self.0.store(value, order)
@@ -72,3 +75,6 @@ atomics!(AtomicI16 i16, AtomicU32 u32, AtomicU64 u64);
 pub fn between_seq_cst() {
     fence(Ordering::SeqCst);
 }
+
+/// Here a thread dies in its program's order.
+pub fn in_order() {}

@@ -153,6 +153,21 @@ fn a_reader_sees_no_half() {
     });
 }
 
+/// Nor does he take what the next use of the descriptor is about for what the last one did.
+#[test]
+fn a_late_reader() {
+    explore(2, || {
+        let set = Set::new([5, 5]);
+        let other = {
+            let set = set.clone();
+            thread::spawn(move || [set.peeked(0), set.peeked(0)])
+        };
+        assert!(set.add(0, &[(0, 1), (1, 1)]) && set.add(0, &[(1, 2), (0, 2)]));
+        let seen = other.join().unwrap();
+        assert!(seen.is_sorted() && seen.iter().all(|seen| [5, 6, 8].contains(seen)), "{seen:?}");
+    });
+}
+
 /// The owner dies, somebody meets its marks meanwhile: both words change or neither does, and no mark stays.
 #[test]
 fn the_owner_dies() {
@@ -167,6 +182,24 @@ fn the_owner_dies() {
         assert!(met == [5, 5] && done != Some(true) || met == [6, 6] && done != Some(false), "{met:?} {done:?}");
         let seen = other.join().unwrap();
         assert!(seen.is_sorted() && (5..=met[0]).contains(&seen[0]) && seen[1] <= met[1], "{seen:?} of {met:?}");
+        done.is_none()
+    });
+}
+
+/// The same while another change is under way, which meets the marks in the opposite order.
+#[test]
+fn the_owner_dies_against_another() {
+    explore_deaths(2, |steps| {
+        let set = Set::new([5, 5]);
+        let other = {
+            let set = set.clone();
+            thread::spawn(move || set.add(1, &[(1, 2), (0, 2)]))
+        };
+        let done = mortal(steps, || set.add(0, &[(0, 1), (1, 1)]));
+        let theirs = i32::from(other.join().unwrap()) * 2;
+        let mine = set.value(0) - 5 - theirs;
+        assert!(done.map_or(mine == 0 || mine == 1, |done| mine == i32::from(done)), "{mine} {done:?}");
+        assert_eq!(set.value(1), 5 + theirs + mine);
         done.is_none()
     });
 }

@@ -212,6 +212,14 @@ pub fn on_signal(signal: i32, handler: extern "C" fn(i32), flags: i32) {
     assert_eq!(unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) }, 0);
 }
 
+/// Handlers that ask for it run on a stack of their own.
+pub fn alternate_stack() {
+    let memory: &'static mut [u8] = Box::leak(vec![0; 65536].into_boxed_slice());
+    let stack = libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: 0, ss_size: memory.len() };
+    // SAFETY: memory that is never freed.
+    assert_eq!(unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) }, 0);
+}
+
 /// SIGALRM again and again; never for 0.
 pub fn alarm_every(time: Duration) {
     let interval = libc::timeval { tv_sec: time.as_secs() as _, tv_usec: time.subsec_micros().into() };

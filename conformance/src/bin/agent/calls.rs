@@ -48,7 +48,7 @@ pub fn perform(face: &Face, verb: &str, args: &[&str]) -> Option<Answer> {
     match verb {
         "ftok" => return Some(ftok(face, args)),
         "shmget" | "shmat" | "shmdt" | "stat" | "stat_index" | "stat_any" | "set" | "rm" | "lock" | "unlock" | "ipc_info"
-        | "shm_info" | "shmctl" | "sysctl" | "set_sysctl" | "sysvipc" | "open" => {}
+        | "shm_info" | "shmctl" | "sysctl" | "set_sysctl" | "sysvipc" | "open" | "sweep" => {}
         _ => return None,
     }
     Some(match face.namespace() {
@@ -141,6 +141,7 @@ fn by_library(ns: &Namespace, verb: &str, args: &[&str]) -> Result<String, quint
     let done = |()| String::new();
     match verb {
         "open" => Ok(String::new()),
+        "sweep" => ns.sweep().map(done),
         "shmget" => ns.shmget(Key::new(number(args[0])), number(args[1]), number(args[2])).map(|id| id.raw().to_string()),
         "shmat" => {
             let wanted = number(args[1]);

@@ -3,7 +3,7 @@
 use super::super::stage::name;
 use super::super::{Call as AnyCall, PROCESSES, Program, Step, User};
 use super::{Call, Question, REGISTERS, SEMAPHORES};
-use crate::world::await_that;
+use crate::world::comes_about;
 use crate::{Agent, Clock, Errno, Look, Outcome, SemOp, Set, Subject, UNDO, World, op};
 use libc::{SIGKILL, SIGUSR1};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -113,15 +113,18 @@ impl<'a> Scene<'a> {
         if !result.ends_with("done") {
             self.note(step);
         }
-        let mut ended = BTreeMap::new();
-        let (end, patient) = (Instant::now() + PATIENCE, self.death && !self.world.subject.is_kernel());
-        loop {
-            let told = self.settle(&result, &mut ended);
-            if !patient || known.is_none_or(|known| *known == told) || Instant::now() > end {
-                return told;
+        let (mut ended, end) = (BTreeMap::new(), Instant::now() + PATIENCE);
+        let mut told = self.settle(&result, &mut ended);
+        if self.death && !self.world.subject.is_kernel() {
+            while known.is_some_and(|known| *known != told) && Instant::now() < end {
+                std::thread::yield_now();
+                told = self.settle(&result, &mut ended);
             }
-            std::thread::yield_now();
+            // What has been undone and cannot be seen, where a value cannot become less than 0.
+            self.world.sweep();
+            told = self.settle(&result, &mut ended);
         }
+        told
     }
 
     /// A known difference: who waits for zero and has no right to alter is not counted, and noted nowhere. Asked by a call that
@@ -249,14 +252,14 @@ impl<'a> Scene<'a> {
         let process = &self.processes[&who];
         let already = self.waiting_in(id).len();
         process.agent.start_semop(id, ops, None);
-        await_that("a semop answers or waits", || {
+        let settled = comes_about(PATIENCE, || {
             process.agent.answers_within(GLANCE) || (process.agent.sleeps() && self.counted(id) > already)
         });
         if process.agent.has_answered() {
             return done(process.agent.answer());
         }
         self.processes.entry(who).and_modify(|p| p.waits = Some(id));
-        "waits".to_owned()
+        if settled { "waits".to_owned() } else { "neither answers nor waits".to_owned() }
     }
 
     fn set(&mut self, who: usize, id: i32, (uid, gid, mode): (u32, u32, u32)) -> String {
@@ -332,10 +335,14 @@ impl<'a> Scene<'a> {
     fn take_answers(&mut self, id: i32, counted: usize, ended: &mut BTreeMap<usize, String>) {
         let waiting = self.waiting_in(id);
         let has_ended = |who: &usize| self.processes[who].agent.has_answered();
-        await_that("all answer who wait no longer", || {
-            let outstanding = waiting.iter().filter(|who| !has_ended(who));
-            outstanding.count() <= counted
-        });
+        let settled = comes_about(PATIENCE, || waiting.iter().filter(|who| !has_ended(who)).count() <= counted);
+        if !settled {
+            let silent = waiting
+                .iter()
+                .filter(|who| !has_ended(who))
+                .map(|who| (*who, "may be one who waits and is not counted".to_owned()));
+            ended.extend(silent);
+        }
         let answered: Vec<usize> = waiting.iter().copied().filter(has_ended).collect();
         for who in answered {
             let outcome = self.processes[&who].agent.answer();

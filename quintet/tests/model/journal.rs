@@ -1,0 +1,377 @@
+//! The journal, and the calls that wait, under every interleaving, in which anybody may die before any step.
+
+use crate::sync::journal::*;
+use crate::sync::lock::{self, Acquired, Owner};
+use crate::sync::primitive::{AtomicI16, AtomicU32, AtomicU64, Ordering, mortal};
+use crate::sync::waiter::{self, State};
+use crate::sync::word::*;
+use crate::{explore, explore_deaths};
+use loom::sync::atomic::AtomicBool;
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+use std::sync::PoisonError;
+
+/// Two semaphores, an undo record, and the place of one call that wants one unit of the first semaphore.
+#[derive(Default)]
+struct Set {
+    words: [AtomicU64; 2],
+    lock: AtomicU32,
+    decided: AtomicU64,
+    applying: AtomicU32,
+    answered: AtomicU32,
+    changes: [Change; 2],
+    cell: AtomicI16,
+    waiter: AtomicU32,
+    dead: [AtomicBool; 3],
+    /// The lock's futex.
+    bed: Mutex<()>,
+    bell: Condvar,
+}
+
+/// The participants: who changes the set, who takes over, whose call waits.
+const CHANGER: u32 = 0;
+const SUCCESSOR: u32 = 1;
+const CALLER: u32 = 2;
+
+impl Words for Set {
+    fn word(&self, num: u32) -> Option<&AtomicU64> {
+        self.words.get(num as usize)
+    }
+    fn descriptor(&self, _: usize) -> Option<&Descriptor> {
+        None
+    }
+}
+
+impl Book for Set {
+    fn change(&self, nth: usize) -> Option<&Change> {
+        self.changes.get(nth)
+    }
+    fn cell(&self, record: u32, _: u32) -> Option<&AtomicI16> {
+        (record == 1).then_some(&self.cell)
+    }
+    fn forget_undo(&self, _: Option<u32>) {
+        self.cell.store(0, Ordering::Relaxed);
+    }
+    fn reset(&self, num: u32) -> Option<Word> {
+        (num < 2).then(|| Word::default().with_value(9))
+    }
+    fn waiter(&self, number: u32) -> Option<&AtomicU32> {
+        (number == 1).then_some(&self.waiter)
+    }
+    /// It is always on its way to sleep, or dead.
+    fn wake(&self, _: u32) -> bool {
+        false
+    }
+    fn lives(&self, _: u32) -> bool {
+        !self.is_dead(CALLER)
+    }
+}
+
+impl lock::World for Set {
+    fn alive(&self, owner: Owner) -> bool {
+        owner.slot().is_some_and(|slot| !self.is_dead(slot))
+    }
+    fn sleep(&self, word: &AtomicU32, value: u32) {
+        let bed = self.bed.lock().unwrap_or_else(PoisonError::into_inner);
+        if [CHANGER, SUCCESSOR, CALLER].into_iter().any(|who| self.is_dead(who)) {
+            // It is not for ever.
+            drop(bed);
+            thread::yield_now();
+        } else if word.seen_by_kernel() == value {
+            drop(self.bell.wait(bed));
+        }
+    }
+    fn wake(&self, _: &AtomicU32) {
+        drop(self.bed.lock());
+        self.bell.notify_one();
+    }
+}
+
+impl Set {
+    fn new(values: [u16; 2]) -> Arc<Set> {
+        Arc::new(Set { words: values.map(|value| AtomicU64::new(value.into())), ..Set::default() })
+    }
+
+    fn journal(&self) -> Journal<'_> {
+        Journal { decided: &self.decided, applying: &self.applying, answered: &self.answered }
+    }
+
+    fn is_dead(&self, who: u32) -> bool {
+        self.dead[who as usize].load(Ordering::Acquire)
+    }
+
+    /// `who` does `f`, and dies before step `steps`.
+    fn dying<T>(&self, who: u32, steps: u32, f: impl FnOnce() -> T) -> Option<T> {
+        let done = mortal(steps, f);
+        if done.is_none() {
+            self.dead[who as usize].store(true, Ordering::Release);
+            drop(self.bed.lock());
+            self.bell.notify_all();
+        }
+        done
+    }
+
+    /// Does `f` with the lock, after what a dead holder has left is carried out.
+    fn locked<T>(&self, who: u32, f: impl FnOnce() -> T) -> T {
+        let me = Owner::new(who, 1);
+        if !lock::try_acquire(&self.lock, me) {
+            loop {
+                match lock::contend(&self.lock, me, self, false) {
+                    Some(Acquired::Clean) => break,
+                    Some(Acquired::FromDead) => {
+                        self.journal().carry_out(self);
+                        break;
+                    }
+                    None => {}
+                }
+            }
+        }
+        let done = f();
+        lock::release(&self.lock, me, self);
+        done
+    }
+
+    fn value(&self, num: u32) -> u16 {
+        settle(self, num).expect("there are no marks").value()
+    }
+
+    /// Writes a change down.
+    fn plan(&self, nth: usize, num: u32, by: i32, cells: (u8, u8)) {
+        let (change, old) = (&self.changes[nth], hold(self, num).expect("there are no marks"));
+        change.num.store(num, Ordering::Relaxed);
+        change.record.store(u32::from(cells != (0, 0)), Ordering::Relaxed);
+        change.old.store(old.0, Ordering::Relaxed);
+        change.new.store(old.with_value((i32::from(old.value()) + by) as u16).0, Ordering::Relaxed);
+        change.cells.store(u32::from(cells.0) | u32::from(cells.1) << 16, Ordering::Relaxed);
+    }
+
+    /// Takes a unit of each semaphore, and notes that 7 is to be given back.
+    fn take_both(&self) {
+        self.plan(0, 0, -1, (0, 7));
+        self.plan(1, 1, -1, (0, 0));
+        self.journal().commit(self, Kind::Changes, 2, 0);
+        // The next one is written down, but not decided on.
+        self.plan(0, 1, -1, (7, 9));
+        let_go(self, 0);
+        let_go(self, 1);
+    }
+
+    /// Adds a unit to the first semaphore, and performs the call that waits.
+    fn post(&self, who: u32) {
+        let mut word = settle(self, 0).expect("there are no marks");
+        while word.is_plain() {
+            let new = word.with_value(word.value() + 1);
+            match self.words[0].compare_exchange(word.0, new.0, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return,
+                Err(now) => word = Word(now),
+            }
+        }
+        self.locked(who, || {
+            self.plan(0, 0, 1, (0, 0));
+            self.journal().commit(self, Kind::Changes, 1, 0);
+            self.update();
+        });
+    }
+
+    /// Performs the call that waits, if there is a unit for it. The caller holds the lock.
+    fn update(&self) {
+        if State::of(&self.waiter) == State::Waiting && hold(self, 0).is_some_and(|word| word.value() > 0) {
+            self.plan(0, 0, -1, (0, 0));
+            if !self.journal().commit(self, Kind::Changes, 1, 1) {
+                waiter::free(&self.waiter);
+            }
+        }
+        if State::of(&self.waiter) != State::Waiting {
+            let_go(self, 0);
+        }
+    }
+
+    /// Takes a unit, or waits for it: then `false`.
+    fn take_or_wait(&self) -> bool {
+        let word = settle(self, 0).expect("there are no marks");
+        if word.is_plain() && word.value() > 0 {
+            let new = word.with_value(word.value() - 1);
+            if self.words[0].compare_exchange(word.0, new.0, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                return true;
+            }
+        }
+        self.locked(CALLER, || {
+            let there = hold(self, 0).is_some_and(|word| word.value() > 0);
+            if there {
+                self.plan(0, 0, -1, (0, 0));
+                self.journal().commit(self, Kind::Changes, 1, 0);
+                let_go(self, 0);
+            } else {
+                waiter::fill(&self.waiter);
+                waiter::wait(&self.waiter);
+            }
+            there
+        })
+    }
+
+    /// Takes the answer, if there is one.
+    fn answer(&self) -> Option<u16> {
+        let State::Answered(errno) = State::of(&self.waiter) else { return None };
+        waiter::free(&self.waiter);
+        Some(errno)
+    }
+
+    /// The call that waits ends: whether it was performed.
+    fn give_up(&self) -> bool {
+        if let Some(errno) = self.answer() {
+            return errno == 0;
+        }
+        self.locked(CALLER, || {
+            if let Some(errno) = self.answer() {
+                return errno == 0;
+            }
+            waiter::fill(&self.waiter);
+            let_go(self, 0);
+            waiter::free(&self.waiter);
+            false
+        })
+    }
+}
+
+/// A call waits for a unit.
+fn waiting() -> Arc<Set> {
+    let set = Set::new([0, 0]);
+    assert!(!set.take_or_wait());
+    set
+}
+
+/// The lock's holder dies, its successor ends it, a reader looks at any time: the words and the cell change together or not at all.
+#[test]
+fn a_holder_dies_under_a_readers_eyes() {
+    explore_deaths(2, |steps| {
+        let set = Set::new([5, 5]);
+        let reader = {
+            let set = set.clone();
+            thread::spawn(move || [0, 1].map(|num| set.journal().whole(&*set, num).map(Word::value)))
+        };
+        let done = set.dying(CHANGER, steps, || set.locked(CHANGER, || set.take_both()));
+        set.locked(SUCCESSOR, || [0, 1].into_iter().for_each(|num| let_go(&*set, num)));
+        let values = [set.value(0), set.value(1)];
+        assert!(values == [4, 4] || done.is_none() && values == [5, 5], "{values:?}");
+        assert_eq!(set.cell.load(Ordering::Relaxed), if values == [4, 4] { 7 } else { 0 });
+        assert_eq!(set.applying.load(Ordering::Relaxed) % 2, 0);
+        let seen = reader.join().unwrap();
+        assert!(![[Some(4), Some(5)]].contains(&seen), "{seen:?}");
+        done.is_none()
+    });
+}
+
+/// The successor dies, too.
+#[test]
+fn a_holder_and_its_successor_die() {
+    explore_deaths(1, |first| {
+        let mut died = false;
+        for second in 0..40 {
+            let set = Set::new([5, 5]);
+            let done = set.dying(CHANGER, first, || set.locked(CHANGER, || set.take_both()));
+            let _ = set.dying(SUCCESSOR, second, || set.locked(SUCCESSOR, || ()));
+            set.locked(CALLER, || [0, 1].into_iter().for_each(|num| let_go(&*set, num)));
+            let values = [set.value(0), set.value(1)];
+            assert!(values == [4, 4] || done.is_none() && values == [5, 5], "{values:?}");
+            assert_eq!(set.cell.load(Ordering::Relaxed), if values == [4, 4] { 7 } else { 0 });
+            died |= done.is_none();
+        }
+        died
+    });
+}
+
+/// A call that finds nothing and queues, and a post at the same time: it gets the unit.
+#[test]
+fn no_wakeup_is_lost() {
+    explore(4, || {
+        let set = Set::new([0, 0]);
+        let poster = {
+            let set = set.clone();
+            thread::spawn(move || set.post(CHANGER))
+        };
+        let taken = set.take_or_wait();
+        poster.join().unwrap();
+        assert_eq!((taken || set.answer() == Some(0), set.value(0)), (true, 0));
+        assert!(set.words[0].load(Ordering::Relaxed) == 0, "the word is plain again");
+    });
+}
+
+/// Two post, one takes: one unit is left.
+#[test]
+fn two_posts_and_one_call() {
+    explore(2, || {
+        let set = Set::new([0, 0]);
+        let posters = [CHANGER, SUCCESSOR].map(|who| {
+            let set = set.clone();
+            thread::spawn(move || set.post(who))
+        });
+        let taken = set.take_or_wait();
+        posters.into_iter().for_each(|poster| poster.join().unwrap());
+        assert_eq!((taken || set.answer() == Some(0), set.value(0)), (true, 1));
+        assert!(Word(set.words[0].load(Ordering::Relaxed)).is_plain());
+    });
+}
+
+/// A call gives up (a timeout, a signal) and its process ends, while it is performed: it has the unit or it is there.
+#[test]
+fn a_call_gives_up_while_it_is_performed() {
+    explore(4, || {
+        let set = waiting();
+        let caller = {
+            let set = set.clone();
+            thread::spawn(move || {
+                let performed = set.give_up();
+                set.dead[CALLER as usize].store(true, Ordering::Release);
+                performed
+            })
+        };
+        set.post(CHANGER);
+        let performed = caller.join().unwrap();
+        assert_eq!(set.value(0), u16::from(!performed));
+        assert_eq!(State::of(&set.waiter), State::Free);
+    });
+}
+
+/// A caller dies before any step of its giving up, while it is performed, and somebody buries its call: one that has returned has the
+/// unit, one that has given up has not, and no word stays slow for it.
+#[test]
+fn a_caller_dies_while_it_is_performed() {
+    explore_deaths(3, |steps| {
+        let set = waiting();
+        let caller = {
+            let set = set.clone();
+            thread::spawn(move || set.dying(CALLER, steps, || set.give_up()))
+        };
+        set.post(CHANGER);
+        let performed = caller.join().unwrap();
+        set.locked(SUCCESSOR, || {
+            if performed.is_none() && State::of(&set.waiter) != State::Free {
+                waiter::free(&set.waiter);
+            }
+            let_go(&*set, 0);
+        });
+        let left = set.value(0);
+        assert!(performed.is_none_or(|performed| left == u16::from(!performed)), "{performed:?} {left}");
+        assert!(left <= 1);
+        assert!(Word(set.words[0].load(Ordering::Relaxed)).is_plain());
+        performed.is_none()
+    });
+}
+
+/// A dead call consumes nothing, though whoever performs it dies before any step, too.
+#[test]
+fn the_dead_do_not_consume() {
+    explore_deaths(1, |steps| {
+        let set = waiting();
+        set.dead[CALLER as usize].store(true, Ordering::Release);
+        let posted = set.dying(CHANGER, steps, || set.post(CHANGER));
+        set.locked(SUCCESSOR, || {
+            if posted.is_none() {
+                set.update();
+            }
+        });
+        let left = set.value(0);
+        assert!(left == 1 || posted.is_none() && left == 0 && State::of(&set.waiter) == State::Waiting, "{posted:?} {left}");
+        posted.is_none()
+    });
+}
