@@ -6,8 +6,8 @@
 //! namespace in `/dev/shm`. Other attached processes are this program run again.
 //!
 //! A harness of its own, because criterion measures one thing after the other, and a machine (a virtual one above all)
-//! drifts more in between than the two sides differ. Here they take turns: each round times a batch on one side, then on
-//! the other, and the next round the other way round; the ratio is the median of the rounds' ratios.
+//! drifts more in between than the two sides differ. Here they take turns (`common/turns.rs`), and the ratio is the median
+//! of the rounds' ratios.
 //!
 //! # Safety
 //!
@@ -18,19 +18,15 @@
 mod common;
 
 use common::Place;
+use common::companion::{Companion, answer_lines};
+use common::loaded::Loaded;
+use common::turns::{Batch, ROUNDS, measure, timed};
 use libc::{c_int, c_void, key_t, shmid_ds, size_t};
 use quintet::Kind;
-use std::ffi::{CStr, CString};
 use std::hint::black_box;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const ROUNDS: usize = 301;
-/// How long a batch of one side should take.
-const BATCH: Duration = Duration::from_micros(400);
 const KIB: usize = 1024;
 const PAGE: usize = 4096;
 
@@ -77,31 +73,14 @@ impl Side {
 
     /// The drop-in on a namespace, which it keeps for good: another one needs another copy of the library.
     fn drop_in(library: &Path, namespace: &Path) -> Side {
-        // SAFETY: this program has one thread.
-        unsafe { std::env::set_var("QUINTET_NAMESPACE", namespace) };
-        let path = CString::new(library.as_os_str().as_bytes()).expect("a path");
-        // SAFETY: a NUL-terminated path of a library whose initializers touch nothing of ours.
-        let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
-        assert!(!handle.is_null(), "{} cannot be opened", library.display());
-        let symbol = |name: &CStr| {
-            // SAFETY: an open library, and a NUL-terminated name.
-            let at = unsafe { libc::dlsym(handle, name.as_ptr()) };
-            assert!(!at.is_null(), "the drop-in has no {name:?}");
-            at
-        };
+        let loaded = Loaded::open(library, namespace);
         // SAFETY: the drop-in's functions of these names have the C library's signatures, which are those of the fields.
         let functions = unsafe {
             Functions {
-                shmget: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(key_t, size_t, c_int) -> c_int>(symbol(
-                    c"shmget",
-                )),
-                shmat: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(c_int, *const c_void, c_int) -> *mut c_void>(
-                    symbol(c"shmat"),
-                ),
-                shmdt: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*const c_void) -> c_int>(symbol(c"shmdt")),
-                shmctl: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(c_int, c_int, *mut shmid_ds) -> c_int>(symbol(
-                    c"shmctl",
-                )),
+                shmget: loaded.function(c"shmget"),
+                shmat: loaded.function(c"shmat"),
+                shmdt: loaded.function(c"shmdt"),
+                shmctl: loaded.function(c"shmctl"),
             }
         };
         let side = Side { functions, drop_in: Some((library.into(), namespace.into())) };
@@ -138,17 +117,7 @@ impl Side {
 
     /// This program run again, in the part that `role` names.
     fn companion(&self, role: &str, id: Option<c_int>) -> Companion {
-        let mut command = Command::new(std::env::current_exe().expect("this program's path"));
-        command.args([role, &id.map_or("none".into(), |id| id.to_string())]).env_remove("LD_PRELOAD");
-        if let Some((library, namespace)) = &self.drop_in {
-            command.env("LD_PRELOAD", library).env("QUINTET_NAMESPACE", namespace);
-        }
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("this program runs");
-        let stdin = child.stdin.take().expect("piped");
-        let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let mut companion = Companion { child, stdin: Some(stdin), stdout };
-        assert_eq!(companion.hear(), "ready");
-        companion
+        Companion::start(&[role, &id.map_or("none".into(), |id| id.to_string())], self.drop_in.as_ref())
     }
 }
 
@@ -201,33 +170,6 @@ impl Drop for Owned<'_> {
     }
 }
 
-/// A process that this one has started; it ends when its standard input does.
-struct Companion {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
-}
-
-impl Companion {
-    fn hear(&mut self) -> String {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).expect("the companion answers");
-        line.trim_end().into()
-    }
-
-    fn ask(&mut self, n: u32) -> Duration {
-        writeln!(self.stdin.as_mut().expect("open until dropped"), "{n}").expect("the companion listens");
-        Duration::from_nanos(self.hear().parse().expect("a number"))
-    }
-}
-
-impl Drop for Companion {
-    fn drop(&mut self) {
-        self.stdin = None;
-        let _ = self.child.wait();
-    }
-}
-
 /// A companion's life: as an unmodified program it attaches the segment, then does what its role is.
 fn be_companion(role: &str, id: &str) {
     if let Ok(id) = id.parse() {
@@ -235,16 +177,13 @@ fn be_companion(role: &str, id: &str) {
         let at = unsafe { libc::shmat(id, std::ptr::null(), 0) };
         assert!(at as isize != -1, "shmat: {}", std::io::Error::last_os_error());
     }
-    println!("ready");
-    match role {
-        "--hold" => drop(std::io::stdin().read_to_end(&mut Vec::new())),
-        _ => std::io::stdin().lines().map_while(Result::ok).for_each(|line| {
-            let n: u32 = line.parse().expect("a number");
-            let start = Instant::now();
-            (0..n).for_each(|_| fork_and_wait());
-            println!("{}", start.elapsed().as_nanos());
-        }),
-    }
+    answer_lines(|line| {
+        assert_eq!(role, "--fork");
+        let n: u32 = line.parse().expect("a number");
+        let start = Instant::now();
+        (0..n).for_each(|_| fork_and_wait());
+        start.elapsed().as_nanos().to_string()
+    });
 }
 
 fn fork_and_wait() {
@@ -258,63 +197,12 @@ fn fork_and_wait() {
     }
 }
 
-/// Does something so many times, and tells how long it took.
-type Batch<'a> = Box<dyn FnMut(u32) -> Duration + 'a>;
-
-fn timed<'a>(mut op: impl FnMut() + 'a) -> Batch<'a> {
-    Box::new(move |n| {
-        let start = Instant::now();
-        (0..n).for_each(|_| op());
-        start.elapsed()
-    })
-}
-
 struct Case<'a> {
     name: String,
     /// The drop-in's side; the other is the kernel's.
     side: &'a Side,
     /// Sets the case up on a side; what it needs lives as long as the batch.
     set_up: Box<dyn Fn(&'a Side) -> Batch<'a> + 'a>,
-}
-
-struct Figures {
-    kernel: f64,
-    quintet: f64,
-    ratio: f64,
-    spread: (f64, f64),
-}
-
-/// How many times fit into a batch; warms up, too.
-fn calibrate(batch: &mut Batch<'_>) -> u32 {
-    let mut n = 1;
-    loop {
-        let took = batch(n);
-        if took >= BATCH / 2 || n >= 1 << 16 {
-            let each = took.as_nanos() as f64 / f64::from(n);
-            return (BATCH.as_nanos() as f64 / each).round().clamp(1.0, 65536.0) as u32;
-        }
-        n *= 2;
-    }
-}
-
-fn measure(a: &mut Batch<'_>, b: &mut Batch<'_>) -> Figures {
-    let (n, m) = (calibrate(a), calibrate(b));
-    let each = |batch: &mut Batch<'_>, n: u32| batch(n).as_nanos() as f64 / f64::from(n);
-    let (mut kernel, mut quintet, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    for round in 0..ROUNDS {
-        let (k, q) = if round % 2 == 0 {
-            let k = each(a, n);
-            (k, each(b, m))
-        } else {
-            let q = each(b, m);
-            (each(a, n), q)
-        };
-        kernel.push(k);
-        quintet.push(q);
-        ratios.push(q / k);
-    }
-    let spread = (common::quantile(&ratios, 0.05), common::quantile(&ratios, 0.95));
-    Figures { kernel: common::median(&kernel), quintet: common::median(&quintet), ratio: common::median(&ratios), spread }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -482,7 +370,8 @@ fn fork(side: &Side, attached: bool) -> Batch<'_> {
     let mut parent = side.companion("--fork", attached.then_some(segment.0.id));
     Box::new(move |n| {
         let _ = &segment;
-        parent.ask(n)
+        parent.tell(&n.to_string());
+        Duration::from_nanos(parent.hear().parse().expect("a number"))
     })
 }
 
@@ -520,8 +409,7 @@ fn main() {
     for case in cases.iter().filter(chosen) {
         let figures = measure(&mut (case.set_up)(&kernel), &mut (case.set_up)(case.side));
         let (kernel, quintet) = (format!("{:.0}", figures.kernel), format!("{:.0}", figures.quintet));
-        let spread = format!("{:.2} .. {:.2}", figures.spread.0, figures.spread.1);
-        row(&case.name, [&kernel, &quintet, &format!("{:.2}", figures.ratio), &spread]);
+        row(&case.name, [&kernel, &quintet, &format!("{:.2}", figures.ratio), &figures.range()]);
     }
     println!("(medians of {ROUNDS} rounds; ratio: quintet / kernel within a round)");
 }

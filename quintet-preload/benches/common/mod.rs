@@ -1,4 +1,10 @@
-//! What the benchmarks have in common: the drop-in's file, places to measure in, medians.
+//! What the benchmarks have in common: the drop-in's file, places to measure in, taking turns, medians.
+// Not every benchmark uses all of it.
+#![allow(dead_code)]
+
+pub mod companion;
+pub mod loaded;
+pub mod turns;
 
 use quintet::{Kind, Namespace};
 use std::path::{Path, PathBuf};
@@ -29,30 +35,45 @@ pub fn library() -> PathBuf {
     library
 }
 
+/// The processors that this process may use.
+pub fn processors() -> Vec<usize> {
+    // SAFETY: zeroes are an empty set, and the call gets its address and its size.
+    let set = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set);
+        set
+    };
+    // SAFETY: within the set.
+    (0..libc::CPU_SETSIZE as usize).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) }).collect()
+}
+
 /// Keeps this process, and its children, on one processor: the last that it may use.
 pub fn pin() {
-    // SAFETY: zeroes are an empty set, and the calls get its address and its size.
+    pin_to(processors().last().copied().unwrap_or(0));
+}
+
+/// Keeps this process, and its children, on that processor.
+pub fn pin_to(processor: usize) {
+    // SAFETY: zeroes are an empty set, and the call gets its address and its size.
     let pinned = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
-        let len = size_of::<libc::cpu_set_t>();
-        libc::sched_getaffinity(0, len, &raw mut set);
-        let last = (0..libc::CPU_SETSIZE as usize).rev().find(|cpu| libc::CPU_ISSET(*cpu, &set)).unwrap_or(0);
-        libc::CPU_ZERO(&mut set);
-        libc::CPU_SET(last, &mut set);
-        libc::sched_setaffinity(0, len, &raw const set)
+        libc::CPU_SET(processor, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
     };
     if pinned != 0 {
-        println!("not pinned to a processor: {}", std::io::Error::last_os_error());
+        eprintln!("not pinned to processor {processor}: {}", std::io::Error::last_os_error());
     }
 }
 
-/// An IPC namespace of this process's own, if that is allowed. Else its segments are among the machine's; they are
-/// removed in any case.
-pub fn own_ipc() {
+/// An IPC namespace of this process's own, if that is allowed; tells whether it is. Else its objects are among the
+/// machine's; they are removed in any case.
+pub fn own_ipc() -> bool {
     // SAFETY: a flag only.
-    if unsafe { libc::unshare(libc::CLONE_NEWIPC) } != 0 {
+    let own = unsafe { libc::unshare(libc::CLONE_NEWIPC) } == 0;
+    if !own {
         println!("the kernel's side is in the machine's own IPC namespace: {}", std::io::Error::last_os_error());
     }
+    own
 }
 
 /// A namespace for this run, removed when dropped.

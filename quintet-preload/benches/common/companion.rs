@@ -1,0 +1,63 @@
+//! This program run again, as an unmodified program that is told what to do line by line.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+/// A process that this one has started; it ends when its standard input does.
+pub struct Companion {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Companion {
+    /// With these arguments, and with the drop-in (its library and its namespace) or on the kernel. Returns when it
+    /// says that it is ready.
+    pub fn start(args: &[&str], drop_in: Option<&(PathBuf, PathBuf)>) -> Companion {
+        let mut command = Command::new(std::env::current_exe().expect("this program's path"));
+        command.args(args).env_remove("LD_PRELOAD");
+        if let Some((library, namespace)) = drop_in {
+            command.env("LD_PRELOAD", library).env("QUINTET_NAMESPACE", namespace);
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("this program runs");
+        let stdin = child.stdin.take();
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        let mut companion = Companion { child, stdin, stdout };
+        assert_eq!(companion.hear(), "ready");
+        companion
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn tell(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().expect("open until dropped"), "{line}").expect("the companion listens");
+    }
+
+    pub fn hear(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("the companion answers");
+        line.trim_end().into()
+    }
+}
+
+impl Drop for Companion {
+    fn drop(&mut self) {
+        self.stdin = None;
+        if std::thread::panicking() {
+            // It may be waiting for what will not come.
+            let _ = self.child.kill();
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// A companion's life: it says that it is ready, then answers each line, and does not outlive who started it.
+pub fn answer_lines(mut answer: impl FnMut(&str) -> String) {
+    // SAFETY: numbers only.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    println!("ready");
+    std::io::stdin().lines().map_while(Result::ok).for_each(|line| println!("{}", answer(&line)));
+}

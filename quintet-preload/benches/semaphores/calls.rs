@@ -1,0 +1,186 @@
+//! The calls of one process whom nobody disturbs.
+//!
+//! # Safety
+//!
+//! The static arrays are handed to `semop`, which reads them, and are not touched by anything else.
+
+use crate::common::turns::{Batch, there_and_back, timed};
+use crate::side::{Owned, Side, operation};
+use libc::{IPC_CREAT, IPC_EXCL, IPC_PRIVATE, SEM_UNDO, c_int, sembuf};
+use std::hint::black_box;
+use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
+use std::time::Instant;
+
+/// The greatest set that the kernel's default limits allow.
+const MANY: usize = 32_000;
+const CREATE: c_int = IPC_CREAT | IPC_EXCL | 0o600;
+
+type SetUp<'a> = Box<dyn Fn(&'a Side) -> Batch<'a> + 'a>;
+
+pub struct Case<'a> {
+    pub name: String,
+    /// The drop-in's side; the other is the kernel's.
+    pub side: &'a Side,
+    /// Sets the case up on a side; what it needs lives as long as the batch.
+    pub set_up: SetUp<'a>,
+    /// Whether the drop-in has a part in it.
+    pub is_call: bool,
+}
+
+/// All cases: `private` and `shared` are the drop-in on a namespace of that kind.
+pub fn cases<'a>(private: &'a Side, shared: &'a Side) -> Vec<Case<'a>> {
+    let case = |side: &'a Side, name: &str, is_call, set_up| Case { name: name.into(), side, set_up, is_call };
+    let floor = |name: &str, set_up| case(private, name, false, set_up);
+    let on = |name: &str, set_up| case(private, name, true, set_up);
+    vec![
+        // The same on both sides: how far the ratio can be trusted, and what a call could cost at best.
+        floor("(floor: compare-and-swap)", Box::new(|_| compare_and_swap())),
+        floor("(floor: clock_gettime)", Box::new(|_| watched(Instant::now))),
+        floor("(floor: getppid)", Box::new(|_| watched(std::os::unix::process::parent_id))),
+        on("semop, array on the stack", Box::new(|side| up_and_down(side, 0))),
+        on("semop, static array", Box::new(static_array)),
+        on("semop, array on the heap", Box::new(heap_array)),
+        on("semop, SEM_UNDO", Box::new(|side| up_and_down(side, SEM_UNDO))),
+        on("semop, IPC_NOWAIT, refused", Box::new(refused)),
+        on("semop, four on four semaphores", Box::new(four)),
+        on("lock + unlock: 0 and +1 with SEM_UNDO, then -1", Box::new(lock_and_unlock)),
+        on("semop, the last of 32000 semaphores", Box::new(last_of_many)),
+        on("GETVAL", Box::new(get_value)),
+        on("SETVAL", Box::new(set_value)),
+        on("GETALL of 4", Box::new(|side| get_all(side, 4))),
+        on("GETALL of 1000", Box::new(|side| get_all(side, 1000))),
+        on("semget, existing key", Box::new(|side| find(side, 1))),
+        on("semget, existing key, one of 1000", Box::new(|side| find(side, 1000))),
+        on("create + remove, private", Box::new(|side| life(side, 1))),
+        on("create + remove, private, 1000 semaphores", Box::new(|side| life(side, 1000))),
+        on("create + remove, key", Box::new(keyed_life)),
+        case(shared, "create + remove, key, shared namespace", true, Box::new(keyed_life)),
+    ]
+}
+
+/// Something whose result nobody wants.
+fn watched<'a, T>(mut op: impl FnMut() -> T + 'a) -> Batch<'a> {
+    timed(move || {
+        black_box(op());
+    })
+}
+
+fn compare_and_swap<'a>() -> Batch<'a> {
+    let word = AtomicI32::new(0);
+    timed(move || {
+        let before = black_box(&word).load(SeqCst);
+        assert!(word.compare_exchange(before, before ^ 1, SeqCst, SeqCst).is_ok());
+    })
+}
+
+/// The batch, and the set that it uses.
+fn keep<'a>(set: Owned<'a>, mut batch: Batch<'a>) -> Batch<'a> {
+    Box::new(move |n| {
+        let _ = &set;
+        batch(n)
+    })
+}
+
+fn up_and_down(side: &Side, flags: c_int) -> Batch<'_> {
+    let owned = side.private(1);
+    let set = owned.0;
+    let by = move |by| set.operate(&mut [operation(0, by, flags)]);
+    keep(owned, there_and_back(by))
+}
+
+fn static_array(side: &Side) -> Batch<'_> {
+    static mut UP: sembuf = operation(0, 1, 0);
+    static mut DOWN: sembuf = operation(0, -1, 0);
+    let owned = side.private(1);
+    let set = owned.0;
+    // SAFETY: each is one operation, which nobody changes.
+    let by = move |by| unsafe { set.operate_at(if by > 0 { &raw mut UP } else { &raw mut DOWN }, 1) };
+    keep(owned, there_and_back(by))
+}
+
+fn heap_array(side: &Side) -> Batch<'_> {
+    let owned = side.private(1);
+    let set = owned.0;
+    let (mut up, mut down) = (vec![operation(0, 1, 0)], vec![operation(0, -1, 0)]);
+    let by = move |by| set.operate(if by > 0 { &mut up } else { &mut down });
+    keep(owned, there_and_back(by))
+}
+
+fn refused(side: &Side) -> Batch<'_> {
+    let owned = side.private(1);
+    let set = owned.0;
+    keep(owned, timed(move || set.refused(&mut [operation(0, -1, libc::IPC_NOWAIT)])))
+}
+
+fn four(side: &Side) -> Batch<'_> {
+    let owned = side.private(4);
+    let set = owned.0;
+    let by = move |by| set.operate(&mut [0, 1, 2, 3].map(|num| operation(num, by, 0)));
+    keep(owned, there_and_back(by))
+}
+
+/// The mutex of the books, and of fakeroot: free is 0.
+fn lock_and_unlock(side: &Side) -> Batch<'_> {
+    let owned = side.private(1);
+    let set = owned.0;
+    keep(
+        owned,
+        timed(move || {
+            set.operate(&mut [operation(0, 0, 0), operation(0, 1, SEM_UNDO)]);
+            set.operate(&mut [operation(0, -1, SEM_UNDO)]);
+        }),
+    )
+}
+
+fn last_of_many(side: &Side) -> Batch<'_> {
+    let owned = side.private(MANY);
+    let set = owned.0;
+    let by = move |by| set.operate(&mut [operation(MANY as u16 - 1, by, 0)]);
+    keep(owned, there_and_back(by))
+}
+
+fn get_value(side: &Side) -> Batch<'_> {
+    let owned = side.private(1);
+    let set = owned.0;
+    set.set_value(0, 7);
+    keep(owned, timed(move || assert!(set.value(0) == 7)))
+}
+
+fn set_value(side: &Side) -> Batch<'_> {
+    let owned = side.private(1);
+    let set = owned.0;
+    keep(owned, timed(move || set.set_value(0, 7)))
+}
+
+fn get_all(side: &Side, nsems: usize) -> Batch<'_> {
+    let owned = side.private(nsems);
+    let set = owned.0;
+    set.set_value(nsems - 1, 7);
+    let mut values = vec![0; nsems];
+    keep(
+        owned,
+        timed(move || {
+            set.values(&mut values);
+            assert!(values[nsems - 1] == 7);
+        }),
+    )
+}
+
+fn find(side: &Side, among: usize) -> Batch<'_> {
+    let all: Vec<_> = (0..among).map(|_| side.keyed()).collect();
+    let key = all[among / 2].0;
+    watched(move || {
+        let _ = &all;
+        side.get(key, 0, 0).id
+    })
+}
+
+fn life(side: &Side, nsems: usize) -> Batch<'_> {
+    timed(move || side.get(IPC_PRIVATE, nsems, CREATE).remove())
+}
+
+fn keyed_life(side: &Side) -> Batch<'_> {
+    // A key that is free.
+    let key = side.keyed().0;
+    timed(move || side.get(key, 1, CREATE).remove())
+}

@@ -1,0 +1,226 @@
+//! What semaphores cost: the kernel's and the drop-in's, side by side, and the least that the machine can do.
+//!
+//! `cargo bench -p quintet-preload --bench semaphores [-- PART-OF-A-CASE'S-NAME...]`
+//!
+//! The kernel is called by the C library's functions, the drop-in by the functions of its library, opened here, on a
+//! private namespace in `/dev/shm`. Other processes are this program run again, as an unmodified program. All that is
+//! compared takes turns (`common/turns.rs`), each process on a processor of its own or on the same one. With
+//! `--kernel-twice` the kernel is on both sides: how far the ratios can be trusted.
+//!
+//! # Safety
+//!
+//! The functions called have the C library's signatures. What they are given are numbers, locals, slices and statics of
+//! the right type.
+#![allow(unsafe_code)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod calls;
+mod crowd;
+mod instructions;
+mod many;
+mod side;
+mod turn;
+
+use common::Place;
+use common::turns::{self, Figures, measure};
+use quintet::Kind;
+use side::Side;
+use std::path::{Path, PathBuf};
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let number = |word: &str| word.parse::<i32>().expect("a number");
+    match words[..] {
+        [role @ ("--ping" | "--pong"), means, what, cpu] => turn::play(role, means, number(what), number(cpu) as usize),
+        ["--take", id, flags, busy, cpu] => crowd::take(number(id), number(flags), number(busy) as u64, number(cpu) as usize),
+        ["--operate", id, by, flags, cpu] => {
+            crowd::operate(number(id), number(by) as i16, number(flags), number(cpu) as usize);
+        }
+        ["--visit"] => many::visit(),
+        ["--count", name, times] => instructions::be_client(name, number(times) as u32),
+        _ if common::is_bench() => bench(&words),
+        _ => {}
+    }
+}
+
+fn bench(words: &[&str]) {
+    assert!(std::env::var_os("LD_PRELOAD").is_none(), "LD_PRELOAD is set: the kernel's side would not be the kernel's");
+    let twice = words.contains(&"--kernel-twice");
+    let wanted: Vec<&&str> = words.iter().filter(|word| !word.starts_with("--")).collect();
+    let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(**part));
+
+    let library = common::library();
+    let own_ipc = common::own_ipc();
+    let processors = common::processors();
+    common::pin();
+    let places = [Kind::Private, Kind::Shared].map(|kind| Place::new(Path::new("/dev/shm"), kind));
+    let copy = Copied::of(&library);
+    let kernel = Side::plain();
+    let of = |library: &Path, place: &Place| if twice { Side::plain() } else { Side::drop_in(library, place.path()) };
+    let (private, shared) = (of(&library, &places[0]), of(&copy.0, &places[1]));
+
+    shape(&processors);
+    one_process(&kernel, &private, &shared, &chosen);
+    let pair = [processors.first(), processors.last()].map(|cpu| *cpu.expect("this program runs on one"));
+    if pair[0] == pair[1] {
+        println!("\nbetween processors: skipped: this program may use only one");
+    }
+    round_trips(&kernel, &private, pair, &chosen);
+    if pair[0] != pair[1] {
+        contention(&kernel, &private, pair, &chosen);
+    }
+    match own_ipc {
+        true => many_sets(&kernel, &private, &chosen),
+        false => println!("\nmany sets: skipped: they would fill the machine's own IPC namespace"),
+    }
+}
+
+/// The drop-in's second copy, for a second namespace; removed when dropped.
+struct Copied(PathBuf);
+
+impl Copied {
+    fn of(library: &Path) -> Copied {
+        let copy = Copied(std::env::temp_dir().join(format!("libquintet_preload-{}.so", std::process::id())));
+        std::fs::copy(library, &copy.0).expect("room for a copy of the drop-in");
+        copy
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Where this is measured.
+fn shape(processors: &[usize]) {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let info = read("/proc/cpuinfo");
+    let field = |name: &str| {
+        let line = info.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.split_once(": ")).map_or("?", |(_, value)| value).to_owned()
+    };
+    let virt = if field("flags").contains("hypervisor") { ", virtual" } else { "" };
+    println!("Linux {}, {}{virt}, {}", read("/proc/sys/kernel/osrelease"), std::env::consts::ARCH, field("model name"));
+    println!("processors {processors:?}; load before: {}", read("/proc/loadavg"));
+}
+
+/// A row of the tables that compare times; what comes last only some have.
+fn row(name: &str, figures: [&str; 4], last: Option<&str>) {
+    let [kernel, quintet, ratio, spread] = figures;
+    print!("| {name:<54} | {kernel:>9} | {quintet:>10} | {ratio:>5} | {spread:>14} |");
+    println!("{}", last.map_or_else(String::new, |last| format!(" {last:>12} |")));
+}
+
+fn head(name: &str, last: Option<&str>) {
+    println!();
+    row(name, ["kernel ns", "quintet ns", "ratio", "5% .. 95%"], last);
+    print!("|{:-<56}|{:->10}:|{:->11}:|{:->6}:|{:->15}:|", "", "", "", "", "");
+    println!("{}", last.map_or_else(String::new, |_| format!("{:->13}:|", "")));
+}
+
+fn line(name: &str, figures: &Figures, last: Option<&str>) {
+    let (kernel, quintet) = (short(figures.kernel), short(figures.quintet));
+    row(name, [&kernel, &quintet, &format!("{:.2}", figures.ratio), &figures.range()], last);
+}
+
+/// Nanoseconds, with as many places as matter.
+fn short(ns: f64) -> String {
+    let places = if ns < 10.0 { 1 } else { 0 };
+    format!("{ns:.places$}")
+}
+
+fn one_process(kernel: &Side, private: &Side, shared: &Side, chosen: &dyn Fn(&str) -> bool) {
+    let cases = calls::cases(private, shared);
+    let cases: Vec<_> = cases.iter().filter(|case| chosen(&case.name)).collect();
+    if cases.is_empty() {
+        return;
+    }
+    let uncounted = instructions::missing().or_else(|| private.drop_in.is_none().then(|| "not the drop-in".into()));
+    let mut failures = Vec::new();
+    head("case", Some("instructions"));
+    for case in cases {
+        let figures = measure(&mut (case.set_up)(kernel), &mut (case.set_up)(case.side));
+        let instructions = if case.is_call && uncounted.is_none() {
+            instructions::count(&case.name, case.side).map_err(|why| failures.push(why)).ok()
+        } else {
+            None
+        };
+        line(&case.name, &figures, Some(&instructions.map_or("-".into(), |count| format!("{count:.0}"))));
+    }
+    println!(
+        "(medians of {} rounds; ratio: quintet / kernel within a round; instructions: quintet's, in user space)",
+        turns::ROUNDS
+    );
+    uncounted.iter().chain(&failures).for_each(|why| println!("instructions skipped: {why}"));
+}
+
+fn round_trips(kernel: &Side, quintet: &Side, pair: [usize; 2], chosen: &dyn Fn(&str) -> bool) {
+    let games = [
+        ("ping-pong, two processors", pair, &["futex", "line"][..]),
+        ("ping-pong, one processor", [pair[1]; 2], &["futex", "yield"][..]),
+    ];
+    let games = games.iter().filter(|game| chosen(game.0) && (game.1[0] != game.1[1] || game.0.contains("one")));
+    for (at, (name, processors, floors)) in games.enumerate() {
+        if at == 0 {
+            println!();
+            println!("| {:<45} | mean ns | p50 ns | p99 ns | p99.9 ns | ratio |      5% .. 95% |", "round trip");
+            println!("|{:-<47}|{:->8}:|{:->7}:|{:->7}:|{:->9}:|{:->6}:|{:->15}:|", "", "", "", "", "", "", "");
+        }
+        for trips in turn::measure(kernel, quintet, *processors, floors) {
+            let [middle, most, nearly_all] = trips.quantiles.map(short);
+            println!(
+                "| {:<45} | {:>7} | {middle:>6} | {most:>6} | {nearly_all:>8} | {:>5.2} | {:>14} |",
+                format!("{name}: {}", trips.who),
+                short(trips.mean),
+                trips.figures.ratio,
+                trips.figures.range(),
+            );
+        }
+    }
+}
+
+fn contention(kernel: &Side, quintet: &Side, pair: [usize; 2], chosen: &dyn Fn(&str) -> bool) {
+    for (at, (name, batch)) in crowd::ENCOUNTERS.iter().filter(|encounter| chosen(encounter.0)).enumerate() {
+        if at == 0 {
+            head("two processors", None);
+        }
+        line(name, &measure(&mut batch(kernel, pair[0]), &mut batch(quintet, pair[0])), None);
+    }
+    let cases: Vec<_> = crowd::CASES.iter().filter(|case| chosen(case.name)).collect();
+    if cases.is_empty() {
+        return;
+    }
+    println!();
+    println!(
+        "| {:<38} | kernel 1000/s | quintet 1000/s | ratio |      5% .. 95% | kernel max/min | quintet max/min |",
+        "4 processes"
+    );
+    println!("|{:-<40}|{:->14}:|{:->15}:|{:->6}:|{:->15}:|{:->15}:|{:->16}:|", "", "", "", "", "", "", "");
+    for case in cases {
+        let found = crowd::contend(case, [kernel, quintet], pair);
+        let [per_ms, ours] = [found.figures.kernel, found.figures.quintet].map(|ns| 1e6 / ns);
+        let [share, our_share] = found.shares;
+        println!(
+            "| {:<38} | {per_ms:>13.0} | {ours:>14.0} | {:>5.2} | {:>14} | {share:>14.2} | {our_share:>15.2} |",
+            case.name,
+            found.figures.ratio,
+            found.figures.range(),
+        );
+    }
+    println!("(ratio: of the time from one taking to the next; max/min: of what each of the four took)");
+}
+
+fn many_sets(kernel: &Side, quintet: &Side, chosen: &dyn Fn(&str) -> bool) {
+    if !chosen("many sets") {
+        return;
+    }
+    let n = many::most();
+    head(&format!("many sets: {n}"), None);
+    for (name, figures) in many::STEPS.iter().zip(many::measure([kernel, quintet], n)) {
+        line(name, &figures, None);
+    }
+}

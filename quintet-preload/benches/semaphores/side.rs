@@ -1,0 +1,177 @@
+//! Whose calls are measured, and a set on that side.
+
+use crate::common::companion::Companion;
+use crate::common::loaded::Loaded;
+use libc::{c_int, key_t, sembuf, size_t};
+use std::path::{Path, PathBuf};
+
+/// The first of the keys that are used here.
+pub const FIRST_KEY: key_t = 0x5149_0000;
+
+/// One of the two whose calls are measured.
+pub struct Side {
+    functions: Functions,
+    /// The drop-in's library and namespace; none for the kernel.
+    pub drop_in: Option<(PathBuf, PathBuf)>,
+}
+
+/// The C functions. `semctl`'s last argument is a union of a number and pointers, passed as either.
+struct Functions {
+    semget: unsafe extern "C" fn(key_t, c_int, c_int) -> c_int,
+    semop: unsafe extern "C" fn(c_int, *mut sembuf, size_t) -> c_int,
+    semctl: unsafe extern "C" fn(c_int, c_int, c_int, usize) -> c_int,
+}
+
+unsafe extern "C" fn plain_semctl(id: c_int, num: c_int, command: c_int, argument: usize) -> c_int {
+    // SAFETY: the caller's contract is the same.
+    unsafe { libc::semctl(id, num, command, argument) }
+}
+
+impl Side {
+    /// The C library's functions: the kernel's calls, or the drop-in's in a program that was started with it.
+    pub fn plain() -> Side {
+        let functions = Functions { semget: libc::semget, semop: libc::semop, semctl: plain_semctl };
+        Side { functions, drop_in: None }
+    }
+
+    /// The drop-in, opened here.
+    pub fn drop_in(library: &Path, namespace: &Path) -> Side {
+        let loaded = Loaded::open(library, namespace);
+        // SAFETY: the drop-in's functions of these names have the C library's signatures, which are those of the fields
+        // but for the dots of `semctl`, whose one further argument goes where that of a function without dots goes.
+        let functions = unsafe {
+            Functions { semget: loaded.function(c"semget"), semop: loaded.function(c"semop"), semctl: loaded.function(c"semctl") }
+        };
+        let side = Side { functions, drop_in: Some((library.into(), namespace.into())) };
+        // The first call opens the namespace.
+        side.private(1);
+        side
+    }
+
+    /// The set of a key, or a new one.
+    #[inline]
+    pub fn get(&self, key: key_t, nsems: usize, flags: c_int) -> Set<'_> {
+        // SAFETY: numbers only.
+        let id = unsafe { (self.functions.semget)(key, nsems as c_int, flags) };
+        assert!(id != -1, "semget: {}", std::io::Error::last_os_error());
+        Set { side: self, id }
+    }
+
+    pub fn private(&self, nsems: usize) -> Owned<'_> {
+        Owned(self.get(libc::IPC_PRIVATE, nsems, libc::IPC_CREAT | 0o600))
+    }
+
+    /// A new set with a key that was free.
+    pub fn keyed(&self) -> (key_t, Owned<'_>) {
+        let mut key = FIRST_KEY;
+        loop {
+            key += 1;
+            // SAFETY: numbers only.
+            let id = unsafe { (self.functions.semget)(key, 1, libc::IPC_CREAT | libc::IPC_EXCL | 0o600) };
+            if id != -1 {
+                return (key, Owned(Set { side: self, id }));
+            }
+            let error = std::io::Error::last_os_error();
+            assert!(error.raw_os_error() == Some(libc::EEXIST), "semget: {error}");
+        }
+    }
+
+    /// This program run again on this side.
+    pub fn companion(&self, args: &[&str]) -> Companion {
+        Companion::start(args, self.drop_in.as_ref())
+    }
+}
+
+pub const fn operation(num: u16, op: i16, flags: c_int) -> sembuf {
+    sembuf { sem_num: num, sem_op: op, sem_flg: flags as i16 }
+}
+
+#[derive(Clone, Copy)]
+pub struct Set<'a> {
+    side: &'a Side,
+    pub id: c_int,
+}
+
+impl<'a> Set<'a> {
+    /// Somebody else's, by its identifier.
+    pub fn of(side: &'a Side, id: c_int) -> Set<'a> {
+        Set { side, id }
+    }
+
+    #[inline]
+    pub fn operate(self, ops: &mut [sembuf]) {
+        // SAFETY: the slice.
+        unsafe { self.operate_at(ops.as_mut_ptr(), ops.len()) };
+    }
+
+    /// # Safety
+    ///
+    /// As the C function.
+    #[inline]
+    pub unsafe fn operate_at(self, ops: *mut sembuf, n: usize) {
+        // SAFETY: the caller's.
+        let done = unsafe { (self.side.functions.semop)(self.id, ops, n) };
+        assert!(done == 0, "semop: {}", std::io::Error::last_os_error());
+    }
+
+    /// Tells whether the set still stands; an operation that waits ends when it is removed.
+    pub fn operate_while_it_stands(self, ops: &mut [sembuf]) -> bool {
+        // SAFETY: the slice.
+        let done = unsafe { (self.side.functions.semop)(self.id, ops.as_mut_ptr(), ops.len()) };
+        let error = std::io::Error::last_os_error();
+        assert!(done == 0 || [Some(libc::EIDRM), Some(libc::EINVAL)].contains(&error.raw_os_error()), "semop: {error}");
+        done == 0
+    }
+
+    /// Operations that cannot proceed, and do not wait.
+    #[inline]
+    pub fn refused(self, ops: &mut [sembuf]) {
+        // SAFETY: the slice.
+        let done = unsafe { (self.side.functions.semop)(self.id, ops.as_mut_ptr(), ops.len()) };
+        assert!(done == -1, "semop: done, and was to be refused");
+    }
+
+    #[inline]
+    pub fn value(self, num: usize) -> c_int {
+        self.control(num, libc::GETVAL, 0)
+    }
+
+    #[inline]
+    pub fn set_value(self, num: usize, value: u16) {
+        self.control(num, libc::SETVAL, value.into());
+    }
+
+    /// `GETALL` into room for all of them.
+    #[inline]
+    pub fn values(self, values: &mut [u16]) {
+        self.control(0, libc::GETALL, values.as_mut_ptr() as usize);
+    }
+
+    /// How many wait for semaphore `num` to grow.
+    #[inline]
+    pub fn waiting(self, num: usize) -> c_int {
+        self.control(num, libc::GETNCNT, 0)
+    }
+
+    #[inline]
+    pub fn remove(self) {
+        self.control(0, libc::IPC_RMID, 0);
+    }
+
+    #[inline]
+    fn control(self, num: usize, command: c_int, argument: usize) -> c_int {
+        // SAFETY: what the command wants: a number, nothing, or the address of enough room.
+        let value = unsafe { (self.side.functions.semctl)(self.id, num as c_int, command, argument) };
+        assert!(value != -1, "semctl {command}: {}", std::io::Error::last_os_error());
+        value
+    }
+}
+
+/// A set that is removed when dropped.
+pub struct Owned<'a>(pub Set<'a>);
+
+impl Drop for Owned<'_> {
+    fn drop(&mut self) {
+        self.0.remove();
+    }
+}
