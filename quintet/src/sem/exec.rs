@@ -10,8 +10,8 @@ use crate::layout::{Mechanism, Registry};
 use crate::participant::pack;
 use crate::process::Inside;
 use crate::sync::presence::Me;
-use crate::sys::{self, file};
-use rustix::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use crate::sys::{self, file, memory};
+use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ffi::{CStr, CString};
 
 /// The descriptor goes out of the way of those that programs count on.
@@ -81,8 +81,8 @@ impl Engine {
             }
         }
         if !all {
-            // Of a set that this user may not alter the record stays the heir's, which lives as long as the descriptor.
-            let _ = heir.into_raw_fd();
+            // Of a set that this user may not alter the record stays the heir's, whose lock a mapping keeps from now on.
+            memory::not_for_children(memory::map_token(&heir)?)?;
         }
         Ok(())
     }
