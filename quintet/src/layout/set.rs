@@ -84,7 +84,7 @@ pub struct SetHeader {
     pub journal: AtomicU64,
     /// Whose call the journal answers, 0 for none.
     pub answered: AtomicU32,
-    /// 1: the lock's last holder died, and nobody has repaired what he left.
+    /// 1: a holder of the lock died, or could not see all that waits, and nobody has looked at everything since.
     pub damaged: AtomicU32,
     /// Of `SETALL`: the caller's process id.
     pub journal_pid: AtomicU32,

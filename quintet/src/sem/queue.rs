@@ -84,7 +84,7 @@ impl Section<'_> {
         let mut last = 0;
         std::iter::from_fn(move || {
             let number = at;
-            let waiter = self.waiter(number).ok()?;
+            let waiter = self.waiter(number).inspect_err(|_| self.leave_to_others(number != 0)).ok()?;
             at = waiter.next.load(Relaxed);
             // Tickets rise: whatever a peer has made of the queue, it has an end.
             let ticket = waiter.ticket.load(Relaxed);
@@ -326,6 +326,14 @@ impl Section<'_> {
         done
     }
 
+    /// This process cannot see all that waits: it has given up the right to the file, or is out of memory. Whoever comes next looks at
+    /// everything.
+    fn leave_to_others(&self, unseen: bool) {
+        if unseen {
+            self.set.header().damaged.store(1, Relaxed);
+        }
+    }
+
     fn update_altering(&self) -> bool {
         let mut done = false;
         let complex = self.queue(ALTERING).any(|(_, waiter)| self.set.ops_of(waiter).len() > 1);
@@ -375,8 +383,10 @@ impl Section<'_> {
                 self.let_go_of(ops);
                 if performed { Tried::Done } else { Tried::Over }
             }
-            // This process cannot see all that it takes: it has given up the right to the file, or is out of memory. Others will look.
-            Err(_) => Tried::Waits,
+            Err(_) => {
+                self.leave_to_others(true);
+                Tried::Waits
+            }
         }
     }
 }

@@ -171,12 +171,10 @@ impl Engine {
 
     /// Looks whether somebody has died, who held the lock or has something to take back.
     fn look_around(&self, set: SetView<'_>) {
-        if let Ok(section) = self.section_in_call(set) {
-            if section.set.is_census_late(ASKED_LATELY) {
-                section.census();
-            }
-            // Whoever changed a value last may not have been able to see all that wait.
-            section.update(None, false);
+        if let Ok(section) = self.section_in_call(set)
+            && section.set.is_census_late(ASKED_LATELY)
+        {
+            section.census();
         }
     }
 
