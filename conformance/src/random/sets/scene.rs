@@ -335,7 +335,11 @@ impl<'a> Scene<'a> {
     fn take_answers(&mut self, id: i32, counted: usize, ended: &mut BTreeMap<usize, String>) {
         let waiting = self.waiting_in(id);
         let has_ended = |who: &usize| self.processes[who].agent.has_answered();
-        let settled = comes_about(PATIENCE, || waiting.iter().filter(|who| !has_ended(who)).count() <= counted);
+        // The look is several calls, and what a dead process has to give back may come in between: then it is looked again.
+        let settled = comes_about(PATIENCE, || {
+            let silent = waiting.iter().filter(|who| !has_ended(who)).count();
+            silent <= counted || silent <= self.counted(id)
+        });
         if !settled {
             let silent = waiting
                 .iter()
