@@ -38,6 +38,8 @@ pub struct Engine {
     pub(crate) attachments: Attachments,
     pub(crate) locals: Locals,
     pub(crate) sets: crate::sem::place::Locals,
+    /// Whose records the program before in this process has left, that could not be made its own.
+    pub(crate) kept: Mutex<Vec<crate::sem::exec::Kept>>,
     /// Held while a set's file is put in another one's place.
     pub(crate) mapping: process::Turn,
     /// The sets in which this process may have an undo record, a bit each.
@@ -183,6 +185,7 @@ impl Engine {
             attachments: Attachments::new(),
             locals,
             sets,
+            kept: Mutex::new(Vec::new()),
             mapping: process::Turn::new(),
             with_undo: [const { AtomicU64::new(0) }; MAX_OBJECTS as usize / 64],
             hints,

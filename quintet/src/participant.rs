@@ -127,8 +127,16 @@ impl Engine {
         let high = self.slots_high();
         // A slot whose owner has gone on to another program is still its.
         let lock = |slot: usize| {
-            let (at, heir) = (Registry::LOCKS + slot as u64, Registry::HEIRS + slot as u64);
-            Ok::<_, Errno>(file::lock_byte(fd, at)? && (!file::is_byte_locked(fd, heir)? || file::unlock_byte(fd, at)?))
+            let at = Registry::LOCKS + slot as u64;
+            if !file::lock_byte(fd, at)? {
+                return Ok(false);
+            }
+            for heirs in Registry::HEIRS {
+                if file::is_byte_locked(fd, heirs + slot as u64)? {
+                    return file::unlock_byte(fd, at);
+                }
+            }
+            Ok::<_, Errno>(true)
         };
         for slot in 0..high {
             if self.registry.slots[slot].state.load(Relaxed) != SlotState::Taken as u32 && lock(slot)? {
@@ -338,7 +346,7 @@ impl Living<'_> {
 
     /// Whether the process lives whose undo record says so, whatever program it runs by now.
     pub fn holds_undo(&self, who: Me) -> bool {
-        Census::alive(self, who) || self.has(who, Registry::HEIRS)
+        Census::alive(self, who) || Registry::HEIRS.into_iter().any(|heirs| self.has(who, heirs))
     }
 
     /// Whether the lock of `who`'s slot among those that begin at `locks` is held, and the slot is still its.

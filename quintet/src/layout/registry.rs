@@ -112,8 +112,8 @@ const _: () = {
 impl Registry {
     /// Where the participants' lock bytes are: beyond any content.
     pub const LOCKS: u64 = 1 << 40;
-    /// Where the bytes are that the heirs of those who have gone on to another program lock.
-    pub const HEIRS: u64 = 1 << 41;
+    /// Where the bytes are that the heirs of those who have gone on to another program lock: either.
+    pub const HEIRS: [u64; 2] = [1 << 41, 1 << 42];
     /// What of the file must have its place on the file system from the start; slots and keys get theirs when used.
     pub const FIRST_BYTES: u64 = 4096 * (2 + MECHANISMS as u64);
 

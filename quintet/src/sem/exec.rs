@@ -20,7 +20,7 @@ const FIRST_DESCRIPTOR: i32 = 100;
 /// What a program that execs another one leaves to it.
 pub struct HandOver {
     variable: CString,
-    _heir: OwnedFd,
+    _heirs: Vec<OwnedFd>,
 }
 
 impl HandOver {
@@ -33,29 +33,59 @@ impl HandOver {
     pub fn take_back(self) {}
 }
 
+/// A participant whose records this process could not make its own, because its user may not alter the set any more. A mapping
+/// keeps the heir's lock for it, on the byte of this number.
+#[derive(Clone, Copy)]
+pub struct Kept {
+    who: Me,
+    byte: usize,
+}
+
 impl Engine {
-    /// Locks the heir's byte, if there is something to take back.
+    /// Locks the heirs' bytes, if there is something to take back.
     pub fn hand_over(&self, name: &str) -> Option<HandOver> {
         // In a vfork child the records are its parent's.
         let me = self.me_if_joined().filter(|_| sys::pid() == sys::asked_pid())?;
-        let holds = self.sets_with_undo().any(|set| set.records().any(|(.., who, _)| who == me));
-        if !holds {
-            return None;
+        let mut left = Vec::new();
+        if self.sets_with_undo().any(|set| set.records().any(|(.., who, _)| who == me)) {
+            left.push(Kept { who: me, byte: 0 });
         }
+        if let Ok(kept) = self.kept.try_lock() {
+            // The other byte: the first one's lock goes with this memory.
+            left.extend(kept.iter().map(|kept| Kept { byte: 1 - kept.byte, ..*kept }));
+        }
+        let (mut heirs, mut value) = (Vec::new(), String::new());
+        for Kept { who, byte } in left {
+            if let Some(heir) = self.lock_heir(who, byte) {
+                let comma = if value.is_empty() { "" } else { "," };
+                value += &format!("{comma}{}:{}:{}:{byte}", heir.as_raw_fd(), who.slot, who.incarnation);
+                heirs.push(heir);
+            }
+        }
+        let variable = CString::new(format!("{name}={value}")).ok().filter(|_| !heirs.is_empty())?;
+        Some(HandOver { variable, _heirs: heirs })
+    }
+
+    /// A descriptor that outlives exec, with the lock on a heir's byte.
+    fn lock_heir(&self, who: Me, byte: usize) -> Option<OwnedFd> {
         let fd = file::reopen(self.registry_path().c_str()).ok()?;
         let heir = rustix::io::fcntl_dupfd_cloexec(&fd, FIRST_DESCRIPTOR).unwrap_or(fd);
-        file::lock_byte(&heir, Registry::HEIRS + u64::from(me.slot)).ok().filter(|locked| *locked)?;
+        let at = Registry::HEIRS[byte] + u64::from(who.slot);
+        file::lock_byte(&heir, at).ok().filter(|locked| *locked)?;
         rustix::io::fcntl_setfd(&heir, rustix::io::FdFlags::empty()).ok()?;
-        let text = format!("{name}={}:{}:{}", heir.as_raw_fd(), me.slot, me.incarnation);
-        Some(HandOver { variable: CString::new(text).ok()?, _heir: heir })
+        Some(heir)
     }
 
     /// Makes the records its own that the program before in this process has left.
     pub fn adopt(&self, value: &CStr) -> Result<(), Errno> {
         let text = value.to_str().map_err(|_| Errno::INVAL)?;
-        let mut numbers = text.split(':').map(|number| number.parse::<u32>().map_err(|_| Errno::INVAL));
+        text.split(',').map(|left| self.adopt_one(left)).fold(Ok(()), Result::and)
+    }
+
+    fn adopt_one(&self, left: &str) -> Result<(), Errno> {
+        let mut numbers = left.split(':').map(|number| number.parse::<u32>().map_err(|_| Errno::INVAL));
         let mut next = || numbers.next().unwrap_or(Err(Errno::INVAL));
-        let (number, slot, incarnation) = (next()?, next()?, next()?);
+        let (number, slot, incarnation, byte) = (next()?, next()?, next()?, next()? as usize);
         let before = Me { slot, incarnation: incarnation as u16 };
         let heir = self.own_descriptor(number)?;
         let me = {
@@ -80,9 +110,11 @@ impl Engine {
                 }
             }
         }
-        if !all {
-            // Of a set that this user may not alter the record stays the heir's, whose lock a mapping keeps from now on.
+        if !all && byte < Registry::HEIRS.len() {
             memory::not_for_children(memory::map_token(&heir)?)?;
+            if let Ok(mut kept) = self.kept.lock() {
+                kept.push(Kept { who: before, byte });
+            }
         }
         Ok(())
     }

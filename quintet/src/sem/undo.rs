@@ -245,5 +245,8 @@ impl Engine {
     /// A child has nothing to take back.
     pub fn forget_own_undo(&self) {
         self.with_undo.iter().for_each(|word| word.store(0, Relaxed));
+        if let Ok(mut kept) = self.kept.try_lock() {
+            kept.clear();
+        }
     }
 }
