@@ -28,7 +28,7 @@ impl Stage {
         Ok(Stage { janitor, world })
     }
 
-    /// Runs a program; what each step gave, and what is [told after them](endings). `judged` is who is compared
+    /// Runs a program; what each step gave, and what is told after them (`endings`). `judged` is who is compared
     /// with the kernel, whose deliberate differences are left out; `known` is what the kernel has told, if it has.
     pub fn run(&self, program: &Program, judged: Subject, known: &[String]) -> Vec<String> {
         let limit = program.regime.limit();
