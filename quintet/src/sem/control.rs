@@ -165,6 +165,7 @@ impl Engine {
         if set.header().waiting.load(Acquire) == 0 && set.header().records.load(Relaxed) == 0 {
             return Ok(0);
         }
+        let set = self.to_look_at(set);
         match self.section(set) {
             Ok(section) if section.set.stands_as(Id::from_raw(id)?) => {
                 if section.set.is_census_due() {

@@ -104,7 +104,7 @@ impl Engine {
             if self.sem_stat_index(index.into(), true).is_ok()
                 && let Ok(Some(set)) = self.set(index)
             {
-                all.push(set.status());
+                all.push(self.to_look_at(set).status());
             }
         }
         Ok(all)

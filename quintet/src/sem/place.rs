@@ -370,6 +370,20 @@ impl Engine {
         Some(SetView { engine: self, index, mapped })
     }
 
+    /// The set with all its pages, to look at. Who had the right to write its file when he first came, and has it no more, cannot map
+    /// further pages for writing: he goes on as one who may only read.
+    pub fn to_look_at<'a>(&'a self, set: SetView<'a>) -> SetView<'a> {
+        if !set.writable() || set.all_pages().count() as u32 == set.pages() {
+            return set;
+        }
+        let Ok((fd, stat)) = file::open(self.set_path(set.index).c_str(), false) else { return set };
+        if stat.st_ino as u64 != set.local().inode.load(Relaxed) {
+            return set;
+        }
+        let mapped = self.put_in_place(set.index, Some(set.mapped), &fd, &stat, set.nsems(), false);
+        mapped.ok().flatten().unwrap_or(set)
+    }
+
     /// The set of an identifier, if it is at hand and its file can be written.
     #[inline(always)]
     pub fn hot_set(&self, id: i32) -> Option<SetView<'_>> {
