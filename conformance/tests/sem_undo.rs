@@ -469,7 +469,7 @@ clauses! {
         let id = b.semget(IPC_PRIVATE, 1, 0o400).unwrap();
         assert_eq!(b.semop(id, &[undo(0, 1)]), Err(Errno::ACCES));
         b.exit(0);
-        let never = world.differs("docs/semantics.md: sem_otime after the end of a process whose SEM_UNDO operations all failed");
+        let never = world.differs("docs/semantics.md: the end of a process whose SEM_UNDO operations all failed");
         assert_eq!((a.sem_stat(id).map(|s| s.otime == 0), a.getpid(id, 0)), (Ok(never), Ok(0)));
     }
 
