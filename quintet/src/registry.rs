@@ -79,6 +79,18 @@ impl std::ops::Deref for Hints {
     }
 }
 
+/// The indexes whose bit is set, in order.
+pub fn marked(bits: &[AtomicU64; MAX_OBJECTS as usize / 64]) -> impl Iterator<Item = u16> {
+    bits.iter().enumerate().flat_map(|(i, word)| {
+        let mut bits = word.load(Acquire);
+        std::iter::from_fn(move || {
+            let bit = bits.trailing_zeros();
+            bits &= bits.wrapping_sub(1);
+            (bit < 64).then_some(i as u16 * 64 + bit as u16)
+        })
+    })
+}
+
 /// What a key led to.
 pub enum Found<T> {
     Object(T, Id),
@@ -300,14 +312,7 @@ impl Engine {
 
     /// The indexes in use, in order.
     pub fn used_indexes(&self, of: Mechanism) -> impl Iterator<Item = u16> {
-        self.registry.used(of).iter().enumerate().flat_map(|(i, word)| {
-            let mut bits = word.load(Acquire);
-            std::iter::from_fn(move || {
-                let bit = bits.trailing_zeros();
-                bits &= bits.wrapping_sub(1);
-                (bit < 64).then_some(i as u16 * 64 + bit as u16)
-            })
-        })
+        marked(self.registry.used(of))
     }
 
     /// The highest index of an object; the kernel says 0 for none. (A dead creator may have left one higher in use.)

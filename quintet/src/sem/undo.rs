@@ -12,6 +12,7 @@ use super::section::Section;
 use crate::engine::Engine;
 use crate::layout::{CELLS_INLINE, CELLS_PER_PAGE, JournalKind, Page, PageKind, WaiterState};
 use crate::participant::pack;
+use crate::registry::marked;
 use crate::sync::presence::Me;
 use crate::sync::word::{MOST_RECORDS, Word};
 use crate::sys::{self, futex};
@@ -224,9 +225,7 @@ impl Engine {
 
     /// The sets in which this process has, or had, an undo record.
     pub fn sets_with_undo(&self) -> impl Iterator<Item = SetView<'_>> {
-        let indexes = (0..self.with_undo.len() as u16 * 64)
-            .filter(|index| self.with_undo[usize::from(*index) / 64].load(Relaxed) >> (index % 64) & 1 != 0);
-        indexes.filter_map(|index| self.set(index).ok().flatten()).filter(|set| set.stands())
+        marked(&self.with_undo).filter_map(|index| self.set(index).ok().flatten()).filter(|set| set.stands())
     }
 
     /// This process ends: what it has to take back is taken back. The records stay its own until it has ended: another thread

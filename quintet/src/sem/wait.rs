@@ -88,9 +88,9 @@ impl Engine {
             section.let_go_of(mine);
             return Err(Errno::AGAIN);
         }
-        let queued = section.enqueue(ops, blocking, record);
-        let (number, waiter) = queued.inspect_err(|_| section.let_go_of(mine))?;
-        let Some(engine) = process::engine_for_ever(self) else { return Err(Errno::INVAL) };
+        let engine = process::engine_for_ever(self).ok_or(Errno::INVAL);
+        let queued = engine.and_then(|engine| Ok((engine, section.enqueue(ops, blocking, record)?)));
+        let (engine, (number, waiter)) = queued.inspect_err(|_| section.let_go_of(mine))?;
         let call = Call { engine, id, number, ticket: waiter.ticket.load(Relaxed) };
         WAITING.set(Some(call));
         let signals = section.leave();
