@@ -361,3 +361,11 @@ impl Engine {
         sequence as u16
     }
 }
+
+/// A full file system is to a caller of `shmget` or `semget` what full memory is.
+pub fn no_memory(errno: Errno) -> Errno {
+    match errno {
+        Errno::NOSPC | Errno::FBIG => Errno::NOMEM,
+        other => other,
+    }
+}

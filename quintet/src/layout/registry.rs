@@ -75,6 +75,20 @@ pub struct Class {
     pub warm: AtomicI32,
 }
 
+impl Class {
+    /// An object of this size has been made.
+    pub fn count(&self, size: u64) {
+        self.in_use.fetch_add(1, Relaxed);
+        self.sum.fetch_add(size, Relaxed);
+    }
+
+    /// An object of this size is gone.
+    pub fn discount(&self, size: u64) {
+        let _ = self.in_use.fetch_update(Relaxed, Relaxed, |n| Some(n.saturating_sub(1)));
+        let _ = self.sum.fetch_update(Relaxed, Relaxed, |n| Some(n.saturating_sub(size)));
+    }
+}
+
 /// A participant. Its life is not told here but by its lock on byte `LOCKS + slot` of this file.
 #[repr(C)]
 pub struct Slot {

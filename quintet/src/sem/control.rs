@@ -283,10 +283,7 @@ impl Engine {
         set.header().key.store(Key::PRIVATE.raw() as u32, Relaxed);
         set.header().retire();
         let _ = fs::unlink(self.set_path(set.index).c_str());
-        let class = self.registry.class(Mechanism::Sem);
-        let nsems = u64::from(set.nsems());
-        let _ = class.in_use.fetch_update(Relaxed, Relaxed, |n| Some(n.saturating_sub(1)));
-        let _ = class.sum.fetch_update(Relaxed, Relaxed, |n| Some(n.saturating_sub(nsems)));
+        self.registry.class(Mechanism::Sem).discount(set.nsems().into());
         self.mark_used(held, Mechanism::Sem, set.index, false);
     }
 

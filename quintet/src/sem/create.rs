@@ -4,7 +4,7 @@ use super::place::SetView;
 use crate::engine::Engine;
 use crate::layout::{Mechanism, Rights, SetMemory, SetState};
 use crate::process::Inside;
-use crate::registry::{Found, Held};
+use crate::registry::{Found, Held, no_memory};
 use crate::sync::word::Word;
 use crate::sys::file;
 use crate::sys::{self, credentials};
@@ -113,7 +113,7 @@ impl Engine {
             set.set_head(id, SetState::Making);
             header.cuid.store(uid, Relaxed);
             header.cgid.store(gid, Relaxed);
-            header.creator.store(held.me.slot | u32::from(held.me.incarnation) << 16, Relaxed);
+            header.creator.store(held.me.to_word(), Relaxed);
             header.set_rights(Rights { uid, gid, mode, ctime: sys::now() });
             header.key.store(key.raw() as u32, Relaxed);
             if !values.is_empty() {
@@ -132,9 +132,7 @@ impl Engine {
             let _ = fs::unlink(path.c_str());
             return Err(e);
         }
-        let class = self.registry.class(Mechanism::Sem);
-        class.in_use.fetch_add(1, Relaxed);
-        class.sum.fetch_add(nsems.into(), Relaxed);
+        self.registry.class(Mechanism::Sem).count(nsems.into());
         Ok(())
     }
 
@@ -175,12 +173,4 @@ fn open_existing(set: &SetView<'_>, id: Id, nsems: u32, flags: i32) -> Result<Id
         return Err(Errno::INVAL);
     }
     if set.permits(flags as u32 & 0o777) { Ok(id) } else { Err(Errno::ACCES) }
-}
-
-/// A full file system is to a caller of `semget` what full memory is.
-fn no_memory(errno: Errno) -> Errno {
-    match errno {
-        Errno::NOSPC | Errno::FBIG => Errno::NOMEM,
-        other => other,
-    }
 }

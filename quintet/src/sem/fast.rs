@@ -4,8 +4,7 @@ use super::place::SetView;
 use super::section::Ops;
 use crate::engine::Engine;
 use crate::participant::unpack;
-use crate::sync::lock::{Owner, World};
-use crate::sync::presence::Me;
+use crate::sync::presence::Census;
 use crate::sync::word::{self, DESCRIBED, Descriptor, Planned, Word};
 use crate::{Errno, Id, Limits, SemFlags, SemOp, process, sys};
 use std::sync::atomic::{AtomicU64, Ordering::*};
@@ -39,22 +38,7 @@ impl Engine {
     /// `semtimedop`.
     #[inline(always)]
     pub fn semtimedop(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
-        if let [op] = ops
-            && !process::is_foundling()
-            && self.header.semopm.load(Relaxed) != 0
-            && let Some(set) = self.hot_set(id)
-        {
-            let found = if op.flags.contains(SemFlags::UNDO) { self.one_with_undo(set, *op) } else { one::<false>(set, *op, 0) };
-            match found {
-                Fast::Done => {
-                    set.stamp();
-                    return Ok(());
-                }
-                Fast::Failed(e) => return Err(e),
-                Fast::Waits | Fast::Slow => {}
-            }
-        }
-        self.semtimedop_whole(id, ops, timeout)
+        if self.sem_at_once(id, ops) { Ok(()) } else { self.semtimedop_whole(id, ops, timeout) }
     }
 
     /// One operation with `SEM_UNDO`, of a process that has a record.
@@ -93,7 +77,7 @@ impl Engine {
 
     /// The same for all cases, in the order in which the kernel checks.
     #[inline(never)]
-    fn semtimedop_whole(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
+    pub fn semtimedop_whole(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
         if ops.is_empty() {
             return Err(Errno::INVAL);
         }
@@ -439,5 +423,5 @@ fn plan(
 
 /// Whether the participant lives that a descriptor names as its owner.
 pub fn is_owner_alive(engine: &Engine, owner: u64) -> bool {
-    unpack(owner).is_some_and(|Me { slot, incarnation }| engine.living(None).alive(Owner::new(slot.min(0x7ffe), incarnation)))
+    unpack(owner).is_some_and(|who| engine.living(None).alive(who))
 }

@@ -4,9 +4,7 @@ use super::place::SetView;
 use crate::engine::Engine;
 use crate::layout::{Mechanism, Waiter, WaiterState};
 use crate::process::Inside;
-use crate::sync::lock::Owner;
-use crate::sync::lock::World;
-use crate::sync::presence::Me;
+use crate::sync::presence::{Census, Me};
 use crate::{Errno, SemUndo, SemUsage, SemWaiter, SemaphoreStatus, SetStatus};
 use std::sync::atomic::Ordering::*;
 
@@ -21,16 +19,9 @@ impl SetView<'_> {
         all
     }
 
-    /// Which operation stands in a waiting call's way.
-    fn stuck_at(&self, waiter: &'static Waiter) -> Option<crate::SemOp> {
-        let (ops, blocking) = (self.ops_of(waiter), waiter.blocking.load(Relaxed) as usize);
-        (blocking < ops.len()).then(|| ops.get(blocking))
-    }
-
     /// How many wait for a semaphore, counted without the lock.
     pub fn count_stuck(&self, num: u32, zero: bool) -> u32 {
-        let stuck = self.living_waiters().into_iter().filter_map(|waiter| self.stuck_at(waiter));
-        stuck.filter(|op| u32::from(op.num) == num && if zero { op.op == 0 } else { op.op < 0 }).count() as u32
+        self.living_waiters().into_iter().filter(|waiter| self.is_stuck(waiter, num, zero)).count() as u32
     }
 
     fn status(&self) -> SetStatus {
@@ -54,11 +45,8 @@ impl SetView<'_> {
         let undo = self.records().filter(|(.., who, _)| living.holds_undo(*who));
         let undo: Vec<SemUndo> = undo.map(|(record, _, who, pid)| self.undo_status(record, who, pid)).collect();
         let undo: Vec<SemUndo> = undo.into_iter().filter(|undo| !undo.adjustments.is_empty()).collect();
-        let creator = self.header().creator.load(Relaxed);
-        let orphan = undo.is_empty() && self.header().waiting.load(Relaxed) == 0 && {
-            let owner = Owner::new((creator & 0xffff).min(0x7ffe), (creator >> 16) as u16);
-            !living.alive(owner)
-        };
+        let creator = Me::from_word(self.header().creator.load(Relaxed));
+        let orphan = undo.is_empty() && self.header().waiting.load(Relaxed) == 0 && !living.alive(creator);
         SetStatus { stat: self.stat(id), semaphores, waiters, undo, orphan }
     }
 

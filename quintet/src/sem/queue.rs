@@ -7,8 +7,7 @@
 use super::place::SetView;
 use super::section::{Ops, Section, Verdict, pack_op};
 use crate::layout::{JournalKind, Page, PageKind, WAITERS_PER_PAGE, Waiter, WaiterState};
-use crate::sync::lock::{Owner, World};
-use crate::sync::presence::Me;
+use crate::sync::presence::{Census, Me};
 use crate::sync::waiter;
 use crate::sys::{self, futex};
 use crate::{Errno, SemOp};
@@ -37,6 +36,18 @@ impl SetView<'_> {
         Ops::Waiting(waiter, page)
     }
 
+    /// Which operation stands in a waiting call's way.
+    pub fn stuck_at(&self, waiter: &'static Waiter) -> Option<SemOp> {
+        let (ops, blocking) = (self.ops_of(waiter), waiter.blocking.load(Relaxed) as usize);
+        (blocking < ops.len()).then(|| ops.get(blocking))
+    }
+
+    /// Whether it is one that waits for the semaphore to grow, or (`zero`) to become zero.
+    pub fn is_stuck(&self, waiter: &'static Waiter, num: u32, zero: bool) -> bool {
+        let waits = |op: SemOp| u32::from(op.num) == num && if zero { op.op == 0 } else { op.op < 0 };
+        self.stuck_at(waiter).is_some_and(waits)
+    }
+
     /// The pages, as many as there are whatever the file says.
     pub fn all_pages(&self) -> impl Iterator<Item = (u32, Page)> + '_ {
         (0..self.pages()).map_while(|number| Some((number, self.page(number).ok()?)))
@@ -52,7 +63,7 @@ impl SetView<'_> {
     /// Whether the thread that waits is there to be woken.
     pub fn lives(&self, waiter: &Waiter) -> bool {
         let who = Me { slot: waiter.slot.load(Relaxed), incarnation: waiter.incarnation.load(Relaxed) as u16 };
-        let alive = self.engine.living(None).alive(Owner::new(who.slot.min(0x7ffe), who.incarnation));
+        let alive = self.engine.living(None).alive(who);
         let (pid, tid) = (waiter.pid.load(Relaxed), waiter.tid.load(Relaxed));
         alive && (!self.engine.shares_pids(who) || sys::thread_exists(pid, tid))
     }
@@ -248,14 +259,8 @@ impl Section<'_> {
 
     /// How many calls wait for the semaphore to grow, or (`zero`) to become zero. The dead do not count.
     pub fn count_waiting(&self, num: u32, zero: bool) -> u32 {
-        let stuck = |waiter: &'static Waiter| {
-            let ops = self.set.ops_of(waiter);
-            let blocking = waiter.blocking.load(Relaxed) as usize;
-            let op = (blocking < ops.len()).then(|| ops.get(blocking));
-            op.is_some_and(|op| u32::from(op.num) == num && if zero { op.op == 0 } else { op.op < 0 })
-        };
         let both = [ALTERING, FOR_ZERO].into_iter().flat_map(|queue| self.queue(queue));
-        both.filter(|(_, waiter)| stuck(waiter) && self.set.lives(waiter)).count() as u32
+        both.filter(|(_, waiter)| self.set.is_stuck(waiter, num, zero) && self.set.lives(waiter)).count() as u32
     }
 
     /// Answers a call that waits with an error, and wakes it.
@@ -299,11 +304,9 @@ impl Section<'_> {
 
     /// Those that wait for zero: calls with one operation first; the others only if one of the changed semaphores is zero.
     fn update_for_zero(&self, changed: Option<Ops<'_>>) -> bool {
-        let mut queue = self.queue(FOR_ZERO).peekable();
-        if queue.peek().is_none() {
+        if self.queue(FOR_ZERO).next().is_none() {
             return false;
         }
-        drop(queue);
         let got_zero = match changed {
             Some(ops) => ops.iter().any(|op| self.is_zero(op.num.into())),
             None => (0..self.set.nsems()).any(|num| self.is_zero(num)),

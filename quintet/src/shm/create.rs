@@ -4,7 +4,7 @@ use super::control::View;
 use crate::engine::Engine;
 use crate::layout::{Control, Mechanism, NEVER_WARM, Rights, SEGMENT_BYTES, WARM_BYTES};
 use crate::process::Inside;
-use crate::registry::{Found, Held};
+use crate::registry::{Found, Held, no_memory};
 use crate::sync::presence::{Head, State};
 use crate::sys::credentials;
 use crate::sys::file::{self, Name};
@@ -160,7 +160,7 @@ impl Engine {
         view.dtime.store(0, Relaxed);
         view.locked.store(0, Relaxed);
         view.huge.store(u32::from(wanted.huge), Relaxed);
-        view.creator.store(held.me.slot | u32::from(held.me.incarnation) << 16, Relaxed);
+        view.creator.store(held.me.to_word(), Relaxed);
         view.set_rights(Rights { uid, gid, mode: wanted.mode, ctime: sys::now() });
         view.key.store(wanted.key.raw() as u32, Relaxed);
         if !wanted.key.is_private()
@@ -170,8 +170,7 @@ impl Engine {
             return Err(e);
         }
         view.head.store(Head::new(id, State::Live).pack(), SeqCst);
-        self.registry.class(Mechanism::Shm).in_use.fetch_add(1, Relaxed);
-        self.registry.class(Mechanism::Shm).sum.fetch_add(wanted.pages, Relaxed);
+        self.registry.class(Mechanism::Shm).count(wanted.pages);
         Ok(())
     }
 
@@ -374,14 +373,6 @@ fn is_plain(path: &Name, owner: u32, mode: u32) -> bool {
     let mut list = [0u8; 512];
     let found = fs::getxattr(path.c_str(), file::ACL, &mut list);
     matches!(found, Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP))
-}
-
-/// A full file system is to a caller of `shmget` what full memory is.
-fn no_memory(errno: Errno) -> Errno {
-    match errno {
-        Errno::NOSPC | Errno::FBIG => Errno::NOMEM,
-        other => other,
-    }
 }
 
 fn physical_memory() -> u64 {

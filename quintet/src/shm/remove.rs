@@ -127,8 +127,7 @@ impl Engine {
             self.discard_data(view, id.index(), held.me);
         }
         let class = self.registry.class(Mechanism::Shm);
-        let _ = class.in_use.fetch_update(Relaxed, Relaxed, |n| Some(n.saturating_sub(1)));
-        let _ = class.sum.fetch_update(Relaxed, Relaxed, |n| Some(n.saturating_sub(pages)));
+        class.discount(pages);
         view.head.store(Head::new(id, State::Free).pack(), SeqCst);
         self.mark_used(held, Mechanism::Shm, id.index(), false);
     }
@@ -305,6 +304,5 @@ impl Engine {
 
 /// Who made the segment.
 pub fn creator(view: &View) -> Me {
-    let word = view.creator.load(Relaxed);
-    Me { slot: word & 0xffff, incarnation: (word >> 16) as u16 }
+    Me::from_word(view.creator.load(Relaxed))
 }

@@ -100,6 +100,17 @@ pub struct Me {
     pub incarnation: u16,
 }
 
+impl Me {
+    /// In one word: the slot, and the incarnation in the upper half.
+    pub fn to_word(self) -> u32 {
+        self.slot | u32::from(self.incarnation) << 16
+    }
+
+    pub fn from_word(word: u32) -> Me {
+        Me { slot: word & 0xffff, incarnation: (word >> 16) as u16 }
+    }
+}
+
 /// What the protocol asks of the world.
 pub trait Census {
     /// Whether the participant is alive. One that cannot be asked about counts as alive.
