@@ -3,7 +3,7 @@
 
 use crate::engine::Engine;
 use crate::layout::Mechanism;
-use crate::{Errno, Id, Key, Limits, SegmentStat, SemOp, SemUsage, SetStat, Usage, process};
+use crate::{Errno, Id, Key, Limits, MsgFlags, MsgUsage, QueueStat, SegmentStat, SemOp, SemUsage, SetStat, Usage, process};
 use std::ffi::{CStr, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering::*};
 use std::time::Duration;
@@ -214,6 +214,56 @@ pub fn sem_limits() -> Result<(Limits, u32)> {
 /// `SEM_INFO`.
 pub fn sem_usage() -> Result<SemUsage> {
     engine()?.sem_usage()
+}
+
+/// `msgget`.
+pub fn msgget(key: Key, flags: i32) -> Result<Id> {
+    engine()?.msgget(key, flags)
+}
+
+pub use crate::msg::bytes::{Sink, Source};
+
+/// `msgsnd`.
+#[inline(always)]
+pub fn msgsnd(id: i32, mtype: i64, from: Source, flags: MsgFlags) -> Result<()> {
+    engine()?.msg_send(id, mtype, from, flags, None)
+}
+
+/// `msgrcv`: the length of the message, as far as it was taken. `size` is the room that the caller says there is.
+#[inline(always)]
+pub fn msgrcv(id: i32, to: &mut impl Sink, size: usize, mtype: i64, flags: MsgFlags) -> Result<usize> {
+    engine()?.msg_receive(id, to, size, mtype, flags, None)
+}
+
+/// `IPC_STAT` of a queue.
+pub fn msg_stat(id: i32) -> Result<QueueStat> {
+    engine()?.msg_stat(id)
+}
+
+/// `MSG_STAT`, `MSG_STAT_ANY`.
+pub fn msg_stat_index(index: i32, any: bool) -> Result<QueueStat> {
+    engine()?.msg_stat_index(index, any)
+}
+
+/// `IPC_SET` of a queue.
+pub fn msg_set(id: i32, uid: u32, gid: u32, mode: u32, capacity: u64) -> Result<()> {
+    engine()?.msg_set(id, uid, gid, mode, capacity)
+}
+
+/// `IPC_RMID` of a queue.
+pub fn msg_remove(id: i32) -> Result<()> {
+    engine()?.msg_remove(id)
+}
+
+/// `IPC_INFO` of queues: the limits, and the highest index in use.
+pub fn msg_limits() -> Result<(Limits, u32)> {
+    let engine = engine()?;
+    Ok((engine.limits()?, engine.max_index(Mechanism::Msg)))
+}
+
+/// `MSG_INFO`.
+pub fn msg_usage() -> Result<MsgUsage> {
+    engine()?.msg_usage()
 }
 
 /// The calling thread, or all threads, may have other rights from now on: what was remembered of them is forgotten.

@@ -280,6 +280,9 @@ impl Engine {
             semmns: self.header.semmns.load(Relaxed),
             semopm: self.header.semopm.load(Relaxed).min(Limits::MOST_SEMOPM),
             semmni: self.header.semmni.load(Relaxed).min(MAX_OBJECTS),
+            msgmax: self.header.msgmax.load(Relaxed),
+            msgmnb: self.header.msgmnb.load(Relaxed),
+            msgmni: self.header.msgmni.load(Relaxed).min(MAX_OBJECTS),
         })
     }
 
@@ -290,11 +293,11 @@ impl Engine {
 
     /// Sets the limits: whoever may write the header may.
     pub fn set_limits(&self, limits: &Limits) -> std::result::Result<(), Errno> {
-        let Limits { shmmni, semmni, semmsl, semopm, semmns, .. } = *limits;
-        if shmmni.max(semmni) > MAX_OBJECTS
+        let Limits { shmmni, semmni, msgmni, semmsl, semopm, .. } = *limits;
+        if shmmni.max(semmni).max(msgmni) > MAX_OBJECTS
             || semmsl > Limits::MOST_SEMMSL
             || semopm > Limits::MOST_SEMOPM
-            || i32::try_from(semmns).is_err()
+            || [limits.semmns, limits.msgmax, limits.msgmnb].iter().any(|limit| i32::try_from(*limit).is_err())
         {
             return Err(Errno::INVAL);
         }
@@ -331,6 +334,16 @@ impl Engine {
     /// Sets `sem_next_id`.
     pub fn set_sem_next_id(&self, id: Option<Id>) -> std::result::Result<(), Errno> {
         self.set_next_id(Mechanism::Sem, id)
+    }
+
+    /// `msg_next_id`.
+    pub fn msg_next_id(&self) -> std::result::Result<Option<Id>, Errno> {
+        self.next_id(Mechanism::Msg)
+    }
+
+    /// Sets `msg_next_id`.
+    pub fn set_msg_next_id(&self, id: Option<Id>) -> std::result::Result<(), Errno> {
+        self.set_next_id(Mechanism::Msg, id)
     }
 
     fn next_id(&self, of: Mechanism) -> std::result::Result<Option<Id>, Errno> {

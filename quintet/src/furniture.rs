@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The names that a namespace's directory has.
-const FOLDERS: [&str; 3] = ["shm", "sem", "key"];
+const FOLDERS: [&str; 4] = ["shm", "sem", "msg", "key"];
 const FILES: [&str; 2] = ["namespace", "registry"];
 
 /// Removes only what this crate has put there.
@@ -40,7 +40,7 @@ pub fn remove_files(path: &Path) -> Result<()> {
 fn is_our_name(folder: &str, name: &std::ffi::OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
     match folder {
-        "key" => ["shm.", "sem."].iter().any(|class| name.starts_with(class)),
+        "key" => ["shm.", "sem.", "msg."].iter().any(|class| name.starts_with(class)),
         _ => name.strip_suffix(".data").unwrap_or(name).parse::<u16>().is_ok(),
     }
 }
@@ -72,6 +72,9 @@ pub fn store_limits(header: &Header, limits: &Limits) {
     header.semmns.store(limits.semmns, Relaxed);
     header.semopm.store(limits.semopm, Relaxed);
     header.semmni.store(limits.semmni, Relaxed);
+    header.msgmax.store(limits.msgmax, Relaxed);
+    header.msgmnb.store(limits.msgmnb, Relaxed);
+    header.msgmni.store(limits.msgmni, Relaxed);
 }
 
 /// Puts what a namespace has into a directory that is empty, or half furnished by one that died or is at it.

@@ -1,10 +1,10 @@
 //! The limits of a namespace, and what `IPC_INFO` and `SHM_INFO` tell.
 
-/// The limits of a namespace: its `/proc/sys/kernel/shm*` and `/proc/sys/kernel/sem`.
+/// The limits of a namespace: its `/proc/sys/kernel/shm*`, `/proc/sys/kernel/sem` and `/proc/sys/kernel/msg*`.
 ///
 /// # References
 ///
-/// shmget(2), semget(2), proc(5)
+/// shmget(2), semget(2), msgget(2), proc(5)
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// The greatest size of one segment, in bytes.
@@ -23,11 +23,18 @@ pub struct Limits {
     pub semopm: u32,
     /// The greatest number of sets, 0..=32768.
     pub semmni: u32,
+    /// The greatest length of one message, in bytes, at most `2^31 - 1`.
+    pub msgmax: u32,
+    /// How many bytes a new queue takes, at most `2^31 - 1`: its `msg_qbytes`.
+    pub msgmnb: u32,
+    /// The greatest number of queues, 0..=32768.
+    pub msgmni: u32,
 }
 
 impl Limits {
     /// The kernel's defaults: `ULONG_MAX - 2^24` bytes, as many pages, 4096 segments; 32000 sets of up to
-    /// 32000 semaphores, 500 operations a call.
+    /// 32000 semaphores, 500 operations a call; 32000 queues of
+    /// 16384 bytes, 8192 bytes a message.
     pub const DEFAULT: Limits = Limits {
         shmmax: u64::MAX - (1 << 24),
         shmall: u64::MAX - (1 << 24),
@@ -37,6 +44,9 @@ impl Limits {
         semmns: 1_024_000_000,
         semopm: 500,
         semmni: 32000,
+        msgmax: 8192,
+        msgmnb: 16384,
+        msgmni: 32000,
     };
 
     /// The greatest value a semaphore can have, `SEMVMX`.

@@ -320,6 +320,7 @@ impl Engine {
         let stands = |index: &u16| match of {
             Mechanism::Shm => matches!(self.control(*index), Ok(Some(view)) if view.head().stands()),
             Mechanism::Sem => matches!(self.set(*index), Ok(Some(set)) if set.stands()),
+            Mechanism::Msg => false,
         };
         let words = self.registry.used(of).iter().enumerate().rev();
         let indexes = words.flat_map(|(i, word)| {

@@ -14,8 +14,12 @@ use crate::{Errno, Id, Key, Limits, Usage};
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 
+mod msg;
 mod sem;
 
+pub use msg::{
+    msg_next_id, msg_remove, msg_set, msg_stat, msg_stat_index, msg_usage, msgget, msgrcv, msgsnd, peek, queues, set_msg_next_id,
+};
 pub use sem::{
     sem_ncnt, sem_next_id, sem_pid, sem_remove, sem_set, sem_set_value, sem_set_values, sem_stat, sem_stat_index, sem_usage,
     sem_value, sem_values, sem_zcnt, semget, semtimedop, set_sem_next_id, sets,
@@ -163,13 +167,14 @@ fn number<T: std::str::FromStr>(name: &str) -> Result<T> {
 }
 
 pub fn limits() -> Result<Limits> {
-    sem::read_limits(Limits {
+    let limits = sem::read_limits(Limits {
         shmmax: number("shmmax")?,
         shmall: number("shmall")?,
         shmmni: number("shmmni")?,
         shm_rmid_forced: number::<u32>("shm_rmid_forced")? != 0,
         ..Limits::DEFAULT
-    })
+    })?;
+    msg::read_limits(limits)
 }
 
 pub fn set_limits(limits: &Limits) -> Result<()> {
@@ -177,7 +182,8 @@ pub fn set_limits(limits: &Limits) -> Result<()> {
     set_sysctl("shmall", &limits.shmall.to_string())?;
     set_sysctl("shmmni", &limits.shmmni.to_string())?;
     set_sysctl("shm_rmid_forced", if limits.shm_rmid_forced { "1" } else { "0" })?;
-    sem::write_limits(limits)
+    sem::write_limits(limits)?;
+    msg::write_limits(limits)
 }
 
 pub fn shm_next_id() -> Result<Option<Id>> {

@@ -26,12 +26,16 @@ pub struct Header {
     pub semmns: AtomicU32,
     pub semopm: AtomicU32,
     pub semmni: AtomicU32,
+    pub msgmax: AtomicU32,
+    pub msgmnb: AtomicU32,
+    pub msgmni: AtomicU32,
+    pad: AtomicU32,
 }
 
 // SAFETY: atomics only.
 unsafe impl Words for Header {}
 
-const _: () = assert!(size_of::<Header>() == 64);
+const _: () = assert!(size_of::<Header>() == 80);
 
 /// What a header turned out to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

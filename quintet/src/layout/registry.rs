@@ -26,7 +26,7 @@ pub struct Registry {
     pub key_names: AtomicU32,
     /// Numbers data files, so that a cached view of one is not taken for its successor's.
     pub data_serial: AtomicU64,
-    /// What is counted of segments and of sets: a [`Mechanism`] is the index here and below.
+    /// What is counted of segments, sets and queues: a [`Mechanism`] is the index here and below.
     classes: [Class; MECHANISMS],
     reserved: [AtomicU64; 508 - 4 * MECHANISMS],
     /// The indexes in use, a bit each.
@@ -36,23 +36,25 @@ pub struct Registry {
     keys: [[AtomicU32; MAX_OBJECTS as usize]; MECHANISMS],
 }
 
-const MECHANISMS: usize = 2;
+const MECHANISMS: usize = 3;
 
 /// A kind of objects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mechanism {
     Shm = 0,
     Sem = 1,
+    Msg = 2,
 }
 
 impl Mechanism {
-    pub const ALL: [Mechanism; MECHANISMS] = [Mechanism::Shm, Mechanism::Sem];
+    pub const ALL: [Mechanism; MECHANISMS] = [Mechanism::Shm, Mechanism::Sem, Mechanism::Msg];
 
     /// The name of the folder, and of the class in a key's name.
     pub fn name(self) -> &'static str {
         match self {
             Mechanism::Shm => "shm",
             Mechanism::Sem => "sem",
+            Mechanism::Msg => "msg",
         }
     }
 }
@@ -64,7 +66,7 @@ pub struct Class {
     pub in_use: AtomicU32,
     /// The sequence number of the next object.
     pub sequence: AtomicU32,
-    /// The sum of the sizes: pages of 4096 bytes, semaphores.
+    /// The sum of the sizes: pages of 4096 bytes, semaphores; of queues, nothing.
     pub sum: AtomicU64,
     /// The index of the object made last, or -1: one at or below it begins a new sequence number.
     pub last_index: AtomicI32,

@@ -115,7 +115,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let ns = context.namespace()?;
     let changed = args.apply(&ns)?;
     let unread = |what: &'static str| move |errno| refusal(what, errno);
-    let Limits { shmmax, shmall, shmmni, shm_rmid_forced, semmsl, semmns, semopm, semmni } =
+    let Limits { shmmax, shmall, shmmni, shm_rmid_forced, semmsl, semmns, semopm, semmni, .. } =
         ns.limits().map_err(unread("read the limits"))?;
     let shown = Shown {
         namespace: NamespaceView::new(&ns),
