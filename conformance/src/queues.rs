@@ -276,9 +276,19 @@ impl Agent {
         self.start(&told_receive(id, size, mtype, flags));
     }
 
+    /// Has it make a `msgrcv` with any pointer and any size whose answer is taken later.
+    pub(crate) fn start_msgrcv_at(&self, id: i32, at: Address, size: usize, mtype: i64) {
+        self.start(&format!("msgrcv_raw {id} {at} {size} {mtype} 0"));
+    }
+
     /// The message that the `msgrcv` which was started has received.
     pub fn answer_message(&self) -> Outcome<Message> {
         self.answer_in_words().map(|words| Message::parse(&words))
+    }
+
+    /// The length that the `msgrcv` which was started with a pointer has told.
+    pub fn answer_length(&self) -> Outcome<i32> {
+        self.answer_in_words().map(|n| n.parse().expect("a number"))
     }
 
     /// Has a thread of its own make a `msgsnd`; the thread's id.

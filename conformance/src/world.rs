@@ -2,7 +2,7 @@
 
 use crate::agent::await_death;
 use crate::subject::{Subject, agent_program, is_root, kind};
-use crate::{Agent, Look, MsgFlags, Outcome, Queue, SemOp, WAIT};
+use crate::{Address, Agent, Look, MsgFlags, Outcome, Queue, SemOp, WAIT};
 use rustix::process::{Signal, pidfd_send_signal};
 use rustix::time::{ClockId, clock_gettime};
 use std::cell::{Cell, OnceCell, RefCell};
@@ -203,6 +203,13 @@ impl World {
     pub fn wait_to_receive(&self, agent: &Agent, id: i32, size: usize, mtype: i64, flags: MsgFlags) {
         let before = self.msg_waiting(id);
         agent.start_msgrcv(id, size, mtype, flags);
+        self.await_queued(agent, agent.pid, id, before, libc::SYS_msgrcv);
+    }
+
+    /// The same with any pointer.
+    pub fn wait_to_receive_at(&self, agent: &Agent, id: i32, at: Address, size: usize, mtype: i64) {
+        let before = self.msg_waiting(id);
+        agent.start_msgrcv_at(id, at, size, mtype);
         self.await_queued(agent, agent.pid, id, before, libc::SYS_msgrcv);
     }
 
