@@ -142,7 +142,7 @@ clauses! {
     fn long_messages(world) {
         let [a, b] = agents(world);
         let id = queue(&a);
-        let long: Vec<u8> = (0..8192u32).map(|i| (i * 7 ^ i >> 5) as u8).collect();
+        let long: Vec<u8> = (0..8192u32).map(|i| ((i * 7) ^ (i >> 5)) as u8).collect();
         world.wait_to_receive(&b, id, 8192, 0, WAIT);
         a.msgsnd(id, 5, &long, WAIT).unwrap();
         assert_eq!(b.answer_message(), Ok(message(5, &long)));

@@ -76,7 +76,7 @@ clauses! {
     fn longest(world) {
         let a = world.agent();
         let id = queue(&a);
-        let most: Vec<u8> = (0..8192u32).map(|i| (i * 31 >> 3) as u8).collect();
+        let most: Vec<u8> = (0..8192u32).map(|i| ((i * 31) >> 3) as u8).collect();
         a.msgsnd(id, 1, &most, WAIT).unwrap();
         assert_eq!(a.msgsnd(id, 2, &[&most[..], &[0]].concat(), WAIT), Err(Errno::INVAL));
         assert_eq!(a.msgrcv(id, 8192, 0, TRY), Ok(message(1, &most)));
@@ -93,7 +93,7 @@ clauses! {
 
     /// Longer ones, where the limits allow it, arrive whole.
     fn long_messages(world) {
-        let long: Vec<u8> = (0..70_000u32).map(|i| (i * 7 ^ i >> 8) as u8).collect();
+        let long: Vec<u8> = (0..70_000u32).map(|i| ((i * 7) ^ (i >> 8)) as u8).collect();
         if !world.limit("msgmax", 100_000) {
             return;
         }

@@ -45,10 +45,11 @@ impl Queues for Libc {
 
     fn messages(&self, id: i32) -> Made<Vec<(i64, Vec<u8>)>> {
         let copy = (MsgFlags::COPY | MsgFlags::NOWAIT).bits();
-        let mut all = Vec::new();
+        let (mut all, mut size) = (Vec::new(), 256);
         loop {
-            match c_msg::receive(id, c_msg::ROOM, all.len() as i64, copy) {
+            match c_msg::receive(id, size, all.len() as i64, copy) {
                 Ok(message) => all.push(message),
+                Err(libc::E2BIG) => size = c_msg::ROOM,
                 Err(libc::ENOMSG) => return Ok(all),
                 Err(e) => return Err(e),
             }
