@@ -1,6 +1,6 @@
 //! The queues' files, as this process has them mapped.
 //!
-//! The header and the first pages lie side by side, whether they are one file or two; further pages are mapped in ever larger pieces when they are first
+//! The header and the nearer pages lie side by side, whether they are one file or two; further pages are mapped in ever larger pieces when they are first
 //! asked for. All stays mapped, so that an operation asks the kernel for nothing. A file is never used for a second queue; when another one has
 //! taken the index, zeroed memory takes the place of the old mapping: a thread that was interrupted in the middle of an operation finds a queue
 //! that is not there any more.
@@ -29,12 +29,15 @@ const PAGE: u64 = 4096;
 const UNITS_PER_PAGE: u32 = (PAGE as usize / UNIT) as u32;
 /// The header and the pages that every queue has.
 pub const FIRST_PAGES: u32 = 5;
-const FIRST_BYTES: usize = FIRST_PAGES as usize * PAGE as usize;
+const FIRST_BYTES: u64 = FIRST_PAGES as u64 * PAGE;
+/// So many pages are mapped in one piece, also those that the file does not have yet: 8 MiB, where there is address space.
+const NEAR_PAGES: u32 = if size_of::<usize>() < 8 { FIRST_PAGES } else { 2048 };
+const NEAR_BYTES: usize = NEAR_PAGES as usize * PAGE as usize;
 /// The pages of the first further chunk; each one after has twice as many.
-const FIRST_CHUNK: u32 = 8;
-const CHUNKS: usize = 23;
+const FIRST_CHUNK: u32 = 2048;
+const CHUNKS: usize = 15;
 /// More pages than this no queue has: 256 GiB.
-const MOST_PAGES: u32 = FIRST_PAGES + FIRST_CHUNK * ((1 << CHUNKS) - 1);
+const MOST_PAGES: u32 = NEAR_PAGES + FIRST_CHUNK * ((1 << CHUNKS) - 1);
 
 /// What this process knows of one index.
 #[repr(C)]
@@ -246,6 +249,10 @@ impl<'a> QueueView<'a> {
             // SAFETY: among the first pages, which are mapped.
             return Ok(unsafe { Slot::new(self.mapped.address() + unit as usize * UNIT, unit) });
         }
+        if (FIRST_PAGES..NEAR_PAGES.min(self.known_pages())).contains(&page) {
+            // SAFETY: mapped, and the file is known to have this page.
+            return Ok(unsafe { Slot::new(self.mapped.address() + unit as usize * UNIT, unit) });
+        }
         self.far_slot(unit)
     }
 
@@ -258,7 +265,11 @@ impl<'a> QueueView<'a> {
         if page >= self.known_pages() && (page >= self.pages() || page >= self.ask_pages()?) {
             return Err(Errno::INVAL);
         }
-        let chunk = ((page - FIRST_PAGES) / FIRST_CHUNK + 1).ilog2() as usize;
+        if page < NEAR_PAGES {
+            // SAFETY: as above.
+            return Ok(unsafe { Slot::new(self.mapped.address() + unit as usize * UNIT, unit) });
+        }
+        let chunk = ((page - NEAR_PAGES) / FIRST_CHUNK + 1).ilog2() as usize;
         let at = match self.chunk(chunk) {
             Some(at) => at,
             None => self.map_chunk(chunk)?,
@@ -268,6 +279,8 @@ impl<'a> QueueView<'a> {
         Ok(unsafe { Slot::new(at + within, unit) })
     }
 
+    /// The pages that the file is known to have; a mapping without them knows of none.
+    #[inline(always)]
     fn known_pages(&self) -> u32 {
         let known = self.local().pages.load(Relaxed);
         if known & 0xffff == self.mapped.tag() { (known >> 16) as u32 } else { 0 }
@@ -364,7 +377,7 @@ fn head_word(id: Id, state: QueueState) -> u64 {
 
 /// The number of the first page of a chunk.
 fn chunk_start(chunk: usize) -> u32 {
-    FIRST_PAGES + FIRST_CHUNK * ((1 << chunk) - 1)
+    NEAR_PAGES + FIRST_CHUNK * ((1 << chunk) - 1)
 }
 
 fn chunk_bytes(chunk: usize) -> usize {
@@ -493,7 +506,7 @@ impl Engine {
     ) -> Result<QueueView<'_>> {
         let local = &self.queues[usize::from(index)];
         let stat = rustix::fs::fstat(fd)?;
-        let whole = |stat: &rustix::fs::Stat| stat.st_size as u64 >= FIRST_BYTES as u64;
+        let whole = |stat: &rustix::fs::Stat| stat.st_size as u64 >= FIRST_BYTES;
         let (pages, pages_stat) = match (self.kind(), pages) {
             (Kind::Private, _) => (whole(&stat).then_some(fd), stat),
             (Kind::Shared, None) => (None, stat),
@@ -504,12 +517,12 @@ impl Engine {
         };
         let access = if writable { Access::WRITE } else { Access::READ };
         let _mapping = self.mapping.lock();
-        let at = memory::anonymous(FIRST_BYTES)?;
+        let at = memory::anonymous(NEAR_BYTES)?;
         let mut mapped = Ok(at);
         if let Some(pages) = pages {
             let pages_access = if self.kind() == Kind::Shared { Access::WRITE } else { access };
             // SAFETY: the range was just mapped, and nobody has seen it.
-            mapped = unsafe { memory::map(pages, FIRST_BYTES, pages_access, Place::Over(at)) };
+            mapped = unsafe { memory::map(pages, NEAR_BYTES, pages_access, Place::Over(at)) };
         }
         if pages.is_none() || self.kind() == Kind::Shared {
             // SAFETY: as above; the first page of a file of pages is nobody's.
@@ -517,7 +530,7 @@ impl Engine {
         }
         let unmap = |e| {
             // SAFETY: just mapped, and nobody has seen it.
-            let _ = unsafe { memory::unmap(at, FIRST_BYTES) };
+            let _ = unsafe { memory::unmap(at, NEAR_BYTES) };
             e
         };
         mapped.map_err(unmap)?;
@@ -545,7 +558,7 @@ impl Engine {
     /// Nobody looks at a mapping any more, but for a thread that was interrupted while it did.
     fn retire_queue_mapping(&self, index: u16, old: Mapped) {
         // SAFETY: this index's own former mapping; a queue of zeroes is one that is not there.
-        unsafe { memory::zeroed_over(old.address(), FIRST_BYTES) };
+        unsafe { memory::zeroed_over(old.address(), NEAR_BYTES) };
         for (chunk, known) in self.queues[usize::from(index)].chunks.iter().enumerate() {
             let was = known.load(Acquire);
             if was != 0 && was & 0xffff == old.tag() && known.compare_exchange(was, 0, AcqRel, Relaxed).is_ok() {

@@ -149,13 +149,6 @@ impl Draft<'_> {
         TypeIndex::unpack(self.get(&self.queue().header().types))
     }
 
-    fn link_at(&self, holder: Holder) -> Link {
-        match (holder, self.types()) {
-            (Holder::Side(slot, right), _) => follow(self.get_in(slot, words::BRANCHES), right),
-            (Holder::Root, TypeIndex::On(root) | TypeIndex::Building(root)) => Link(root),
-            (Holder::Root, TypeIndex::Off) => Link(0),
-        }
-    }
 
     fn set_link(&mut self, holder: Holder, link: Link) {
         match holder {
@@ -175,8 +168,15 @@ impl Draft<'_> {
     }
 }
 
-fn root_of(draft: &Draft<'_>) -> u32 {
-    draft.link_at(Holder::Root).0
+/// What is linked somewhere, as long as the draft has not changed it.
+fn link_at(queue: &QueueView<'_>, holder: Holder) -> Link {
+    match holder {
+        Holder::Side(slot, right) => follow(slot.get(words::BRANCHES), right),
+        Holder::Root => match TypeIndex::unpack(queue.header().types.load(Relaxed)) {
+            TypeIndex::On(root) | TypeIndex::Building(root) => Link(root),
+            TypeIndex::Off => Link(0),
+        },
+    }
 }
 
 /// A message that is put at the end of the line is the last of its type.
@@ -186,7 +186,7 @@ pub fn add(draft: &mut Draft<'_>, message: Slot, mtype: i64, len: usize, blocks:
     if draft.types() == TypeIndex::Off {
         return Ok(());
     }
-    let near = descend(&queue, root_of(draft), |bit| side(mtype, bit))?;
+    let near = descend(&queue, link_at(&queue, Holder::Root).0, |bit| side(mtype, bit))?;
     let unit = message.unit();
     match near {
         Some(leaf) if leaf.get(words::TYPE) == mtype as u64 => {
@@ -220,7 +220,7 @@ fn graft(draft: &mut Draft<'_>, leaf: Slot, mtype: i64, near: i64) -> Result<()>
     let queue = draft.queue();
     let bit = 63 - u64::from((mtype ^ near).leading_zeros());
     let mut holder = Holder::Root;
-    let mut link = draft.link_at(holder);
+    let mut link = link_at(&queue, holder);
     for _ in 0..=DEEPEST {
         if !link.is_branch() {
             break;
@@ -231,7 +231,7 @@ fn graft(draft: &mut Draft<'_>, leaf: Slot, mtype: i64, near: i64) -> Result<()>
             break;
         }
         holder = Holder::Side(slot, side(mtype, branch));
-        link = draft.link_at(holder);
+        link = link_at(&queue, holder);
     }
     let right = side(mtype, bit);
     let branches = with(with(0, right, Link::leaf(leaf)), !right, link);
@@ -251,7 +251,7 @@ pub fn remove(draft: &mut Draft<'_>, message: Slot, mtype: i64, len: usize, last
     // On the way: the branch above, where it is linked, and where the leaf's own branch is linked.
     let mut ways = [(Holder::Root, None::<Slot>); 2];
     let mut branches = [None; DEEPEST];
-    let mut link = draft.link_at(Holder::Root);
+    let mut link = link_at(&queue, Holder::Root);
     let mut holder = Holder::Root;
     for depth in 0.. {
         let slot = link.slot(&queue)?;
@@ -261,7 +261,7 @@ pub fn remove(draft: &mut Draft<'_>, message: Slot, mtype: i64, len: usize, last
         *branches.get_mut(depth).ok_or(Errno::INVAL)? = Some((slot, holder));
         ways = [ways[1], (holder, Some(slot))];
         holder = Holder::Side(slot, side(mtype, slot.get(words::BIT)));
-        link = draft.link_at(holder);
+        link = link_at(&queue, holder);
     }
     let leaf = link.slot(&queue)?;
     let members = leaf.get(words::MEMBERS);
