@@ -249,8 +249,8 @@ impl<'a> Section<'a> {
         let mut draft = Draft::new(self.queue);
         draft.delist(&header.busy, message)?;
         let (links, number) = draft.at_the_end();
-        draft.set_in(message, words::LINKS, links);
-        draft.set_in(message, words::NUMBER, number);
+        draft.put_in(message, words::LINKS, links);
+        draft.put_in(message, words::NUMBER, number);
         let kind = message.kind();
         let mtype = message.get(words::TYPE) as i64;
         draft.append(message, kind.class, kind.number as usize, mtype, high(message.get(words::CHAIN)))?;
