@@ -45,13 +45,17 @@ impl Engine {
         self.whole_queue(queue.index())?.filter(QueueView::is_whole).ok_or(Errno::PERM)
     }
 
+    /// More than `msgmnb` only the privileged may give a queue.
+    pub fn check_capacity(&self, capacity: u64) -> Result<()> {
+        let within = capacity <= self.header.msgmnb.load(Relaxed).into();
+        if within || capable(CapabilitySet::SYS_RESOURCE) { Ok(()) } else { Err(Errno::PERM) }
+    }
+
     /// `IPC_SET`.
     pub fn msg_set(&self, id: i32, uid: u32, gid: u32, mode: u32, capacity: u64) -> Result<()> {
         let _inside = Inside::enter();
         let queue = self.governed_queue(id)?;
-        if capacity > self.header.msgmnb.load(Relaxed).into() && !capable(CapabilitySet::SYS_RESOURCE) {
-            return Err(Errno::PERM);
-        }
+        self.check_capacity(capacity)?;
         if uid == u32::MAX || gid == u32::MAX {
             return Err(Errno::INVAL);
         }
