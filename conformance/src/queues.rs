@@ -28,6 +28,13 @@ pub fn message(mtype: i64, text: &[u8]) -> Message {
     Message { mtype, text: text.to_vec() }
 }
 
+/// What is sent in a storm: bytes that tell their number, which is made from any.
+pub fn of_a_storm(number: usize) -> Vec<u8> {
+    // Mostly short ones.
+    let len = if number % 1400 < 1300 { number % 100 } else { number % 1400 };
+    (0..len).map(|i| (len ^ (i * 7)) as u8).collect()
+}
+
 /// Every field of `msqid_ds`, and the identifier.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
@@ -279,6 +286,11 @@ impl Agent {
     /// Has it make a `msgrcv` with any pointer and any size whose answer is taken later.
     pub(crate) fn start_msgrcv_at(&self, id: i32, at: Address, size: usize, mtype: i64) {
         self.start(&format!("msgrcv_raw {id} {at} {size} {mtype} 0"));
+    }
+
+    /// Has it send and receive without end, in an order made from `seed`.
+    pub fn start_msg_storm(&self, id: i32, seed: u64) {
+        self.start(&format!("msg_storm {id} {seed}"));
     }
 
     /// The message that the `msgrcv` which was started has received.

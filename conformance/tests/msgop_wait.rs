@@ -667,6 +667,45 @@ clauses! {
     }
 }
 
+clauses! {
+    /// Some send and receive as fast as they can, and one after another is killed, at whatever moment: the queue is whole, and the others go on.
+    fn killed_at_any_moment(world) {
+        let a = world.agent();
+        let id = queue(&a);
+        a.msg_set_capacity(id, 3000).unwrap();
+        let mut crowd: Vec<Agent> = agents::<3>(world).into();
+        for (i, agent) in crowd.iter().enumerate() {
+            agent.start_msg_storm(id, i as u64);
+        }
+        for round in 0..300 {
+            let next = world.agent();
+            next.start_msg_storm(id, 1000 + round);
+            crowd.push(next);
+            // Any number: it is no matter what has happened.
+            (0..round * 977 % 5000).for_each(|_| std::hint::spin_loop());
+            crowd.remove(0).slay(SIGKILL);
+            let sent = a.msgsnd(id, 9, &of_a_storm(50), TRY);
+            assert!(matches!(sent, Ok(()) | Err(Errno::AGAIN)), "{sent:?}");
+            let received = a.msgrcv(id, 8192, 0, TRY);
+            assert!(received.as_ref().is_ok_and(|m| m.text == of_a_storm(m.text.len())) || received == Err(Errno::NOMSG), "{received:?}");
+            for agent in &crowd {
+                assert!(!agent.has_answered(), "{round}: {:?}", agent.answer());
+            }
+        }
+        crowd.into_iter().for_each(|agent| agent.slay(SIGKILL));
+        let (q, all) = (a.msg_stat(id).unwrap(), a.messages(id).unwrap());
+        assert_eq!(q.holds(), (all.len() as u64, all.iter().map(|m| m.text.len() as u64).sum()));
+        for m in &all {
+            assert_eq!((a.msgrcv(id, 8192, 0, TRY).as_ref(), &m.text), (Ok(m), &of_a_storm(m.text.len())));
+        }
+        assert_eq!(a.msg_stat(id).map(|q| q.holds()), Ok((0, 0)));
+        for _ in 0..30 {
+            a.msgsnd(id, 1, &[7; 100], TRY).unwrap();
+        }
+        assert_eq!(a.msgsnd(id, 1, b"x", TRY), Err(Errno::AGAIN), "no room has been lost, and none found");
+    }
+}
+
 clauses! { in C:
     /// A message for one who waits with memory that cannot be written is handed over, and lost.
     fn waiting_with_inaccessible_memory(world) {
@@ -677,6 +716,6 @@ clauses! { in C:
         a.msgsnd(id, 5, b"lost", WAIT).unwrap();
         assert_eq!(b.answer_length(), Err(Errno::FAULT));
         a.msgsnd(id, 5, b"next", WAIT).unwrap();
-        assert_eq!(c.answer_message(), Ok(message(5, b"next")));
+        assert_eq!((c.answer_message(), a.messages(id)), (Ok(message(5, b"next")), Ok(Vec::new())));
     }
 }

@@ -176,6 +176,7 @@ const VERBS: &[&str] = &[
     "spawn_msgsnd",
     "spawn_msgrcv",
     "handler_msgsnd",
+    "msg_storm",
 ];
 
 /// Performs `verb` if it is one of message queues.
@@ -238,7 +239,27 @@ fn by(queues: impl Queues + Clone + 'static, verb: &str, args: &[&str]) -> Answe
             });
             Ok(String::new())
         }
+        "msg_storm" => Err(storm(&queues, id(), number(args[1]))),
         _ => Err(libc::ENOTSUP),
+    }
+}
+
+/// Sends and receives without end, in an order of its own; ends only with an error that may not be.
+fn storm(queues: &impl Queues, id: i32, mut dice: u64) -> i32 {
+    loop {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (roll, wait) = ((dice >> 33) as usize, if dice >> 60 == 0 { 0 } else { libc::IPC_NOWAIT });
+        let done = match roll & 1 {
+            0 => queues.send(id, 1 + (roll >> 1 & 3) as i64, &conformance::of_a_storm(roll >> 3), wait),
+            _ => queues.receive(id, 8192, [0, 1, 2, -3][roll >> 1 & 3], wait).and_then(|(_, text)| match text {
+                text if text == conformance::of_a_storm(text.len()) => Ok(()),
+                _ => Err(libc::EBADMSG),
+            }),
+        };
+        match done {
+            Ok(()) | Err(libc::EAGAIN | libc::ENOMSG) => {}
+            Err(e) => return e,
+        }
     }
 }
 
