@@ -19,7 +19,7 @@ const RARELY_ASKED: &[i64] = &[i64::MAX, i64::MIN, -i64::MAX, 1 << 32, 6];
 const LENGTHS: &[usize] = &[0, 1, 2, 3, 4, 5, 6, 6, 8, 8, 10, 12];
 const RARE_LENGTHS: &[usize] = &[20, 100, 4096, 8192, 8193];
 const SIZES: &[usize] = &[100, 100, 100, 12, 12, 6, 4, 2, 0, 8192];
-const CAPACITIES: &[u64] = &[12, 12, 12, 16, 16, 10, 8, 5, 2, 1, 0, 20];
+const CAPACITIES: &[u64] = &[12, 12, 16, 16, 20, 24, 24, 10, 8, 5, 1, 0];
 const RARE_CAPACITIES: &[u64] = &[16384, 16385, 8192, 100];
 
 /// The program of `seed`, of `calls` calls; of several users if `users`.
