@@ -152,12 +152,20 @@ impl<'a> Section<'a> {
         draft.give_message(slot, kind.class, kind.number as usize)
     }
 
-    /// Drafts the answer to a call.
-    fn draft_answer(&self, draft: &mut Draft<'_>, side: Side, call: Slot, errno: u16) -> Result<()> {
+    /// Drafts the answer to a call; what `more` drafts is there before the caller sees the answer.
+    fn draft_answer(
+        &self,
+        draft: &mut Draft<'_>,
+        side: Side,
+        call: Slot,
+        errno: u16,
+        more: impl FnOnce(&mut Draft<'_>),
+    ) -> Result<()> {
         let header = self.queue.header();
         draft.delist(side.ends(&self.queue), call)?;
         draft.enlist(&header.busy, call)?;
         draft.put(&header.waiting, side.count(header.waiting.load(Relaxed), false));
+        more(draft);
         let slot = call.sleeper().slot.load(Relaxed);
         draft.put_in(call, words::STATE, state_word(WaiterState::Answered(errno), slot));
         Ok(())
@@ -166,7 +174,7 @@ impl<'a> Section<'a> {
     /// Answers a call and wakes it. `false`: nobody was asleep.
     pub fn answer(&self, side: Side, call: Slot, errno: Errno) -> Result<bool> {
         let mut draft = Draft::new(self.queue);
-        self.draft_answer(&mut draft, side, call, errno.raw() as u16)?;
+        self.draft_answer(&mut draft, side, call, errno.raw() as u16, |_| {})?;
         self.commit(&draft)?;
         Ok(futex::wake_one(&call.sleeper().state) != 0)
     }
@@ -221,13 +229,14 @@ impl<'a> Section<'a> {
     fn hand_over(&self, message: Slot, call: Slot, sender: u32) -> Result<bool> {
         let header = self.queue.header();
         let mut draft = Draft::new(self.queue);
-        self.draft_answer(&mut draft, Side::Receivers, call, 0)?;
-        let flags = low(call.get(words::WANTS));
-        draft.put_in(call, words::WANTS, halves(flags, message.unit()));
-        self.draft_receiving(&mut draft, message, holder_of(call.sleeper()), high(header.count.load(Relaxed)));
-        draft.stamp(&header.sent, sender);
-        // The kernel, too, names the thread here, and the process of one that has not waited.
-        draft.stamp(&header.received, call.sleeper().tid.load(Relaxed));
+        self.draft_answer(&mut draft, Side::Receivers, call, 0, |draft| {
+            let flags = low(call.get(words::WANTS));
+            draft.put_in(call, words::WANTS, halves(flags, message.unit()));
+            self.draft_receiving(draft, message, holder_of(call.sleeper()), high(header.count.load(Relaxed)));
+            draft.stamp(&header.sent, sender);
+            // The kernel, too, names the thread here, and the process of one that has not waited.
+            draft.stamp(&header.received, call.sleeper().tid.load(Relaxed));
+        })?;
         self.commit(&draft)?;
         // Who was asleep is alive. Who was not may be on the way to sleep, or be gone.
         Ok(futex::wake_one(&call.sleeper().state) != 0 || self.queue.lives(call.sleeper()))
@@ -310,7 +319,7 @@ impl<'a> Section<'a> {
             self.pass_on(message, call.sleeper().pid.load(Relaxed))?;
         }
         let mut draft = Draft::new(self.queue);
-        self.draft_answer(&mut draft, Side::Senders, call, 0)?;
+        self.draft_answer(&mut draft, Side::Senders, call, 0, |_| {})?;
         self.commit(&draft)?;
         futex::wake_one(&call.sleeper().state);
         Ok(())
