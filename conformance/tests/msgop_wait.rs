@@ -395,6 +395,37 @@ clauses! {
         }
     }
 
+    /// Also to those who wait with long messages, for which queues find room before they are sent.
+    fn removed_with_long_messages(world) {
+        let [a, b, c, d] = agents(world);
+        for _ in 0..20 {
+            let id = full(&a, 8, 8);
+            for (sender, len) in [(&b, 8192), (&c, 4096), (&d, 8000)] {
+                world.wait_to_send(sender, id, 2, &vec![1; len]);
+            }
+            a.msg_remove(id).unwrap();
+            assert_eq!([&b, &c, &d].map(Agent::answer), [Err(Errno::IDRM); 3]);
+        }
+    }
+
+    /// Long messages of those who wait arrive as they were when the call began.
+    fn long_messages_that_wait(world) {
+        let senders: [Agent; 4] = agents(world);
+        let a = world.agent();
+        let id = full(&a, 16384, 8192);
+        a.msgsnd(id, 1, &[0; 8192], TRY).unwrap();
+        let text = |i: usize| (0..8000).map(|j| (i * 31 + j * 7) as u8).collect::<Vec<u8>>();
+        for (i, sender) in senders.iter().enumerate() {
+            world.wait_to_send(sender, id, 2 + i as i64, &text(i));
+        }
+        make_room(&a, id);
+        make_room(&a, id);
+        let mut seen: Vec<Message> = senders.iter().map(|_| a.msgrcv(id, 8192, 0, WAIT).unwrap()).collect();
+        seen.sort_by_key(|m| m.mtype);
+        assert_eq!(seen, (0..4).map(|i| message(2 + i as i64, &text(i))).collect::<Vec<_>>());
+        assert!(senders.iter().all(|sender| sender.answer() == Ok(())));
+    }
+
     /// Also for who may not read or write any more.
     fn removed_for_who_has_lost_his_rights(world) {
         if !world.users() {
