@@ -56,6 +56,20 @@ fn library() -> PathBuf {
     profile.join("libquintet_preload.so")
 }
 
+pub const PAGE: usize = 4096;
+
+/// So many pages, and behind them one that cannot be used.
+pub fn brink(pages: usize) -> usize {
+    let prot = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping, and a change to the end of it.
+    unsafe {
+        let at = libc::mmap(std::ptr::null_mut(), (pages + 1) * PAGE, prot, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
+        assert_ne!(at, libc::MAP_FAILED);
+        assert_eq!(libc::mprotect(at.byte_add(pages * PAGE), PAGE, libc::PROT_NONE), 0);
+        at as usize
+    }
+}
+
 pub const GETVAL: c_int = 12;
 pub const GETALL: c_int = 13;
 pub const GETNCNT: c_int = 14;
