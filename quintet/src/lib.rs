@@ -55,6 +55,7 @@ mod layout;
 mod limits;
 mod msg;
 mod namespace;
+mod object;
 mod participant;
 mod process;
 mod registry;
