@@ -78,3 +78,9 @@ pub fn error(verb: &str, what: &str, id: Id, errno: Errno) -> Error {
         _ => error,
     }
 }
+
+/// What giving the `what` of an identifier other owners or another mode may fail with.
+pub fn permissions_error(what: &str, id: Id, errno: Errno) -> Error {
+    let error = error("change", what, id, errno);
+    if errno == Errno::INVAL { error.why("it does not exist (any more), or an id is -1") } else { error }
+}

@@ -501,7 +501,7 @@ impl SemaphoreSet {
     ///
     /// semctl(2)
     pub fn set_permissions(&self, uid: u32, gid: u32, mode: u32) -> Result<()> {
-        self.ns.sem_set(self.id.raw(), uid, gid, mode).map_err(|e| self.error("change", e))
+        self.ns.sem_set(self.id.raw(), uid, gid, mode).map_err(|e| object::permissions_error("set", self.id, e))
     }
 
     /// `IPC_RMID`: removes it; whoever waits gets `EIDRM`.

@@ -193,7 +193,7 @@ impl Segment {
     ///
     /// As [`Namespace::shm_set`].
     pub fn set_permissions(&self, uid: u32, gid: u32, mode: u32) -> Result<()> {
-        self.ns.shm_set(self.id.raw(), uid, gid, mode).map_err(|e| self.error("change", e))
+        self.ns.shm_set(self.id.raw(), uid, gid, mode).map_err(|e| object::permissions_error("segment", self.id, e))
     }
 
     /// `IPC_RMID`: removes it; those who are attached keep it until they detach.
