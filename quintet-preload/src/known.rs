@@ -38,7 +38,7 @@ const HEAP: usize = 4;
 /// How far above the stack pointer a buffer counts as being on the stack.
 const STACK_REACH: usize = 32 << 10;
 
-const ENTRIES: usize = 256;
+const ENTRIES: usize = 1024;
 
 /// By page, for reading and for writing: its address, and what it is part of. 0: nothing is known.
 static PAGES: [[AtomicUsize; ENTRIES]; 2] = [const { [const { AtomicUsize::new(0) }; ENTRIES] }; 2];
@@ -47,7 +47,7 @@ static PAGES: [[AtomicUsize; ENTRIES]; 2] = [const { [const { AtomicUsize::new(0
 #[inline(always)]
 fn entry(page: usize, access: Access) -> &'static AtomicUsize {
     let scattered = ((page >> 12) as u32).wrapping_mul(0x9e37_79b1);
-    &PAGES[access as usize][(scattered >> 24) as usize % ENTRIES]
+    &PAGES[access as usize][(scattered >> (u32::BITS - ENTRIES.ilog2())) as usize]
 }
 
 /// The longest range of which anything is known.
@@ -62,7 +62,7 @@ pub fn allows(start: usize, len: usize, access: Access) -> bool {
 
 #[inline(never)]
 fn all_allow(start: usize, len: usize, access: Access) -> bool {
-    len <= MOST && pages(start, len).is_some_and(|mut all| all.all(|page| page_allows(page, access)))
+    len <= MOST && pages(start, len).is_some_and(|mut all| all.all(|page| page_allows(page.max(start), access)))
 }
 
 /// The addresses of the pages of a range. `None`: it has no bytes, or goes round the end of the address space.

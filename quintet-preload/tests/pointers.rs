@@ -277,40 +277,29 @@ fn what_succeeds_leaves_errno_alone() {
     });
 }
 
-/// After `prctl` any system call but `read`, `write` and `exit` of the thread kills the process.
 #[test]
 fn no_system_call() {
     preloaded("no_system_call", || {
         let id = set(1, 0o600);
-        let child = fork(|| {
-            // Where `malloc` has its memory from, but for threads.
-            // SAFETY: nobody else moves the break meanwhile; the page is this function's.
-            let heap = unsafe { libc::sbrk(PAGE as isize) }.cast::<sembuf>();
-            let mut stack = [op(0, 1, 0), op(0, -1, 0), op(0, -1, SEM_UNDO), op(0, 1, SEM_UNDO)];
-            // SAFETY: as above; there is room for four.
-            unsafe { heap.cast::<[sembuf; 4]>().write_unaligned(stack) };
-            let in_image = (&raw mut IN_IMAGE).cast::<sembuf>();
-            let mut round = || {
-                let mut failed = 0;
-                for ops in [heap, stack.as_mut_ptr(), in_image] {
-                    failed += semop(id, ops, 1) + semop(id, ops.wrapping_add(1), 1) + semop(id, ops, 2);
+        // Where `malloc` has its memory from, but for threads.
+        // SAFETY: nobody else moves the break meanwhile; the page is this function's.
+        let heap = unsafe { libc::sbrk(PAGE as isize) }.cast::<sembuf>();
+        let mut stack = [op(0, 1, 0), op(0, -1, 0), op(0, -1, SEM_UNDO), op(0, 1, SEM_UNDO)];
+        // SAFETY: as above; there is room for four.
+        unsafe { heap.cast::<[sembuf; 4]>().write_unaligned(stack) };
+        let in_image = (&raw mut IN_IMAGE).cast::<sembuf>();
+        // A process for each: pages that are far from each other may have the same place in the table of what is known.
+        for ops in [heap, stack.as_mut_ptr(), in_image] {
+            without_system_calls(|| {
+                let mut failed = semop(id, ops, 1) + semop(id, ops.wrapping_add(1), 1) + semop(id, ops, 2);
+                failed += semop(id, ops, 1);
+                if ops != in_image {
+                    failed += semop(id, ops.wrapping_add(2), 1) + semop(id, ops.wrapping_add(3), 1);
                 }
-                failed += semop(id, heap, 1);
-                failed += semop(id, stack.as_mut_ptr().wrapping_add(2), 1) + semop(id, heap.wrapping_add(3), 1);
-                failed += semop(id, stack.as_mut_ptr().wrapping_add(1), 1);
+                failed += semop(id, ops.wrapping_add(1), 1);
                 failed + value(id)
-            };
-            assert_eq!((round(), round()), (0, 0));
-            // SAFETY: a number.
-            if unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_STRICT) } != 0 {
-                println!("skipped: no seccomp: {}", std::io::Error::last_os_error());
-                return;
-            }
-            let failed: c_int = (0..100).map(|_| round()).sum();
-            // SAFETY: ends the process, whose only thread this is.
-            unsafe { libc::syscall(libc::SYS_exit, failed) };
-        });
-        assert_eq!(end(child), 0);
+            });
+        }
         assert_eq!(value(id), 0);
     });
 }

@@ -6,7 +6,7 @@
 // Not every test file needs all of it.
 #![allow(dead_code, unsafe_code)]
 
-use libc::{c_int, sembuf};
+use libc::{c_int, c_long, c_void, sembuf};
 use quintet::{Kind, Namespace};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -111,6 +111,27 @@ pub fn value(id: c_int) -> c_int {
     control(id, 0, GETVAL, 0)
 }
 
+/// A private queue.
+pub fn queue(mode: c_int) -> c_int {
+    // SAFETY: numbers only.
+    let id = unsafe { libc::msgget(libc::IPC_PRIVATE, mode) };
+    assert!(id >= 0, "msgget: {}", std::io::Error::last_os_error());
+    id
+}
+
+/// `msgsnd` without waiting: 0 or the errno.
+pub fn send(id: c_int, message: usize, len: usize) -> c_int {
+    // SAFETY: whoever passes a bad address knows that it is not used.
+    if unsafe { libc::msgsnd(id, message as *const c_void, len, libc::IPC_NOWAIT) } == 0 { 0 } else { errno() }
+}
+
+/// `msgrcv` without waiting: how many bytes, or the errno as a negative number.
+pub fn receive(id: c_int, buffer: usize, size: usize, mtype: c_long, flags: c_int) -> isize {
+    // SAFETY: as above.
+    let n = unsafe { libc::msgrcv(id, buffer as *mut c_void, size, mtype, flags | libc::IPC_NOWAIT) };
+    if n >= 0 { n } else { -(errno() as isize) }
+}
+
 /// Runs `body` in a child; what `waitpid` says of its end. The child ends with status 0, or 101 if it panics.
 pub fn fork(body: impl FnOnce()) -> i32 {
     // SAFETY: see the module.
@@ -152,4 +173,22 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
 pub fn is_root() -> bool {
     // SAFETY: cannot fail.
     unsafe { libc::geteuid() == 0 }
+}
+
+/// Runs `round`, which tells how much of it has failed, again and again in a child that may make no system call but `read`, `write` and `exit`
+/// of the thread: any other one kills it. The first rounds are for finding out what there is to know.
+#[track_caller]
+pub fn without_system_calls(mut round: impl FnMut() -> c_int) {
+    let child = fork(|| {
+        assert_eq!((round(), round()), (0, 0));
+        // SAFETY: a number.
+        if unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_STRICT) } != 0 {
+            println!("skipped: no seccomp: {}", std::io::Error::last_os_error());
+            return;
+        }
+        let failed: c_int = (0..100).map(|_| round()).sum();
+        // SAFETY: ends the process, whose only thread this is.
+        unsafe { libc::syscall(libc::SYS_exit, failed) };
+    });
+    assert_eq!(end(child), 0);
 }

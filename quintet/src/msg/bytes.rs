@@ -15,7 +15,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// Borrowed bytes, for a call that returns while they are.
+    /// These bytes.
     pub fn new(bytes: &[u8]) -> Source {
         Source { at: bytes.as_ptr(), len: bytes.len() }
     }
@@ -24,7 +24,7 @@ impl Source {
 /// A stretch of a message's bytes in shared memory: mapped and readable, but peers may change it at any time.
 #[derive(Clone, Copy)]
 pub struct Piece {
-    /// Where it begins.
+    /// Where it is.
     pub at: *const u8,
     /// How many bytes it has.
     pub len: usize,
