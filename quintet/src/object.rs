@@ -1,7 +1,8 @@
-//! What the safe faces of segments, sets and queues have in common: finding one, and saying what went wrong.
+//! What the safe faces of segments, sets and queues have in common: finding one, waiting, and saying what went wrong.
 
 use crate::error::{Error, Result};
 use crate::{Errno, Id, Key};
+use std::time::{Duration, Instant};
 
 /// How often an object may be removed under the hands of who finds it.
 pub const MOST_RACES: usize = 100;
@@ -83,4 +84,18 @@ pub fn error(verb: &str, what: &str, id: Id, errno: Errno) -> Error {
 pub fn permissions_error(what: &str, id: Id, errno: Errno) -> Error {
     let error = error("change", what, id, errno);
     if errno == Errno::INVAL { error.why("it does not exist (any more), or an id is -1") } else { error }
+}
+
+/// Calls with what is left of the time, again after each signal.
+pub fn through_signals<T>(
+    deadline: Option<Instant>,
+    mut call: impl FnMut(Option<Duration>) -> std::result::Result<T, Errno>,
+) -> std::result::Result<T, Errno> {
+    loop {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        match call(left) {
+            Err(Errno::INTR) => {}
+            done => return done,
+        }
+    }
 }

@@ -415,9 +415,9 @@ impl MessageQueue {
     ///
     /// msgop(2)
     pub fn receive_into(&self, buffer: &mut [u8], select: Select) -> Result<(i64, usize)> {
-        let received = select
-            .raw()
-            .and_then(|(mtype, flags)| waiting(None, |timeout| self.ns.msgrcv(self.id.raw(), buffer, mtype, flags, timeout)));
+        let received = select.raw().and_then(|(mtype, flags)| {
+            object::through_signals(None, |timeout| self.ns.msgrcv(self.id.raw(), buffer, mtype, flags, timeout))
+        });
         received.map_err(|e| match e {
             Errno::TOOBIG => self
                 .error("receive from", e)
@@ -582,11 +582,11 @@ impl MessageQueue {
     }
 
     fn send_until(&self, mtype: i64, data: &[u8], deadline: Option<Instant>) -> std::result::Result<(), Errno> {
-        waiting(deadline, |timeout| self.ns.msgsnd(self.id.raw(), mtype, data, MsgFlags::empty(), timeout))
+        object::through_signals(deadline, |timeout| self.ns.msgsnd(self.id.raw(), mtype, data, MsgFlags::empty(), timeout))
     }
 
     fn receive_until(&self, select: Select, deadline: Option<Instant>) -> std::result::Result<Message, Errno> {
-        waiting(deadline, |timeout| self.take(select, MsgFlags::empty(), timeout))
+        object::through_signals(deadline, |timeout| self.take(select, MsgFlags::empty(), timeout))
     }
 
     fn take(&self, select: Select, flags: MsgFlags, timeout: Option<Duration>) -> std::result::Result<Message, Errno> {
@@ -649,20 +649,6 @@ impl MessageQueue {
                 error.why("the kernel's queues know no timeout").remedy("wait without end or not at all, or use a directory")
             }
             _ => error,
-        }
-    }
-}
-
-/// Calls with what is left of the time, again after each signal.
-fn waiting<T>(
-    deadline: Option<Instant>,
-    mut call: impl FnMut(Option<Duration>) -> std::result::Result<T, Errno>,
-) -> std::result::Result<T, Errno> {
-    loop {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        match call(left) {
-            Err(Errno::INTR) => {}
-            done => return done,
         }
     }
 }
