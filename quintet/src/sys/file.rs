@@ -9,6 +9,7 @@ use crate::Errno;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use std::ffi::CStr;
+use std::path::Path;
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -75,6 +76,26 @@ pub fn open(path: &CStr, write: bool) -> Result<(OwnedFd, Stat)> {
     Ok((fd, stat))
 }
 
+/// Whether a directory is there, also behind a symlink. (By the kernel's own call, as everything here: the C library's
+/// may be somebody's who asks us in turn, as fakeroot's is.)
+pub fn is_directory(path: &Path) -> bool {
+    fs::stat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
+/// A text of the kernel's.
+pub fn read(path: impl rustix::path::Arg) -> Result<String> {
+    let fd = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut text = Vec::with_capacity(4096);
+    loop {
+        text.reserve(4096);
+        match rustix::io::read(&fd, rustix::buffer::spare_capacity(&mut text)) {
+            Ok(0) => return String::from_utf8(text).map_err(|_| Errno::BADMSG),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
 /// Opens for reading and writing a file that was checked when it was opened before.
 pub fn reopen(path: &CStr) -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -115,16 +136,21 @@ pub fn create(path: &CStr) -> Result<OwnedFd> {
     Ok(fs::open(path, flags, Mode::RUSR | Mode::WUSR)?)
 }
 
-/// Gives the first `len` bytes their place on the file system, so that no later write can fail for want of it.
+/// Gives the first `len` bytes of a file their place, so that writing to them through a mapping cannot fail.
 pub fn reserve(fd: &OwnedFd, len: u64) -> Result<()> {
-    if len == 0 {
+    extend(fd, 0, len)
+}
+
+/// The same for the bytes from `from` on, of which the file has none yet.
+pub fn extend(fd: &OwnedFd, from: u64, to: u64) -> Result<()> {
+    if to <= from {
         return Ok(());
     }
     loop {
-        return match fs::fallocate(fd, fs::FallocateFlags::empty(), 0, len) {
+        return match fs::fallocate(fd, fs::FallocateFlags::empty(), from, to - from) {
             Ok(()) => Ok(()),
             Err(rustix::io::Errno::INTR) => continue,
-            Err(rustix::io::Errno::OPNOTSUPP) => write_zeroes(fd, len),
+            Err(rustix::io::Errno::OPNOTSUPP) => write_zeroes(fd, from, to),
             Err(e) => Err(e.into()),
         };
     }
@@ -139,12 +165,17 @@ pub fn reserve_range(fd: &OwnedFd, offset: u64, len: u64) -> Result<()> {
     }
 }
 
-/// Overwrites the first `len` bytes with zeroes.
-pub fn write_zeroes(fd: &OwnedFd, len: u64) -> Result<()> {
+/// Gives the memory of `len` bytes from `offset` on back, where the file system can: they become zeroes.
+pub fn punch(fd: &OwnedFd, offset: u64, len: u64) {
+    let _ = fs::fallocate(fd, fs::FallocateFlags::KEEP_SIZE | fs::FallocateFlags::PUNCH_HOLE, offset, len);
+}
+
+/// Overwrites the bytes from `from` to `to` with zeroes.
+pub fn write_zeroes(fd: &OwnedFd, from: u64, to: u64) -> Result<()> {
     let block = [0u8; 4096];
-    let mut at = 0;
-    while at < len {
-        let n = (len - at).min(4096) as usize;
+    let mut at = from;
+    while at < to {
+        let n = (to - at).min(4096) as usize;
         at += rustix::io::pwrite(fd, &block[..n], at)? as u64;
     }
     Ok(())
