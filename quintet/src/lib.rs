@@ -35,7 +35,7 @@
 //!
 //! Three lines send a message, three receive it in another program, which waits for it if need be:
 //!
-//! ```no_run
+//! ```
 //! # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
 //! # use quintet::{Key, Kind, MessageQueue, Namespace, Select};
 //! let ns = Namespace::create(&path, Kind::Private)?;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 ///
 /// A signal that is caught does not end the waiting; [`Namespace::msgsnd`] and [`Namespace::msgrcv`] are for those who want that.
 ///
-/// ```no_run
+/// ```
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
 /// use quintet::{Key, MessageQueue, Select};
@@ -69,7 +69,8 @@ impl MessageQueueOptions {
     /// How many bytes a new queue takes, and how many messages (`msg_qbytes`); the limit `msgmnb` if not given. More than that is
     /// for the superuser.
     ///
-    /// Creating a queue and setting this are two steps: who opens it in between finds a queue that takes `msgmnb` bytes.
+    /// In a directory it takes as many from its first instant. In the kernel, creating a queue and setting this are two steps: who opens it in
+    /// between finds a queue that takes `msgmnb` bytes.
     #[doc(alias = "msg_qbytes")]
     pub fn capacity(mut self, bytes: u64) -> Self {
         self.capacity = Some(bytes);
@@ -84,16 +85,15 @@ impl MessageQueueOptions {
     /// capacity is over `msgmnb`, and the caller has no `CAP_SYS_RESOURCE`.
     pub fn create(&self, ns: &Namespace, key: Key) -> Result<MessageQueue> {
         let queue = |id| MessageQueue { ns: ns.clone(), id };
-        let get = |flags| ns.msgget(key, flags);
+        let exclusive = if self.exclusive { libc::IPC_EXCL } else { 0 };
+        let flags = self.mode as i32 | libc::IPC_CREAT | exclusive;
         let created = match self.capacity {
-            None => {
-                let exclusive = if self.exclusive { libc::IPC_EXCL } else { 0 };
-                get(self.mode as i32 | libc::IPC_CREAT | exclusive)
-            }
-            Some(bytes) => {
+            None => ns.msgget(key, flags),
+            Some(bytes) => ns.msgget_with(key, flags, bytes).unwrap_or_else(|| {
+                let (get, remove) = (|flags| ns.msgget(key, flags), |id: Id| ns.msg_remove(id.raw()));
                 let change = |id| queue(id).change(|stat| stat.capacity = bytes);
-                object::create_in_steps(self.mode as i32, self.exclusive, get, change, |id| ns.msg_remove(id.raw()))
-            }
+                object::create_in_steps(self.mode as i32, self.exclusive, get, change, remove)
+            }),
         };
         created.map(queue).map_err(|errno| self.error(ns, key, errno))
     }
@@ -120,7 +120,7 @@ fn capacity_error(error: Error, bytes: u64, msgmnb: u32) -> Error {
 impl MessageQueue {
     /// Choices for creating a queue.
     ///
-    /// ```no_run
+    /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::{Key, MessageQueue};
@@ -157,7 +157,7 @@ impl MessageQueue {
 
     /// Creates the queue of `key` with mode 0600, and fails if the key is in use.
     ///
-    /// ```no_run
+    /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::{Errno, Key, MessageQueue};
@@ -257,7 +257,7 @@ impl MessageQueue {
 
     /// Sends a message as [`send`](Self::send) does, if there is room, and tells whether it did.
     ///
-    /// ```no_run
+    /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::{Key, MessageQueue};
@@ -328,7 +328,7 @@ impl MessageQueue {
 
     /// Takes the message that is selected, if there is one.
     ///
-    /// ```no_run
+    /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::{MessageQueue, Select};
@@ -353,7 +353,7 @@ impl MessageQueue {
 
     /// Takes the message that is selected, and waits until there is one, for `timeout` at the longest. `None`: there was none.
     ///
-    /// ```no_run
+    /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::{MessageQueue, Select};
@@ -392,7 +392,7 @@ impl MessageQueue {
     /// Takes the message that is selected into `buffer`, and waits until there is one: its type, and how many bytes it has. Nothing is allocated.
     /// A message longer than the buffer stays where it is.
     ///
-    /// ```no_run
+    /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::{Errno, MessageQueue, Select};
@@ -429,7 +429,7 @@ impl MessageQueue {
 
     /// A copy of the message that a receiver would get now; it stays. `None`: there is none.
     ///
-    /// ```no_run
+    /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::{MessageQueue, Select};
@@ -466,7 +466,7 @@ impl MessageQueue {
 
     /// Copies of all messages, the first one first; they stay. [`Namespace::peek`] makes no copies, and tells who sent them, and when.
     ///
-    /// ```no_run
+    /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::MessageQueue;

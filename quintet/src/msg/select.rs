@@ -5,7 +5,7 @@ use crate::Errno;
 
 /// Which message is wanted: of those there are, or the first that comes.
 ///
-/// ```no_run
+/// ```
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
 /// use quintet::{MessageQueue, Select};

@@ -11,7 +11,7 @@ impl MessageQueue {
     /// Sends a value, as [`send`](Self::send) sends its bytes. They are encoded as [postcard](https://postcard.jamesmunns.com) has it, for
     /// programs on either side that know the type.
     ///
-    /// ```no_run
+    /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::{MessageQueue, Select};
