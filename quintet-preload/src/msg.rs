@@ -157,7 +157,8 @@ pub unsafe extern "C" fn msgctl(msqid: c_int, cmd: c_int, buf: *mut msqid_ds) ->
 fn set(id: c_int, buf: *const msqid_ds) -> Result<c_int, Errno> {
     let ds: msqid_ds = user::read(buf)?;
     let perm = ds.msg_perm;
-    drop_in::msg_set(id, perm.uid, perm.gid, u32::from(perm.mode), u64::from(ds.msg_qbytes))?;
+    // To the kernel it is an `int`.
+    drop_in::msg_set(id, perm.uid, perm.gid, u32::from(perm.mode), ds.msg_qbytes as c_int as u64)?;
     Ok(0)
 }
 

@@ -170,6 +170,23 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Whether the only thread of a process waits, in a call that was carried here.
+pub fn waits(pid: i32) -> bool {
+    let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap();
+    call.split(' ').next().and_then(|number| number.parse().ok()) == Some(libc::SYS_futex)
+}
+
+/// How many messages and bytes are in a queue.
+pub fn content(id: c_int) -> (u64, u64) {
+    let mut ds = std::mem::MaybeUninit::<libc::msqid_ds>::zeroed();
+    // SAFETY: a local of its type, for which zeroes are valid.
+    let ds = unsafe {
+        assert_eq!(libc::msgctl(id, libc::IPC_STAT, ds.as_mut_ptr()), 0);
+        ds.assume_init()
+    };
+    (ds.msg_qnum as u64, ds.__msg_cbytes as u64)
+}
+
 pub fn is_root() -> bool {
     // SAFETY: cannot fail.
     unsafe { libc::geteuid() == 0 }
