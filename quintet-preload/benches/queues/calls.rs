@@ -15,17 +15,15 @@ pub struct Case<'a> {
     pub side: &'a Side,
     /// Sets the case up on a side; what it needs lives as long as the batch.
     pub set_up: SetUp<'a>,
-    /// Whether the drop-in has a part in it.
-    pub is_call: bool,
 }
 
 /// All cases: `private` and `shared` are the drop-in on a namespace of that kind.
 pub fn cases<'a>(private: &'a Side, shared: &'a Side) -> Vec<Case<'a>> {
-    let case = |side: &'a Side, name: &str, is_call, set_up| Case { name: name.into(), side, set_up, is_call };
-    let on = |name: &str, set_up| case(private, name, true, set_up);
+    let case = |side: &'a Side, name: &str, set_up| Case { name: name.into(), side, set_up };
+    let on = |name: &str, set_up| case(private, name, set_up);
     vec![
         // The same on both sides: how far the ratio can be trusted, and what a system call costs.
-        case(private, "(floor: getppid)", false, Box::new(|_| watched(std::os::unix::process::parent_id))),
+        on("(floor: getppid)", Box::new(|_| watched(std::os::unix::process::parent_id))),
         on("msgsnd + msgrcv, 0 B", Box::new(|side| pair(side, 0))),
         on("msgsnd + msgrcv, 64 B", Box::new(|side| pair(side, 64))),
         on("msgsnd + msgrcv, 1 KiB", Box::new(|side| pair(side, 1024))),
@@ -40,16 +38,8 @@ pub fn cases<'a>(private: &'a Side, shared: &'a Side) -> Vec<Case<'a>> {
         on("create + remove, private", Box::new(|side| timed(move || side.get(IPC_PRIVATE, CREATE).remove()))),
         on("create + send 64 B + receive + remove, private", Box::new(life)),
         on("create + remove, key", Box::new(keyed_life)),
-        case(shared, "create + remove, key, shared namespace", true, Box::new(keyed_life)),
+        case(shared, "create + remove, key, shared namespace", Box::new(keyed_life)),
     ]
-}
-
-/// A client's life whose instructions are counted: does a case so many times.
-pub fn repeat(name: &str, times: u32) {
-    let side = Side::plain();
-    let cases = cases(&side, &side);
-    let case = cases.iter().find(|case| case.name == name).expect("a case's name");
-    (case.set_up)(&side)(times);
 }
 
 /// Something whose result nobody wants.

@@ -25,7 +25,7 @@ mod side;
 
 use common::report::{self, head, line, short};
 use common::turns::{self, measure};
-use common::{Copied, Place, instructions};
+use common::{Copied, Place};
 use quintet::{Kind, Namespace};
 use side::Side;
 use std::path::Path;
@@ -42,7 +42,6 @@ fn main() {
         ["--crowd-send", id, cpu] => crowd::send(number(id), number(cpu) as usize),
         ["--crowd-receive", id, cpu] => crowd::receive(number(id), number(cpu) as usize),
         ["--attend", role, id, cpu] => crowd::attend(number(id), role == "send", number(cpu) as usize),
-        ["--count", name, times] => calls::repeat(name, number(times) as u32),
         _ if common::is_bench() => bench(&words),
         _ => {}
     }
@@ -92,21 +91,11 @@ fn one_process(kernel: &Side, private: &Side, shared: &Side, chosen: &dyn Fn(&st
     if cases.is_empty() {
         return;
     }
-    let uncounted = instructions::missing().or_else(|| private.drop_in.is_none().then(|| "not the drop-in".into()));
-    let mut failures = Vec::new();
-    head("case", Some("instructions"));
+    head("case", None);
     for case in cases {
-        let figures = measure(&mut (case.set_up)(kernel), &mut (case.set_up)(case.side));
-        let drop_in = case.side.drop_in.as_ref().filter(|_| case.is_call && uncounted.is_none());
-        let count = drop_in.map(|drop_in| instructions::count(&case.name, drop_in));
-        let instructions = count.and_then(|count| count.map_err(|why| failures.push(why)).ok());
-        line(&case.name, &figures, Some(&instructions.map_or("-".into(), |count| format!("{count:.0}"))));
+        line(&case.name, &measure(&mut (case.set_up)(kernel), &mut (case.set_up)(case.side)), None);
     }
-    println!(
-        "(medians of {} rounds; ratio: quintet / kernel within a round; instructions: quintet's, in user space)",
-        turns::ROUNDS
-    );
-    uncounted.iter().chain(&failures).for_each(|why| println!("instructions skipped: {why}"));
+    println!("(medians of {} rounds; ratio: quintet / kernel within a round)", turns::ROUNDS);
 }
 
 fn depths(kernel: &Side, quintet: &Side, namespaces: &[&Namespace], chosen: &dyn Fn(&str) -> bool) {
