@@ -87,6 +87,39 @@ fn the_kernels_sets_are_made_seen_and_removed() {
 }
 
 #[test]
+fn the_kernels_queues_are_made_seen_and_removed() {
+    let script = "
+        id=$($Q --kernel create msg --key 0x4d2 --mode 0640)
+        $Q --kernel create msg --key 0x4d2 --capacity 9 --json
+        ipcs -q | grep -c 0x000004d2
+        other=$($Q --kernel create msg --capacity 4K)
+        $Q --kernel stat msg:key:0x4d2 msg:$other --json
+        $Q --kernel ls --long
+        $Q --kernel rm msg:$id msg:$other
+        $Q --kernel ls
+    ";
+    let Some(said) = on_empty_tables(script) else { return };
+    let lines: Vec<&str> = said.lines().collect();
+    let found: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+    assert_eq!(
+        (found["created"].as_bool(), found["capacity"].as_u64(), found["class"].as_str()),
+        (Some(false), Some(16384), Some("msg"))
+    );
+    let value: serde_json::Value = serde_json::from_str(lines[2]).unwrap();
+    let (queue, other) = (&value["msg"][0], &value["msg"][1]);
+    assert_eq!((lines[1], other["capacity"].as_u64(), other["mode"].as_u64()), ("1", Some(4096), Some(0o600)));
+    assert_eq!(
+        (queue["mode"].as_u64(), queue["key"]["number"].as_i64(), queue["messages"].as_u64()),
+        (Some(0o640), Some(1234), Some(0))
+    );
+    assert!(["oldest", "types", "waiters"].iter().all(|field| queue[field].is_null()), "{queue}");
+    assert_eq!(lines[3], "Message queues in the kernel's namespace");
+    assert_says(lines[4], &["MESSAGES  BYTES  CAPACITY  OLDEST  TYPE:COUNT  WAITING  STATUS  LSPID  LRPID"]);
+    assert_says(lines[7], &["removed message queue ", "(key 0x000004d2, 0 messages)"]);
+    assert_eq!(lines[9], "Nothing in the kernel's namespace.");
+}
+
+#[test]
 fn a_command_holds_what_is_taken() {
     let script = "
         id=$($Q --kernel create sem --values 1)

@@ -5,7 +5,7 @@ const COMMANDS: [&str; 14] =
 
 /// The subcommands that have subcommands of their own.
 const NESTED: [(&str, &[&str]); 3] =
-    [("create", &["shm", "sem"]), ("sem", &["op", "get", "set"]), ("namespace", &["create", "ls", "rm", "limits"])];
+    [("create", &["shm", "sem", "msg"]), ("sem", &["op", "get", "set"]), ("namespace", &["create", "ls", "rm", "limits"])];
 
 #[test]
 fn every_help_ends_with_examples() {

@@ -45,7 +45,8 @@ fn refuses_other_names() {
         ("key:0x99", 1, "ENOENT"),
         ("key:private", 1, "IPC_PRIVATE"),
         ("sem:9", 1, "cannot open set 9: there is none with this identifier"),
-        ("msg:0", 1, "no message queues"),
+        ("msg:9", 1, "cannot open queue 9: "),
+        ("msg:key:private", 1, "it finds no queue (ENOENT)"),
     ] {
         assert_says(&refusal(&mut t.quintet(&["stat", name]), code), &[part]);
     }
@@ -81,5 +82,11 @@ fn a_name_of_the_other_class_is_pointed_out() {
     let t = Ns::new();
     let id = t.set(&["--values", "1"]);
     assert_says(&refusal(&mut t.quintet(&["stat", &id]), 1), &[&format!("there is a semaphore set of this name: sem:{id}")]);
-    assert_says(&refusal(&mut t.quintet(&["cat", &format!("sem:{id}")]), 1), &["is no segment"]);
+    assert_says(
+        &refusal(&mut t.quintet(&["cat", &format!("sem:{id}")]), 1),
+        &["is no segment", &format!("'quintet sem get {id}' prints")],
+    );
+    let (read, write) = (refusal(&mut t.quintet(&["cat", "msg:7"]), 1), refusal(&mut t.quintet(&["write", "msg:key:0x4d2"]), 1));
+    assert_says(&read, &["the message queue 7 is no segment", "'quintet msg peek 7'", "'quintet msg recv 7'"]);
+    assert_says(&write, &["the message queue with key 0x000004d2 is no segment", "'quintet msg send key:0x000004d2' sends"]);
 }
