@@ -12,7 +12,7 @@ fn a_new_namespace_is_healthy() {
     let t = Ns::new();
     let value = t.json(&["doctor"]);
     assert_eq!(value["healthy"], true, "{value}");
-    for subject in ["namespace", "access", "orphans", "deadlocks", "limits", "drop-in", "logout"] {
+    for subject in ["namespace", "access", "orphans", "deadlocks", "queues", "limits", "drop-in", "logout"] {
         assert_eq!(level(&value, subject), "ok", "{subject}");
     }
     for subject in ["space", "noexec", "file system", "huge pages"] {

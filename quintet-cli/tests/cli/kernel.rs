@@ -44,11 +44,12 @@ fn the_kernels_objects_are_made_seen_and_removed() {
 
 #[test]
 fn the_kernels_limits_are_shown() {
-    let script = "$Q --kernel namespace limits --json; cat /proc/sys/kernel/shmmni /proc/sys/kernel/sem";
+    let script = "$Q --kernel namespace limits --json; cd /proc/sys/kernel; cat shmmni sem msgmax msgmnb msgmni";
     let Some(said) = on_empty_tables(script) else { return };
     let (json, numbers) = said.trim().split_once('\n').unwrap();
     let value: serde_json::Value = serde_json::from_str(json).unwrap();
-    let shown = ["shmmni", "semmsl", "semmns", "semopm", "semmni"].map(|name| value[name].to_string());
+    let shown =
+        ["shmmni", "semmsl", "semmns", "semopm", "semmni", "msgmax", "msgmnb", "msgmni"].map(|name| value[name].to_string());
     assert_eq!(shown.to_vec(), numbers.split_whitespace().collect::<Vec<_>>());
 }
 
