@@ -196,7 +196,7 @@ fn who_does_not_wait_is_told_so() {
     let init = text(&mut t.quintet(&["why", "1"]));
     assert_eq!(init, format!("pid 1 does not use namespace {}; 'quintet namespace ls' lists others.\n", t.path().display()));
     let said = text(&mut t.quintet(&["why", &me.to_string()]));
-    assert_eq!(said, format!("pid {me} waits for no semaphore in namespace {}.\n", t.path().display()));
+    assert_eq!(said, format!("pid {me} waits for no semaphore and at no message queue in namespace {}.\n", t.path().display()));
     let said = text(&mut t.quintet(&["why", &format!("sem:{id}")]));
     assert_eq!(said, format!("Nobody waits for semaphore set {id} in namespace {}.\n", t.path().display()));
     let (holder, _) = t.holding(&id, "0:-1", "read x");

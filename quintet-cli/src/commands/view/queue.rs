@@ -128,6 +128,11 @@ impl WantsView {
         }
     }
 
+    /// Whether this is a receiver who takes what that sender has.
+    pub fn is_served_by(&self, sender: &WantsView) -> bool {
+        matches!(*sender, WantsView::Send { mtype, .. } if self.takes(mtype))
+    }
+
     /// Whether a receiver takes messages of a type; a sender takes none.
     pub fn takes(&self, other: i64) -> bool {
         match *self {
@@ -231,6 +236,7 @@ mod tests {
             (receive(i64::MIN, none), "a message of type 9223372036854775808 or lower", [true, true, true]),
             (MsgWait::Send { mtype: 2, len: 1 }.into(), "room for 1 byte of type 2", [false, false, false]),
         ];
+        assert!(receive(2, none).is_served_by(&cases[6].0) && !cases[6].0.is_served_by(&cases[6].0));
         for (wants, sentence, takes) in cases {
             assert_eq!((wants.sentence().as_str(), [1, 2, 3].map(|mtype| wants.takes(mtype))), (sentence, takes));
         }
