@@ -273,7 +273,8 @@ pub fn credentials_changed() {
 
 /// The calling thread is about to leave what it is doing by a jump: a call that waits is given up.
 pub fn jumping() {
-    crate::sem::wait::jump_out();
+    crate::waiting::jump_out();
+    crate::msg::section::jump_out();
 }
 
 /// The environment variable with which [`adopt_undo`] is to be called.

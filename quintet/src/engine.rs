@@ -38,6 +38,7 @@ pub struct Engine {
     pub(crate) attachments: Attachments,
     pub(crate) locals: Locals,
     pub(crate) sets: crate::sem::place::Locals,
+    pub(crate) queues: crate::msg::place::Locals,
     /// Whose records the program before in this process has left, that could not be made its own.
     pub(crate) kept: Mutex<Vec<crate::sem::exec::Kept>>,
     /// Held while a set's file is put in another one's place.
@@ -173,6 +174,7 @@ impl Engine {
         let tables = |e| Error::at(e, "map the tables for", &path);
         let locals = Locals::new().map_err(tables)?;
         let sets = crate::sem::place::Locals::new().map_err(tables)?;
+        let queues = crate::msg::place::Locals::new().map_err(tables)?;
         let hints = Hints::new().map_err(tables)?;
         let engine: &'static Engine = Box::leak(Box::new(Engine {
             path,
@@ -185,6 +187,7 @@ impl Engine {
             attachments: Attachments::new(),
             locals,
             sets,
+            queues,
             kept: Mutex::new(Vec::new()),
             mapping: process::Turn::new(),
             with_undo: [const { AtomicU64::new(0) }; MAX_OBJECTS as usize / 64],

@@ -65,6 +65,7 @@ mod status;
 mod sync;
 mod sys;
 mod unlisted;
+mod waiting;
 
 /// Tells the library that the calling process, or one of its threads, has changed its user, groups or capabilities.
 ///

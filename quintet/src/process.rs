@@ -17,7 +17,7 @@
 use crate::engine::Engine;
 use crate::sys::{self, futex, memory, signal::Blocked};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::*, compiler_fence};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*, compiler_fence};
 use std::sync::{Mutex, Once};
 use std::time::Duration;
 
@@ -187,9 +187,21 @@ fn birthmark() -> Option<&'static AtomicU32> {
 }
 
 fn set_birthmark() {
+    life().0.store(sys::asked_pid().into(), Relaxed);
     if let Some(mark) = birthmark() {
         mark.store(1, Relaxed);
     }
+}
+
+/// A word that is another one in each process, and its value in this one: a child made by whatever means finds it changed.
+#[inline(always)]
+pub fn life() -> (&'static AtomicU64, u64) {
+    static WITHOUT_BIRTHMARK: AtomicU64 = AtomicU64::new(0);
+    let at = BIRTHMARK.load(Relaxed);
+    #[allow(unsafe_code)]
+    // SAFETY: the page of the birthmark has room for this behind it.
+    let word = if at == 0 { &WITHOUT_BIRTHMARK } else { unsafe { &*((at + 8) as *const AtomicU64) } };
+    (word, word.load(Relaxed))
 }
 
 /// Whether this process was made by a fork that no handler saw (a bare `clone`), and has not been told so yet.

@@ -8,6 +8,7 @@
 //! a table in the registry does the same without a system call.
 
 use crate::engine::Engine;
+use crate::process::Inside;
 use crate::layout::{Mechanism, Registry};
 use crate::sync::lock::{self, Acquired, Owner};
 use crate::sync::presence::Me;
@@ -53,6 +54,15 @@ pub trait Keyed<'a>: Sized {
 
     /// The identifier, if it has this key.
     fn id_by(&self, key: Key) -> Option<Id>;
+}
+
+/// An object that is one file, made in one go.
+pub trait Made<'a>: Keyed<'a> {
+    /// Whether the calling thread has the access that `flags` names.
+    fn permits(&self, flags: u32) -> bool;
+
+    /// Whether the file at `index` is another user's: nothing can be created there.
+    fn foreign(engine: &'a Engine, index: u16) -> &'a AtomicU32;
 }
 
 const HINT_BITS: u32 = 15;
@@ -192,6 +202,79 @@ impl Engine {
         }
     }
 
+    /// The object of a key, as `semget` and `msgget` find it or have it made, in the order in which the kernel checks. `suits` says whether
+    /// one that is there is what the caller wants.
+    pub fn find_or_make<'a, T: Made<'a>>(
+        &'a self,
+        key: Key,
+        flags: i32,
+        suits: impl Fn(&T) -> Result<()>,
+        make: impl FnOnce(&Held<'_>) -> Result<Id>,
+    ) -> Result<Id> {
+        let open = |object: &T, id| {
+            let exclusive = libc::IPC_CREAT | libc::IPC_EXCL;
+            if flags & exclusive == exclusive {
+                return Err(Errno::EXIST);
+            }
+            suits(object)?;
+            if object.permits(flags as u32 & 0o777) { Ok(id) } else { Err(Errno::ACCES) }
+        };
+        let creates = flags & libc::IPC_CREAT != 0;
+        if !key.is_private() {
+            match if creates { self.find_by_hint(key) } else { self.find::<T>(key)? } {
+                Found::Object(object, id) => return open(&object, id),
+                Found::Nothing if !creates => return Err(Errno::NOENT),
+                _ => {}
+            }
+        }
+        let _inside = Inside::enter();
+        let held = self.lock()?;
+        if !key.is_private() {
+            if let Found::Object(object, id) = self.find::<T>(key)? {
+                drop(held);
+                return open(&object, id);
+            }
+            if !creates {
+                return Err(Errno::NOENT);
+            }
+        }
+        make(&held)
+    }
+
+    /// Makes an object at the first free index, or at that of `sem_next_id` or `msg_next_id`.
+    pub fn make_somewhere<'a, T: Made<'a>>(
+        &'a self,
+        held: &Held<'_>,
+        make: impl Fn(Id) -> Result<()>,
+    ) -> Result<Id> {
+        let asked = Id::from_raw(self.registry.class(T::OF).next_id.swap(-1, Relaxed)).ok();
+        for index in self.free_indexes(T::OF, asked.map_or(0, Id::index), asked.is_none()) {
+            let foreign = T::foreign(self, index);
+            if foreign.load(Relaxed) != 0 {
+                continue;
+            }
+            let sequence = match asked {
+                Some(id) => id.sequence(),
+                None => self.next_sequence(held, T::OF, index),
+            };
+            let id = Id::new(sequence, index);
+            self.reserve_key(T::OF, index)?;
+            self.mark_used(held, T::OF, index, true);
+            match make(id) {
+                Ok(()) => return Ok(id),
+                Err(e) => {
+                    self.mark_used(held, T::OF, index, false);
+                    match e {
+                        // Somebody who does not keep to the lock.
+                        Errno::EXIST => foreign.store(1, Relaxed),
+                        e => return Err(e),
+                    }
+                }
+            }
+        }
+        Err(Errno::NOSPC)
+    }
+
     /// What a key led to, if the object there (of this identifier, where one is known) has the key.
     fn check_found<'a, T: Keyed<'a>>(&'a self, key: Key, index: u16, id: Option<Id>) -> Result<Found<T>> {
         let object = match T::at(self, index) {
@@ -320,7 +403,7 @@ impl Engine {
         let stands = |index: &u16| match of {
             Mechanism::Shm => matches!(self.control(*index), Ok(Some(view)) if view.head().stands()),
             Mechanism::Sem => matches!(self.set(*index), Ok(Some(set)) if set.stands()),
-            Mechanism::Msg => false,
+            Mechanism::Msg => matches!(self.queue(*index), Ok(Some(queue)) if queue.stands()),
         };
         let words = self.registry.used(of).iter().enumerate().rev();
         let indexes = words.flat_map(|(i, word)| {

@@ -10,12 +10,18 @@
 
 mod control;
 mod header;
+mod queue;
 mod registry;
 mod rights;
 mod set;
+mod sleeper;
 
 pub use control::{Control, NEVER_WARM, SEGMENT_BYTES, WARM_BYTES};
 pub use header::{HEADER_BYTES, Header, Validity};
+pub use queue::{
+    BLOCK_BYTES, BLOCK_HEADER, CLASSES, JOURNALS, MESSAGE_HEADER, MOST_STORES, QueueHeader, QueueState, Slot,
+    SlotKind, SlotUse, Stamp, TypeIndex, UNIT, class_for, halves, high, inline_len, low, words,
+};
 pub use registry::{Mechanism, REGISTRY_BYTES, Registry, SLOTS, SlotState};
 pub use rights::Rights;
 pub use set::{
@@ -23,6 +29,7 @@ pub use set::{
     WAITERS_PER_PAGE, Waiter, WaiterState,
 };
 
+pub use sleeper::Sleeper;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};

@@ -15,6 +15,7 @@
 #![allow(unsafe_code)]
 
 use super::rights::{self, Rights, RightsWords};
+use super::sleeper::Sleeper;
 use crate::sync::journal::Journal;
 pub use crate::sync::journal::{Change, Kind as JournalKind};
 pub use crate::sync::waiter::State as WaiterState;
@@ -98,18 +99,7 @@ pub struct SetHeader {
 /// A call that waits.
 #[repr(C)]
 pub struct Waiter {
-    /// A [`WaiterState`]; the sleeper's futex.
-    pub state: AtomicU32,
-    pub slot: AtomicU32,
-    pub incarnation: AtomicU32,
-    pub pid: AtomicU32,
-    pub tid: AtomicU32,
-    /// Its undo record, 0 for none.
-    pub record: AtomicU32,
-    /// When it came: smaller is earlier.
-    pub ticket: AtomicU64,
-    /// In nanoseconds since the Epoch.
-    pub since: AtomicU64,
+    pub who: Sleeper,
     pub nops: AtomicU32,
     /// Which operation could not proceed when it was last judged.
     pub blocking: AtomicU32,
@@ -123,9 +113,12 @@ pub struct Waiter {
 
 const OPS_INLINE: usize = 8;
 
-impl Waiter {
-    pub fn state(&self) -> WaiterState {
-        WaiterState::of(&self.state)
+/// Who waits, and how it is called.
+impl std::ops::Deref for Waiter {
+    type Target = Sleeper;
+
+    fn deref(&self) -> &Sleeper {
+        &self.who
     }
 }
 

@@ -8,11 +8,14 @@ type Result<T> = std::result::Result<T, Errno>;
 /// program's threads may be writing there; then it is not said what is sent, as in the kernel.
 #[derive(Clone, Copy)]
 pub struct Source {
+    /// Where they are.
     pub at: *const u8,
+    /// How many.
     pub len: usize,
 }
 
 impl Source {
+    /// These bytes.
     pub fn new(bytes: &[u8]) -> Source {
         Source { at: bytes.as_ptr(), len: bytes.len() }
     }
@@ -21,7 +24,9 @@ impl Source {
 /// A stretch of a message's bytes in shared memory: mapped and readable, but peers may change it at any time.
 #[derive(Clone, Copy)]
 pub struct Piece {
+    /// Where it is.
     pub at: *const u8,
+    /// How many bytes it has.
     pub len: usize,
 }
 

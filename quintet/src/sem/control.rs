@@ -4,7 +4,7 @@ use super::place::SetView;
 use crate::engine::Engine;
 use crate::layout::{JournalKind, Mechanism, Rights, SetState};
 use crate::process::Inside;
-use crate::registry::Held;
+use crate::registry::{Held, Made};
 use crate::rights;
 use crate::sync::word::Word;
 use crate::sys::file::{self, Acl};

@@ -3,8 +3,7 @@
 use super::place::SetView;
 use crate::engine::Engine;
 use crate::layout::{Mechanism, Rights, SetMemory, SetState};
-use crate::process::Inside;
-use crate::registry::{Found, Held, no_memory};
+use crate::registry::{Held, no_memory};
 use crate::sync::word::Word;
 use crate::sys::file;
 use crate::sys::{self, credentials};
@@ -26,26 +25,8 @@ impl Engine {
     pub fn semget_with(&self, key: Key, nsems: i32, flags: i32, values: &[u16]) -> Result<Id> {
         let limits = self.limits()?;
         let nsems = u32::try_from(nsems).ok().filter(|nsems| *nsems <= limits.semmsl).ok_or(Errno::INVAL)?;
-        if key.is_private() {
-            let _inside = Inside::enter();
-            return self.make_set(&self.lock()?, key, nsems, flags, values);
-        }
-        let creates = flags & libc::IPC_CREAT != 0;
-        match if creates { self.find_by_hint(key) } else { self.find::<SetView<'_>>(key)? } {
-            Found::Object(set, id) => return open_existing(&set, id, nsems, flags),
-            Found::Nothing if !creates => return Err(Errno::NOENT),
-            _ => {}
-        }
-        let _inside = Inside::enter();
-        let held = self.lock()?;
-        if let Found::Object(set, id) = self.find::<SetView<'_>>(key)? {
-            drop(held);
-            return open_existing(&set, id, nsems, flags);
-        }
-        if !creates {
-            return Err(Errno::NOENT);
-        }
-        self.make_set(&held, key, nsems, flags, values)
+        let suits = |set: &SetView<'_>| if nsems > set.nsems() { Err(Errno::INVAL) } else { Ok(()) };
+        self.find_or_make(key, flags, suits, |held| self.make_set(held, key, nsems, flags, values))
     }
 
     fn make_set(&self, held: &Held<'_>, key: Key, nsems: u32, flags: i32, values: &[u16]) -> Result<Id> {
@@ -60,32 +41,7 @@ impl Engine {
         if class.in_use.load(Relaxed) >= limits.semmni.min(MAX_OBJECTS) {
             return Err(Errno::NOSPC);
         }
-        let asked = Id::from_raw(class.next_id.swap(-1, Relaxed)).ok();
-        for index in self.free_indexes(Mechanism::Sem, asked.map_or(0, Id::index), asked.is_none()) {
-            let foreign = &self.sets[usize::from(index)].foreign;
-            if foreign.load(Relaxed) != 0 {
-                continue;
-            }
-            let sequence = match asked {
-                Some(id) => id.sequence(),
-                None => self.next_sequence(held, Mechanism::Sem, index),
-            };
-            let id = Id::new(sequence, index);
-            self.reserve_key(Mechanism::Sem, index)?;
-            self.mark_used(held, Mechanism::Sem, index, true);
-            match self.make_set_at(held, id, key, nsems, flags as u32 & 0o777, values) {
-                Ok(()) => return Ok(id),
-                Err(e) => {
-                    self.mark_used(held, Mechanism::Sem, index, false);
-                    match e {
-                        // Somebody who does not keep to the lock.
-                        Errno::EXIST => foreign.store(1, Relaxed),
-                        e => return Err(e),
-                    }
-                }
-            }
-        }
-        Err(Errno::NOSPC)
+        self.make_somewhere::<SetView<'_>>(held, |id| self.make_set_at(held, id, key, nsems, flags as u32 & 0o777, values))
     }
 
     /// Takes away what an earlier set has left at a free index. `false`: it is another user's.
@@ -161,16 +117,4 @@ fn give(set: &SetView<'_>, values: &[u16]) {
         }
     }
     set.stamp();
-}
-
-/// What of an existing set a caller of `semget` may have.
-fn open_existing(set: &SetView<'_>, id: Id, nsems: u32, flags: i32) -> Result<Id> {
-    let exclusive = libc::IPC_CREAT | libc::IPC_EXCL;
-    if flags & exclusive == exclusive {
-        return Err(Errno::EXIST);
-    }
-    if nsems > set.nsems() {
-        return Err(Errno::INVAL);
-    }
-    if set.permits(flags as u32 & 0o777) { Ok(id) } else { Err(Errno::ACCES) }
 }

@@ -79,7 +79,8 @@ impl SetView<'_> {
 }
 
 impl Engine {
-    fn uid_of(&self, who: Me) -> u32 {
+    /// The user id that a participant had when it came.
+    pub fn uid_of(&self, who: Me) -> u32 {
         let record = self.registry.slots.get(who.slot as usize);
         record.map_or(u32::MAX, |record| record.uid.load(Relaxed))
     }

@@ -11,7 +11,7 @@
 
 use crate::engine::Engine;
 use crate::layout::{CELLS_INLINE, Mechanism, Page, Rights, SetHeader, SetMemory, SetState};
-use crate::registry::Keyed;
+use crate::registry::{Keyed, Made};
 use crate::rights;
 use crate::sync::word::{self, Descriptor, Word, Words};
 use crate::sys::file::{self, Name};
@@ -189,10 +189,6 @@ impl<'a> SetView<'a> {
         (Permissions { uid: rights.uid, gid: rights.gid, cuid, cgid, mode: rights.mode }, rights)
     }
 
-    pub fn permits(&self, flags: u32) -> bool {
-        rights::permits(&self.permissions().0, flags, credentials::euid)
-    }
-
     /// Whether the calling thread may read (`alter` false) or alter the set. What was found out is remembered until
     /// [`credentials::changed`] is told that it may be otherwise.
     #[inline(always)]
@@ -330,7 +326,7 @@ impl<'a> SetView<'a> {
         }
         let bytes = SetMemory::bytes(self.nsems()) + u64::from(more) * PAGE;
         file::fits_file_limit(bytes)?;
-        file::reserve(&fd, bytes).map_err(|_| Errno::NOMEM)?;
+        file::extend(&fd, stat.st_size as u64, bytes).map_err(|_| Errno::NOMEM)?;
         self.header().pages.store(more, Release);
         Ok(())
     }
@@ -356,6 +352,16 @@ impl<'a> Keyed<'a> for SetView<'a> {
     fn id_by(&self, key: Key) -> Option<Id> {
         let (id, state) = self.head();
         (state == SetState::Live && self.key() == key).then_some(id)
+    }
+}
+
+impl<'a> Made<'a> for SetView<'a> {
+    fn permits(&self, flags: u32) -> bool {
+        rights::permits(&self.permissions().0, flags, credentials::euid)
+    }
+
+    fn foreign(engine: &'a Engine, index: u16) -> &'a AtomicU32 {
+        &engine.sets[usize::from(index)].foreign
     }
 }
 

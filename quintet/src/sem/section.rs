@@ -97,7 +97,7 @@ impl Drop for Lock<'_> {
 impl Engine {
     /// Takes a set's lock. `EACCES`: its file cannot be written.
     pub fn section<'a>(&'a self, set: SetView<'a>) -> Result<Section<'a>> {
-        super::wait::give_up_interrupted();
+        crate::waiting::give_up_interrupted();
         self.section_in_call(set)
     }
 

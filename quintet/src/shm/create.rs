@@ -293,7 +293,7 @@ impl Engine {
         if stat.st_size as u64 != bytes || stat.st_uid != wanted.uid {
             return Ok(false);
         }
-        file::write_zeroes(&fd, bytes).map_err(no_memory)?;
+        file::write_zeroes(&fd, 0, bytes).map_err(no_memory)?;
         self.set_template(view, index, self.me()?.slot, &fd, true);
         Ok(true)
     }

@@ -7,6 +7,7 @@ use crate::layout::{Mechanism, WARM_BYTES};
 use crate::participant::Living;
 use crate::process::Inside;
 use crate::registry::Held;
+use crate::msg::place::QueueView;
 use crate::sem::place::SetView;
 use crate::sync::presence::{Census, Head, Me, State};
 use crate::sys::credentials;
@@ -202,6 +203,7 @@ impl Engine {
             match class {
                 "shm" => self.drop_stale_names::<View>(held, key),
                 "sem" => self.drop_stale_names::<SetView<'_>>(held, key),
+                "msg" => self.drop_stale_names::<QueueView<'_>>(held, key),
                 _ => {}
             }
         }
@@ -241,6 +243,7 @@ impl Engine {
             }
         }
         self.sweep_sets(held);
+        self.sweep_queues(held);
         self.sweep_slots();
     }
 
@@ -279,6 +282,7 @@ impl Engine {
         class.in_use.store(in_use, Relaxed);
         class.sum.store(pages, Relaxed);
         self.repair_sets(held);
+        self.repair_queues(held);
         self.sweep_held(held);
         Ok(())
     }

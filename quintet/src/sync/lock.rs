@@ -29,6 +29,16 @@ impl Owner {
         Owner((slot + 1) | u32::from(incarnation) << 15)
     }
 
+    /// The word.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Whom a word of whatever content names.
+    pub fn from_bits(word: u32) -> Owner {
+        Owner(word & !SLEEPERS)
+    }
+
     /// The slot, or `None` for a word that names none.
     pub fn slot(self) -> Option<u32> {
         (self.0 & 0x7fff).checked_sub(1)

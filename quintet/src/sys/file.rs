@@ -115,16 +115,21 @@ pub fn create(path: &CStr) -> Result<OwnedFd> {
     Ok(fs::open(path, flags, Mode::RUSR | Mode::WUSR)?)
 }
 
-/// Gives the first `len` bytes their place on the file system, so that no later write can fail for want of it.
+/// Gives the first `len` bytes of a file their place, so that writing to them through a mapping cannot fail.
 pub fn reserve(fd: &OwnedFd, len: u64) -> Result<()> {
-    if len == 0 {
+    extend(fd, 0, len)
+}
+
+/// The same for the bytes from `from` on, of which the file has none yet.
+pub fn extend(fd: &OwnedFd, from: u64, to: u64) -> Result<()> {
+    if to <= from {
         return Ok(());
     }
     loop {
-        return match fs::fallocate(fd, fs::FallocateFlags::empty(), 0, len) {
+        return match fs::fallocate(fd, fs::FallocateFlags::empty(), from, to - from) {
             Ok(()) => Ok(()),
             Err(rustix::io::Errno::INTR) => continue,
-            Err(rustix::io::Errno::OPNOTSUPP) => write_zeroes(fd, len),
+            Err(rustix::io::Errno::OPNOTSUPP) => write_zeroes(fd, from, to),
             Err(e) => Err(e.into()),
         };
     }
@@ -139,12 +144,17 @@ pub fn reserve_range(fd: &OwnedFd, offset: u64, len: u64) -> Result<()> {
     }
 }
 
-/// Overwrites the first `len` bytes with zeroes.
-pub fn write_zeroes(fd: &OwnedFd, len: u64) -> Result<()> {
+/// Gives the memory of `len` bytes from `offset` on back, where the file system can: they become zeroes.
+pub fn punch(fd: &OwnedFd, offset: u64, len: u64) {
+    let _ = fs::fallocate(fd, fs::FallocateFlags::KEEP_SIZE | fs::FallocateFlags::PUNCH_HOLE, offset, len);
+}
+
+/// Overwrites the bytes from `from` to `to` with zeroes.
+pub fn write_zeroes(fd: &OwnedFd, from: u64, to: u64) -> Result<()> {
     let block = [0u8; 4096];
-    let mut at = 0;
-    while at < len {
-        let n = (len - at).min(4096) as usize;
+    let mut at = from;
+    while at < to {
+        let n = (to - at).min(4096) as usize;
         at += rustix::io::pwrite(fd, &block[..n], at)? as u64;
     }
     Ok(())

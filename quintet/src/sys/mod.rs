@@ -8,6 +8,7 @@ pub mod file;
 pub mod fork;
 pub mod futex;
 pub mod memory;
+pub mod region;
 pub mod signal;
 pub mod trace;
 
@@ -57,6 +58,21 @@ pub fn asked_pid() -> u32 {
 /// The calling thread.
 pub fn tid() -> u32 {
     rustix::thread::gettid().as_raw_nonzero().get() as u32
+}
+
+/// The calling thread, remembered.
+#[inline]
+pub fn known_tid() -> u32 {
+    thread_local! {
+        /// The thread, and of which process it was found to be one.
+        static KNOWN: std::cell::Cell<(u32, u32)> = const { std::cell::Cell::new((0, 0)) };
+    }
+    let (known, of) = KNOWN.get();
+    if of == pid() {
+        return known;
+    }
+    KNOWN.set((tid(), pid()));
+    KNOWN.get().0
 }
 
 /// Whether a process of the caller's PID namespace has this thread.

@@ -1,0 +1,133 @@
+//! `msgget`: finding a queue, or making one.
+
+use super::place::{FIRST_PAGES, QueueView};
+use crate::engine::Engine;
+use crate::layout::{Mechanism, QueueState, Rights};
+use crate::registry::{Held, no_memory};
+use crate::sys::file;
+use crate::sys::{self, credentials};
+use crate::{Errno, Id, Key, Kind, MAX_OBJECTS};
+use rustix::fd::OwnedFd;
+use rustix::fs::{self, Mode};
+use std::sync::atomic::Ordering::*;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+const PAGE: u64 = 4096;
+
+impl Engine {
+    /// `msgget`, in the order in which the kernel checks.
+    pub fn msgget(&self, key: Key, flags: i32) -> Result<Id> {
+        self.find_or_make::<QueueView<'_>>(key, flags, |_| Ok(()), |held| self.make_queue(held, key, flags as u32 & 0o777))
+    }
+
+    fn make_queue(&self, held: &Held<'_>, key: Key, mode: u32) -> Result<Id> {
+        let limits = self.limits()?;
+        if self.registry.class(Mechanism::Msg).in_use.load(Relaxed) >= limits.msgmni.min(MAX_OBJECTS) {
+            return Err(Errno::NOSPC);
+        }
+        self.make_somewhere::<QueueView<'_>>(held, |id| self.make_queue_at(held, id, key, mode, limits.msgmnb))
+    }
+
+    /// Takes away what an earlier queue has left at a free index. `false`: it is another user's.
+    fn clear_queue_place(&self, index: u16) -> bool {
+        if let Ok(Some(old)) = self.queue(index)
+            && old.writable()
+        {
+            old.header().retire();
+        }
+        self.unlink_queue(index)
+    }
+
+    /// `false`: a file of it is another user's to remove.
+    pub fn unlink_queue(&self, index: u16) -> bool {
+        let unlink = |path: file::Name| matches!(fs::unlink(path.c_str()), Ok(()) | Err(rustix::io::Errno::NOENT));
+        let pages = self.kind() == Kind::Private || unlink(self.pages_path(index));
+        unlink(self.queue_path(index)) && pages
+    }
+
+    fn make_queue_at(&self, held: &Held<'_>, id: Id, key: Key, mode: u32, capacity: u32) -> Result<()> {
+        let index = id.index();
+        let create = || -> Result<(OwnedFd, Option<OwnedFd>)> {
+            // Under its name it is no queue yet, but nothing; then one that is being made.
+            let header = file::create(self.queue_path(index).c_str())?;
+            let pages = match self.kind() {
+                Kind::Private => None,
+                Kind::Shared => Some(file::create(self.pages_path(index).c_str())?),
+            };
+            Ok((header, pages))
+        };
+        let created = match create() {
+            Err(Errno::EXIST) if self.clear_queue_place(index) => create(),
+            other => other,
+        };
+        let made = created.and_then(|(header, pages)| {
+            self.fill_queue_files(&header, pages.as_ref(), mode)?;
+            let queue = self.map_new_queue(index, &header, pages.as_ref())?;
+            let header = queue.header();
+            let (uid, gid) = (credentials::euid(), credentials::egid());
+            queue.set_head(id, QueueState::Making);
+            header.pages.store(FIRST_PAGES, Relaxed);
+            header.capacity.store(capacity.into(), Relaxed);
+            header.cuid.store(uid, Relaxed);
+            header.cgid.store(gid, Relaxed);
+            header.creator.store(held.me.to_word(), Relaxed);
+            header.set_rights(Rights { uid, gid, mode, ctime: sys::now() });
+            header.key.store(key.raw() as u32, Relaxed);
+            if !key.is_private() {
+                self.link_key(held, Mechanism::Msg, key, id)?;
+            }
+            queue.set_head(id, QueueState::Live);
+            Ok(())
+        });
+        match made {
+            Ok(()) => self.registry.class(Mechanism::Msg).count(0),
+            Err(Errno::EXIST) => return Err(Errno::EXIST),
+            Err(e) => {
+                self.clear_queue_place(index);
+                return Err(no_memory(e));
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives new files their rights, and their place on the file system.
+    fn fill_queue_files(&self, header: &OwnedFd, pages: Option<&OwnedFd>, mode: u32) -> Result<()> {
+        let bytes = u64::from(FIRST_PAGES) * PAGE;
+        file::fits_file_limit(bytes)?;
+        fs::fchmod(header, Mode::from_raw_mode(self.queue_mode(mode)))?;
+        file::reserve(header, if pages.is_none() { bytes } else { PAGE })?;
+        let Some(pages) = pages else { return Ok(()) };
+        fs::fchmod(pages, Mode::from_raw_mode(self.pages_mode(mode)))?;
+        file::reserve(pages, bytes)
+    }
+
+    /// The mode of a queue's file: whoever may read or write the queue writes it; all others may look at it.
+    pub fn queue_mode(&self, mode: u32) -> u32 {
+        match self.kind() {
+            Kind::Private => 0o600,
+            Kind::Shared => 0o644 | users_of(mode) & 0o022,
+        }
+    }
+
+    /// The mode of the file of its pages: nobody else may look at the messages.
+    pub fn pages_mode(&self, mode: u32) -> u32 {
+        0o600 | users_of(mode) & 0o066
+    }
+}
+
+/// All bits of whoever has one of them: also who only sends, or only receives, changes what both need.
+fn users_of(mode: u32) -> u32 {
+    let any = (mode >> 1 | mode) & 0o222;
+    any | any << 1
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn who_may_do_anything_is_a_user_of_the_queue() {
+        for (mode, users) in [(0o000, 0), (0o640, 0o660), (0o602, 0o606), (0o664, 0o666), (0o610, 0o600)] {
+            assert_eq!(super::users_of(mode) & 0o066, users & 0o066, "{mode:o}");
+        }
+    }
+}

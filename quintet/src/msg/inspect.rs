@@ -1,0 +1,181 @@
+//! The lists of queues, of what is in them, and of those who wait.
+
+use super::bytes::Piece;
+use super::place::QueueView;
+use super::wait::{Side, participant};
+use crate::engine::Engine;
+use crate::layout::{Mechanism, Slot, Stamp, low, words};
+use crate::process::Inside;
+use crate::sync::presence::{Census, Me};
+use crate::{Errno, Id, MessageStat, MsgFlags, MsgUsage, MsgWait, MsgWaiter, QueueStatus, TypeCount};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::*;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// So many messages, and so many bytes, are looked at with the lock held.
+const MESSAGES_AT_ONCE: usize = 64;
+const BYTES_AT_ONCE: usize = 64 << 10;
+
+fn message_stat(message: Slot) -> MessageStat {
+    let sent = Stamp::unpack(message.get(words::STAMP));
+    MessageStat {
+        mtype: message.get(words::TYPE) as i64,
+        len: message.kind().number as usize,
+        sender: sent.pid as i32,
+        sent: sent.time as i64,
+    }
+}
+
+/// Where a look through a queue has come to.
+struct Position {
+    unit: u32,
+    number: u32,
+}
+
+impl QueueView<'_> {
+    /// The first message that has not been seen.
+    fn from(&self, seen: Option<&Position>) -> Option<Slot> {
+        let Some(seen) = seen else { return self.messages().next() };
+        let number = |slot: &Slot| slot.get(words::NUMBER) as u32;
+        let known = self.slot(seen.unit).ok().filter(|slot| {
+            slot.kind().state == crate::layout::SlotUse::Queued && number(slot) == seen.number
+        });
+        match known {
+            Some(slot) => self.slot(low(slot.get(words::LINKS))).ok(),
+            None => {
+                let newest = (self.header().count.load(Relaxed) >> 32) as u32;
+                let age = |number: u32| newest.wrapping_sub(number);
+                self.messages().find(|slot| age(number(slot)) < age(seen.number))
+            }
+        }
+    }
+
+    fn copy(&self, message: Slot) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(message.kind().number as usize);
+        for Piece { at, len } in self.pieces(message, message.kind().number as usize) {
+            let begin = bytes.len();
+            bytes.resize(begin + len, 0);
+            #[allow(unsafe_code)]
+            // SAFETY: a piece is mapped readable, and no reference is made to it; the vector was just made long enough.
+            unsafe {
+                std::ptr::copy_nonoverlapping(at, bytes.as_mut_ptr().add(begin), len);
+            }
+        }
+        bytes
+    }
+
+    fn status(&self) -> QueueStatus {
+        let (id, _) = self.head();
+        let mut types = BTreeMap::new();
+        let mut oldest = None;
+        let mut waiters = Vec::new();
+        // Who may not read the messages is told nothing of them.
+        if self.is_whole()
+            && let Ok(section) = self.engine.queue_section(*self)
+        {
+            let queue = section.queue;
+            for message in queue.messages() {
+                let stat = message_stat(message);
+                oldest.get_or_insert(stat);
+                let of: &mut TypeCount =
+                    types.entry(stat.mtype).or_insert(TypeCount { mtype: stat.mtype, messages: 0, bytes: 0 });
+                of.messages += 1;
+                of.bytes += stat.len as u64;
+            }
+            for side in [Side::Receivers, Side::Senders] {
+                let living = queue.calls(side).filter(|call| queue.lives(call.sleeper()));
+                waiters.extend(living.map(|call| queue.waiter_status(side, call)));
+            }
+        }
+        let creator = Me::from_word(self.header().creator.load(Relaxed));
+        let stat = self.stat(id);
+        let idle = stat.messages == 0 && self.header().waiting.load(Relaxed) == 0;
+        let orphan = idle && !Census::alive(&self.engine.living(None), creator);
+        QueueStatus { stat, oldest, types: types.into_values().collect(), waiters, orphan }
+    }
+
+    fn waiter_status(&self, side: Side, call: Slot) -> MsgWaiter {
+        let sleeper = call.sleeper();
+        let who = participant(sleeper);
+        let (mtype, size) = (call.get(words::TYPE) as i64, usize::try_from(call.get(words::SIZE)).unwrap_or(usize::MAX));
+        let flags = MsgFlags::from_bits_retain(low(call.get(words::WANTS)) as i32);
+        MsgWaiter {
+            pid: sleeper.pid.load(Relaxed) as i32,
+            tid: sleeper.tid.load(Relaxed) as i32,
+            uid: self.engine.uid_of(who),
+            pid_visible: self.engine.shares_pids(who),
+            wants: match side {
+                Side::Receivers => MsgWait::Receive { mtype, flags, size },
+                Side::Senders => MsgWait::Send { mtype, len: size },
+            },
+            since: sleeper.since.load(Relaxed),
+        }
+    }
+}
+
+impl Engine {
+    /// Looks at the messages without taking one.
+    pub fn peek(&self, id: i32, see: &mut dyn FnMut(MessageStat, &[u8]) -> bool) -> Result<()> {
+        let queue = self.standing_queue(id)?;
+        if !queue.may(false) {
+            return Err(Errno::ACCES);
+        }
+        let id = Id::from_raw(id)?;
+        let mut seen: Option<Position> = None;
+        loop {
+            let mut looked_at = Vec::new();
+            {
+                let section = super::section::standing(self.queue_section(queue)?, id)?;
+                let queue = section.queue;
+                let mut bytes = 0;
+                let mut next = queue.from(seen.as_ref());
+                while let Some(message) = next
+                    && looked_at.len() < MESSAGES_AT_ONCE
+                    && bytes < BYTES_AT_ONCE
+                {
+                    seen = Some(Position { unit: message.unit(), number: message.get(words::NUMBER) as u32 });
+                    bytes += message.kind().number as usize;
+                    looked_at.push((message_stat(message), queue.copy(message)));
+                    next = queue.slot(low(message.get(words::LINKS))).ok();
+                }
+            }
+            if looked_at.is_empty() {
+                return Ok(());
+            }
+            for (stat, bytes) in looked_at {
+                if !see(stat, &bytes) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// All queues.
+    pub fn queues(&self) -> Result<Vec<QueueStatus>> {
+        let _inside = Inside::enter();
+        let mut all = Vec::new();
+        for index in self.used_indexes(Mechanism::Msg) {
+            if let Ok(Some(queue)) = self.whole_queue(index)
+                && queue.stands()
+            {
+                all.push(queue.status());
+            }
+        }
+        Ok(all)
+    }
+
+    /// `MSG_INFO`.
+    pub fn msg_usage(&self) -> Result<MsgUsage> {
+        let class = self.registry.class(Mechanism::Msg);
+        let mut usage =
+            MsgUsage { queues: class.in_use.load(Relaxed), max_index: self.max_index(Mechanism::Msg), ..MsgUsage::default() };
+        for index in self.used_indexes(Mechanism::Msg) {
+            if let Ok(stat) = self.msg_stat_index(index.into(), true) {
+                usage.messages += stat.messages;
+                usage.bytes += stat.bytes;
+            }
+        }
+        Ok(usage)
+    }
+}

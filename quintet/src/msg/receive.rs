@@ -1,0 +1,386 @@
+//! `msgrcv`.
+
+use super::arena::MOST_AT_ONCE;
+use super::bytes::{Piece, Sink};
+use super::draft::{Draft, MOST_FILLS};
+use super::line::{Select, Selected};
+use super::place::{FIRST_PAGES, QueueView};
+use super::section::{Quick, Section, standing};
+use super::spin::{self, Attempt};
+use super::wait::{ANEW, Call, Side, own_stamp};
+use crate::engine::Engine;
+use crate::layout::{Slot, SlotKind, SlotUse, halves, high, low, words};
+use crate::waiting;
+use crate::{Errno, Id, MsgFlags, process};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// An empty queue with more pages than this gives their memory back: 16 MiB.
+const MOST_KEPT: u32 = 4096;
+
+/// What a call asks for.
+#[derive(Clone, Copy)]
+struct Wanted {
+    select: Select,
+    size: usize,
+    flags: MsgFlags,
+}
+
+impl Wanted {
+    /// How much of a message it gets, unless the message is longer than it takes.
+    #[inline(always)]
+    fn of(&self, len: usize) -> Result<usize> {
+        if len > self.size && !self.flags.contains(MsgFlags::NOERROR) { Err(Errno::TOOBIG) } else { Ok(len.min(self.size)) }
+    }
+
+    fn copies(&self) -> bool {
+        self.flags.contains(MsgFlags::COPY)
+    }
+}
+
+/// A receiver's own memory.
+struct Buffer<'b> {
+    bytes: &'b mut [u8],
+    mtype: i64,
+}
+
+impl Sink for Buffer<'_> {
+    fn ready(&mut self, len: usize) -> Option<*mut u8> {
+        (len <= self.bytes.len()).then_some(self.bytes.as_mut_ptr())
+    }
+
+    fn put_type(&mut self, mtype: i64) {
+        self.mtype = mtype;
+    }
+
+    fn put(&mut self, mtype: i64, pieces: &[Piece]) -> Result<()> {
+        let len = pieces.iter().map(|piece| piece.len).sum();
+        let to = self.ready(len).ok_or(Errno::FAULT)?;
+        copy_out(to, pieces.iter().copied());
+        self.mtype = mtype;
+        Ok(())
+    }
+}
+
+/// Copies a message's bytes to memory that has room for them.
+#[inline(always)]
+fn copy_out(to: *mut u8, pieces: impl Iterator<Item = Piece>) {
+    let mut done = 0;
+    for piece in pieces {
+        #[allow(unsafe_code)]
+        // SAFETY: a piece is mapped readable; `to` has room for all of them, which a sink has said. A peer that writes there meanwhile spoils what is
+        // copied and nothing else: no reference is made to it.
+        unsafe {
+            std::ptr::copy_nonoverlapping(piece.at, to.wrapping_add(done), piece.len);
+        }
+        done += piece.len;
+    }
+}
+
+impl Engine {
+    pub fn msgrcv(
+        &self,
+        id: i32,
+        buffer: &mut [u8],
+        mtype: i64,
+        flags: MsgFlags,
+        timeout: Option<Duration>,
+    ) -> Result<(i64, usize)> {
+        let size = buffer.len();
+        let mut to = Buffer { bytes: buffer, mtype: 0 };
+        let len = self.msg_receive(id, &mut to, size, mtype, flags, timeout)?;
+        Ok((to.mtype, len))
+    }
+
+    #[inline(always)]
+    pub fn msg_receive(
+        &self,
+        id: i32,
+        to: &mut impl Sink,
+        size: usize,
+        mtype: i64,
+        flags: MsgFlags,
+        timeout: Option<Duration>,
+    ) -> Result<usize> {
+        let wanted = Wanted { select: Select::new(mtype, flags), size, flags };
+        match self.receive_at_once(id, to, &wanted) {
+            Attempt::Done(len) => Ok(len),
+            _ => self.receive_whole(id, to, &wanted, timeout),
+        }
+    }
+
+    #[inline(always)]
+    fn receive_at_once(&self, id: i32, to: &mut impl Sink, wanted: &Wanted) -> Attempt<usize> {
+        if process::is_foundling() || wanted.copies() {
+            return Attempt::Slow;
+        }
+        match self.hot_queue(id) {
+            Some(queue) if queue.may(false) => receive_quickly(queue, to, wanted),
+            _ => Attempt::Slow,
+        }
+    }
+
+    /// In the order in which the kernel checks.
+    #[inline(never)]
+    fn receive_whole(&self, id: i32, to: &mut impl Sink, wanted: &Wanted, timeout: Option<Duration>) -> Result<usize> {
+        if id < 0 || isize::try_from(wanted.size).is_err() {
+            return Err(Errno::INVAL);
+        }
+        let nowait = wanted.flags.contains(MsgFlags::NOWAIT);
+        if wanted.copies() && (wanted.flags.contains(MsgFlags::EXCEPT) || !nowait) {
+            return Err(Errno::INVAL);
+        }
+        if process::is_foundling() {
+            process::adopt_foundling();
+        }
+        let queue = self.standing_queue(id)?;
+        if !queue.may(false) {
+            return Err(Errno::ACCES);
+        }
+        let id = Id::from_raw(id)?;
+        let nowait = nowait || timeout == Some(Duration::ZERO);
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        if queue.is_whole() {
+            match receive_quickly(queue, to, wanted) {
+                Attempt::Done(len) => return Ok(len),
+                Attempt::Failed(e) => return Err(e),
+                Attempt::Not if nowait => return Err(Errno::NOMSG),
+                Attempt::Not => match spin::until(&queue, deadline, || receive_quickly(queue, to, wanted)) {
+                    Attempt::Done(len) => return Ok(len),
+                    Attempt::Failed(e) => return Err(e),
+                    Attempt::Not | Attempt::Slow => {}
+                },
+                Attempt::Slow => {}
+            }
+        }
+        self.receive_slowly(queue, id, to, wanted, nowait, deadline)
+    }
+
+    /// Under the queue's lock.
+    #[cold]
+    fn receive_slowly(
+        &self,
+        queue: QueueView<'_>,
+        id: Id,
+        to: &mut impl Sink,
+        wanted: &Wanted,
+        nowait: bool,
+        deadline: Option<Instant>,
+    ) -> Result<usize> {
+        loop {
+            let section = standing(self.queue_section(queue)?, id)?;
+            if !section.queue.may(false) {
+                return Err(Errno::ACCES);
+            }
+            if let Some(message) = section.select(wanted.select)? {
+                return section.receive(message, to, wanted);
+            }
+            if nowait || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(Errno::NOMSG);
+            }
+            let engine = process::engine_for_ever(self).ok_or(Errno::INVAL)?;
+            let size = if wanted.flags.contains(MsgFlags::NOERROR) { u64::MAX } else { wanted.size as u64 };
+            let (mtype, flags) = wanted.as_call();
+            let slot = section.enqueue(Side::Receivers, mtype, flags, size, 0)?;
+            let call = Call::new(section.queue, id, Side::Receivers, slot);
+            waiting::announce(call.interruptible(engine));
+            let signals = section.leave();
+            let answer = waiting::sleep(&call, deadline, Errno::NOMSG, signals);
+            if !call.is_answered() {
+                return Err(answer.err().unwrap_or(Errno::IDRM));
+            }
+            let Err(e) = answer else { return self.receive_given(&call, to, wanted) };
+            self.queue_section_in_call(queue)?.end_call(&call)?;
+            if e != ANEW {
+                return Err(e);
+            }
+        }
+    }
+
+    /// Takes the message that a sender has handed over.
+    fn receive_given(&self, call: &Call<'_>, to: &mut impl Sink, wanted: &Wanted) -> Result<usize> {
+        let message = call.queue.slot(call.message())?;
+        let len = (message.kind().number as usize).min(wanted.size);
+        let put = put(&call.queue, message, len, to);
+        let section = self.queue_section_in_call(call.queue)?;
+        if put.is_err() {
+            section.put_back(message)?;
+        }
+        section.end_call(call)?;
+        put.map(|()| len)
+    }
+}
+
+impl Wanted {
+    /// As a waiting call is written down.
+    fn as_call(&self) -> (i64, MsgFlags) {
+        match self.select {
+            Select::Any => (0, self.flags),
+            Select::Type(mtype) | Select::Not(mtype) | Select::At(mtype) => (mtype, self.flags),
+            Select::UpTo(most) => (-most, self.flags),
+        }
+    }
+}
+
+/// Hands a message to its receiver.
+fn put(queue: &QueueView<'_>, message: Slot, len: usize, to: &mut impl Sink) -> Result<()> {
+    let mtype = message.get(words::TYPE) as i64;
+    let mut few = [Piece { at: std::ptr::null(), len: 0 }; MOST_FILLS];
+    if len <= MOST_AT_ONCE {
+        let mut count = 0;
+        for (place, piece) in few.iter_mut().zip(queue.pieces(message, len)) {
+            *place = piece;
+            count += 1;
+        }
+        return to.put(mtype, &few[..count]);
+    }
+    let pieces: Vec<Piece> = queue.pieces(message, len).collect();
+    to.put(mtype, &pieces)
+}
+
+/// Receives without holding signals off, if nobody is to be woken.
+#[inline(always)]
+fn receive_quickly(queue: QueueView<'_>, to: &mut impl Sink, wanted: &Wanted) -> Attempt<usize> {
+    let header = queue.header();
+    if low(header.count.load(Relaxed)) == 0 {
+        return Attempt::Not;
+    }
+    Quick::with(queue, |quick| {
+        if high(header.waiting.load(Relaxed)) != 0 || header.damaged.load(Relaxed) != 0 || !queue.stands() || wanted.copies() {
+            return Attempt::Slow;
+        }
+        let message = match queue.select(wanted.select) {
+            Ok(Selected::Message(message)) => message,
+            Ok(Selected::Nothing) => return Attempt::Not,
+            _ => return Attempt::Slow,
+        };
+        let kind = message.kind();
+        let whole = kind.number as usize;
+        let len = match wanted.of(whole) {
+            Ok(len) => len,
+            Err(e) => return Attempt::Failed(e),
+        };
+        let last = low(header.count.load(Relaxed)) == 1;
+        if whole > MOST_AT_ONCE || last && queue.pages() > MOST_KEPT {
+            return Attempt::Slow;
+        }
+        let Some(at) = to.ready(len) else { return Attempt::Slow };
+        copy_out(at, queue.pieces(message, len));
+        let mtype = message.get(words::TYPE) as i64;
+        let mut draft = Draft::new(queue);
+        if draft_taken(&mut draft, message, kind, whole).is_err() || draft.check().is_err() || !quick.commit(&draft) {
+            return Attempt::Slow;
+        }
+        to.put_type(mtype);
+        Attempt::Done(len)
+    })
+    .unwrap_or(Attempt::Slow)
+}
+
+/// Drafts that a message is received, and gone.
+#[inline(always)]
+fn draft_taken(draft: &mut Draft<'_>, message: Slot, kind: SlotKind, len: usize) -> Result<()> {
+    draft.remove(message, len)?;
+    let header = draft.queue().header();
+    draft.put(&header.received, own_stamp().pack());
+    draft.give_message(message, kind.class, len)
+}
+
+impl Section<'_> {
+    /// The message that a receiver gets.
+    fn select(&self, select: Select) -> Result<Option<Slot>> {
+        match self.queue.select(select)? {
+            Selected::Message(message) => Ok(Some(message)),
+            Selected::Nothing => Ok(None),
+            Selected::Unindexed => {
+                // Without room for an index it takes longer.
+                if self.index_types().is_err() {
+                    self.forget_types()?;
+                    return Ok(self.queue.look_through(select));
+                }
+                match self.queue.select(select)? {
+                    Selected::Message(message) => Ok(Some(message)),
+                    _ => Ok(None),
+                }
+            }
+        }
+    }
+
+    fn receive(self, message: Slot, to: &mut impl Sink, wanted: &Wanted) -> Result<usize> {
+        let kind = message.kind();
+        let whole = kind.number as usize;
+        let len = wanted.of(whole)?;
+        if wanted.copies() {
+            return put(&self.queue, message, len, to).map(|()| len);
+        }
+        let mut draft = Draft::new(self.queue);
+        if whole <= MOST_AT_ONCE {
+            put(&self.queue, message, len, to)?;
+            draft_taken(&mut draft, message, kind, whole)?;
+            self.commit(&draft)?;
+            return self.made_room().map(|()| len);
+        }
+        // A long message is copied with the lock not held.
+        let number = message.get(words::NUMBER) as u32;
+        draft.remove(message, whole)?;
+        let header = self.queue.header();
+        draft.put(&header.received, own_stamp().pack());
+        self.draft_receiving(&mut draft, message, self.holder(), number);
+        draft.enlist(&header.busy, message)?;
+        self.commit(&draft)?;
+        self.made_room()?;
+        let queue = self.queue;
+        drop(self);
+        let put = put(&queue, message, len, to);
+        let section = queue.engine.queue_section_in_call(queue)?;
+        match put {
+            Ok(()) => {
+                let mut draft = Draft::new(queue);
+                section.draft_end_of(&mut draft, message.unit(), section.holder())?;
+                section.commit(&draft)?;
+                section.give_memory_back()?;
+                Ok(len)
+            }
+            Err(e) => section.put_back(message).and(Err(e)),
+        }
+    }
+
+    /// A message is gone: whoever waits for room may go on.
+    fn made_room(&self) -> Result<()> {
+        self.admit_senders()?;
+        self.give_memory_back()
+    }
+
+    /// If nothing is kept in the queue any more, and it was large.
+    fn give_memory_back(&self) -> Result<()> {
+        let header = self.queue.header();
+        let idle = low(header.count.load(Relaxed)) == 0
+            && header.waiting.load(Relaxed) == 0
+            && header.busy.load(Relaxed) == 0
+            && header.types.load(Relaxed) == 0;
+        if idle && self.queue.pages() > MOST_KEPT.max(FIRST_PAGES) { self.start_over() } else { Ok(()) }
+    }
+
+    /// A message could not be given to its receiver: it goes back to where it was in the line.
+    fn put_back(&self, message: Slot) -> Result<()> {
+        if message.kind().state != SlotUse::Receiving || message.get(words::NUMBER) != self.holder().0 {
+            return Ok(());
+        }
+        self.forget_types()?;
+        let header = self.queue.header();
+        let (number, blocks) = (low(message.get(words::CHAIN)), high(message.get(words::CHAIN)));
+        let newest = high(header.count.load(Relaxed));
+        let age = |number: u32| newest.wrapping_sub(number);
+        let later = self.queue.messages().find(|other| age(other.get(words::NUMBER) as u32) <= age(number));
+        let mut draft = Draft::new(self.queue);
+        draft.delist(&header.busy, message)?;
+        draft.insert(message, later)?;
+        let kind = message.kind();
+        draft.set_in(message, words::KIND, SlotKind { state: SlotUse::Queued, ..kind }.pack());
+        draft.set_in(message, words::NUMBER, number.into());
+        draft.set_in(message, words::CHAIN, halves(0, blocks));
+        self.commit(&draft)
+    }
+}

@@ -1,0 +1,336 @@
+//! Holding a queue's lock.
+//!
+//! | | [`Quick`] | [`Section`] |
+//! |---|---|---|
+//! | signals | come in; a handler that calls us takes the lock over from its own thread | are held off |
+//! | for | one operation that nobody has to be told of | everything |
+//! | what it stores | one draft, whereby the lock is freed | as many drafts as it likes, one after the other |
+//! | if the lock is not free | it is a matter for a section | waits, or takes it over from a dead holder |
+//!
+//! A handler that runs for long, in a thread that it has interrupted just while it held the lock as `Quick`, keeps others waiting, as a stopped
+//! process does. One that leaves by a jump is told of: [`jump_out`].
+//!
+//! # Safety
+//!
+//! What a draft stores to are words of the queue's mapping, what it fills are slots that are free as long as the lock is held, and where it copies from
+//! the caller vouches for. A [`Note`] lives on the stack of the call that has put it into the list, and takes itself out before that returns.
+#![allow(unsafe_code)]
+
+use super::draft::Draft;
+use super::place::QueueView;
+use crate::engine::Engine;
+use crate::participant::unpack;
+use crate::process::{self, Inside};
+use crate::sync::latch::{self, Holder};
+use crate::sync::lock::{Owner, World};
+use crate::sync::presence::Me;
+use crate::sys::region::{self, Outcome, Work};
+use crate::sys::signal::Blocked;
+use crate::sys::{self, futex};
+use crate::{Errno, Id};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use std::time::Duration;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// How often a quick operation looks whether the lock has become free.
+const QUICK_LOOKS: u32 = 100;
+/// How often who waits for the lock looks again, and lets others run in between, before it asks whether the holder lives.
+const YIELDS: u32 = 64;
+const LOOKS: u32 = 20;
+/// Then it sleeps between two looks: ever longer.
+const FIRST_NAP: Duration = Duration::from_micros(50);
+const LONGEST_NAP: Duration = Duration::from_millis(2);
+/// How often a sequence is tried that is interrupted each time, as by a debugger that goes step by step.
+const TRIES: u32 = 8;
+
+/// A lock that this thread holds as `Quick`, for a handler that jumps out of it.
+struct Note {
+    engine: *const Engine,
+    index: u16,
+    previous: *const Note,
+}
+
+thread_local! {
+    static NOTES: Cell<*const Note> = const { Cell::new(std::ptr::null()) };
+}
+
+/// A queue's lock is held for one operation while this lives.
+pub struct Quick<'a> {
+    pub queue: QueueView<'a>,
+    mine: Holder,
+    life: (&'static AtomicU64, u64),
+    journal: usize,
+    held: bool,
+}
+
+impl<'a> Quick<'a> {
+    /// Does `operation` with the lock of a queue that can be written. `None`: it is not free, or signals must be held off.
+    #[inline(always)]
+    pub fn with<T>(queue: QueueView<'a>, operation: impl FnOnce(Quick<'a>) -> T) -> Option<T> {
+        if !region::is_available() {
+            return None;
+        }
+        let life = process::life();
+        let me = unpack(queue.engine.me_word()?)?;
+        let mine = Holder::new(Owner::new(me.slot, me.incarnation), sys::known_tid());
+        let previous = NOTES.get();
+        let note = Note { engine: queue.engine, index: queue.index, previous };
+        NOTES.set(&raw const note);
+        let done = acquire_quickly(&queue.header().lock, mine)
+            .then(|| operation(Quick { queue, mine, life, journal: me.slot as usize, held: true }));
+        NOTES.set(previous);
+        done
+    }
+
+    fn work(&self) -> Work {
+        Work::new(&self.queue.header().lock, self.mine.0, self.life)
+    }
+
+    /// Does what the draft says, and frees the lock. `false`: a handler has taken it over meanwhile, and nothing was done.
+    #[inline(always)]
+    pub fn commit(mut self, draft: &Draft<'_>) -> bool {
+        self.held = false;
+        let journal = self.queue.header().journal(self.journal);
+        let mut work = self.work();
+        (work.fills, work.fill_count) = (draft.fills().as_ptr(), draft.fills().len());
+        (work.stores, work.store_count) = (draft.stores().as_ptr(), draft.stores().len());
+        (work.journal, work.decided, work.changes) = (journal.entries.as_ptr(), journal.decided, journal.changes);
+        for _ in 0..TRIES {
+            // SAFETY: see the module; a draft has no more stores than a journal holds.
+            match unsafe { region::decide(&work) } {
+                Outcome::Done => return self.carry_out(&work),
+                Outcome::Lost => return false,
+                Outcome::Interrupted => {}
+            }
+        }
+        self.commit_held_off(draft)
+    }
+
+    #[inline(always)]
+    fn carry_out(&self, work: &Work) -> bool {
+        for _ in 0..TRIES {
+            // SAFETY: as above. Lost: who has taken the lock over has done it.
+            if unsafe { region::carry_out(work) } != Outcome::Interrupted {
+                return true;
+            }
+        }
+        let _signals = Blocked::all();
+        if self.is_mine() {
+            self.queue.header().journal(self.journal).carry_out(&self.queue);
+            latch::free(&self.queue.header().lock, self.mine);
+        }
+        true
+    }
+
+    /// Whether the lock is still this call's; no signal comes in.
+    fn is_mine(&self) -> bool {
+        latch::holder(&self.queue.header().lock) == Some(self.mine) && self.life.0.load(Relaxed) == self.life.1
+    }
+
+    #[cold]
+    fn commit_held_off(&self, draft: &Draft<'_>) -> bool {
+        let _signals = Blocked::all();
+        let mine = self.is_mine();
+        if mine {
+            commit(self.queue, self.journal, draft);
+            latch::free(&self.queue.header().lock, self.mine);
+        }
+        mine
+    }
+}
+
+impl Drop for Quick<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if !self.held {
+            return;
+        }
+        for _ in 0..TRIES {
+            // SAFETY: mapped words.
+            if unsafe { region::free(&self.work()) } != Outcome::Interrupted {
+                return;
+            }
+        }
+        let _signals = Blocked::all();
+        if self.is_mine() {
+            latch::free(&self.queue.header().lock, self.mine);
+        }
+    }
+}
+
+#[inline(always)]
+fn acquire_quickly(lock: &AtomicU64, mine: Holder) -> bool {
+    for _ in 0..QUICK_LOOKS {
+        if latch::try_acquire(lock, mine) {
+            return true;
+        }
+        while_held(lock);
+    }
+    false
+}
+
+/// Looks a few times, but does not pull at the word's memory.
+fn while_held(lock: &AtomicU64) {
+    for _ in 0..LOOKS {
+        if lock.load(Relaxed) == 0 {
+            return;
+        }
+        std::hint::spin_loop();
+    }
+}
+
+/// Copies and stores what a draft says. The caller holds the lock, and signals off.
+fn commit(queue: QueueView<'_>, journal: usize, draft: &Draft<'_>) {
+    for fill in draft.fills() {
+        // SAFETY: see the module.
+        unsafe { std::ptr::copy_nonoverlapping(fill.from, fill.to, fill.len) };
+    }
+    let stores = draft.stores().iter().map(|store| (store.place, store.value));
+    queue.header().journal(journal).commit(&queue, stores);
+}
+
+/// A queue's lock is held while this lives. Signals are held off.
+pub struct Section<'a> {
+    pub queue: QueueView<'a>,
+    pub me: Me,
+    // The lock first.
+    lock: Lock<'a>,
+    signals: Blocked,
+}
+
+struct Lock<'a>(QueueView<'a>, Holder);
+
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        latch::free(&self.0.header().lock, self.1);
+    }
+}
+
+impl Section<'_> {
+    /// Does what a draft says.
+    pub fn commit(&self, draft: &Draft<'_>) -> Result<()> {
+        draft.check()?;
+        commit(self.queue, self.me.slot as usize, draft);
+        Ok(())
+    }
+
+    /// Gives the lock back, and goes on holding signals off.
+    pub fn leave(self) -> Blocked {
+        self.signals
+    }
+
+    /// The calling thread, as the lock and the messages that it is sending or receiving name it.
+    pub fn holder(&self) -> Holder {
+        self.lock.1
+    }
+}
+
+impl Engine {
+    /// Takes a queue's lock, with signals held off. `EACCES`: its files cannot be written.
+    pub fn queue_section<'a>(&'a self, queue: QueueView<'a>) -> Result<Section<'a>> {
+        crate::waiting::give_up_interrupted();
+        self.queue_section_in_call(queue)
+    }
+
+    /// The same in the course of a call that waits.
+    pub fn queue_section_in_call<'a>(&'a self, queue: QueueView<'a>) -> Result<Section<'a>> {
+        let queue = match queue.is_whole() {
+            true => queue,
+            false => self.whole_queue(queue.index)?.filter(QueueView::is_whole).ok_or(Errno::ACCES)?,
+        };
+        let me = match self.me_if_joined() {
+            Some(me) => me,
+            None => {
+                let _inside = Inside::enter();
+                self.me()?
+            }
+        };
+        let section = self.take_queue(queue, me)?;
+        let header = section.queue.header();
+        if header.damaged.load(Relaxed) != 0 {
+            section.mend();
+            header.damaged.store(0, Relaxed);
+        }
+        Ok(section)
+    }
+
+    fn take_queue<'a>(&'a self, queue: QueueView<'a>, me: Me) -> Result<Section<'a>> {
+        let word = &queue.header().lock;
+        let mine = Holder::new(Owner::new(me.slot, me.incarnation), sys::known_tid());
+        let mut nap = FIRST_NAP;
+        let mut looks = 0;
+        loop {
+            let signals = Blocked::all();
+            let taken = match latch::holder(word) {
+                None => latch::try_acquire(word, mine).then_some(false),
+                // Its own thread holds it: this is a handler that has come in between.
+                Some(holder) if holder == mine => Some(true),
+                Some(holder) if looks >= YIELDS && !self.holds_on(holder) => {
+                    let taken = latch::take_over(word, holder, mine);
+                    if taken {
+                        queue.header().damaged.store(1, Relaxed);
+                    }
+                    taken.then_some(true)
+                }
+                Some(_) => None,
+            };
+            if let Some(interrupted) = taken {
+                let section = Section { queue, me, lock: Lock(queue, mine), signals };
+                if interrupted {
+                    let header = section.queue.header();
+                    (0..crate::layout::JOURNALS).for_each(|nth| header.journal(nth).carry_out(&section.queue));
+                }
+                return Ok(section);
+            }
+            drop(signals);
+            looks += 1;
+            if looks < YIELDS {
+                while_held(word);
+                std::thread::yield_now();
+            } else {
+                // A word of this process's own, which nobody wakes.
+                let never = AtomicU32::new(0);
+                let _ = futex::wait(&never, 0, nap);
+                nap = (nap * 2).min(LONGEST_NAP);
+            }
+        }
+    }
+
+    /// Whether who holds a lock is there to free it.
+    pub fn holds_on(&self, holder: Holder) -> bool {
+        let Some(slot) = holder.owner().slot() else { return false };
+        let who = Me { slot, incarnation: holder.owner().incarnation() };
+        self.living(None).alive(holder.owner()) && self.has_thread(who, holder.tid())
+    }
+
+    /// Whether a living participant still has a thread, as far as can be told.
+    pub fn has_thread(&self, who: Me, tid: u32) -> bool {
+        let Some(record) = self.registry.slots.get(who.slot as usize) else { return false };
+        !self.shares_pids(who) || sys::thread_exists(record.pid.load(Relaxed), tid)
+    }
+}
+
+/// The calling thread jumps out of whatever it is in: a lock that it holds as `Quick` is freed, and what was decided on is done.
+pub fn jump_out() {
+    let mut at = NOTES.get();
+    // SAFETY: the calls that have put the notes there have not returned.
+    while let Some(note) = unsafe { at.as_ref() } {
+        // SAFETY: engines live for ever.
+        let engine = unsafe { &*note.engine };
+        if let (Ok(Some(queue)), Some(me)) = (engine.queue(note.index), engine.me_if_joined()) {
+            let mine = Holder::new(Owner::new(me.slot, me.incarnation), sys::known_tid());
+            if latch::holder(&queue.header().lock) == Some(mine) {
+                drop(engine.take_queue(queue, me));
+            }
+        }
+        at = note.previous;
+    }
+    NOTES.set(std::ptr::null());
+}
+
+/// The queue, if it is still there as `id`.
+pub fn standing<'a>(section: Section<'a>, id: Id) -> Result<Section<'a>> {
+    if section.queue.stands_as(id) { Ok(section) } else { Err(Errno::IDRM) }
+}

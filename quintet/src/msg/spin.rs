@@ -1,0 +1,60 @@
+//! Looking again for a short while before going to sleep.
+//!
+//! Whoever would let a call go on may be at work on another processor, or wait for this one: to look again, and to let others run in between, takes less time
+//! than to be put to sleep and woken.
+
+use super::place::QueueView;
+use crate::{Errno, sys};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// What comes of an operation that does not hold signals off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Attempt<T> {
+    Done(T),
+    /// There is no room, or no message.
+    Not,
+    Failed(Errno),
+    /// It needs more than that.
+    Slow,
+}
+
+/// So many rounds, each of so many looks if there is another processor, and then the processor is offered to others.
+const YIELDS: u32 = 64;
+const LOOKS: u32 = 40;
+/// If it takes longer, whoever is waited for has work of his own: then there is nothing to be won by staying awake, now and for a
+/// while (in nanoseconds).
+const LONGEST_SPIN: Duration = Duration::from_micros(60);
+const CROWDED: u64 = 50_000_000;
+static CROWDED_UNTIL: AtomicU64 = AtomicU64::new(0);
+
+/// Tries again whenever something has changed in the queue, for a short while.
+pub fn until<T>(queue: &QueueView<'_>, deadline: Option<Instant>, mut attempt: impl FnMut() -> Attempt<T>) -> Attempt<T> {
+    let changes = &queue.header().changes;
+    let begin = Instant::now();
+    let looks = if sys::runs_on_one_processor() { 1 } else { LOOKS };
+    let rounds = if sys::coarse_nanos() < CROWDED_UNTIL.load(Relaxed) { 1 } else { YIELDS };
+    let mut seen = changes.load(Relaxed);
+    for round in 0..rounds {
+        for _ in 0..looks {
+            let now = changes.load(Relaxed);
+            if now != seen {
+                seen = now;
+                match attempt() {
+                    Attempt::Not => {}
+                    other => return other,
+                }
+            }
+            std::hint::spin_loop();
+        }
+        if begin.elapsed() > LONGEST_SPIN {
+            CROWDED_UNTIL.store(sys::coarse_nanos() + CROWDED, Relaxed);
+            break;
+        }
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) || round + 1 == rounds {
+            break;
+        }
+        std::thread::yield_now();
+    }
+    Attempt::Not
+}

@@ -1,0 +1,350 @@
+//! The index by type, of a queue with many messages: finding the first of a type without looking through all.
+//!
+//! It is made when a receiver first asks a long queue for a type, kept up while the queue has messages, and forgotten when it is empty: a queue
+//! that is never long, or of which nobody takes by type, has none.
+//!
+//! The types present are the leaves of a crit-bit tree. Each has a slot, which is a leaf and a branch of the tree: of `n` leaves `n - 1` branches are in
+//! use, and a leaf's own branch, if it is, is always one that leads to it. The messages of a type are a list of which only the
+//! first is ever taken out: whatever a receiver selects is the first of its type.
+
+use super::draft::Draft;
+use super::place::QueueView;
+use super::section::Section;
+use crate::Errno;
+use crate::layout::{Slot, SlotKind, SlotUse, TypeIndex, halves, high, low, words};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// A link: to a leaf, or to a branch, whose slot it names; 0: nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Link(u32);
+
+impl Link {
+    fn leaf(slot: Slot) -> Link {
+        Link(slot.unit() << 1)
+    }
+
+    fn branch(slot: Slot) -> Link {
+        Link(slot.unit() << 1 | 1)
+    }
+
+    fn is_branch(self) -> bool {
+        self.0 & 1 != 0
+    }
+
+    fn slot(self, queue: &QueueView<'_>) -> Result<Slot> {
+        queue.slot(self.0 >> 1).and_then(|slot| if slot.kind().state == SlotUse::Type { Ok(slot) } else { Err(Errno::INVAL) })
+    }
+}
+
+/// More branches than this no way leads over: a type has 64 bits.
+const DEEPEST: usize = 64;
+
+/// To which side of a branch a type belongs.
+fn side(mtype: i64, bit: u64) -> bool {
+    mtype as u64 >> (bit & 63) & 1 != 0
+}
+
+fn follow(branches: u64, right: bool) -> Link {
+    Link(if right { high(branches) } else { low(branches) })
+}
+
+fn with(branches: u64, right: bool, link: Link) -> u64 {
+    if right { halves(low(branches), link.0) } else { halves(link.0, high(branches)) }
+}
+
+/// The leaf that a type would be at.
+fn descend(queue: &QueueView<'_>, root: u32, way: impl Fn(u64) -> bool) -> Result<Option<Slot>> {
+    let mut link = Link(root);
+    if link.0 == 0 {
+        return Ok(None);
+    }
+    for _ in 0..=DEEPEST {
+        let slot = link.slot(queue)?;
+        if !link.is_branch() {
+            return Ok(Some(slot));
+        }
+        link = follow(slot.get(words::BRANCHES), way(slot.get(words::BIT)));
+    }
+    Err(Errno::INVAL)
+}
+
+fn first_message(queue: &QueueView<'_>, leaf: Slot) -> Result<Option<Slot>> {
+    let first = queue.slot(low(leaf.get(words::MEMBERS)))?;
+    if first.kind().state == SlotUse::Queued { Ok(Some(first)) } else { Err(Errno::INVAL) }
+}
+
+/// The first message of a type.
+pub fn first_of(queue: &QueueView<'_>, root: u32, mtype: i64) -> Result<Option<Slot>> {
+    match descend(queue, root, |bit| side(mtype, bit))? {
+        Some(leaf) if leaf.get(words::TYPE) == mtype as u64 => first_message(queue, leaf),
+        _ => Ok(None),
+    }
+}
+
+/// The first message of the lowest type, if that is at most `most`.
+pub fn first_up_to(queue: &QueueView<'_>, root: u32, most: i64) -> Result<Option<Slot>> {
+    match descend(queue, root, |_| false)? {
+        Some(leaf) if leaf.get(words::TYPE) as i64 <= most => first_message(queue, leaf),
+        _ => Ok(None),
+    }
+}
+
+/// The first message that is not of a type.
+pub fn first_but(queue: &QueueView<'_>, root: u32, mtype: i64) -> Result<Option<Slot>> {
+    let mut oldest: Option<(u32, Slot)> = None;
+    let newest = high(queue.header().count.load(Relaxed));
+    each_leaf(queue, root, |leaf| {
+        if leaf.get(words::TYPE) != mtype as u64
+            && let Some(message) = first_message(queue, leaf)?
+        {
+            // Numbers start over: what counts is how long ago.
+            let age = newest.wrapping_sub(message.get(words::NUMBER) as u32);
+            if oldest.is_none_or(|(oldest, _)| age > oldest) {
+                oldest = Some((age, message));
+            }
+        }
+        Ok(())
+    })?;
+    Ok(oldest.map(|(_, message)| message))
+}
+
+/// Hands each leaf to `visit`, the lowest type first.
+fn each_leaf(queue: &QueueView<'_>, root: u32, mut visit: impl FnMut(Slot) -> Result<()>) -> Result<()> {
+    let mut later = [Link(0); DEEPEST + 1];
+    let mut depth = 0;
+    let mut link = Link(root);
+    let mut left = queue.pages().saturating_mul(64);
+    while link.0 != 0 {
+        left = left.checked_sub(1).ok_or(Errno::INVAL)?;
+        let slot = link.slot(queue)?;
+        if link.is_branch() {
+            *later.get_mut(depth).ok_or(Errno::INVAL)? = follow(slot.get(words::BRANCHES), true);
+            depth += 1;
+            link = follow(slot.get(words::BRANCHES), false);
+            continue;
+        }
+        visit(slot)?;
+        link = match depth.checked_sub(1) {
+            Some(up) => {
+                depth = up;
+                later[up]
+            }
+            None => Link(0),
+        };
+    }
+    Ok(())
+}
+
+/// Where a link is kept: the root, or a side of a branch.
+#[derive(Clone, Copy)]
+enum Holder {
+    Root,
+    Side(Slot, bool),
+}
+
+impl Draft<'_> {
+    fn types(&self) -> TypeIndex {
+        TypeIndex::unpack(self.get(&self.queue().header().types))
+    }
+
+
+    fn set_link(&mut self, holder: Holder, link: Link) {
+        match holder {
+            Holder::Side(slot, right) => {
+                let branches = self.get_in(slot, words::BRANCHES);
+                self.set_in(slot, words::BRANCHES, with(branches, right, link));
+            }
+            Holder::Root => {
+                let types = match self.types() {
+                    TypeIndex::Building(_) => TypeIndex::Building(link.0),
+                    _ => TypeIndex::On(link.0),
+                };
+                let word: &'static AtomicU64 = &self.queue().header().types;
+                self.set(word, types.pack());
+            }
+        }
+    }
+}
+
+/// What is linked somewhere, as long as the draft has not changed it.
+fn link_at(queue: &QueueView<'_>, holder: Holder) -> Link {
+    match holder {
+        Holder::Side(slot, right) => follow(slot.get(words::BRANCHES), right),
+        Holder::Root => match TypeIndex::unpack(queue.header().types.load(Relaxed)) {
+            TypeIndex::On(root) | TypeIndex::Building(root) => Link(root),
+            TypeIndex::Off => Link(0),
+        },
+    }
+}
+
+/// A message that is put at the end of the line is the last of its type.
+#[inline(never)]
+pub fn add(draft: &mut Draft<'_>, message: Slot, mtype: i64, len: usize, blocks: u32) -> Result<()> {
+    let queue = draft.queue();
+    if draft.types() == TypeIndex::Off {
+        return Ok(());
+    }
+    let near = descend(&queue, link_at(&queue, Holder::Root).0, |bit| side(mtype, bit))?;
+    let unit = message.unit();
+    match near {
+        Some(leaf) if leaf.get(words::TYPE) == mtype as u64 => {
+            let members = leaf.get(words::MEMBERS);
+            let last = queue.slot(high(members))?;
+            let after = draft.get_in(last, words::CHAIN);
+            draft.set_in(last, words::CHAIN, halves(unit, high(after)));
+            draft.put_in(leaf, words::MEMBERS, halves(low(members), unit));
+            let kind = leaf.kind();
+            draft.put_in(leaf, words::KIND, SlotKind { number: kind.number.wrapping_add(1), ..kind }.pack());
+            draft.put_in(leaf, words::BYTES, leaf.get(words::BYTES).wrapping_add(len as u64));
+        }
+        near => {
+            let Some(leaf) = draft.take_slot(0)? else { return Err(Errno::NOMEM) };
+            draft.put_in(leaf, words::KIND, SlotKind { state: SlotUse::Type, class: 0, number: 1 }.pack());
+            draft.put_in(leaf, words::TYPE, mtype as u64);
+            draft.put_in(leaf, words::MEMBERS, halves(unit, unit));
+            draft.put_in(leaf, words::BYTES, len as u64);
+            match near {
+                None => draft.set_link(Holder::Root, Link::leaf(leaf)),
+                Some(near) => graft(draft, leaf, mtype, near.get(words::TYPE) as i64)?,
+            }
+        }
+    }
+    draft.set_in(message, words::CHAIN, halves(0, blocks));
+    Ok(())
+}
+
+/// Puts a new leaf where the way to it leaves that to the leaf of type `near`.
+fn graft(draft: &mut Draft<'_>, leaf: Slot, mtype: i64, near: i64) -> Result<()> {
+    let queue = draft.queue();
+    let bit = 63 - u64::from((mtype ^ near).leading_zeros());
+    let mut holder = Holder::Root;
+    let mut link = link_at(&queue, holder);
+    for _ in 0..=DEEPEST {
+        if !link.is_branch() {
+            break;
+        }
+        let slot = link.slot(&queue)?;
+        let branch = slot.get(words::BIT);
+        if branch < bit {
+            break;
+        }
+        holder = Holder::Side(slot, side(mtype, branch));
+        link = link_at(&queue, holder);
+    }
+    let right = side(mtype, bit);
+    let branches = with(with(0, right, Link::leaf(leaf)), !right, link);
+    draft.put_in(leaf, words::BRANCHES, branches);
+    draft.put_in(leaf, words::BIT, bit);
+    draft.set_link(holder, Link::branch(leaf));
+    Ok(())
+}
+
+/// A message that is taken out of the line is the first of its type. `last`: there is no other.
+#[inline(never)]
+pub fn remove(draft: &mut Draft<'_>, message: Slot, mtype: i64, len: usize, last: bool) -> Result<()> {
+    let queue = draft.queue();
+    if draft.types() == TypeIndex::Off {
+        return Ok(());
+    }
+    // On the way: the branch above, where it is linked, and where the leaf's own branch is linked.
+    let mut ways = [(Holder::Root, None::<Slot>); 2];
+    let mut branches = [None; DEEPEST];
+    let mut link = link_at(&queue, Holder::Root);
+    let mut holder = Holder::Root;
+    for depth in 0.. {
+        let slot = link.slot(&queue)?;
+        if !link.is_branch() {
+            break;
+        }
+        *branches.get_mut(depth).ok_or(Errno::INVAL)? = Some((slot, holder));
+        ways = [ways[1], (holder, Some(slot))];
+        holder = Holder::Side(slot, side(mtype, slot.get(words::BIT)));
+        link = link_at(&queue, holder);
+    }
+    let leaf = link.slot(&queue)?;
+    let members = leaf.get(words::MEMBERS);
+    if leaf.get(words::TYPE) != mtype as u64 || low(members) != message.unit() {
+        return Err(Errno::INVAL);
+    }
+    let next = low(message.get(words::CHAIN));
+    if next != 0 && high(members) != message.unit() {
+        draft.put_in(leaf, words::MEMBERS, halves(next, high(members)));
+        let kind = leaf.kind();
+        draft.put_in(leaf, words::KIND, SlotKind { number: kind.number.wrapping_sub(1), ..kind }.pack());
+        draft.put_in(leaf, words::BYTES, leaf.get(words::BYTES).wrapping_sub(len as u64));
+        return Ok(());
+    }
+    match ways[1] {
+        (_, None) => draft.set_link(Holder::Root, Link(0)),
+        (above, Some(branch)) => {
+            // The branch goes, and what was on its other side takes its place.
+            let right = side(mtype, branch.get(words::BIT));
+            let other = follow(branch.get(words::BRANCHES), !right);
+            draft.set_link(above, other);
+            // Its slot is now free to be the branch that the leaf's own slot was.
+            let own = branches.iter().flatten().find(|(slot, _)| *slot == leaf).filter(|_| branch != leaf);
+            if let Some((_, holder)) = own {
+                let moved = draft.get_in(leaf, words::BRANCHES);
+                draft.set_in(branch, words::BRANCHES, moved);
+                draft.set_in(branch, words::BIT, leaf.get(words::BIT));
+                draft.set_link(*holder, Link::branch(branch));
+            }
+        }
+    }
+    draft.give_slot(leaf, 0);
+    if last {
+        let types: &'static AtomicU64 = &queue.header().types;
+        draft.set(types, TypeIndex::Off.pack());
+    }
+    Ok(())
+}
+
+impl Section<'_> {
+    /// Makes the index.
+    pub fn index_types(&self) -> Result<()> {
+        self.forget_types()?;
+        let types: &'static AtomicU64 = &self.queue.header().types;
+        let mut draft = Draft::new(self.queue);
+        draft.put(types, TypeIndex::Building(0).pack());
+        self.commit(&draft)?;
+        for message in self.queue.messages() {
+            self.provide(0)?;
+            let mut draft = Draft::new(self.queue);
+            let blocks = high(message.get(words::CHAIN));
+            add(&mut draft, message, message.get(words::TYPE) as i64, message.kind().number as usize, blocks)?;
+            self.commit(&draft)?;
+        }
+        let TypeIndex::Building(root) = TypeIndex::unpack(types.load(Relaxed)) else { return Err(Errno::INVAL) };
+        let mut draft = Draft::new(self.queue);
+        draft.put(types, TypeIndex::On(root).pack());
+        self.commit(&draft)
+    }
+
+    /// Does without an index, and gives its slots back.
+    pub fn forget_types(&self) -> Result<()> {
+        let types: &'static AtomicU64 = &self.queue.header().types;
+        let (TypeIndex::Building(root) | TypeIndex::On(root)) = TypeIndex::unpack(types.load(Relaxed)) else { return Ok(()) };
+        // The leaves become a list, by a word that nobody needs any more.
+        let mut last = 0;
+        let walked = each_leaf(&self.queue, root, |leaf| {
+            leaf.word(words::BYTES).store(last, Relaxed);
+            last = leaf.unit().into();
+            Ok(())
+        });
+        let mut draft = Draft::new(self.queue);
+        draft.put(types, TypeIndex::Off.pack());
+        self.commit(&draft)?;
+        walked?;
+        while let Ok(leaf) = self.queue.slot(low(last))
+            && leaf.kind().state == SlotUse::Type
+        {
+            last = leaf.get(words::BYTES);
+            let mut draft = Draft::new(self.queue);
+            draft.give_slot(leaf, 0);
+            self.commit(&draft)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,474 @@
+//! The calls that wait, and whoever lets them go on.
+//!
+//! Receivers and senders wait in two lists, in the order in which they came. A sender hands its message to the first receiver that takes it. Whoever makes
+//! room sends the messages of those for whom there is room now: first it is found out who these are (the others go to the end of the list), then
+//! they are served in turn, and for whom there is no room any more goes to the end, too. That is what the kernel comes to.
+//!
+//! A call that has been answered leaves its list for that of what is busy, until its caller has given its place back.
+
+use super::draft::Draft;
+use super::line::{Select, now};
+use super::place::QueueView;
+use super::section::Section;
+use crate::layout::{Sleeper, Slot, SlotKind, SlotUse, Stamp, TypeIndex, WaiterState, halves, high, low, words};
+use crate::sync::latch::Holder;
+use crate::sync::lock::Owner;
+use crate::sync::presence::{Census, Me};
+use crate::sync::waiter;
+use crate::sys::{self, futex};
+use crate::waiting::{Interruptible, Waiting};
+use crate::{Errno, Id, MsgFlags};
+use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::time::Duration;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// How often a waiting call looks whether whoever was to wake it has died.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The answer to a call that is to be judged anew by its caller: no errno.
+pub const ANEW: Errno = Errno::from_raw(0xfff);
+
+/// The two lists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    Receivers,
+    Senders,
+}
+
+impl Side {
+    fn ends(self, queue: &QueueView<'_>) -> &'static AtomicU64 {
+        match self {
+            Side::Receivers => &queue.header().receivers,
+            Side::Senders => &queue.header().senders,
+        }
+    }
+
+    /// One more or one less in the word that counts both.
+    fn count(self, waiting: u64, more: bool) -> u64 {
+        let step = |n: u32| if more { n.saturating_add(1) } else { n.saturating_sub(1) };
+        match self {
+            Side::Receivers => halves(step(low(waiting)), high(waiting)),
+            Side::Senders => halves(low(waiting), step(high(waiting))),
+        }
+    }
+}
+
+/// The word that holds a sleeper's state and the slot of its participant.
+fn state_word(state: WaiterState, slot: u32) -> u64 {
+    let mut bytes = [0; 8];
+    bytes[..4].copy_from_slice(&state.pack().to_ne_bytes());
+    bytes[4..].copy_from_slice(&slot.to_ne_bytes());
+    u64::from_ne_bytes(bytes)
+}
+
+/// What a waiting receiver takes.
+pub fn wanted(call: Slot) -> Select {
+    Select::new(call.get(words::TYPE) as i64, MsgFlags::from_bits_retain(low(call.get(words::WANTS)) as i32))
+}
+
+impl QueueView<'_> {
+    /// The calls of a list, in their order.
+    pub fn calls(&self, side: Side) -> impl Iterator<Item = Slot> + use<'_> {
+        self.list(side.ends(self), SlotUse::Waiter)
+    }
+
+    /// Whether the thread that waits is there to be woken.
+    pub fn lives(&self, sleeper: &Sleeper) -> bool {
+        let who = participant(sleeper);
+        self.engine.living(None).alive(who) && self.engine.has_thread(who, sleeper.tid.load(Relaxed))
+    }
+}
+
+pub fn participant(sleeper: &Sleeper) -> Me {
+    Me { slot: sleeper.slot.load(Relaxed), incarnation: sleeper.incarnation.load(Relaxed) as u16 }
+}
+
+/// A thread in the word that says whose a message is that is being sent or received.
+fn holder_of(sleeper: &Sleeper) -> Holder {
+    let who = participant(sleeper);
+    Holder::new(Owner::new(who.slot, who.incarnation), sleeper.tid.load(Relaxed))
+}
+
+impl<'a> Section<'a> {
+    /// Whether there is room for a message.
+    pub fn fits(&self, len: usize) -> bool {
+        fits(&self.queue, len)
+    }
+
+    /// Queues the calling thread's call. `message` is what it sends; 0: it receives.
+    pub fn enqueue(&self, side: Side, mtype: i64, flags: MsgFlags, size: u64, message: u32) -> Result<Slot> {
+        self.provide(0)?;
+        let header = self.queue.header();
+        let mut draft = Draft::new(self.queue);
+        let slot = draft.take_slot(0)?.ok_or(Errno::NOMEM)?;
+        let ticket = header.tickets.load(Relaxed).wrapping_add(1);
+        // Nobody looks at it yet.
+        let given = [
+            (words::TYPE, mtype as u64),
+            (words::WANTS, halves(flags.bits() as u32, message)),
+            (words::SIZE, size),
+            (words::JUDGED, self.queue.rights_version().into()),
+        ];
+        given.into_iter().for_each(|(nth, value)| slot.word(nth).store(value, Relaxed));
+        let sleeper = slot.sleeper();
+        sleeper.slot.store(self.me.slot, Relaxed);
+        sleeper.incarnation.store(self.me.incarnation.into(), Relaxed);
+        sleeper.pid.store(sys::pid(), Relaxed);
+        sleeper.tid.store(sys::known_tid(), Relaxed);
+        sleeper.ticket.store(ticket, Relaxed);
+        sleeper.since.store(sys::nanos() as u64, Relaxed);
+        waiter::wait(&sleeper.state);
+        draft.set_in(slot, words::KIND, SlotKind { state: SlotUse::Waiter, class: 0, number: 0 }.pack());
+        draft.put(&header.tickets, ticket);
+        draft.put(&header.waiting, side.count(header.waiting.load(Relaxed), true));
+        draft.enlist(side.ends(&self.queue), slot)?;
+        self.commit(&draft)?;
+        Ok(slot)
+    }
+
+    /// Takes a call out of its list, with the message that it was to send, and gives their slots back.
+    pub fn drop_call(&self, side: Side, call: Slot) -> Result<()> {
+        let header = self.queue.header();
+        let mut draft = Draft::new(self.queue);
+        draft.delist(side.ends(&self.queue), call)?;
+        draft.put(&header.waiting, side.count(header.waiting.load(Relaxed), false));
+        waiter::free(&call.sleeper().state);
+        if side == Side::Senders {
+            self.draft_end_of(&mut draft, high(call.get(words::WANTS)), holder_of(call.sleeper()))?;
+        }
+        draft.give_slot(call, 0);
+        self.commit(&draft)
+    }
+
+    /// Drafts the end of a message that is being sent or received by `holder`, if it is.
+    pub fn draft_end_of(&self, draft: &mut Draft<'_>, unit: u32, holder: Holder) -> Result<()> {
+        let Ok(slot) = self.queue.slot(unit) else { return Ok(()) };
+        let kind = slot.kind();
+        if !matches!(kind.state, SlotUse::Sending | SlotUse::Receiving) || slot.get(words::NUMBER) != holder.0 {
+            return Ok(());
+        }
+        draft.delist(&self.queue.header().busy, slot)?;
+        draft.give_message(slot, kind.class, kind.number as usize)
+    }
+
+    /// Drafts the answer to a call.
+    fn draft_answer(&self, draft: &mut Draft<'_>, side: Side, call: Slot, errno: u16) -> Result<()> {
+        let header = self.queue.header();
+        draft.delist(side.ends(&self.queue), call)?;
+        draft.enlist(&header.busy, call)?;
+        draft.put(&header.waiting, side.count(header.waiting.load(Relaxed), false));
+        let slot = call.sleeper().slot.load(Relaxed);
+        draft.put_in(call, words::STATE, state_word(WaiterState::Answered(errno), slot));
+        Ok(())
+    }
+
+    /// Answers a call and wakes it. `false`: nobody was asleep.
+    pub fn answer(&self, side: Side, call: Slot, errno: Errno) -> Result<bool> {
+        let mut draft = Draft::new(self.queue);
+        self.draft_answer(&mut draft, side, call, errno.raw() as u16)?;
+        self.commit(&draft)?;
+        Ok(futex::wake_one(&call.sleeper().state) != 0)
+    }
+
+    /// The rights have a new version that says the same: whoever waits to send need not be asked anew.
+    pub fn judge_by(&self, old: u32, new: u32) {
+        for call in self.queue.calls(Side::Senders).filter(|call| call.get(words::JUDGED) == old.into()) {
+            call.word(words::JUDGED).store(new.into(), Relaxed);
+        }
+    }
+
+    /// Answers all calls of a list.
+    pub fn answer_all(&self, side: Side, errno: Errno) -> Result<()> {
+        while let Some(call) = self.queue.calls(side).next() {
+            self.answer(side, call, errno)?;
+        }
+        Ok(())
+    }
+
+    /// Sends a message that is in shared memory already: hands it to the first receiver that takes it, else puts it at the end of the line.
+    pub fn pass_on(&self, message: Slot, sender: u32) -> Result<()> {
+        let (mtype, len) = (message.get(words::TYPE) as i64, message.kind().number as usize);
+        let from = message.get(words::NUMBER);
+        'again: loop {
+            for call in self.queue.calls(Side::Receivers) {
+                if !wanted(call).takes(mtype) {
+                    continue;
+                }
+                if call.get(words::SIZE) < len as u64 {
+                    self.answer(Side::Receivers, call, Errno::TOOBIG)?;
+                    continue 'again;
+                }
+                if self.hand_over(message, call, sender)? {
+                    return Ok(());
+                }
+                // It was a dead one's.
+                let mut draft = Draft::new(self.queue);
+                let kind = message.kind();
+                draft.put_in(message, words::KIND, SlotKind { state: SlotUse::Sending, ..kind }.pack());
+                draft.put_in(message, words::NUMBER, from);
+                draft.delist(&self.queue.header().busy, call)?;
+                waiter::free(&call.sleeper().state);
+                draft.give_slot(call, 0);
+                self.commit(&draft)?;
+                continue 'again;
+            }
+            return self.append_reserved(message, sender);
+        }
+    }
+
+    /// `false`: the receiver is dead.
+    fn hand_over(&self, message: Slot, call: Slot, sender: u32) -> Result<bool> {
+        let header = self.queue.header();
+        let mut draft = Draft::new(self.queue);
+        self.draft_answer(&mut draft, Side::Receivers, call, 0)?;
+        let flags = low(call.get(words::WANTS));
+        draft.put_in(call, words::WANTS, halves(flags, message.unit()));
+        self.draft_receiving(&mut draft, message, holder_of(call.sleeper()), high(header.count.load(Relaxed)));
+        draft.stamp(&header.sent, sender);
+        draft.stamp(&header.received, call.sleeper().pid.load(Relaxed));
+        self.commit(&draft)?;
+        // Who was asleep is alive. Who was not may be on the way to sleep, or be gone.
+        Ok(futex::wake_one(&call.sleeper().state) != 0 || self.queue.lives(call.sleeper()))
+    }
+
+    /// Drafts that a message is being received, and what number it had.
+    pub fn draft_receiving(&self, draft: &mut Draft<'_>, message: Slot, by: Holder, number: u32) {
+        let kind = message.kind();
+        let blocks = high(message.get(words::CHAIN));
+        draft.set_in(message, words::KIND, SlotKind { state: SlotUse::Receiving, ..kind }.pack());
+        draft.set_in(message, words::NUMBER, by.0);
+        draft.set_in(message, words::CHAIN, halves(number, blocks));
+    }
+
+    fn append_reserved(&self, message: Slot, sender: u32) -> Result<()> {
+        if !matches!(crate::layout::TypeIndex::unpack(self.queue.header().types.load(Relaxed)), TypeIndex::Off) {
+            self.provide(0)?;
+        }
+        let header = self.queue.header();
+        let mut draft = Draft::new(self.queue);
+        draft.delist(&header.busy, message)?;
+        let (links, number) = draft.at_the_end();
+        draft.set_in(message, words::LINKS, links);
+        draft.set_in(message, words::NUMBER, number);
+        let kind = message.kind();
+        let mtype = message.get(words::TYPE) as i64;
+        draft.append(message, kind.class, kind.number as usize, mtype, high(message.get(words::CHAIN)))?;
+        draft.stamp(&header.sent, sender);
+        self.commit(&draft)
+    }
+
+    /// There is room: whoever waits to send, and for whom there is enough now, has his message sent.
+    pub fn admit_senders(&self) -> Result<()> {
+        if high(self.queue.header().waiting.load(Relaxed)) == 0 {
+            return Ok(());
+        }
+        let len = |call: Slot| call.get(words::SIZE) as usize;
+        let calls = || self.queue.calls(Side::Senders);
+        if !calls().any(|call| self.fits(len(call))) {
+            // All would go to the end: the order stays.
+            return Ok(());
+        }
+        // Another number each time.
+        let round = self.queue.header().changes.load(Relaxed) | 1;
+        let waiting = high(self.queue.header().waiting.load(Relaxed)) as usize;
+        for call in calls().take(waiting) {
+            if self.fits(len(call)) {
+                call.word(words::ROUND).store(round, Relaxed);
+            } else {
+                call.word(words::ROUND).store(0, Relaxed);
+                self.move_to_end(call)?;
+            }
+        }
+        while let Some(call) = calls().next().filter(|call| call.get(words::ROUND) == round) {
+            call.word(words::ROUND).store(0, Relaxed);
+            if call.get(words::JUDGED) != u64::from(self.queue.rights_version()) {
+                self.answer(Side::Senders, call, ANEW)?;
+            } else if !self.fits(len(call)) {
+                self.move_to_end(call)?;
+            } else if !self.queue.lives(call.sleeper()) {
+                self.drop_call(Side::Senders, call)?;
+            } else {
+                self.send_for(call)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn move_to_end(&self, call: Slot) -> Result<()> {
+        let mut draft = Draft::new(self.queue);
+        draft.delist(&self.queue.header().senders, call)?;
+        draft.enlist(&self.queue.header().senders, call)?;
+        self.commit(&draft)
+    }
+
+    /// Sends the message of a waiting call, and answers it.
+    fn send_for(&self, call: Slot) -> Result<()> {
+        let message = self.queue.slot(high(call.get(words::WANTS)))?;
+        if is_sending(message, call) {
+            self.pass_on(message, call.sleeper().pid.load(Relaxed))?;
+        }
+        let mut draft = Draft::new(self.queue);
+        self.draft_answer(&mut draft, Side::Senders, call, 0)?;
+        self.commit(&draft)?;
+        futex::wake_one(&call.sleeper().state);
+        Ok(())
+    }
+
+    /// Ends what a dead holder of the lock had begun.
+    pub fn mend(&self) {
+        if let TypeIndex::Building(_) = TypeIndex::unpack(self.queue.header().types.load(Relaxed)) {
+            let _ = self.forget_types();
+        }
+        self.bury();
+    }
+
+    /// Forgets the calls of the dead, and the messages that they were sending or receiving.
+    pub fn bury(&self) {
+        for side in [Side::Receivers, Side::Senders] {
+            for call in self.queue.calls(side) {
+                if !self.queue.lives(call.sleeper()) {
+                    let _ = self.drop_call(side, call);
+                } else if side == Side::Senders
+                    && self.queue.slot(high(call.get(words::WANTS))).is_ok_and(|message| !is_sending(message, call))
+                {
+                    // Whoever sent it has died before he could say so.
+                    let _ = self.send_for(call);
+                }
+            }
+        }
+        for slot in self.queue.list(&self.queue.header().busy, SlotUse::Free) {
+            let mut draft = Draft::new(self.queue);
+            let ended = match slot.kind().state {
+                SlotUse::Sending | SlotUse::Receiving => {
+                    let holder = Holder(slot.get(words::NUMBER));
+                    if self.queue.engine.holds_on(holder) { Ok(()) } else { self.draft_end_of(&mut draft, slot.unit(), holder) }
+                }
+                SlotUse::Waiter if self.queue.lives(slot.sleeper()) => {
+                    // Perhaps nobody has woken it yet.
+                    futex::wake_one(&slot.sleeper().state);
+                    Ok(())
+                }
+                SlotUse::Waiter => draft.delist(&self.queue.header().busy, slot).map(|()| draft.give_slot(slot, 0)),
+                _ => Ok(()),
+            };
+            if ended.is_ok() && !draft.stores().is_empty() {
+                let _ = self.commit(&draft);
+            }
+        }
+    }
+}
+
+/// Whether the message of a waiting call is still to be sent.
+fn is_sending(message: Slot, call: Slot) -> bool {
+    message.kind().state == SlotUse::Sending && message.get(words::NUMBER) == holder_of(call.sleeper()).0
+}
+
+/// Whether there is room for a message.
+#[inline(always)]
+pub fn fits(queue: &QueueView<'_>, len: usize) -> bool {
+    let header = queue.header();
+    let capacity = header.capacity.load(Relaxed);
+    let bytes = header.bytes.load(Relaxed).saturating_add(len as u64);
+    bytes <= capacity && u64::from(low(header.count.load(Relaxed))) < capacity
+}
+
+/// A call of the calling thread that waits.
+pub struct Call<'a> {
+    pub queue: QueueView<'a>,
+    pub id: Id,
+    pub side: Side,
+    pub slot: Slot,
+    ticket: u64,
+}
+
+impl<'a> Call<'a> {
+    pub fn new(queue: QueueView<'a>, id: Id, side: Side, slot: Slot) -> Call<'a> {
+        Call { queue, id, side, slot, ticket: slot.sleeper().ticket.load(Relaxed) }
+    }
+
+    /// What a handler has to know of it.
+    pub fn interruptible(&self, engine: &'static crate::engine::Engine) -> Interruptible {
+        let end = match self.side {
+            Side::Receivers => |call: &Interruptible, forget| interrupt(call, Side::Receivers, forget),
+            Side::Senders => |call: &Interruptible, forget| interrupt(call, Side::Senders, forget),
+        };
+        Interruptible::new(engine, self.id, self.slot.unit(), self.ticket, end)
+    }
+
+    /// Whether it has been answered, and its place has not been given back yet.
+    pub fn is_answered(&self) -> bool {
+        self.is_own() && matches!(self.slot.sleeper().state(), WaiterState::Answered(_))
+    }
+
+    /// The message that it was given, or has sent.
+    pub fn message(&self) -> u32 {
+        high(self.slot.get(words::WANTS))
+    }
+}
+
+impl Waiting for Call<'_> {
+    fn sleeper(&self) -> &'static Sleeper {
+        self.slot.sleeper()
+    }
+
+    fn ticket(&self) -> u64 {
+        self.ticket
+    }
+
+    fn stands(&self) -> bool {
+        self.queue.stands_as(self.id)
+    }
+
+    fn watch(&self) -> Duration {
+        LOOK
+    }
+
+    fn look_around(&self) {
+        drop(self.queue.engine.queue_section_in_call(self.queue));
+    }
+
+    fn leave_queue(&self) -> Option<bool> {
+        let section = self.queue.engine.queue_section_in_call(self.queue).ok()?;
+        // No handler comes in between any more.
+        let waits = self.is_own() && self.sleeper().state() == WaiterState::Waiting;
+        Some(waits && section.drop_call(self.side, self.slot).is_ok())
+    }
+
+    /// Its caller does, when it has the message.
+    fn release(&self) {}
+}
+
+/// A handler ends the call that it has interrupted.
+fn interrupt(call: &Interruptible, side: Side, forget: bool) {
+    let section = call.engine.standing_queue(call.id.raw()).and_then(|queue| call.engine.queue_section_in_call(queue));
+    let Ok(section) = section else { return };
+    let Ok(slot) = section.queue.slot(call.number) else { return };
+    let own = Call { queue: section.queue, id: call.id, side, slot, ticket: call.ticket };
+    if !own.is_own() {
+        return;
+    }
+    let _ = match own.sleeper().state() {
+        WaiterState::Waiting if forget => section.drop_call(side, slot),
+        WaiterState::Waiting => section.answer(side, slot, Errno::INTR).map(drop),
+        WaiterState::Answered(_) if forget => section.end_call(&own),
+        _ => Ok(()),
+    };
+}
+
+impl Section<'_> {
+    /// Gives an answered call's place back, and that of the message that it was receiving or could not send.
+    pub fn end_call(&self, call: &Call<'_>) -> Result<()> {
+        let mut draft = Draft::new(self.queue);
+        draft.delist(&self.queue.header().busy, call.slot)?;
+        waiter::free(&call.slot.sleeper().state);
+        self.draft_end_of(&mut draft, call.message(), self.holder())?;
+        draft.give_slot(call.slot, 0);
+        self.commit(&draft)
+    }
+}
+
+/// The stamp of the calling process.
+pub fn own_stamp() -> Stamp {
+    now(sys::pid())
+}

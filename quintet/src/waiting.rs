@@ -1,0 +1,181 @@
+//! A call that waits: its sleep, and the ways it ends.
+//!
+//! It has a place in the object's file, with a state word that others answer and on which it sleeps. Signals are let in for the time of the sleep only; a
+//! handler that calls us, or jumps away, finds the interrupted call here and ends it first, as the kernel has by then.
+
+use crate::layout::{Sleeper, WaiterState};
+use crate::sys::futex::{self, Woken};
+use crate::sys::signal::Blocked;
+use crate::sys::{self, trace};
+use crate::{Errno, Id};
+use std::cell::Cell;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::time::{Duration, Instant};
+
+type Result<T> = std::result::Result<T, Errno>;
+
+/// A waiting call's place, and what the object that it waits for has to do with it.
+pub trait Waiting {
+    fn sleeper(&self) -> &'static Sleeper;
+
+    /// The number of the call, which its place has as long as it is its.
+    fn ticket(&self) -> u64;
+
+    /// Whether the object is still there.
+    fn stands(&self) -> bool;
+
+    /// How long it sleeps at the most before it looks around.
+    fn watch(&self) -> Duration;
+
+    /// Looks whether somebody has died who was to wake it.
+    fn look_around(&self);
+
+    /// Takes the object's lock, and then takes the call out of the queue, unless (`false`) it does not wait any more. `None`: the lock cannot
+    /// be had.
+    fn leave_queue(&self) -> Option<bool>;
+
+    /// Gives the place of an answered call back.
+    fn release(&self);
+
+    /// Whether the place is still this call's: not in a child made by a handler's `fork`, nor if a handler's jump has given it back.
+    fn is_own(&self) -> bool {
+        let sleeper = self.sleeper();
+        sleeper.ticket.load(Relaxed) == self.ticket()
+            && sleeper.pid.load(Relaxed) == sys::pid()
+            && sleeper.tid.load(Relaxed) == sys::known_tid()
+    }
+
+    /// What has become of the call; `None`: it waits.
+    fn answer(&self) -> Option<Result<()>> {
+        let state = self.sleeper().state.load(Acquire);
+        if !self.is_own() {
+            // A handler has given it up; or the object is not there any more.
+            return Some(Err(if self.stands() { Errno::INTR } else { Errno::IDRM }));
+        }
+        if state == WaiterState::Waiting.pack() {
+            return None;
+        }
+        let answer = match WaiterState::unpack(state) {
+            WaiterState::Answered(0) => Ok(()),
+            WaiterState::Answered(errno) => Err(Errno::from_raw(errno.into())),
+            // Given up by a handler, or nothing that a call's place can say.
+            _ if self.stands() => return Some(Err(Errno::INTR)),
+            _ => return Some(Err(Errno::IDRM)),
+        };
+        self.release();
+        Some(answer)
+    }
+}
+
+/// What a handler that interrupts a waiting call has to know of it.
+#[derive(Clone, Copy)]
+pub struct Interruptible {
+    /// What to do: see [`Interruptible::end`].
+    end: fn(&Interruptible, bool),
+    pub engine: &'static crate::engine::Engine,
+    pub id: Id,
+    pub number: u32,
+    pub ticket: u64,
+}
+
+impl Interruptible {
+    pub fn new(
+        engine: &'static crate::engine::Engine,
+        id: Id,
+        number: u32,
+        ticket: u64,
+        end: fn(&Interruptible, bool),
+    ) -> Interruptible {
+        Interruptible { end, engine, id, number, ticket }
+    }
+
+    /// Answers the calling thread's own waiting call with `EINTR`; `forget`: nobody will come for the answer.
+    fn end(&self, forget: bool) {
+        WAITING.set(None);
+        (self.end)(self, forget);
+    }
+}
+
+thread_local! {
+    /// The waiting call that this thread is in. A handler that interrupts it, and calls us, finds it here.
+    static WAITING: Cell<Option<Interruptible>> = const { Cell::new(None) };
+}
+
+/// If the calling thread is in a waiting call, this is a signal handler that has interrupted it (or has jumped out of it): in
+/// the kernel that call is over by now. It ends with `EINTR`, unless it has been answered.
+pub fn give_up_interrupted() {
+    if let Some(call) = WAITING.get() {
+        call.end(false);
+    }
+}
+
+/// The calling thread jumps out of whatever it is in.
+pub fn jump_out() {
+    if let Some(call) = WAITING.get() {
+        call.end(true);
+    }
+}
+
+/// Announces a call that waits, while signals are held off.
+pub fn announce(call: Interruptible) {
+    WAITING.set(Some(call));
+}
+
+/// Sleeps until the call is answered. A signal that comes while it is awake would not end the sleep that follows: signals are held off
+/// until just before, and looked for. `late` is the errno of a call whose deadline has passed.
+pub fn sleep(call: &impl Waiting, deadline: Option<Instant>, late: Errno, signals: Blocked) -> Result<()> {
+    let answer = sleep_announced(call, deadline, late, signals);
+    WAITING.set(None);
+    answer
+}
+
+fn sleep_announced(call: &impl Waiting, deadline: Option<Instant>, late: Errno, mut signals: Blocked) -> Result<()> {
+    loop {
+        if let Some(answer) = call.answer() {
+            return answer;
+        }
+        let watch = call.watch();
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if signals.catches_pending() {
+            // Its handler runs when the call has left the queue.
+            return give_up(call, Errno::INTR);
+        }
+        let time = left.map_or(watch, |left| left.min(watch));
+        let (woken, held_off) = trace::wait(&call.sleeper().state, WaiterState::Waiting.pack(), time, signals);
+        match woken {
+            Woken::Looked => {
+                if let Some(answer) = call.answer() {
+                    return answer;
+                }
+                signals = held_off.unwrap_or_else(Blocked::all);
+            }
+            Woken::Interrupted => {
+                drop(held_off);
+                return give_up(call, Errno::INTR);
+            }
+            Woken::TimedOut if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+                drop(held_off);
+                return give_up(call, late);
+            }
+            Woken::TimedOut => {
+                signals = held_off.unwrap_or_else(Blocked::all);
+                call.look_around();
+            }
+        }
+    }
+}
+
+/// Ends a waiting call with `errno`, unless it has been answered.
+fn give_up(call: &impl Waiting, errno: Errno) -> Result<()> {
+    loop {
+        if let Some(answer) = call.answer() {
+            return answer;
+        }
+        match call.leave_queue() {
+            Some(true) => return Err(errno),
+            Some(false) => {}
+            // It cannot leave its place behind, and so goes on until it gets the lock.
+            None => _ = futex::wait(&call.sleeper().state, WaiterState::Waiting.pack(), Duration::from_millis(10)),
+        }
+    }
+}
