@@ -84,7 +84,7 @@ pub fn default_path() -> PathBuf {
 fn own_path() -> PathBuf {
     let uid = credentials::euid();
     let memory = Path::new("/dev/shm");
-    if memory.is_dir() {
+    if file::is_directory(memory) {
         return memory.join(format!("quintet-{uid}"));
     }
     match std::env::var_os("XDG_RUNTIME_DIR") {
@@ -141,7 +141,7 @@ impl Engine {
         if directory.len() > Name::LONGEST_DIRECTORY || directory.contains(&0) {
             return Err(Error::at(Errno::NAMETOOLONG, "open the namespace", &path).remedy("choose a shorter path"));
         }
-        if !path.is_dir() {
+        if !file::is_directory(&path) {
             return Err(Error::at(Errno::NOTDIR, "open the namespace", &path)
                 .why("it is not a directory")
                 .remedy("name another path"));
@@ -232,7 +232,7 @@ impl Engine {
         }
         let real = path.canonicalize().map_err(|e| error(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))))?;
         let _opening = Opening::begin();
-        let furnished = !real.join("namespace").exists();
+        let furnished = fs::stat(real.join("namespace")).is_err();
         if furnished {
             furnish(&real, kind).inspect_err(|_| {
                 // Only what was made here, and only if it is empty.
@@ -391,7 +391,7 @@ impl Engine {
         if stat.st_uid != credentials::euid() && !capable(CapabilitySet::SYS_ADMIN) {
             return Err(error(Errno::PERM).why("it belongs to somebody else"));
         }
-        if !path.join("namespace").exists() {
+        if fs::stat(path.join("namespace")).is_err() {
             return Err(error(Errno::NOENT).why("the directory is no namespace"));
         }
         remove_files(path)

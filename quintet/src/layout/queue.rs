@@ -67,7 +67,7 @@ pub enum QueueState {
 pub struct QueueHeader {
     /// `sync::latch`.
     pub lock: AtomicU64,
-    /// Odd while several words are being changed.
+    /// Counts the changes: `sync::redo`.
     pub changes: AtomicU64,
     /// The first message and, in the upper half, the last.
     pub ends: AtomicU64,
@@ -229,6 +229,11 @@ impl QueueHeader {
     pub fn journal(&self, nth: usize) -> Redo<'_> {
         let journal = &self.journals[nth % JOURNALS];
         Redo { decided: &journal.decided, changes: &self.changes, entries: &journal.entries }
+    }
+
+    /// All journals.
+    pub fn journals(&self) -> impl Iterator<Item = Redo<'_>> + Clone {
+        (0..JOURNALS).map(|nth| self.journal(nth))
     }
 
     pub fn rights(&self) -> Rights {

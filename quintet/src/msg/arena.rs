@@ -67,8 +67,7 @@ impl<'a> Draft<'a> {
     /// Takes a free slot of a class. `None`: there is none at hand.
     #[inline(always)]
     pub fn take_slot(&mut self, class: usize) -> Result<Option<Slot>> {
-        let free = self.queue().header().free(class);
-        let unit = low(self.get(free));
+        let unit = self.free_head(class);
         if unit == 0 {
             return Ok(None);
         }
@@ -77,16 +76,32 @@ impl<'a> Draft<'a> {
         if kind.state != SlotUse::Free || kind.class != class {
             return Err(Errno::INVAL);
         }
-        self.set(free, kind.number.into());
+        self.set_free_head(class, kind.number);
         Ok(Some(slot))
+    }
+
+    #[inline(always)]
+    fn free_head(&self, class: usize) -> u32 {
+        let free = self.queue().header().free(class);
+        low(if self.heads_changed { self.get(free) } else { free.load(Relaxed) })
+    }
+
+    #[inline(always)]
+    fn set_free_head(&mut self, class: usize, unit: u32) {
+        let free = self.queue().header().free(class);
+        if self.heads_changed {
+            self.set(free, unit.into());
+        } else {
+            self.put(free, unit.into());
+        }
+        self.heads_changed = true;
     }
 
     /// Gives a slot back that is no message's.
     pub fn give_slot(&mut self, slot: Slot, class: usize) {
-        let free = self.queue().header().free(class);
-        let next = low(self.get(free));
+        let next = self.free_head(class);
         self.set_in(slot, words::KIND, SlotKind { state: SlotUse::Free, class, number: next }.pack());
-        self.set(free, slot.unit().into());
+        self.set_free_head(class, slot.unit());
     }
 
     /// Gives a message's slots back.
@@ -95,20 +110,18 @@ impl<'a> Draft<'a> {
         if len > inline_len(class, len) {
             self.give_blocks(slot, len)?;
         }
-        let free = self.queue().header().free(class);
-        let next = low(self.get(free));
+        let next = self.free_head(class);
         self.put_in(slot, words::KIND, SlotKind { state: SlotUse::Free, class, number: next }.pack());
-        self.set(free, slot.unit().into());
+        self.set_free_head(class, slot.unit());
         Ok(())
     }
 
     #[inline(never)]
     fn give_blocks(&mut self, slot: Slot, len: usize) -> Result<()> {
         if let Some((first, last)) = self.queue().blocks(slot, len)? {
-            let free = self.queue().header().free(LARGEST);
-            let next = low(self.get(free));
+            let next = self.free_head(LARGEST);
             self.put_in(last, words::KIND, SlotKind { state: SlotUse::Free, class: LARGEST, number: next }.pack());
-            self.set(free, first.unit().into());
+            self.set_free_head(LARGEST, first.unit());
         }
         Ok(())
     }
@@ -127,8 +140,7 @@ impl<'a> Draft<'a> {
     /// Takes so many slots of the largest size: they are linked already.
     #[inline(never)]
     fn take_blocks(&mut self, count: usize) -> Result<Option<u32>> {
-        let free = self.queue().header().free(LARGEST);
-        let first = low(self.get(free));
+        let first = self.free_head(LARGEST);
         let mut last = None;
         let mut next = first;
         for _ in 0..count {
@@ -145,7 +157,7 @@ impl<'a> Draft<'a> {
         if let Some(last) = last {
             self.put_in(last, words::KIND, SlotKind { state: SlotUse::Free, class: LARGEST, number: 0 }.pack());
         }
-        self.set(free, next.into());
+        self.set_free_head(LARGEST, next);
         Ok(Some(first))
     }
 

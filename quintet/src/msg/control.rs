@@ -42,16 +42,20 @@ impl Engine {
         if !rights::governs(&queue.permissions().0) {
             return Err(Errno::PERM);
         }
-        self.whole_queue(queue.index)?.filter(QueueView::is_whole).ok_or(Errno::PERM)
+        self.whole_queue(queue.index())?.filter(QueueView::is_whole).ok_or(Errno::PERM)
+    }
+
+    /// More than `msgmnb` only the privileged may give a queue.
+    pub fn check_capacity(&self, capacity: u64) -> Result<()> {
+        let within = capacity <= self.header.msgmnb.load(Relaxed).into();
+        if within || capable(CapabilitySet::SYS_RESOURCE) { Ok(()) } else { Err(Errno::PERM) }
     }
 
     /// `IPC_SET`.
     pub fn msg_set(&self, id: i32, uid: u32, gid: u32, mode: u32, capacity: u64) -> Result<()> {
         let _inside = Inside::enter();
         let queue = self.governed_queue(id)?;
-        if capacity > self.header.msgmnb.load(Relaxed).into() && !capable(CapabilitySet::SYS_RESOURCE) {
-            return Err(Errno::PERM);
-        }
+        self.check_capacity(capacity)?;
         if uid == u32::MAX || gid == u32::MAX {
             return Err(Errno::INVAL);
         }
@@ -65,7 +69,7 @@ impl Engine {
         let same = (old.uid, old.gid, old.mode) == (new.uid, new.gid, new.mode);
         if !same && self.kind() == Kind::Shared {
             let perm = Permissions { uid, gid, mode: new.mode, ..perm };
-            self.set_queue_rights(queue.index, &perm).map_err(|_| Errno::PERM)?;
+            self.set_queue_rights(queue.index(), &perm).map_err(|_| Errno::PERM)?;
         }
         let version = queue.rights_version();
         queue.header().set_rights(new);
@@ -109,13 +113,13 @@ impl Engine {
             }
         }
         // The index is where the file is, whatever its head says.
-        let (id, key) = (Id::new(id.sequence(), queue.index), queue.key());
+        let (id, key) = (Id::new(id.sequence(), queue.index()), queue.key());
         self.unlink_key(held, Mechanism::Msg, key, id);
         queue.header().key.store(Key::PRIVATE.raw() as u32, Relaxed);
         queue.header().retire();
-        self.unlink_queue(queue.index);
+        self.unlink_queue(queue.index());
         self.registry.class(Mechanism::Msg).discount(0);
-        self.mark_used(held, Mechanism::Msg, queue.index, false);
+        self.mark_used(held, Mechanism::Msg, queue.index(), false);
     }
 
     /// The registry's lock was a dead one's: what it had half made or half removed is ended, and the queues are counted anew.

@@ -18,15 +18,23 @@ const PAGE: u64 = 4096;
 impl Engine {
     /// `msgget`, in the order in which the kernel checks.
     pub fn msgget(&self, key: Key, flags: i32) -> Result<Id> {
-        self.find_or_make::<QueueView<'_>>(key, flags, |_| Ok(()), |held| self.make_queue(held, key, flags as u32 & 0o777))
+        self.msgget_with(key, flags, None)
     }
 
-    fn make_queue(&self, held: &Held<'_>, key: Key, mode: u32) -> Result<Id> {
+    /// The same; a new queue takes so many bytes from its first instant. `EPERM`: it is more than `msgmnb`, and the caller is not privileged.
+    pub fn msgget_with(&self, key: Key, flags: i32, capacity: Option<u64>) -> Result<Id> {
+        let make = |held: &Held<'_>| self.make_queue(held, key, flags as u32 & 0o777, capacity);
+        self.find_or_make::<QueueView<'_>>(key, flags, |_| Ok(()), make)
+    }
+
+    fn make_queue(&self, held: &Held<'_>, key: Key, mode: u32, capacity: Option<u64>) -> Result<Id> {
         let limits = self.limits()?;
+        let capacity = capacity.unwrap_or(limits.msgmnb.into());
+        self.check_capacity(capacity)?;
         if self.registry.class(Mechanism::Msg).in_use.load(Relaxed) >= limits.msgmni.min(MAX_OBJECTS) {
             return Err(Errno::NOSPC);
         }
-        self.make_somewhere::<QueueView<'_>>(held, |id| self.make_queue_at(held, id, key, mode, limits.msgmnb))
+        self.make_somewhere::<QueueView<'_>>(held, |id| self.make_queue_at(held, id, key, mode, capacity))
     }
 
     /// Takes away what an earlier queue has left at a free index. `false`: it is another user's.
@@ -46,7 +54,7 @@ impl Engine {
         unlink(self.queue_path(index)) && pages
     }
 
-    fn make_queue_at(&self, held: &Held<'_>, id: Id, key: Key, mode: u32, capacity: u32) -> Result<()> {
+    fn make_queue_at(&self, held: &Held<'_>, id: Id, key: Key, mode: u32, capacity: u64) -> Result<()> {
         let index = id.index();
         let create = || -> Result<(OwnedFd, Option<OwnedFd>)> {
             // Under its name it is no queue yet, but nothing; then one that is being made.
@@ -68,7 +76,7 @@ impl Engine {
             let (uid, gid) = (credentials::euid(), credentials::egid());
             queue.set_head(id, QueueState::Making);
             header.pages.store(FIRST_PAGES, Relaxed);
-            header.capacity.store(capacity.into(), Relaxed);
+            header.capacity.store(capacity, Relaxed);
             header.cuid.store(uid, Relaxed);
             header.cgid.store(gid, Relaxed);
             header.creator.store(held.me.to_word(), Relaxed);

@@ -24,6 +24,8 @@ pub struct Draft<'a> {
     fill_count: usize,
     /// There were more than there is room for.
     overflown: bool,
+    /// Something was stored to the heads of the free slots.
+    pub heads_changed: bool,
 }
 
 impl<'a> Draft<'a> {
@@ -36,6 +38,7 @@ impl<'a> Draft<'a> {
             fills: [const { MaybeUninit::uninit() }; MOST_FILLS],
             fill_count: 0,
             overflown: false,
+            heads_changed: false,
         }
     }
 

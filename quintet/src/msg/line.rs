@@ -125,17 +125,18 @@ impl Draft<'_> {
     #[inline(always)]
     pub fn at_the_end(&self) -> (u64, u64) {
         let header = self.queue().header();
-        (halves(0, high(self.get(&header.ends))), high(self.get(&header.count)).into())
+        (halves(0, high(header.ends.load(Relaxed))), high(header.count.load(Relaxed)).into())
     }
 
     /// Puts a message at the end of the line, which has the links and the number that [`Draft::at_the_end`] has told, and whose
-    /// first further block is `blocks`.
+    /// first further block is `blocks`. Nothing was stored to its first word yet, nor to the line's.
     #[inline(always)]
     pub fn append(&mut self, slot: Slot, class: usize, len: usize, mtype: i64, blocks: u32) -> Result<()> {
         let queue = self.queue();
         let header = queue.header();
-        let (first, last) = (low(self.get(&header.ends)), high(self.get(&header.ends)));
-        self.set_in(slot, words::KIND, SlotKind { state: SlotUse::Queued, class, number: len as u32 }.pack());
+        let ends = header.ends.load(Relaxed);
+        let (first, last) = (low(ends), high(ends));
+        self.put_in(slot, words::KIND, SlotKind { state: SlotUse::Queued, class, number: len as u32 }.pack());
         if last == 0 {
             self.put(&header.ends, halves(slot.unit(), slot.unit()));
         } else {

@@ -78,7 +78,8 @@ impl Deref for Locals {
     }
 }
 
-/// A mapping in one word: page number, whether the header and whether the pages can be written.
+/// A mapping in one word: page number, index, whether the header and whether the pages can be written. (So a view is two words, which the processor keeps in
+/// registers.)
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Mapped(u64);
 
@@ -86,8 +87,14 @@ const WRITABLE: u64 = 1;
 const PAGES: u64 = 2;
 
 impl Mapped {
-    fn new(at: usize, writable: bool, pages: bool) -> Mapped {
-        Mapped((at as u64 / PAGE) << 2 | if writable { WRITABLE } else { 0 } | if pages { PAGES } else { 0 })
+    fn new(at: usize, index: u16, writable: bool, pages: bool) -> Mapped {
+        let allowed = if writable { WRITABLE } else { 0 } | if pages { PAGES } else { 0 };
+        Mapped((at as u64 / PAGE) << 18 | u64::from(index) << 2 | allowed)
+    }
+
+    #[inline(always)]
+    fn index(self) -> u16 {
+        (self.0 >> 2) as u16
     }
 
     #[inline(always)]
@@ -98,7 +105,7 @@ impl Mapped {
 
     #[inline(always)]
     fn address(self) -> usize {
-        ((self.0 >> 2) * PAGE) as usize
+        ((self.0 >> 18) * PAGE) as usize
     }
 
     #[inline(always)]
@@ -109,7 +116,7 @@ impl Mapped {
     /// Tells this mapping from the others that the index may have had.
     #[inline(always)]
     fn tag(self) -> u64 {
-        self.0 >> 2 & 0xffff
+        self.0 >> 18 & 0xffff
     }
 }
 
@@ -117,7 +124,6 @@ impl Mapped {
 #[derive(Clone, Copy)]
 pub struct QueueView<'a> {
     pub engine: &'a Engine,
-    pub index: u16,
     mapped: Mapped,
 }
 
@@ -129,8 +135,13 @@ impl<'a> QueueView<'a> {
     }
 
     #[inline(always)]
+    pub fn index(&self) -> u16 {
+        self.mapped.index()
+    }
+
+    #[inline(always)]
     pub fn local(&self) -> &'a Local {
-        &self.engine.queues[usize::from(self.index)]
+        &self.engine.queues[usize::from(self.index() % MAX_OBJECTS as u16)]
     }
 
     /// Whether header and pages can be written: the caller may read or write the queue.
@@ -219,7 +230,7 @@ impl<'a> QueueView<'a> {
         let (perm, rights) = self.permissions();
         let words = [&header.bytes, &header.count, &header.sent, &header.received, &header.capacity];
         let look = || words.map(|word| word.load(Relaxed));
-        let [bytes, count, sent, received, capacity] = redo::look(&header.changes, look);
+        let [bytes, count, sent, received, capacity] = redo::look(header.journals(), &header.changes, look);
         let (sent, received) = (Stamp::unpack(sent), Stamp::unpack(received));
         QueueStat {
             key: self.key(),
@@ -287,7 +298,7 @@ impl<'a> QueueView<'a> {
     }
 
     fn open_pages(&self) -> Result<(OwnedFd, u64)> {
-        let (fd, stat) = file::open(self.engine.pages_path(self.index).c_str(), true)?;
+        let (fd, stat) = file::open(self.engine.pages_path(self.index()).c_str(), true)?;
         if stat.st_ino as u64 != self.local().pages_inode.load(Relaxed) {
             return Err(Errno::IDRM);
         }
@@ -423,7 +434,7 @@ impl Engine {
     #[inline(always)]
     fn cached_queue(&self, index: u16) -> Option<QueueView<'_>> {
         let mapped = Mapped::load(&self.queues[usize::from(index)].mapped)?;
-        Some(QueueView { engine: self, index, mapped })
+        Some(QueueView { engine: self, mapped })
     }
 
     /// The queue of an identifier, if it is at hand and its files can be written.
@@ -534,7 +545,7 @@ impl Engine {
             e
         };
         mapped.map_err(unmap)?;
-        let mapped = Mapped::new(at, writable, pages.is_some() && (writable || self.kind() == Kind::Shared));
+        let mapped = Mapped::new(at, index, writable, pages.is_some() && (writable || self.kind() == Kind::Shared));
         if Mapped::load(&local.mapped) != before {
             // Another thread was first.
             unmap(Errno::EXIST);
@@ -552,7 +563,7 @@ impl Engine {
         if let Some(before) = before.filter(|_| !same) {
             self.retire_queue_mapping(index, before);
         }
-        Ok(QueueView { engine: self, index, mapped })
+        Ok(QueueView { engine: self, mapped })
     }
 
     /// Nobody looks at a mapping any more, but for a thread that was interrupted while it did.

@@ -311,9 +311,15 @@ impl Section<'_> {
     fn receive(self, message: Slot, to: &mut impl Sink, wanted: &Wanted) -> Result<usize> {
         let kind = message.kind();
         let whole = kind.number as usize;
+        if whole as u64 > u64::from(self.queue.pages()) * 4096 {
+            // A peer has scribbled.
+            return Err(Errno::INVAL);
+        }
         let len = wanted.of(whole)?;
         if wanted.copies() {
-            return put(&self.queue, message, len, to).map(|()| len);
+            // A copy is not cut off, and the kernel has room for so much.
+            let room = wanted.size.min(self.queue.engine.header.msgmax.load(Relaxed) as usize);
+            return if whole <= room { put(&self.queue, message, len, to).map(|()| len) } else { Err(Errno::INVAL) };
         }
         let mut draft = Draft::new(self.queue);
         if whole <= MOST_AT_ONCE {

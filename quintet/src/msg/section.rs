@@ -24,6 +24,7 @@ use crate::process::{self, Inside};
 use crate::sync::latch::{self, Holder};
 use crate::sync::lock::{Owner, World};
 use crate::sync::presence::Me;
+use crate::sync::redo;
 use crate::sys::region::{self, Outcome, Work};
 use crate::sys::signal::Blocked;
 use crate::sys::{self, futex};
@@ -49,8 +50,12 @@ const TRIES: u32 = 8;
 struct Note {
     engine: *const Engine,
     index: u16,
+    /// How many changes there were when a handler took the lock over, and had done what was decided; [`NOBODY`]: none has.
+    taken_at: AtomicU64,
     previous: *const Note,
 }
+
+const NOBODY: u64 = u64::MAX;
 
 thread_local! {
     static NOTES: Cell<*const Note> = const { Cell::new(std::ptr::null()) };
@@ -62,6 +67,7 @@ pub struct Quick<'a> {
     mine: Holder,
     life: (&'static AtomicU64, u64),
     journal: usize,
+    note: *const Note,
     held: bool,
 }
 
@@ -76,10 +82,10 @@ impl<'a> Quick<'a> {
         let me = unpack(queue.engine.me_word()?)?;
         let mine = Holder::new(Owner::new(me.slot, me.incarnation), sys::known_tid());
         let previous = NOTES.get();
-        let note = Note { engine: queue.engine, index: queue.index, previous };
+        let note = Note { engine: queue.engine, index: queue.index(), taken_at: AtomicU64::new(NOBODY), previous };
         NOTES.set(&raw const note);
         let done = acquire_quickly(&queue.header().lock, mine)
-            .then(|| operation(Quick { queue, mine, life, journal: me.slot as usize, held: true }));
+            .then(|| operation(Quick { queue, mine, life, journal: me.slot as usize, note: &raw const note, held: true }));
         NOTES.set(previous);
         done
     }
@@ -92,36 +98,31 @@ impl<'a> Quick<'a> {
     #[inline(always)]
     pub fn commit(mut self, draft: &Draft<'_>) -> bool {
         self.held = false;
-        let journal = self.queue.header().journal(self.journal);
+        let header = self.queue.header();
+        let (journal, changes) = (header.journal(self.journal), header.changes.load(Relaxed));
         let mut work = self.work();
         (work.fills, work.fill_count) = (draft.fills().as_ptr(), draft.fills().len());
         (work.stores, work.store_count) = (draft.stores().as_ptr(), draft.stores().len());
-        (work.journal, work.decided, work.changes) = (journal.entries.as_ptr(), journal.decided, journal.changes);
+        work.journal = journal.entries.as_ptr();
+        (work.decided, work.decision) = (journal.decided, redo::decision(work.store_count, changes));
+        (work.changes, work.done) = (journal.changes, changes.wrapping_add(1));
         for _ in 0..TRIES {
             // SAFETY: see the module; a draft has no more stores than a journal holds.
-            match unsafe { region::decide(&work) } {
-                Outcome::Done => return self.carry_out(&work),
-                Outcome::Lost => return false,
+            match unsafe { region::commit(&work) } {
+                Outcome::Done => return true,
+                Outcome::Lost => return self.was_done(changes),
                 Outcome::Interrupted => {}
             }
         }
-        self.commit_held_off(draft)
+        self.commit_held_off(draft, changes)
     }
 
-    #[inline(always)]
-    fn carry_out(&self, work: &Work) -> bool {
-        for _ in 0..TRIES {
-            // SAFETY: as above. Lost: who has taken the lock over has done it.
-            if unsafe { region::carry_out(work) } != Outcome::Interrupted {
-                return true;
-            }
-        }
-        let _signals = Blocked::all();
-        if self.is_mine() {
-            self.queue.header().journal(self.journal).carry_out(&self.queue);
-            latch::free(&self.queue.header().lock, self.mine);
-        }
-        true
+    /// Whether who has taken the lock over has found that it was done, or has done it.
+    #[cold]
+    fn was_done(&self, changes: u64) -> bool {
+        // SAFETY: the note is on the stack of the call that has made this.
+        let taken_at = unsafe { &(*self.note).taken_at }.load(Relaxed);
+        taken_at != NOBODY && taken_at == changes.wrapping_add(1)
     }
 
     /// Whether the lock is still this call's; no signal comes in.
@@ -130,14 +131,17 @@ impl<'a> Quick<'a> {
     }
 
     #[cold]
-    fn commit_held_off(&self, draft: &Draft<'_>) -> bool {
+    fn commit_held_off(&self, draft: &Draft<'_>, changes: u64) -> bool {
         let _signals = Blocked::all();
-        let mine = self.is_mine();
-        if mine {
-            commit(self.queue, self.journal, draft);
-            latch::free(&self.queue.header().lock, self.mine);
+        if !self.is_mine() {
+            return self.was_done(changes);
         }
-        mine
+        let header = self.queue.header();
+        if header.changes.load(Relaxed) == changes {
+            commit(self.queue, self.journal, draft);
+        }
+        latch::free(&header.lock, self.mine);
+        true
     }
 }
 
@@ -227,6 +231,28 @@ impl Section<'_> {
     }
 }
 
+/// From whom a lock was got.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum From {
+    Nobody,
+    Dead,
+    /// This is a handler that has come in between.
+    OwnThread,
+}
+
+/// Tells the call that this handler has interrupted how far it has come.
+fn tell_interrupted(queue: &QueueView<'_>) {
+    let mut at = NOTES.get();
+    // SAFETY: the calls that have put the notes there have not returned.
+    while let Some(note) = unsafe { at.as_ref() } {
+        if std::ptr::eq(note.engine, queue.engine) && note.index == queue.index() {
+            note.taken_at.store(queue.header().changes.load(Relaxed), Relaxed);
+            return;
+        }
+        at = note.previous;
+    }
+}
+
 impl Engine {
     /// Takes a queue's lock, with signals held off. `EACCES`: its files cannot be written.
     pub fn queue_section<'a>(&'a self, queue: QueueView<'a>) -> Result<Section<'a>> {
@@ -238,7 +264,7 @@ impl Engine {
     pub fn queue_section_in_call<'a>(&'a self, queue: QueueView<'a>) -> Result<Section<'a>> {
         let queue = match queue.is_whole() {
             true => queue,
-            false => self.whole_queue(queue.index)?.filter(QueueView::is_whole).ok_or(Errno::ACCES)?,
+            false => self.whole_queue(queue.index())?.filter(QueueView::is_whole).ok_or(Errno::ACCES)?,
         };
         let me = match self.me_if_joined() {
             Some(me) => me,
@@ -264,23 +290,24 @@ impl Engine {
         loop {
             let signals = Blocked::all();
             let taken = match latch::holder(word) {
-                None => latch::try_acquire(word, mine).then_some(false),
-                // Its own thread holds it: this is a handler that has come in between.
-                Some(holder) if holder == mine => Some(true),
+                None => latch::try_acquire(word, mine).then_some(From::Nobody),
+                Some(holder) if holder == mine => Some(From::OwnThread),
                 Some(holder) if looks >= YIELDS && !self.holds_on(holder) => {
-                    let taken = latch::take_over(word, holder, mine);
-                    if taken {
-                        queue.header().damaged.store(1, Relaxed);
-                    }
-                    taken.then_some(true)
+                    latch::take_over(word, holder, mine).then_some(From::Dead)
                 }
                 Some(_) => None,
             };
-            if let Some(interrupted) = taken {
+            if let Some(from) = taken {
                 let section = Section { queue, me, lock: Lock(queue, mine), signals };
-                if interrupted {
-                    let header = section.queue.header();
-                    (0..crate::layout::JOURNALS).for_each(|nth| header.journal(nth).carry_out(&section.queue));
+                let header = section.queue.header();
+                if from == From::Dead {
+                    header.damaged.store(1, Relaxed);
+                }
+                if from != From::Nobody {
+                    header.journals().for_each(|journal| journal.carry_out(&section.queue));
+                }
+                if from == From::OwnThread {
+                    tell_interrupted(&queue);
                 }
                 return Ok(section);
             }

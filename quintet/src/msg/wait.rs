@@ -226,7 +226,8 @@ impl<'a> Section<'a> {
         draft.put_in(call, words::WANTS, halves(flags, message.unit()));
         self.draft_receiving(&mut draft, message, holder_of(call.sleeper()), high(header.count.load(Relaxed)));
         draft.stamp(&header.sent, sender);
-        draft.stamp(&header.received, call.sleeper().pid.load(Relaxed));
+        // The kernel, too, names the thread here, and the process of one that has not waited.
+        draft.stamp(&header.received, call.sleeper().tid.load(Relaxed));
         self.commit(&draft)?;
         // Who was asleep is alive. Who was not may be on the way to sleep, or be gone.
         Ok(futex::wake_one(&call.sleeper().state) != 0 || self.queue.lives(call.sleeper()))
@@ -249,8 +250,8 @@ impl<'a> Section<'a> {
         let mut draft = Draft::new(self.queue);
         draft.delist(&header.busy, message)?;
         let (links, number) = draft.at_the_end();
-        draft.set_in(message, words::LINKS, links);
-        draft.set_in(message, words::NUMBER, number);
+        draft.put_in(message, words::LINKS, links);
+        draft.put_in(message, words::NUMBER, number);
         let kind = message.kind();
         let mtype = message.get(words::TYPE) as i64;
         draft.append(message, kind.class, kind.number as usize, mtype, high(message.get(words::CHAIN)))?;

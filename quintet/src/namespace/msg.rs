@@ -44,6 +44,14 @@ impl Namespace {
         either!(self, msgget(key, flags))
     }
 
+    /// As [`Namespace::msgget`]; a new queue takes `capacity` bytes from its first instant. `None`: the kernel cannot do that.
+    pub(crate) fn msgget_with(&self, key: Key, flags: i32, capacity: u64) -> Option<std::result::Result<Id, Errno>> {
+        match self.backend {
+            Backend::Kernel => None,
+            Backend::Directory(engine) => Some(engine.msgget_with(key, flags, Some(capacity))),
+        }
+    }
+
     /// `int msgsnd(int msqid, const void *msgp, size_t msgsz, int msgflg)`: puts a message into the queue, or waits until there is room.
     ///
     /// `mtype` 1 or more; `data` at most `msgmax` bytes; of `flags` [`MsgFlags::NOWAIT`] counts; `timeout` `None` waits without end, as the C call
@@ -89,7 +97,7 @@ impl Namespace {
     /// | `EACCES` | the mode does not grant reading |
     /// | `EIDRM` | the queue was removed meanwhile |
     /// | `EINTR` | a signal was caught while waiting |
-    /// | `EINVAL` | no such identifier; `MSG_COPY` without `IPC_NOWAIT` or with `MSG_EXCEPT` |
+    /// | `EINVAL` | no such identifier; `MSG_COPY` without `IPC_NOWAIT` or with `MSG_EXCEPT`, or of a message longer than `msgmax`, or longer than `buffer` with `MSG_NOERROR` |
     /// | `ENOMSG` | there is no such message, and `IPC_NOWAIT` is given, or the timeout has passed |
     /// | `EOPNOTSUPP` | a timeout other than zero, and the namespace is the kernel's, which has none |
     ///

@@ -161,7 +161,7 @@ impl Engine {
     /// may be something else by now.
     fn unmap_pieces(&self, mapped: &Mapped) {
         let Ok(file) = rustix::fs::stat(self.data_path(mapped.id.index()).c_str()) else { return };
-        let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
+        let Ok(maps) = file::read("/proc/self/maps") else { return };
         let device = format!("{:02x}:{:02x}", rustix::fs::major(file.st_dev), rustix::fs::minor(file.st_dev));
         let inode = file.st_ino.to_string();
         for line in maps.lines() {

@@ -339,7 +339,7 @@ impl Engine {
         let log = flags as u32 >> HUGE_SHIFT & 0x3f;
         let default = default_huge_page();
         let bytes = if log == 0 { default } else { 1u64.checked_shl(log) };
-        let known = |bytes: u64| std::path::Path::new(&format!("/sys/kernel/mm/hugepages/hugepages-{}kB", bytes >> 10)).is_dir();
+        let known = |bytes: u64| file::is_directory(format!("/sys/kernel/mm/hugepages/hugepages-{}kB", bytes >> 10).as_ref());
         let Some(bytes) = bytes.filter(|bytes| known(*bytes)) else { return Err(Errno::INVAL) };
         if Some(bytes) != transparent_huge_page() || !gives_huge_pages(self.path()) {
             return Err(Errno::NOMEM);
@@ -382,24 +382,24 @@ fn physical_memory() -> u64 {
 
 /// With strict accounting the kernel ignores `SHM_NORESERVE`.
 fn never_overcommits() -> bool {
-    std::fs::read("/proc/sys/vm/overcommit_memory").is_ok_and(|text| text.first() == Some(&b'2'))
+    file::read("/proc/sys/vm/overcommit_memory").is_ok_and(|text| text.starts_with('2'))
 }
 
 fn default_huge_page() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let text = file::read("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Hugepagesize:"))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib << 10)
 }
 
 fn transparent_huge_page() -> Option<u64> {
-    std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size").ok()?.trim().parse().ok()
+    file::read("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size").ok()?.trim().parse().ok()
 }
 
 /// Whether the mount that holds `path` gives files huge pages: its `huge=` option.
 fn gives_huge_pages(path: &std::path::Path) -> bool {
     let Ok(device) = fs::stat(path).map(|stat| stat.st_dev) else { return false };
     let device = format!("{}:{}", fs::major(device), fs::minor(device));
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mounts = file::read("/proc/self/mountinfo").unwrap_or_default();
     let line = mounts.lines().find(|line| line.split(' ').nth(2) == Some(&device));
     let options = line.and_then(|line| line.rsplit(' ').next()).unwrap_or_default();
     ["huge=always", "huge=within_size", "huge=advise"].iter().any(|huge| options.split(',').any(|option| option == *huge))

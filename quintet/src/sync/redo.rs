@@ -1,17 +1,17 @@
 //! Several stores that are done whole, though whoever does them dies in the middle of it.
 //!
-//! The holder of a lock writes down what goes where, says that it holds, does the stores, says that nothing is decided any more, and frees
+//! The holder of a lock writes down what goes where, says that it holds, does the stores, says that they are done, and frees
 //! the lock. Whoever takes the lock over from him does them again.
+//!
+//! `changes` counts what was done. A journal says how many stores it holds, and which change they are:
 //!
 //! | decided | meaning | next |
 //! |---|---|---|
-//! | 0 | what is written down says nothing | n, by the lock's holder |
-//! | n | the first n stores are the truth, whether they have been done or not | 0, by the lock's holder, once all are done |
+//! | change n, and n changes were done | the stores are the truth, whether they have been done or not | n + 1 changes, once all are done |
+//! | any other change | what is written down says nothing | the next change, by the lock's holder |
 //!
 //! There are several journals, so that processes that take turns do not pull the same memory to and fro; but as only the lock's holder decides
 //! anything, at most one of them says something.
-//!
-//! `changes` is odd while words differ from what they were and are not yet all what they will be: for those who look without the lock.
 
 use super::primitive::{AtomicU64, Ordering, fence, in_order};
 
@@ -30,6 +30,15 @@ pub struct Redo<'a> {
     pub entries: &'a [AtomicU64],
 }
 
+/// Of what a journal says, the number of stores has so many bits.
+const COUNT_BITS: u32 = 8;
+
+/// What a journal says that holds so many stores, when so many changes were done before.
+#[inline(always)]
+pub fn decision(stores: usize, changes: u64) -> u64 {
+    stores as u64 | changes << COUNT_BITS
+}
+
 impl Redo<'_> {
     /// Decides on the stores, and does them. The caller holds the lock, no signal comes in, and the journal has room for all.
     pub fn commit(&self, words: &impl Words, stores: impl Iterator<Item = (u64, u64)>) {
@@ -40,41 +49,47 @@ impl Redo<'_> {
             count += 1;
         }
         in_order();
-        self.decided.store(count, Ordering::Release);
+        self.decided.store(decision(count, self.changes.load(Ordering::Relaxed)), Ordering::Release);
         in_order();
         self.carry_out(words);
     }
 
+    /// How many stores are decided on, and not done yet.
+    fn pending(&self) -> Option<usize> {
+        let decided = self.decided.load(Ordering::Acquire);
+        let count = decided as usize & ((1 << COUNT_BITS) - 1);
+        (count != 0 && decided == decision(count, self.changes.load(Ordering::Acquire))).then_some(count)
+    }
+
     /// Does what was decided on, again if a dead holder had begun to.
     pub fn carry_out(&self, words: &impl Words) {
-        let decided = self.decided.load(Ordering::Acquire) as usize;
-        if decided != 0 {
-            let changes = self.changes.load(Ordering::Relaxed) | 1;
-            self.changes.store(changes, Ordering::Relaxed);
+        if let Some(count) = self.pending() {
             fence(Ordering::Release);
-            for entry in self.entries.chunks_exact(2).take(decided) {
+            for entry in self.entries.chunks_exact(2).take(count) {
                 let (place, value) = (entry[0].load(Ordering::Relaxed), entry[1].load(Ordering::Relaxed));
                 if let Some(word) = words.word(place) {
                     word.store(value, Ordering::Relaxed);
                 }
             }
             in_order();
-            self.changes.store(changes + 1, Ordering::Release);
-            self.decided.store(0, Ordering::Release);
+            self.changes.store(self.changes.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
             in_order();
         }
     }
 }
 
-/// Looks at several words at one instant, as long as they keep still for long enough; else at what there is.
-pub fn look<T>(changes: &AtomicU64, mut look: impl FnMut() -> T) -> T {
+/// Looks at several words at one instant, without the lock; if they do not keep still for long enough, at what there is.
+pub fn look<'a, T>(journals: impl Iterator<Item = Redo<'a>> + Clone, changes: &AtomicU64, mut look: impl FnMut() -> T) -> T {
     const TRIES: u32 = 1000;
+    let still = || journals.clone().all(|journal| journal.pending().is_none());
     for _ in 0..TRIES {
         let before = changes.load(Ordering::Acquire);
-        let seen = look();
-        fence(Ordering::Acquire);
-        if before & 1 == 0 && changes.load(Ordering::Relaxed) == before {
-            return seen;
+        if still() {
+            let seen = look();
+            fence(Ordering::Acquire);
+            if still() && changes.load(Ordering::Relaxed) == before {
+                return seen;
+            }
         }
         std::hint::spin_loop();
     }

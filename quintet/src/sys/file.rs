@@ -9,6 +9,7 @@ use crate::Errno;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use std::ffi::CStr;
+use std::path::Path;
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -73,6 +74,26 @@ pub fn open(path: &CStr, write: bool) -> Result<(OwnedFd, Stat)> {
         return Err(Errno::BADMSG);
     }
     Ok((fd, stat))
+}
+
+/// Whether a directory is there, also behind a symlink. (By the kernel's own call, as everything here: the C library's
+/// may be somebody's who asks us in turn, as fakeroot's is.)
+pub fn is_directory(path: &Path) -> bool {
+    fs::stat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
+/// A text of the kernel's.
+pub fn read(path: impl rustix::path::Arg) -> Result<String> {
+    let fd = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut text = Vec::with_capacity(4096);
+    loop {
+        text.reserve(4096);
+        match rustix::io::read(&fd, rustix::buffer::spare_capacity(&mut text)) {
+            Ok(0) => return String::from_utf8(text).map_err(|_| Errno::BADMSG),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
 }
 
 /// Opens for reading and writing a file that was checked when it was opened before.

@@ -51,10 +51,12 @@ pub struct Work {
     pub store_count: usize,
     /// Where the stores are written down: place and value, one after the other.
     pub journal: *const AtomicU64,
-    /// Where it is said that what is written down holds.
+    /// Where it is said that what is written down holds, and how.
     pub decided: *const AtomicU64,
-    /// Odd while the stores are being done.
+    pub decision: u64,
+    /// Where it is said that it is done, and how.
     pub changes: *const AtomicU64,
+    pub done: u64,
     /// Where the thread's `rseq` area is, from the thread pointer.
     area: isize,
 }
@@ -73,7 +75,9 @@ impl Work {
             store_count: 0,
             journal: std::ptr::null(),
             decided: std::ptr::null(),
+            decision: 0,
             changes: std::ptr::null(),
+            done: 0,
             area: AREA.load(Relaxed),
         }
     }
@@ -156,7 +160,7 @@ macro_rules! sequence {
                 "66: .long 0, 0",
                 ".quad 3f, 5f - 3f, 6f",
                 ".popsection",
-                "mov {area}, qword ptr [{work} + 88]",
+                "mov {area}, qword ptr [{work} + 104]",
                 "lea {a}, [rip + 66b]",
                 "mov qword ptr fs:[{area} + 8], {a}",
                 // From here on it is all or nothing.
@@ -204,14 +208,16 @@ macro_rules! sequence {
     }};
 }
 
-/// Copies the fills, writes the stores down, and says that they hold.
+/// Copies the fills, writes the stores down, says that they hold, does them, says that they are done, and frees the lock.
+///
+/// `Interrupted`: as far as it went is told by the journal, if the lock is still the caller's. `Lost`: by who has taken it over.
 ///
 /// # Safety
 ///
 /// All that `work` names is mapped, the journal has room for the stores, and nobody looks at where the fills go but under the lock.
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 #[inline(never)]
-pub unsafe fn decide(work: &Work) -> Outcome {
+pub unsafe fn commit(work: &Work) -> Outcome {
     sequence!(
         work,
         "mov {a}, qword ptr [{work} + 32]",
@@ -260,24 +266,10 @@ pub unsafe fn decide(work: &Work) -> Outcome {
         "jmp 26b",
         "27:",
         "mov {a}, qword ptr [{work} + 72]",
-        "mov qword ptr [{a}], {b}",
-    )
-}
-
-/// Does the stores that were decided on, says that nothing is decided any more, and frees the lock.
-///
-/// # Safety
-///
-/// As for [`decide`], whose work it was.
-#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
-#[inline(never)]
-pub unsafe fn carry_out(work: &Work) -> Outcome {
-    sequence!(
-        work,
-        "mov rdi, qword ptr [{work} + 80]",
-        "or qword ptr [rdi], 1",
+        "mov rdx, qword ptr [{work} + 80]",
+        "mov qword ptr [{a}], rdx",
+        // Decided: whoever takes the lock over from now on does the rest.
         "mov {a}, qword ptr [{work} + 48]",
-        "mov {b}, qword ptr [{work} + 56]",
         "31:",
         "test {b}, {b}",
         "jz 32f",
@@ -288,9 +280,9 @@ pub unsafe fn carry_out(work: &Work) -> Outcome {
         "dec {b}",
         "jmp 31b",
         "32:",
-        "inc qword ptr [rdi]",
-        "mov {a}, qword ptr [{work} + 72]",
-        "mov qword ptr [{a}], 0",
+        "mov {a}, qword ptr [{work} + 88]",
+        "mov rdx, qword ptr [{work} + 96]",
+        "mov qword ptr [{a}], rdx",
         "mov {a}, qword ptr [{work}]",
         "mov qword ptr [{a}], 0",
     )
@@ -311,21 +303,13 @@ pub unsafe fn free(work: &Work) -> Outcome {
 ///
 /// Nobody calls it: [`is_available`] says no.
 #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64")))]
-pub unsafe fn decide(_: &Work) -> Outcome {
+pub unsafe fn commit(_: &Work) -> Outcome {
     Outcome::Interrupted
 }
 
 /// # Safety
 ///
-/// As for [`decide`].
-#[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64")))]
-pub unsafe fn carry_out(_: &Work) -> Outcome {
-    Outcome::Interrupted
-}
-
-/// # Safety
-///
-/// As for [`decide`].
+/// As for [`commit`].
 #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64")))]
 pub unsafe fn free(_: &Work) -> Outcome {
     Outcome::Interrupted
@@ -334,7 +318,7 @@ pub unsafe fn free(_: &Work) -> Outcome {
 const _: () = {
     assert!(std::mem::offset_of!(Work, life) == 16 && std::mem::offset_of!(Work, fills) == 32);
     assert!(size_of::<usize>() != 8 || std::mem::offset_of!(Work, stores) == 48 && std::mem::offset_of!(Work, journal) == 64);
-    assert!(size_of::<usize>() != 8 || std::mem::offset_of!(Work, changes) == 80 && std::mem::offset_of!(Work, area) == 88);
+    assert!(size_of::<usize>() != 8 || std::mem::offset_of!(Work, changes) == 88 && std::mem::offset_of!(Work, area) == 104);
 };
 
 #[cfg(all(test, target_arch = "x86_64"))]
@@ -346,9 +330,11 @@ mod tests {
     static ALIVE: AtomicU64 = AtomicU64::new(1);
     static WORDS: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
     static JOURNAL: [AtomicU64; 32] = [const { AtomicU64::new(0) }; 32];
-    static DECIDED: AtomicU64 = AtomicU64::new(0);
+    static DECIDED: AtomicU64 = AtomicU64::new(u64::MAX);
     static CHANGES: AtomicU64 = AtomicU64::new(0);
     static TAKEN_OVER: AtomicU64 = AtomicU64::new(0);
+    /// How many changes the handler found when it had done what was decided.
+    static FOUND: AtomicU64 = AtomicU64::new(0);
 
     /// What a handler does that calls us: takes the lock over from its own thread, does what was decided on, and something of its own.
     extern "C" fn handler(_: i32) {
@@ -357,10 +343,13 @@ mod tests {
             return;
         }
         TAKEN_OVER.fetch_add(1, SeqCst);
-        for nth in 0..DECIDED.load(SeqCst) as usize {
-            WORDS[JOURNAL[2 * nth].load(SeqCst) as usize].store(JOURNAL[2 * nth + 1].load(SeqCst), SeqCst);
+        if DECIDED.load(SeqCst) == CHANGES.load(SeqCst) {
+            for entry in JOURNAL.chunks_exact(2) {
+                WORDS[entry[0].load(SeqCst) as usize].store(entry[1].load(SeqCst), SeqCst);
+            }
+            CHANGES.fetch_add(1, SeqCst);
         }
-        DECIDED.store(0, SeqCst);
+        FOUND.store(CHANGES.load(SeqCst), SeqCst);
         WORDS.iter().for_each(|word| word.store(word.load(SeqCst) + 1, SeqCst));
         LOCK.store(0, SeqCst);
     }
@@ -400,20 +389,17 @@ mod tests {
                 let stores: [Store; 16] = std::array::from_fn(store);
                 let mut work = Work::new(&LOCK, 7, (&ALIVE, 1));
                 (work.stores, work.store_count, work.journal) = (stores.as_ptr(), stores.len(), JOURNAL.as_ptr());
-                (work.decided, work.changes) = (&DECIDED, &CHANGES);
+                let before = CHANGES.load(SeqCst);
+                (work.decided, work.decision, work.changes, work.done) = (&DECIDED, before, &CHANGES, before + 1);
                 // SAFETY: all of it is static, or lives as long.
-                let decided = loop {
-                    match unsafe { decide(&work) } {
+                let outcome = loop {
+                    match unsafe { commit(&work) } {
                         Outcome::Interrupted => interrupted += 1,
                         other => break other,
                     }
                 };
-                if decided == Outcome::Lost {
+                if outcome == Outcome::Lost && FOUND.load(SeqCst) == before {
                     continue;
-                }
-                // SAFETY: as above. Lost: the handler has done it.
-                while unsafe { carry_out(&work) } == Outcome::Interrupted {
-                    interrupted += 1;
                 }
                 done += 1;
                 let now = WORDS[0].load(SeqCst);
@@ -423,7 +409,7 @@ mod tests {
         });
         let expected = done + TAKEN_OVER.load(SeqCst);
         assert_eq!(WORDS.each_ref().map(|word| word.load(SeqCst)), [expected; 16]);
-        assert_eq!((LOCK.load(SeqCst), CHANGES.load(SeqCst) % 2, DECIDED.load(SeqCst)), (0, 0, 0));
+        assert_eq!((LOCK.load(SeqCst), CHANGES.load(SeqCst)), (0, done));
         assert!(interrupted > 0, "{interrupted}");
     }
 
@@ -437,18 +423,22 @@ mod tests {
         for len in [0, 1, 7, 8, 9, 64, 255, 256, 257, 5000] {
             let from: Vec<u8> = (0..len).map(|i| i as u8).collect();
             let mut to = vec![0xee; len + 8];
-            let decided = AtomicU64::new(0);
+            let (decided, changes) = (AtomicU64::new(0), AtomicU64::new(0));
             let journal = [const { AtomicU64::new(0) }; 2];
+            lock.store(3, SeqCst);
             let fill = Fill { to: to.as_mut_ptr(), from: from.as_ptr(), len };
             let mut work = Work::new(&lock, 3, (&ALIVE, 1));
-            (work.fills, work.fill_count, work.journal, work.decided) = (&raw const fill, 1, journal.as_ptr(), &decided);
+            (work.fills, work.fill_count, work.journal) = (&raw const fill, 1, journal.as_ptr());
+            (work.decided, work.decision, work.changes, work.done) = (&decided, 5, &changes, 6);
             // SAFETY: locals that live as long.
-            while unsafe { decide(&work) } == Outcome::Interrupted {}
+            while unsafe { commit(&work) } == Outcome::Interrupted {}
             assert_eq!(to[..len], from[..]);
             assert_eq!(to[len..], [0xee; 8]);
-            // SAFETY: as above.
+            assert_eq!([&lock, &decided, &changes].map(|word| word.load(SeqCst)), [0, 5, 6]);
+            lock.store(3, SeqCst);
             work.alive = 2;
-            assert_eq!(unsafe { decide(&work) }, Outcome::Lost);
+            // SAFETY: as above.
+            assert_eq!(unsafe { commit(&work) }, Outcome::Lost);
         }
         let mut work = Work::new(&lock, 4, (&ALIVE, 1));
         // SAFETY: as above.
