@@ -161,3 +161,33 @@ fn what_the_kernel_does_not_tell_is_said() {
     assert_says(&said, &["waiting    1 (the kernel does not tell who)"]);
     assert_eq!((said.matches("The kernel does not tell").count(), said.lines().last()), (2, Some("1")));
 }
+
+#[test]
+fn messages_go_through_the_kernels_queues() {
+    let script = "
+        id=$($Q --kernel create msg --capacity 100)
+        $Q --kernel msg send $id hello --type 7
+        printf 'a\\nb\\n' | $Q --kernel msg send $id --lines
+        $Q --kernel msg peek $id --json
+        $Q --kernel msg recv $id --line
+        $Q --kernel msg recv $id --follow --no-wait --line
+        code=0; $Q --kernel msg recv $id --no-wait 2>/dev/null || code=$?
+        echo $code
+        code=0; $Q --kernel msg recv $id --timeout 5 2>&1 || code=$?
+        echo $code
+        $Q --kernel msg send $id x
+        $Q --kernel why msg:$id
+        $Q --kernel rm msg:$id
+    ";
+    let Some(said) = on_empty_tables(script) else { return };
+    let lines: Vec<&str> = said.lines().collect();
+    let value: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+    let hello = serde_json::json!({"type": 7, "length": 5, "text": "hello", "base64": null, "sender": null, "sent": null});
+    assert_eq!((&value["messages"][0], value["messages"].as_array().unwrap().len()), (&hello, 3));
+    assert_eq!(lines[1..5], ["hello", "a", "b", "124"]);
+    assert_says(lines[5], &["the kernel's queues know no timeout (EOPNOTSUPP)"]);
+    assert_eq!(lines[6], "1");
+    assert_says(lines[7], &["has 1 message, 1 bytes of 100; last sent by pid ", "(it has ended); last received by pid "]);
+    assert_eq!(lines[8], "The kernel does not tell who waits at a queue, nor how many.");
+    assert_says(lines[9], &["removed message queue ", "1 message)"]);
+}

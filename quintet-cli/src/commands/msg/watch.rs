@@ -5,14 +5,15 @@
 
 use crate::child;
 use crate::failure::{Failure, reason};
+use crate::process::WATCH;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, getpid, kill_process};
 use signal_hook::consts::SIGURG;
 use signal_hook::low_level::{emulate_default_handler, pipe};
 use std::io::{self, Stdout};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 /// Why no more is to be taken.
@@ -36,7 +37,10 @@ impl Watch {
         let watch = Watch { signal: Arc::new(AtomicUsize::new(0)), output: Arc::new(output) };
         let signals = watch.catch().map_err(|e| Failure::new(format!("cannot catch signals: {}", reason(&e))))?;
         let output = watch.output.clone();
-        std::thread::spawn(move || {
+        let started = Arc::new(Barrier::new(2));
+        let starts = started.clone();
+        let watching = std::thread::Builder::new().name(WATCH.to_owned()).spawn(move || {
+            starts.wait();
             until_something_comes(&signals, (*output).as_ref());
             // Whoever has asked whether to stop and does not sleep yet misses one interruption, and hardly all.
             loop {
@@ -44,6 +48,9 @@ impl Watch {
                 std::thread::sleep(Duration::from_millis(5));
             }
         });
+        watching.map_err(|e| Failure::new(format!("cannot start a thread: {}", reason(&e))))?;
+        // It has its name, by which others know it.
+        started.wait();
         Ok(watch)
     }
 
