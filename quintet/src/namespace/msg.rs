@@ -1,6 +1,7 @@
 //! The verbs of message queues.
 
 use super::{Backend, Namespace};
+use crate::msg::whole::Whole;
 use crate::{Errno, Id, Key, MessageStat, MsgFlags, MsgUsage, QueueStat, QueueStatus, kernel};
 use std::time::Duration;
 
@@ -113,6 +114,24 @@ impl Namespace {
         timeout: Option<Duration>,
     ) -> std::result::Result<(i64, usize), Errno> {
         either!(self, msgrcv(id, buffer, mtype, flags, timeout))
+    }
+
+    /// As [`Namespace::msgrcv`], of a message as long as it is: its type and its bytes.
+    pub(crate) fn take(
+        &self,
+        id: i32,
+        mtype: i64,
+        flags: MsgFlags,
+        timeout: Option<Duration>,
+    ) -> std::result::Result<(i64, Vec<u8>), Errno> {
+        match self.backend {
+            Backend::Kernel => kernel::take(id, mtype, flags, timeout),
+            Backend::Directory(engine) => {
+                let mut whole = Whole::default();
+                engine.msg_receive(id, &mut whole, Whole::LONGEST, mtype, flags, timeout)?;
+                Ok((whole.mtype, whole.bytes))
+            }
+        }
     }
 
     /// Looks at the messages without taking one, the first one first: each is handed to `see` with its bytes, until that returns `false`.

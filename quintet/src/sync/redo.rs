@@ -61,14 +61,13 @@ impl Redo<'_> {
         (count != 0 && decided == decision(count, self.changes.load(Ordering::Acquire))).then_some(count)
     }
 
-    /// Does what was decided on, again if a dead holder had begun to.
+    /// Does what was decided on, again if a dead holder had begun to. Whoever sees a store (the answer to a call, say) sees those before it.
     pub fn carry_out(&self, words: &impl Words) {
         if let Some(count) = self.pending() {
-            fence(Ordering::Release);
             for entry in self.entries.chunks_exact(2).take(count) {
                 let (place, value) = (entry[0].load(Ordering::Relaxed), entry[1].load(Ordering::Relaxed));
                 if let Some(word) = words.word(place) {
-                    word.store(value, Ordering::Relaxed);
+                    word.store(value, Ordering::Release);
                 }
             }
             in_order();
