@@ -109,6 +109,11 @@ pub fn give_up_interrupted() {
     }
 }
 
+/// Whether this is a handler that has interrupted a call that waits.
+pub fn has_interrupted() -> bool {
+    WAITING.get().is_some()
+}
+
 /// The calling thread jumps out of whatever it is in.
 pub fn jump_out() {
     if let Some(call) = WAITING.get() {

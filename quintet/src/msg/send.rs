@@ -186,6 +186,10 @@ fn draft_handed_over(
     words: &mut Header,
     given: &mut Option<Given>,
 ) -> Result<bool> {
+    if waiting::has_interrupted() {
+        // The call that this handler has interrupted waits for nothing any more, and must not get it.
+        return Ok(false);
+    }
     let queue = draft.queue();
     let Some(call) = queue.calls(Side::Receivers).find(|call| wanted(*call).takes(mtype)) else {
         return draft_new(draft, mtype, from, words);
