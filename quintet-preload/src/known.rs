@@ -38,7 +38,7 @@ const HEAP: usize = 4;
 /// How far above the stack pointer a buffer counts as being on the stack.
 const STACK_REACH: usize = 32 << 10;
 
-const ENTRIES: usize = 256;
+const ENTRIES: usize = 1024;
 
 /// By page, for reading and for writing: its address, and what it is part of. 0: nothing is known.
 static PAGES: [[AtomicUsize; ENTRIES]; 2] = [const { [const { AtomicUsize::new(0) }; ENTRIES] }; 2];
@@ -47,20 +47,29 @@ static PAGES: [[AtomicUsize; ENTRIES]; 2] = [const { [const { AtomicUsize::new(0
 #[inline(always)]
 fn entry(page: usize, access: Access) -> &'static AtomicUsize {
     let scattered = ((page >> 12) as u32).wrapping_mul(0x9e37_79b1);
-    &PAGES[access as usize][(scattered >> 24) as usize % ENTRIES]
+    &PAGES[access as usize][(scattered >> (u32::BITS - ENTRIES.ilog2())) as usize]
 }
 
-/// Whether a range, which ends within the page after the one it begins in, still allows this.
+/// The longest range of which anything is known.
+const MOST: usize = 64 << 10;
+
+/// Whether a range still allows this.
 #[inline(always)]
 pub fn allows(start: usize, len: usize, access: Access) -> bool {
     let last = start.wrapping_add(len.wrapping_sub(1));
-    if (start ^ last) < PAGE { page_allows(start, access) } else { both_allow(start, len, access) }
+    if (start ^ last) < PAGE { page_allows(start, access) } else { all_allow(start, len, access) }
 }
 
-#[cold]
-fn both_allow(start: usize, len: usize, access: Access) -> bool {
-    let Some(last) = start.checked_add(len.wrapping_sub(1)) else { return false };
-    len <= PAGE && page_allows(start, access) && page_allows(last & !(PAGE - 1), access)
+#[inline(never)]
+fn all_allow(start: usize, len: usize, access: Access) -> bool {
+    len <= MOST && pages(start, len).is_some_and(|mut all| all.all(|page| page_allows(page.max(start), access)))
+}
+
+/// The addresses of the pages of a range. `None`: it has no bytes, or goes round the end of the address space.
+#[inline(always)]
+fn pages(start: usize, len: usize) -> Option<impl Iterator<Item = usize>> {
+    let last = start.checked_add(len.checked_sub(1)?)?;
+    Some((start / PAGE..=last / PAGE).map(|number| number * PAGE))
 }
 
 #[inline(always)]
@@ -75,13 +84,11 @@ fn page_allows(at: usize, access: Access) -> bool {
 /// The kernel has just said that the range allows this.
 #[cold]
 pub fn learn(start: usize, len: usize, access: Access) {
-    let Some(last) = start.checked_add(len.wrapping_sub(1)) else { return };
-    if len > PAGE {
+    if len > MOST {
         return;
     }
-    for at in [start, last] {
-        let page = at & !(PAGE - 1);
-        // Of the second page the range has the first byte.
+    for page in pages(start, len).into_iter().flatten() {
+        // Of every page but the first one the range has the first byte.
         let part = part_of(page.max(start));
         if part != 0 {
             entry(page, access).store(page | part, Relaxed);

@@ -20,6 +20,7 @@ mod exit;
 mod jump;
 mod known;
 mod load;
+mod msg;
 mod next;
 mod pages;
 mod sem;
@@ -30,7 +31,7 @@ use libc::{c_char, c_int, key_t};
 use quintet::{Errno, Key};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What `shmctl` and `semctl` have in common, beyond what the `libc` crate knows.
+/// What `shmctl`, `semctl` and `msgctl` have in common, beyond what the `libc` crate knows.
 const IPC_INFO: c_int = 3;
 
 /// Runs a call: its value, or `failed` with `errno` set.

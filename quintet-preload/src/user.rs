@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use crate::known::{self, Access, PAGE};
-use libc::{c_char, c_void};
+use libc::{c_char, c_void, iovec};
 use quintet::Errno;
 use std::mem::MaybeUninit;
 
@@ -15,10 +15,16 @@ fn last_error() -> Errno {
     Errno::from_raw(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EFAULT))
 }
 
-/// Whether a range whose last byte is at most in the page after its first one is known to be readable.
+/// Whether a range is known to be readable.
 #[inline(always)]
 pub fn is_known_readable(start: *const c_void, len: usize) -> bool {
     known::allows(start as usize, len, Access::Read)
+}
+
+/// Whether a range is known to be writable.
+#[inline(always)]
+pub fn is_known_writable(start: *const c_void, len: usize) -> bool {
+    known::allows(start as usize, len, Access::Write)
 }
 
 /// Whether the range can be read.
@@ -77,9 +83,20 @@ pub fn write<T: Copy>(to: *mut T, value: &T) -> Result<(), Errno> {
 
 /// Writes an array of plain C structures to the program.
 pub fn write_all<T: Copy>(to: *mut T, values: &[T]) -> Result<(), Errno> {
-    let len = size_of_val(values);
+    let bytes = iovec { iov_base: values.as_ptr().cast_mut().cast(), iov_len: size_of_val(values) };
+    // SAFETY: the values are readable.
+    unsafe { write_pieces(to.cast(), &[bytes]) }
+}
+
+/// Writes pieces of memory to the program, one after another.
+///
+/// # Safety
+///
+/// The pieces can be read. (Others may write there meanwhile; then it is not said what is copied.)
+pub unsafe fn write_pieces(to: *mut c_void, pieces: &[iovec]) -> Result<(), Errno> {
+    let len = pieces.iter().map(|piece| piece.iov_len).sum();
     if !known::allows(to as usize, len, Access::Write) {
-        if copy_out(to.cast(), values.as_ptr().cast(), len)? {
+        if copy_out(to, pieces, len)? {
             known::learn(to as usize, len, Access::Write);
             return Ok(());
         }
@@ -87,20 +104,23 @@ pub fn write_all<T: Copy>(to: *mut T, values: &[T]) -> Result<(), Errno> {
             return Err(Errno::FAULT);
         }
     }
-    // SAFETY: all of it could be written before, and what it is part of is still there. Or the C contract of the call,
-    // unchecked as the sandbox wants it.
-    unsafe { std::ptr::copy_nonoverlapping(values.as_ptr().cast::<u8>(), to.cast::<u8>(), len) };
+    let mut to = to.cast::<u8>();
+    for piece in pieces {
+        // SAFETY: all of it could be written before, and what it is part of is still there. Or the C contract of the call,
+        // unchecked as the sandbox wants it.
+        unsafe { std::ptr::copy_nonoverlapping(piece.iov_base.cast::<u8>(), to, piece.iov_len) };
+        to = to.wrapping_add(piece.iov_len);
+    }
     Ok(())
 }
 
 /// Copies from this process to itself. `false`: a sandbox forbids that call, and plain copying must do.
-fn copy_out(to: *mut c_void, from: *const c_void, len: usize) -> Result<bool, Errno> {
-    let ours = libc::iovec { iov_base: from.cast_mut(), iov_len: len };
-    let theirs = libc::iovec { iov_base: to, iov_len: len };
-    let one = 1 as libc::c_ulong;
-    let (call, flags) = (libc::SYS_process_vm_writev, 0 as libc::c_ulong);
-    // SAFETY: `ours` are `len` readable bytes; `theirs` is checked by the kernel.
-    let n = unsafe { libc::syscall(call, libc::getpid(), &raw const ours, one, &raw const theirs, one, flags) };
+fn copy_out(to: *mut c_void, pieces: &[iovec], len: usize) -> Result<bool, Errno> {
+    let theirs = iovec { iov_base: to, iov_len: len };
+    let (ours, count) = (pieces.as_ptr(), pieces.len() as libc::c_ulong);
+    let (call, one, flags) = (libc::SYS_process_vm_writev, 1 as libc::c_ulong, 0 as libc::c_ulong);
+    // SAFETY: `ours` is only read; `theirs` is checked by the kernel.
+    let n = unsafe { libc::syscall(call, libc::getpid(), ours, count, &raw const theirs, one, flags) };
     if n == len as libc::c_long {
         return Ok(true);
     }

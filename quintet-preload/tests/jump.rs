@@ -1,15 +1,15 @@
-//! A handler that jumps out of a waiting `semop` takes the waiting call with it.
+//! A handler that jumps out of a waiting `semop`, `msgrcv` or `msgsnd` takes the waiting call with it.
 //!
 //! # Safety
 //!
-//! A jump goes from a handler, which has no destructors to run, over the frames of the drop-in and of [`waits`], which have none
+//! A jump goes from a handler, which has no destructors to run, over the frames of the drop-in and of the functions here that wait, which have none
 //! either, to a frame that is still there.
 #![cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 #![allow(unsafe_code)]
 
 mod support;
 
-use libc::{c_int, c_void};
+use libc::{c_int, c_long, c_void};
 use std::arch::naked_asm;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
@@ -17,7 +17,8 @@ use support::*;
 
 /// At least as large as any `sigjmp_buf`.
 static mut PLACE: [u64; 64] = [0; 64];
-static SET: AtomicI32 = AtomicI32::new(-1);
+/// The set or the queue.
+static OBJECT: AtomicI32 = AtomicI32::new(-1);
 static ROUND: AtomicI32 = AtomicI32::new(0);
 
 type Jump = unsafe extern "C" fn(*mut c_void, c_int) -> !;
@@ -54,10 +55,26 @@ unsafe extern "C" {
     fn __sigsetjmp(place: *mut c_void, save_mask: c_int) -> c_int;
 }
 
-extern "C" fn waits() {
+extern "C" fn waits_for_a_unit() {
     let mut take = op(0, -1, 0);
     // SAFETY: a local.
-    unsafe { libc::semop(SET.load(SeqCst), &raw mut take, 1) };
+    unsafe { libc::semop(OBJECT.load(SeqCst), &raw mut take, 1) };
+}
+
+/// A type and a text.
+type Message = [c_long; 2];
+const LEN: usize = size_of::<c_long>();
+
+extern "C" fn waits_for_a_message() {
+    let mut message: Message = [0; 2];
+    // SAFETY: a local.
+    unsafe { libc::msgrcv(OBJECT.load(SeqCst), (&raw mut message).cast(), LEN, 0, 0) };
+}
+
+extern "C" fn waits_for_room() {
+    let message: Message = [2, 2];
+    // SAFETY: a local.
+    unsafe { libc::msgsnd(OBJECT.load(SeqCst), (&raw const message).cast(), LEN, 0) };
 }
 
 extern "C" fn jumps(_signal: c_int) {
@@ -66,39 +83,77 @@ extern "C" fn jumps(_signal: c_int) {
     unsafe { JUMPS[round as usize]((&raw mut PLACE).cast(), round + 7) }
 }
 
+/// A child jumps out of a call on this object that waits, in every way; `look` is called after each jump, while the child makes no call.
+fn jump_out_of(id: c_int, call: extern "C" fn(), mut look: impl FnMut()) {
+    OBJECT.store(id, SeqCst);
+    let (told, looked) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+    let child = fork(|| {
+        // SAFETY: zeroes are a valid sigaction.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = jumps as *const () as usize;
+            assert_eq!(libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()), 0);
+        }
+        for round in 0..JUMPS.len() as c_int {
+            // SAFETY: see the module.
+            let jumped = unsafe { until_jump((&raw mut PLACE).cast(), call) };
+            assert_eq!(jumped, round + 7);
+            (&told.1).write_all(&[0]).unwrap();
+            (&looked.0).read_exact(&mut [0]).unwrap();
+        }
+    });
+    for _ in JUMPS {
+        until("it waits", || waits(child));
+        // SAFETY: a child that has not been waited for.
+        unsafe { libc::kill(child, libc::SIGUSR1) };
+        (&told.0).read_exact(&mut [0]).unwrap();
+        look();
+        (&looked.1).write_all(&[0]).unwrap();
+    }
+    assert_eq!(end(child), 0);
+}
+
 #[test]
 fn a_jump_ends_the_waiting() {
     preloaded("a_jump_ends_the_waiting", || {
         let id = set(1, 0o600);
-        SET.store(id, SeqCst);
-        let (told, looked) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
-        let child = fork(|| {
-            // SAFETY: zeroes are a valid sigaction.
-            unsafe {
-                let mut action: libc::sigaction = std::mem::zeroed();
-                action.sa_sigaction = jumps as *const () as usize;
-                assert_eq!(libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()), 0);
-            }
-            for round in 0..JUMPS.len() as c_int {
-                // SAFETY: see the module.
-                let jumped = unsafe { until_jump((&raw mut PLACE).cast(), waits) };
-                assert_eq!(jumped, round + 7);
-                // The other looks while this process makes no call.
-                (&told.1).write_all(&[0]).unwrap();
-                (&looked.0).read_exact(&mut [0]).unwrap();
-            }
-        });
-        for _ in JUMPS {
-            until("it waits", || control(id, 0, GETNCNT, 0) == 1);
-            // SAFETY: a child that has not been waited for.
-            unsafe { libc::kill(child, libc::SIGUSR1) };
-            (&told.0).read_exact(&mut [0]).unwrap();
+        jump_out_of(id, waits_for_a_unit, || {
             assert_eq!(control(id, 0, GETNCNT, 0), 0);
             // Nobody takes the unit for the call that was left.
             assert_eq!((operate(id, op(0, 1, 0)), value(id)), (0, 1));
             assert_eq!((operate(id, op(0, -1, 0)), value(id)), (0, 0));
-            (&looked.1).write_all(&[0]).unwrap();
-        }
-        assert_eq!(end(child), 0);
+        });
+    });
+}
+
+#[test]
+fn a_jump_ends_the_waiting_for_a_message() {
+    preloaded("a_jump_ends_the_waiting_for_a_message", || {
+        let id = queue(0o600);
+        jump_out_of(id, waits_for_a_message, || {
+            let mut message: Message = [1, 1];
+            let at = (&raw mut message) as usize;
+            // Nobody takes the message for the call that was left.
+            assert_eq!((send(id, at, LEN), content(id)), (0, (1, LEN as u64)));
+            assert_eq!((receive(id, at, LEN, 0, 0), content(id)), (LEN as isize, (0, 0)));
+        });
+    });
+}
+
+#[test]
+fn a_jump_ends_the_waiting_for_room() {
+    preloaded("a_jump_ends_the_waiting_for_room", || {
+        let id = queue(0o600);
+        let mut message: Message = [1, 1];
+        let at = (&raw mut message) as usize;
+        while send(id, at, LEN) == 0 {}
+        let full = content(id);
+        jump_out_of(id, waits_for_room, || {
+            // Where there is room, nothing is sent for the call that was left.
+            assert_eq!(receive(id, at, LEN, 0, 0), LEN as isize);
+            assert_eq!(content(id), (full.0 - 1, full.1 - LEN as u64));
+            assert_eq!((send(id, at, LEN), content(id)), (0, full));
+        });
+        assert_eq!(receive(id, at, LEN, 2, 0), -(libc::ENOMSG as isize));
     });
 }

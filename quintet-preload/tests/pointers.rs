@@ -11,10 +11,8 @@ mod support;
 
 use libc::{E2BIG, EFAULT, EFBIG, EINVAL, c_int, c_void, sembuf, semid_ds, seminfo, timespec};
 use std::mem::MaybeUninit;
-use std::ptr::{null, null_mut};
+use std::ptr::null;
 use support::*;
-
-const PAGE: usize = 4096;
 
 fn semop(id: c_int, ops: *mut sembuf, nsops: usize) -> c_int {
     // SAFETY: see the module.
@@ -34,18 +32,6 @@ fn semtimedop(id: c_int, ops: *mut sembuf, nsops: usize, timeout: *const timespe
 fn semctl(id: c_int, num: c_int, command: c_int, arg: usize) -> c_int {
     // SAFETY: see the module.
     if unsafe { libc::semctl(id, num, command, arg) } >= 0 { 0 } else { errno() }
-}
-
-/// Two pages, of which the second cannot be used.
-fn brink() -> usize {
-    let prot = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: a new mapping, and a change to half of it.
-    unsafe {
-        let at = libc::mmap(null_mut(), 2 * PAGE, prot, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
-        assert_ne!(at, libc::MAP_FAILED);
-        assert_eq!(libc::mprotect(at.byte_add(PAGE), PAGE, libc::PROT_NONE), 0);
-        at as usize
-    }
 }
 
 static mut IN_IMAGE: [sembuf; 2] = [op(0, 1, 0), op(0, -1, 0)];
@@ -89,7 +75,7 @@ fn wrong_pointers_in_the_kernels_order() {
 fn every_operation_must_be_readable() {
     preloaded("every_operation_must_be_readable", || {
         let id = set(1, 0o600);
-        let brink = brink();
+        let brink = brink(1);
         let end = brink + PAGE;
         // Zeroes: wait for zero, which it is.
         for (start, nsops) in [(end - 6, 1), (end - 7, 1), (end - 24, 4), (end - 30, 5), (brink, 500)] {
@@ -149,11 +135,47 @@ fn a_heap_that_shrinks() {
 }
 
 #[test]
+fn ranges_of_many_pages() {
+    preloaded("ranges_of_many_pages", || {
+        const NSEMS: usize = 32000;
+        const LEN: usize = NSEMS * size_of::<u16>();
+        const PAGES: usize = LEN / PAGE + 2;
+        let id = set(NSEMS as c_int, 0o600);
+        let values: Vec<u16> = (0..NSEMS as u16).collect();
+        assert_eq!(semctl(id, 0, SETALL, values.as_ptr() as usize), 0);
+        // SAFETY: what was just written, and is used by nobody else.
+        let written = |at: usize| unsafe { std::slice::from_raw_parts(at as *const u16, NSEMS) } == values;
+        let brink = brink(PAGES);
+        let end = brink + PAGES * PAGE;
+        let mut stack = [0u16; NSEMS];
+        let (on_stack, low) = (stack.as_mut_ptr() as usize, PAGES * PAGE);
+        // SAFETY: nobody else moves the break meanwhile: this process has one busy thread, which allocates nothing here.
+        unsafe {
+            let heap = libc::sbrk((2 * low) as isize) as usize;
+            for at in [brink, brink + PAGE - 2, end - LEN, heap, heap + 2, heap + low, on_stack] {
+                for _ in 0..2 {
+                    assert_eq!((semctl(id, 0, GETALL, at), semctl(id, 0, SETALL, at)), (0, 0));
+                    assert!(written(at));
+                }
+            }
+            for at in [end - LEN + 2, end - 2, end, usize::MAX - 1] {
+                assert_eq!((semctl(id, 0, GETALL, at), semctl(id, 0, SETALL, at)), (EFAULT, EFAULT));
+            }
+            // The first pages are still there, the last ones are not.
+            assert_ne!(libc::sbrk(-(low as isize)), -1isize as *mut c_void);
+            let at = heap + low / 2;
+            assert_eq!((semctl(id, 0, GETALL, at), semctl(id, 0, SETALL, at)), (EFAULT, EFAULT));
+            assert_eq!(semctl(id, 0, GETALL, heap), 0);
+        }
+    });
+}
+
+#[test]
 fn wrong_pointers_to_semctl() {
     preloaded("wrong_pointers_to_semctl", || {
         let id = set(4, 0o600);
         let gone = id ^ (1 << 15);
-        let brink = brink();
+        let brink = brink(1);
         for bad in [0, 8, usize::MAX - 3, brink + PAGE - 6] {
             for command in [libc::IPC_STAT, libc::IPC_SET, GETALL, SETALL, IPC_INFO, SEM_INFO] {
                 assert_eq!(semctl(id, 0, command, bad), EFAULT, "{command} {bad:x}");
@@ -236,7 +258,7 @@ fn what_the_structures_say() {
 fn what_succeeds_leaves_errno_alone() {
     preloaded("what_succeeds_leaves_errno_alone", || {
         let id = set(2, 0o600);
-        let brink = brink();
+        let brink = brink(1);
         let set_errno = |number| {
             // SAFETY: the location is valid for the thread's life.
             unsafe { *libc::__errno_location() = number }
@@ -255,40 +277,29 @@ fn what_succeeds_leaves_errno_alone() {
     });
 }
 
-/// After `prctl` any system call but `read`, `write` and `exit` of the thread kills the process.
 #[test]
 fn no_system_call() {
     preloaded("no_system_call", || {
         let id = set(1, 0o600);
-        let child = fork(|| {
-            // Where `malloc` has its memory from, but for threads.
-            // SAFETY: nobody else moves the break meanwhile; the page is this function's.
-            let heap = unsafe { libc::sbrk(PAGE as isize) }.cast::<sembuf>();
-            let mut stack = [op(0, 1, 0), op(0, -1, 0), op(0, -1, SEM_UNDO), op(0, 1, SEM_UNDO)];
-            // SAFETY: as above; there is room for four.
-            unsafe { heap.cast::<[sembuf; 4]>().write_unaligned(stack) };
-            let in_image = (&raw mut IN_IMAGE).cast::<sembuf>();
-            let mut round = || {
-                let mut failed = 0;
-                for ops in [heap, stack.as_mut_ptr(), in_image] {
-                    failed += semop(id, ops, 1) + semop(id, ops.wrapping_add(1), 1) + semop(id, ops, 2);
+        // Where `malloc` has its memory from, but for threads.
+        // SAFETY: nobody else moves the break meanwhile; the page is this function's.
+        let heap = unsafe { libc::sbrk(PAGE as isize) }.cast::<sembuf>();
+        let mut stack = [op(0, 1, 0), op(0, -1, 0), op(0, -1, SEM_UNDO), op(0, 1, SEM_UNDO)];
+        // SAFETY: as above; there is room for four.
+        unsafe { heap.cast::<[sembuf; 4]>().write_unaligned(stack) };
+        let in_image = (&raw mut IN_IMAGE).cast::<sembuf>();
+        // A process for each: pages that are far from each other may have the same place in the table of what is known.
+        for ops in [heap, stack.as_mut_ptr(), in_image] {
+            without_system_calls(|| {
+                let mut failed = semop(id, ops, 1) + semop(id, ops.wrapping_add(1), 1) + semop(id, ops, 2);
+                failed += semop(id, ops, 1);
+                if ops != in_image {
+                    failed += semop(id, ops.wrapping_add(2), 1) + semop(id, ops.wrapping_add(3), 1);
                 }
-                failed += semop(id, heap, 1);
-                failed += semop(id, stack.as_mut_ptr().wrapping_add(2), 1) + semop(id, heap.wrapping_add(3), 1);
-                failed += semop(id, stack.as_mut_ptr().wrapping_add(1), 1);
+                failed += semop(id, ops.wrapping_add(1), 1);
                 failed + value(id)
-            };
-            assert_eq!((round(), round()), (0, 0));
-            // SAFETY: a number.
-            if unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_STRICT) } != 0 {
-                println!("skipped: no seccomp: {}", std::io::Error::last_os_error());
-                return;
-            }
-            let failed: c_int = (0..100).map(|_| round()).sum();
-            // SAFETY: ends the process, whose only thread this is.
-            unsafe { libc::syscall(libc::SYS_exit, failed) };
-        });
-        assert_eq!(end(child), 0);
+            });
+        }
         assert_eq!(value(id), 0);
     });
 }

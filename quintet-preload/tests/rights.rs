@@ -134,6 +134,45 @@ fn a_capability() {
     });
 }
 
+/// Sending and receiving without waiting: 0 or the errno.
+fn sends_and_receives(id: c_int) -> (c_int, c_int) {
+    let message = [1 as libc::c_long, 7];
+    let (at, len) = ((&raw const message) as usize, size_of::<libc::c_long>());
+    let sent = send(id, at, len);
+    let mut buffer = [0 as libc::c_long; 2];
+    let received = receive(id, (&raw mut buffer) as usize, len, 0, 0);
+    (sent, if received == len as isize { 0 } else { -received as c_int })
+}
+
+#[test]
+fn another_user_of_a_queue() {
+    as_root("another_user_of_a_queue", || {
+        // Others may do nothing; receive; send.
+        for (mode, others) in [(0o600, (EACCES, EACCES)), (0o644, (EACCES, libc::ENOMSG)), (0o622, (0, EACCES))] {
+            let id = queue(mode);
+            assert_eq!((sends_and_receives(id), sends_and_receives(id)), ((0, 0), (0, 0)));
+            let child = fork(|| {
+                assert_eq!((sends_and_receives(id), sends_and_receives(id)), ((0, 0), (0, 0)));
+                // SAFETY: see the module.
+                done(unsafe { libc::setuid(SOMEBODY) });
+                assert_eq!((sends_and_receives(id), sends_and_receives(id)), (others, others), "{mode:o}");
+                // SAFETY: as above.
+                assert_eq!(unsafe { libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut()) }, -1);
+                assert_eq!(errno(), libc::EPERM);
+            });
+            assert_eq!(end(child), 0);
+            // SAFETY: see the module.
+            unsafe {
+                done(libc::seteuid(SOMEBODY));
+                assert_eq!(sends_and_receives(id), others);
+                done(libc::seteuid(0));
+            }
+            // SAFETY: as above.
+            done(unsafe { libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut()) });
+        }
+    });
+}
+
 /// The functions still do what they do.
 #[test]
 fn errors_of_the_real_functions() {

@@ -221,7 +221,7 @@ pub fn msgget(key: Key, flags: i32) -> Result<Id> {
     engine()?.msgget(key, flags)
 }
 
-pub use crate::msg::bytes::{Sink, Source};
+pub use crate::msg::bytes::{Piece, Sink, Source};
 
 /// `msgsnd`.
 #[inline(always)]
@@ -233,6 +233,11 @@ pub fn msgsnd(id: i32, mtype: i64, from: Source, flags: MsgFlags) -> Result<()> 
 #[inline(always)]
 pub fn msgrcv(id: i32, to: &mut impl Sink, size: usize, mtype: i64, flags: MsgFlags) -> Result<usize> {
     engine()?.msg_receive(id, to, size, mtype, flags, None)
+}
+
+/// The greatest length of a message.
+pub fn msgmax() -> Result<usize> {
+    Ok(engine()?.limits()?.msgmax as usize)
 }
 
 /// `IPC_STAT` of a queue.

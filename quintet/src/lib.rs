@@ -33,6 +33,22 @@
 //! # Ok::<(), quintet::Error>(())
 //! ```
 //!
+//! Three lines send a message, three receive it in another program, which waits for it if need be:
+//!
+//! ```
+//! # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
+//! # use quintet::{Key, Kind, MessageQueue, Namespace, Select};
+//! let ns = Namespace::create(&path, Kind::Private)?;
+//! let jobs = MessageQueue::open_or_create(&ns, Key::new(0x5eed))?;
+//! jobs.send(1, b"print page 3")?;
+//!
+//! // elsewhere
+//! let ns = Namespace::open(&path)?;
+//! let jobs = MessageQueue::open(&ns, Key::new(0x5eed))?;
+//! assert_eq!(jobs.receive(Select::First)?.data, b"print page 3");
+//! # Ok::<(), quintet::Error>(())
+//! ```
+//!
 //! | what | where |
 //! |---|---|
 //! | a directory of objects, or the kernel's own IPC | [`Namespace`] |
@@ -40,7 +56,8 @@
 //! | shared memory, safely | [`Segment`], [`Attachment`], [`Cell`] |
 //! | a lock or a counting semaphore between processes | [`Semaphore`], [`Guard`] |
 //! | semaphore sets, several operations at once | [`SemaphoreSet`], [`SemOp`] |
-//! | the C calls' verbs, one for one | the `shm*` and `sem*` methods of [`Namespace`] |
+//! | message queues, by type, of bytes or of values | [`MessageQueue`], [`Select`], [`Message`] |
+//! | the C calls' verbs, one for one | the `shm*`, `sem*` and `msg*` methods of [`Namespace`] |
 //! | errors | [`Errno`] where a number is enough, [`Error`] where a person reads it |
 
 #[doc(hidden)]
@@ -55,6 +72,7 @@ mod layout;
 mod limits;
 mod msg;
 mod namespace;
+mod object;
 mod participant;
 mod process;
 mod registry;
@@ -86,7 +104,9 @@ pub use id::{Id, MAX_OBJECTS};
 pub use key::Key;
 pub use limits::{Limits, Usage};
 pub use msg::flags::MsgFlags;
-pub use msg::status::{MessageStat, MsgUsage, MsgWait, MsgWaiter, QueueStat, QueueStatus, TypeCount};
+pub use msg::queue::{Message, MessageQueue, MessageQueueOptions};
+pub use msg::select::Select;
+pub use msg::status::{MessageStat, MsgUsage, MsgWait, MsgWaiter, QueueRepair, QueueStat, QueueStatus, TypeCount};
 pub use namespace::{Kind, Namespace};
 pub use sem::operation::{SemFlags, SemOp};
 pub use sem::semaphore::{Guard, Semaphore};

@@ -39,6 +39,9 @@ enum Role {
     Holder,
     Owner,
     Next,
+    Boss,
+    First,
+    Second,
 }
 
 pub fn run(args: &Args) -> Outcome {
@@ -51,6 +54,8 @@ pub fn run(args: &Args) -> Outcome {
         Role::Holder => holder(&args.file)?,
         Role::Owner => owner(&args.file)?,
         Role::Next => next(&args.file)?,
+        Role::Boss => boss(&args.file)?,
+        Role::First | Role::Second => worker(&args.file)?,
     }
     Ok(Exit::Success)
 }
@@ -175,6 +180,60 @@ fn next(file: &Path) -> Result<(), Failure> {
     pause()?;
     // SAFETY: IPC_RMID takes nothing.
     if unsafe { libc::semctl(id, 0, libc::IPC_RMID) } == -1 { Err(failed("semctl")) } else { say("removed the set") }
+}
+
+/// A message of the demo: its type, and a number.
+#[repr(C)]
+struct Job {
+    mtype: libc::c_long,
+    number: i64,
+}
+
+/// Makes a queue, and puts two jobs into it each time it is told to.
+fn boss(file: &Path) -> Result<(), Failure> {
+    let id = msgget(ftok(file)?, libc::IPC_CREAT | libc::IPC_EXCL | 0o600)?;
+    say(&format!("msgget made id {id}"))?;
+    pause()?;
+    for serial in [1, 3] {
+        for mtype in [serial, serial + 1] {
+            let job = Job { mtype: mtype as libc::c_long, number: random()? };
+            // SAFETY: a type and eight bytes, a local.
+            if unsafe { libc::msgsnd(id, (&raw const job).cast(), size_of::<i64>(), 0) } == -1 {
+                return Err(failed("msgsnd"));
+            }
+            say(&format!("msgsnd has sent job {mtype} : {}", job.number))?;
+        }
+        pause()?;
+    }
+    // SAFETY: IPC_RMID takes nothing.
+    if unsafe { libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut()) } == -1 {
+        Err(failed("msgctl"))
+    } else {
+        say("removed the queue")
+    }
+}
+
+/// Takes jobs, until the queue is removed.
+fn worker(file: &Path) -> Result<(), Failure> {
+    let id = msgget(ftok(file)?, 0)?;
+    say(&format!("msgget found id {id} , and msgrcv waits for a job"))?;
+    loop {
+        let mut job = Job { mtype: 0, number: 0 };
+        // SAFETY: room for a type and eight bytes, a local.
+        match unsafe { libc::msgrcv(id, (&raw mut job).cast(), size_of::<i64>(), 0, 0) } {
+            8 => say(&format!("msgrcv has got job {} : {}", job.mtype, job.number))?,
+            -1 if io::Error::last_os_error().raw_os_error() == Some(libc::EIDRM) => return say("msgrcv: the queue is gone"),
+            _ => return Err(failed("msgrcv")),
+        }
+    }
+}
+
+fn msgget(key: libc::key_t, flags: i32) -> Result<i32, Failure> {
+    // SAFETY: numbers only.
+    match unsafe { libc::msgget(key, flags) } {
+        -1 => Err(failed("msgget")),
+        id => Ok(id),
+    }
 }
 
 fn semget(key: libc::key_t, flags: i32) -> Result<i32, Failure> {

@@ -23,12 +23,13 @@ pub fn play(context: &Context, scratch: &Scratch) -> Result<(), Failure> {
     scenes::parent_and_child(&mut stage)?;
     scenes::numbers_pass(&mut stage)?;
     scenes::removed_in_use(&mut stage)?;
-    let during = scenes::owner_dies(&mut stage, kernel_objects)?;
+    scenes::owner_dies(&mut stage)?;
+    let during = scenes::work_is_handed_out(&mut stage, kernel_objects)?;
     scenes::kernel_saw_nothing(&mut stage, &before, &during, &kernel_objects())?;
     stage.close()
 }
 
-/// The kernel's own lists of segments and sets, each line after the word `shm` or `sem`; empty where it has none at all.
+/// The kernel's own lists of objects, each line after the word `shm`, `sem` or `msg`; empty where it has none at all.
 fn kernel_objects() -> Vec<String> {
     let list = |class: &str| {
         // By the system call itself: under an outer `quintet run`, libc's open would show the drop-in's list.
@@ -36,5 +37,5 @@ fn kernel_objects() -> Vec<String> {
         let text = list.map_err(io::Error::from).and_then(|list| io::read_to_string(File::from(list))).unwrap_or_default();
         text.lines().skip(1).map(|line| format!("{class} {line}")).collect::<Vec<_>>()
     };
-    [list("shm"), list("sem")].concat()
+    ["shm", "sem", "msg"].map(list).concat()
 }

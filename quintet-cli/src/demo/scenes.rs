@@ -1,7 +1,7 @@
 //! The scenes.
 
 use super::client::{Client, number};
-use super::stage::Stage;
+use super::stage::{Stage, Waited};
 use crate::failure::Failure;
 use quintet::{Id, Key, ModeFlags};
 use std::collections::HashMap;
@@ -112,8 +112,8 @@ pub fn removed_in_use(stage: &mut Stage) -> Result<(), Failure> {
     holder.finish(stage).map(drop)
 }
 
-/// A program that has the only unit of a semaphore is killed, and the one that waits for it goes on. Returns the kernel's lists meanwhile.
-pub fn owner_dies(stage: &mut Stage, look: fn() -> Vec<String>) -> Result<Vec<String>, Failure> {
+/// A program that has the only unit of a semaphore is killed, and the one that waits for it goes on.
+pub fn owner_dies(stage: &mut Stage) -> Result<(), Failure> {
     stage.scene("A lock outlives its owner")?;
     stage.tell("A semaphore is a number of units: semop takes some, or waits until there are enough. What was taken")?;
     stage.tell("with SEM_UNDO is given back when the process ends, however that comes about.")?;
@@ -121,8 +121,7 @@ pub fn owner_dies(stage: &mut Stage, look: fn() -> Vec<String>) -> Result<Vec<St
     let id = identifier(&owner.listen(stage)?)?;
     let mut next = stage.start("next")?;
     next.listen(stage)?;
-    stage.until_waiting(id, &mut next)?;
-    let during = look();
+    stage.until_waiting(Waited::Set(id), &mut next)?;
     stage.tell("It waits. For what, and who has it?")?;
     let told = stage.show(&["why", &next.pid().to_string()])?;
     stage.check(told.contains(&format!("held by     1 by pid {} ", owner.pid())), "the owner has what the next one waits for")?;
@@ -131,11 +130,62 @@ pub fn owner_dies(stage: &mut Stage, look: fn() -> Vec<String>) -> Result<Vec<St
     let said = next.listen(stage)?;
     stage.check(number(&said, "are")? == 0, "the next one has got the unit at once")?;
     next.finish(stage)?;
-    stage.check(stage.set(id)?.is_none(), "and has removed the set in the end")?;
+    stage.check(stage.set(id)?.is_none(), "and has removed the set in the end")
+}
+
+/// Work is handed to two who wait for it; one is killed while it waits, and the other one gets it all. Returns the kernel's lists
+/// meanwhile.
+pub fn work_is_handed_out(stage: &mut Stage, look: fn() -> Vec<String>) -> Result<Vec<String>, Failure> {
+    stage.scene("Work for two")?;
+    stage.tell("A message queue keeps messages, each with a type, until somebody takes them: msgrcv takes one, or waits")?;
+    stage.tell("until there is one, and who has waited longest is served first.")?;
+    let mut boss = stage.start("boss")?;
+    let id = identifier(&boss.listen(stage)?)?;
+    let (mut first, mut second) = (stage.start("first")?, stage.start("second")?);
+    for worker in [&mut first, &mut second] {
+        hear(worker, stage)?;
+        stage.until_waiting(Waited::Queue(id), worker)?;
+    }
+    boss.go()?;
+    boss.listen(stage)?;
+    let got = [hear(&mut first, stage)?, hear(&mut second, stage)?];
+    let mut jobs = [number(&got[..1], "job")?, number(&got[1..], "job")?];
+    jobs.sort();
+    stage.check(jobs == [1, 2], "each has got one of the two")?;
+    for worker in [&mut first, &mut second] {
+        stage.until_waiting(Waited::Queue(id), worker)?;
+    }
+    let during = look();
+    let listing = stage.show(&["ls"])?;
+    let shown = [&first, &second].iter().all(|worker| listing.contains(&format!("pid {} ", worker.pid())));
+    stage.check(shown, "both wait again")?;
+    stage.tell(&format!("kill -9 {}, while it waits; then there is more work:", first.pid()))?;
+    first.kill()?;
+    boss.go()?;
+    let sent = boss.listen(stage)?;
+    let got = [hear(&mut second, stage)?, hear(&mut second, stage)?];
+    let same = sent.iter().map(|line| job(line)).eq(got.iter().map(|line| job(line)));
+    stage.check(same, "nothing was given to the dead: the other one has got both, in their order")?;
+    stage.until_waiting(Waited::Queue(id), &mut second)?;
+    boss.finish(stage)?;
+    second.finish(stage)?;
+    stage.check(stage.queue(id)?.is_none(), "the boss has removed the queue, and so the waiting ends")?;
     Ok(during)
 }
 
-/// The kernel's lists of segments and sets have not changed.
+/// The next line of a client that does not pause.
+fn hear(client: &mut Client, stage: &mut Stage) -> Result<String, Failure> {
+    let line = client.line()?.ok_or_else(|| Failure::new(format!("the {} has ended early", client.name())))?;
+    stage.say(client.name(), &line)?;
+    Ok(line)
+}
+
+/// Which job it is, and its number: what is said after the word.
+fn job(line: &str) -> Option<&str> {
+    line.split_once(" job ").map(|(_, job)| job)
+}
+
+/// The kernel's lists of objects have not changed.
 pub fn kernel_saw_nothing(stage: &mut Stage, before: &[String], during: &[String], after: &[String]) -> Result<(), Failure> {
     stage.scene("The kernel saw none of it")?;
     stage.tell("The kernel lists its own objects in /proc/sysvipc; 'quintet ls --kernel' shows them.")?;
@@ -148,7 +198,12 @@ pub fn kernel_saw_nothing(stage: &mut Stage, before: &[String], during: &[String
     let key = ftok(stage)?.raw().to_string();
     let by_us = |line: &String| {
         let columns: Vec<&str> = line.split_whitespace().collect();
-        let pids = columns.iter().skip(5).take(2).filter(|_| columns[0] == "shm");
+        let at = match columns[0] {
+            "shm" => 5..7,
+            "msg" => 6..8,
+            _ => 0..0,
+        };
+        let pids = columns.get(at).unwrap_or_default().iter();
         columns.get(1) == Some(&key.as_str()) || pids.into_iter().any(|pid| ours.iter().any(|o| o == pid))
     };
     let touched = during.iter().chain(after).any(by_us);

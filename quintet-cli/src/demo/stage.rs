@@ -6,7 +6,7 @@ use crate::failure::{Failure, reason};
 use crate::object;
 use crate::output::text::{BOLD, DIM, GOOD, Page};
 use crate::scratch::Scratch;
-use quintet::{Id, Namespace, SegmentStatus, SetStatus};
+use quintet::{Id, Namespace, QueueStatus, SegmentStatus, SetStatus};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -55,8 +55,8 @@ impl<'a> Stage<'a> {
         let path = self.scratch.path().display().to_string();
         self.tell("Quintet gives programs System V IPC in user space. A namespace is a directory, and an object")?;
         self.tell("in it is a file: who may enter the directory finds the objects, nobody else does.")?;
-        self.tell("The clients in this demo call shmget, shmat, shmdt, shmctl, semget, semop, semctl and ftok of libc")?;
-        self.tell("and know nothing of Quintet. 'quintet run' starts each on this namespace, which goes when the demo ends:")?;
+        self.tell("The clients in this demo call shmget, shmat, shmdt, shmctl, semget, semop, semctl, msgget, msgsnd,")?;
+        self.tell("msgrcv, msgctl and ftok of libc, and know nothing of Quintet. 'quintet run' starts each on this namespace, which goes when the demo ends:")?;
         self.tell(&format!("  {path}"))
     }
 
@@ -149,10 +149,14 @@ impl<'a> Stage<'a> {
         Ok(object::sets(self.namespace())?.into_iter().find(|s| s.stat.id == id))
     }
 
-    /// Waits until a client waits for a semaphore of the set.
-    pub fn until_waiting(&self, id: Id, client: &mut Client) -> Result<(), Failure> {
-        let waits = |set: SetStatus, pid: u32| set.waiters.iter().any(|waiter| waiter.pid as u32 == pid);
-        while !self.set(id)?.is_some_and(|set| waits(set, client.pid())) {
+    /// A queue as the library sees it.
+    pub fn queue(&self, id: Id) -> Result<Option<QueueStatus>, Failure> {
+        Ok(object::queues(self.namespace())?.into_iter().find(|q| q.stat.id == id))
+    }
+
+    /// Waits until a client waits for a semaphore of the set, or at the queue.
+    pub fn until_waiting(&self, object: Waited, client: &mut Client) -> Result<(), Failure> {
+        while !self.pids_waiting(object)?.contains(&client.pid()) {
             if client.has_ended() || self.interrupted.load(Ordering::Relaxed) {
                 return Err(Failure::new(format!("the {} has ended early", client.name())));
             }
@@ -160,4 +164,20 @@ impl<'a> Stage<'a> {
         }
         Ok(())
     }
+
+    fn pids_waiting(&self, object: Waited) -> Result<Vec<u32>, Failure> {
+        Ok(match object {
+            Waited::Set(id) => self.set(id)?.iter().flat_map(|set| &set.waiters).map(|waiter| waiter.pid as u32).collect(),
+            Waited::Queue(id) => {
+                self.queue(id)?.iter().flat_map(|queue| &queue.waiters).map(|waiter| waiter.pid as u32).collect()
+            }
+        })
+    }
+}
+
+/// Where a client waits.
+#[derive(Clone, Copy)]
+pub enum Waited {
+    Set(Id),
+    Queue(Id),
 }

@@ -6,7 +6,7 @@
 // Not every test file needs all of it.
 #![allow(dead_code, unsafe_code)]
 
-use libc::{c_int, sembuf};
+use libc::{c_int, c_long, c_void, sembuf};
 use quintet::{Kind, Namespace};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -56,6 +56,20 @@ fn library() -> PathBuf {
     profile.join("libquintet_preload.so")
 }
 
+pub const PAGE: usize = 4096;
+
+/// So many pages, and behind them one that cannot be used.
+pub fn brink(pages: usize) -> usize {
+    let prot = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping, and a change to the end of it.
+    unsafe {
+        let at = libc::mmap(std::ptr::null_mut(), (pages + 1) * PAGE, prot, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
+        assert_ne!(at, libc::MAP_FAILED);
+        assert_eq!(libc::mprotect(at.byte_add(pages * PAGE), PAGE, libc::PROT_NONE), 0);
+        at as usize
+    }
+}
+
 pub const GETVAL: c_int = 12;
 pub const GETALL: c_int = 13;
 pub const GETNCNT: c_int = 14;
@@ -97,6 +111,27 @@ pub fn value(id: c_int) -> c_int {
     control(id, 0, GETVAL, 0)
 }
 
+/// A private queue.
+pub fn queue(mode: c_int) -> c_int {
+    // SAFETY: numbers only.
+    let id = unsafe { libc::msgget(libc::IPC_PRIVATE, mode) };
+    assert!(id >= 0, "msgget: {}", std::io::Error::last_os_error());
+    id
+}
+
+/// `msgsnd` without waiting: 0 or the errno.
+pub fn send(id: c_int, message: usize, len: usize) -> c_int {
+    // SAFETY: whoever passes a bad address knows that it is not used.
+    if unsafe { libc::msgsnd(id, message as *const c_void, len, libc::IPC_NOWAIT) } == 0 { 0 } else { errno() }
+}
+
+/// `msgrcv` without waiting: how many bytes, or the errno as a negative number.
+pub fn receive(id: c_int, buffer: usize, size: usize, mtype: c_long, flags: c_int) -> isize {
+    // SAFETY: as above.
+    let n = unsafe { libc::msgrcv(id, buffer as *mut c_void, size, mtype, flags | libc::IPC_NOWAIT) };
+    if n >= 0 { n } else { -(errno() as isize) }
+}
+
 /// Runs `body` in a child; what `waitpid` says of its end. The child ends with status 0, or 101 if it panics.
 pub fn fork(body: impl FnOnce()) -> i32 {
     // SAFETY: see the module.
@@ -135,7 +170,42 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Whether the only thread of a process waits, in a call that was carried here.
+pub fn waits(pid: i32) -> bool {
+    let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap();
+    call.split(' ').next().and_then(|number| number.parse().ok()) == Some(libc::SYS_futex)
+}
+
+/// How many messages and bytes are in a queue.
+pub fn content(id: c_int) -> (u64, u64) {
+    let mut ds = std::mem::MaybeUninit::<libc::msqid_ds>::zeroed();
+    // SAFETY: a local of its type, for which zeroes are valid.
+    let ds = unsafe {
+        assert_eq!(libc::msgctl(id, libc::IPC_STAT, ds.as_mut_ptr()), 0);
+        ds.assume_init()
+    };
+    (ds.msg_qnum as u64, ds.__msg_cbytes as u64)
+}
+
 pub fn is_root() -> bool {
     // SAFETY: cannot fail.
     unsafe { libc::geteuid() == 0 }
+}
+
+/// Runs `round`, which tells how much of it has failed, again and again in a child that may make no system call but `read`, `write` and `exit`
+/// of the thread: any other one kills it. The first rounds are for finding out what there is to know.
+#[track_caller]
+pub fn without_system_calls(mut round: impl FnMut() -> c_int) {
+    let child = fork(|| {
+        assert_eq!((round(), round()), (0, 0));
+        // SAFETY: a number.
+        if unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_STRICT) } != 0 {
+            println!("skipped: no seccomp: {}", std::io::Error::last_os_error());
+            return;
+        }
+        let failed: c_int = (0..100).map(|_| round()).sum();
+        // SAFETY: ends the process, whose only thread this is.
+        unsafe { libc::syscall(libc::SYS_exit, failed) };
+    });
+    assert_eq!(end(child), 0);
 }

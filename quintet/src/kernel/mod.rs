@@ -19,6 +19,7 @@ mod sem;
 
 pub use msg::{
     msg_next_id, msg_remove, msg_set, msg_stat, msg_stat_index, msg_usage, msgget, msgrcv, msgsnd, peek, queues, set_msg_next_id,
+    take,
 };
 pub use sem::{
     sem_ncnt, sem_next_id, sem_pid, sem_remove, sem_set, sem_set_value, sem_set_values, sem_stat, sem_stat_index, sem_usage,

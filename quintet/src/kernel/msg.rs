@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::{IPC_64, check, number, set_sysctl};
+use crate::msg::whole::Whole;
 use crate::{Errno, Id, Key, Limits, MessageStat, MsgFlags, MsgUsage, Permissions, QueueStat, QueueStatus};
 use std::ffi::c_long;
 use std::mem::MaybeUninit;
@@ -57,6 +58,23 @@ pub fn msgrcv(id: i32, buffer: &mut [u8], mtype: i64, flags: MsgFlags, timeout: 
     let len = (ret as usize).min(size);
     buffer[..len].copy_from_slice(&text[..len]);
     Ok((c_long::from_ne_bytes(mtype.try_into().map_err(|_| Errno::IO)?) as i64, len))
+}
+
+/// Receives a message as long as it is: one that is longer than the buffer stays, and is asked for again with a larger one.
+pub fn take(id: i32, mtype: i64, flags: MsgFlags, timeout: Option<Duration>) -> Result<(i64, Vec<u8>)> {
+    let mut size = Limits::DEFAULT.msgmax as usize;
+    loop {
+        let mut buffer = vec![0; size];
+        match msgrcv(id, &mut buffer, mtype, flags, timeout) {
+            Err(Errno::TOOBIG) if size < Whole::LONGEST => size = (2 * size).min(Whole::LONGEST),
+            received => {
+                let (mtype, len) = received?;
+                buffer.truncate(len);
+                buffer.shrink_to_fit();
+                return Ok((mtype, buffer));
+            }
+        }
+    }
 }
 
 pub fn peek(id: i32, see: &mut dyn FnMut(MessageStat, &[u8]) -> bool) -> Result<()> {

@@ -7,7 +7,7 @@ use super::line::{Select, Selected};
 use super::place::{FIRST_PAGES, QueueView};
 use super::section::{Quick, Section, standing};
 use super::spin::{self, Attempt};
-use super::wait::{ANEW, Call, Side, own_stamp};
+use super::wait::{ANEW, Call, Side, draft_end_of, own_stamp};
 use crate::engine::Engine;
 use crate::layout::{Slot, SlotKind, SlotUse, halves, high, low, words};
 use crate::waiting;
@@ -192,7 +192,7 @@ impl Engine {
                 return Err(answer.err().unwrap_or(Errno::IDRM));
             }
             let Err(e) = answer else { return self.receive_given(&call, to, wanted) };
-            self.queue_section_in_call(queue)?.end_call(&call)?;
+            call.end();
             if e != ANEW {
                 return Err(e);
             }
@@ -204,11 +204,10 @@ impl Engine {
         let message = call.queue.slot(call.message())?;
         let len = (message.kind().number as usize).min(wanted.size);
         let put = put(&call.queue, message, len, to);
-        let section = self.queue_section_in_call(call.queue)?;
         if put.is_err() {
-            section.put_back(message)?;
+            self.queue_section_in_call(call.queue)?.put_back(message)?;
         }
-        section.end_call(call)?;
+        call.end();
         put.map(|()| len)
     }
 }
@@ -253,14 +252,15 @@ fn receive_quickly(queue: QueueView<'_>, to: &mut impl Sink, wanted: &Wanted) ->
         }
         let message = match queue.select(wanted.select) {
             Ok(Selected::Message(message)) => message,
-            Ok(Selected::Nothing) => return Attempt::Not,
+            Ok(Selected::Nothing) if quick.leave() => return Attempt::Not,
             _ => return Attempt::Slow,
         };
         let kind = message.kind();
         let whole = kind.number as usize;
         let len = match wanted.of(whole) {
             Ok(len) => len,
-            Err(e) => return Attempt::Failed(e),
+            Err(e) if quick.leave() => return Attempt::Failed(e),
+            Err(_) => return Attempt::Slow,
         };
         let last = low(header.count.load(Relaxed)) == 1;
         if whole > MOST_AT_ONCE || last && queue.pages() > MOST_KEPT {
@@ -344,7 +344,7 @@ impl Section<'_> {
         match put {
             Ok(()) => {
                 let mut draft = Draft::new(queue);
-                section.draft_end_of(&mut draft, message.unit(), section.holder())?;
+                draft_end_of(&mut draft, message.unit(), section.holder())?;
                 section.commit(&draft)?;
                 section.give_memory_back()?;
                 Ok(len)

@@ -50,12 +50,14 @@ const TRIES: u32 = 8;
 struct Note {
     engine: *const Engine,
     index: u16,
-    /// How many changes there were when a handler took the lock over, and had done what was decided; [`NOBODY`]: none has.
+    /// How many changes there were when a handler had taken the lock over, and had done what was decided; [`WITHOUT`]: the call has not got the lock
+    /// yet; [`HOLDS`]: nobody has taken it over.
     taken_at: AtomicU64,
     previous: *const Note,
 }
 
-const NOBODY: u64 = u64::MAX;
+const WITHOUT: u64 = u64::MAX;
+const HOLDS: u64 = u64::MAX - 1;
 
 thread_local! {
     static NOTES: Cell<*const Note> = const { Cell::new(std::ptr::null()) };
@@ -82,12 +84,24 @@ impl<'a> Quick<'a> {
         let me = unpack(queue.engine.me_word()?)?;
         let mine = Holder::new(Owner::new(me.slot, me.incarnation), sys::known_tid());
         let previous = NOTES.get();
-        let note = Note { engine: queue.engine, index: queue.index(), taken_at: AtomicU64::new(NOBODY), previous };
+        let note = Note { engine: queue.engine, index: queue.index(), taken_at: AtomicU64::new(WITHOUT), previous };
         NOTES.set(&raw const note);
-        let done = acquire_quickly(&queue.header().lock, mine)
-            .then(|| operation(Quick { queue, mine, life, journal: me.slot as usize, note: &raw const note, held: true }));
+        let lock = &queue.header().lock;
+        let mut acquired = acquire_quickly(lock, mine);
+        if acquired {
+            note.taken_at.store(HOLDS, Relaxed);
+            // A handler may have taken it over just before: nothing was decided then.
+            acquired = latch::holder(lock) == Some(mine);
+        }
+        let note = &raw const note;
+        let done = acquired.then(|| operation(Quick { queue, mine, life, journal: me.slot as usize, note, held: true }));
         NOTES.set(previous);
         done
+    }
+
+    /// The calling thread, as the lock and the messages that it is sending or receiving name it.
+    pub fn holder(&self) -> Holder {
+        self.mine
     }
 
     fn work(&self) -> Work {
@@ -122,7 +136,7 @@ impl<'a> Quick<'a> {
     fn was_done(&self, changes: u64) -> bool {
         // SAFETY: the note is on the stack of the call that has made this.
         let taken_at = unsafe { &(*self.note).taken_at }.load(Relaxed);
-        taken_at != NOBODY && taken_at == changes.wrapping_add(1)
+        taken_at == changes.wrapping_add(1)
     }
 
     /// Whether the lock is still this call's; no signal comes in.
@@ -145,30 +159,57 @@ impl<'a> Quick<'a> {
     }
 }
 
-impl Drop for Quick<'_> {
+impl Quick<'_> {
+    /// Frees the lock. `false`: a handler has taken it over meanwhile, and what was seen under it may not have been so at any one time.
     #[inline(always)]
-    fn drop(&mut self) {
-        if !self.held {
-            return;
-        }
+    pub fn leave(mut self) -> bool {
+        self.held = false;
+        self.free()
+    }
+
+    #[inline(always)]
+    fn free(&self) -> bool {
         for _ in 0..TRIES {
             // SAFETY: mapped words.
-            if unsafe { region::free(&self.work()) } != Outcome::Interrupted {
-                return;
+            match unsafe { region::free(&self.work()) } {
+                Outcome::Done => return true,
+                Outcome::Lost => return false,
+                Outcome::Interrupted => {}
             }
         }
         let _signals = Blocked::all();
-        if self.is_mine() {
+        let mine = self.is_mine();
+        if mine {
             latch::free(&self.queue.header().lock, self.mine);
+        }
+        mine
+    }
+}
+
+impl Drop for Quick<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.held {
+            self.free();
         }
     }
 }
 
 #[inline(always)]
 fn acquire_quickly(lock: &AtomicU64, mine: Holder) -> bool {
+    latch::try_acquire(lock, mine) || acquire_in_time(lock, mine)
+}
+
+#[cold]
+#[inline(never)]
+fn acquire_in_time(lock: &AtomicU64, mine: Holder) -> bool {
     for _ in 0..QUICK_LOOKS {
         if latch::try_acquire(lock, mine) {
             return true;
+        }
+        if latch::holder(lock) == Some(mine) {
+            // This is a handler, and what it has interrupted will not free the lock meanwhile.
+            return false;
         }
         while_held(lock);
     }
@@ -245,8 +286,12 @@ fn tell_interrupted(queue: &QueueView<'_>) {
     let mut at = NOTES.get();
     // SAFETY: the calls that have put the notes there have not returned.
     while let Some(note) = unsafe { at.as_ref() } {
-        if std::ptr::eq(note.engine, queue.engine) && note.index == queue.index() {
-            note.taken_at.store(queue.header().changes.load(Relaxed), Relaxed);
+        let taken_at = note.taken_at.load(Relaxed);
+        if std::ptr::eq(note.engine, queue.engine) && note.index == queue.index() && taken_at != WITHOUT {
+            // Who was told already lost the lock then.
+            if taken_at == HOLDS {
+                note.taken_at.store(queue.header().changes.load(Relaxed), Relaxed);
+            }
             return;
         }
         at = note.previous;
@@ -262,6 +307,16 @@ impl Engine {
 
     /// The same in the course of a call that waits.
     pub fn queue_section_in_call<'a>(&'a self, queue: QueueView<'a>) -> Result<Section<'a>> {
+        self.queue_section_in(queue, u32::MAX)
+    }
+
+    /// The same for who would rather not wait for a process that is stopped: `EAGAIN`, if the lock is held for long.
+    pub fn queue_section_soon<'a>(&'a self, queue: QueueView<'a>) -> Result<Section<'a>> {
+        const LOOKS: u32 = YIELDS + 20;
+        self.queue_section_in(queue, LOOKS)
+    }
+
+    fn queue_section_in<'a>(&'a self, queue: QueueView<'a>, most_looks: u32) -> Result<Section<'a>> {
         let queue = match queue.is_whole() {
             true => queue,
             false => self.whole_queue(queue.index())?.filter(QueueView::is_whole).ok_or(Errno::ACCES)?,
@@ -273,7 +328,7 @@ impl Engine {
                 self.me()?
             }
         };
-        let section = self.take_queue(queue, me)?;
+        let section = self.take_queue(queue, me, most_looks)?;
         let header = section.queue.header();
         if header.damaged.load(Relaxed) != 0 {
             section.mend();
@@ -282,7 +337,7 @@ impl Engine {
         Ok(section)
     }
 
-    fn take_queue<'a>(&'a self, queue: QueueView<'a>, me: Me) -> Result<Section<'a>> {
+    fn take_queue<'a>(&'a self, queue: QueueView<'a>, me: Me, most_looks: u32) -> Result<Section<'a>> {
         let word = &queue.header().lock;
         let mine = Holder::new(Owner::new(me.slot, me.incarnation), sys::known_tid());
         let mut nap = FIRST_NAP;
@@ -313,6 +368,9 @@ impl Engine {
             }
             drop(signals);
             looks += 1;
+            if looks == most_looks {
+                return Err(Errno::AGAIN);
+            }
             if looks < YIELDS {
                 while_held(word);
                 std::thread::yield_now();
@@ -339,8 +397,15 @@ impl Engine {
     }
 }
 
-/// The calling thread jumps out of whatever it is in: a lock that it holds as `Quick` is freed, and what was decided on is done.
+/// The calling thread jumps out of whatever it is in.
 pub fn jump_out() {
+    let_go();
+    NOTES.set(std::ptr::null());
+}
+
+/// This is a handler, or may be one, that will keep what it has interrupted waiting: a lock that its thread holds as `Quick` is freed, and what
+/// was decided on is done.
+pub fn let_go() {
     let mut at = NOTES.get();
     // SAFETY: the calls that have put the notes there have not returned.
     while let Some(note) = unsafe { at.as_ref() } {
@@ -349,12 +414,11 @@ pub fn jump_out() {
         if let (Ok(Some(queue)), Some(me)) = (engine.queue(note.index), engine.me_if_joined()) {
             let mine = Holder::new(Owner::new(me.slot, me.incarnation), sys::known_tid());
             if latch::holder(&queue.header().lock) == Some(mine) {
-                drop(engine.take_queue(queue, me));
+                drop(engine.take_queue(queue, me, u32::MAX));
             }
         }
         at = note.previous;
     }
-    NOTES.set(std::ptr::null());
 }
 
 /// The queue, if it is still there as `id`.

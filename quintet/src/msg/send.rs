@@ -6,9 +6,9 @@ use super::draft::Draft;
 use super::place::QueueView;
 use super::section::{Quick, Section, standing};
 use super::spin::{self, Attempt};
-use super::wait::{ANEW, Call, Side, fits, own_stamp};
+use super::wait::{ANEW, Call, Given, Side, draft_end_of, draft_given, fits, holder_of, own_stamp, wanted};
 use crate::engine::Engine;
-use crate::layout::{Slot, SlotKind, SlotUse, halves, low, words};
+use crate::layout::{Slot, SlotKind, SlotUse, halves, high, low, words};
 use crate::sync::latch::Holder;
 use crate::waiting;
 use crate::{Errno, Id, MsgFlags, process, sys};
@@ -130,9 +130,7 @@ impl Engine {
             waiting::announce(call.interruptible(engine));
             let signals = section.leave();
             let answer = waiting::sleep(&call, deadline, Errno::AGAIN, signals);
-            if call.is_answered() {
-                self.queue_section_in_call(queue)?.end_call(&call)?;
-            }
+            call.end();
             match answer {
                 Err(ANEW) => {}
                 other => return other,
@@ -151,22 +149,63 @@ fn send_quickly(queue: QueueView<'_>, mtype: i64, from: Source) -> Attempt<()> {
     if !fits(&queue, from.len) {
         return Attempt::Not;
     }
-    Quick::with(queue, |quick| {
+    let mut given: Option<Given> = None;
+    let sent = Quick::with(queue, |quick| {
         let header = queue.header();
-        if low(header.waiting.load(Relaxed)) != 0 || header.damaged.load(Relaxed) != 0 || !queue.stands() {
+        if header.damaged.load(Relaxed) != 0 || !queue.stands() {
             return Attempt::Slow;
         }
         if !fits(&queue, from.len) {
-            return Attempt::Not;
+            return if quick.leave() { Attempt::Not } else { Attempt::Slow };
         }
         let mut draft = Draft::new(queue);
         let mut words = Header::default();
-        match draft_new(&mut draft, mtype, from, &mut words) {
+        let drafted = match low(header.waiting.load(Relaxed)) {
+            0 => draft_new(&mut draft, mtype, from, &mut words),
+            _ => draft_handed_over(&mut draft, mtype, from, &mut words, &mut given),
+        };
+        match drafted {
             Ok(true) if draft.check().is_ok() && quick.commit(&draft) => Attempt::Done(()),
             _ => Attempt::Slow,
         }
     })
-    .unwrap_or(Attempt::Slow)
+    .unwrap_or(Attempt::Slow);
+    if let (Attempt::Done(()), Some(given)) = (sent, given) {
+        given.wake(queue);
+    }
+    sent
+}
+
+/// Drafts that a new message goes to the first of the waiting receivers that takes it; if none does, at the end of the line. `false`: that
+/// cannot be said in one draft.
+#[inline(never)]
+fn draft_handed_over(
+    draft: &mut Draft<'_>,
+    mtype: i64,
+    from: Source,
+    words: &mut Header,
+    given: &mut Option<Given>,
+) -> Result<bool> {
+    let queue = draft.queue();
+    let Some(call) = queue.calls(Side::Receivers).find(|call| wanted(*call).takes(mtype)) else {
+        return draft_new(draft, mtype, from, words);
+    };
+    if call.get(words::SIZE) < from.len as u64 {
+        // He is to be told, and others are to be tried.
+        return Ok(false);
+    }
+    let Some((slot, class, blocks)) = draft.take_message(from.len)? else { return Ok(false) };
+    let number = high(queue.header().count.load(Relaxed));
+    *words = header(mtype, 0, blocks, holder_of(call.sleeper()).0);
+    // If it must be put back into the line.
+    words[2] = halves(number, blocks);
+    draft.fill(slot.bytes(8), words.as_ptr().cast(), size_of::<Header>());
+    draft.fill_message(slot, class, blocks, from)?;
+    draft.put_in(slot, words::KIND, SlotKind { state: SlotUse::Receiving, class, number: from.len as u32 }.pack());
+    draft.enlist(&queue.header().busy, slot)?;
+    draft_given(draft, call, slot, sys::pid())?;
+    *given = Some(Given::new(call, slot));
+    Ok(true)
 }
 
 /// Drafts a new message at the end of the line; `words` must live until the draft is committed. `false`: there is no slot at hand.
@@ -235,7 +274,7 @@ impl Section<'_> {
     /// Gives a message up that was not sent.
     fn discard(&self, message: Slot) -> Result<()> {
         let mut draft = Draft::new(self.queue);
-        self.draft_end_of(&mut draft, message.unit(), self.holder())?;
+        draft_end_of(&mut draft, message.unit(), self.holder())?;
         self.commit(&draft)
     }
 }

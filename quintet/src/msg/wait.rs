@@ -9,7 +9,7 @@
 use super::draft::Draft;
 use super::line::{Select, now};
 use super::place::QueueView;
-use super::section::Section;
+use super::section::{Quick, Section};
 use crate::layout::{Sleeper, Slot, SlotKind, SlotUse, Stamp, TypeIndex, WaiterState, halves, high, low, words};
 use crate::sync::latch::Holder;
 use crate::sync::lock::Owner;
@@ -24,7 +24,7 @@ use std::time::Duration;
 type Result<T> = std::result::Result<T, Errno>;
 
 /// How often a waiting call looks whether whoever was to wake it has died.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(250);
 
 /// The answer to a call that is to be judged anew by its caller: no errno.
 pub const ANEW: Errno = Errno::from_raw(0xfff);
@@ -85,7 +85,7 @@ pub fn participant(sleeper: &Sleeper) -> Me {
 }
 
 /// A thread in the word that says whose a message is that is being sent or received.
-fn holder_of(sleeper: &Sleeper) -> Holder {
+pub fn holder_of(sleeper: &Sleeper) -> Holder {
     let who = participant(sleeper);
     Holder::new(Owner::new(who.slot, who.incarnation), sleeper.tid.load(Relaxed))
 }
@@ -135,38 +135,17 @@ impl<'a> Section<'a> {
         draft.put(&header.waiting, side.count(header.waiting.load(Relaxed), false));
         waiter::free(&call.sleeper().state);
         if side == Side::Senders {
-            self.draft_end_of(&mut draft, high(call.get(words::WANTS)), holder_of(call.sleeper()))?;
+            draft_end_of(&mut draft, high(call.get(words::WANTS)), holder_of(call.sleeper()))?;
         }
         draft.give_slot(call, 0);
         self.commit(&draft)
     }
 
-    /// Drafts the end of a message that is being sent or received by `holder`, if it is.
-    pub fn draft_end_of(&self, draft: &mut Draft<'_>, unit: u32, holder: Holder) -> Result<()> {
-        let Ok(slot) = self.queue.slot(unit) else { return Ok(()) };
-        let kind = slot.kind();
-        if !matches!(kind.state, SlotUse::Sending | SlotUse::Receiving) || slot.get(words::NUMBER) != holder.0 {
-            return Ok(());
-        }
-        draft.delist(&self.queue.header().busy, slot)?;
-        draft.give_message(slot, kind.class, kind.number as usize)
-    }
-
-    /// Drafts the answer to a call.
-    fn draft_answer(&self, draft: &mut Draft<'_>, side: Side, call: Slot, errno: u16) -> Result<()> {
-        let header = self.queue.header();
-        draft.delist(side.ends(&self.queue), call)?;
-        draft.enlist(&header.busy, call)?;
-        draft.put(&header.waiting, side.count(header.waiting.load(Relaxed), false));
-        let slot = call.sleeper().slot.load(Relaxed);
-        draft.put_in(call, words::STATE, state_word(WaiterState::Answered(errno), slot));
-        Ok(())
-    }
 
     /// Answers a call and wakes it. `false`: nobody was asleep.
     pub fn answer(&self, side: Side, call: Slot, errno: Errno) -> Result<bool> {
         let mut draft = Draft::new(self.queue);
-        self.draft_answer(&mut draft, side, call, errno.raw() as u16)?;
+        draft_answer(&mut draft, side, call, errno.raw() as u16, |_| {})?;
         self.commit(&draft)?;
         Ok(futex::wake_one(&call.sleeper().state) != 0)
     }
@@ -202,15 +181,7 @@ impl<'a> Section<'a> {
                 if self.hand_over(message, call, sender)? {
                     return Ok(());
                 }
-                // It was a dead one's.
-                let mut draft = Draft::new(self.queue);
-                let kind = message.kind();
-                draft.put_in(message, words::KIND, SlotKind { state: SlotUse::Sending, ..kind }.pack());
-                draft.put_in(message, words::NUMBER, from);
-                draft.delist(&self.queue.header().busy, call)?;
-                waiter::free(&call.sleeper().state);
-                draft.give_slot(call, 0);
-                self.commit(&draft)?;
+                self.take_back(message, call, from)?;
                 continue 'again;
             }
             return self.append_reserved(message, sender);
@@ -221,16 +192,38 @@ impl<'a> Section<'a> {
     fn hand_over(&self, message: Slot, call: Slot, sender: u32) -> Result<bool> {
         let header = self.queue.header();
         let mut draft = Draft::new(self.queue);
-        self.draft_answer(&mut draft, Side::Receivers, call, 0)?;
-        let flags = low(call.get(words::WANTS));
-        draft.put_in(call, words::WANTS, halves(flags, message.unit()));
         self.draft_receiving(&mut draft, message, holder_of(call.sleeper()), high(header.count.load(Relaxed)));
-        draft.stamp(&header.sent, sender);
-        // The kernel, too, names the thread here, and the process of one that has not waited.
-        draft.stamp(&header.received, call.sleeper().tid.load(Relaxed));
+        draft_given(&mut draft, call, message, sender)?;
         self.commit(&draft)?;
-        // Who was asleep is alive. Who was not may be on the way to sleep, or be gone.
-        Ok(futex::wake_one(&call.sleeper().state) != 0 || self.queue.lives(call.sleeper()))
+        Ok(has_woken(&self.queue, call))
+    }
+
+    /// The receiver of a message was dead: it is to be sent still, by `from`.
+    fn take_back(&self, message: Slot, call: Slot, from: u64) -> Result<()> {
+        let mut draft = Draft::new(self.queue);
+        draft.put_in(message, words::KIND, SlotKind { state: SlotUse::Sending, ..message.kind() }.pack());
+        draft.put_in(message, words::NUMBER, from);
+        draft.delist(&self.queue.header().busy, call)?;
+        waiter::free(&call.sleeper().state);
+        draft.give_slot(call, 0);
+        self.commit(&draft)
+    }
+
+    /// A message was given to a receiver that turns out to be dead: it is sent anew, unless somebody has seen to it already.
+    pub fn rescue(&self, given: &Given) -> Result<()> {
+        let Given { call, ticket, message } = *given;
+        let sleeper = call.sleeper();
+        let still = call.kind().state == SlotUse::Waiter
+            && sleeper.ticket.load(Relaxed) == ticket
+            && sleeper.state() == WaiterState::Answered(0)
+            && high(call.get(words::WANTS)) == message.unit()
+            && message.kind().state == SlotUse::Receiving
+            && message.get(words::NUMBER) == holder_of(sleeper).0;
+        if !still {
+            return Ok(());
+        }
+        self.take_back(message, call, self.holder().0)?;
+        self.pass_on(message, sys::pid())
     }
 
     /// Drafts that a message is being received, and what number it had.
@@ -252,9 +245,10 @@ impl<'a> Section<'a> {
         let (links, number) = draft.at_the_end();
         draft.put_in(message, words::LINKS, links);
         draft.put_in(message, words::NUMBER, number);
-        let kind = message.kind();
+        let (kind, blocks) = (message.kind(), high(message.get(words::CHAIN)));
+        draft.put_in(message, words::CHAIN, halves(0, blocks));
         let mtype = message.get(words::TYPE) as i64;
-        draft.append(message, kind.class, kind.number as usize, mtype, high(message.get(words::CHAIN)))?;
+        draft.append(message, kind.class, kind.number as usize, mtype, blocks)?;
         draft.stamp(&header.sent, sender);
         self.commit(&draft)
     }
@@ -310,7 +304,7 @@ impl<'a> Section<'a> {
             self.pass_on(message, call.sleeper().pid.load(Relaxed))?;
         }
         let mut draft = Draft::new(self.queue);
-        self.draft_answer(&mut draft, Side::Senders, call, 0)?;
+        draft_answer(&mut draft, Side::Senders, call, 0, |_| {})?;
         self.commit(&draft)?;
         futex::wake_one(&call.sleeper().state);
         Ok(())
@@ -343,7 +337,7 @@ impl<'a> Section<'a> {
             let ended = match slot.kind().state {
                 SlotUse::Sending | SlotUse::Receiving => {
                     let holder = Holder(slot.get(words::NUMBER));
-                    if self.queue.engine.holds_on(holder) { Ok(()) } else { self.draft_end_of(&mut draft, slot.unit(), holder) }
+                    if self.queue.engine.holds_on(holder) { Ok(()) } else { draft_end_of(&mut draft, slot.unit(), holder) }
                 }
                 SlotUse::Waiter if self.queue.lives(slot.sleeper()) => {
                     // Perhaps nobody has woken it yet.
@@ -360,6 +354,60 @@ impl<'a> Section<'a> {
     }
 }
 
+/// Drafts the answer to a call; what `more` drafts is there before the caller sees the answer.
+pub fn draft_answer<'a>(
+    draft: &mut Draft<'a>,
+    side: Side,
+    call: Slot,
+    errno: u16,
+    more: impl FnOnce(&mut Draft<'a>),
+) -> Result<()> {
+    let queue = draft.queue();
+    let header = queue.header();
+    draft.delist(side.ends(&queue), call)?;
+    draft.enlist(&header.busy, call)?;
+    draft.put(&header.waiting, side.count(header.waiting.load(Relaxed), false));
+    more(draft);
+    let slot = call.sleeper().slot.load(Relaxed);
+    draft.put_in(call, words::STATE, state_word(WaiterState::Answered(errno), slot));
+    Ok(())
+}
+
+/// Drafts that a waiting receiver has been given a message, which is one of those that are busy and says so.
+pub fn draft_given(draft: &mut Draft<'_>, call: Slot, message: Slot, sender: u32) -> Result<()> {
+    draft_answer(draft, Side::Receivers, call, 0, |draft| {
+        let header = draft.queue().header();
+        let flags = low(call.get(words::WANTS));
+        draft.put_in(call, words::WANTS, halves(flags, message.unit()));
+        draft.stamp(&header.sent, sender);
+        // The kernel, too, names the thread here, and the process of one that has not waited.
+        draft.stamp(&header.received, call.sleeper().tid.load(Relaxed));
+    })
+}
+
+/// Drafts the end of a message that is being sent or received by `holder`, if it is.
+pub fn draft_end_of(draft: &mut Draft<'_>, unit: u32, holder: Holder) -> Result<()> {
+    let queue = draft.queue();
+    let Ok(slot) = queue.slot(unit) else { return Ok(()) };
+    let kind = slot.kind();
+    if !matches!(kind.state, SlotUse::Sending | SlotUse::Receiving) || slot.get(words::NUMBER) != holder.0 {
+        return Ok(());
+    }
+    draft.delist(&queue.header().busy, slot)?;
+    draft.give_message(slot, kind.class, kind.number as usize)
+}
+
+/// Drafts that an answered call's place is given back, and that of the message that it was receiving or could not send.
+fn draft_end_of_call(draft: &mut Draft<'_>, call: &Call<'_>, holder: Holder) -> Result<()> {
+    let slot = call.slot;
+    draft.delist(&draft.queue().header().busy, slot)?;
+    draft_end_of(draft, call.message(), holder)?;
+    draft.give_slot(slot, 0);
+    let state = state_word(WaiterState::Free, slot.sleeper().slot.load(Relaxed));
+    draft.put_in(slot, words::STATE, state);
+    Ok(())
+}
+
 /// Whether the message of a waiting call is still to be sent.
 fn is_sending(message: Slot, call: Slot) -> bool {
     message.kind().state == SlotUse::Sending && message.get(words::NUMBER) == holder_of(call.sleeper()).0
@@ -372,6 +420,36 @@ pub fn fits(queue: &QueueView<'_>, len: usize) -> bool {
     let capacity = header.capacity.load(Relaxed);
     let bytes = header.bytes.load(Relaxed).saturating_add(len as u64);
     bytes <= capacity && u64::from(low(header.count.load(Relaxed))) < capacity
+}
+
+/// Wakes the caller of an answered call. `false`: it is dead.
+fn has_woken(queue: &QueueView<'_>, call: Slot) -> bool {
+    // Who was asleep is alive. Who was not may be on the way to sleep, or be gone.
+    futex::wake_one(&call.sleeper().state) != 0 || queue.lives(call.sleeper())
+}
+
+/// A message that was given to a waiting receiver, who has not been woken yet.
+#[derive(Clone, Copy)]
+pub struct Given {
+    call: Slot,
+    ticket: u64,
+    message: Slot,
+}
+
+impl Given {
+    pub fn new(call: Slot, message: Slot) -> Given {
+        Given { call, ticket: call.sleeper().ticket.load(Relaxed), message }
+    }
+
+    /// Wakes the receiver; if that is dead, the message goes to somebody else.
+    pub fn wake(&self, queue: QueueView<'_>) {
+        if !has_woken(&queue, self.call)
+            && let Ok(section) = queue.engine.queue_section_in_call(queue)
+        {
+            // What is left is found when the dead are buried.
+            let _ = section.rescue(self);
+        }
+    }
 }
 
 /// A call of the calling thread that waits.
@@ -400,6 +478,24 @@ impl<'a> Call<'a> {
     /// Whether it has been answered, and its place has not been given back yet.
     pub fn is_answered(&self) -> bool {
         self.is_own() && matches!(self.slot.sleeper().state(), WaiterState::Answered(_))
+    }
+
+    /// Gives the place of an answered call back, and that of its message.
+    pub fn end(&self) {
+        if self.is_answered() && !self.end_quickly()
+            && let Ok(section) = self.queue.engine.queue_section_in_call(self.queue)
+        {
+            // If the queue is gone, there is nothing to be given back.
+            let _ = section.end_call(self);
+        }
+    }
+
+    fn end_quickly(&self) -> bool {
+        let ended = Quick::with(self.queue, |quick| {
+            let mut draft = Draft::new(self.queue);
+            draft_end_of_call(&mut draft, self, quick.holder()).is_ok() && draft.check().is_ok() && quick.commit(&draft)
+        });
+        ended == Some(true)
     }
 
     /// The message that it was given, or has sent.
@@ -461,10 +557,7 @@ impl Section<'_> {
     /// Gives an answered call's place back, and that of the message that it was receiving or could not send.
     pub fn end_call(&self, call: &Call<'_>) -> Result<()> {
         let mut draft = Draft::new(self.queue);
-        draft.delist(&self.queue.header().busy, call.slot)?;
-        waiter::free(&call.slot.sleeper().state);
-        self.draft_end_of(&mut draft, call.message(), self.holder())?;
-        draft.give_slot(call.slot, 0);
+        draft_end_of_call(&mut draft, call, self.holder())?;
         self.commit(&draft)
     }
 }

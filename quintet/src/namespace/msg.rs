@@ -1,7 +1,8 @@
 //! The verbs of message queues.
 
 use super::{Backend, Namespace};
-use crate::{Errno, Id, Key, MessageStat, MsgFlags, MsgUsage, QueueStat, QueueStatus, kernel};
+use crate::msg::whole::Whole;
+use crate::{Errno, Id, Key, MessageStat, MsgFlags, MsgUsage, QueueRepair, QueueStat, QueueStatus, kernel};
 use std::time::Duration;
 
 impl Namespace {
@@ -115,6 +116,24 @@ impl Namespace {
         either!(self, msgrcv(id, buffer, mtype, flags, timeout))
     }
 
+    /// As [`Namespace::msgrcv`], of a message as long as it is: its type and its bytes.
+    pub(crate) fn take(
+        &self,
+        id: i32,
+        mtype: i64,
+        flags: MsgFlags,
+        timeout: Option<Duration>,
+    ) -> std::result::Result<(i64, Vec<u8>), Errno> {
+        match self.backend {
+            Backend::Kernel => kernel::take(id, mtype, flags, timeout),
+            Backend::Directory(engine) => {
+                let mut whole = Whole::default();
+                engine.msg_receive(id, &mut whole, Whole::LONGEST, mtype, flags, timeout)?;
+                Ok((whole.mtype, whole.bytes))
+            }
+        }
+    }
+
     /// Looks at the messages without taking one, the first one first: each is handed to `see` with its bytes, until that returns `false`.
     ///
     /// What is sent or taken meanwhile may be seen or not; no message is seen twice, or out of order. (Of the kernel's, which has only
@@ -178,6 +197,31 @@ impl Namespace {
     /// None for a directory; the kernel's may fail under a security policy.
     pub fn msg_usage(&self) -> std::result::Result<MsgUsage, Errno> {
         either!(self, msg_usage())
+    }
+
+    /// Makes queues whose lists disagree with what is in them anew: somebody who may use them has scribbled on their files. What the messages
+    /// themselves still say is kept. Tells which queues were damaged; a sound one is left alone. Nothing for the kernel's namespace.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the directory.
+    pub fn repair_queues(&self) -> std::result::Result<Vec<QueueRepair>, Errno> {
+        match self.backend {
+            Backend::Kernel => Ok(Vec::new()),
+            Backend::Directory(engine) => engine.damaged_queues(true),
+        }
+    }
+
+    /// The queues that [`Namespace::repair_queues`] would make anew, and how many messages each would have. Nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the directory.
+    pub fn damaged_queues(&self) -> std::result::Result<Vec<QueueRepair>, Errno> {
+        match self.backend {
+            Backend::Kernel => Ok(Vec::new()),
+            Backend::Directory(engine) => engine.damaged_queues(false),
+        }
     }
 
     /// All queues, by index, with what is in them and who waits.

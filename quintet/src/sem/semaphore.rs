@@ -2,7 +2,7 @@
 
 use super::set::SemaphoreSet;
 use crate::error::{Error, Result};
-use crate::{Errno, Key, Limits, Namespace, SemFlags, SemOp, process, sys};
+use crate::{Errno, Key, Limits, Namespace, SemFlags, SemOp, object, process, sys};
 use std::time::{Duration, Instant};
 
 /// A counting semaphore: most often a set of one, or one of a set ([`SemaphoreSet::semaphore`]). With the initial value 1 it is
@@ -148,12 +148,9 @@ impl Semaphore {
     /// semop(2)
     pub fn acquire_many(&self, units: u16) -> Result<Guard> {
         let op = self.taking(units)?;
-        loop {
-            match self.set.raw_op(&[op], None) {
-                Ok(()) => return Ok(self.guard(units)),
-                Err(Errno::INTR) => {}
-                Err(e) => return Err(self.set.operation_error(&[op], e)),
-            }
+        match object::through_signals(None, |timeout| self.set.raw_op(&[op], timeout)) {
+            Ok(()) => Ok(self.guard(units)),
+            Err(e) => Err(self.set.operation_error(&[op], e)),
         }
     }
 
@@ -211,13 +208,11 @@ impl Semaphore {
     /// semtimedop in semop(2)
     pub fn acquire_deadline(&self, deadline: Instant) -> Result<Option<Guard>> {
         let op = self.taking(1)?;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let done = if left.is_zero() { self.set.raw_try_op(&[op]) } else { self.set.raw_op(&[op], Some(left)) };
-            if done != Err(Errno::INTR) {
-                return self.told(op, done);
-            }
-        }
+        let done = object::through_signals(Some(deadline), |left| match left {
+            Some(Duration::ZERO) => self.set.raw_try_op(&[op]),
+            _ => self.set.raw_op(&[op], left),
+        });
+        self.told(op, done)
     }
 
     /// Adds `units` (1..=32767) that no guard has taken: what has been made, or what another process shall have.

@@ -2,7 +2,7 @@
 
 use super::semaphore::Semaphore;
 use crate::error::{Error, Result};
-use crate::{Errno, Id, Key, Limits, Namespace, SemFlags, SemOp, SetStat};
+use crate::{Errno, Id, Key, Limits, Namespace, SemFlags, SemOp, SetStat, object};
 use std::time::{Duration, Instant};
 
 /// A set of semaphores, by its identifier. Holding one keeps nothing: a set lives until it is removed,
@@ -65,7 +65,7 @@ impl SemaphoreSetOptions {
         }
         let exclusive = if self.exclusive { libc::IPC_EXCL } else { 0 };
         let flags = self.mode as i32 | libc::IPC_CREAT | exclusive;
-        for _ in 0..MOST_RACES {
+        for _ in 0..object::MOST_RACES {
             let id =
                 ns.semget_with(key, flags, values).unwrap_or_else(|| self.create_in_steps(ns, key, values)).map_err(failed)?;
             let set = SemaphoreSet { ns: ns.clone(), id };
@@ -82,31 +82,12 @@ impl SemaphoreSetOptions {
     /// Where creating a set and giving it its values are two steps.
     fn create_in_steps(&self, ns: &Namespace, key: Key, values: &[u16]) -> std::result::Result<Id, Errno> {
         let nsems = i32::try_from(values.len()).map_err(|_| Errno::INVAL)?;
-        for _ in 0..MOST_RACES {
-            match ns.semget(key, nsems, self.mode as i32 | libc::IPC_CREAT | libc::IPC_EXCL) {
-                Ok(id) => {
-                    return match (SemaphoreSet { ns: ns.clone(), id }).initialise(values) {
-                        Ok(()) => Ok(id),
-                        Err(errno) => {
-                            let _ = ns.sem_remove(id.raw());
-                            Err(errno)
-                        }
-                    };
-                }
-                Err(Errno::EXIST) if !self.exclusive => {}
-                Err(errno) => return Err(errno),
-            }
-            match ns.semget(key, nsems, self.mode as i32) {
-                Err(Errno::NOENT) => {}
-                found => return found,
-            }
-        }
-        Err(Errno::AGAIN)
+        let set = |id| SemaphoreSet { ns: ns.clone(), id };
+        let get = |flags| ns.semget(key, nsems, flags);
+        let remove = |id: Id| ns.sem_remove(id.raw());
+        object::create_in_steps(self.mode as i32, self.exclusive, get, |id| set(id).initialise(values), remove)
     }
 }
-
-/// How often a set may be removed under the hands of who finds it.
-const MOST_RACES: usize = 100;
 
 /// For how long the creator of a set may be about to give it its values.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -124,18 +105,12 @@ fn creation_error(ns: &Namespace, key: Key, values: &[u16], errno: Errno) -> Err
         Errno::NOSPC => error
             .why(format!("the limit semmni ({} sets) or semmns ({} semaphores) is reached", limits.semmni, limits.semmns))
             .remedy("remove sets, or raise the limit with 'quintet namespace limits'"),
-        Errno::NOMEM => {
-            error.why("the file system of the namespace has no room for it").remedy("'quintet doctor' tells how much there is")
-        }
-        Errno::EXIST => error.why("the key is in use"),
-        Errno::ACCES => error.why("its mode does not grant this").remedy("'quintet stat' shows owner and mode"),
         Errno::TIMEDOUT => error
             .why(
                 "the set is there, but nobody has operated on it yet: whoever created it may have ended before it had its values",
             )
             .remedy("remove it; or open it as it is"),
-        Errno::AGAIN => error.why("others keep removing it"),
-        _ => error,
+        _ => object::creation_error(errno, error),
     }
 }
 
@@ -243,12 +218,7 @@ impl SemaphoreSet {
     ///
     /// semget(2)
     pub fn open(ns: &Namespace, key: Key) -> Result<SemaphoreSet> {
-        if key.is_private() {
-            return Err(Error::new(Errno::NOENT, "cannot open the key IPC_PRIVATE")
-                .why("it finds no set")
-                .remedy("open the set by its identifier"));
-        }
-        let id = ns.semget(key, 0, 0).map_err(|e| Error::new(e, format!("cannot open the set with key {key}")))?;
+        let id = object::open("set", key, || ns.semget(key, 0, 0))?;
         Ok(SemaphoreSet { ns: ns.clone(), id })
     }
 
@@ -262,13 +232,8 @@ impl SemaphoreSet {
     ///
     /// semctl(2), `SEM_STAT_ANY`
     pub fn open_id(ns: &Namespace, id: Id) -> Result<SemaphoreSet> {
-        match ns.sem_stat_index(i32::from(id.index()), true) {
-            Ok(stat) if stat.id == id => Ok(SemaphoreSet { ns: ns.clone(), id }),
-            Ok(_) | Err(Errno::INVAL) => {
-                Err(Error::new(Errno::INVAL, format!("cannot open set {id}")).why("there is none with this identifier"))
-            }
-            Err(e) => Err(Error::new(e, format!("cannot open set {id}"))),
-        }
+        object::open_id("set", id, ns.sem_stat_index(i32::from(id.index()), true).map(|stat| stat.id))?;
+        Ok(SemaphoreSet { ns: ns.clone(), id })
     }
 
     /// The identifier.
@@ -536,7 +501,7 @@ impl SemaphoreSet {
     ///
     /// semctl(2)
     pub fn set_permissions(&self, uid: u32, gid: u32, mode: u32) -> Result<()> {
-        self.ns.sem_set(self.id.raw(), uid, gid, mode).map_err(|e| self.error("change", e))
+        self.ns.sem_set(self.id.raw(), uid, gid, mode).map_err(|e| object::permissions_error("set", self.id, e))
     }
 
     /// `IPC_RMID`: removes it; whoever waits gets `EIDRM`.
@@ -634,14 +599,9 @@ impl SemaphoreSet {
     }
 
     fn error(&self, verb: &str, errno: Errno) -> Error {
-        let error = Error::new(errno, format!("cannot {verb} set {}", self.id));
+        let error = object::error(verb, "set", self.id, errno);
         match errno {
-            Errno::INVAL => error.why("it does not exist (any more)"),
-            Errno::IDRM => error.why("it was removed meanwhile"),
-            Errno::ACCES => error.why("its mode does not grant this").remedy("'quintet stat' shows owner and mode"),
-            Errno::PERM => error.why("only its owner or creator may do this"),
             Errno::RANGE => error.why(format!("a value would not be in 0..={}", Limits::SEMVMX)),
-            Errno::INTR => error.why("a signal was caught while it waited"),
             Errno::NOMEM => error.why("there is no room for the waiting call, or for what SEM_UNDO must remember"),
             _ => error,
         }

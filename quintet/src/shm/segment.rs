@@ -2,7 +2,7 @@
 
 use super::attachment::Attachment;
 use crate::error::{Error, Result};
-use crate::{Errno, Id, Key, Namespace, SegmentStat};
+use crate::{Errno, Id, Key, Namespace, SegmentStat, object};
 
 /// A segment of shared memory, by its identifier. Holding one keeps nothing: a segment lives
 /// until it is removed, as System V says.
@@ -93,11 +93,7 @@ fn creation_error(ns: &Namespace, key: Key, size: u64, errno: Errno) -> Error {
         Errno::NOSPC => error
             .why(format!("the limit shmmni ({} segments) or shmall ({} pages) is reached", limits.shmmni, limits.shmall))
             .remedy("remove segments, or raise the limit with 'quintet namespace limits'"),
-        Errno::NOMEM => {
-            error.why("the file system of the namespace has no room for it").remedy("'quintet doctor' tells how much there is")
-        }
-        Errno::EXIST => error.why("the key is in use"),
-        _ => error,
+        _ => object::creation_error(errno, error),
     }
 }
 
@@ -140,12 +136,7 @@ impl Segment {
     ///
     /// `ENOENT` no segment has the key.
     pub fn open(ns: &Namespace, key: Key) -> Result<Segment> {
-        if key.is_private() {
-            return Err(Error::new(Errno::NOENT, "cannot open the key IPC_PRIVATE")
-                .why("it finds no segment")
-                .remedy("open the segment by its identifier"));
-        }
-        let id = ns.shmget(key, 0, 0).map_err(|e| Error::new(e, format!("cannot open the segment with key {key}")))?;
+        let id = object::open("segment", key, || ns.shmget(key, 0, 0))?;
         Ok(Segment { ns: ns.clone(), id })
     }
 
@@ -155,14 +146,8 @@ impl Segment {
     ///
     /// `EINVAL` no segment has the identifier.
     pub fn open_id(ns: &Namespace, id: Id) -> Result<Segment> {
-        let found = ns.shm_stat_index(i32::from(id.index()), true);
-        match found {
-            Ok(stat) if stat.id == id => Ok(Segment { ns: ns.clone(), id }),
-            Ok(_) | Err(Errno::INVAL) => {
-                Err(Error::new(Errno::INVAL, format!("cannot open segment {id}")).why("there is none with this identifier"))
-            }
-            Err(e) => Err(Error::new(e, format!("cannot open segment {id}"))),
-        }
+        object::open_id("segment", id, ns.shm_stat_index(i32::from(id.index()), true).map(|stat| stat.id))?;
+        Ok(Segment { ns: ns.clone(), id })
     }
 
     /// The identifier.
@@ -208,7 +193,7 @@ impl Segment {
     ///
     /// As [`Namespace::shm_set`].
     pub fn set_permissions(&self, uid: u32, gid: u32, mode: u32) -> Result<()> {
-        self.ns.shm_set(self.id.raw(), uid, gid, mode).map_err(|e| self.error("change", e))
+        self.ns.shm_set(self.id.raw(), uid, gid, mode).map_err(|e| object::permissions_error("segment", self.id, e))
     }
 
     /// `IPC_RMID`: removes it; those who are attached keep it until they detach.
@@ -231,12 +216,6 @@ impl Segment {
     }
 
     pub(super) fn error(&self, verb: &str, errno: Errno) -> Error {
-        let error = Error::new(errno, format!("cannot {verb} segment {}", self.id));
-        match errno {
-            Errno::INVAL => error.why("it does not exist (any more)"),
-            Errno::ACCES => error.why("its mode does not grant this").remedy("'quintet stat' shows owner and mode"),
-            Errno::PERM => error.why("only its owner or creator may do this"),
-            _ => error,
-        }
+        object::error(verb, "segment", self.id, errno)
     }
 }

@@ -86,9 +86,21 @@ pub fn thread_exists(pid: u32, tid: u32) -> bool {
     !gone
 }
 
-/// On how many processors the calling thread may run: 1, or more.
+/// Whether the calling thread may run on one processor only, as it was a short while ago.
 pub fn runs_on_one_processor() -> bool {
-    rustix::thread::sched_getaffinity(None).is_ok_and(|set| set.count() == 1)
+    const FOR: u64 = 20_000_000;
+    thread_local! {
+        /// What was found, and until when that is believed.
+        static KNOWN: std::cell::Cell<(bool, u64)> = const { std::cell::Cell::new((false, 0)) };
+    }
+    let (known, until) = KNOWN.get();
+    let now = coarse_nanos();
+    if now < until && until <= now + FOR {
+        return known;
+    }
+    let one = rustix::thread::sched_getaffinity(None).is_ok_and(|set| set.count() == 1);
+    KNOWN.set((one, now + FOR));
+    one
 }
 
 /// Now, from a clock that costs little and steps a few milliseconds at a time, in nanoseconds since the Epoch.

@@ -1,0 +1,213 @@
+//! Message queues: `msgget`, `msgsnd`, `msgrcv`, `msgctl`.
+//!
+//! What is wrong with a call is found in the kernel's order. Of a message to be sent that is: the type's address, the length, the type,
+//! the text's address; then the engine looks at the rest. Where a message is received, the buffer's address is looked at when there is one
+//! for it: it stays in the queue if it cannot be written there.
+//!
+//! # Safety
+//!
+//! As in the module above. A message has a C `long`, its type, and then its text; neither need be aligned.
+#![allow(unsafe_code)]
+
+use crate::{IPC_INFO, c_call, user};
+use libc::{c_int, c_long, c_ulong, c_void, iovec, key_t, msginfo, msqid_ds, size_t, ssize_t};
+use quintet::drop_in::{self, Piece, Sink, Source};
+use quintet::{Errno, Key, Limits, MsgFlags, QueueStat};
+
+const MSG_STAT: c_int = 11;
+const MSG_INFO: c_int = 12;
+const MSG_STAT_ANY: c_int = 13;
+
+/// The text begins so many bytes after the type.
+const TEXT: usize = size_of::<c_long>();
+
+/// msgget(2)
+#[unsafe(no_mangle)]
+pub extern "C" fn msgget(key: key_t, msgflg: c_int) -> c_int {
+    c_call(-1, || drop_in::msgget(Key::new(key), msgflg).map(|id| id.raw()))
+}
+
+/// msgop(2)
+///
+/// # Safety
+///
+/// As the C function; a bad pointer gives `EFAULT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn msgsnd(msqid: c_int, msgp: *const c_void, msgsz: size_t, msgflg: c_int) -> c_int {
+    c_call(-1, || send(msqid, msgp, msgsz, MsgFlags::from_bits_retain(msgflg)).map(|()| 0))
+}
+
+#[inline(always)]
+fn send(id: c_int, message: *const c_void, len: usize, flags: MsgFlags) -> Result<(), Errno> {
+    // A negative length is no range.
+    let mtype = if len <= isize::MAX as usize && user::is_known_readable(message, TEXT + len) {
+        // SAFETY: can be read, as was just said.
+        unsafe { message.cast::<c_long>().read_unaligned() }
+    } else {
+        check_readable(id, message, len)?
+    };
+    drop_in::msgsnd(id, mtype.into(), Source { at: message.cast::<u8>().wrapping_add(TEXT), len }, flags)
+}
+
+/// The type of a message of which it must be asked whether it can be read.
+#[cold]
+#[inline(never)]
+fn check_readable(id: c_int, message: *const c_void, len: usize) -> Result<c_long, Errno> {
+    let mtype: c_long = user::read(message.cast())?;
+    if id < 0 || len > drop_in::msgmax()? || mtype < 1 {
+        return Err(Errno::INVAL);
+    }
+    user::ask_readable(message, TEXT + len)?;
+    Ok(mtype)
+}
+
+/// msgop(2)
+///
+/// # Safety
+///
+/// As the C function; a bad pointer gives `EFAULT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn msgrcv(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
+    c_call(-1, || {
+        let flags = MsgFlags::from_bits_retain(msgflg);
+        // The kernel's length is a `long`.
+        if msqid < 0 || msgsz > isize::MAX as usize {
+            return Err(Errno::INVAL);
+        }
+        if flags.contains(MsgFlags::COPY) {
+            check_room_for_copy(msgp, msgsz, flags)?;
+        }
+        drop_in::msgrcv(msqid, &mut Buffer(msgp), msgsz, msgtyp.into(), flags).map(|n| n as ssize_t)
+    })
+}
+
+/// For a copy the kernel makes room by filling it from the buffer, before it looks for the queue.
+#[cold]
+#[inline(never)]
+fn check_room_for_copy(buffer: *const c_void, size: usize, flags: MsgFlags) -> Result<(), Errno> {
+    if !flags.contains(MsgFlags::NOWAIT) || flags.contains(MsgFlags::EXCEPT) {
+        return Err(Errno::INVAL);
+    }
+    let len = size.min(drop_in::msgmax()?);
+    if len == 0 || user::is_known_readable(buffer, len) { Ok(()) } else { user::ask_readable(buffer, len) }
+}
+
+/// Where the program wants a message: first its type, then its text.
+struct Buffer(*mut c_void);
+
+impl Sink for Buffer {
+    #[inline(always)]
+    fn ready(&mut self, len: usize) -> Option<*mut u8> {
+        user::is_known_writable(self.0, TEXT + len).then(|| self.0.cast::<u8>().wrapping_add(TEXT))
+    }
+
+    #[inline(always)]
+    fn put_type(&mut self, mtype: i64) {
+        // SAFETY: called where `ready` has found that it can be written.
+        unsafe { self.0.cast::<c_long>().write_unaligned(mtype as c_long) };
+    }
+
+    #[cold]
+    fn put(&mut self, mtype: i64, pieces: &[Piece]) -> Result<(), Errno> {
+        const AT_ONCE: usize = 16;
+        let mtype = mtype as c_long;
+        let first = Piece { at: (&raw const mtype).cast(), len: TEXT };
+        let (mut to, mut rest) = (self.0.cast::<u8>(), std::iter::once(&first).chain(pieces).peekable());
+        while rest.peek().is_some() {
+            let mut some = [iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; AT_ONCE];
+            let mut len = 0;
+            for (entry, piece) in some.iter_mut().zip(&mut rest) {
+                *entry = iovec { iov_base: piece.at.cast_mut().cast(), iov_len: piece.len };
+                len += piece.len;
+            }
+            // SAFETY: a local and what the engine has mapped. What is left over is empty.
+            unsafe { user::write_pieces(to.cast(), &some) }?;
+            to = to.wrapping_add(len);
+        }
+        Ok(())
+    }
+}
+
+/// msgctl(2)
+///
+/// # Safety
+///
+/// As the C function; a bad pointer gives `EFAULT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn msgctl(msqid: c_int, cmd: c_int, buf: *mut msqid_ds) -> c_int {
+    c_call(-1, || {
+        if msqid < 0 || cmd < 0 {
+            return Err(Errno::INVAL);
+        }
+        match cmd {
+            libc::IPC_STAT => user::write(buf, &to_c(&drop_in::msg_stat(msqid)?)).map(|()| 0),
+            libc::IPC_SET => set(msqid, buf),
+            libc::IPC_RMID => drop_in::msg_remove(msqid).map(|()| 0),
+            MSG_STAT | MSG_STAT_ANY => {
+                let stat = drop_in::msg_stat_index(msqid, cmd == MSG_STAT_ANY)?;
+                user::write(buf, &to_c(&stat))?;
+                Ok(stat.id.raw())
+            }
+            IPC_INFO | MSG_INFO => info(buf.cast(), cmd == MSG_INFO),
+            _ => Err(Errno::INVAL),
+        }
+    })
+}
+
+fn set(id: c_int, buf: *const msqid_ds) -> Result<c_int, Errno> {
+    let ds: msqid_ds = user::read(buf)?;
+    let perm = ds.msg_perm;
+    // To the kernel it is an `int`.
+    drop_in::msg_set(id, perm.uid, perm.gid, u32::from(perm.mode), ds.msg_qbytes as c_int as u64)?;
+    Ok(0)
+}
+
+/// The limits, with numbers of which the kernel makes no use; of what is in use, `MSG_INFO` tells three.
+fn info(buf: *mut msginfo, usage: bool) -> Result<c_int, Errno> {
+    const MSGMNI: c_int = Limits::DEFAULT.msgmni as c_int;
+    const MSGMNB: c_int = Limits::DEFAULT.msgmnb as c_int;
+    const MSGPOOL: c_int = MSGMNI * (MSGMNB / 1024);
+    const MSGSSZ: c_int = 16;
+    const MSGSEG: u16 = u16::MAX;
+    let (limits, max_index) = drop_in::msg_limits()?;
+    let (msgpool, msgmap, msgtql, max_index) = if usage {
+        let usage = drop_in::msg_usage()?;
+        let at_most = |number: u64| c_int::try_from(number).unwrap_or(c_int::MAX);
+        (usage.queues as c_int, at_most(usage.messages), at_most(usage.bytes), usage.max_index)
+    } else {
+        (MSGPOOL, MSGMNB, MSGMNB, max_index)
+    };
+    let c = msginfo {
+        msgpool,
+        msgmap,
+        msgmax: limits.msgmax as c_int,
+        msgmnb: limits.msgmnb as c_int,
+        msgmni: limits.msgmni as c_int,
+        msgssz: MSGSSZ,
+        msgtql,
+        msgseg: MSGSEG,
+    };
+    user::write(buf, &c)?;
+    Ok(max_index as c_int)
+}
+
+fn to_c(stat: &QueueStat) -> msqid_ds {
+    // SAFETY: zeroes are a valid msqid_ds.
+    let mut ds: msqid_ds = unsafe { std::mem::zeroed() };
+    ds.msg_perm.__key = stat.key.raw();
+    ds.msg_perm.uid = stat.perm.uid;
+    ds.msg_perm.gid = stat.perm.gid;
+    ds.msg_perm.cuid = stat.perm.cuid;
+    ds.msg_perm.cgid = stat.perm.cgid;
+    ds.msg_perm.mode = stat.perm.mode as _;
+    ds.msg_perm.__seq = stat.id.sequence() as _;
+    ds.msg_stime = stat.stime as _;
+    ds.msg_rtime = stat.rtime as _;
+    ds.msg_ctime = stat.ctime as _;
+    ds.__msg_cbytes = stat.bytes as c_ulong;
+    ds.msg_qnum = stat.messages as _;
+    ds.msg_qbytes = stat.capacity as _;
+    ds.msg_lspid = stat.lspid;
+    ds.msg_lrpid = stat.lrpid;
+    ds
+}

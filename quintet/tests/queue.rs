@@ -1,0 +1,643 @@
+//! The safe face of message queues: what it promises, in a directory and, where an IPC namespace of the test's own can be had, in
+//! the kernel.
+//!
+//! # Safety
+//!
+//! Children of `fork` have one thread; the handler writes to a pipe.
+#![allow(unsafe_code)]
+
+mod support;
+
+use quintet::{Errno, Key, Kind, Limits, Message, MessageQueue, MsgWait, Namespace, Select};
+use std::path::Path;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::{Duration, Instant};
+use support::{BOUND, Child, Signpost, alone, become_user, fork, is_root, on_signal, open_to_all, state, until};
+
+const KEY: Key = Key::new(0x0e55);
+
+/// Runs `body` in a directory, and in the kernel.
+fn on_both(name: &str, body: impl Fn(&Namespace)) {
+    alone(name, |directory: &Path| {
+        body(&Namespace::create(directory.join("ns"), Kind::Private).unwrap());
+        // SAFETY: a flag only.
+        if unsafe { libc::unshare(libc::CLONE_NEWIPC) } == 0 {
+            body(&Namespace::kernel());
+        } else {
+            println!("skipped: the kernel's side: {}", std::io::Error::last_os_error());
+        }
+    });
+}
+
+fn is_kernel(ns: &Namespace) -> bool {
+    ns.path().is_none()
+}
+
+/// Until the child waits in a call of this queue.
+fn waits(child: &Child, queue: &MessageQueue) {
+    until("it waits", || {
+        if is_kernel(queue.namespace()) {
+            let call = std::fs::read_to_string(format!("/proc/{}/syscall", child.pid)).unwrap_or_default();
+            let number = call.split(' ').next().and_then(|number| number.parse().ok());
+            matches!(number, Some(libc::SYS_msgsnd | libc::SYS_msgrcv)) && state(child.pid) == Some('S')
+        } else {
+            let queues = queue.namespace().queues().unwrap();
+            let this = queues.iter().find(|status| status.stat.id == queue.id()).unwrap();
+            this.waiters.iter().any(|waiter| waiter.pid == child.pid)
+        }
+    });
+}
+
+fn types(queue: &MessageQueue) -> Vec<i64> {
+    queue.messages().unwrap().iter().map(|message| message.mtype).collect()
+}
+
+fn bytes(len: usize) -> Vec<u8> {
+    (0..len).map(|n| (n * 7 + n / 251) as u8).collect()
+}
+
+fn failed<T: std::fmt::Debug>(result: quintet::Result<T>) -> (Errno, String) {
+    let error = result.unwrap_err();
+    (error.errno(), error.to_string())
+}
+
+#[test]
+fn what_is_sent_is_received() {
+    on_both("what_is_sent_is_received", |ns| {
+        let queue = MessageQueue::create_new(ns, KEY).unwrap();
+        let me = std::process::id() as i32;
+        for (mtype, len) in [(1, 0), (2, 1), (i64::from(i32::MAX), 7), (3, 64), (libc::c_long::MAX as i64, 4056), (4, 8192)] {
+            let data = bytes(len);
+            queue.send(mtype, &data).unwrap();
+            let stat = queue.stat().unwrap();
+            assert_eq!((stat.messages, stat.bytes, stat.lspid), (1, len as u64, me));
+            assert_eq!(queue.receive(Select::First).unwrap(), Message { mtype, data: data.clone() });
+            queue.send(mtype, &data).unwrap();
+            let mut buffer = vec![0; len];
+            assert_eq!(queue.receive_into(&mut buffer, Select::Type(mtype)).unwrap(), (mtype, len));
+            assert_eq!(buffer, data);
+            let stat = queue.stat().unwrap();
+            assert_eq!((stat.messages, stat.bytes, stat.lrpid), (0, 0, me));
+        }
+        queue.remove().unwrap();
+    });
+}
+
+#[test]
+fn selections() {
+    on_both("selections", |ns| {
+        let queue = MessageQueue::private(ns).unwrap();
+        let cases = [
+            (Select::First, Some((3, 0)), vec![5, 2, 9, 2]),
+            (Select::Type(2), Some((2, 2)), vec![3, 5, 9, 2]),
+            (Select::Type(4), None, vec![3, 5, 2, 9, 2]),
+            (Select::LowestUpTo(1), None, vec![3, 5, 2, 9, 2]),
+            (Select::LowestUpTo(2), Some((2, 2)), vec![3, 5, 9, 2]),
+            (Select::LowestUpTo(libc::c_long::MAX as i64), Some((2, 2)), vec![3, 5, 9, 2]),
+            (Select::NotType(3), Some((5, 1)), vec![3, 2, 9, 2]),
+            (Select::NotType(77), Some((3, 0)), vec![5, 2, 9, 2]),
+        ];
+        for (select, taken, left) in cases {
+            for (place, mtype) in [3, 5, 2, 9, 2].into_iter().enumerate() {
+                queue.send(mtype, &[place as u8]).unwrap();
+            }
+            let expected = taken.map(|(mtype, place)| Message { mtype, data: vec![place] });
+            assert_eq!(queue.peek(select).unwrap(), expected, "{select:?}");
+            assert_eq!(types(&queue), [3, 5, 2, 9, 2]);
+            assert_eq!(queue.try_receive(select).unwrap(), expected, "{select:?}");
+            assert_eq!(types(&queue), left, "{select:?}");
+            while queue.try_receive(Select::default()).unwrap().is_some() {}
+        }
+        for select in [Select::NotType(1), Select::Type(1), Select::LowestUpTo(5)] {
+            assert_eq!((queue.peek(select).unwrap(), queue.try_receive(select).unwrap()), (None, None));
+        }
+        // Nothing but messages of that type.
+        queue.send(6, b"").unwrap();
+        queue.send(6, b"").unwrap();
+        assert_eq!(queue.try_receive(Select::NotType(6)).unwrap(), None);
+        queue.remove().unwrap();
+    });
+}
+
+#[test]
+fn a_message_of_any_length() {
+    on_both("a_message_of_any_length", |ns| {
+        let limits = ns.limits().unwrap();
+        ns.set_limits(&Limits { msgmax: 1 << 20, msgmnb: 3 << 20, ..limits }).unwrap();
+        let queue = MessageQueue::create_new(ns, KEY).unwrap();
+        assert_eq!(queue.stat().unwrap().capacity, 3 << 20);
+        for len in [8191, 8192, 8193, 16385, 100_000, 1 << 20] {
+            let message = Message { mtype: len as i64, data: bytes(len) };
+            queue.send(1, b"short").unwrap();
+            queue.send(message.mtype, &message.data).unwrap();
+            assert_eq!(queue.try_receive(Select::NotType(1)).unwrap().unwrap(), message);
+            assert_eq!(types(&queue), [1]);
+            queue.receive(Select::First).unwrap();
+            // One that waits for it has made up its mind about its buffer before.
+            let waiter = fork(|| assert_eq!(queue.receive(Select::Type(message.mtype)).unwrap(), message));
+            waits(&waiter, &queue);
+            queue.send(message.mtype, &message.data).unwrap();
+            waiter.succeeds();
+            assert_eq!(queue.stat().unwrap().messages, 0);
+        }
+        queue.remove().unwrap();
+    });
+}
+
+#[test]
+fn a_buffer_that_is_too_short_takes_nothing() {
+    on_both("a_buffer_that_is_too_short_takes_nothing", |ns| {
+        let queue = MessageQueue::private(ns).unwrap();
+        queue.send(5, b"12345678").unwrap();
+        for len in [0, 1, 7] {
+            let mut buffer = vec![0xee; len];
+            let (errno, text) = failed(queue.receive_into(&mut buffer, Select::First));
+            assert_eq!(errno, Errno::TOOBIG);
+            assert!(text.contains(&format!("longer than the buffer of {len} bytes")), "{text}");
+            assert_eq!(buffer, vec![0xee; len]);
+            assert_eq!(types(&queue), [5]);
+        }
+        let mut buffer = [0xee; 10];
+        assert_eq!(queue.receive_into(&mut buffer, Select::First).unwrap(), (5, 8));
+        assert_eq!(&buffer, b"12345678\xee\xee");
+        queue.remove().unwrap();
+    });
+}
+
+#[test]
+fn a_full_queue() {
+    on_both("a_full_queue", |ns| {
+        let queue = MessageQueue::options().capacity(10).create(ns, KEY).unwrap();
+        queue.send(1, b"123456").unwrap();
+        assert!(!queue.try_send(1, b"78901").unwrap());
+        assert!(queue.try_send(1, b"7890").unwrap());
+        assert!(!queue.try_send(1, b"1").unwrap());
+        let sender = fork(|| queue.send(2, b"12345").unwrap());
+        waits(&sender, &queue);
+        assert_eq!(queue.receive(Select::First).unwrap().data, b"123456");
+        sender.succeeds();
+        assert_eq!(types(&queue), [1, 2]);
+        // Room comes by a larger capacity, too.
+        let sender = fork(|| queue.send(3, b"12345").unwrap());
+        waits(&sender, &queue);
+        queue.set_capacity(14).unwrap();
+        sender.succeeds();
+        assert_eq!(types(&queue), [1, 2, 3]);
+        // As many messages as bytes, also of none.
+        queue.set_capacity(3).unwrap();
+        assert!(!queue.try_send(4, b"").unwrap());
+        queue.remove().unwrap();
+    });
+}
+
+#[test]
+fn timeouts_and_deadlines() {
+    on_both("timeouts_and_deadlines", |ns| {
+        let queue = MessageQueue::options().capacity(4).create(ns, KEY).unwrap();
+        let (past, short) = (Instant::now(), Duration::from_millis(2));
+        assert_eq!(queue.receive_deadline(Select::First, past).unwrap(), None);
+        assert_eq!(queue.receive_timeout(Select::First, Duration::ZERO).unwrap(), None);
+        assert!(queue.send_deadline(1, b"abc", past).unwrap());
+        assert!(!queue.send_deadline(1, b"de", past).unwrap());
+        assert!(!queue.send_timeout(1, b"de", Duration::ZERO).unwrap());
+        assert!(queue.send_timeout(1, b"d", Duration::MAX).unwrap());
+        assert_eq!(queue.receive_deadline(Select::First, past).unwrap().unwrap().data, b"abc");
+        assert_eq!(queue.receive_timeout(Select::First, Duration::MAX).unwrap().unwrap().data, b"d");
+        if is_kernel(ns) {
+            let why = format!(
+                "queue {}: the kernel's queues know no timeout (EOPNOTSUPP); wait without end or not at all, or use a directory",
+                queue.id()
+            );
+            let receives = (Errno::OPNOTSUPP, format!("cannot receive from {why}"));
+            assert_eq!(failed(queue.receive_timeout(Select::First, short)), receives);
+            assert_eq!(failed(queue.receive_deadline(Select::First, past + BOUND)), receives);
+            let sends = (Errno::OPNOTSUPP, format!("cannot send to {why}"));
+            assert_eq!(failed(queue.send_timeout(1, b"", short)), sends);
+            assert_eq!(failed(queue.send_deadline(1, b"", past + BOUND)), sends);
+        } else {
+            assert_eq!(queue.receive_timeout(Select::First, short).unwrap(), None);
+            assert!(queue.send_timeout(1, b"abcd", short).unwrap());
+            assert!(!queue.send_timeout(1, b"e", short).unwrap());
+            assert!(!queue.send_deadline(1, b"e", Instant::now() + short).unwrap());
+            assert_eq!(queue.receive_timeout(Select::Type(2), short).unwrap(), None);
+            let receiver = fork(|| {
+                let message = queue.receive_deadline(Select::Type(2), Instant::now() + BOUND).unwrap();
+                assert_eq!(message.unwrap().data, b"x");
+            });
+            waits(&receiver, &queue);
+            queue.set_capacity(5).unwrap();
+            assert!(queue.try_send(2, b"x").unwrap());
+            receiver.succeeds();
+            let sender = fork(|| assert!(queue.send_timeout(3, b"12345", BOUND).unwrap()));
+            waits(&sender, &queue);
+            assert_eq!(queue.receive(Select::First).unwrap().data, b"abcd");
+            sender.succeeds();
+            assert_eq!(types(&queue), [3]);
+        }
+        queue.remove().unwrap();
+    });
+}
+
+static TOLD: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn tell_that_caught(_signal: i32) {
+    // SAFETY: a descriptor that stays open, and a byte.
+    unsafe { libc::write(TOLD.load(Ordering::SeqCst), [0u8].as_ptr().cast(), 1) };
+}
+
+/// From now on SIGUSR1 is caught, and the other end of the pipe is told.
+fn catch(told: &Signpost) {
+    TOLD.store(told.write_end(), Ordering::SeqCst);
+    on_signal(libc::SIGUSR1, tell_that_caught, 0);
+}
+
+#[test]
+fn a_signal_does_not_end_the_waiting() {
+    on_both("a_signal_does_not_end_the_waiting", |ns| {
+        let queue = MessageQueue::options().capacity(4).create(ns, KEY).unwrap();
+        let caught = Signpost::new();
+        let is = |message: Message| message.data == b"it";
+        type Receives<'a> = &'a dyn Fn() -> bool;
+        let receivers: [Receives; 4] = [
+            &|| is(queue.receive(Select::Type(7)).unwrap()),
+            &|| queue.receive_into(&mut [0; 4], Select::Type(7)).unwrap() == (7, 2),
+            &|| is(queue.receive_timeout(Select::Type(7), Duration::MAX).unwrap().unwrap()),
+            &|| is(queue.receive_timeout(Select::Type(7), BOUND).unwrap().unwrap()),
+        ];
+        let senders: [Receives; 3] =
+            [&|| queue.send(7, b"it").is_ok(), &|| queue.send_timeout(7, b"it", Duration::MAX).unwrap(), &|| {
+                queue.send_timeout(7, b"it", BOUND).unwrap()
+            }];
+        let interrupted = |call: Receives| {
+            let child = fork(|| {
+                catch(&caught);
+                assert!(call());
+            });
+            waits(&child, &queue);
+            child.signal(libc::SIGUSR1);
+            caught.wait();
+            waits(&child, &queue);
+            child
+        };
+        // The last ones have a timeout.
+        let without = usize::from(is_kernel(ns));
+        for receives in &receivers[..receivers.len() - without] {
+            let child = interrupted(receives);
+            queue.send(7, b"it").unwrap();
+            child.succeeds();
+        }
+        queue.send(1, b"full").unwrap();
+        for sends in &senders[..senders.len() - without] {
+            let child = interrupted(sends);
+            queue.receive(Select::First).unwrap();
+            child.succeeds();
+            assert!(is(queue.receive(Select::First).unwrap()));
+            queue.send(1, b"full").unwrap();
+        }
+        queue.remove().unwrap();
+    });
+}
+
+#[test]
+fn removal_ends_the_waiting() {
+    on_both("removal_ends_the_waiting", |ns| {
+        let queue = MessageQueue::options().capacity(4).create(ns, KEY).unwrap();
+        queue.send(1, b"full").unwrap();
+        let text = |verb: &str| format!("cannot {verb} queue {}: it was removed meanwhile (EIDRM)", queue.id());
+        let receiver = fork(|| assert_eq!(failed(queue.receive(Select::Type(2))), (Errno::IDRM, text("receive from"))));
+        let sender = fork(|| assert_eq!(failed(queue.send(1, b"more")), (Errno::IDRM, text("send to"))));
+        waits(&receiver, &queue);
+        waits(&sender, &queue);
+        queue.remove().unwrap();
+        receiver.succeeds();
+        sender.succeeds();
+        let gone =
+            |verb: &str| (Errno::INVAL, format!("cannot {verb} queue {}: it does not exist (any more) (EINVAL)", queue.id()));
+        assert_eq!(failed(queue.send(1, b"")), gone("send to"));
+        assert_eq!(failed(queue.try_receive(Select::First)), gone("receive from"));
+        assert_eq!(failed(queue.receive_into(&mut [], Select::First)), gone("receive from"));
+        assert_eq!(failed(queue.messages()), gone("look into"));
+        assert_eq!(failed(queue.stat()), gone("read the state of"));
+        assert_eq!(failed(queue.set_capacity(1)), gone("change"));
+        assert_eq!(failed(queue.set_permissions(0, 0, 0o600)).0, Errno::INVAL);
+        assert_eq!(failed(queue.remove()), gone("remove"));
+    });
+}
+
+#[test]
+fn opening_and_creating() {
+    on_both("opening_and_creating", |ns| {
+        assert_eq!(failed(MessageQueue::open(ns, KEY)).0, Errno::NOENT);
+        let queue = MessageQueue::options().capacity(100).mode(0o640).create(ns, KEY).unwrap();
+        let stat = queue.stat().unwrap();
+        assert_eq!((stat.key, stat.id, stat.capacity, stat.perm.mode), (KEY, queue.id(), 100, 0o640));
+        for same in [
+            MessageQueue::open(ns, KEY),
+            MessageQueue::open_id(ns, queue.id()),
+            MessageQueue::open_or_create(ns, KEY),
+            MessageQueue::options().capacity(7).create(ns, KEY),
+        ] {
+            assert_eq!(same.unwrap().id(), queue.id());
+        }
+        assert_eq!(queue.stat().unwrap().capacity, 100);
+        let taken = (Errno::EXIST, format!("cannot create a message queue with key {KEY}: the key is in use (EEXIST)"));
+        assert_eq!(failed(MessageQueue::create_new(ns, KEY)), taken);
+        assert_eq!(failed(MessageQueue::options().exclusive().capacity(7).create(ns, KEY)), taken);
+        let (one, other) = (MessageQueue::private(ns).unwrap(), MessageQueue::private(ns).unwrap());
+        assert!(one.id() != other.id() && one.stat().unwrap().key.is_private());
+        for queue in [queue, one, other] {
+            queue.remove().unwrap();
+            assert_eq!(failed(MessageQueue::open_id(ns, queue.id())).0, Errno::INVAL);
+        }
+        assert_eq!(
+            failed(MessageQueue::open(ns, Key::PRIVATE)).1,
+            "cannot open the key IPC_PRIVATE: it finds no queue (ENOENT); open the queue by its identifier"
+        );
+    });
+}
+
+#[test]
+fn whoever_creates_it_all_find_the_same() {
+    const PROCESSES: usize = 6;
+    const ROUNDS: i32 = 40;
+    on_both("whoever_creates_it_all_find_the_same", |ns| {
+        let starts: Vec<Signpost> = (0..PROCESSES).map(|_| Signpost::new()).collect();
+        let done = Signpost::new();
+        let children: Vec<_> = starts
+            .iter()
+            .enumerate()
+            .map(|(index, start)| {
+                fork(|| {
+                    for round in 0..ROUNDS {
+                        start.wait();
+                        // Half of them in one step, half in two.
+                        let mut options = MessageQueue::options();
+                        if index % 2 == 0 {
+                            options = options.capacity(1000);
+                        }
+                        options.create(ns, Key::new(100 + round)).unwrap().send(1 + index as i64, b"here").unwrap();
+                        done.tell(1);
+                    }
+                })
+            })
+            .collect();
+        for round in 0..ROUNDS {
+            starts.iter().for_each(|start| start.tell(1));
+            (0..PROCESSES).for_each(|_| done.wait());
+            let queue = MessageQueue::open(ns, Key::new(100 + round)).unwrap();
+            let mut all = types(&queue);
+            all.sort();
+            assert_eq!(all, (1..=PROCESSES as i64).collect::<Vec<_>>());
+            assert!([1000, 16384].contains(&queue.stat().unwrap().capacity));
+            queue.remove().unwrap();
+        }
+        children.into_iter().for_each(Child::succeeds);
+    });
+}
+
+#[test]
+fn capacity_and_permissions_are_set_one_by_one() {
+    on_both("capacity_and_permissions_are_set_one_by_one", |ns| {
+        let queue = MessageQueue::create_new(ns, KEY).unwrap();
+        let before = queue.stat().unwrap();
+        assert_eq!((before.capacity, before.perm.mode), (16384, 0o600));
+        queue.set_capacity(77).unwrap();
+        assert_eq!(queue.stat().unwrap().perm, before.perm);
+        queue.set_permissions(before.perm.uid, before.perm.gid, 0o7644).unwrap();
+        let after = queue.stat().unwrap();
+        assert_eq!((after.capacity, after.perm.mode), (77, 0o644));
+        // Its mode need not let its owner read it.
+        queue.set_permissions(before.perm.uid, before.perm.gid, 0).unwrap();
+        queue.set_capacity(78).unwrap();
+        queue.set_permissions(before.perm.uid, before.perm.gid, 0o600).unwrap();
+        assert_eq!(queue.stat().unwrap().capacity, 78);
+        queue.remove().unwrap();
+    });
+}
+
+fn has_cap_sys_resource() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    u64::from_str_radix(line.trim(), 16).unwrap() >> 24 & 1 != 0
+}
+
+#[test]
+fn more_capacity_than_the_limit() {
+    on_both("more_capacity_than_the_limit", |ns| {
+        let tries = |ns: &Namespace| {
+            let why = "16385 bytes are more than the limit msgmnb, 16384 (EPERM)";
+            let create = failed(MessageQueue::options().capacity(16385).create(ns, KEY));
+            assert_eq!(create.0, Errno::PERM);
+            assert!(create.1.contains(why), "{}", create.1);
+            assert_eq!(failed(MessageQueue::open(ns, KEY)).0, Errno::NOENT);
+            let queue = MessageQueue::create_new(ns, KEY).unwrap();
+            let change = failed(queue.set_capacity(16385));
+            assert_eq!(change.0, Errno::PERM);
+            assert!(change.1.contains(why), "{}", change.1);
+            queue.set_capacity(16384).unwrap();
+            queue.remove().unwrap();
+        };
+        if !has_cap_sys_resource() {
+            return tries(ns);
+        }
+        let queue = MessageQueue::options().capacity(16385).create(ns, KEY).unwrap();
+        assert_eq!(queue.stat().unwrap().capacity, 16385);
+        queue.remove().unwrap();
+        if !is_root() {
+            return println!("skipped: cannot become another user");
+        }
+        let place = ns.path().map(|path| path.parent().unwrap().join("user"));
+        if let Some(place) = &place {
+            open_to_all(place.parent().unwrap());
+            std::fs::create_dir(place).unwrap();
+            std::os::unix::fs::chown(place, Some(65533), Some(65533)).unwrap();
+        }
+        fork(|| {
+            become_user(65533);
+            tries(&place.map_or_else(Namespace::kernel, |place| Namespace::create(place.join("ns"), Kind::Private).unwrap()));
+        })
+        .succeeds();
+    });
+}
+
+#[test]
+fn many_to_many() {
+    const SENDERS: i64 = 3;
+    const RECEIVERS: usize = 3;
+    const MESSAGES: u32 = 2000;
+    on_both("many_to_many", |ns| {
+        // Small: senders wait, too.
+        let queue = MessageQueue::options().capacity(600).create(ns, KEY).unwrap();
+        let counts = Signpost::new();
+        let receivers: Vec<_> = (0..RECEIVERS)
+            .map(|index| {
+                fork(|| {
+                    let (mut last, mut count) = ([0; SENDERS as usize + 1], 0);
+                    loop {
+                        let select = [Select::First, Select::LowestUpTo(99), Select::NotType(98)][index];
+                        let Message { mtype, data } = queue.receive(select).unwrap();
+                        if mtype == 99 {
+                            break counts.tell_number(count);
+                        }
+                        let number = u32::from_ne_bytes(data[..4].try_into().unwrap());
+                        assert!(number > last[mtype as usize], "the order of one sender's messages");
+                        last[mtype as usize] = number;
+                        assert_eq!(data[4..], bytes(number as usize % 150));
+                        count += 1;
+                    }
+                })
+            })
+            .collect();
+        let senders: Vec<_> = (1..=SENDERS)
+            .map(|mtype| {
+                fork(|| {
+                    for number in 1..=MESSAGES {
+                        let data = [&number.to_ne_bytes()[..], &bytes(number as usize % 150)].concat();
+                        queue.send(mtype, &data).unwrap();
+                    }
+                })
+            })
+            .collect();
+        senders.into_iter().for_each(Child::succeeds);
+        until("all is taken", || queue.stat().unwrap().messages == 0);
+        (0..RECEIVERS).for_each(|_| queue.send(99, b"").unwrap());
+        receivers.into_iter().for_each(Child::succeeds);
+        let all: i64 = (0..RECEIVERS).map(|_| counts.number()).sum();
+        assert_eq!(all, SENDERS * i64::from(MESSAGES));
+        let stat = queue.stat().unwrap();
+        assert_eq!((stat.messages, stat.bytes), (0, 0));
+        queue.remove().unwrap();
+    });
+}
+
+#[test]
+fn who_waits_for_what() {
+    alone("who_waits_for_what", |directory: &Path| {
+        let ns = Namespace::create(directory.join("ns"), Kind::Private).unwrap();
+        let queue = MessageQueue::options().capacity(4).create(&ns, KEY).unwrap();
+        queue.send(1, b"full").unwrap();
+        let receiver = fork(|| assert_eq!(queue.receive_into(&mut [0; 9], Select::NotType(1)).unwrap(), (5, 3)));
+        waits(&receiver, &queue);
+        let sender = fork(|| queue.send(5, b"123").unwrap());
+        waits(&sender, &queue);
+        let status = ns.queues().unwrap().remove(0);
+        let wants: Vec<MsgWait> = status.waiters.iter().map(|waiter| waiter.wants).collect();
+        let flags = quintet::MsgFlags::EXCEPT;
+        assert_eq!(wants, [MsgWait::Receive { mtype: 1, flags, size: 9 }, MsgWait::Send { mtype: 5, len: 3 }]);
+        queue.receive(Select::First).unwrap();
+        sender.succeeds();
+        receiver.succeeds();
+        queue.remove().unwrap();
+    });
+}
+
+#[test]
+fn errors_say_what_is_wrong() {
+    on_both("errors_say_what_is_wrong", |ns| {
+        let queue = MessageQueue::create_new(ns, KEY).unwrap();
+        let invalid = |verb: &str, why: &str| (Errno::INVAL, format!("cannot {verb} queue {}: {why}", queue.id()));
+        for mtype in [0, -1, i64::MIN] {
+            let why = format!("a message's type is 1 or more, not {mtype} (EINVAL)");
+            assert_eq!(failed(queue.send(mtype, b"")), invalid("send to", &why));
+            assert_eq!(failed(queue.try_send(mtype, b"")), invalid("send to", &why));
+            for select in [Select::Type(mtype), Select::LowestUpTo(mtype), Select::NotType(mtype)] {
+                assert_eq!(failed(queue.receive(select)), invalid("receive from", &why));
+                assert_eq!(failed(queue.try_receive(select)), invalid("receive from", &why));
+                assert_eq!(failed(queue.receive_into(&mut [], select)), invalid("receive from", &why));
+                assert_eq!(failed(queue.peek(select)), invalid("receive from", &why));
+            }
+        }
+        assert_eq!(
+            failed(queue.send(1, &bytes(8193))),
+            invalid(
+                "send to",
+                "8193 bytes are more than the limit msgmax, 8192 (EINVAL); raise it with 'quintet namespace limits --msgmax'"
+            )
+        );
+        assert_eq!(
+            failed(queue.set_permissions(u32::MAX, 0, 0o600)),
+            invalid("change", "it does not exist (any more), or an id is -1 (EINVAL)")
+        );
+        assert_eq!(queue.stat().unwrap().messages, 0);
+        queue.remove().unwrap();
+    });
+}
+
+#[cfg(feature = "serde")]
+mod values {
+    use super::*;
+    use serde::{Deserialize, Serialize};
+    use std::collections::BTreeMap;
+
+    #[derive(Serialize, Deserialize, PartialEq, Debug)]
+    enum Task {
+        Stop,
+        Print { text: String, copies: u32 },
+        Table(BTreeMap<String, Vec<Option<f64>>>),
+    }
+
+    fn tasks() -> [Task; 3] {
+        let table = BTreeMap::from([("a".into(), vec![Some(0.5), None]), ("b".into(), vec![])]);
+        [Task::Stop, Task::Print { text: "page".into(), copies: u32::MAX }, Task::Table(table)]
+    }
+
+    #[test]
+    fn values_as_messages() {
+        on_both("values::values_as_messages", |ns| {
+            let queue = MessageQueue::private(ns).unwrap();
+            for task in tasks() {
+                queue.send_value(3, &task).unwrap();
+                assert_eq!(queue.receive_value::<Task>(Select::First).unwrap(), (3, task));
+            }
+            // Borrowed, and not.
+            queue.send_value(1, "text").unwrap();
+            queue.send_value(1, &[1u8, 2][..]).unwrap();
+            assert_eq!(queue.receive_value::<String>(Select::First).unwrap().1, "text");
+            assert_eq!(queue.receive(Select::First).unwrap().value::<Vec<u8>>().unwrap(), [1, 2]);
+
+            queue.send_value(4, &tasks()[1]).unwrap();
+            let message = queue.receive(Select::First).unwrap();
+            let (errno, text) = failed(message.value::<u8>());
+            assert_eq!(errno, Errno::BADMSG);
+            let expected = format!(
+                "cannot read a u8 from a message of type 4: its {0} bytes are something else: the last {1} are too many (EBADMSG)",
+                message.data.len(),
+                message.data.len() - 1
+            );
+            assert_eq!(text, expected);
+            queue.send(4, b"").unwrap();
+            assert_eq!(failed(queue.receive_value::<Task>(Select::First)).0, Errno::BADMSG);
+            assert_eq!(failed(queue.send_value(1, &vec![0u8; 9000])).0, Errno::INVAL);
+            queue.remove().unwrap();
+        });
+    }
+
+    /// What others send is input.
+    #[test]
+    fn damaged_values() {
+        let good = |task: &Task| Message { mtype: 1, data: postcard_of(task) };
+        let mut state = 1u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) as usize % below
+        };
+        let mut refused = 0;
+        for round in 0..20_000 {
+            let mut message = good(&tasks()[round % 3]);
+            for _ in 0..=random(3) {
+                let place = random(message.data.len());
+                message.data[place] = random(256) as u8;
+            }
+            message.data.truncate(1 + random(message.data.len() + 3));
+            refused += usize::from(message.value::<Task>().is_err());
+        }
+        assert!(refused > 5000, "{refused}");
+        for task in tasks() {
+            assert_eq!(good(&task).value::<Task>().unwrap(), task);
+        }
+    }
+
+    fn postcard_of(task: &Task) -> Vec<u8> {
+        postcard::to_stdvec(task).unwrap()
+    }
+}
