@@ -103,6 +103,7 @@ fn works(path: &Path, ns: &Namespace, id: i32) {
     ns.sweep().unwrap();
     let status = ns.queues().unwrap();
     assert_eq!((status.len(), status[0].waiters.len()), (1, 0), "{status:?}");
+    assert_eq!(ns.damaged_queues().unwrap(), []);
     let before = content(ns, id);
     let stat = ns.msg_stat(id).unwrap();
     assert_eq!((stat.messages as usize, stat.bytes as usize), (before.len(), before.iter().map(|got| got.2).sum()));
