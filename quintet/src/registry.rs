@@ -8,8 +8,8 @@
 //! a table in the registry does the same without a system call.
 
 use crate::engine::Engine;
-use crate::process::Inside;
 use crate::layout::{Mechanism, Registry};
+use crate::process::Inside;
 use crate::sync::lock::{self, Acquired, Owner};
 use crate::sync::presence::Me;
 use crate::sys::file::{self, Name};
@@ -242,11 +242,7 @@ impl Engine {
     }
 
     /// Makes an object at the first free index, or at that of `sem_next_id` or `msg_next_id`.
-    pub fn make_somewhere<'a, T: Made<'a>>(
-        &'a self,
-        held: &Held<'_>,
-        make: impl Fn(Id) -> Result<()>,
-    ) -> Result<Id> {
+    pub fn make_somewhere<'a, T: Made<'a>>(&'a self, held: &Held<'_>, make: impl Fn(Id) -> Result<()>) -> Result<Id> {
         let asked = Id::from_raw(self.registry.class(T::OF).next_id.swap(-1, Relaxed)).ok();
         for index in self.free_indexes(T::OF, asked.map_or(0, Id::index), asked.is_none()) {
             let foreign = T::foreign(self, index);

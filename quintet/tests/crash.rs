@@ -223,9 +223,10 @@ fn assert_furnished(path: &Path, kind: Kind) {
         Kind::Private => (0o700, 0o600, 0o600),
         Kind::Shared => (0o1777, 0o644, 0o666),
     };
-    let modes = ["", "shm", "sem", "key", "namespace", "registry"].map(|name| mode_of(&path.join(name)));
-    assert_eq!(modes.map(|m| format!("{m:o}")), [folder, folder, folder, folder, header, registry].map(|m| format!("{m:o}")));
-    assert_eq!(names(path), ["key", "namespace", "registry", "sem", "shm"]);
+    let modes = ["", "shm", "sem", "msg", "key", "namespace", "registry"].map(|name| mode_of(&path.join(name)));
+    let expected = [folder, folder, folder, folder, folder, header, registry];
+    assert_eq!(modes.map(|m| format!("{m:o}")), expected.map(|m| format!("{m:o}")));
+    assert_eq!(names(path), ["key", "msg", "namespace", "registry", "sem", "shm"]);
 }
 
 fn creating_a_namespace(directory: &Path, name: &str, first: Kind, second: Kind) {

@@ -11,10 +11,10 @@ use quintet::{Errno, Key, Kind, Namespace, Segment};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::SeqCst;
-use support::{End, Signpost, Window, alone, become_user, fork, is_root, names, open_to_all};
+use support::{End, KEYS, Signpost, Window, alone, become_user, fork, is_root, names, open_to_all};
 
 const KEY: Key = Key::new(0xdead);
-const REGISTRY_BYTES: u64 = 12288 + 32 * 16256 + 2 * 4 * 32768;
+const REGISTRY_BYTES: u64 = KEYS + 3 * 4 * 32768;
 
 // Where things are: docs/format.md.
 const SIZE: usize = 16;
@@ -458,7 +458,7 @@ fn corrupt(directory: &Path, seed: u64, runs: u64, kind: Kind) {
                     // Not the magic, the version, or the lock: who holds that is told apart from the dead below.
                     0 => ("registry".into(), 16, 80),
                     1 => ("registry".into(), 4096, 64),
-                    2 => ("registry".into(), 12288 + 32 * 16256, 64),
+                    2 => ("registry".into(), KEYS, 64),
                     _ => (format!("shm/{}", random.below(3)), 4, 600),
                 };
                 let at = from + random.below(len);

@@ -174,7 +174,7 @@ fn one_namespace() {
             children.into_iter().for_each(Child::succeeds);
             let all: Vec<i64> = (0..PROCESSES).map(|_| ids.number()).collect();
             assert_eq!(all, vec![all[0]; PROCESSES]);
-            assert_eq!(names(&path), ["key", "namespace", "registry", "sem", "shm"]);
+            assert_eq!(names(&path), ["key", "msg", "namespace", "registry", "sem", "shm"]);
         }
     });
 }
@@ -204,11 +204,11 @@ fn one_namespace_of_two_kinds() {
             go.tell(PROCESSES);
             children.into_iter().for_each(Child::succeeds);
             let mode = |name: &str| std::fs::metadata(path.join(name)).unwrap().permissions().mode() & 0o777;
-            let modes = ["", "shm", "sem", "key", "namespace", "registry"].map(mode);
+            let modes = ["", "shm", "sem", "msg", "key", "namespace", "registry"].map(mode);
             fork(|| {
                 let wanted = match Namespace::open(&path).unwrap().kind() {
-                    Kind::Private => [0o700, 0o700, 0o700, 0o700, 0o600, 0o600],
-                    Kind::Shared => [0o777, 0o777, 0o777, 0o777, 0o644, 0o666],
+                    Kind::Private => [0o700, 0o700, 0o700, 0o700, 0o700, 0o600, 0o600],
+                    Kind::Shared => [0o777, 0o777, 0o777, 0o777, 0o777, 0o644, 0o666],
                 };
                 assert_eq!(modes.map(|m| format!("{m:o}")), wanted.map(|m| format!("{m:o}")));
             })

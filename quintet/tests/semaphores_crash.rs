@@ -9,7 +9,7 @@ mod support;
 use quintet::{Errno, Key, Kind, Namespace, SemFlags, SemOp};
 use std::path::Path;
 use std::time::Duration;
-use support::{Child, End, Point, Tracee, Watch, alone, begin, finish, fork, names, until};
+use support::{Child, End, Scenario, Tracee, Watch, alone, begin, finish, fork, names, nothing, until};
 
 const KEY: Key = Key::new(0x5e3a);
 const UNDO: SemFlags = SemFlags::UNDO;
@@ -99,87 +99,13 @@ fn clear_all(path: &Path, ns: &Namespace) {
     ns.sem_remove(id.raw()).unwrap();
 }
 
-/// What is killed, and what must be true then.
-struct Scenario<'a> {
-    name: &'a str,
-    kind: Kind,
-    /// In a process of its own that ends before.
-    setup: &'a dyn Fn(&Namespace),
-    /// Others, who are there all the time.
-    company: &'a dyn Fn(&Path) -> Vec<Child>,
-    /// In the process to be killed, before what is traced.
-    prelude: &'a dyn Fn(&Namespace),
-    victim: &'a dyn Fn(&Namespace),
-    /// After the victim's death. What is left is whole, and is cleared.
-    check: &'a dyn Fn(&Path, Vec<Child>),
-    /// Whether it is the same each time.
-    steady: bool,
-}
-
-fn nothing(_: &Namespace) {}
-
-fn nobody(_: &Path) -> Vec<Child> {
-    Vec::new()
-}
-
 fn make_set(ns: &Namespace) {
     let id = ns.semget(KEY, NSEMS as i32, libc::IPC_CREAT | libc::IPC_EXCL | 0o600).unwrap();
     ns.sem_set_values(id.raw(), &START).unwrap();
 }
 
-impl Default for Scenario<'_> {
-    fn default() -> Self {
-        Scenario {
-            name: "",
-            kind: Kind::Private,
-            setup: &make_set,
-            company: &nobody,
-            prelude: &nothing,
-            victim: &nothing,
-            check: &|_, _| {},
-            steady: false,
-        }
-    }
-}
-
-impl Scenario<'_> {
-    fn start(&self, path: &Path) -> (Vec<Child>, Tracee) {
-        fork(|| (self.setup)(&Namespace::create(path, self.kind).unwrap())).succeeds();
-        let company = (self.company)(path);
-        let tracee = Tracee::start(|| {
-            let ns = Namespace::open(path).unwrap();
-            (self.prelude)(&ns);
-            begin();
-            (self.victim)(&ns);
-            finish();
-        });
-        (company, tracee)
-    }
-
-    fn run(&self, directory: &Path) {
-        let path = directory.join(format!("{}-points", self.name));
-        let (company, tracee) = self.start(&path);
-        let points = tracee.all_points(&mut Watch::new(&path), true);
-        drop(company);
-        let every =
-            std::env::var("QUINTET_CRASH_EVERY").ok().and_then(|n| n.parse().ok()).unwrap_or(if self.steady { 1 } else { 2 });
-        let (mut held, mut missed) = (0, 0);
-        let points: Vec<Point> = points.into_iter().step_by(every).collect();
-        for (i, point) in points.iter().enumerate() {
-            let path = directory.join(format!("{}-{i}", self.name));
-            let (company, mut tracee) = self.start(&path);
-            missed += usize::from(!tracee.run_to(*point, &mut Watch::new(&path)));
-            held += u32::from(tracee.lock_held);
-            tracee.kill();
-            println!("{}: killed at {point:?}", self.name);
-            (self.check)(&path, company);
-            fork(|| clear_all(&path, &Namespace::open(&path).unwrap())).succeeds();
-            let _ = std::fs::remove_dir_all(&path);
-        }
-        println!("{}: {} points, {held} with a lock held; {missed} not reached", self.name, points.len());
-        // Where others store, too, they do so each time at another point.
-        assert!(!self.steady || missed <= 2 + points.len() / 4);
-    }
+fn scenario<'a>() -> Scenario<'a> {
+    Scenario { setup: &make_set, clear: &clear_all, ..Scenario::default() }
 }
 
 /// Then the set has one of these lists of values (where something is to be taken back, soon), and works.
@@ -208,7 +134,7 @@ fn operating(name: &str, prelude: &dyn Fn(&Namespace), ops: &[SemOp], allowed: &
             victim: &|ns| ns.semtimedop(set_of(ns), ops, None).unwrap(),
             check: &|path, _| ends_with(path, allowed),
             steady: true,
-            ..Scenario::default()
+            ..scenario()
         }
         .run(directory);
     });
@@ -291,7 +217,7 @@ fn setting_one_value() {
                 drop(company);
                 ends_with(path, &[changed(&[(4, 1)]), changed(&[(0, 67), (4, 1)])]);
             },
-            ..Scenario::default()
+            ..scenario()
         }
         .run(directory);
     });
@@ -325,7 +251,7 @@ fn setting_all_values() {
                 drop(company);
                 ends_with(path, &[START, [1, 2, 3, 4, 5, 6]]);
             },
-            ..Scenario::default()
+            ..scenario()
         }
         .run(directory);
     });
@@ -364,7 +290,7 @@ fn waking() {
                 }
                 ends_with(path, &[changed(&[(0, 14 - 11), (1, -1)])]);
             },
-            ..Scenario::default()
+            ..scenario()
         }
         .run(directory);
     });
@@ -381,7 +307,7 @@ fn waiting_in_vain() {
                 assert_eq!(ns.semtimedop(set_of(ns), &ops, Some(Duration::from_millis(1))), Err(Errno::AGAIN));
             },
             check: &|path, _| ends_with(path, &[START]),
-            ..Scenario::default()
+            ..scenario()
         }
         .run(directory);
     });
@@ -401,7 +327,7 @@ fn interrupted() {
                 support::alarm_every(Duration::ZERO);
             },
             check: &|path, _| ends_with(path, &[START]),
-            ..Scenario::default()
+            ..scenario()
         }
         .run(directory);
     });
@@ -439,7 +365,7 @@ fn woken() {
                 }
                 ends_with(path, &[changed(&[(5, -10)]), changed(&[(0, 1), (5, -10)])]);
             },
-            ..Scenario::default()
+            ..scenario()
         }
         .run(directory);
     });
@@ -474,7 +400,7 @@ fn taking_back() {
                 }
                 ends_with(path, &[changed(&[(0, -10), (4, -1)])]);
             },
-            ..Scenario::default()
+            ..scenario()
         }
         .run(directory);
     });
@@ -500,7 +426,7 @@ fn making(name: &str, kind: Kind) {
                 })
                 .succeeds();
             },
-            ..Scenario::default()
+            ..scenario()
         }
         .run(directory);
     });
@@ -550,7 +476,7 @@ fn removing_it(name: &str, kind: Kind) {
                     ends_with(path, &[changed(&[(0, -10)])]);
                 }
             },
-            ..Scenario::default()
+            ..scenario()
         }
         .run(directory);
     });
@@ -590,7 +516,7 @@ fn giving_rights() {
                 .succeeds();
                 ends_with(path, &[START]);
             },
-            ..Scenario::default()
+            ..scenario()
         }
         .run(directory);
     });

@@ -19,8 +19,8 @@ mod sleeper;
 pub use control::{Control, NEVER_WARM, SEGMENT_BYTES, WARM_BYTES};
 pub use header::{HEADER_BYTES, Header, Validity};
 pub use queue::{
-    BLOCK_BYTES, BLOCK_HEADER, CLASSES, MESSAGE_HEADER, MOST_STORES, QueueHeader, QueueState, Slot,
-    SlotKind, SlotUse, Stamp, TypeIndex, UNIT, class_for, halves, high, inline_len, low, words,
+    BLOCK_BYTES, BLOCK_HEADER, CLASSES, MESSAGE_HEADER, MOST_STORES, QueueHeader, QueueState, Slot, SlotKind, SlotUse, Stamp,
+    TypeIndex, UNIT, class_for, halves, high, inline_len, low, words,
 };
 pub use registry::{Mechanism, REGISTRY_BYTES, Registry, SLOTS, SlotState};
 pub use rights::Rights;

@@ -28,8 +28,8 @@
 #![allow(unsafe_code)]
 
 use super::Words;
-use super::sleeper::Sleeper;
 use super::rights::{self, Rights, RightsWords};
+use super::sleeper::Sleeper;
 use crate::sync::redo::Redo;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
@@ -181,6 +181,8 @@ pub enum TypeIndex {
     Building(u32),
     /// It knows all messages.
     On(u32),
+    /// Its slots are being given back: the first of those that are left, each with the next one where the bytes of its messages were.
+    Leaving(u32),
 }
 
 impl TypeIndex {
@@ -190,6 +192,7 @@ impl TypeIndex {
             TypeIndex::Off => 0,
             TypeIndex::Building(root) => halves(root, 1),
             TypeIndex::On(root) => halves(root, 2),
+            TypeIndex::Leaving(first) => halves(first, 3),
         }
     }
 
@@ -197,6 +200,7 @@ impl TypeIndex {
         match high(word) {
             1 => TypeIndex::Building(low(word)),
             2 => TypeIndex::On(low(word)),
+            3 => TypeIndex::Leaving(low(word)),
             _ => TypeIndex::Off,
         }
     }

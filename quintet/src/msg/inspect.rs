@@ -4,7 +4,7 @@ use super::bytes::Piece;
 use super::place::QueueView;
 use super::wait::{Side, participant};
 use crate::engine::Engine;
-use crate::layout::{Mechanism, Slot, Stamp, low, words};
+use crate::layout::{Mechanism, Slot, Stamp, UNIT, low, words};
 use crate::process::Inside;
 use crate::sync::presence::{Census, Me};
 use crate::{Errno, Id, MessageStat, MsgFlags, MsgUsage, MsgWait, MsgWaiter, QueueStatus, TypeCount};
@@ -38,9 +38,10 @@ impl QueueView<'_> {
     fn from(&self, seen: Option<&Position>) -> Option<Slot> {
         let Some(seen) = seen else { return self.messages().next() };
         let number = |slot: &Slot| slot.get(words::NUMBER) as u32;
-        let known = self.slot(seen.unit).ok().filter(|slot| {
-            slot.kind().state == crate::layout::SlotUse::Queued && number(slot) == seen.number
-        });
+        let known = self
+            .slot(seen.unit)
+            .ok()
+            .filter(|slot| slot.kind().state == crate::layout::SlotUse::Queued && number(slot) == seen.number);
         match known {
             Some(slot) => self.slot(low(slot.get(words::LINKS))).ok(),
             None => {
@@ -52,8 +53,9 @@ impl QueueView<'_> {
     }
 
     fn copy(&self, message: Slot) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(message.kind().number as usize);
-        for Piece { at, len } in self.pieces(message, message.kind().number as usize) {
+        let len = (message.kind().number as usize).min(self.most_slots() as usize * UNIT);
+        let mut bytes = Vec::with_capacity(len);
+        for Piece { at, len } in self.pieces(message, len) {
             let begin = bytes.len();
             bytes.resize(begin + len, 0);
             #[allow(unsafe_code)]

@@ -67,7 +67,7 @@ impl<'a> QueueView<'a> {
     pub fn messages(&self) -> impl Iterator<Item = Slot> + use<'a> {
         let queue = *self;
         let mut next = low(queue.header().ends.load(Relaxed));
-        let mut left = low(queue.header().count.load(Relaxed));
+        let mut left = low(queue.header().count.load(Relaxed)).min(queue.most_slots());
         std::iter::from_fn(move || {
             left = left.checked_sub(1)?;
             let slot = queue.slot(next).ok().filter(|slot| slot.kind().state == SlotUse::Queued)?;
@@ -215,8 +215,10 @@ impl Draft<'_> {
         let links = self.get_in(slot, words::LINKS);
         let (next, previous) = (low(links), high(links));
         let (mut first, mut last) = (low(self.get(ends)), high(self.get(ends)));
+        if (previous == 0) != (first == slot.unit()) || (next == 0) != (last == slot.unit()) {
+            return Err(Errno::INVAL);
+        }
         match previous {
-            0 if first != slot.unit() => return Err(Errno::INVAL),
             0 => first = next,
             _ => self.link(self.queue().slot(previous)?, Some(next), None, slot.unit())?,
         }
@@ -246,7 +248,7 @@ impl<'a> QueueView<'a> {
     pub fn list(&self, ends: &'static AtomicU64, state: SlotUse) -> impl Iterator<Item = Slot> + use<'a> {
         let queue = *self;
         let mut next = low(ends.load(Relaxed));
-        let mut left = queue.pages().saturating_mul(32);
+        let mut left = queue.most_slots();
         std::iter::from_fn(move || {
             left = left.checked_sub(1)?;
             let fits = |slot: &Slot| state == SlotUse::Free || slot.kind().state == state;

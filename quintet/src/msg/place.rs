@@ -297,6 +297,13 @@ impl<'a> QueueView<'a> {
         if known & 0xffff == self.mapped.tag() { (known >> 16) as u32 } else { 0 }
     }
 
+    /// How many slots there can be, whatever the header says.
+    pub fn most_slots(&self) -> u32 {
+        let known = self.known_pages().max(FIRST_PAGES);
+        let pages = if self.pages() <= known { self.pages() } else { self.ask_pages().unwrap_or(known).min(self.pages()) };
+        pages.saturating_mul(UNITS_PER_PAGE)
+    }
+
     fn open_pages(&self) -> Result<(OwnedFd, u64)> {
         let (fd, stat) = file::open(self.engine.pages_path(self.index()).c_str(), true)?;
         if stat.st_ino as u64 != self.local().pages_inode.load(Relaxed) {

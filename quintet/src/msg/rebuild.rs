@@ -43,9 +43,9 @@ impl QueueView<'_> {
     fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
         self.divided_pages().flat_map(move |(page, class)| {
             let first = page * UNITS_PER_PAGE;
-            (first..first + UNITS_PER_PAGE).step_by(1 << class).filter_map(move |unit| {
-                self.slot(unit).ok().filter(|slot| slot.kind().class == class)
-            })
+            (first..first + UNITS_PER_PAGE)
+                .step_by(1 << class)
+                .filter_map(move |unit| self.slot(unit).ok().filter(|slot| slot.kind().class == class))
         })
     }
 

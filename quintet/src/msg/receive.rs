@@ -9,8 +9,8 @@ use super::section::{Quick, Section, standing};
 use super::spin::{self, Attempt};
 use super::wait::{ANEW, Call, Side, draft_end_of, own_stamp};
 use crate::engine::Engine;
-use crate::layout::{Slot, SlotKind, SlotUse, halves, high, low, words};
-use crate::waiting;
+use crate::layout::{Slot, SlotKind, SlotUse, UNIT, halves, high, low, words};
+use crate::waiting::{self, Waiting};
 use crate::{Errno, Id, MsgFlags, process};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -204,6 +204,10 @@ impl Engine {
         let message = call.queue.slot(call.message())?;
         let len = (message.kind().number as usize).min(wanted.size);
         let put = put(&call.queue, message, len, to);
+        if !call.is_own() {
+            // A handler's child goes on here: what it has copied may be anything.
+            return Err(Errno::INTR);
+        }
         if put.is_err() {
             self.queue_section_in_call(call.queue)?.put_back(message)?;
         }
@@ -311,7 +315,7 @@ impl Section<'_> {
     fn receive(self, message: Slot, to: &mut impl Sink, wanted: &Wanted) -> Result<usize> {
         let kind = message.kind();
         let whole = kind.number as usize;
-        if whole as u64 > u64::from(self.queue.pages()) * 4096 {
+        if whole > self.queue.most_slots() as usize * UNIT {
             // A peer has scribbled.
             return Err(Errno::INVAL);
         }
@@ -374,6 +378,11 @@ impl Section<'_> {
         if message.kind().state != SlotUse::Receiving || message.get(words::NUMBER) != self.holder().0 {
             return Ok(());
         }
+        self.restore(message)
+    }
+
+    /// Puts a message that was taken out of the line back into it.
+    pub fn restore(&self, message: Slot) -> Result<()> {
         self.forget_types()?;
         let header = self.queue.header();
         let (number, blocks) = (low(message.get(words::CHAIN)), high(message.get(words::CHAIN)));
@@ -387,6 +396,8 @@ impl Section<'_> {
         draft.set_in(message, words::KIND, SlotKind { state: SlotUse::Queued, ..kind }.pack());
         draft.set_in(message, words::NUMBER, number.into());
         draft.set_in(message, words::CHAIN, halves(0, blocks));
-        self.commit(&draft)
+        self.commit(&draft)?;
+        // Whoever has come to wait meanwhile has not seen it.
+        self.answer_all(Side::Receivers, ANEW)
     }
 }

@@ -113,7 +113,7 @@ impl Engine {
                 }
             }
             if section.fits(from.len) {
-                return section.pass_on(message, sys::pid());
+                return section.pass_on(message, sys::pid()).or_else(|e| section.discard(message).and(Err(e)));
             }
             if late {
                 return section.discard(message).and(Err(Errno::AGAIN));

@@ -115,7 +115,7 @@ fn each_leaf(queue: &QueueView<'_>, root: u32, mut visit: impl FnMut(Slot) -> Re
     let mut later = [Link(0); DEEPEST + 1];
     let mut depth = 0;
     let mut link = Link(root);
-    let mut left = queue.pages().saturating_mul(64);
+    let mut left = queue.most_slots().saturating_mul(2);
     while link.0 != 0 {
         left = left.checked_sub(1).ok_or(Errno::INVAL)?;
         let slot = link.slot(queue)?;
@@ -149,6 +149,9 @@ impl Draft<'_> {
         TypeIndex::unpack(self.get(&self.queue().header().types))
     }
 
+    fn has_types(&self) -> bool {
+        matches!(self.types(), TypeIndex::Building(_) | TypeIndex::On(_))
+    }
 
     fn set_link(&mut self, holder: Holder, link: Link) {
         match holder {
@@ -174,7 +177,7 @@ fn link_at(queue: &QueueView<'_>, holder: Holder) -> Link {
         Holder::Side(slot, right) => follow(slot.get(words::BRANCHES), right),
         Holder::Root => match TypeIndex::unpack(queue.header().types.load(Relaxed)) {
             TypeIndex::On(root) | TypeIndex::Building(root) => Link(root),
-            TypeIndex::Off => Link(0),
+            TypeIndex::Off | TypeIndex::Leaving(_) => Link(0),
         },
     }
 }
@@ -183,7 +186,7 @@ fn link_at(queue: &QueueView<'_>, holder: Holder) -> Link {
 #[inline(never)]
 pub fn add(draft: &mut Draft<'_>, message: Slot, mtype: i64, len: usize, blocks: u32) -> Result<()> {
     let queue = draft.queue();
-    if draft.types() == TypeIndex::Off {
+    if !draft.has_types() {
         return Ok(());
     }
     let near = descend(&queue, link_at(&queue, Holder::Root).0, |bit| side(mtype, bit))?;
@@ -245,7 +248,7 @@ fn graft(draft: &mut Draft<'_>, leaf: Slot, mtype: i64, near: i64) -> Result<()>
 #[inline(never)]
 pub fn remove(draft: &mut Draft<'_>, message: Slot, mtype: i64, len: usize, last: bool) -> Result<()> {
     let queue = draft.queue();
-    if draft.types() == TypeIndex::Off {
+    if !draft.has_types() {
         return Ok(());
     }
     // On the way: the branch above, where it is linked, and where the leaf's own branch is linked.
@@ -322,27 +325,32 @@ impl Section<'_> {
         self.commit(&draft)
     }
 
-    /// Does without an index, and gives its slots back.
+    /// Does without an index, and gives its slots back; or goes on with it where a dead one has left off.
     pub fn forget_types(&self) -> Result<()> {
         let types: &'static AtomicU64 = &self.queue.header().types;
-        let (TypeIndex::Building(root) | TypeIndex::On(root)) = TypeIndex::unpack(types.load(Relaxed)) else { return Ok(()) };
-        // The leaves become a list, by a word that nobody needs any more.
-        let mut last = 0;
-        let walked = each_leaf(&self.queue, root, |leaf| {
-            leaf.word(words::BYTES).store(last, Relaxed);
-            last = leaf.unit().into();
-            Ok(())
-        });
-        let mut draft = Draft::new(self.queue);
-        draft.put(types, TypeIndex::Off.pack());
-        self.commit(&draft)?;
-        walked?;
-        while let Ok(leaf) = self.queue.slot(low(last))
-            && leaf.kind().state == SlotUse::Type
-        {
-            last = leaf.get(words::BYTES);
+        let index = || TypeIndex::unpack(types.load(Relaxed));
+        if let TypeIndex::Building(root) | TypeIndex::On(root) = index() {
+            // The leaves become a list, by a word that nobody needs any more.
+            let mut last = 0;
+            let walked = each_leaf(&self.queue, root, |leaf| {
+                leaf.word(words::BYTES).store(last, Relaxed);
+                last = leaf.unit().into();
+                Ok(())
+            });
             let mut draft = Draft::new(self.queue);
-            draft.give_slot(leaf, 0);
+            draft.put(types, walked.map_or(TypeIndex::Off, |()| TypeIndex::Leaving(low(last))).pack());
+            self.commit(&draft)?;
+            walked?;
+        }
+        while let TypeIndex::Leaving(first) = index() {
+            let mut draft = Draft::new(self.queue);
+            match self.queue.slot(first).ok().filter(|leaf| leaf.kind().state == SlotUse::Type) {
+                Some(leaf) => {
+                    draft.put(types, TypeIndex::Leaving(low(leaf.get(words::BYTES))).pack());
+                    draft.give_slot(leaf, 0);
+                }
+                None => draft.put(types, TypeIndex::Off.pack()),
+            }
             self.commit(&draft)?;
         }
         Ok(())

@@ -141,7 +141,6 @@ impl<'a> Section<'a> {
         self.commit(&draft)
     }
 
-
     /// Answers a call and wakes it. `false`: nobody was asleep.
     pub fn answer(&self, side: Side, call: Slot, errno: Errno) -> Result<bool> {
         let mut draft = Draft::new(self.queue);
@@ -312,10 +311,19 @@ impl<'a> Section<'a> {
 
     /// Ends what a dead holder of the lock had begun.
     pub fn mend(&self) {
-        if let TypeIndex::Building(_) = TypeIndex::unpack(self.queue.header().types.load(Relaxed)) {
+        let types = TypeIndex::unpack(self.queue.header().types.load(Relaxed));
+        if matches!(types, TypeIndex::Building(_) | TypeIndex::Leaving(_)) {
             let _ = self.forget_types();
         }
+        if !self.queue.stands() {
+            // He was removing it.
+            for side in [Side::Receivers, Side::Senders] {
+                let _ = self.answer_all(side, Errno::IDRM);
+            }
+        }
         self.bury();
+        // He may have made room.
+        let _ = self.admit_senders();
     }
 
     /// Forgets the calls of the dead, and the messages that they were sending or receiving.
@@ -335,10 +343,10 @@ impl<'a> Section<'a> {
         for slot in self.queue.list(&self.queue.header().busy, SlotUse::Free) {
             let mut draft = Draft::new(self.queue);
             let ended = match slot.kind().state {
-                SlotUse::Sending | SlotUse::Receiving => {
-                    let holder = Holder(slot.get(words::NUMBER));
-                    if self.queue.engine.holds_on(holder) { Ok(()) } else { draft_end_of(&mut draft, slot.unit(), holder) }
-                }
+                SlotUse::Sending | SlotUse::Receiving if self.queue.engine.holds_on(Holder(slot.get(words::NUMBER))) => Ok(()),
+                SlotUse::Sending => draft_end_of(&mut draft, slot.unit(), Holder(slot.get(words::NUMBER))),
+                // Perhaps it was given to one who was dead already, and whoever has sent it thinks that it arrives.
+                SlotUse::Receiving => self.restore(slot),
                 SlotUse::Waiter if self.queue.lives(slot.sleeper()) => {
                     // Perhaps nobody has woken it yet.
                     futex::wake_one(&slot.sleeper().state);
@@ -482,8 +490,10 @@ impl<'a> Call<'a> {
 
     /// Gives the place of an answered call back, and that of its message.
     pub fn end(&self) {
-        if self.is_answered() && !self.end_quickly()
+        if self.is_answered()
+            && !self.end_quickly()
             && let Ok(section) = self.queue.engine.queue_section_in_call(self.queue)
+            && self.is_own()
         {
             // If the queue is gone, there is nothing to be given back.
             let _ = section.end_call(self);
@@ -493,7 +503,11 @@ impl<'a> Call<'a> {
     fn end_quickly(&self) -> bool {
         let ended = Quick::with(self.queue, |quick| {
             let mut draft = Draft::new(self.queue);
-            draft_end_of_call(&mut draft, self, quick.holder()).is_ok() && draft.check().is_ok() && quick.commit(&draft)
+            // It is its parent's in a handler's child.
+            self.is_own()
+                && draft_end_of_call(&mut draft, self, quick.holder()).is_ok()
+                && draft.check().is_ok()
+                && quick.commit(&draft)
         });
         ended == Some(true)
     }

@@ -8,8 +8,12 @@
 // Not every test file needs all of it.
 #![allow(dead_code, unused_imports, unsafe_code)]
 
+mod queue;
+mod scenario;
 mod trace;
 
+pub use queue::*;
+pub use scenario::*;
 pub use trace::*;
 
 use std::io::Read;

@@ -13,8 +13,11 @@ pub const LOCK: usize = 12;
 /// Where it is in a set's file.
 pub const SET_LOCK: usize = 16;
 
+/// Where a queue's lock word is in its file.
+pub const QUEUE_LOCK: usize = 0;
+
 /// The shared memory of a namespace, watched for stores: the registry's fixed part, its first slots and keys, the
-/// control files of the first indexes, the first set.
+/// control files of the first indexes, the first set, the first queue.
 pub struct Watch {
     path: PathBuf,
     windows: Vec<Option<(Window, Vec<u8>)>>,
@@ -23,14 +26,19 @@ pub struct Watch {
 const CONTROLS: usize = 3;
 const SET: usize = 2 + CONTROLS;
 const SET_KEYS: usize = SET + 1;
+const QUEUE: usize = SET_KEYS + 1;
+const QUEUE_PAGES: usize = QUEUE + 1;
+const QUEUE_KEYS: usize = QUEUE_PAGES + 1;
 /// Where the registry's table of keys begins.
-const KEYS: u64 = 12288 + 32 * 16256;
+pub const KEYS: u64 = 16384 + 32 * 16256;
 /// The most of a set's file that is watched.
-const SET_BYTES: u64 = 32768;
+const MOST_BYTES: u64 = 32768;
+/// Of a queue: the header and a page; what is copied into further ones is not worth a look at each byte.
+const QUEUE_BYTES: u64 = 8192;
 
 impl Watch {
     pub fn new(path: &Path) -> Watch {
-        let mut watch = Watch { path: path.to_path_buf(), windows: (0..=SET_KEYS).map(|_| None).collect() };
+        let mut watch = Watch { path: path.to_path_buf(), windows: (0..=QUEUE_KEYS).map(|_| None).collect() };
         watch.reopen();
         watch
     }
@@ -38,18 +46,24 @@ impl Watch {
     /// Opens what has appeared, and sees all as it is now.
     pub fn reopen(&mut self) {
         let registry = self.path.join("registry");
-        let set = self.path.join("sem/0");
-        let set_bytes = std::fs::metadata(&set).map_or(0, |stat| stat.len().min(SET_BYTES)) as usize;
+        let files = [(SET, "sem/0", MOST_BYTES), (QUEUE, "msg/0", QUEUE_BYTES), (QUEUE_PAGES, "msg/0.data", QUEUE_BYTES)];
+        let files = files.map(|(i, name, most)| {
+            let file = self.path.join(name);
+            let len = std::fs::metadata(&file).map_or(0, |stat| stat.len().min(most)) as usize;
+            (i, file, len)
+        });
         for (i, window) in self.windows.iter_mut().enumerate() {
-            let grown = i == SET && window.as_ref().is_some_and(|(window, _)| window.len < set_bytes);
+            let file = files.iter().find(|(of, ..)| *of == i);
+            let grown = file.is_some_and(|(_, _, len)| window.as_ref().is_some_and(|(window, _)| window.len < *len));
             if window.is_none() || grown {
-                let opened = match i {
-                    0 => Window::open(&registry, 0, 16384),
-                    1 => Window::open(&registry, KEYS, 4096),
-                    SET_KEYS => Window::open(&registry, KEYS + 4 * 32768, 4096),
-                    SET if set_bytes == 0 => None,
-                    SET => Window::open(&set, 0, set_bytes),
-                    i => Window::open(&self.path.join(format!("shm/{}", i - 2)), 0, 4096),
+                let opened = match (i, file) {
+                    (_, Some((.., 0))) => None,
+                    (_, Some((_, file, len))) => Window::open(file, 0, *len),
+                    (0, _) => Window::open(&registry, 0, 20480),
+                    (1, _) => Window::open(&registry, KEYS, 4096),
+                    (SET_KEYS, _) => Window::open(&registry, KEYS + 4 * 32768, 4096),
+                    (QUEUE_KEYS, _) => Window::open(&registry, KEYS + 8 * 32768, 4096),
+                    (i, _) => Window::open(&self.path.join(format!("shm/{}", i - 2)), 0, 4096),
                 };
                 *window = opened.map(|w| (w, Vec::new()));
             }
@@ -103,10 +117,10 @@ impl Watch {
         text
     }
 
-    /// The registry's lock, or the set's if nobody holds that.
+    /// The registry's lock, or the set's, or the queue's, if nobody holds that.
     pub fn lock_word(&self) -> u32 {
         let word = |window: usize, at| self.windows[window].as_ref().map_or(0, |(w, _)| w.word(at).load(SeqCst));
-        word(0, LOCK) | word(SET, SET_LOCK)
+        word(0, LOCK) | word(SET, SET_LOCK) | word(QUEUE, QUEUE_LOCK)
     }
 }
 
