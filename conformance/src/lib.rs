@@ -2,7 +2,7 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | one test body per clause of shmget(2), shmop(2), shmctl(2), semget(2), semop(2), semctl(2), ftok(3) | `tests/`, by [`clauses!`] |
+//! | one test body per clause of shmget(2), shmop(2), shmctl(2), semget(2), semop(2), semctl(2), msgget(2), msgop(2), msgctl(2), ftok(3) | `tests/`, by [`clauses!`] |
 //! | random programs of several processes, every result compared | [`random`] |
 //! | who is asked: the kernel, the library, the drop-in | [`Subject`] |
 //! | processes that make calls when told to | [`Agent`], in a [`World`] |
@@ -11,16 +11,19 @@
 
 mod agent;
 mod clause;
+mod queues;
 pub mod random;
 mod sets;
 mod stat;
 mod subject;
+mod waiting;
 mod world;
 
 pub use agent::{Address, Agent, Attached, Death, PAD};
 pub use clause::run;
+pub use queues::{COPY, Capacity, EXCEPT, Message, MsgInfo, MsgLimits, MsgUsed, NOERROR, Queue, TRY, WAIT, message, of_a_storm};
 pub use quintet::Errno;
-pub use quintet::{SemFlags, SemOp};
+pub use quintet::{MsgFlags, SemFlags, SemOp};
 pub use sets::{Look, NOWAIT, SemInfo, SemLimits, SemUsed, Set, UNDO, op};
 pub use stat::{Info, Stat, Usage};
 pub use subject::{Subject, preload_library};

@@ -1,11 +1,9 @@
-//! Semaphore sets, as the controller sees them: the verbs, what they tell, and calls that wait.
+//! Semaphore sets, as the controller sees them: the verbs, and what they tell.
 
 use crate::stat::Words;
 use crate::{Address, Agent, Errno, Outcome};
 use quintet::{SemFlags, SemOp};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fmt::Display;
-use std::io::BufRead;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -285,30 +283,7 @@ impl Agent {
     }
 }
 
-/// Signals.
-impl Agent {
-    /// Installs a handler that counts.
-    pub fn handle(&self, signal: i32, restart: bool) {
-        self.ask_done(format_args!("handle {signal} {}", if restart { "restart" } else { "plain" })).expect("sigaction");
-    }
-
-    /// Has the handler make a `semop` of one operation, too.
-    pub fn handle_with_semop(&self, id: i32, op: SemOp) {
-        self.ask_done(format_args!("handler_semop {id} {}", told(&[op]))).expect("a deed");
-    }
-
-    /// Has a signal ignored.
-    pub fn ignore(&self, signal: i32) {
-        self.ask_done(format_args!("ignore {signal}")).expect("signal");
-    }
-
-    /// How often the handler has run.
-    pub fn handled(&self) -> i32 {
-        self.ask_number("handled").expect("a number")
-    }
-}
-
-/// Calls that wait.
+/// Calls whose answers are taken later.
 impl Agent {
     /// Has it make a `semop` whose answer is taken later.
     pub fn start_semop(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) {
@@ -316,56 +291,13 @@ impl Agent {
         self.start(&format!("semop {id} {} {timeout}", told(ops)));
     }
 
-    fn start(&self, command: &str) {
-        self.send(&format!("begin {command}"));
-        self.busy.set(true);
-        let mut line = String::new();
-        self.control.borrow_mut().read_line(&mut line).expect("an agent that lives");
-        assert_eq!(line, "begin\n", "{command}");
-    }
-
-    /// Whether the call that was started has ended.
-    pub fn has_answered(&self) -> bool {
-        self.answers_within(Duration::ZERO)
-    }
-
-    /// Whether the call that was started ends before `patience` does.
-    pub(crate) fn answers_within(&self, patience: Duration) -> bool {
-        let control = self.control.borrow();
-        let timeout = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: i64::from(patience.subsec_nanos()) };
-        let mut fds = [PollFd::new(control.get_ref(), PollFlags::IN)];
-        !control.buffer().is_empty() || poll(&mut fds, Some(&timeout)).is_ok_and(|ready| ready > 0)
-    }
-
-    /// Waits for the end of the call that was started.
-    pub fn answer(&self) -> Outcome<()> {
-        let outcome = self.receive("the call that was started");
-        self.busy.set(false);
-        outcome.map(|rest| assert_eq!(rest, ""))
-    }
-
-    /// Whether its first thread sleeps.
-    pub fn sleeps(&self) -> bool {
-        self.thread_sleeps(self.pid)
-    }
-
-    fn thread_sleeps(&self, tid: i32) -> bool {
-        self.thread_state(tid) == 'S'
-    }
-
-    /// The state of a thread as `/proc` shows it; `X` if it is gone.
-    pub fn thread_state(&self, tid: i32) -> char {
-        let stat = std::fs::read_to_string(format!("/proc/{}/task/{tid}/stat", self.pid)).unwrap_or_default();
-        stat.rsplit_once(") ").and_then(|(_, fields)| fields.chars().next()).unwrap_or('X')
-    }
-
     /// Has a thread of its own make a `semop`; the thread's id.
     pub fn start_thread(&self, id: i32, ops: &[SemOp]) -> i32 {
         self.ask_number(format_args!("spawn {id} {} -", told(ops))).expect("a thread")
     }
 
-    /// Waits for the end of that thread's call.
-    pub fn join(&self, tid: i32) -> Outcome<()> {
-        self.ask_done(format_args!("join {tid}"))
+    /// Has the handler make a `semop` of one operation, too.
+    pub fn handle_with_semop(&self, id: i32, op: SemOp) {
+        self.ask_done(format_args!("handler_semop {id} {}", told(&[op]))).expect("a deed");
     }
 }

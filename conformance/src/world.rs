@@ -2,7 +2,7 @@
 
 use crate::agent::await_death;
 use crate::subject::{Subject, agent_program, is_root, kind};
-use crate::{Agent, Look, Outcome, SemOp};
+use crate::{Address, Agent, Look, MsgFlags, Outcome, Queue, SemOp, WAIT};
 use rustix::process::{Signal, pidfd_send_signal};
 use rustix::time::{ClockId, clock_gettime};
 use std::cell::{Cell, OnceCell, RefCell};
@@ -190,6 +190,74 @@ impl World {
     /// How many calls wait in a set.
     fn waiting(&self, id: i32) -> i32 {
         self.watcher().look(id).expect("a set that the tester may read").waiting()
+    }
+
+    /// Has an agent make a `msgsnd` that must wait, and waits until it does.
+    pub fn wait_to_send(&self, agent: &Agent, id: i32, mtype: i64, text: &[u8]) {
+        let before = self.msg_waiting(id);
+        agent.start_msgsnd(id, mtype, text, WAIT);
+        self.await_queued(agent, agent.pid, id, before, libc::SYS_msgsnd);
+    }
+
+    /// Has an agent make a `msgrcv` that must wait, and waits until it does.
+    pub fn wait_to_receive(&self, agent: &Agent, id: i32, size: usize, mtype: i64, flags: MsgFlags) {
+        let before = self.msg_waiting(id);
+        agent.start_msgrcv(id, size, mtype, flags);
+        self.await_queued(agent, agent.pid, id, before, libc::SYS_msgrcv);
+    }
+
+    /// The same with any pointer.
+    pub fn wait_to_receive_at(&self, agent: &Agent, id: i32, at: Address, size: usize, mtype: i64) {
+        let before = self.msg_waiting(id);
+        agent.start_msgrcv_at(id, at, size, mtype);
+        self.await_queued(agent, agent.pid, id, before, libc::SYS_msgrcv);
+    }
+
+    /// Has a thread of an agent's make a `msgsnd` that must wait, and waits until it does. The thread's id.
+    pub fn wait_to_send_in_a_thread(&self, agent: &Agent, id: i32, mtype: i64, text: &[u8]) -> i32 {
+        let before = self.msg_waiting(id);
+        let tid = agent.start_thread_msgsnd(id, mtype, text);
+        self.await_queued(agent, tid, id, before, libc::SYS_msgsnd);
+        tid
+    }
+
+    /// Has a thread of an agent's make a `msgrcv` that must wait, and waits until it does. The thread's id.
+    pub fn wait_to_receive_in_a_thread(&self, agent: &Agent, id: i32, size: usize, mtype: i64) -> i32 {
+        let before = self.msg_waiting(id);
+        let tid = agent.start_thread_msgrcv(id, size, mtype);
+        self.await_queued(agent, tid, id, before, libc::SYS_msgrcv);
+        tid
+    }
+
+    fn await_queued(&self, agent: &Agent, tid: i32, id: i32, before: usize, call: i64) {
+        await_that(&format!("{tid} waits"), || {
+            assert!(tid != agent.pid || !agent.has_answered(), "it did not wait: {:?}", agent.answer_in_words());
+            self.is_queued(agent, tid, id, before, call)
+        });
+    }
+
+    /// Whether a thread waits in a queue: the kernel tells in which call it sleeps, Quintet how many wait.
+    pub(crate) fn is_queued(&self, agent: &Agent, tid: i32, id: i32, before: usize, call: i64) -> bool {
+        match self.subject.is_kernel() {
+            true => agent.sleeps_in(tid, call),
+            false => self.msg_waiting(id) > before && agent.thread_state(tid) == 'S',
+        }
+    }
+
+    /// How many calls wait in a queue; of the kernel's 0, because it does not tell.
+    pub fn msg_waiting(&self, id: i32) -> usize {
+        self.operator.as_ref().map_or(0, |operator| operator.msg_waiters(id).expect("the namespace's owner may look at all"))
+    }
+
+    /// What the watcher sees of a queue.
+    pub fn queue(&self, id: i32) -> Queue {
+        self.watcher().msg_stat(id).expect("a queue that the tester may read")
+    }
+
+    /// Waits until a queue shows what follows from a call that waited and waits no longer: it is no part of the call that ended its waiting.
+    pub fn comes_to<T: PartialEq + std::fmt::Debug>(&self, look: impl Fn() -> T, expected: T) {
+        comes_about(PATIENCE, || look() == expected);
+        assert_eq!(look(), expected);
     }
 
     /// Asserts what follows from a process's death: of the kernel at once, of the others as soon as they know of the death.

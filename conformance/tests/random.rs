@@ -35,6 +35,11 @@ mod kernel {
     fn sets() {
         fight(Mechanism::Sets, Subject::Kernel);
     }
+
+    #[test]
+    fn queues() {
+        fight(Mechanism::Queues, Subject::Kernel);
+    }
 }
 
 mod library {
@@ -49,6 +54,11 @@ mod library {
     fn sets() {
         fight(Mechanism::Sets, Subject::Library);
     }
+
+    #[test]
+    fn queues() {
+        fight(Mechanism::Queues, Subject::Library);
+    }
 }
 
 mod drop_in {
@@ -62,5 +72,10 @@ mod drop_in {
     #[test]
     fn sets() {
         fight(Mechanism::Sets, Subject::DropIn);
+    }
+
+    #[test]
+    fn queues() {
+        fight(Mechanism::Queues, Subject::DropIn);
     }
 }

@@ -11,7 +11,7 @@ usage: cargo xtask COMMAND
   lint      rustfmt and clippy, with warnings denied
   doc       the documentation, with warnings denied
   model     the lock and the attach protocol under the loom model checker
-  random N  N random programs over segments and N over sets, on the library and on the drop-in, compared with the kernel
+  random N  N random programs over segments, N over sets and N over queues, on the library and on the drop-in, compared with the kernel
   bench     the benchmarks against the kernel
 ";
 
@@ -62,7 +62,7 @@ fn model() -> Steps {
 }
 
 fn random(programs: &str) -> Steps {
-    for about in ["segments", "sets"] {
+    for about in ["segments", "sets", "queues"] {
         for subject in ["library", "drop-in"] {
             let run = ["run", "--release", "-p", "conformance", "--bin", "random", "--"];
             cargo(&[&run[..], &["--programs", programs, "--about", about, "--subject", subject]].concat(), &[])?;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 const USAGE: &str = "\
-usage: random [--programs N] [--calls N] [--seed N] [--about segments|sets] [--subject library|drop-in|kernel] [--failures N]";
+usage: random [--programs N] [--calls N] [--seed N] [--about segments|sets|queues] [--subject library|drop-in|kernel] [--failures N]";
 
 /// What the command line asks for.
 struct Wish {

@@ -1,6 +1,6 @@
 //! Programs from numbers. The pools are small, so that calls meet.
 
-use super::{Call, HOLDS, Mechanism, PROCESSES, Place, Program, REGISTERS, Regime, Step, User, sets};
+use super::{Call, HOLDS, Mechanism, PROCESSES, Place, Program, REGISTERS, Regime, Step, User, queues, sets};
 use crate::{NOBODY, STRANGER};
 use libc::{IPC_CREAT, IPC_EXCL, SHM_EXEC, SHM_NORESERVE, SHM_RDONLY, SHM_REMAP, SHM_RND};
 
@@ -47,6 +47,7 @@ impl Program {
         match mechanism {
             Mechanism::Segments => Program::over_segments(seed, calls, users),
             Mechanism::Sets => sets::generate(seed, calls, users),
+            Mechanism::Queues => queues::generate(seed, calls, users),
         }
     }
 
@@ -79,6 +80,14 @@ fn cast(dice: &mut Dice, users: bool) -> Vec<User> {
     let everybody = [User::Tester, User::Nobody, User::Stranger, User::Member];
     let some: Vec<User> = (0..=dice.below(3)).map(|_| dice.of(&everybody)).collect();
     let count = 2 + dice.below(3);
+    (0..count).map(|_| if users { dice.of(&some) } else { User::Tester }).collect()
+}
+
+/// Three to six processes, because some of them wait; of one to three users.
+pub(super) fn several(dice: &mut Dice, users: bool) -> Vec<User> {
+    let everybody = [User::Tester, User::Tester, User::Nobody, User::Stranger, User::Member];
+    let some: Vec<User> = (0..=dice.below(3)).map(|_| dice.of(&everybody)).collect();
+    let count = 3 + dice.below(PROCESSES - 2);
     (0..count).map(|_| if users { dice.of(&some) } else { User::Tester }).collect()
 }
 

@@ -1,15 +1,17 @@
 //! Random programs of several processes, run on the kernel and on Quintet, every result compared.
 //!
-//! A [`Program`], over segments or over semaphore sets, is [generated](Program::generate) from a number. A [`Stage`] runs it on a subject and tells each call's
+//! A [`Program`], over segments, semaphore sets or message queues, is [generated](Program::generate) from a number. A [`Stage`] runs it on a subject and tells each call's
 //! result in words that mean the same on every subject: identifiers are numbered as they appear, processes go by
 //! their place in the program, times are "never" or "set". [`Duel`] runs programs on two stages, and where they tell
 //! different things it looks for the shortest program that still does.
 
 mod duel;
 mod generate;
+pub mod queues;
 pub mod sets;
 mod shrink;
 mod stage;
+mod troupe;
 
 pub use duel::{Difference, Duel};
 pub use stage::Stage;
@@ -70,6 +72,12 @@ pub enum Regime {
     SmallSets,
     /// `semopm` 2.
     FewOperations,
+    /// `msgmni` 3.
+    FewQueues,
+    /// `msgmax` 8.
+    ShortMessages,
+    /// `msgmnb` 12.
+    SmallQueues,
 }
 
 impl Regime {
@@ -86,6 +94,9 @@ impl Regime {
             Regime::FewSemaphores => Some(("semmns", 6, 1_024_000_000)),
             Regime::SmallSets => Some(("semmsl", 2, 32000)),
             Regime::FewOperations => Some(("semopm", 2, 500)),
+            Regime::FewQueues => Some(("msgmni", 3, 32000)),
+            Regime::ShortMessages => Some(("msgmax", 8, 8192)),
+            Regime::SmallQueues => Some(("msgmnb", 12, 16384)),
         }
     }
 }
@@ -97,6 +108,8 @@ pub enum Mechanism {
     Segments,
     /// Semaphores.
     Sets,
+    /// Message queues.
+    Queues,
 }
 
 impl std::str::FromStr for Mechanism {
@@ -106,7 +119,8 @@ impl std::str::FromStr for Mechanism {
         match text {
             "segments" => Ok(Mechanism::Segments),
             "sets" => Ok(Mechanism::Sets),
-            _ => Err(format!("programs are not about '{text}', but about segments or sets")),
+            "queues" => Ok(Mechanism::Queues),
+            _ => Err(format!("programs are not about '{text}', but about segments, sets or queues")),
         }
     }
 }
@@ -114,7 +128,7 @@ impl std::str::FromStr for Mechanism {
 /// Some calls by some processes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Program {
-    /// Whether its steps are calls of [`sets`], or the others.
+    /// Whether its steps are calls of [`sets`], of [`queues`], or the others.
     pub mechanism: Mechanism,
     /// The limits.
     pub regime: Regime,
@@ -225,11 +239,19 @@ pub enum Call {
     },
     /// All that programs over sets do.
     Sets(sets::Call),
+    /// All that programs over queues do.
+    Queues(queues::Call),
 }
 
 impl From<sets::Call> for Call {
     fn from(call: sets::Call) -> Call {
         Call::Sets(call)
+    }
+}
+
+impl From<queues::Call> for Call {
+    fn from(call: queues::Call) -> Call {
+        Call::Queues(call)
     }
 }
 
@@ -253,6 +275,7 @@ impl fmt::Display for Step {
             }
             Call::Set { register, uid, gid, mode } => write!(f, "IPC_SET(r{register}, {uid}, {gid}, {mode:#o})"),
             Call::Sets(call) => write!(f, "{call}"),
+            Call::Queues(call) => write!(f, "{call}"),
             call => write!(f, "{call:?}"),
         }
     }

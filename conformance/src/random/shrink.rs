@@ -114,7 +114,7 @@ impl fmt::Display for Difference {
                 true => writeln!(f, "  {step}: {kernel}")?,
                 false => writeln!(f, "* {step}\n      kernel:  {kernel}\n      {:?}: {other}", self.subject)?,
             }
-            if kernel != other && program.mechanism == Mechanism::Sets {
+            if kernel != other && program.mechanism != Mechanism::Segments {
                 return writeln!(f, "  (nothing more is told)");
             }
         }

@@ -1,6 +1,6 @@
 //! Runs programs on a subject, and tells what each call gave.
 
-use super::{Call, HOLDS, Mechanism, PROCESSES, Place, Program, REGISTERS, Regime, Step, User, sets};
+use super::{Call, HOLDS, Mechanism, PROCESSES, Place, Program, REGISTERS, Regime, Step, User, queues, sets};
 use crate::{Address, Agent, Clock, Errno, Outcome, Stat, Subject, World};
 use libc::SHM_REMAP;
 use std::collections::{HashMap, HashSet};
@@ -38,6 +38,7 @@ impl Stage {
         let told = match program.mechanism {
             Mechanism::Segments => self.run_over_segments(program),
             Mechanism::Sets => sets::run(&self.world, &self.janitor, program, judged, known),
+            Mechanism::Queues => queues::run(&self.world, &self.janitor, program, known),
         };
         if let Some((name, _, default)) = limit {
             self.world.set_limit(name, default).expect("the superuser may set limits");
@@ -81,6 +82,7 @@ pub(super) fn endings(program: &Program) -> Vec<String> {
     match program.mechanism {
         Mechanism::Segments => of_segments.map(str::to_owned).to_vec(),
         Mechanism::Sets => sets::endings(),
+        Mechanism::Queues => queues::endings(),
     }
 }
 

@@ -192,6 +192,10 @@ fn library_sysctl(ns: &Namespace, name: &str) -> Result<String, quintet::Errno> 
         "semopm" => limits.semopm.to_string(),
         "semmni" => limits.semmni.to_string(),
         "sem_next_id" => ns.sem_next_id()?.map_or(-1, Id::raw).to_string(),
+        "msgmax" => limits.msgmax.to_string(),
+        "msgmnb" => limits.msgmnb.to_string(),
+        "msgmni" => limits.msgmni.to_string(),
+        "msg_next_id" => ns.msg_next_id()?.map_or(-1, Id::raw).to_string(),
         _ => return Err(quintet::Errno::NOENT),
     })
 }
@@ -209,6 +213,10 @@ fn library_set_sysctl(ns: &Namespace, name: &str, value: i128) -> Result<(), qui
         "semopm" => limits.semopm = value as u32,
         "semmni" => limits.semmni = value as u32,
         "sem_next_id" => return ns.set_sem_next_id(Id::from_raw(value as i32).ok()),
+        "msgmax" => limits.msgmax = value as u32,
+        "msgmnb" => limits.msgmnb = value as u32,
+        "msgmni" => limits.msgmni = value as u32,
+        "msg_next_id" => return ns.set_msg_next_id(Id::from_raw(value as i32).ok()),
         _ => return Err(quintet::Errno::NOENT),
     }
     ns.set_limits(&limits)

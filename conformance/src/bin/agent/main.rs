@@ -9,11 +9,14 @@
 //! `--unshare` before that gives it an IPC namespace of its own; `--aside` does where that takes no user namespace.
 
 mod c;
+mod c_msg;
 mod c_sem;
 mod calls;
 mod memory;
+mod msg;
 mod process;
 mod sem;
+mod threads;
 
 use calls::Face;
 
@@ -68,6 +71,7 @@ impl Agent {
     fn perform(&self, verb: &str, args: &[&str]) -> Answer {
         let answer = calls::perform(&self.face, verb, args)
             .or_else(|| sem::perform(&self.face, verb, args))
+            .or_else(|| msg::perform(&self.face, verb, args))
             .or_else(|| memory::perform(verb, args))
             .or_else(|| process::perform(&self.args, verb, args));
         answer.unwrap_or_else(|| {

@@ -1,11 +1,9 @@
 //! The verbs of semaphore sets, made in either of two ways.
 
 use crate::calls::Face;
-use crate::{Answer, c_sem, number};
+use crate::{Answer, c_sem, number, threads};
 use quintet::{Key, Namespace, SemFlags, SemOp, SetStat};
-use std::cell::RefCell;
 use std::fmt::Display;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 type Made<T> = Result<T, i32>;
@@ -238,20 +236,9 @@ fn by(sets: impl Sets + Clone + 'static, verb: &str, args: &[&str]) -> Answer {
         "sem_rm" => sets.remove(id()).map(done),
         "sem_limits" => sets.limits(),
         "sem_usage" => sets.usage(),
-        "thread" => join(spawn(sets, args).1),
-        "spawn" => {
-            let (tid, thread) = spawn(sets, args);
-            THREADS.with_borrow_mut(|threads| threads.push((tid, thread)));
-            Ok(tid.to_string())
-        }
-        "join" => {
-            let tid = id();
-            let thread = THREADS.with_borrow_mut(|threads| {
-                let at = threads.iter().position(|(t, _)| *t == tid).expect("a thread of ours");
-                threads.remove(at).1
-            });
-            join(thread)
-        }
+        "thread" => threads::join(&spawn(sets, args)),
+        "spawn" => Ok(spawn(sets, args)),
+        "join" => threads::join(args[0]),
         "handler_semop" => {
             let (id, op) = (id(), operations(args[1])[0]);
             c_sem::handle_with(move || {
@@ -298,24 +285,7 @@ fn list<T: Display>(numbers: &[T]) -> String {
     numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-type Thread = JoinHandle<Made<()>>;
-
-thread_local! {
-    /// The threads that have been started and not joined.
-    static THREADS: RefCell<Vec<(i32, Thread)>> = const { RefCell::new(Vec::new()) };
-}
-
-/// A thread that makes a `semop`.
-fn spawn(sets: impl Sets + 'static, args: &[&str]) -> (i32, Thread) {
-    let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
-    let (tell, told) = std::sync::mpsc::channel();
-    let thread = std::thread::spawn(move || {
-        tell.send(c_sem::gettid()).expect("who waits for it");
-        operate(&sets, &args.iter().map(String::as_str).collect::<Vec<_>>())
-    });
-    (told.recv().expect("the thread's id"), thread)
-}
-
-fn join(thread: Thread) -> Answer {
-    thread.join().expect("a thread that does not panic").map(|()| String::new())
+/// A thread that makes a `semop`; its id.
+fn spawn(sets: impl Sets + 'static, args: &[&str]) -> String {
+    threads::spawn(args, move |args| operate(&sets, args).map(|()| String::new()))
 }

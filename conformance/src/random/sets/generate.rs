@@ -1,6 +1,6 @@
 //! Programs from numbers. The pools are small, so that calls meet, and values near each other, so that they wait and are served.
 
-use super::super::generate::{Dice, MODES, OWNERS, SIGNALS};
+use super::super::generate::{Dice, MODES, OWNERS, SIGNALS, several};
 use super::super::{Mechanism, PROCESSES, Program, Regime, Step, User};
 use super::{Call, OPERATIONS, Ops, Question, REGISTERS, SEMAPHORES};
 use crate::{NOWAIT, SemFlags, SemOp, UNDO};
@@ -24,7 +24,7 @@ const GOOD_VALUES: usize = 12;
 /// The program of `seed`, of `calls` calls; of several users if `users`.
 pub fn generate(seed: u64, calls: usize, users: bool) -> Program {
     let mut dice = Dice(seed);
-    let cast = cast(&mut dice, users);
+    let cast = several(&mut dice, users);
     let regime = if users { regime(&mut dice) } else { Regime::Default };
     let beginning: Vec<Step> = (0..BEGINNING).map(|register| create(&mut dice, cast.len(), register, users)).collect();
     let rest = (BEGINNING..calls).map(|_| step(&mut dice, cast.len(), users));
@@ -36,14 +36,6 @@ pub fn generate(seed: u64, calls: usize, users: bool) -> Program {
 fn regime(dice: &mut Dice) -> Regime {
     let unusual = [Regime::FewSets, Regime::FewSemaphores, Regime::SmallSets, Regime::FewOperations];
     if dice.below(6) > 0 { Regime::Default } else { dice.of(&unusual) }
-}
-
-/// Three to six processes, because some of them wait; of one to three users.
-fn cast(dice: &mut Dice, users: bool) -> Vec<User> {
-    let everybody = [User::Tester, User::Tester, User::Nobody, User::Stranger, User::Member];
-    let some: Vec<User> = (0..=dice.below(3)).map(|_| dice.of(&everybody)).collect();
-    let count = 3 + dice.below(PROCESSES - 2);
-    (0..count).map(|_| if users { dice.of(&some) } else { User::Tester }).collect()
 }
 
 fn mode(dice: &mut Dice, users: bool) -> i32 {

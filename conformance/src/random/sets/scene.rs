@@ -1,18 +1,14 @@
 //! Runs programs over sets on a subject, and tells what each step gave, who answered, and what all sets are then.
 
 use super::super::stage::name;
+use super::super::troupe::{GLANCE, PATIENCE, Troupe};
 use super::super::{Call as AnyCall, PROCESSES, Program, Step, User};
 use super::{Call, Question, REGISTERS, SEMAPHORES};
 use crate::world::comes_about;
-use crate::{Agent, Clock, Errno, Look, Outcome, SemOp, Set, Subject, UNDO, World, op};
-use libc::{SIGKILL, SIGUSR1};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use crate::{Agent, Errno, Look, Outcome, SemOp, Set, Subject, UNDO, World, op};
+use libc::SIGKILL;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
-
-/// How long a death may take to be known to others than the kernel, and a signal to interrupt.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Between two looks at whether a call has ended.
-const GLANCE: Duration = Duration::from_micros(20);
 
 /// What each step of `program` gave, then each death at the end, then what is left. `known` is what the kernel told: after a
 /// death others are given time to come to it. At the first difference the rest is left out.
@@ -26,7 +22,7 @@ pub fn run(world: &World, janitor: &Agent, program: &Program, judged: Subject, k
             break;
         }
     }
-    drop(scene.processes);
+    drop(scene.troupe);
     world.await_deaths();
     for (id, ..) in scene.sets {
         let _ = janitor.sem_remove(id);
@@ -40,70 +36,35 @@ pub fn endings() -> Vec<String> {
     (0..PROCESSES).map(|who| format!("(P{who} is killed)")).chain(["(what is left then)".to_owned()]).collect()
 }
 
-/// A process of a program.
-struct Process {
-    agent: Agent,
-    user: User,
-    /// The set in which its call waits.
-    waits: Option<i32>,
-}
-
 /// A program's run.
 struct Scene<'a> {
-    world: &'a World,
+    /// Each may wait in a set.
+    troupe: Troupe<'a, i32>,
     janitor: &'a Agent,
     judged: Subject,
-    start: Clock,
     registers: [i32; REGISTERS],
-    processes: BTreeMap<usize, Process>,
     /// The sets so far, in order of appearance: identifier and number of semaphores.
     sets: Vec<(i32, usize)>,
-    /// All that were ever there: several, if a place is taken again.
-    pids: HashMap<i32, String>,
-    /// Sets and the users to whom they have been given.
-    given: HashSet<(i32, u32)>,
     /// Sets in which a call with `SEM_UNDO` has failed. A known difference: the kernel's notes for undoing are made before, and at
     /// the end of the process it sets otime, whatever they say.
     noted: HashSet<i32>,
-    /// Whether somebody has died in this step.
-    death: bool,
 }
 
 impl<'a> Scene<'a> {
     fn new(world: &'a World, janitor: &'a Agent, program: &Program, judged: Subject) -> Scene<'a> {
-        let mut scene = Scene {
-            world,
+        Scene {
+            troupe: Troupe::new(world, janitor, program),
             janitor,
             judged,
-            start: Clock::now(),
             registers: [-1; REGISTERS],
-            processes: BTreeMap::new(),
             sets: Vec::new(),
-            pids: HashMap::from([(janitor.pid, "the tester".to_owned())]),
-            given: HashSet::new(),
             noted: HashSet::new(),
-            death: false,
-        };
-        for (who, user) in program.cast.iter().enumerate() {
-            let agent = world.agent();
-            if let Some((uid, gid, groups)) = user.ids() {
-                agent.become_user(uid, gid, groups);
-            }
-            scene.enter(who, agent, *user);
         }
-        scene
-    }
-
-    fn enter(&mut self, who: usize, agent: Agent, user: User) {
-        agent.handle(SIGUSR1, who.is_multiple_of(2));
-        let generation = self.pids.len();
-        self.pids.insert(agent.pid, format!("P{who}/{generation}"));
-        self.processes.insert(who, Process { agent, user, waits: None });
     }
 
     /// A step, and all that it led to.
     fn perform(&mut self, step: Step, known: Option<&String>) -> String {
-        self.death = false;
+        self.troupe.death = false;
         let AnyCall::Sets(call) = step.call else { return "not about sets".to_owned() };
         let result = match self.actor(step.who, call) {
             None => self.act_for_all(call),
@@ -115,13 +76,13 @@ impl<'a> Scene<'a> {
         }
         let (mut ended, end) = (BTreeMap::new(), Instant::now() + PATIENCE);
         let mut told = self.settle(&result, &mut ended);
-        if self.death && !self.world.subject.is_kernel() {
+        if self.troupe.death && !self.troupe.world.subject.is_kernel() {
             while known.is_some_and(|known| *known != told) && Instant::now() < end {
                 std::thread::yield_now();
                 told = self.settle(&result, &mut ended);
             }
             // What has been undone and cannot be seen, where a value cannot become less than 0.
-            self.world.sweep();
+            self.troupe.world.sweep();
             told = self.settle(&result, &mut ended);
         }
         told
@@ -130,7 +91,7 @@ impl<'a> Scene<'a> {
     /// A known difference: who waits for zero and has no right to alter is not counted, and noted nowhere. Asked by a call that
     /// fails in any case.
     fn may_not_alter(&self, who: usize, id: i32) -> bool {
-        let process = &self.processes[&who];
+        let process = &self.troupe.processes[&who];
         process.user != User::Tester && process.agent.semop(id, &[op(0, i16::MAX), op(0, 1)]) == Err(Errno::ACCES)
     }
 
@@ -145,14 +106,11 @@ impl<'a> Scene<'a> {
 
     /// Who performs a call: who waits cannot, so that the next does it for him. But he can be killed and interrupted.
     fn actor(&self, who: usize, call: Call) -> Option<usize> {
-        let fits = |who: &usize| match (call, self.processes.get(who)) {
-            (_, None) => false,
-            (Call::Kill { .. }, Some(_)) => true,
-            (Call::Interrupt, Some(process)) => process.waits.is_some(),
-            (_, Some(process)) => process.waits.is_none(),
-        };
-        let only = matches!(call, Call::Kill { .. });
-        (0..if only { 1 } else { PROCESSES }).map(|i| (who + i) % PROCESSES).find(fits)
+        match call {
+            Call::Kill { .. } => self.troupe.processes.contains_key(&who).then_some(who),
+            Call::Interrupt => self.troupe.first_from(who, |process| process.waits.is_some()),
+            _ => self.troupe.first_from(who, |process| process.waits.is_none()),
+        }
     }
 
     fn act(&mut self, who: usize, call: Call) -> String {
@@ -165,32 +123,20 @@ impl<'a> Scene<'a> {
             Call::Get { register, key, nsems, flags } => self.get(who, register, (key, nsems, flags)),
             Call::Operate { register, ops } => self.operate(who, self.registers[register], ops.list()),
             Call::Set { register, uid, gid, mode } => self.set(who, self.registers[register], (uid, gid, mode)),
-            Call::Interrupt => {
-                let process = self.processes.get_mut(&who).expect("looked for before");
-                process.agent.signal(SIGUSR1);
-                if !process.agent.answers_within(PATIENCE) {
-                    return "not interrupted".to_owned();
-                }
-                process.waits = None;
-                format!("interrupted: {}", done(process.agent.answer()))
-            }
-            Call::Fork { child } => self.fork(who, child, Agent::fork),
-            Call::Vfork { child } => self.fork(who, child, Agent::vfork),
+            Call::Interrupt => match self.troupe.interrupt(who) {
+                Some(agent) => format!("interrupted: {}", done(agent.answer())),
+                None => "not interrupted".to_owned(),
+            },
+            Call::Fork { child } => self.troupe.fork(who, child, Agent::fork),
+            Call::Vfork { child } => self.troupe.fork(who, child, Agent::vfork),
             // A known difference: the library is not told of it.
             Call::Exec if self.judged == Subject::Library => "not in the library".to_owned(),
-            Call::Exec => {
-                let agent = &self.processes[&who].agent;
-                agent.exec();
-                agent.handle(SIGUSR1, who.is_multiple_of(2));
-                self.death = true;
-                "another image".to_owned()
-            }
-            Call::Become { user } => self.become_user(who, user),
-            Call::Exit => self.end(who, |agent| agent.exit(0)),
-            Call::ExitAtOnce => self.end(who, |agent| agent.exit_at_once(0)),
-            Call::Kill { signal } if self.processes[&who].waits.is_some() => self.end(who, |agent| agent.slay(signal)),
-            Call::Kill { signal } => self.end(who, |agent| agent.kill(signal)),
-            call => self.ask(&self.processes[&who].agent, call),
+            Call::Exec => self.troupe.exec(who),
+            Call::Become { user } => self.troupe.become_user(who, user),
+            Call::Exit => self.troupe.end(who, |agent| agent.exit(0)),
+            Call::ExitAtOnce => self.troupe.end(who, |agent| agent.exit_at_once(0)),
+            Call::Kill { signal } => self.troupe.kill(who, signal),
+            call => self.ask(self.troupe.agent(who), call),
         }
     }
 
@@ -218,7 +164,7 @@ impl<'a> Scene<'a> {
             }
             Call::Ask { register, num, question } => match question {
                 Question::Value => number(agent.getval(id(register), num)),
-                Question::Pid => agent.getpid(id(register), num).map_or_else(name, |pid| self.process(pid)),
+                Question::Pid => agent.getpid(id(register), num).map_or_else(name, |pid| self.troupe.process(pid)),
                 Question::Ncnt => number(agent.getncnt(id(register), num)),
                 Question::Zcnt => number(agent.getzcnt(id(register), num)),
             },
@@ -236,7 +182,7 @@ impl<'a> Scene<'a> {
     }
 
     fn get(&mut self, who: usize, register: usize, (key, nsems, flags): (i32, i32, i32)) -> String {
-        let outcome = self.processes[&who].agent.semget(key, nsems, flags);
+        let outcome = self.troupe.agent(who).semget(key, nsems, flags);
         outcome.map_or_else(name, |id| {
             self.registers[register] = id;
             if !self.sets.iter().any(|(known, _)| *known == id) {
@@ -249,63 +195,30 @@ impl<'a> Scene<'a> {
 
     /// Makes a call that may wait, until it has answered, or sleeps and is counted.
     fn operate(&mut self, who: usize, id: i32, ops: &[SemOp]) -> String {
-        let process = &self.processes[&who];
+        let agent = self.troupe.agent(who);
         let already = self.waiting_in(id).len();
-        process.agent.start_semop(id, ops, None);
-        let settled = comes_about(PATIENCE, || {
-            process.agent.answers_within(GLANCE) || (process.agent.sleeps() && self.counted(id) > already)
-        });
-        if process.agent.has_answered() {
-            return done(process.agent.answer());
+        agent.start_semop(id, ops, None);
+        let settled = comes_about(PATIENCE, || agent.answers_within(GLANCE) || (agent.sleeps() && self.counted(id) > already));
+        if agent.has_answered() {
+            return done(agent.answer());
         }
-        self.processes.entry(who).and_modify(|p| p.waits = Some(id));
+        self.troupe.waits(who, Some(id));
         if settled { "waits".to_owned() } else { "neither answers nor waits".to_owned() }
     }
 
     fn set(&mut self, who: usize, id: i32, (uid, gid, mode): (u32, u32, u32)) -> String {
-        let process = &self.processes[&who];
-        if process.user.ids().is_some_and(|(own, _, _)| self.given.contains(&(id, own))) {
-            // A known difference, unless it is the creator, which is not known here.
+        if self.troupe.has_been_given(who, id) {
             return "has been given this".to_owned();
         }
-        process.agent.sem_set(id, uid, gid, mode).map_or_else(name, |()| {
-            self.given.insert((id, uid));
+        self.troupe.agent(who).sem_set(id, uid, gid, mode).map_or_else(name, |()| {
+            self.troupe.give(id, uid);
             "done".to_owned()
         })
     }
 
-    fn fork(&mut self, who: usize, child: usize, fork: fn(&Agent) -> Agent) -> String {
-        let places = (0..PROCESSES).map(|i| (child + i) % PROCESSES);
-        let Some(child) = places.into_iter().find(|place| !self.processes.contains_key(place)) else {
-            return "no place".to_owned();
-        };
-        let Process { agent, user, .. } = &self.processes[&who];
-        let (agent, user) = (fork(agent), *user);
-        self.enter(child, agent, user);
-        format!("P{child}")
-    }
-
-    fn become_user(&mut self, who: usize, user: User) -> String {
-        let process = self.processes.get_mut(&who).expect("looked for before");
-        match user.ids() {
-            Some((uid, gid, groups)) if process.user == User::Tester && rustix::process::geteuid().is_root() => {
-                process.agent.become_user(uid, gid, groups);
-                process.user = user;
-                "another user".to_owned()
-            }
-            _ => "stays who it is".to_owned(),
-        }
-    }
-
-    fn end(&mut self, who: usize, end: impl FnOnce(Agent)) -> String {
-        end(self.processes.remove(&who).expect("looked for before").agent);
-        self.death = true;
-        "dead".to_owned()
-    }
-
     /// Those who wait in a set.
     fn waiting_in(&self, id: i32) -> Vec<usize> {
-        self.processes.iter().filter(|(_, process)| process.waits == Some(id)).map(|(who, _)| *who).collect()
+        self.troupe.processes.iter().filter(|(_, process)| process.waits == Some(id)).map(|(who, _)| *who).collect()
     }
 
     /// How many the subject says wait in a set; none in one that is not there.
@@ -334,7 +247,7 @@ impl<'a> Scene<'a> {
     /// Of all who wait in a set but `counted` the answers are on their way.
     fn take_answers(&mut self, id: i32, counted: usize, ended: &mut BTreeMap<usize, String>) {
         let waiting = self.waiting_in(id);
-        let has_ended = |who: &usize| self.processes[who].agent.has_answered();
+        let has_ended = |who: &usize| self.troupe.agent(*who).has_answered();
         // The look is several calls, and what a dead process has to give back may come in between: then it is looked again.
         let settled = comes_about(PATIENCE, || {
             let silent = waiting.iter().filter(|who| !has_ended(who)).count();
@@ -349,9 +262,9 @@ impl<'a> Scene<'a> {
         }
         let answered: Vec<usize> = waiting.iter().copied().filter(has_ended).collect();
         for who in answered {
-            let outcome = self.processes[&who].agent.answer();
+            let outcome = self.troupe.agent(who).answer();
             ended.insert(who, done(outcome));
-            self.processes.entry(who).and_modify(|p| p.waits = None);
+            self.troupe.waits(who, None);
         }
     }
 
@@ -372,30 +285,17 @@ impl<'a> Scene<'a> {
         self.sets.iter().position(|(known, _)| *known == id).map_or("unknown".to_owned(), |n| format!("#{n}"))
     }
 
-    fn process(&self, pid: i32) -> String {
-        match self.pids.get(&pid) {
-            Some(name) => name.clone(),
-            None if pid == 0 => "nobody".to_owned(),
-            None => "unknown".to_owned(),
-        }
-    }
-
     /// Every field of `semid_ds`, in words that mean the same for every subject.
     fn tell(&self, s: &Set) -> String {
-        let time = |t: i64| match t {
-            0 => "never",
-            t if self.start.saw(t) => "set",
-            _ => "wrong",
-        };
         let sequence = if s.seq == (s.id as u32 >> 15) & 0xffff { "" } else { " sequence wrong" };
         let who = format!("key {} uid {} gid {} cuid {} cgid {} mode {:o}", s.key, s.uid, s.gid, s.cuid, s.cgid, s.mode);
-        let otime = if self.noted.contains(&s.id) { "noted" } else { time(s.otime) };
-        let times = format!("otime {otime} ctime {}", time(s.ctime));
+        let otime = if self.noted.contains(&s.id) { "noted" } else { self.troupe.time(s.otime) };
+        let times = format!("otime {otime} ctime {}", self.troupe.time(s.ctime));
         format!("{}{sequence} {who} {times} nsems {}", self.number(s.id), s.nsems)
     }
 
     fn tell_all(&self, s: &Set, look: &Look) -> String {
-        let pids: Vec<String> = look.pids.iter().map(|pid| self.process(*pid)).collect();
+        let pids: Vec<String> = look.pids.iter().map(|pid| self.troupe.process(*pid)).collect();
         let semaphores = format!("{:?} by {} ncnt {:?} zcnt {:?}", look.values, pids.join(" "), look.ncnt, look.zcnt);
         format!("\n        {} {semaphores}", self.tell(s))
     }

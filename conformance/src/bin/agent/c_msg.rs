@@ -1,0 +1,107 @@
+//! The C calls of message queues, plainly.
+//!
+//! # Safety
+//!
+//! As in `c.rs`: the callee checks whatever pointer it is told; otherwise they are locals.
+#![allow(unsafe_code)]
+
+use crate::c::{bare, call};
+use std::ffi::{c_int, c_long};
+
+pub const IPC_INFO: c_int = 3;
+pub const MSG_STAT: c_int = 11;
+pub const MSG_INFO: c_int = 12;
+pub const MSG_STAT_ANY: c_int = 13;
+
+/// The size of a message's type, which comes before its bytes.
+const TYPE: usize = size_of::<c_long>();
+/// A buffer is said to have more room, but no message is longer.
+pub const ROOM: usize = 1 << 20;
+/// What no call is to touch.
+pub const UNTOUCHED: u8 = 0xee;
+/// Bytes after the buffer.
+const GUARD: usize = 64;
+/// An error of its own: more was written than the call told.
+pub const OVERRUN: c_int = 200_000;
+
+pub fn msgget(key: i32, flags: c_int) -> Result<c_int, c_int> {
+    // SAFETY: numbers only.
+    call(-1, || unsafe { if bare() { libc::syscall(libc::SYS_msgget, key, flags) as c_int } else { libc::msgget(key, flags) } })
+}
+
+pub fn msgsnd(id: c_int, message: usize, size: usize, flags: c_int) -> Result<(), c_int> {
+    // SAFETY: the callee checks the pointer (EFAULT), or it is a local of the caller.
+    call(-1, || unsafe {
+        match bare() {
+            true => libc::syscall(libc::SYS_msgsnd, id, message, size, flags) as c_int,
+            false => libc::msgsnd(id, message as *const _, size, flags),
+        }
+    })
+    .map(drop)
+}
+
+pub fn msgrcv(id: c_int, buffer: usize, size: usize, mtype: i64, flags: c_int) -> Result<usize, c_int> {
+    // SAFETY: the callee checks the pointer (EFAULT), or it is a local of the caller.
+    call(-1, || unsafe {
+        match bare() {
+            true => libc::syscall(libc::SYS_msgrcv, id, buffer, size, mtype, flags) as isize,
+            false => libc::msgrcv(id, buffer as *mut _, size, mtype as c_long, flags),
+        }
+    })
+    .map(|len| len as usize)
+}
+
+pub fn msgctl(id: c_int, command: c_int, buffer: usize) -> Result<c_int, c_int> {
+    // SAFETY: the callee checks the pointer (EFAULT), or it is a local of the callers below.
+    call(-1, || unsafe {
+        match bare() {
+            true => libc::syscall(libc::SYS_msgctl, id, command, buffer) as c_int,
+            false => libc::msgctl(id, command, buffer as *mut libc::msqid_ds),
+        }
+    })
+}
+
+pub fn send(id: c_int, mtype: i64, text: &[u8], flags: c_int) -> Result<(), c_int> {
+    let mut message = (mtype as c_long).to_ne_bytes().to_vec();
+    message.extend_from_slice(text);
+    msgsnd(id, message.as_ptr() as usize, text.len(), flags)
+}
+
+/// A message's type and its bytes. That nothing else was written is seen to.
+pub fn receive(id: c_int, size: usize, mtype: i64, flags: c_int) -> Result<(i64, Vec<u8>), c_int> {
+    let mut buffer = vec![UNTOUCHED; TYPE + size.min(ROOM) + GUARD];
+    let received = msgrcv(id, buffer.as_mut_ptr() as usize, size, mtype, flags);
+    let written = received.map_or(0, |len| TYPE + len);
+    if buffer.get(written..).is_none_or(|rest| rest.iter().any(|byte| *byte != UNTOUCHED)) {
+        return Err(OVERRUN);
+    }
+    received?;
+    let (mtype, text) = buffer[..written].split_at(TYPE);
+    Ok((c_long::from_ne_bytes(mtype.try_into().expect("so many bytes")) as i64, text.to_vec()))
+}
+
+/// Makes a `msgctl` that fills a `msqid_ds`.
+pub fn stat(id: c_int, command: c_int) -> Result<(c_int, libc::msqid_ds), c_int> {
+    // SAFETY: zeroes are a valid msqid_ds.
+    let mut ds: libc::msqid_ds = unsafe { std::mem::zeroed() };
+    let ret = msgctl(id, command, &raw mut ds as usize)?;
+    Ok((ret, ds))
+}
+
+/// Makes a `msgctl` that fills a `msginfo`.
+pub fn info(command: c_int) -> Result<(c_int, libc::msginfo), c_int> {
+    // SAFETY: zeroes are a valid msginfo.
+    let mut info: libc::msginfo = unsafe { std::mem::zeroed() };
+    let ret = msgctl(0, command, &raw mut info as usize)?;
+    Ok((ret, info))
+}
+
+pub fn set(id: c_int, uid: u32, gid: u32, mode: u32, capacity: u64) -> Result<(), c_int> {
+    // SAFETY: zeroes are a valid msqid_ds.
+    let mut ds: libc::msqid_ds = unsafe { std::mem::zeroed() };
+    ds.msg_perm.uid = uid;
+    ds.msg_perm.gid = gid;
+    ds.msg_perm.mode = mode as _;
+    ds.msg_qbytes = capacity as _;
+    msgctl(id, libc::IPC_SET, &raw mut ds as usize).map(drop)
+}

@@ -1,0 +1,296 @@
+//! The verbs of message queues, made in either of two ways.
+
+use crate::calls::Face;
+use crate::{Answer, c_msg, c_sem, number, threads};
+use quintet::{Key, MsgFlags, Namespace, QueueStat};
+
+type Made<T> = Result<T, i32>;
+
+/// The calls, whoever carries them.
+trait Queues: Send + Sync {
+    fn get(&self, key: i32, flags: i32) -> Made<i32>;
+    fn send(&self, id: i32, mtype: i64, text: &[u8], flags: i32) -> Made<()>;
+    /// A message's type and its bytes.
+    fn receive(&self, id: i32, size: usize, mtype: i64, flags: i32) -> Made<(i64, Vec<u8>)>;
+    /// All messages, the first one first, without taking any.
+    fn messages(&self, id: i32) -> Made<Vec<(i64, Vec<u8>)>>;
+    /// `IPC_STAT`, `MSG_STAT`, `MSG_STAT_ANY`, its fields in the order in which `conformance::Queue` reads them.
+    fn stat(&self, id: i32, command: i32) -> Made<String>;
+    fn set(&self, id: i32, uid: u32, gid: u32, mode: u32, capacity: u64) -> Made<()>;
+    fn remove(&self, id: i32) -> Made<()>;
+    /// The highest index, and the three limits.
+    fn limits(&self) -> Made<String>;
+    /// The highest index, the number of queues, of their messages, and of the bytes in these.
+    fn usage(&self) -> Made<String>;
+    /// How many calls wait in a queue; the kernel does not tell.
+    fn waiters(&self, id: i32) -> Made<usize>;
+}
+
+/// libc's functions.
+#[derive(Clone)]
+struct Libc;
+
+impl Queues for Libc {
+    fn get(&self, key: i32, flags: i32) -> Made<i32> {
+        c_msg::msgget(key, flags)
+    }
+
+    fn send(&self, id: i32, mtype: i64, text: &[u8], flags: i32) -> Made<()> {
+        c_msg::send(id, mtype, text, flags)
+    }
+
+    fn receive(&self, id: i32, size: usize, mtype: i64, flags: i32) -> Made<(i64, Vec<u8>)> {
+        c_msg::receive(id, size, mtype, flags)
+    }
+
+    fn messages(&self, id: i32) -> Made<Vec<(i64, Vec<u8>)>> {
+        let copy = (MsgFlags::COPY | MsgFlags::NOWAIT).bits();
+        let (mut all, mut size) = (Vec::new(), 256);
+        loop {
+            match c_msg::receive(id, size, all.len() as i64, copy) {
+                Ok(message) => all.push(message),
+                Err(libc::E2BIG) => size = c_msg::ROOM,
+                Err(libc::ENOMSG) => return Ok(all),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    fn stat(&self, id: i32, command: i32) -> Made<String> {
+        let (ret, ds) = c_msg::stat(id, command)?;
+        let id = if command == libc::IPC_STAT { id } else { ret };
+        let p = &ds.msg_perm;
+        let identity = format!("{id} {} {} {} {} {} {} {}", p.__key, p.uid, p.gid, p.cuid, p.cgid, p.mode, p.__seq);
+        let times = format!("{} {} {}", ds.msg_stime, ds.msg_rtime, ds.msg_ctime);
+        let holds = format!("{} {} {}", ds.__msg_cbytes, ds.msg_qnum, ds.msg_qbytes);
+        Ok(format!("{identity} {times} {holds} {} {}", ds.msg_lspid, ds.msg_lrpid))
+    }
+
+    fn set(&self, id: i32, uid: u32, gid: u32, mode: u32, capacity: u64) -> Made<()> {
+        c_msg::set(id, uid, gid, mode, capacity)
+    }
+
+    fn remove(&self, id: i32) -> Made<()> {
+        c_msg::msgctl(id, libc::IPC_RMID, 0).map(drop)
+    }
+
+    fn limits(&self) -> Made<String> {
+        c_msg::info(c_msg::IPC_INFO).map(|(max, i)| format!("{max} {} {} {}", i.msgmax, i.msgmnb, i.msgmni))
+    }
+
+    fn usage(&self) -> Made<String> {
+        c_msg::info(c_msg::MSG_INFO).map(|(max, i)| format!("{max} {} {} {}", i.msgpool, i.msgmap, i.msgtql))
+    }
+
+    fn waiters(&self, _id: i32) -> Made<usize> {
+        Err(libc::ENOTSUP)
+    }
+}
+
+impl Queues for Namespace {
+    fn get(&self, key: i32, flags: i32) -> Made<i32> {
+        self.msgget(Key::new(key), flags).map(|id| id.raw()).map_err(|e| e.raw())
+    }
+
+    fn send(&self, id: i32, mtype: i64, text: &[u8], flags: i32) -> Made<()> {
+        self.msgsnd(id, mtype, text, MsgFlags::from_bits_retain(flags), None).map_err(|e| e.raw())
+    }
+
+    fn receive(&self, id: i32, size: usize, mtype: i64, flags: i32) -> Made<(i64, Vec<u8>)> {
+        let mut buffer = vec![c_msg::UNTOUCHED; size.min(c_msg::ROOM)];
+        let received = self.msgrcv(id, &mut buffer, mtype, MsgFlags::from_bits_retain(flags), None);
+        let written = received.map_or(0, |(_, len)| len);
+        if buffer.get(written..).is_none_or(|rest| rest.iter().any(|byte| *byte != c_msg::UNTOUCHED)) {
+            return Err(c_msg::OVERRUN);
+        }
+        buffer.truncate(written);
+        received.map(|(mtype, _)| (mtype, buffer)).map_err(|e| e.raw())
+    }
+
+    fn messages(&self, id: i32) -> Made<Vec<(i64, Vec<u8>)>> {
+        let mut all = Vec::new();
+        let looked = self.peek(id, |message, text| {
+            all.push((message.mtype, text.to_vec()));
+            true
+        });
+        looked.map(|()| all).map_err(|e| e.raw())
+    }
+
+    fn stat(&self, id: i32, command: i32) -> Made<String> {
+        let stat = match command {
+            libc::IPC_STAT => self.msg_stat(id),
+            _ => self.msg_stat_index(id, command == c_msg::MSG_STAT_ANY),
+        };
+        stat.map(|s| tell(&s)).map_err(|e| e.raw())
+    }
+
+    fn set(&self, id: i32, uid: u32, gid: u32, mode: u32, capacity: u64) -> Made<()> {
+        self.msg_set(id, uid, gid, mode, capacity).map_err(|e| e.raw())
+    }
+
+    fn remove(&self, id: i32) -> Made<()> {
+        self.msg_remove(id).map_err(|e| e.raw())
+    }
+
+    fn limits(&self) -> Made<String> {
+        let told = self.limits().and_then(|l| {
+            let max = self.msg_usage()?.max_index;
+            Ok(format!("{max} {} {} {}", l.msgmax, l.msgmnb, l.msgmni))
+        });
+        told.map_err(|e| e.raw())
+    }
+
+    fn usage(&self) -> Made<String> {
+        let usage = self.msg_usage().map_err(|e| e.raw())?;
+        Ok(format!("{} {} {} {}", usage.max_index, usage.queues, usage.messages, usage.bytes))
+    }
+
+    fn waiters(&self, id: i32) -> Made<usize> {
+        let all = self.queues().map_err(|e| e.raw())?;
+        Ok(all.iter().find(|queue| queue.stat.id.raw() == id).map_or(0, |queue| queue.waiters.len()))
+    }
+}
+
+fn tell(s: &QueueStat) -> String {
+    let (id, p) = (s.id, &s.perm);
+    let identity = format!("{} {} {} {} {} {}", id.raw(), s.key.raw(), p.uid, p.gid, p.cuid, p.cgid);
+    let times = format!("{} {} {}", s.stime, s.rtime, s.ctime);
+    let holds = format!("{} {} {}", s.bytes, s.messages, s.capacity);
+    format!("{identity} {} {} {times} {holds} {} {}", p.mode, id.sequence(), s.lspid, s.lrpid)
+}
+
+const VERBS: &[&str] = &[
+    "msgget",
+    "msgsnd",
+    "msgrcv",
+    "msg_messages",
+    "msg_survey",
+    "msg_stat",
+    "msg_stat_index",
+    "msg_stat_any",
+    "msg_set",
+    "msg_rm",
+    "msg_limits",
+    "msg_usage",
+    "msg_waiters",
+    "spawn_msgsnd",
+    "spawn_msgrcv",
+    "handler_msgsnd",
+    "msg_storm",
+];
+
+/// Performs `verb` if it is one of message queues.
+pub fn perform(face: &Face, verb: &str, args: &[&str]) -> Option<Answer> {
+    if let Some(answer) = in_c(verb, args) {
+        return Some(answer);
+    }
+    if !VERBS.contains(&verb) {
+        return None;
+    }
+    Some(match face.namespace() {
+        None => by(Libc, verb, args),
+        Some(Ok(ns)) => by(ns.clone(), verb, args),
+        Some(Err(errno)) => Err(errno),
+    })
+}
+
+/// What only the C interface has.
+fn in_c(verb: &str, args: &[&str]) -> Option<Answer> {
+    let at = |i: usize| number::<usize>(args[i]);
+    Some(match verb {
+        "msgsnd_raw" => c_msg::msgsnd(number(args[0]), at(1), at(2), number(args[3])).map(|()| String::new()),
+        "msgrcv_raw" => {
+            let (mtype, flags) = (number(args[3]), number(args[4]));
+            c_msg::msgrcv(number(args[0]), at(1), at(2), mtype, flags).map(|len| len.to_string())
+        }
+        "msgctl" => c_msg::msgctl(number(args[0]), number(args[1]), at(2)).map(|ret| ret.to_string()),
+        "msginfo" => c_msg::info(number(args[0])).map(|(max, i)| {
+            let constants = format!("{} {} {}", i.msgssz, i.msgtql, i.msgseg);
+            format!("{max} {} {} {} {} {} {constants}", i.msgpool, i.msgmap, i.msgmax, i.msgmnb, i.msgmni)
+        }),
+        _ => return None,
+    })
+}
+
+fn by(queues: impl Queues + Clone + 'static, verb: &str, args: &[&str]) -> Answer {
+    let id = || number::<i32>(args[0]);
+    let done = |()| String::new();
+    match verb {
+        "msgget" => queues.get(id(), number(args[1])).map(|id| id.to_string()),
+        "msgsnd" => send(&queues, args),
+        "msgrcv" => receive(&queues, args),
+        "msg_messages" => messages(&queues, id()),
+        "msg_survey" => Ok(survey(&queues, args[0])),
+        "msg_stat" => queues.stat(id(), libc::IPC_STAT),
+        "msg_stat_index" => queues.stat(id(), c_msg::MSG_STAT),
+        "msg_stat_any" => queues.stat(id(), c_msg::MSG_STAT_ANY),
+        "msg_set" => queues.set(id(), number(args[1]), number(args[2]), number(args[3]), number(args[4])).map(done),
+        "msg_rm" => queues.remove(id()).map(done),
+        "msg_limits" => queues.limits(),
+        "msg_usage" => queues.usage(),
+        "msg_waiters" => queues.waiters(id()).map(|n| n.to_string()),
+        "spawn_msgsnd" => Ok(threads::spawn(args, move |args| send(&queues, args))),
+        "spawn_msgrcv" => Ok(threads::spawn(args, move |args| receive(&queues, args))),
+        "handler_msgsnd" => {
+            let (id, mtype, text) = (id(), number(args[1]), bytes(args[2]));
+            c_sem::handle_with(move || {
+                // What it sends, the queue tells.
+                let _ = queues.send(id, mtype, &text, libc::IPC_NOWAIT);
+            });
+            Ok(String::new())
+        }
+        "msg_storm" => Err(storm(&queues, id(), number(args[1]))),
+        _ => Err(libc::ENOTSUP),
+    }
+}
+
+/// Sends and receives without end, in an order of its own; ends only with an error that may not be.
+fn storm(queues: &impl Queues, id: i32, mut dice: u64) -> i32 {
+    loop {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (roll, wait) = ((dice >> 33) as usize, if dice >> 60 == 0 { 0 } else { libc::IPC_NOWAIT });
+        let done = match roll & 1 {
+            0 => queues.send(id, 1 + (roll >> 1 & 3) as i64, &conformance::of_a_storm(roll >> 3), wait),
+            _ => queues.receive(id, 8192, [0, 1, 2, -3][roll >> 1 & 3], wait).and_then(|(_, text)| match text {
+                text if text == conformance::of_a_storm(text.len()) => Ok(()),
+                _ => Err(libc::EBADMSG),
+            }),
+        };
+        match done {
+            Ok(()) | Err(libc::EAGAIN | libc::ENOMSG) => {}
+            Err(e) => return e,
+        }
+    }
+}
+
+fn send(queues: &impl Queues, args: &[&str]) -> Answer {
+    queues.send(number(args[0]), number(args[1]), &bytes(args[2]), number(args[3])).map(|()| String::new())
+}
+
+fn receive(queues: &impl Queues, args: &[&str]) -> Answer {
+    let received = queues.receive(number(args[0]), number(args[1]), number(args[2]), number(args[3]));
+    received.map(|message| words(&message))
+}
+
+fn messages(queues: &impl Queues, id: i32) -> Answer {
+    let all = queues.messages(id)?;
+    Ok(all.iter().map(words).collect::<Vec<_>>().join(","))
+}
+
+/// Of each queue its `msqid_ds` and its messages, or an errno.
+fn survey(queues: &impl Queues, ids: &str) -> String {
+    let see = |id: i32| Ok(format!("{};{}", queues.stat(id, libc::IPC_STAT)?, messages(queues, id)?));
+    let each = ids.split(',').map(|id| see(number(id)).unwrap_or_else(|errno: i32| errno.to_string()));
+    each.collect::<Vec<_>>().join("|")
+}
+
+/// A message in words: its type, and its bytes in hexadecimal digits, `-` if there are none.
+fn words((mtype, text): &(i64, Vec<u8>)) -> String {
+    let digits: String = text.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{mtype} {}", if digits.is_empty() { "-" } else { &digits })
+}
+
+fn bytes(digits: &str) -> Vec<u8> {
+    let byte = |pair: &[u8]| u8::from_str_radix(&String::from_utf8_lossy(pair), 16).expect("hexadecimal digits");
+    if digits == "-" { Vec::new() } else { digits.as_bytes().chunks(2).map(byte).collect() }
+}
