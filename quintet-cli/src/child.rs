@@ -30,9 +30,13 @@ pub fn not_started(path: &Path, error: &std::io::Error) -> Failure {
 /// Catches what would end us before the child: a terminal's ^C reaches the child without us, other
 /// signals are passed on. A signal that we were started to ignore (nohup) stays ignored, also by the child.
 fn watch_signals() -> Result<Signals, Failure> {
+    Signals::new(heeded()).map_err(|e| Failure::new(format!("cannot catch signals: {}", reason(&e))))
+}
+
+/// The signals that end programs, without those that we were started to ignore.
+pub fn heeded() -> impl Iterator<Item = i32> {
     let ignored = ignored_signals();
-    let caught = [SIGINT, SIGQUIT, SIGTERM, SIGHUP].into_iter().filter(|n| ignored >> (n - 1) & 1 == 0);
-    Signals::new(caught).map_err(|e| Failure::new(format!("cannot catch signals: {}", reason(&e))))
+    [SIGINT, SIGQUIT, SIGTERM, SIGHUP].into_iter().filter(move |n| ignored >> (n - 1) & 1 == 0)
 }
 
 fn ignored_signals() -> u64 {

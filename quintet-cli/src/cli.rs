@@ -1,6 +1,6 @@
 //! The command line: subcommands and the options that all of them share.
 
-use crate::commands::{cat, completions, create, demo, doctor, ls, man, namespace, rm, run, sem, stat, why, write};
+use crate::commands::{cat, completions, create, demo, doctor, ls, man, msg, namespace, rm, run, sem, stat, why, write};
 use crate::demo::clients;
 use crate::exit::Exit;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -70,6 +70,7 @@ pub enum Command {
     Cat(cat::Args),
     Write(write::Args),
     Sem(sem::Args),
+    Msg(msg::Args),
     Why(why::Args),
     #[command(visible_alias = "ns")]
     Namespace(namespace::Args),
@@ -93,6 +94,7 @@ impl Command {
             Command::Cat(_) => "cat",
             Command::Write(_) => "write",
             Command::Sem(args) => args.name(),
+            Command::Msg(args) => args.name(),
             Command::Why(_) => "why",
             Command::Namespace(args) => args.name(),
             Command::Doctor(_) => "doctor",

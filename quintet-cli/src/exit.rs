@@ -11,7 +11,7 @@ pub enum Exit {
     Failure,
     /// 2: the command line makes no sense.
     Usage,
-    /// 124: `sem op` would have to wait, and was told not to, or not any longer.
+    /// 124: `sem op`, `msg send` or `msg recv` would have to wait, and was told not to, or not any longer.
     WouldWait,
     /// 125: `run`, or `sem op` with a program, itself failed, before the program was reached.
     RunFailed,

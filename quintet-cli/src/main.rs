@@ -46,6 +46,7 @@ fn run() -> Exit {
         Command::Cat(args) => commands::cat::run(&context, &args),
         Command::Write(args) => commands::write::run(&context, &args),
         Command::Sem(args) => commands::sem::run(&context, &args),
+        Command::Msg(args) => commands::msg::run(&context, &args),
         Command::Why(args) => commands::why::run(&context, &args),
         Command::Namespace(args) => commands::namespace::run(&context, &args),
         Command::Doctor(args) => commands::doctor::run(&context, &args),

@@ -20,9 +20,16 @@ pub fn user(pid: i32) -> u32 {
     std::fs::metadata(format!("/proc/{pid}")).map_or(0, |metadata| metadata.uid())
 }
 
-/// How many threads a process has; `None` when it is gone or hidden.
+/// The name of a thread of this program that only watches for signals, and does nothing to a namespace.
+pub const WATCH: &str = "quintet-watch";
+
+/// How many threads a process has, without those that only watch; `None` when it is gone or hidden.
 pub fn threads(pid: i32) -> Option<usize> {
-    Some(std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.count())
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    let works = |task: &std::fs::DirEntry| {
+        std::fs::read(task.path().join("comm")).is_ok_and(|name| name.trim_ascii_end() != WATCH.as_bytes())
+    };
+    Some(tasks.filter(works).count())
 }
 
 /// The children for which a process waits, if that is what its first thread does.

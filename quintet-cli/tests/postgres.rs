@@ -2,22 +2,20 @@
 //!
 //! Needs PostgreSQL 15 or later. Run by root, it is started as the user `postgres` or `nobody`.
 
+mod place;
+
+use place::{Place, finish, kill, run, wait_for};
+use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
-use std::io::Read;
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Output, Stdio};
 
-/// No single step takes as long on any machine that is fit to run it.
-const LIMIT: Duration = Duration::from_secs(120);
-
+/// PostgreSQL refuses to run as root.
 struct Server {
-    dir: tempfile::TempDir,
+    place: Place,
     bin: PathBuf,
-    user: Option<(u32, u32)>,
 }
 
 /// Where Debian, Red Hat and the source put it.
@@ -30,58 +28,24 @@ fn find_postgres() -> Option<PathBuf> {
     places.into_iter().find(|bin| ["initdb", "pg_ctl", "postgres", "pgbench", "psql"].iter().all(|name| bin.join(name).exists()))
 }
 
-/// PostgreSQL refuses to run as root.
-fn unprivileged() -> Option<(u32, u32)> {
-    if !rustix::process::geteuid().is_root() {
-        return None;
-    }
-    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let ids = |name: &str| {
-        let line = users.lines().find(|line| line.starts_with(&format!("{name}:")))?;
-        let mut fields = line.split(':').skip(2);
-        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-    };
-    Some(ids("postgres").or_else(|| ids("nobody")).unwrap_or((65534, 65534)))
-}
-
 impl Server {
     fn new(bin: PathBuf) -> Server {
-        let dir = tempfile::tempdir().unwrap();
-        let user = unprivileged();
-        // The user must get at the tool wherever the checkout is.
-        fs::copy(assert_cmd::cargo::cargo_bin!("quintet"), dir.path().join("quintet")).unwrap();
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        if let Some((uid, gid)) = user {
-            chown(dir.path(), Some(uid), Some(gid)).unwrap();
-        }
-        Server { dir, bin, user }
+        Server { place: Place::of(&["postgres", "nobody"]), bin }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
-        command.current_dir(self.dir.path()).env("LC_ALL", "C").env("HOME", self.dir.path()).stdin(Stdio::null());
-        command.env_remove("QUINTET_NAMESPACE").env_remove("LD_PRELOAD").env("XDG_CACHE_HOME", self.path("cache"));
-        if let Some((uid, gid)) = self.user {
-            command.uid(uid).gid(gid);
-        }
-        command
+        self.place.path(name)
     }
 
     /// A program of PostgreSQL's, on Quintet.
     fn on_quintet(&self, name: &str) -> Command {
-        let mut command = self.command(self.path("quintet"));
-        command.args(["run", "--namespace"]).arg(self.path("ns")).arg("--").arg(self.bin.join(name));
-        command
+        self.place.on_quintet(self.bin.join(name))
     }
 
     /// A client, which needs no shared memory.
     fn client(&self, name: &str) -> Command {
-        let mut command = self.command(self.bin.join(name));
-        command.arg("-h").arg(self.dir.path());
+        let mut command = self.place.command(self.bin.join(name));
+        command.arg("-h").arg(self.place.directory());
         command
     }
 
@@ -90,7 +54,7 @@ impl Server {
         let settings = format!(
             "shared_memory_type = sysv\ndynamic_shared_memory_type = sysv\nlisten_addresses = ''\n\
              unix_socket_directories = '{}'\nfsync = off\nshared_buffers = 64MB\nmax_worker_processes = 8\n",
-            self.dir.path().display()
+            self.place.directory().display()
         );
         let file = self.path("data/postgresql.conf");
         let before = fs::read_to_string(&file).unwrap();
@@ -135,10 +99,7 @@ impl Server {
 
     /// The segments in the namespace, as the tool lists them.
     fn segments(&self) -> Vec<Value> {
-        let mut command = self.command(self.path("quintet"));
-        let listed = run(command.args(["ls", "--json", "--namespace"]).arg(self.path("ns")));
-        let value: Value = serde_json::from_str(&listed).unwrap();
-        value["shm"].as_array().unwrap_or_else(|| panic!("no list in {listed}")).clone()
+        self.place.objects("shm")
     }
 
     fn postmaster(&self) -> i32 {
@@ -147,7 +108,7 @@ impl Server {
 
     /// What the kernel has of the server's user: nothing, ever.
     fn assert_kernel_saw_nothing(&self) {
-        let uid = self.user.map_or(rustix::process::geteuid().as_raw(), |(uid, _)| uid).to_string();
+        let uid = self.place.uid().to_string();
         let table = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
         let of_user = |line: &&str| line.split_whitespace().nth(9) == Some(&uid);
         assert_eq!(table.lines().skip(1).filter(of_user).collect::<Vec<_>>(), Vec::<&str>::new());
@@ -161,54 +122,6 @@ impl Drop for Server {
         }
         let _ = self.pg_ctl(&["-m", "immediate", "-w", "stop"]);
     }
-}
-
-fn finish(mut child: Child) -> ExitStatus {
-    let end = Instant::now() + LIMIT;
-    loop {
-        match child.try_wait().unwrap() {
-            Some(status) => return status,
-            None if Instant::now() > end => {
-                let _ = child.kill();
-                panic!("a step took longer than {LIMIT:?}");
-            }
-            None => std::thread::yield_now(),
-        }
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
-}
-
-/// Runs a command that must succeed, and returns what it says.
-fn run(command: &mut Command) -> String {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut errors = child.stderr.take().unwrap();
-    let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        errors.read_to_string(&mut text).map(|_| text)
-    });
-    let mut said = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
-    let status = finish(child);
-    let errors = reader.join().unwrap().unwrap();
-    assert!(status.success(), "{command:?}: {status}\n{said}\n{errors}");
-    said
-}
-
-/// Waits until `ready` gives something.
-fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + LIMIT;
-    loop {
-        if let Some(found) = ready() {
-            return found;
-        }
-        assert!(Instant::now() < end, "waited in vain for {what}");
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-}
-
-fn kill(pid: i32) {
-    let pid = rustix::process::Pid::from_raw(pid).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
 }
 
 /// Whether a process has ended and is reaped. The server's are reaped by this one, once their parents have gone.
@@ -271,7 +184,7 @@ fn work(server: &Server) {
 /// `kill -9` of a backend: the server resets its shared memory and recovers.
 fn lose_a_backend(server: &Server) {
     let (session, backend) = server.background("select pg_sleep(600)");
-    kill(backend);
+    kill(backend, Signal::KILL);
     assert!(!finish(session).success());
     let recovered = || server.psql("select 1").stderr(Stdio::null()).output().unwrap().status.success().then_some(());
     // The server may still answer before it has seen the death.
@@ -288,7 +201,7 @@ fn lose_the_postmaster(server: &Server) {
     let busy = "select count(*) from generate_series(1, 100000000000)";
     let (session, backend) = server.background(busy);
     let postmaster = server.postmaster();
-    kill(postmaster);
+    kill(postmaster, Signal::KILL);
     wait_for("the postmaster's end", || has_gone(postmaster).then_some(()));
     assert!(!has_gone(backend), "the backend should have stayed");
 
@@ -296,7 +209,7 @@ fn lose_the_postmaster(server: &Server) {
     assert!(!refused.status.success(), "a second server started although a backend is attached");
     assert!(server.log().contains("is still in use"), "{}", server.log());
 
-    kill(backend);
+    kill(backend, Signal::KILL);
     let status = finish(session);
     assert!(!status.success() && status.signal().is_none());
     wait_for("the backend's end", || has_gone(backend).then_some(()));

@@ -106,7 +106,7 @@ pub use limits::{Limits, Usage};
 pub use msg::flags::MsgFlags;
 pub use msg::queue::{Message, MessageQueue, MessageQueueOptions};
 pub use msg::select::Select;
-pub use msg::status::{MessageStat, MsgUsage, MsgWait, MsgWaiter, QueueStat, QueueStatus, TypeCount};
+pub use msg::status::{MessageStat, MsgUsage, MsgWait, MsgWaiter, QueueRepair, QueueStat, QueueStatus, TypeCount};
 pub use namespace::{Kind, Namespace};
 pub use sem::operation::{SemFlags, SemOp};
 pub use sem::semaphore::{Guard, Semaphore};

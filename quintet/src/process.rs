@@ -222,6 +222,7 @@ pub fn adopt_foundling() {
 }
 
 extern "C" fn before_fork() {
+    crate::msg::section::let_go();
     let blocked = Blocked::all();
     let mine = INSIDE.get();
     let mut waited = 0;

@@ -18,8 +18,10 @@ pub use id::Id;
 #[path = "../src/sync"]
 mod sync {
     pub mod journal;
+    pub mod latch;
     pub mod lock;
     pub mod presence;
+    pub mod redo;
     pub mod waiter;
     pub mod word;
 
@@ -36,21 +38,30 @@ mod journal;
 mod lock;
 #[path = "model/presence.rs"]
 mod presence;
+#[path = "model/queue.rs"]
+mod queue;
 #[path = "model/word.rs"]
 mod word;
 
 /// Every interleaving with at the most so many preemptions.
 fn explore(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
+    let began = std::time::Instant::now();
+    eprintln!("{} interleavings in {:.1?}", check(preemptions, f), began.elapsed());
+}
+
+/// The same, quietly: how many there were.
+fn check(preemptions: usize, f: impl Fn() + Sync + Send + 'static) -> u64 {
+    use std::sync::{Arc, atomic::AtomicU64, atomic::Ordering::Relaxed};
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 20_000;
-    let (count, began) = (std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0)), std::time::Instant::now());
+    let count = Arc::new(AtomicU64::new(0));
     let counter = count.clone();
     builder.check(move || {
-        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        counter.fetch_add(1, Relaxed);
         f();
     });
-    eprintln!("{} interleavings in {:.1?}", count.load(std::sync::atomic::Ordering::Relaxed), began.elapsed());
+    count.load(Relaxed)
 }
 
 /// The same for each of the steps that a thread may die before, until it does not die.
@@ -63,5 +74,26 @@ fn explore_deaths(preemptions: usize, f: impl Fn(u32) -> bool + Sync + Send + Cl
         if !died.load(Relaxed) {
             return;
         }
+    }
+}
+
+/// The same for each of the steps that something may happen after, and that something else may happen after then, and so on. `f` says how many things
+/// have happened.
+fn explore_events(preemptions: usize, most: usize, f: impl Fn(&[u32]) -> usize + Sync + Send + Clone + 'static) {
+    use std::sync::{Arc, atomic::AtomicUsize, atomic::Ordering::Relaxed};
+    let (began, mut interleavings) = (std::time::Instant::now(), 0);
+    let mut after = vec![0; most];
+    loop {
+        let happened = Arc::new(AtomicUsize::new(0));
+        let (f, most_happened, steps) = (f.clone(), happened.clone(), after.clone());
+        interleavings += check(preemptions, move || _ = most_happened.fetch_max(f(&steps), Relaxed));
+        let happened = happened.load(Relaxed);
+        if happened == 0 {
+            eprintln!("{interleavings} interleavings in {:.1?}", began.elapsed());
+            return;
+        }
+        // The last one that has happened: one step later.
+        after[happened - 1] += 1;
+        after[happened..].fill(0);
     }
 }

@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::object::{self, Object};
+use crate::object::{self, Instead, Object};
 use crate::output::hexdump::Hexdump;
 use crate::size;
 use quintet::{Attachment, Errno};
@@ -47,7 +47,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         return Err(Failure::usage("'quintet cat' prints bytes, not JSON").remedy("leave out --json"));
     }
     let ns = context.namespace()?;
-    let memory = args.object.segment(&ns)?.attach_read_only()?;
+    let memory = args.object.segment(&ns, Instead::Read)?.attach_read_only()?;
     let (start, end) = range(args, memory.len() as u64)?;
     let stdout = io::stdout();
     let hex = args.hex || (stdout.is_terminal() && !args.raw);

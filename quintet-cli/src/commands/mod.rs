@@ -7,6 +7,7 @@ pub mod demo;
 pub mod doctor;
 pub mod ls;
 pub mod man;
+pub mod msg;
 pub mod namespace;
 pub mod rm;
 pub mod run;

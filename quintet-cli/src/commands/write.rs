@@ -3,7 +3,7 @@
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::object::{self, Object};
+use crate::object::{self, Instead, Object};
 use crate::output::text::Page;
 use crate::output::{Report, emit};
 use crate::size;
@@ -49,7 +49,7 @@ impl Report for Written {
 
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let ns = context.namespace()?;
-    let segment = args.object.segment(&ns)?;
+    let segment = args.object.segment(&ns, Instead::Write)?;
     let memory = segment.attach()?;
     let size = memory.len() as u64;
     let room = size.checked_sub(args.offset).ok_or_else(|| {

@@ -40,12 +40,17 @@ impl From<&Failure> for Error {
     }
 }
 
-/// Prints a report.
-pub fn report(context: &Context, body: &impl Serialize) -> io::Result<()> {
+/// The line that a report is.
+pub fn line(context: &Context, body: &impl Serialize) -> io::Result<Vec<u8>> {
     let envelope = Envelope { quintet: VERSION, command: context.command(), body };
     let mut text = serde_json::to_vec(&envelope)?;
     text.push(b'\n');
-    io::stdout().lock().write_all(&text)
+    Ok(text)
+}
+
+/// Prints a report.
+pub fn report(context: &Context, body: &impl Serialize) -> io::Result<()> {
+    io::stdout().lock().write_all(&line(context, body)?)
 }
 
 /// Prints a failure in place of a report.

@@ -1,5 +1,6 @@
 //! Output: a report is data, and each format prints it in its own way.
 
+pub mod base64;
 pub mod hexdump;
 pub mod json;
 pub mod table;

@@ -131,3 +131,27 @@ fn a_segment_by_its_word() {
     assert_eq!(t.ns.shm_stat(id.trim().parse().unwrap()).unwrap().size, 7);
     refusal(&mut t.quintet(&["create", "--size", "7", "sem", "--nsems", "1"]), 2);
 }
+
+#[test]
+fn a_queue_is_made_or_found() {
+    let t = Ns::new();
+    let made = t.json(&["create", "msg", "--key", "7", "--capacity", "4K", "--mode", "0640"]);
+    let found = t.json(&["create", "msg", "--key", "7", "--capacity", "1"]);
+    assert_eq!((made["created"].as_bool(), found["created"].as_bool()), (Some(true), Some(false)));
+    assert_eq!((&made["id"], made["class"].as_str(), found["capacity"].as_u64()), (&found["id"], Some("msg"), Some(4096)));
+    let id = t.queue(&[]).parse().unwrap();
+    let stat = t.ns.msg_stat(id).unwrap();
+    assert_eq!((stat.key, stat.perm.mode, stat.capacity), (Key::PRIVATE, 0o600, 16384));
+    let cases: [(&[&str], i32, &str); 4] = [
+        (&["--key", "7", "--exclusive"], 1, "the key is in use (EEXIST)"),
+        (&["--capacity", "1X"], 2, "is not a size"),
+        (&["--mode", "1777"], 2, "is not a mode"),
+        (&["--size", "4"], 2, "--size"),
+    ];
+    for (args, code, part) in cases {
+        assert_says(&refusal(t.quintet(&["create", "msg"]).args(args), code), &[part]);
+    }
+    t.json(&["namespace", "limits", "--msgmni", "2"]);
+    assert_says(&refusal(&mut t.quintet(&["create", "msg"]), 1), &["the limit msgmni (2 queues) is reached (ENOSPC)"]);
+    assert_eq!(t.ns.queues().unwrap().len(), 2);
+}

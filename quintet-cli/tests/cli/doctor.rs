@@ -12,7 +12,7 @@ fn a_new_namespace_is_healthy() {
     let t = Ns::new();
     let value = t.json(&["doctor"]);
     assert_eq!(value["healthy"], true, "{value}");
-    for subject in ["namespace", "access", "orphans", "deadlocks", "limits", "drop-in", "logout"] {
+    for subject in ["namespace", "access", "orphans", "deadlocks", "queues", "limits", "drop-in", "logout"] {
         assert_eq!(level(&value, subject), "ok", "{subject}");
     }
     for subject in ["space", "noexec", "file system", "huge pages"] {
@@ -103,4 +103,25 @@ fn the_limits_of_sets_are_looked_at_too() {
     assert_says(&text(&mut t.quintet(&["doctor"])), &["0 segments of 4096 (shmmni), 1 semaphore set of 32000 (semmni)"]);
     t.json(&["namespace", "limits", "--semmns", "10"]);
     assert_says(&text(&mut t.quintet(&["doctor"])), &["warn  limits       9 semaphores of 10 (semmns)", "limits --semmns N"]);
+}
+
+#[test]
+fn queues_that_fill_up_are_warnings() {
+    let t = Ns::new();
+    let id = t.queue(&["--capacity", "10"]);
+    t.send(&[&id, "12345678"]);
+    assert_eq!(level(&t.json(&["doctor"]), "queues"), "ok");
+    t.send(&[&id, "9"]);
+    let said = text(&mut t.quintet(&["doctor"]));
+    let full = format!("msg:{id} is full, or nearly, with 2 messages, 9 bytes of 10, and nobody has ever received from it");
+    assert_says(&said, &["warn  queues", &full, &format!("'quintet msg recv {id}'")]);
+    text(&mut t.quintet(&["msg", "recv", &id, "--type", "1"]));
+    t.send(&[&id, "12345678"]);
+    assert_says(&text(&mut t.quintet(&["doctor"])), &["and pid ", ", which received last, is gone"]);
+    let sender = t.waiting_msg(&["send", &id, "ab"]);
+    let said = text(&mut t.quintet(&["doctor"]));
+    assert_says(&said, &[&format!("1 sender waits for room in msg:{id}: it has 2 messages, 9 bytes of 10"), "quintet why msg:"]);
+    drop(sender);
+    t.json(&["namespace", "limits", "--msgmni", "1"]);
+    assert_says(&text(&mut t.quintet(&["doctor"])), &["1 message queue of 1 (msgmni)", "remove queues", "limits --msgmni N"]);
 }

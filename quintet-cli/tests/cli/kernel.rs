@@ -44,11 +44,12 @@ fn the_kernels_objects_are_made_seen_and_removed() {
 
 #[test]
 fn the_kernels_limits_are_shown() {
-    let script = "$Q --kernel namespace limits --json; cat /proc/sys/kernel/shmmni /proc/sys/kernel/sem";
+    let script = "$Q --kernel namespace limits --json; cd /proc/sys/kernel; cat shmmni sem msgmax msgmnb msgmni";
     let Some(said) = on_empty_tables(script) else { return };
     let (json, numbers) = said.trim().split_once('\n').unwrap();
     let value: serde_json::Value = serde_json::from_str(json).unwrap();
-    let shown = ["shmmni", "semmsl", "semmns", "semopm", "semmni"].map(|name| value[name].to_string());
+    let shown =
+        ["shmmni", "semmsl", "semmns", "semopm", "semmni", "msgmax", "msgmnb", "msgmni"].map(|name| value[name].to_string());
     assert_eq!(shown.to_vec(), numbers.split_whitespace().collect::<Vec<_>>());
 }
 
@@ -83,6 +84,39 @@ fn the_kernels_sets_are_made_seen_and_removed() {
     assert_eq!(lines[5], "Semaphore sets in the kernel's namespace");
     assert_says(lines[7], &["0x000004d2", "rw-r-----", "3  0 2 7"]);
     assert_says(lines[8], &["removed semaphore set ", "(key 0x000004d2, 3 semaphores)"]);
+    assert_eq!(lines[9], "Nothing in the kernel's namespace.");
+}
+
+#[test]
+fn the_kernels_queues_are_made_seen_and_removed() {
+    let script = "
+        id=$($Q --kernel create msg --key 0x4d2 --mode 0640)
+        $Q --kernel create msg --key 0x4d2 --capacity 9 --json
+        ipcs -q | grep -c 0x000004d2
+        other=$($Q --kernel create msg --capacity 4K)
+        $Q --kernel stat msg:key:0x4d2 msg:$other --json
+        $Q --kernel ls --long
+        $Q --kernel rm msg:$id msg:$other
+        $Q --kernel ls
+    ";
+    let Some(said) = on_empty_tables(script) else { return };
+    let lines: Vec<&str> = said.lines().collect();
+    let found: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+    assert_eq!(
+        (found["created"].as_bool(), found["capacity"].as_u64(), found["class"].as_str()),
+        (Some(false), Some(16384), Some("msg"))
+    );
+    let value: serde_json::Value = serde_json::from_str(lines[2]).unwrap();
+    let (queue, other) = (&value["msg"][0], &value["msg"][1]);
+    assert_eq!((lines[1], other["capacity"].as_u64(), other["mode"].as_u64()), ("1", Some(4096), Some(0o600)));
+    assert_eq!(
+        (queue["mode"].as_u64(), queue["key"]["number"].as_i64(), queue["messages"].as_u64()),
+        (Some(0o640), Some(1234), Some(0))
+    );
+    assert!(["oldest", "types", "waiters"].iter().all(|field| queue[field].is_null()), "{queue}");
+    assert_eq!(lines[3], "Message queues in the kernel's namespace");
+    assert_says(lines[4], &["MESSAGES  BYTES  CAPACITY  OLDEST  TYPE:COUNT  WAITING  STATUS  LSPID  LRPID"]);
+    assert_says(lines[7], &["removed message queue ", "(key 0x000004d2, 0 messages)"]);
     assert_eq!(lines[9], "Nothing in the kernel's namespace.");
 }
 
@@ -126,4 +160,34 @@ fn what_the_kernel_does_not_tell_is_said() {
     );
     assert_says(&said, &["waiting    1 (the kernel does not tell who)"]);
     assert_eq!((said.matches("The kernel does not tell").count(), said.lines().last()), (2, Some("1")));
+}
+
+#[test]
+fn messages_go_through_the_kernels_queues() {
+    let script = "
+        id=$($Q --kernel create msg --capacity 100)
+        $Q --kernel msg send $id hello --type 7
+        printf 'a\\nb\\n' | $Q --kernel msg send $id --lines
+        $Q --kernel msg peek $id --json
+        $Q --kernel msg recv $id --line
+        $Q --kernel msg recv $id --follow --no-wait --line
+        code=0; $Q --kernel msg recv $id --no-wait 2>/dev/null || code=$?
+        echo $code
+        code=0; $Q --kernel msg recv $id --timeout 5 2>&1 || code=$?
+        echo $code
+        $Q --kernel msg send $id x
+        $Q --kernel why msg:$id
+        $Q --kernel rm msg:$id
+    ";
+    let Some(said) = on_empty_tables(script) else { return };
+    let lines: Vec<&str> = said.lines().collect();
+    let value: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+    let hello = serde_json::json!({"type": 7, "length": 5, "text": "hello", "base64": null, "sender": null, "sent": null});
+    assert_eq!((&value["messages"][0], value["messages"].as_array().unwrap().len()), (&hello, 3));
+    assert_eq!(lines[1..5], ["hello", "a", "b", "124"]);
+    assert_says(lines[5], &["the kernel's queues know no timeout (EOPNOTSUPP)"]);
+    assert_eq!(lines[6], "1");
+    assert_says(lines[7], &["has 1 message, 1 bytes of 100; last sent by pid ", "(it has ended); last received by pid "]);
+    assert_eq!(lines[8], "The kernel does not tell who waits at a queue, nor how many.");
+    assert_says(lines[9], &["removed message queue ", "1 message)"]);
 }

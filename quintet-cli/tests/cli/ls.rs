@@ -105,13 +105,66 @@ fn many_values_are_shortened_and_times_shown_when_asked() {
 }
 
 #[test]
-fn segments_and_sets_stand_side_by_side() {
+fn the_classes_stand_side_by_side() {
     let t = Ns::new();
     t.segment(&["--size", "1"]);
     t.set(&["--values", "1"]);
+    t.queue(&[]);
     let listing = text(&mut t.quintet(&["ls"]));
     let headings: Vec<&str> =
         listing.lines().filter(|l| l.contains(" in namespace ")).map(|l| l.split(" in ").next().unwrap()).collect();
-    assert_eq!(headings, ["Shared memory segments", "Semaphore sets"]);
-    assert_says(&listing, &["\n\nSemaphore sets"]);
+    assert_eq!(headings, ["Shared memory segments", "Semaphore sets", "Message queues"]);
+    assert_says(&listing, &["\n\nSemaphore sets", "\n\nMessage queues"]);
+}
+
+#[test]
+fn shows_queues_and_who_waits() {
+    let t = Ns::new();
+    let id = t.queue(&["--key", "0x4d2", "--capacity", "20"]);
+    for (mtype, text) in [("9", "five"), ("2", "a"), ("9", ""), ("9", "bc")] {
+        t.send(&[&id, text, "--type", mtype]);
+    }
+    let (receiver, sender) = (t.waiting_msg(&["recv", &id, "--type", "7"]), t.waiting_msg(&["send", &id, "0123456789abcdef"]));
+    let listing = text(&mut t.quintet(&["ls"]));
+    let lines: Vec<&str> = listing.lines().collect();
+    assert_eq!(lines[0], format!("Message queues in namespace {}", t.path().display()));
+    let words: Vec<&str> = lines[1].split_whitespace().collect();
+    let expected = ["KEY", "ID", "OWNER", "MODE", "MESSAGES", "BYTES", "CAPACITY", "OLDEST", "TYPE:COUNT", "WAITING", "STATUS"];
+    assert_eq!(words, expected);
+    let cells: Vec<&str> = lines[2].split_whitespace().collect();
+    assert_eq!(
+        [&cells[..2], &cells[3..7], &cells[8..]].concat(),
+        ["0x000004d2", &id, "rw-------", "4", "7", "20", "s", "2:1", "9:3", "2", "-"]
+    );
+    assert_says(lines[3], &["waits: for a message of type 7 since 2", &format!(": pid {} (", receiver.pid())]);
+    assert_says(lines[4], &["waits: for room for 16 bytes of type 1 since 2", &format!(": pid {} (", sender.pid())]);
+    assert_eq!(lines.len(), 5);
+    assert_says(&text(&mut t.quintet(&["ls", "--long"])), &["LSPID  LRPID", "STIME", "RTIME", "CTIME"]);
+
+    let queue = &t.json(&["ls"])["msg"][0];
+    assert_eq!((queue["messages"].as_u64(), queue["bytes"].as_u64(), queue["capacity"].as_u64()), (Some(4), Some(7), Some(20)));
+    assert_eq!((queue["lrpid"].as_i64(), queue["rtime"].as_i64(), queue["orphan"].as_bool()), (Some(0), Some(0), Some(false)));
+    assert_eq!(queue["types"][1], serde_json::json!({"type": 9, "messages": 3, "bytes": 6}));
+    let oldest = &queue["oldest"];
+    assert_eq!((oldest["type"].as_i64(), oldest["length"].as_u64()), (Some(9), Some(4)));
+    assert!(oldest["sent"].as_i64().unwrap() > 1_700_000_000 && oldest["sender"].as_i64().unwrap() > 0);
+    let waits = &queue["waiters"][0];
+    assert_eq!((waits["pid"].as_i64(), waits["tid"].as_i64()), (Some(receiver.pid().into()), Some(receiver.pid().into())));
+    assert_eq!(
+        (waits["call"].as_str(), waits["type"].as_i64(), waits["except"].as_bool()),
+        (Some("receive"), Some(7), Some(false))
+    );
+    let waits = &queue["waiters"][1];
+    assert_eq!((waits["call"].as_str(), waits["type"].as_i64(), waits["length"].as_u64()), (Some("send"), Some(1), Some(16)));
+}
+
+#[test]
+fn many_types_are_shortened() {
+    let t = Ns::new();
+    let id = t.queue(&[]);
+    for mtype in 1..=6 {
+        t.send(&[&id, "x", "--type", &mtype.to_string()]);
+    }
+    assert_says(&text(&mut t.quintet(&["ls"])), &["  1:1 2:1 3:1 4:1 ...  "]);
+    assert_eq!(t.json(&["ls"])["msg"][0]["types"].as_array().unwrap().len(), 6);
 }

@@ -7,6 +7,7 @@ mod doctor;
 mod kernel;
 mod ls;
 mod manual;
+mod msg;
 mod namespace;
 mod output;
 mod permissions;

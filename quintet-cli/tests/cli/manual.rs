@@ -1,11 +1,30 @@
 use crate::support::{assert_says, quintet, refusal, text};
 
-const COMMANDS: [&str; 14] =
-    ["run", "ls", "stat", "create", "rm", "cat", "write", "sem", "why", "namespace", "doctor", "demo", "completions", "man"];
+const COMMANDS: [&str; 15] = [
+    "run",
+    "ls",
+    "stat",
+    "create",
+    "rm",
+    "cat",
+    "write",
+    "sem",
+    "msg",
+    "why",
+    "namespace",
+    "doctor",
+    "demo",
+    "completions",
+    "man",
+];
 
 /// The subcommands that have subcommands of their own.
-const NESTED: [(&str, &[&str]); 3] =
-    [("create", &["shm", "sem"]), ("sem", &["op", "get", "set"]), ("namespace", &["create", "ls", "rm", "limits"])];
+const NESTED: [(&str, &[&str]); 4] = [
+    ("create", &["shm", "sem", "msg"]),
+    ("sem", &["op", "get", "set"]),
+    ("msg", &["send", "recv", "peek"]),
+    ("namespace", &["create", "ls", "rm", "limits"]),
+];
 
 #[test]
 fn every_help_ends_with_examples() {
@@ -19,7 +38,9 @@ fn every_help_ends_with_examples() {
             assert_says(&text(quintet().args([command, nested, "--help"])), &["\nEXAMPLES:\n"]);
         }
     }
-    assert_says(&text(quintet().args(["sem", "op", "--help"])), &["\nEXIT STATUS:\n", "124"]);
+    for waits in [["sem", "op"], ["msg", "send"], ["msg", "recv"]] {
+        assert_says(&text(quintet().args(waits).arg("--help")), &["\nEXIT STATUS:\n", "124"]);
+    }
 }
 
 #[test]

@@ -79,6 +79,7 @@ fn lists_the_one_that_is_named_and_the_kernels() {
     let value = t.json(&["namespace", "ls"]);
     let all = value["namespaces"].as_array().unwrap();
     let ours = all.iter().find(|n| n["path"] == utf8(&t.path())).unwrap();
+    assert_eq!(ours["queues"], 0);
     assert_eq!((ours["segments"].as_u64(), ours["bytes"].as_u64(), ours["kind"].as_str()), (Some(2), Some(128), Some("private")));
     assert_eq!(ours["sets"], 1);
     assert_eq!(ours["owner"]["uid"], rustix::process::geteuid().as_raw());
@@ -123,6 +124,21 @@ fn shows_and_sets_limits() {
         assert_eq!(after[name], value, "{name}");
     }
     assert_eq!(t.set(&["--values", "1"]), "88");
+    let args = ["--msgmax", "64K", "--msgmnb", "1M", "--msgmni", "30", "--msg-next-id", "99"];
+    let after = t.json(&[&["namespace", "limits"][..], &args].concat());
+    for (name, value) in [("msgmax", 65536), ("msgmnb", 1 << 20), ("msgmni", 30), ("msg_next_id", 99), ("semmni", 20)] {
+        assert_eq!(after[name], value, "{name}");
+    }
+    assert_says(&text(&mut t.quintet(&["namespace", "limits", "--msg-next-id", "-1"])), &["msgmnb", "1048576", "msg_next_id"]);
+    assert_says(
+        &refusal(&mut t.quintet(&["namespace", "limits", "--msgmni", "32769"]), 1),
+        &["msgmni are at most 32768", "EINVAL"],
+    );
+    assert_says(
+        &refusal(&mut t.quintet(&["namespace", "limits", "--msgmax", "2G"]), 2),
+        &["'2G' is too much: at most 2147483647"],
+    );
+    assert_eq!(t.ns.limits().unwrap().msgmax, 65536);
     assert_says(&text(&mut t.quintet(&["namespace", "limits"])), &["semopm", "operations of one semop"]);
     for args in [["--semmni", "32769"], ["--semmsl", "65536"], ["--semopm", "501"]] {
         assert_says(&refusal(t.quintet(&["namespace", "limits"]).args(args), 1), &["semopm 500", "EINVAL"]);

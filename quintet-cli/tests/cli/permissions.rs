@@ -115,3 +115,36 @@ fn programs_that_drop_their_rights_go_on() {
     command.args(["run", "--private", "--"]).args(drop_rights).arg(&place.tool).args(["demo-client", "family"]).arg(&file);
     assert_says(&text(&mut command), &["parent: got "]);
 }
+
+#[test]
+fn in_a_shared_one_the_modes_of_queues_decide() {
+    let Some(place) = Place::new() else { return };
+    let ns = place.namespace(&["--shared"]);
+    let root = |args: &[&str]| text(quintet().arg("--namespace").arg(&ns).args(args)).trim().to_owned();
+    let create = |key: &str, mode: &str| root(&["create", "msg", "--key", key, "--mode", mode]);
+    let (closed, readable, open) = (create("1", "0600"), create("2", "0644"), create("3", "0666"));
+    for id in [&closed, &readable] {
+        root(&["msg", "send", id, "by root"]);
+    }
+    place.refused(&["msg", "recv", &closed], &["cannot receive from queue", "EACCES", "'quintet stat msg:"]);
+    place.refused(&["msg", "peek", &closed], &["cannot look at the messages of queue", "EACCES"]);
+    place.refused(&["msg", "send", &readable, "x"], &["cannot send the message to queue", "EACCES"]);
+    place.refused(&["create", "msg", "--key", "1", "--mode", "0600"], &["its mode does not grant this (EACCES)"]);
+    place.refused(&["rm", &format!("msg:{open}")], &["belongs to root", "EPERM"]);
+    place.refused(
+        &["create", "msg", "--capacity", "1M"],
+        &["the limit msgmnb is 16384 bytes, and you are not privileged (EPERM)"],
+    );
+    assert_says(&String::from_utf8(place.as_nobody(&["msg", "peek", &readable]).stdout).unwrap(), &["|by root|"]);
+    assert!(place.as_nobody(&["msg", "send", &open, "by nobody"]).status.success());
+    assert_eq!(root(&["msg", "recv", &open]), "by nobody");
+    let queues = |listing: &[u8]| serde_json::from_slice::<serde_json::Value>(listing).unwrap()["msg"].clone();
+    let seen = queues(&place.as_nobody(&["ls", "--json"]).stdout);
+    let queue = |id: &str| seen.as_array().unwrap().iter().find(|q| q["id"].to_string() == id).unwrap();
+    assert_eq!((queue(&closed)["messages"].as_u64(), queue(&closed)["types"].is_null()), (Some(1), true), "{seen}");
+    assert_eq!(queue(&readable)["types"][0]["bytes"], 7);
+    assert_says(
+        &String::from_utf8(place.as_nobody(&["stat", &format!("msg:{closed}")]).stdout).unwrap(),
+        &["types      the mode does not let you read them"],
+    );
+}

@@ -61,3 +61,30 @@ fn a_waiter_of_another_namespace_is_told_as_such() {
     text(&mut t.quintet(&["sem", "op", &id, "0:+1"]));
     assert_eq!(waiter.code(), Some(0));
 }
+
+#[test]
+fn who_waits_at_a_queue_from_another_namespace_is_told_as_such() {
+    let t = Ns::new();
+    let id = t.queue(&[]);
+    let mut unshare = Command::new("unshare");
+    unshare.args(if is_root() { &["--pid", "--fork"][..] } else { &["--map-root-user", "--pid", "--fork"] });
+    if !Command::new("unshare").args(unshare.get_args()).arg("true").status().is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: no PID namespace can be made here");
+    }
+    unshare.arg(program()).args(["--namespace", utf8(&t.path()), "msg", "recv", "--timeout", "60", &id, "--line"]);
+    let mut waiter = Running::start(unshare);
+    let value = loop {
+        let value = t.json(&["why", &format!("msg:{id}")]);
+        if !value["queue_waits"][0].is_null() {
+            break value;
+        }
+    };
+    let who = &value["queue_waits"][0]["waiter"];
+    assert_eq!((who["pid"].as_i64(), who["pid_visible"].as_bool(), who["command"].as_str()), (Some(1), Some(false), None));
+    // Whether its threads all wait cannot be seen from here.
+    assert!(value["all_wait"].is_null());
+    assert_eq!(t.json(&["why", "1"])["queue_waits"], serde_json::json!([]));
+    assert_says(&text(&mut t.quintet(&["ls"])), &["waits: for a message of any type", ": pid 1 in another PID namespace ("]);
+    t.send(&[&id, "hello"]);
+    assert_eq!((waiter.line(), waiter.code()), ("hello".to_owned(), Some(0)));
+}

@@ -140,3 +140,41 @@ fn sets_of_the_dead_are_orphans_too() {
     let left: Vec<String> = t.ns.sets().unwrap().iter().map(|s| s.stat.id.to_string()).collect();
     assert_eq!(left, [kept.id().to_string(), waited, held]);
 }
+
+#[test]
+fn removes_queues_and_says_who_waited() {
+    let t = Ns::new();
+    let (a, b) = (t.queue(&["--key", "5"]), t.queue(&[]));
+    t.send(&[&b, "x"]);
+    let waiter = t.waiting_msg(&["recv", &a]);
+    let dry = text(&mut t.quintet(&["rm", "--all", "--dry-run"]));
+    assert_says(&dry, &["would remove message queue", "; these wait at it, and would get EIDRM"]);
+    assert_eq!(t.ns.queues().unwrap().len(), 2);
+    let said = text(&mut t.quintet(&["rm", "msg:key:5", &format!("msg:{b}")]));
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[0], format!("removed message queue {a} (key 0x00000005, 0 messages); these waited at it, and get EIDRM"));
+    assert_says(lines[1], &[&format!("    pid {} (", waiter.pid())]);
+    assert_eq!(lines[2..], [format!("removed message queue {b} (key 0x00000000, 1 message)")]);
+    assert_eq!(waiter.code(), Some(1));
+    assert!(t.ns.queues().unwrap().is_empty());
+    assert_says(&refusal(&mut t.quintet(&["rm", "msg:key:5"]), 1), &["ENOENT"]);
+}
+
+#[test]
+fn empty_queues_of_the_dead_are_orphans_too() {
+    let t = Ns::new();
+    let (full, waited, orphan) = (t.queue(&[]), t.queue(&[]), t.queue(&[]));
+    t.send(&[&full, "x"]);
+    let _waiter = t.waiting_msg(&["recv", &waited]);
+    let kept = t.ns.msgget(Key::PRIVATE, 0o600).unwrap().to_string();
+    assert_says(&text(&mut t.quintet(&["doctor"])), &["1 orphan (1 message queue)"]);
+    let value = t.json(&["rm", "--orphans"]);
+    let removed = &value["removed"][0];
+    assert_eq!((removed["id"].to_string(), value["removed"].as_array().unwrap().len()), (orphan, 1));
+    assert_eq!((removed["class"].as_str(), removed["messages"].as_u64()), (Some("msg"), Some(0)));
+    let mut left: Vec<String> = t.ns.queues().unwrap().iter().map(|q| q.stat.id.to_string()).collect();
+    left.sort();
+    let mut expected = [kept, full, waited];
+    expected.sort();
+    assert_eq!(left, expected);
+}

@@ -45,7 +45,8 @@ fn refuses_other_names() {
         ("key:0x99", 1, "ENOENT"),
         ("key:private", 1, "IPC_PRIVATE"),
         ("sem:9", 1, "cannot open set 9: there is none with this identifier"),
-        ("msg:0", 1, "no message queues"),
+        ("msg:9", 1, "cannot open queue 9: "),
+        ("msg:key:private", 1, "it finds no queue (ENOENT)"),
     ] {
         assert_says(&refusal(&mut t.quintet(&["stat", name]), code), &[part]);
     }
@@ -81,5 +82,46 @@ fn a_name_of_the_other_class_is_pointed_out() {
     let t = Ns::new();
     let id = t.set(&["--values", "1"]);
     assert_says(&refusal(&mut t.quintet(&["stat", &id]), 1), &[&format!("there is a semaphore set of this name: sem:{id}")]);
-    assert_says(&refusal(&mut t.quintet(&["cat", &format!("sem:{id}")]), 1), &["is no segment"]);
+    assert_says(
+        &refusal(&mut t.quintet(&["cat", &format!("sem:{id}")]), 1),
+        &["is no segment", &format!("'quintet sem get {id}' prints")],
+    );
+    let (read, write) = (refusal(&mut t.quintet(&["cat", "msg:7"]), 1), refusal(&mut t.quintet(&["write", "msg:key:0x4d2"]), 1));
+    assert_says(&read, &["the message queue 7 is no segment", "'quintet msg peek 7'", "'quintet msg recv 7'"]);
+    assert_says(&write, &["the message queue with key 0x000004d2 is no segment", "'quintet msg send key:0x000004d2' sends"]);
+}
+
+#[test]
+fn tells_everything_about_a_queue() {
+    let t = Ns::new();
+    let id = t.queue(&["--key", "0x4d2", "--mode", "0640", "--capacity", "4K"]);
+    let segment = t.segment(&["--size", "1"]);
+    let shown = text(&mut t.quintet(&["stat", &format!("msg:{id}")]));
+    assert_says(&shown, &["messages   0, with 0 of 4096 bytes", "last send  -", "last recv  -", "waiting    0"]);
+    assert!(!shown.contains("oldest") && !shown.contains("TYPE"), "{shown}");
+    for (mtype, text) in [("9", "five"), ("2", "a"), ("9", "bc")] {
+        t.send(&[&id, text, "--type", mtype]);
+    }
+    text(&mut t.quintet(&["msg", "recv", &id, "--type", "9"]));
+    let waiter = t.waiting_msg(&["recv", &id, "--up-to", "1"]);
+    for object in [format!("msg:{id}"), "msg:key:0x4d2".into()] {
+        let shown = text(&mut t.quintet(&["stat", &object, &segment.to_string()]));
+        let expected = [
+            format!("\n\nMessage queue {id} in namespace "),
+            "key        0x000004d2".to_owned(),
+            "rw-r----- (0640)".to_owned(),
+            "messages   2, with 3 of 4096 bytes".to_owned(),
+            "oldest     type 2, 1 byte, sent 2".to_owned(),
+            "waiting    1".to_owned(),
+            "for a message of type 1 (it takes 65536 bytes) since 2".to_owned(),
+            format!(": pid {} (", waiter.pid()),
+            "     2         1      1\n     9         1      2\n".to_owned(),
+        ];
+        assert_says(&shown, &expected.each_ref().map(String::as_str));
+    }
+    let value = t.json(&["stat", &format!("msg:{id}"), &segment.to_string()]);
+    let queue = &value["msg"][0];
+    assert_eq!((queue["id"].to_string(), value["shm"][0]["id"].as_i64()), (id, Some(segment.into())));
+    assert_eq!((queue["mode"].as_u64(), queue["oldest"]["type"].as_i64()), (Some(0o640), Some(2)));
+    assert!(["lspid", "lrpid", "stime", "rtime", "ctime"].iter().all(|field| queue[field].as_i64().unwrap() > 0), "{queue}");
 }

@@ -122,6 +122,37 @@ impl Ns {
         text(self.quintet(&["create", "sem"]).args(args)).trim().to_owned()
     }
 
+    /// Makes a message queue, and returns its identifier.
+    pub fn queue(&self, args: &[&str]) -> String {
+        text(self.quintet(&["create", "msg"]).args(args)).trim().to_owned()
+    }
+
+    /// Sends a message.
+    pub fn send(&self, args: &[&str]) {
+        assert_eq!(text(self.quintet(&["msg", "send"]).args(args)), "");
+    }
+
+    /// What there is in a queue: each message's type and text.
+    pub fn peek(&self, queue: &str) -> Vec<(i64, String)> {
+        let value = self.json(&["msg", "peek", queue]);
+        let messages = value["messages"].as_array().unwrap().iter();
+        messages.map(|m| (m["type"].as_i64().unwrap(), m["text"].as_str().unwrap().to_owned())).collect()
+    }
+
+    /// `quintet msg` with these arguments, as a process that runs.
+    pub fn msg(&self, args: &[&str]) -> Running {
+        let mut command = std::process::Command::new(program());
+        command.arg("--namespace").arg(self.path()).arg("msg").args(args);
+        Running::start(command)
+    }
+
+    /// The same, when it waits.
+    pub fn waiting_msg(&self, args: &[&str]) -> Running {
+        let running = self.msg(args);
+        self.until_waiting(running.pid());
+        running
+    }
+
     /// `quintet sem op` with these arguments, as a process that runs. Forgotten ones end some day.
     pub fn op(&self, args: &[&str]) -> Running {
         let mut command = std::process::Command::new(program());
@@ -136,14 +167,14 @@ impl Ns {
         running
     }
 
-    /// Waits until a process waits for a semaphore, and sleeps.
+    /// Waits until a process waits for a semaphore or at a queue, and sleeps.
     pub fn until_waiting(&self, pid: i32) {
-        while !self.json(&["ls"])["sem"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .any(|set| set["waiters"].as_array().unwrap().iter().any(|waiter| waiter["pid"] == pid))
-        {
+        let waits = |listing: &Value| {
+            let objects = ["sem", "msg"].map(|class| listing[class].as_array().unwrap().clone()).concat();
+            let mut waiters = objects.iter().flat_map(|object| object["waiters"].as_array().unwrap());
+            waiters.any(|waiter| waiter["pid"] == pid)
+        };
+        while !waits(&self.json(&["ls"])) {
             assert_ne!(state(pid), b'Z', "process {pid} has ended");
         }
         until_asleep(pid);

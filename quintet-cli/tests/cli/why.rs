@@ -196,7 +196,7 @@ fn who_does_not_wait_is_told_so() {
     let init = text(&mut t.quintet(&["why", "1"]));
     assert_eq!(init, format!("pid 1 does not use namespace {}; 'quintet namespace ls' lists others.\n", t.path().display()));
     let said = text(&mut t.quintet(&["why", &me.to_string()]));
-    assert_eq!(said, format!("pid {me} waits for no semaphore in namespace {}.\n", t.path().display()));
+    assert_eq!(said, format!("pid {me} waits for no semaphore and at no message queue in namespace {}.\n", t.path().display()));
     let said = text(&mut t.quintet(&["why", &format!("sem:{id}")]));
     assert_eq!(said, format!("Nobody waits for semaphore set {id} in namespace {}.\n", t.path().display()));
     let (holder, _) = t.holding(&id, "0:-1", "read x");
@@ -214,10 +214,111 @@ fn refuses_what_is_neither_a_process_nor_a_set() {
         ("4194305", 1, "there is no process 4194305"),
         ("sem:31000", 1, "cannot open set 31000"),
         ("key:0x99", 1, "ENOENT"),
-        ("0", 2, "write sem:0"),
+        ("0", 2, "write sem:0, of a message queue msg:0"),
         ("shm:0", 2, "no semaphore set"),
         ("sem:x", 2, "or a process id"),
+        ("msg:31000", 1, "cannot open queue 31000"),
+        ("msg:x", 2, "names no message queue"),
     ] {
         assert_says(&refusal(&mut t.quintet(&["why", subject]), code), &[part]);
     }
+}
+
+#[test]
+fn says_what_a_receiver_waits_for_and_who_sent_last() {
+    let t = Ns::new();
+    let id = t.queue(&["--key", "0x4d2"]);
+    let first = t.waiting_msg(&["recv", &id, "--type", "7"]);
+    let pid = first.pid().to_string();
+    let said = text(&mut t.quintet(&["why", &pid]));
+    let expected = [
+        format!("pid {pid} ("),
+        format!("waits for   a message of type 7 at msg:{id} (key 0x000004d2)"),
+        "blocked by  the queue is empty".to_owned(),
+        "hint        nobody has sent yet".to_owned(),
+        "No other process uses the namespace: nobody is there who could let it go on.".to_owned(),
+    ];
+    assert_says(&said, &expected.each_ref().map(String::as_str));
+    t.send(&[&id, "x", "--type", "5"]);
+    let second = t.waiting_msg(&["recv", &id, "--not", "5"]);
+    let said = text(&mut t.quintet(&["why", &format!("msg:{id}")]));
+    let expected = [
+        "blocked by  the queue has other messages only (type:count): 5:1".to_owned(),
+        "hint        who sent last may send again: pid ".to_owned(),
+        "(it has ended)".to_owned(),
+        format!("pid {} (", second.pid()),
+        "waits for   a message that is not of type 5 at msg:".to_owned(),
+        format!("before it   pid {pid} ("),
+        "All 2 processes that use the namespace wait: none of them can let another one go on.".to_owned(),
+    ];
+    assert_says(&said, &expected.each_ref().map(String::as_str));
+    let value = t.json(&["why", "msg:key:0x4d2"]);
+    assert_eq!((value["id"].to_string(), value["class"].as_str(), value["all_wait"].as_u64()), (id, Some("msg"), Some(2)));
+    let wait = &value["queue_waits"][1];
+    assert_eq!((wait["waiter"]["pid"].as_i64(), wait["waiter"]["except"].as_bool()), (Some(second.pid().into()), Some(true)));
+    assert_eq!((wait["last"]["running"].as_bool(), wait["before"][0]["pid"].as_i64()), (Some(false), Some(first.pid().into())));
+    assert_eq!((value["queue"]["messages"].as_u64(), value["queue"]["last_receiver"].is_null()), (Some(1), true));
+    // Somebody who does not wait is there: it cannot be said any more that nobody could send.
+    let (free, _) = t.holding(&t.set(&["--values", "1"]), "0:-1", "read x");
+    assert!(t.json(&["why", &pid])["all_wait"].is_null());
+    drop(free);
+}
+
+#[test]
+fn says_for_what_room_a_sender_waits() {
+    let t = Ns::new();
+    let id = t.queue(&["--capacity", "5"]);
+    t.send(&[&id, "12345"]);
+    let (sender, second) = (t.waiting_msg(&["send", &id, "abc", "--type", "7"]), t.waiting_msg(&["send", &id, "x"]));
+    let receiver = t.waiting_msg(&["recv", &id, "--type", "7"]);
+    let said = text(&mut t.quintet(&["why", &second.pid().to_string()]));
+    let expected = [
+        format!("waits for   room for 1 byte of type 1 at msg:{id}\n"),
+        "blocked by  the queue has 1 message, 5 bytes of 5".to_owned(),
+        "hint        nobody has received yet".to_owned(),
+        format!("before it   pid {} (", sender.pid()),
+    ];
+    assert_says(&said, &expected.each_ref().map(String::as_str));
+    // Who waits for a message whose sender waits for room.
+    let said = text(&mut t.quintet(&["why", &receiver.pid().to_string()]));
+    assert_says(&said, &[&format!("would send  pid {} (", sender.pid()), "which waits for room for 3 bytes of type 7 itself"]);
+    let value = t.json(&["why", &receiver.pid().to_string()]);
+    let pids: Vec<i64> =
+        value["queue_waits"][0]["would_send"].as_array().unwrap().iter().map(|w| w["pid"].as_i64().unwrap()).collect();
+    assert_eq!((pids, value["all_wait"].as_u64()), (vec![sender.pid().into()], Some(3)));
+    t.json(&["rm", &format!("msg:{id}")]);
+    let small = t.queue(&["--capacity", "2"]);
+    let sender = t.waiting_msg(&["send", &small, "abc"]);
+    assert_says(
+        &text(&mut t.quintet(&["why", &sender.pid().to_string()])),
+        &["blocked by  the queue takes 2 bytes in all: somebody must raise that"],
+    );
+}
+
+#[test]
+fn a_holder_who_waits_at_a_queue_is_told_as_such() {
+    let t = Ns::new();
+    let (set, queue) = (t.set(&["--values", "1"]), t.queue(&[]));
+    let (holder, shell) = t.holding(&set, "0:-1", &format!("$Q msg recv {queue}; exit $?"));
+    let receiver = loop {
+        let waiter = t.json(&["ls"])["msg"][0]["waiters"][0]["pid"].as_i64();
+        if let Some(pid) = waiter {
+            break pid;
+        }
+    };
+    let waiter = t.waiting(&[&set, "0:-1"]);
+    // The shell waits for the tool; "0" where the kernel does not tell: then sleeping is all that can be seen.
+    while !["do_wait", "0"].contains(&std::fs::read_to_string(format!("/proc/{shell}/wchan")).unwrap().as_str()) {
+        std::thread::yield_now();
+    }
+    until_asleep(shell);
+    let value = t.json(&["why", &shell.to_string()]);
+    assert_eq!((&value["children"], value["waits"].as_array().unwrap().len()), (&serde_json::json!([receiver]), 0));
+    assert_eq!(value["queue_waits"][0]["waiter"]["pid"], receiver);
+    let value = t.json(&["why", &waiter.pid().to_string()]);
+    assert_eq!(value["waits"][0]["holders"][0]["pid"], holder.pid());
+    // Anybody may send: that is no deadlock.
+    assert_eq!(value["deadlocks"], serde_json::json!([]));
+    t.send(&[&queue, "go on"]);
+    assert_eq!((holder.code(), waiter.code()), (Some(0), Some(0)));
 }

@@ -1,6 +1,7 @@
 //! This program run again, as an unmodified program that is told what to do line by line.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -60,4 +61,29 @@ pub fn answer_lines(mut answer: impl FnMut(&str) -> String) {
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     println!("ready");
     std::io::stdin().lines().map_while(Result::ok).for_each(|line| println!("{}", answer(&line)));
+}
+
+/// A number of nanoseconds that all processes agree on.
+pub fn now() -> u64 {
+    // SAFETY: zeroes are a time.
+    let mut now: libc::timespec = unsafe { std::mem::zeroed() };
+    // SAFETY: a local of the right type.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// Tells of another process whether it sleeps.
+pub struct Watch(std::fs::File);
+
+impl Watch {
+    pub fn of(companion: &Companion) -> Watch {
+        Watch(std::fs::File::open(format!("/proc/{}/stat", companion.pid())).expect("it lives"))
+    }
+
+    pub fn sleeps(&self) -> bool {
+        let mut text = [0; 128];
+        let len = self.0.read_at(&mut text, 0).unwrap_or(0);
+        let after = text[..len].iter().rposition(|byte| *byte == b')').map_or(len, |at| at + 2);
+        text[..len].get(after) == Some(&b'S')
+    }
 }

@@ -3,7 +3,11 @@
 #![allow(dead_code)]
 
 pub mod companion;
+pub mod instructions;
 pub mod loaded;
+pub mod report;
+pub mod side;
+pub mod trips;
 pub mod turns;
 
 use quintet::{Kind, Namespace};
@@ -33,6 +37,23 @@ pub fn library() -> PathBuf {
     let library = profile.join("libquintet_preload.so");
     assert!(library.exists(), "{} is missing", library.display());
     library
+}
+
+/// The drop-in's second copy, for a second namespace; removed when dropped.
+pub struct Copied(pub PathBuf);
+
+impl Copied {
+    pub fn of(library: &Path) -> Copied {
+        let copy = Copied(std::env::temp_dir().join(format!("libquintet_preload-{}.so", std::process::id())));
+        std::fs::copy(library, &copy.0).expect("room for a copy of the drop-in");
+        copy
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// The processors that this process may use.
@@ -86,9 +107,13 @@ impl Place {
         Place(Some(Namespace::create(path, kind).unwrap_or_else(|e| panic!("{e}"))))
     }
 
+    pub fn namespace(&self) -> &Namespace {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+
     /// Its directory.
     pub fn path(&self) -> &Path {
-        self.0.as_ref().and_then(Namespace::path).expect("it has a directory until it is dropped")
+        self.namespace().path().expect("it is one that has a directory")
     }
 }
 
@@ -98,6 +123,14 @@ impl Drop for Place {
             eprintln!("{e}");
         }
     }
+}
+
+/// A number below `n`, from the one before.
+pub fn random(state: &mut u64, n: usize) -> usize {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    (*state % n as u64) as usize
 }
 
 /// The middle one.

@@ -58,6 +58,14 @@ pub fn cases<'a>(private: &'a Side, shared: &'a Side) -> Vec<Case<'a>> {
     ]
 }
 
+/// A client's life whose instructions are counted: does a case so many times.
+pub fn repeat(name: &str, times: u32) {
+    let side = Side::plain();
+    let cases = cases(&side, &side);
+    let case = cases.iter().find(|case| case.name == name).expect("a case's name");
+    (case.set_up)(&side)(times);
+}
+
 /// Something whose result nobody wants.
 fn watched<'a, T>(mut op: impl FnMut() -> T + 'a) -> Batch<'a> {
     timed(move || {

@@ -1,14 +1,9 @@
 //! Several processes that want the same semaphore, and one that wakes another.
-//!
-//! # Safety
-//!
-//! The system calls get numbers and locals of the right types.
 
 use crate::common;
-use crate::common::companion::{Companion, answer_lines};
+use crate::common::companion::{Companion, Watch, answer_lines, now};
 use crate::common::turns::{self, Batch, Figures, there_and_back};
 use crate::side::{Owned, Set, Side, operation};
-use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 31;
@@ -38,15 +33,6 @@ pub struct Contention {
     pub figures: Figures,
     /// How much more the luckiest took than the unluckiest, in the middle round; the kernel's and quintet's.
     pub shares: [f64; 2],
-}
-
-/// A number of nanoseconds that all processes agree on.
-fn now() -> u64 {
-    // SAFETY: zeroes are a time.
-    let mut now: libc::timespec = unsafe { std::mem::zeroed() };
-    // SAFETY: a local of the right type.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 fn busy(time: Duration) {
@@ -146,13 +132,13 @@ pub const ENCOUNTERS: [Encounter; 3] = [
 /// A post to one who sleeps, on another processor: what the call takes whoever makes it.
 fn wake(side: &Side, processor: usize) -> Batch<'_> {
     let mut met = Visited::by(side, -1, 0, processor);
-    let stat = std::fs::File::open(format!("/proc/{}/stat", met.visitor.pid())).expect("it lives");
+    let watch = Watch::of(&met.visitor);
     Box::new(move |n| {
         let met = &mut met;
         met.visitor.tell(&n.to_string());
         let mut took = Duration::ZERO;
         for _ in 0..n {
-            while met.set.0.waiting(0) != 1 || !sleeps(&stat) {}
+            while met.set.0.waiting(0) != 1 || !watch.sleeps() {}
             let start = Instant::now();
             met.set.0.operate(&mut [operation(0, 1, 0)]);
             took += start.elapsed();
@@ -182,12 +168,4 @@ fn shared_undo(side: &Side, processor: usize) -> Batch<'_> {
         met.set.0.operate(&mut [operation(0, by, libc::SEM_UNDO)]);
     };
     there_and_back(by)
-}
-
-/// Whether the process of this `/proc/PID/stat` sleeps.
-fn sleeps(stat: &std::fs::File) -> bool {
-    let mut text = [0; 128];
-    let len = stat.read_at(&mut text, 0).unwrap_or(0);
-    let after = text[..len].iter().rposition(|byte| *byte == b')').map_or(len, |at| at + 2);
-    text[..len].get(after) == Some(&b'S')
 }

@@ -18,16 +18,16 @@ mod common;
 
 mod calls;
 mod crowd;
-mod instructions;
 mod many;
 mod side;
 mod turn;
 
-use common::Place;
-use common::turns::{self, Figures, measure};
+use common::report::{self, head, line};
+use common::turns::{self, measure};
+use common::{Copied, Place, instructions};
 use quintet::Kind;
 use side::Side;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -40,7 +40,7 @@ fn main() {
             crowd::operate(number(id), number(by) as i16, number(flags), number(cpu) as usize);
         }
         ["--visit"] => many::visit(),
-        ["--count", name, times] => instructions::be_client(name, number(times) as u32),
+        ["--count", name, times] => calls::repeat(name, number(times) as u32),
         _ if common::is_bench() => bench(&words),
         _ => {}
     }
@@ -59,10 +59,15 @@ fn bench(words: &[&str]) {
     let places = [Kind::Private, Kind::Shared].map(|kind| Place::new(Path::new("/dev/shm"), kind));
     let copy = Copied::of(&library);
     let kernel = Side::plain();
-    let of = |library: &Path, place: &Place| if twice { Side::plain() } else { Side::drop_in(library, place.path()) };
+    let of = |library: &Path, place: &Place| {
+        let side = if twice { Side::plain() } else { Side::drop_in(library, place.path()) };
+        // The first call opens the namespace.
+        side.private(1);
+        side
+    };
     let (private, shared) = (of(&library, &places[0]), of(&copy.0, &places[1]));
 
-    shape(&processors);
+    report::shape(&processors);
     one_process(&kernel, &private, &shared, &chosen);
     let pair = [processors.first(), processors.last()].map(|cpu| *cpu.expect("this program runs on one"));
     if pair[0] == pair[1] {
@@ -78,61 +83,6 @@ fn bench(words: &[&str]) {
     }
 }
 
-/// The drop-in's second copy, for a second namespace; removed when dropped.
-struct Copied(PathBuf);
-
-impl Copied {
-    fn of(library: &Path) -> Copied {
-        let copy = Copied(std::env::temp_dir().join(format!("libquintet_preload-{}.so", std::process::id())));
-        std::fs::copy(library, &copy.0).expect("room for a copy of the drop-in");
-        copy
-    }
-}
-
-impl Drop for Copied {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-/// Where this is measured.
-fn shape(processors: &[usize]) {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    let info = read("/proc/cpuinfo");
-    let field = |name: &str| {
-        let line = info.lines().find(|line| line.starts_with(name));
-        line.and_then(|line| line.split_once(": ")).map_or("?", |(_, value)| value).to_owned()
-    };
-    let virt = if field("flags").contains("hypervisor") { ", virtual" } else { "" };
-    println!("Linux {}, {}{virt}, {}", read("/proc/sys/kernel/osrelease"), std::env::consts::ARCH, field("model name"));
-    println!("processors {processors:?}; load before: {}", read("/proc/loadavg"));
-}
-
-/// A row of the tables that compare times; what comes last only some have.
-fn row(name: &str, figures: [&str; 4], last: Option<&str>) {
-    let [kernel, quintet, ratio, spread] = figures;
-    print!("| {name:<54} | {kernel:>9} | {quintet:>10} | {ratio:>5} | {spread:>14} |");
-    println!("{}", last.map_or_else(String::new, |last| format!(" {last:>12} |")));
-}
-
-fn head(name: &str, last: Option<&str>) {
-    println!();
-    row(name, ["kernel ns", "quintet ns", "ratio", "5% .. 95%"], last);
-    print!("|{:-<56}|{:->10}:|{:->11}:|{:->6}:|{:->15}:|", "", "", "", "", "");
-    println!("{}", last.map_or_else(String::new, |_| format!("{:->13}:|", "")));
-}
-
-fn line(name: &str, figures: &Figures, last: Option<&str>) {
-    let (kernel, quintet) = (short(figures.kernel), short(figures.quintet));
-    row(name, [&kernel, &quintet, &format!("{:.2}", figures.ratio), &figures.range()], last);
-}
-
-/// Nanoseconds, with as many places as matter.
-fn short(ns: f64) -> String {
-    let places = if ns < 10.0 { 1 } else { 0 };
-    format!("{ns:.places$}")
-}
-
 fn one_process(kernel: &Side, private: &Side, shared: &Side, chosen: &dyn Fn(&str) -> bool) {
     let cases = calls::cases(private, shared);
     let cases: Vec<_> = cases.iter().filter(|case| chosen(&case.name)).collect();
@@ -144,11 +94,9 @@ fn one_process(kernel: &Side, private: &Side, shared: &Side, chosen: &dyn Fn(&st
     head("case", Some("instructions"));
     for case in cases {
         let figures = measure(&mut (case.set_up)(kernel), &mut (case.set_up)(case.side));
-        let instructions = if case.is_call && uncounted.is_none() {
-            instructions::count(&case.name, case.side).map_err(|why| failures.push(why)).ok()
-        } else {
-            None
-        };
+        let drop_in = case.side.drop_in.as_ref().filter(|_| case.is_call && uncounted.is_none());
+        let count = drop_in.map(|drop_in| instructions::count(&case.name, drop_in));
+        let instructions = count.and_then(|count| count.map_err(|why| failures.push(why)).ok());
         line(&case.name, &figures, Some(&instructions.map_or("-".into(), |count| format!("{count:.0}"))));
     }
     println!(
@@ -166,19 +114,10 @@ fn round_trips(kernel: &Side, quintet: &Side, pair: [usize; 2], chosen: &dyn Fn(
     let games = games.iter().filter(|game| chosen(game.0) && (game.1[0] != game.1[1] || game.0.contains("one")));
     for (at, (name, processors, floors)) in games.enumerate() {
         if at == 0 {
-            println!();
-            println!("| {:<45} | mean ns | p50 ns | p99 ns | p99.9 ns | ratio |      5% .. 95% |", "round trip");
-            println!("|{:-<47}|{:->8}:|{:->7}:|{:->7}:|{:->9}:|{:->6}:|{:->15}:|", "", "", "", "", "", "", "");
+            report::trips_head();
         }
-        for trips in turn::measure(kernel, quintet, *processors, floors) {
-            let [middle, most, nearly_all] = trips.quantiles.map(short);
-            println!(
-                "| {:<45} | {:>7} | {middle:>6} | {most:>6} | {nearly_all:>8} | {:>5.2} | {:>14} |",
-                format!("{name}: {}", trips.who),
-                short(trips.mean),
-                trips.figures.ratio,
-                trips.figures.range(),
-            );
+        for (who, trips) in turn::measure(kernel, quintet, *processors, floors) {
+            report::trips_line(&format!("{name}: {who}"), &trips);
         }
     }
 }

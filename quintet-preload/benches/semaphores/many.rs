@@ -1,6 +1,7 @@
 //! As many sets as the kernel allows, on either side.
 
 use crate::common::companion::answer_lines;
+use crate::common::random;
 use crate::common::turns::{self, Figures};
 use crate::side::{FIRST_KEY, Set, Side, operation};
 use libc::{IPC_CREAT, IPC_EXCL};
@@ -40,14 +41,6 @@ pub fn visit() {
         (0..n).for_each(|number| side.get(key(number), 1, 0).operate(&mut [operation(0, 1, 0)]));
         start.elapsed().as_nanos().to_string()
     });
-}
-
-/// A number below `n`, from the one before.
-fn random(state: &mut u64, n: usize) -> usize {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    (*state % n as u64) as usize
 }
 
 fn live(side: &Side, n: usize) -> [f64; STEPS.len()] {

@@ -1,22 +1,17 @@
 //! Whose calls are measured, and a set on that side.
 
-use crate::common::companion::Companion;
+use crate::common;
 use crate::common::loaded::Loaded;
 use libc::{c_int, key_t, sembuf, size_t};
-use std::path::{Path, PathBuf};
 
 /// The first of the keys that are used here.
 pub const FIRST_KEY: key_t = 0x5149_0000;
 
 /// One of the two whose calls are measured.
-pub struct Side {
-    functions: Functions,
-    /// The drop-in's library and namespace; none for the kernel.
-    pub drop_in: Option<(PathBuf, PathBuf)>,
-}
+pub type Side = common::side::Side<Functions>;
 
 /// The C functions. `semctl`'s last argument is a union of a number and pointers, passed as either.
-struct Functions {
+pub struct Functions {
     semget: unsafe extern "C" fn(key_t, c_int, c_int) -> c_int,
     semop: unsafe extern "C" fn(c_int, *mut sembuf, size_t) -> c_int,
     semctl: unsafe extern "C" fn(c_int, c_int, c_int, usize) -> c_int,
@@ -27,27 +22,25 @@ unsafe extern "C" fn plain_semctl(id: c_int, num: c_int, command: c_int, argumen
     unsafe { libc::semctl(id, num, command, argument) }
 }
 
-impl Side {
-    /// The C library's functions: the kernel's calls, or the drop-in's in a program that was started with it.
-    pub fn plain() -> Side {
-        let functions = Functions { semget: libc::semget, semop: libc::semop, semctl: plain_semctl };
-        Side { functions, drop_in: None }
+impl common::side::Functions for Functions {
+    fn plain() -> Functions {
+        Functions { semget: libc::semget, semop: libc::semop, semctl: plain_semctl }
     }
 
-    /// The drop-in, opened here.
-    pub fn drop_in(library: &Path, namespace: &Path) -> Side {
-        let loaded = Loaded::open(library, namespace);
+    fn of(drop_in: &Loaded) -> Functions {
         // SAFETY: the drop-in's functions of these names have the C library's signatures, which are those of the fields
         // but for the dots of `semctl`, whose one further argument goes where that of a function without dots goes.
-        let functions = unsafe {
-            Functions { semget: loaded.function(c"semget"), semop: loaded.function(c"semop"), semctl: loaded.function(c"semctl") }
-        };
-        let side = Side { functions, drop_in: Some((library.into(), namespace.into())) };
-        // The first call opens the namespace.
-        side.private(1);
-        side
+        unsafe {
+            Functions {
+                semget: drop_in.function(c"semget"),
+                semop: drop_in.function(c"semop"),
+                semctl: drop_in.function(c"semctl"),
+            }
+        }
     }
+}
 
+impl Side {
     /// The set of a key, or a new one.
     #[inline]
     pub fn get(&self, key: key_t, nsems: usize, flags: c_int) -> Set<'_> {
@@ -74,11 +67,6 @@ impl Side {
             let error = std::io::Error::last_os_error();
             assert!(error.raw_os_error() == Some(libc::EEXIST), "semget: {error}");
         }
-    }
-
-    /// This program run again on this side.
-    pub fn companion(&self, args: &[&str]) -> Companion {
-        Companion::start(args, self.drop_in.as_ref())
     }
 }
 

@@ -165,7 +165,7 @@ impl Engine {
             let idle = [&header.lock, &header.waiting, &header.busy].iter().all(|word| word.load(Relaxed) == 0);
             if queue.is_whole()
                 && !idle
-                && let Ok(section) = self.queue_section(queue)
+                && let Ok(section) = self.queue_section_soon(queue)
             {
                 section.bury();
             }

@@ -72,7 +72,7 @@ impl QueueView<'_> {
         let mut waiters = Vec::new();
         // Who may not read the messages is told nothing of them.
         if self.is_whole()
-            && let Ok(section) = self.engine.queue_section(*self)
+            && let Ok(section) = self.engine.queue_section_soon(*self)
         {
             let queue = section.queue;
             for message in queue.messages() {

@@ -10,6 +10,7 @@ mod inspect;
 mod line;
 pub mod place;
 pub mod queue;
+mod rebuild;
 mod receive;
 pub mod section;
 pub mod select;

@@ -307,6 +307,16 @@ impl Engine {
 
     /// The same in the course of a call that waits.
     pub fn queue_section_in_call<'a>(&'a self, queue: QueueView<'a>) -> Result<Section<'a>> {
+        self.queue_section_in(queue, u32::MAX)
+    }
+
+    /// The same for who would rather not wait for a process that is stopped: `EAGAIN`, if the lock is held for long.
+    pub fn queue_section_soon<'a>(&'a self, queue: QueueView<'a>) -> Result<Section<'a>> {
+        const LOOKS: u32 = YIELDS + 20;
+        self.queue_section_in(queue, LOOKS)
+    }
+
+    fn queue_section_in<'a>(&'a self, queue: QueueView<'a>, most_looks: u32) -> Result<Section<'a>> {
         let queue = match queue.is_whole() {
             true => queue,
             false => self.whole_queue(queue.index())?.filter(QueueView::is_whole).ok_or(Errno::ACCES)?,
@@ -318,7 +328,7 @@ impl Engine {
                 self.me()?
             }
         };
-        let section = self.take_queue(queue, me)?;
+        let section = self.take_queue(queue, me, most_looks)?;
         let header = section.queue.header();
         if header.damaged.load(Relaxed) != 0 {
             section.mend();
@@ -327,7 +337,7 @@ impl Engine {
         Ok(section)
     }
 
-    fn take_queue<'a>(&'a self, queue: QueueView<'a>, me: Me) -> Result<Section<'a>> {
+    fn take_queue<'a>(&'a self, queue: QueueView<'a>, me: Me, most_looks: u32) -> Result<Section<'a>> {
         let word = &queue.header().lock;
         let mine = Holder::new(Owner::new(me.slot, me.incarnation), sys::known_tid());
         let mut nap = FIRST_NAP;
@@ -358,6 +368,9 @@ impl Engine {
             }
             drop(signals);
             looks += 1;
+            if looks == most_looks {
+                return Err(Errno::AGAIN);
+            }
             if looks < YIELDS {
                 while_held(word);
                 std::thread::yield_now();
@@ -384,8 +397,15 @@ impl Engine {
     }
 }
 
-/// The calling thread jumps out of whatever it is in: a lock that it holds as `Quick` is freed, and what was decided on is done.
+/// The calling thread jumps out of whatever it is in.
 pub fn jump_out() {
+    let_go();
+    NOTES.set(std::ptr::null());
+}
+
+/// This is a handler, or may be one, that will keep what it has interrupted waiting: a lock that its thread holds as `Quick` is freed, and what
+/// was decided on is done.
+pub fn let_go() {
     let mut at = NOTES.get();
     // SAFETY: the calls that have put the notes there have not returned.
     while let Some(note) = unsafe { at.as_ref() } {
@@ -394,12 +414,11 @@ pub fn jump_out() {
         if let (Ok(Some(queue)), Some(me)) = (engine.queue(note.index), engine.me_if_joined()) {
             let mine = Holder::new(Owner::new(me.slot, me.incarnation), sys::known_tid());
             if latch::holder(&queue.header().lock) == Some(mine) {
-                drop(engine.take_queue(queue, me));
+                drop(engine.take_queue(queue, me, u32::MAX));
             }
         }
         at = note.previous;
     }
-    NOTES.set(std::ptr::null());
 }
 
 /// The queue, if it is still there as `id`.

@@ -112,6 +112,17 @@ pub struct QueueStatus {
     pub orphan: bool,
 }
 
+/// A queue that is damaged, and what it is when it has been made anew from what its messages say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct QueueRepair {
+    /// The queue.
+    pub id: Id,
+    /// How many messages it has then.
+    pub messages: u64,
+    /// How many it said it had.
+    pub said: u64,
+}
+
 /// What `MSG_INFO` tells: what the queues of a namespace hold now.
 ///
 /// # References

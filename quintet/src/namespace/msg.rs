@@ -2,7 +2,7 @@
 
 use super::{Backend, Namespace};
 use crate::msg::whole::Whole;
-use crate::{Errno, Id, Key, MessageStat, MsgFlags, MsgUsage, QueueStat, QueueStatus, kernel};
+use crate::{Errno, Id, Key, MessageStat, MsgFlags, MsgUsage, QueueRepair, QueueStat, QueueStatus, kernel};
 use std::time::Duration;
 
 impl Namespace {
@@ -197,6 +197,31 @@ impl Namespace {
     /// None for a directory; the kernel's may fail under a security policy.
     pub fn msg_usage(&self) -> std::result::Result<MsgUsage, Errno> {
         either!(self, msg_usage())
+    }
+
+    /// Makes queues whose lists disagree with what is in them anew: somebody who may use them has scribbled on their files. What the messages
+    /// themselves still say is kept. Tells which queues were damaged; a sound one is left alone. Nothing for the kernel's namespace.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the directory.
+    pub fn repair_queues(&self) -> std::result::Result<Vec<QueueRepair>, Errno> {
+        match self.backend {
+            Backend::Kernel => Ok(Vec::new()),
+            Backend::Directory(engine) => engine.damaged_queues(true),
+        }
+    }
+
+    /// The queues that [`Namespace::repair_queues`] would make anew, and how many messages each would have. Nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the directory.
+    pub fn damaged_queues(&self) -> std::result::Result<Vec<QueueRepair>, Errno> {
+        match self.backend {
+            Backend::Kernel => Ok(Vec::new()),
+            Backend::Directory(engine) => engine.damaged_queues(false),
+        }
     }
 
     /// All queues, by index, with what is in them and who waits.

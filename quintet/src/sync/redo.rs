@@ -67,6 +67,7 @@ impl Redo<'_> {
             for entry in self.entries.chunks_exact(2).take(count) {
                 let (place, value) = (entry[0].load(Ordering::Relaxed), entry[1].load(Ordering::Relaxed));
                 if let Some(word) = words.word(place) {
+                    // In their order, for who waits for the last one without the lock.
                     word.store(value, Ordering::Release);
                 }
             }
@@ -80,17 +81,27 @@ impl Redo<'_> {
 /// Looks at several words at one instant, without the lock; if they do not keep still for long enough, at what there is.
 pub fn look<'a, T>(journals: impl Iterator<Item = Redo<'a>> + Clone, changes: &AtomicU64, mut look: impl FnMut() -> T) -> T {
     const TRIES: u32 = 1000;
-    let still = || journals.clone().all(|journal| journal.pending().is_none());
     for _ in 0..TRIES {
-        let before = changes.load(Ordering::Acquire);
-        if still() {
-            let seen = look();
-            fence(Ordering::Acquire);
-            if still() && changes.load(Ordering::Relaxed) == before {
-                return seen;
-            }
+        if let Some(seen) = look_once(journals.clone(), changes, &mut look) {
+            return seen;
         }
         std::hint::spin_loop();
     }
     look()
+}
+
+/// The same. `None`: they did not keep still meanwhile.
+pub fn look_once<'a, T>(
+    journals: impl Iterator<Item = Redo<'a>> + Clone,
+    changes: &AtomicU64,
+    look: impl FnOnce() -> T,
+) -> Option<T> {
+    let still = || journals.clone().all(|journal| journal.pending().is_none());
+    let before = changes.load(Ordering::Acquire);
+    if !still() {
+        return None;
+    }
+    let seen = look();
+    fence(Ordering::Acquire);
+    (still() && changes.load(Ordering::Relaxed) == before).then_some(seen)
 }

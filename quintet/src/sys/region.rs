@@ -391,8 +391,8 @@ mod tests {
                 (work.stores, work.store_count, work.journal) = (stores.as_ptr(), stores.len(), JOURNAL.as_ptr());
                 let before = CHANGES.load(SeqCst);
                 (work.decided, work.decision, work.changes, work.done) = (&DECIDED, before, &CHANGES, before + 1);
-                // SAFETY: all of it is static, or lives as long.
                 let outcome = loop {
+                    // SAFETY: all of it is static, or lives as long.
                     match unsafe { commit(&work) } {
                         Outcome::Interrupted => interrupted += 1,
                         other => break other,

@@ -1,23 +1,68 @@
-//! loom's atomics, counted: a thread can be made to die before any one of its steps.
+//! loom's atomics, counted: before any one of its steps a thread can be made to die, or a signal to come in.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
 
 pub use loom::sync::atomic::{Ordering, fence};
 
 loom::thread_local! {
     /// How many steps the thread still has to live.
     static LEFT: Cell<u32> = Cell::new(u32::MAX);
+    static SIGNALS: RefCell<Signals> = RefCell::default();
+}
+
+/// The signals that are to come in, and how the thread takes them.
+#[derive(Default)]
+struct Signals {
+    /// After how many steps each, from when the one before came in.
+    after: VecDeque<u32>,
+    came_in: usize,
+    handler: Option<Rc<dyn Fn(usize)>>,
+    held_off: bool,
+    in_sequence: bool,
 }
 
 struct Dead;
+struct Restart;
 
-fn step() {
+/// What is no operation on an atomic, but is seen by a handler that comes in.
+pub fn step() {
     LEFT.with(|left| match left.get() {
         0 => resume_unwind(Box::new(Dead)),
         u32::MAX => {}
         n => left.set(n - 1),
     });
+    let due = SIGNALS.with(|signals| match signals.borrow_mut().after.front_mut() {
+        Some(steps) if *steps > 0 => {
+            *steps -= 1;
+            false
+        }
+        other => other.is_some(),
+    });
+    if due {
+        let_in();
+    }
+}
+
+/// The handler of a signal that is due runs, unless signals are held off. A sequence that it interrupts is left.
+fn let_in() {
+    let came_in = SIGNALS.with(|signals| {
+        let mut signals = signals.borrow_mut();
+        if signals.held_off || signals.after.front() != Some(&0) {
+            return None;
+        }
+        signals.after.pop_front();
+        signals.came_in += 1;
+        Some((signals.handler.clone()?, signals.came_in, std::mem::take(&mut signals.in_sequence)))
+    });
+    if let Some((handler, nth, in_sequence)) = came_in {
+        handler(nth);
+        if in_sequence {
+            resume_unwind(Box::new(Restart));
+        }
+    }
 }
 
 /// Runs `f`, for as many operations on atomics as `steps`. `None`: it died.
@@ -28,6 +73,40 @@ pub fn mortal<T>(steps: u32, f: impl FnOnce() -> T) -> Option<T> {
     match ended {
         Ok(value) => Some(value),
         Err(why) if why.is::<Dead>() => None,
+        Err(why) => resume_unwind(why),
+    }
+}
+
+/// Runs `f`, while signals come in after so many steps each; the handler is told which one it is, from 1 on. How many came in.
+pub fn interrupted(after: &[u32], handler: impl Fn(usize) + 'static, f: impl FnOnce()) -> usize {
+    let signals = Signals { after: after.iter().copied().collect(), handler: Some(Rc::new(handler)), ..Signals::default() };
+    SIGNALS.with(|mine| mine.replace(signals));
+    let ended = catch_unwind(AssertUnwindSafe(f));
+    let signals = SIGNALS.with(RefCell::take);
+    match ended {
+        Ok(()) => signals.came_in,
+        Err(why) => resume_unwind(why),
+    }
+}
+
+/// Runs `f` with signals held off.
+pub fn held_off<T>(f: impl FnOnce() -> T) -> T {
+    let before = SIGNALS.with(|signals| std::mem::replace(&mut signals.borrow_mut().held_off, true));
+    let done = f();
+    SIGNALS.with(|signals| signals.borrow_mut().held_off = before);
+    let_in();
+    done
+}
+
+/// Runs `f` as a restartable sequence. `None`: a signal came in, and nothing more of it was done.
+pub fn sequence<T>(f: impl FnOnce() -> T) -> Option<T> {
+    let within = |within| SIGNALS.with(|signals| signals.borrow_mut().in_sequence = within);
+    within(true);
+    let ended = catch_unwind(AssertUnwindSafe(f));
+    within(false);
+    match ended {
+        Ok(value) => Some(value),
+        Err(why) if why.is::<Restart>() => None,
         Err(why) => resume_unwind(why),
     }
 }

@@ -5,6 +5,7 @@ mod logind;
 mod mount;
 mod namespace;
 mod program;
+mod queues;
 mod space;
 
 use crate::context::Context;

@@ -1,14 +1,14 @@
 //! The namespace itself: who gets in, what is left over, how near its limits are.
 
 use super::finding::Finding;
-use super::{logind, space};
+use super::{logind, queues, space};
 use crate::commands::view::count;
 use crate::context::Context;
 use crate::deadlock::Graph;
 use crate::failure::Failure;
 use crate::users::Users;
 use crate::{object, process};
-use quintet::{Kind, Namespace, SegmentStatus, SetStatus};
+use quintet::{Kind, Namespace, QueueStatus, SegmentStatus, SetStatus};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -23,10 +23,12 @@ pub fn examine(context: &Context, dir: &Path, findings: &mut Vec<Finding>) {
             space::examine(dir, used, findings);
             findings.push(privacy(dir, ns.kind(), uid));
             findings.push(logind::examine(dir, uid));
-            match segments.map_err(Failure::from).and_then(|segments| Ok((segments, object::sets(&ns)?))) {
-                Ok((segments, sets)) => {
-                    findings.push(orphans(&segments, &sets));
+            let all = segments.map_err(Failure::from).and_then(|all| Ok((all, object::sets(&ns)?, object::queues(&ns)?)));
+            match all {
+                Ok((segments, sets, queues)) => {
+                    findings.push(orphans(&segments, &sets, &queues));
                     findings.push(deadlocks(&sets));
+                    findings.extend(queues::examine(&queues, &ns.participants().unwrap_or_default()));
                 }
                 Err(e) => findings.push(Finding::fail(
                     "contents",
@@ -93,14 +95,18 @@ fn is_unlisted(dir: &std::path::Path) -> bool {
     around.is_some_and(|around| around.mode() & 0o066 == 0 && around.mode() & 0o011 != 0)
 }
 
-fn orphans(segments: &[SegmentStatus], sets: &[SetStatus]) -> Finding {
-    let segments = segments.iter().filter(|s| s.orphan).count() as u64;
-    let sets = sets.iter().filter(|s| s.orphan).count() as u64;
-    if segments + sets == 0 {
-        return Finding::ok("orphans", "no segment and no semaphore set has been left behind");
+fn orphans(segments: &[SegmentStatus], sets: &[SetStatus], queues: &[QueueStatus]) -> Finding {
+    let kinds = [
+        (segments.iter().filter(|s| s.orphan).count() as u64, "segment"),
+        (sets.iter().filter(|s| s.orphan).count() as u64, "semaphore set"),
+        (queues.iter().filter(|q| q.orphan).count() as u64, "message queue"),
+    ];
+    let all = kinds.iter().map(|(n, _)| n).sum::<u64>();
+    if all == 0 {
+        return Finding::ok("orphans", "no segment, no semaphore set and no empty message queue has been left behind");
     }
-    let what = format!("{}, {}", count(segments, "segment"), count(sets, "semaphore set"));
-    let message = format!("{} ({what}): nobody uses them, and the creator is gone", count(segments + sets, "orphan"));
+    let what: Vec<String> = kinds.iter().filter(|(n, _)| *n > 0).map(|(n, noun)| count(*n, noun)).collect();
+    let message = format!("{} ({}): nobody uses them, and the creator is gone", count(all, "orphan"), what.join(", "));
     Finding::warn("orphans", message, "if nobody comes back for them: 'quintet rm --orphans'")
 }
 
@@ -116,20 +122,25 @@ fn deadlocks(sets: &[SetStatus]) -> Finding {
 
 /// The limit that is nearest, if one is near.
 fn limits(ns: &Namespace) -> Option<Finding> {
-    let (limits, shm, sem) = (ns.limits().ok()?, ns.shm_usage().ok()?, ns.sem_usage().ok()?);
+    let (limits, shm, sem, msg) = (ns.limits().ok()?, ns.shm_usage().ok()?, ns.sem_usage().ok()?, ns.msg_usage().ok()?);
     let uses = [
         ("shmmni", "segment", shm.segments.into(), limits.shmmni.into()),
         ("shmall", "page", shm.pages, limits.shmall),
         ("semmni", "semaphore set", sem.sets.into(), limits.semmni.into()),
         ("semmns", "semaphore", sem.semaphores.into(), limits.semmns.into()),
+        ("msgmni", "message queue", msg.queues.into(), limits.msgmni.into()),
     ];
     let told = |(name, noun, used, limit): (&str, &str, u64, u64)| format!("{} of {limit} ({name})", count(used, noun));
     let near = uses.into_iter().find(|(_, _, used, limit)| u128::from(*used) * 5 > u128::from(*limit) * 4);
     Some(match near {
         Some(near) => {
-            let what = if near.0.starts_with("shm") { "segments" } else { "sets" };
+            let what = match &near.0[..3] {
+                "shm" => "segments",
+                "sem" => "sets",
+                _ => "queues",
+            };
             Finding::warn("limits", told(near), format!("remove {what}, or 'quintet namespace limits --{} N'", near.0))
         }
-        None => Finding::ok("limits", format!("{}, {}", told(uses[0]), told(uses[2]))),
+        None => Finding::ok("limits", [0, 2, 4].map(|i| told(uses[i])).join(", ")),
     })
 }

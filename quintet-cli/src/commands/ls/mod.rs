@@ -1,5 +1,6 @@
 //! `quintet ls`: what is in a namespace, and who uses it.
 
+mod msg;
 mod sem;
 mod shm;
 
@@ -44,14 +45,15 @@ struct Listing {
     namespace: NamespaceView,
     shm: shm::Segments,
     sem: sem::Sets,
+    msg: msg::Queues,
     #[serde(skip)]
     long: bool,
 }
 
 impl Listing {
     /// The classes, in the order in which they are shown.
-    fn sections(&self) -> [&dyn Section; 2] {
-        [&self.shm, &self.sem]
+    fn sections(&self) -> [&dyn Section; 3] {
+        [&self.shm, &self.sem, &self.msg]
     }
 }
 
@@ -76,7 +78,8 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let ns = context.namespace()?;
     let users = Users::load();
     let (shm, sem) = (shm::Segments::read(&ns, &users)?, sem::Sets::read(&ns, &users)?);
-    let listing = Listing { namespace: NamespaceView::new(&ns), shm, sem, long: args.long };
+    let msg = msg::Queues::read(&ns, &users)?;
+    let listing = Listing { namespace: NamespaceView::new(&ns), shm, sem, msg, long: args.long };
     emit(context, &listing)?;
     Ok(Exit::Success)
 }

@@ -17,6 +17,7 @@ EXAMPLES:
   quintet namespace limits                 show them
   quintet namespace limits --shmmax 1G --shmmni 100
   quintet namespace limits --semmni 100 --semmsl 250
+  quintet namespace limits --msgmax 64K --msgmnb 1M
   quintet namespace limits --shm-next-id 7 the next segment's id, where it is free";
 
 /// Show the limits of a namespace, and set those that are given
@@ -62,6 +63,32 @@ pub struct Args {
     /// The identifier of the next set; -1 takes that back
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-1..))]
     sem_next_id: Option<i32>,
+
+    /// The greatest length of a message, in bytes
+    #[arg(long, value_name = "N", value_parser = parse_length)]
+    msgmax: Option<u32>,
+
+    /// How many bytes of messages a new queue takes
+    #[arg(long, value_name = "N", value_parser = parse_length)]
+    msgmnb: Option<u32>,
+
+    /// The greatest number of queues, 0 to 32768
+    #[arg(long, value_name = "N")]
+    msgmni: Option<u32>,
+
+    /// The identifier of the next queue; -1 takes that back
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-1..))]
+    msg_next_id: Option<i32>,
+}
+
+/// Bytes as the limits of queues count them.
+fn parse_length(text: &str) -> Result<u32, String> {
+    let most = i32::MAX;
+    let bytes = size::parse(text)?;
+    u32::try_from(bytes)
+        .ok()
+        .filter(|n| i32::try_from(*n).is_ok())
+        .ok_or_else(|| format!("'{text}' is too much: at most {most} bytes"))
 }
 
 fn parse_switch(text: &str) -> Result<bool, String> {
@@ -85,6 +112,10 @@ struct Shown {
     semopm: u32,
     semmni: u32,
     sem_next_id: Option<i32>,
+    msgmax: u32,
+    msgmnb: u32,
+    msgmni: u32,
+    msg_next_id: Option<i32>,
     changed: bool,
 }
 
@@ -103,6 +134,10 @@ impl Report for Shown {
             ("semopm", self.semopm.to_string(), "operations of one semop, at most"),
             ("semmni", self.semmni.to_string(), "sets, at most"),
             ("sem_next_id", next(self.sem_next_id), "identifier of the next set; -1: any"),
+            ("msgmax", self.msgmax.to_string(), "bytes of one message, at most"),
+            ("msgmnb", self.msgmnb.to_string(), "bytes of messages that a new queue takes"),
+            ("msgmni", self.msgmni.to_string(), "queues, at most"),
+            ("msg_next_id", next(self.msg_next_id), "identifier of the next queue; -1: any"),
         ];
         for (name, value, meaning) in rows {
             table.push(Row::new(vec![name.to_owned(), value, meaning.to_owned()]));
@@ -115,7 +150,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let ns = context.namespace()?;
     let changed = args.apply(&ns)?;
     let unread = |what: &'static str| move |errno| refusal(what, errno);
-    let Limits { shmmax, shmall, shmmni, shm_rmid_forced, semmsl, semmns, semopm, semmni, .. } =
+    let Limits { shmmax, shmall, shmmni, shm_rmid_forced, semmsl, semmns, semopm, semmni, msgmax, msgmnb, msgmni } =
         ns.limits().map_err(unread("read the limits"))?;
     let shown = Shown {
         namespace: NamespaceView::new(&ns),
@@ -129,6 +164,10 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         semopm,
         semmni,
         sem_next_id: ns.sem_next_id().map_err(unread("read sem_next_id"))?.map(Id::raw),
+        msgmax,
+        msgmnb,
+        msgmni,
+        msg_next_id: ns.msg_next_id().map_err(unread("read msg_next_id"))?.map(Id::raw),
         changed,
     };
     emit(context, &shown)?;
@@ -149,6 +188,9 @@ impl Args {
         limits.semmns = self.semmns.unwrap_or(limits.semmns);
         limits.semopm = self.semopm.unwrap_or(limits.semopm);
         limits.semmni = self.semmni.unwrap_or(limits.semmni);
+        limits.msgmax = self.msgmax.unwrap_or(limits.msgmax);
+        limits.msgmnb = self.msgmnb.unwrap_or(limits.msgmnb);
+        limits.msgmni = self.msgmni.unwrap_or(limits.msgmni);
         if limits != before {
             ns.set_limits(&limits).map_err(refused("set the limits"))?;
         }
@@ -158,7 +200,11 @@ impl Args {
         if let Some(id) = self.sem_next_id {
             ns.set_sem_next_id(Id::from_raw(id).ok()).map_err(refused("set sem_next_id"))?;
         }
-        Ok(limits != before || self.shm_next_id.is_some() || self.sem_next_id.is_some())
+        if let Some(id) = self.msg_next_id {
+            ns.set_msg_next_id(Id::from_raw(id).ok()).map_err(refused("set msg_next_id"))?;
+        }
+        let next = [self.shm_next_id, self.sem_next_id, self.msg_next_id];
+        Ok(limits != before || next.iter().any(Option::is_some))
     }
 }
 
@@ -167,7 +213,10 @@ fn refusal(what: &str, errno: Errno) -> Failure {
         Errno::PERM | Errno::ACCES => format!("only the namespace's owner may do this ({errno:?})"),
         Errno::INVAL => {
             let (semmsl, semopm) = (Limits::MOST_SEMMSL, Limits::MOST_SEMOPM);
-            format!("shmmni and semmni are at most 32768, semmsl {semmsl}, semopm {semopm}, semmns {} ({errno:?})", i32::MAX)
+            format!(
+                "shmmni, semmni and msgmni are at most 32768, semmsl {semmsl}, semopm {semopm}, semmns {} ({errno:?})",
+                i32::MAX
+            )
         }
         _ => errno.to_string(),
     };

@@ -32,6 +32,7 @@ struct Entry {
     owner: UserView,
     segments: u32,
     sets: u32,
+    queues: u32,
     bytes: u64,
     processes: Option<usize>,
 }
@@ -49,6 +50,7 @@ impl Report for Listing {
             Column::left("OWNER"),
             Column::right("SEGMENTS"),
             Column::right("SETS"),
+            Column::right("QUEUES"),
             Column::right("BYTES"),
             Column::right("PROCESSES"),
         ]);
@@ -61,6 +63,7 @@ impl Report for Listing {
                 entry.owner.user.clone(),
                 entry.segments.to_string(),
                 entry.sets.to_string(),
+                entry.queues.to_string(),
                 entry.bytes.to_string(),
                 entry.processes.map_or("-".to_owned(), |n| n.to_string()),
             ]));
@@ -111,6 +114,7 @@ fn entry(ns: &Namespace, users: &Users) -> Option<Entry> {
         owner: UserView { uid, gid, user: users.name(uid) },
         segments: segments.len() as u32,
         sets: ns.sem_usage().ok()?.sets,
+        queues: ns.msg_usage().ok()?.queues,
         bytes: segments.iter().map(|s| s.stat.size).fold(0, u64::saturating_add),
         processes: ns.path().and_then(|_| ns.participants().ok()).map(|p| p.len()),
     })

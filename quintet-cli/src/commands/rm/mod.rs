@@ -1,5 +1,6 @@
 //! `quintet rm`: removes objects.
 
+mod msg;
 mod sem;
 mod shm;
 
@@ -20,6 +21,7 @@ const EXAMPLES: &str = "\
 EXAMPLES:
   quintet rm 32769 key:0x4d2               two segments
   quintet rm sem:0                         a semaphore set; whoever waits for it gets EIDRM
+  quintet rm msg:0                         a message queue, with its messages
   quintet rm --orphans                     what dead programs left behind
   quintet rm --all --dry-run               what would go?";
 
@@ -30,11 +32,11 @@ pub struct Args {
     #[arg(required_unless_present_any = ["orphans", "all"], conflicts_with_all = ["orphans", "all"], value_name = "OBJECT", help = object::HELP)]
     objects: Vec<Object>,
 
-    /// Remove the segments and sets that nobody uses and whose creator is gone
+    /// Remove the segments, sets and empty queues that nobody uses and whose creator is gone
     #[arg(long, conflicts_with = "all")]
     orphans: bool,
 
-    /// Remove every segment and every set
+    /// Remove every segment, every set and every queue
     #[arg(long)]
     all: bool,
 
@@ -46,7 +48,7 @@ pub struct Args {
 /// What became of one object.
 #[derive(Serialize)]
 struct Removal {
-    /// `shm` or `sem`.
+    /// `shm`, `sem` or `msg`.
     class: &'static str,
     id: i32,
     key: KeyView,
@@ -54,21 +56,24 @@ struct Removal {
     size: Option<u64>,
     /// Of a set.
     nsems: Option<u32>,
+    /// Of a queue: how many were in it.
+    messages: Option<u64>,
     /// `removed`, `marked` (dest), `would-remove`, `would-mark`.
     result: &'static str,
     /// Who is attached to a segment, and so keeps it.
     kept_by: Vec<ProcessView>,
-    /// Who waited for a set, and does so no more.
+    /// Who waited for a set or at a queue, and does so no more.
     woken: Vec<Who>,
 }
 
 impl Removal {
-    /// "segment 7 (key 0x000004d2, 4096 bytes)", "semaphore set 7 (key 0x000004d2, 3 semaphores)".
+    /// "segment 7 (key 0x000004d2, 4096 bytes)", and so of the others "3 semaphores", "2 messages".
     fn name(&self) -> String {
         let Removal { id, key, .. } = self;
-        match (self.size, self.nsems) {
-            (_, Some(nsems)) => format!("semaphore set {id} (key {}, {})", key.text, count(nsems, "semaphore")),
-            (size, _) => format!("segment {id} (key {}, {} bytes)", key.text, size.unwrap_or(0)),
+        match (self.size, self.nsems, self.messages) {
+            (_, Some(nsems), _) => format!("semaphore set {id} (key {}, {})", key.text, count(nsems, "semaphore")),
+            (_, _, Some(messages)) => format!("message queue {id} (key {}, {})", key.text, count(messages, "message")),
+            (size, ..) => format!("segment {id} (key {}, {} bytes)", key.text, size.unwrap_or(0)),
         }
     }
 }
@@ -85,10 +90,11 @@ impl Report for Removals {
     fn text(&self, page: &mut Page) -> io::Result<()> {
         for removal in &self.removed {
             let name = removal.name();
+            let place = if removal.class == "msg" { "at" } else { "for" };
             let woken = match (removal.woken.is_empty(), self.dry_run) {
-                (true, _) => "",
-                (false, false) => "; these waited for it, and get EIDRM",
-                (false, true) => "; these wait for it, and would get EIDRM",
+                (true, _) => String::new(),
+                (false, false) => format!("; these waited {place} it, and get EIDRM"),
+                (false, true) => format!("; these wait {place} it, and would get EIDRM"),
             };
             match removal.result {
                 "removed" => page.line(format_args!("removed {name}{woken}"))?,
@@ -117,6 +123,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         let removed = target.and_then(|status| match status {
             Status::Shm(status) => shm::remove(&ns, &status, args.dry_run, &users),
             Status::Sem(status) => sem::remove(&ns, &status, args.dry_run, &users),
+            Status::Msg(status) => msg::remove(&ns, &status, args.dry_run, &users),
         });
         match removed {
             Ok(removal) => report.removed.push(removal),
@@ -140,7 +147,8 @@ fn targets(ns: &Namespace, args: &Args) -> Result<Vec<Result<Status, Failure>>, 
     let segments = ns.segments()?.into_iter();
     let segments = segments.filter(|s| !s.stat.flags.contains(ModeFlags::DEST) && (args.all || s.orphan));
     let sets = object::sets(ns)?.into_iter().filter(|s| args.all || s.orphan);
-    Ok(segments.map(Status::Shm).chain(sets.map(Status::Sem)).map(Ok).collect())
+    let queues = object::queues(ns)?.into_iter().filter(|q| args.all || q.orphan);
+    Ok(segments.map(Status::Shm).chain(sets.map(Status::Sem)).chain(queues.map(Status::Msg)).map(Ok).collect())
 }
 
 /// Why `what`, which belongs to `owner`, could not be removed.

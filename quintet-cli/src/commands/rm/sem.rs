@@ -21,6 +21,7 @@ pub fn remove(ns: &Namespace, status: &SetStatus, dry_run: bool, users: &Users) 
         key: view.key,
         size: None,
         nsems: Some(view.nsems),
+        messages: None,
         result,
         kept_by: Vec::new(),
         woken,

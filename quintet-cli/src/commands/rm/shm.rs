@@ -35,6 +35,7 @@ pub fn remove(ns: &Namespace, status: &SegmentStatus, dry_run: bool, users: &Use
         key: view.key,
         size: Some(view.size),
         nsems: None,
+        messages: None,
         result,
         kept_by,
         woken: Vec::new(),

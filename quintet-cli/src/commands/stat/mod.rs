@@ -1,8 +1,10 @@
 //! `quintet stat`: everything about one object.
 
+mod msg;
 mod sem;
 mod shm;
 
+use super::view::queue::QueueView;
 use super::view::set::SetView;
 use super::view::{NamespaceView, SegmentView};
 use crate::context::Context;
@@ -21,6 +23,7 @@ EXAMPLES:
   quintet stat 32769                       by identifier
   quintet stat key:0x4d2                   by key
   quintet stat sem:0                       a semaphore set: each semaphore, who waits, who holds
+  quintet stat msg:0                       a message queue: its messages by type, who waits
   quintet stat --kernel shm:0 --json       a kernel's segment, for programs";
 
 /// Show everything about objects
@@ -36,22 +39,25 @@ struct Details {
     namespace: NamespaceView,
     shm: Vec<SegmentView>,
     sem: Vec<SetView>,
+    msg: Vec<QueueView>,
     errors: Vec<Error>,
 }
 
 impl Report for Details {
     fn text(&self, page: &mut Page) -> io::Result<()> {
-        for (i, segment) in self.shm.iter().enumerate() {
-            if i > 0 {
-                page.gap()?;
-            }
+        let apart = |first: &mut bool, page: &mut Page| if std::mem::take(first) { Ok(()) } else { page.gap() };
+        let mut first = true;
+        for segment in &self.shm {
+            apart(&mut first, page)?;
             shm::describe(segment, &self.namespace, page)?;
         }
-        for (i, set) in self.sem.iter().enumerate() {
-            if i > 0 || !self.shm.is_empty() {
-                page.gap()?;
-            }
+        for set in &self.sem {
+            apart(&mut first, page)?;
             sem::describe(set, &self.namespace, page)?;
+        }
+        for queue in &self.msg {
+            apart(&mut first, page)?;
+            msg::describe(queue, &self.namespace, page)?;
         }
         Ok(())
     }
@@ -60,11 +66,13 @@ impl Report for Details {
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let ns = context.namespace()?;
     let users = Users::load();
-    let mut details = Details { namespace: NamespaceView::new(&ns), shm: Vec::new(), sem: Vec::new(), errors: Vec::new() };
+    let namespace = NamespaceView::new(&ns);
+    let mut details = Details { namespace, shm: Vec::new(), sem: Vec::new(), msg: Vec::new(), errors: Vec::new() };
     for object in &args.objects {
         match object.status(&ns) {
             Ok(Status::Shm(status)) => details.shm.push(SegmentView::new(&status, &users)),
             Ok(Status::Sem(status)) => details.sem.push(SetView::new(&ns, &status, &users)),
+            Ok(Status::Msg(status)) => details.msg.push(QueueView::new(&ns, &status, &users)),
             Err(failure) => {
                 complain(context, &failure.to_string());
                 details.errors.push(Error::from(&failure));

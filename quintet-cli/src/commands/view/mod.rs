@@ -1,5 +1,6 @@
 //! Objects as the subcommands show them: the JSON shapes that they share, and the words for them.
 
+pub mod queue;
 pub mod set;
 
 use crate::process;
@@ -29,7 +30,7 @@ pub struct UserView {
 }
 
 /// A process.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Who {
     pub pid: i32,
     pub pid_visible: bool,

@@ -1,14 +1,11 @@
-//! One call that waits: for what, behind whom, and who could release it.
+//! One call that waits for a semaphore: for what, behind whom, and who could release it.
 
+use crate::commands::view::queue::WantsView;
 use crate::commands::view::set::{OperationView, UndoView, WaiterView};
 use crate::commands::view::{KeyView, Who};
-use crate::deadlock::{Graph, Reason, blocking, helps};
 use crate::duration::spoken;
 use crate::output::text::{BOLD, Page};
-use crate::process;
 use crate::time::local;
-use crate::users::Users;
-use quintet::{Attacher, Namespace, SemOp, SemUndo, SemWaiter, SetStatus};
 use serde::Serialize;
 use std::io;
 
@@ -42,132 +39,63 @@ pub struct Holding {
 
 /// A process that has units of the semaphore, by `SEM_UNDO`.
 #[derive(Serialize)]
-struct Holder {
+pub struct Holder {
     #[serde(flatten)]
-    who: Who,
-    adjust: i16,
-    /// What it waits for itself.
-    waits: Vec<Place>,
-    /// The children for whose end it waits itself.
-    children: Vec<i32>,
+    pub who: Who,
+    pub adjust: i16,
+    #[serde(flatten)]
+    pub busy: Busy,
+}
+
+/// What a process waits for that others wait for.
+#[derive(Default, Serialize)]
+pub struct Busy {
+    pub waits: Vec<Place>,
+    pub queues: Vec<QueuePlace>,
+    /// The children for whose end it waits.
+    pub children: Vec<i32>,
 }
 
 /// A semaphore.
 #[derive(Serialize)]
-struct Place {
-    id: i32,
-    num: u16,
+pub struct Place {
+    pub id: i32,
+    pub num: u16,
+}
+
+/// A queue, and what is wanted of it.
+#[derive(Serialize)]
+pub struct QueuePlace {
+    pub id: i32,
+    #[serde(flatten)]
+    pub wants: WantsView,
+}
+
+impl Busy {
+    /// For what it waits itself.
+    pub fn sentence(&self) -> Option<String> {
+        let places = self.waits.iter().map(|p| format!("semaphore {} of sem:{}", p.num, p.id));
+        let queues = self.queues.iter().map(|q| format!("{} at msg:{}", q.wants.sentence(), q.id));
+        let children = self.children.iter().map(|pid| format!("its child pid {pid}"));
+        let waits: Vec<String> = places.chain(queues).chain(children).collect();
+        (!waits.is_empty()).then(|| format!("which waits itself for {}", waits.join(" and ")))
+    }
 }
 
 #[derive(Serialize)]
 pub struct WaitView {
-    id: i32,
-    key: KeyView,
+    pub id: i32,
+    pub key: KeyView,
     pub waiter: WaiterView,
     /// The semaphore that blocks it.
-    num: Option<u16>,
-    value: Option<u16>,
-    last: Option<Last>,
-    holders: Vec<Holder>,
+    pub num: Option<u16>,
+    pub value: Option<u16>,
+    pub last: Option<Last>,
+    pub holders: Vec<Holder>,
     /// Who has waited longer for the same semaphore.
-    before: Vec<WaiterView>,
+    pub before: Vec<WaiterView>,
     #[serde(skip)]
-    now: i64,
-}
-
-/// What is needed to explain a wait.
-pub struct Scene<'a> {
-    pub sets: &'a [SetStatus],
-    users: &'a Users,
-    pub graph: Graph,
-    /// Who uses the namespace; `None` for the kernel's.
-    participants: Option<Vec<Attacher>>,
-}
-
-impl<'a> Scene<'a> {
-    pub fn new(ns: &Namespace, sets: &'a [SetStatus], users: &'a Users) -> Scene<'a> {
-        let participants = ns.path().map(|_| ns.participants().unwrap_or_default());
-        Scene { sets, users, graph: Graph::new(sets, process::awaited_children), participants }
-    }
-
-    /// Whether a process of this PID namespace uses the namespace, if that can be known.
-    pub fn uses_namespace(&self, pid: i32) -> Option<bool> {
-        self.participants.as_ref().map(|all| all.iter().any(|p| p.pid_visible && p.pid == pid))
-    }
-
-    /// What a process of this PID namespace waits for.
-    pub fn waits(&self, pid: i32) -> Vec<WaitView> {
-        let places = self.sets.iter().flat_map(|set| set.waiters.iter().enumerate().map(move |(place, w)| (set, place, w)));
-        places.filter(|(.., w)| w.pid_visible && w.pid == pid).map(|(set, place, _)| self.wait(set, place)).collect()
-    }
-
-    /// What a process of this PID namespace has.
-    pub fn holds(&self, pid: i32) -> Vec<Holding> {
-        let all = self.sets.iter().flat_map(|set| set.undo.iter().map(move |undo| (set, undo)));
-        all.filter(|(_, u)| u.pid_visible && u.pid == pid).map(|(set, undo)| self.holding(set, undo)).collect()
-    }
-
-    pub fn holding(&self, set: &SetStatus, undo: &SemUndo) -> Holding {
-        Holding { id: set.stat.id.raw(), undo: UndoView::new(undo, self.users) }
-    }
-
-    /// The call at `place` in the row of those who wait for `set`.
-    pub fn wait(&self, set: &SetStatus, place: usize) -> WaitView {
-        let waiter = &set.waiters[place];
-        let op = blocking(waiter);
-        let semaphore = op.and_then(|op| set.semaphores.get(usize::from(op.num)));
-        let same = |other: &&SemWaiter| op.is_some_and(|op| blocking(other).is_some_and(|o| o.num == op.num));
-        WaitView {
-            id: set.stat.id.raw(),
-            key: set.stat.key.into(),
-            waiter: WaiterView::new(waiter, self.users),
-            num: op.map(|op| op.num),
-            value: semaphore.map(|s| s.value),
-            last: semaphore.and_then(|s| self.last(s.pid)),
-            holders: op.map_or(Vec::new(), |op| self.holders(set, op)),
-            before: set.waiters[..place].iter().filter(same).map(|w| WaiterView::new(w, self.users)).collect(),
-            now: jiff::Timestamp::now().as_second(),
-        }
-    }
-
-    /// Who changed a semaphore last, if anybody has.
-    pub fn last(&self, pid: i32) -> Option<Last> {
-        if pid == 0 {
-            return None;
-        }
-        let running = match &self.participants {
-            None => Some(process::exists(pid)),
-            Some(all) => match all.iter().find(|p| p.pid == pid) {
-                None => Some(false),
-                Some(participant) => participant.pid_visible.then_some(true),
-            },
-        };
-        let command = if running == Some(true) { process::command(pid) } else { None };
-        Some(Last { pid, running, command })
-    }
-
-    /// Who has units that `op` waits for.
-    fn holders(&self, set: &SetStatus, op: &SemOp) -> Vec<Holder> {
-        let held = set.undo.iter().flat_map(|undo| undo.adjustments.iter().map(move |adjustment| (undo, adjustment)));
-        held.filter(|(_, (num, adjust))| *num == op.num && helps(*adjust, op))
-            .map(|(undo, (_, adjust))| Holder {
-                who: Who::new(undo.pid, undo.pid_visible, undo.uid, self.users),
-                adjust: *adjust,
-                waits: if undo.pid_visible { self.waits_of(undo.pid) } else { Vec::new() },
-                children: if undo.pid_visible { self.children_of(undo.pid) } else { Vec::new() },
-            })
-            .collect()
-    }
-
-    fn children_of(&self, pid: i32) -> Vec<i32> {
-        self.graph.links(pid).filter(|link| link.reason == Reason::Child).map(|link| link.next).collect()
-    }
-
-    fn waits_of(&self, pid: i32) -> Vec<Place> {
-        let waiters = self.sets.iter().flat_map(|set| set.waiters.iter().map(move |waiter| (set.stat.id.raw(), waiter)));
-        let mine = waiters.filter(|(_, waiter)| waiter.pid_visible && waiter.pid == pid);
-        mine.filter_map(|(id, waiter)| Some(Place { id, num: blocking(waiter)?.num })).collect()
-    }
+    pub now: i64,
 }
 
 impl WaitView {
@@ -184,7 +112,7 @@ impl WaitView {
         field("blocked by", self.blocked(op))?;
         for holder in &self.holders {
             field("held by", holder.sentence(op))?;
-            holder.waiting().into_iter().try_for_each(|waiting| field("", waiting))?;
+            holder.busy.sentence().into_iter().try_for_each(|waiting| field("", waiting))?;
         }
         if self.holders.is_empty() {
             field("held by", "nobody that SEM_UNDO knows of".to_owned())?;
@@ -220,12 +148,5 @@ impl Holder {
     fn sentence(&self, op: &OperationView) -> String {
         let raised = if op.op == 0 { "raised by " } else { "" };
         format!("{raised}{} by {}", self.adjust.unsigned_abs(), self.who.sentence())
-    }
-
-    /// For what it waits itself.
-    fn waiting(&self) -> Option<String> {
-        let places = self.waits.iter().map(|p| format!("semaphore {} of sem:{}", p.num, p.id));
-        let waits: Vec<String> = places.chain(self.children.iter().map(|pid| format!("its child pid {pid}"))).collect();
-        (!waits.is_empty()).then(|| format!("which waits itself for {}", waits.join(" and ")))
     }
 }

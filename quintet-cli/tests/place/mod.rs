@@ -1,0 +1,176 @@
+//! Where a real program is run: a directory of an ordinary user's, with the tool and a namespace in it.
+// Not every test uses all of it.
+#![allow(dead_code)]
+
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// No single step takes as long on any machine that is fit to run it.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// The directory; removed when dropped.
+pub struct Place {
+    dir: tempfile::TempDir,
+    /// Whom programs are run as, if the test is root.
+    pub user: Option<(u32, u32)>,
+}
+
+/// The first of these users that there is.
+fn ids(names: &[&str]) -> (u32, u32) {
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let of = |name: &&str| {
+        let line = users.lines().find(|line| line.starts_with(&format!("{name}:")))?;
+        let mut fields = line.split(':').skip(2);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    };
+    names.iter().find_map(of).unwrap_or((65534, 65534))
+}
+
+impl Place {
+    /// Of the user who runs the test, or of the first of `names` if that is root.
+    pub fn of(names: &[&str]) -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        let user = rustix::process::geteuid().is_root().then(|| ids(names));
+        // The user must get at the tool wherever the checkout is.
+        fs::copy(assert_cmd::cargo::cargo_bin!("quintet"), dir.path().join("quintet")).unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        if let Some((uid, gid)) = user {
+            chown(dir.path(), Some(uid), Some(gid)).unwrap();
+        }
+        Place { dir, user }
+    }
+
+    pub fn directory(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Of this user, or of the one who runs the test.
+    pub fn uid(&self) -> u32 {
+        self.user.map_or(rustix::process::geteuid().as_raw(), |(uid, _)| uid)
+    }
+
+    pub fn gid(&self) -> u32 {
+        self.user.map_or(rustix::process::getegid().as_raw(), |(_, gid)| gid)
+    }
+
+    /// A program that is run as root, if the test is.
+    pub fn command_of_root(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.dir.path()).env("LC_ALL", "C").env("HOME", self.dir.path()).stdin(Stdio::null());
+        command.env_remove("QUINTET_NAMESPACE").env_remove("LD_PRELOAD").env("XDG_CACHE_HOME", self.path("cache"));
+        command
+    }
+
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.command_of_root(program);
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+
+    /// A program on Quintet.
+    pub fn on_quintet(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.command(self.path("quintet"));
+        command.args(["run", "--namespace"]).arg(self.path("ns")).arg("--").arg(program);
+        command
+    }
+
+    /// The objects of a kind in the namespace, as the tool lists them.
+    pub fn objects(&self, kind: &str) -> Vec<Value> {
+        let mut command = self.command(self.path("quintet"));
+        let listed = run(command.args(["ls", "--json", "--namespace"]).arg(self.path("ns")));
+        let value: Value = serde_json::from_str(&listed).unwrap();
+        value[kind].as_array().unwrap_or_else(|| panic!("no {kind} in {listed}")).clone()
+    }
+}
+
+pub fn finish(child: Child) -> ExitStatus {
+    finish_meanwhile(child, &mut |_| ())
+}
+
+/// Does something again and again, until the child has ended.
+fn finish_meanwhile(mut child: Child, meanwhile: &mut dyn FnMut(u32)) -> ExitStatus {
+    let end = Instant::now() + LIMIT;
+    loop {
+        match child.try_wait().unwrap() {
+            Some(status) => return status,
+            None if Instant::now() > end => {
+                let _ = child.kill();
+                panic!("a step took longer than {LIMIT:?}");
+            }
+            None => meanwhile(child.id()),
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// Runs a command that must succeed, and returns what it says.
+pub fn run(command: &mut Command) -> String {
+    run_meanwhile(command, |_| ())
+}
+
+/// The same for what starts daemons: they are reaped here, if this process is the subreaper.
+pub fn run_and_reap(command: &mut Command) -> String {
+    run_meanwhile(command, |child| {
+        for pid in children().filter(|pid| *pid != child as i32) {
+            let pid = rustix::process::Pid::from_raw(pid);
+            let _ = rustix::process::waitpid(pid, rustix::process::WaitOptions::NOHANG);
+        }
+    })
+}
+
+/// The processes whose parent this one is.
+fn children() -> impl Iterator<Item = i32> {
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+        parent == Some(std::process::id())
+    })
+}
+
+fn run_meanwhile(command: &mut Command, mut meanwhile: impl FnMut(u32)) -> String {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (said, errors) = (reader(child.stdout.take().unwrap()), reader(child.stderr.take().unwrap()));
+    let status = finish_meanwhile(child, &mut meanwhile);
+    let (said, errors) = (said.join().unwrap().unwrap(), errors.join().unwrap().unwrap());
+    assert!(status.success(), "{command:?}: {status}\n{said}\n{errors}");
+    said
+}
+
+fn reader(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<std::io::Result<String>> {
+    std::thread::spawn(move || {
+        let mut text = String::new();
+        from.read_to_string(&mut text).map(|_| text)
+    })
+}
+
+/// Waits until `ready` gives something.
+pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + LIMIT;
+    loop {
+        if let Some(found) = ready() {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+pub fn kill(pid: i32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
