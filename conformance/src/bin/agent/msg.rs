@@ -2,6 +2,7 @@
 
 use crate::calls::Face;
 use crate::{Answer, c_msg, c_sem, number, threads};
+use conformance::{bytes, digits, of_a_storm};
 use quintet::{Key, MsgFlags, Namespace, QueueStat};
 
 type Made<T> = Result<T, i32>;
@@ -250,9 +251,9 @@ fn storm(queues: &impl Queues, id: i32, mut dice: u64) -> i32 {
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let (roll, wait) = ((dice >> 33) as usize, if dice >> 60 == 0 { 0 } else { libc::IPC_NOWAIT });
         let done = match roll & 1 {
-            0 => queues.send(id, 1 + (roll >> 1 & 3) as i64, &conformance::of_a_storm(roll >> 3), wait),
+            0 => queues.send(id, 1 + (roll >> 1 & 3) as i64, &of_a_storm(roll >> 3), wait),
             _ => queues.receive(id, 8192, [0, 1, 2, -3][roll >> 1 & 3], wait).and_then(|(_, text)| match text {
-                text if text == conformance::of_a_storm(text.len()) => Ok(()),
+                text if text == of_a_storm(text.len()) => Ok(()),
                 _ => Err(libc::EBADMSG),
             }),
         };
@@ -286,11 +287,5 @@ fn survey(queues: &impl Queues, ids: &str) -> String {
 
 /// A message in words: its type, and its bytes in hexadecimal digits, `-` if there are none.
 fn words((mtype, text): &(i64, Vec<u8>)) -> String {
-    let digits: String = text.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{mtype} {}", if digits.is_empty() { "-" } else { &digits })
-}
-
-fn bytes(digits: &str) -> Vec<u8> {
-    let byte = |pair: &[u8]| u8::from_str_radix(&String::from_utf8_lossy(pair), 16).expect("hexadecimal digits");
-    if digits == "-" { Vec::new() } else { digits.as_bytes().chunks(2).map(byte).collect() }
+    format!("{mtype} {}", digits(text))
 }
