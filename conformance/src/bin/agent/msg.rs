@@ -11,6 +11,8 @@ type Made<T> = Result<T, i32>;
 trait Queues: Send + Sync {
     fn get(&self, key: i32, flags: i32) -> Made<i32>;
     fn send(&self, id: i32, mtype: i64, text: &[u8], flags: i32) -> Made<()>;
+    /// Sends one and the same message without waiting, and needs no memory for it. What that gives, the queue tells.
+    fn sender(&self, id: i32, mtype: i64, text: Vec<u8>) -> impl Fn() + Send + Sync + 'static;
     /// A message's type and its bytes.
     fn receive(&self, id: i32, size: usize, mtype: i64, flags: i32) -> Made<(i64, Vec<u8>)>;
     /// All messages, the first one first, without taking any.
@@ -37,7 +39,14 @@ impl Queues for Libc {
     }
 
     fn send(&self, id: i32, mtype: i64, text: &[u8], flags: i32) -> Made<()> {
-        c_msg::send(id, mtype, text, flags)
+        c_msg::send(id, &c_msg::laid_out(mtype, text), flags)
+    }
+
+    fn sender(&self, id: i32, mtype: i64, text: Vec<u8>) -> impl Fn() + Send + Sync + 'static {
+        let message = c_msg::laid_out(mtype, &text);
+        move || {
+            let _ = c_msg::send(id, &message, libc::IPC_NOWAIT);
+        }
     }
 
     fn receive(&self, id: i32, size: usize, mtype: i64, flags: i32) -> Made<(i64, Vec<u8>)> {
@@ -95,6 +104,13 @@ impl Queues for Namespace {
 
     fn send(&self, id: i32, mtype: i64, text: &[u8], flags: i32) -> Made<()> {
         self.msgsnd(id, mtype, text, MsgFlags::from_bits_retain(flags), None).map_err(|e| e.raw())
+    }
+
+    fn sender(&self, id: i32, mtype: i64, text: Vec<u8>) -> impl Fn() + Send + Sync + 'static {
+        let ns = self.clone();
+        move || {
+            let _ = ns.msgsnd(id, mtype, &text, MsgFlags::NOWAIT, None);
+        }
     }
 
     fn receive(&self, id: i32, size: usize, mtype: i64, flags: i32) -> Made<(i64, Vec<u8>)> {
@@ -233,11 +249,7 @@ fn by(queues: impl Queues + Clone + 'static, verb: &str, args: &[&str]) -> Answe
         "spawn_msgsnd" => Ok(threads::spawn(args, move |args| send(&queues, args))),
         "spawn_msgrcv" => Ok(threads::spawn(args, move |args| receive(&queues, args))),
         "handler_msgsnd" => {
-            let (id, mtype, text) = (id(), number(args[1]), bytes(args[2]));
-            c_sem::handle_with(move || {
-                // What it sends, the queue tells.
-                let _ = queues.send(id, mtype, &text, libc::IPC_NOWAIT);
-            });
+            c_sem::handle_with(queues.sender(id(), number(args[1]), bytes(args[2])));
             Ok(String::new())
         }
         "msg_storm" => Err(storm(&queues, id(), number(args[1]))),
@@ -258,7 +270,7 @@ fn storm(queues: &impl Queues, id: i32, mut dice: u64) -> i32 {
             }),
         };
         match done {
-            Ok(()) | Err(libc::EAGAIN | libc::ENOMSG) => {}
+            Ok(()) | Err(libc::EAGAIN | libc::ENOMSG | libc::EINTR) => {}
             Err(e) => return e,
         }
     }
