@@ -21,7 +21,9 @@ mod world;
 
 pub use agent::{Address, Agent, Attached, Death, PAD};
 pub use clause::run;
-pub use queues::{COPY, Capacity, EXCEPT, Message, MsgInfo, MsgLimits, MsgUsed, NOERROR, Queue, TRY, WAIT, message, of_a_storm};
+pub use queues::{
+    COPY, Capacity, EXCEPT, Message, MsgInfo, MsgLimits, MsgUsed, NOERROR, Queue, TRY, WAIT, bytes, digits, message, of_a_storm,
+};
 pub use quintet::Errno;
 pub use quintet::{MsgFlags, SemFlags, SemOp};
 pub use sets::{Look, NOWAIT, SemInfo, SemLimits, SemUsed, Set, UNDO, op};

@@ -128,9 +128,7 @@ impl Queue {
 impl Message {
     pub(crate) fn parse(words: &str) -> Message {
         let (mtype, digits) = words.split_once(' ').unwrap_or_else(|| panic!("no message: {words}"));
-        let byte = |pair: &[u8]| u8::from_str_radix(&String::from_utf8_lossy(pair), 16).expect("hexadecimal digits");
-        let text = if digits == "-" { Vec::new() } else { digits.as_bytes().chunks(2).map(byte).collect() };
-        Message { mtype: mtype.parse().expect("a type"), text }
+        Message { mtype: mtype.parse().expect("a type"), text: bytes(digits) }
     }
 
     fn parse_all(answer: &str) -> Vec<Message> {
@@ -138,10 +136,20 @@ impl Message {
     }
 }
 
-/// Bytes in hexadecimal digits.
-fn digits(text: &[u8]) -> String {
-    let all: String = text.iter().map(|byte| format!("{byte:02x}")).collect();
+/// Bytes in hexadecimal digits; `-` if there are none.
+pub fn digits(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).expect("four bits");
+    let all: String = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
     if all.is_empty() { "-".to_owned() } else { all }
+}
+
+/// The bytes that [`digits`] has written.
+pub fn bytes(digits: &str) -> Vec<u8> {
+    let nibble = |digit: u8| char::from(digit).to_digit(16).expect("a hexadecimal digit") as u8;
+    match digits {
+        "-" => Vec::new(),
+        all => all.as_bytes().chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | nibble(*digit))).collect(),
+    }
 }
 
 fn told_send(id: i32, mtype: i64, text: &[u8], flags: MsgFlags) -> String {

@@ -233,7 +233,8 @@ clauses! { in C:
         a.msgrcv(id, 10, 0, TRY).unwrap();
         let listed = a.sysvipc("msg");
         if world.differs("docs/semantics.md: /proc/sysvipc/msg") {
-            assert_eq!(listed.len(), 1, "not carried yet");
+            // Where the tests have no IPC namespace of their own others may be listed.
+            assert!(!listed.iter().any(|line| line.trim_start().starts_with("4660 ")), "not carried yet");
             return;
         }
         assert_eq!(listed.len(), 2, "a headline and a queue");

@@ -253,6 +253,21 @@ clauses! {
         }
     }
 
+    /// Many at once, each with its own messages, used by several.
+    fn many(world) {
+        let (a, b) = (world.agent(), world.agent());
+        let ids: Vec<i32> = (1..=1500).map(|key| a.msgget(key, IPC_CREAT | IPC_EXCL | 0o600).unwrap()).collect();
+        for &id in &ids {
+            a.msgsnd(id, 1 + i64::from(id), &id.to_ne_bytes(), TRY).unwrap();
+        }
+        assert_eq!(b.msg_usage().map(|u| (u.queues, u.messages, u.bytes)), Ok((1500, 1500, 6000)));
+        for &id in ids.iter().rev() {
+            assert_eq!(b.msgrcv(id, 10, 0, TRY), Ok(message(1 + i64::from(id), &id.to_ne_bytes())));
+            b.msg_remove(id).unwrap();
+        }
+        assert_eq!(a.msg_usage().map(|u| (u.queues, u.messages, u.bytes)), Ok((0, 0, 0)));
+    }
+
     /// A queue outlives its creator, with its messages.
     fn outlives_its_creator(world) {
         let (a, b) = (world.agent(), world.agent());

@@ -702,8 +702,7 @@ clauses! {
     /// Some send and receive as fast as they can, and one after another is killed, at whatever moment: the queue is whole, and the others go on.
     fn killed_at_any_moment(world) {
         let a = world.agent();
-        let id = queue(&a);
-        a.msg_set_capacity(id, 3000).unwrap();
+        let id = stormy(&a);
         let mut crowd: Vec<Agent> = agents::<3>(world).into();
         for (i, agent) in crowd.iter().enumerate() {
             agent.start_msg_storm(id, i as u64);
@@ -712,29 +711,112 @@ clauses! {
             let next = world.agent();
             next.start_msg_storm(id, 1000 + round);
             crowd.push(next);
-            // Any number: it is no matter what has happened.
-            (0..round * 977 % 5000).for_each(|_| std::hint::spin_loop());
+            pass(round);
             crowd.remove(0).slay(SIGKILL);
-            let sent = a.msgsnd(id, 9, &of_a_storm(50), TRY);
-            assert!(matches!(sent, Ok(()) | Err(Errno::AGAIN)), "{sent:?}");
-            let received = a.msgrcv(id, 8192, 0, TRY);
-            assert!(received.as_ref().is_ok_and(|m| m.text == of_a_storm(m.text.len())) || received == Err(Errno::NOMSG), "{received:?}");
-            for agent in &crowd {
-                assert!(!agent.has_answered(), "{round}: {:?}", agent.answer());
-            }
+            takes_part(&a, id);
+            go_on(&crowd);
         }
-        crowd.into_iter().for_each(|agent| agent.slay(SIGKILL));
-        let (q, all) = (a.msg_stat(id).unwrap(), a.messages(id).unwrap());
-        assert_eq!(q.holds(), (all.len() as u64, all.iter().map(|m| m.text.len() as u64).sum()));
-        for m in &all {
-            assert_eq!((a.msgrcv(id, 8192, 0, TRY).as_ref(), &m.text), (Ok(m), &of_a_storm(m.text.len())));
-        }
-        assert_eq!(a.msg_stat(id).map(|q| q.holds()), Ok((0, 0)));
-        for _ in 0..30 {
-            a.msgsnd(id, 1, &[7; 100], TRY).unwrap();
-        }
-        assert_eq!(a.msgsnd(id, 1, b"x", TRY), Err(Errno::AGAIN), "no room has been lost, and none found");
+        is_whole(&a, id, crowd);
     }
+
+    /// Signals come at any moment, whose handler sends, too.
+    fn interrupted_at_any_moment(world) {
+        let a = world.agent();
+        let id = stormy(&a);
+        let crowd: Vec<Agent> = agents::<3>(world).into();
+        for (i, agent) in crowd.iter().enumerate() {
+            agent.handle(SIGUSR1, i == 0);
+            agent.handle_with_msgsnd(id, 9, &of_a_storm(33));
+            agent.start_msg_storm(id, i as u64);
+        }
+        for round in 0..1000 {
+            crowd[round as usize % crowd.len()].signal(SIGUSR1);
+            pass(round);
+            takes_part(&a, id);
+            go_on(&crowd);
+        }
+        is_whole(&a, id, crowd);
+    }
+
+    /// The capacity changes at any moment.
+    fn changed_at_any_moment(world) {
+        let a = world.agent();
+        let id = stormy(&a);
+        let crowd: Vec<Agent> = agents::<3>(world).into();
+        for (i, agent) in crowd.iter().enumerate() {
+            agent.start_msg_storm(id, i as u64);
+        }
+        for round in 0..1000 {
+            a.msg_set_capacity(id, [3000, 0, 500, 10_000][round as usize % 4]).unwrap();
+            pass(round);
+            takes_part(&a, id);
+            go_on(&crowd);
+        }
+        a.msg_set_capacity(id, 3000).unwrap();
+        is_whole(&a, id, crowd);
+    }
+
+    /// The queue is removed at any moment: who waits gets EIDRM, who comes EINVAL, and nobody anything else.
+    fn removed_at_any_moment(world) {
+        let crowd: [Agent; 4] = agents(world);
+        let a = world.agent();
+        for round in 0..100 {
+            let id = stormy(&a);
+            for (i, agent) in crowd.iter().enumerate() {
+                agent.start_msg_storm(id, round * 10 + i as u64);
+            }
+            takes_part(&a, id);
+            pass(round);
+            a.msg_remove(id).unwrap();
+            for agent in &crowd {
+                let answer = agent.answer();
+                assert!(matches!(answer, Err(Errno::IDRM | Errno::INVAL)), "{answer:?}");
+            }
+            assert_eq!(a.msg_usage().map(|u| (u.queues, u.messages, u.bytes)), Ok((0, 0, 0)));
+        }
+    }
+}
+
+/// A queue for a storm.
+fn stormy(a: &Agent) -> i32 {
+    let id = queue(a);
+    a.msg_set_capacity(id, 3000).unwrap();
+    id
+}
+
+/// Lets a little pass, more or less: it is no matter what happens meanwhile.
+fn pass(round: u64) {
+    (0..round * 977 % 5000).for_each(|_| std::hint::spin_loop());
+}
+
+/// Sends and receives in a storm.
+fn takes_part(a: &Agent, id: i32) {
+    let sent = a.msgsnd(id, 9, &of_a_storm(50), TRY);
+    assert!(matches!(sent, Ok(()) | Err(Errno::AGAIN)), "{sent:?}");
+    let received = a.msgrcv(id, 8192, 0, TRY);
+    assert!(received.as_ref().is_ok_and(|m| m.text == of_a_storm(m.text.len())) || received == Err(Errno::NOMSG), "{received:?}");
+}
+
+/// None of those in a storm has met with what may not be.
+fn go_on(crowd: &[Agent]) {
+    for agent in crowd {
+        assert!(!agent.has_answered(), "{:?}", agent.answer());
+    }
+}
+
+/// The storm is over: what is left can be received, and is as much as the fields say; then there is as much room as ever.
+fn is_whole(a: &Agent, id: i32, crowd: Vec<Agent>) {
+    crowd.into_iter().for_each(|agent| agent.slay(SIGKILL));
+    let (q, all) = (a.msg_stat(id).unwrap(), a.messages(id).unwrap());
+    assert_eq!(q.holds(), (all.len() as u64, all.iter().map(|m| m.text.len() as u64).sum()));
+    for m in &all {
+        assert_eq!((a.msgrcv(id, 8192, 0, TRY).as_ref(), &m.text), (Ok(m), &of_a_storm(m.text.len())));
+    }
+    assert_eq!(a.msg_stat(id).map(|q| q.holds()), Ok((0, 0)));
+    for _ in 0..30 {
+        a.msgsnd(id, 1, &[7; 100], TRY).unwrap();
+    }
+    assert_eq!(a.msgsnd(id, 1, b"x", TRY), Err(Errno::AGAIN), "no room has been lost, and none found");
 }
 
 clauses! { in C:

@@ -257,6 +257,90 @@ clauses! {
         assert_eq!(a.msgsnd(id, 1, &[0; 8193], TRY), Err(Errno::INVAL), "the size before the rights");
     }
 
+    /// The rights are those of the moment: IPC_SET takes them away, and gives them back, between two calls.
+    fn rights_change(world) {
+        if !world.users() {
+            return;
+        }
+        let (root, a) = (world.agent(), world.agent_as(NOBODY, NOBODY, &[]));
+        let id = root.msgget(IPC_PRIVATE, 0o666).unwrap();
+        let mode = |mode| root.msg_set(id, 0, 0, mode, 16384).unwrap();
+        for _ in 0..3 {
+            assert_eq!((a.msgsnd(id, 1, b"x", TRY), a.msgrcv(id, 1, 0, TRY)), (Ok(()), Ok(message(1, b"x"))));
+            mode(0o664);
+            assert_eq!((a.msgsnd(id, 1, b"x", TRY), a.msgrcv(id, 1, 0, TRY)), (Err(Errno::ACCES), Err(Errno::NOMSG)));
+            mode(0o662);
+            assert_eq!((a.msgsnd(id, 1, b"x", TRY), a.msgrcv(id, 1, 0, TRY)), (Ok(()), Err(Errno::ACCES)));
+            mode(0o660);
+            assert_eq!((a.msgsnd(id, 1, b"x", TRY), a.msgrcv(id, 1, 0, TRY)), (Err(Errno::ACCES), Err(Errno::ACCES)));
+            mode(0o666);
+            assert_eq!(a.msgrcv(id, 1, 0, TRY), Ok(message(1, b"x")));
+        }
+    }
+
+    /// Who becomes another user has that one's rights from then on.
+    fn users_change(world) {
+        if !world.users() {
+            return;
+        }
+        let a = world.agent();
+        let (readable, writable, neither) =
+            (a.msgget(IPC_PRIVATE, 0o604).unwrap(), a.msgget(IPC_PRIVATE, 0o602).unwrap(), a.msgget(IPC_PRIVATE, 0o600).unwrap());
+        for id in [readable, writable, neither] {
+            a.msgsnd(id, 1, b"x", TRY).unwrap();
+            a.msgsnd(id, 1, b"y", TRY).unwrap();
+            a.msgrcv(id, 1, 0, TRY).unwrap();
+        }
+        a.become_user(NOBODY, NOBODY, &[]);
+        let all = [readable, writable, neither];
+        assert_eq!(all.map(|id| a.msgsnd(id, 1, b"z", TRY)), [Err(Errno::ACCES), Ok(()), Err(Errno::ACCES)]);
+        assert_eq!(all.map(|id| a.msgrcv(id, 1, 0, TRY)), [Ok(message(1, b"y")), Err(Errno::ACCES), Err(Errno::ACCES)]);
+        assert_eq!(all.map(|id| a.msg_stat(id).map(|q| q.qnum)), [Ok(0), Err(Errno::ACCES), Err(Errno::ACCES)]);
+    }
+
+    /// A queue of a user's own, which the superuser and nobody else uses, too.
+    fn the_superuser_sends(world) {
+        if !world.users() {
+            return;
+        }
+        let (root, a) = (world.agent(), world.agent_as(NOBODY, NOBODY, &[]));
+        let id = a.msgget(IPC_PRIVATE, 0).unwrap();
+        for _ in 0..3 {
+            root.msgsnd(id, 1, b"x", TRY).unwrap();
+            assert_eq!(a.msgrcv(id, 1, 0, TRY), Err(Errno::ACCES));
+            a.msg_set(id, NOBODY, NOBODY, 0o400, 16384).unwrap();
+            assert_eq!((a.msgsnd(id, 1, b"y", TRY), a.msgrcv(id, 1, 0, TRY)), (Err(Errno::ACCES), Ok(message(1, b"x"))));
+            a.msg_set(id, NOBODY, NOBODY, 0, 16384).unwrap();
+        }
+        assert_eq!(root.msg_stat(id).map(|q| (q.lspid, q.lrpid, q.cuid)), Ok((root.pid, a.pid, NOBODY)));
+    }
+
+    /// More than a few megabytes in one queue.
+    fn a_large_queue(world) {
+        if !world.limit("msgmax", 1 << 20) {
+            return;
+        }
+        assert!(world.limit("msgmnb", 24 << 20));
+        let (a, b) = (world.agent(), world.agent());
+        let id = queue(&a);
+        let text = |i: usize| (0..(1 << 20) - i * 5000).map(|j| (i * 31 + j * 7 + (j >> 12)) as u8).collect::<Vec<u8>>();
+        for round in 0..2 {
+            for i in 0..12 {
+                let sender = if i % 2 == round { &a } else { &b };
+                sender.msgsnd(id, 1 + i as i64 % 5, &text(i), TRY).unwrap();
+            }
+            for (receiver, mtype, i) in [(&b, 3, 2), (&a, 3, 7), (&a, 5, 4)] {
+                assert!(receiver.msgrcv(id, 1 << 20, mtype, TRY) == Ok(message(mtype, &text(i))), "{i}");
+            }
+            let left: Vec<usize> = (0..12).filter(|i| ![2, 7, 4].contains(i)).collect();
+            for &i in &left {
+                let receiver = if i % 3 == 0 { &a } else { &b };
+                assert!(receiver.msgrcv(id, 1 << 20, 0, TRY) == Ok(message(1 + i as i64 % 5, &text(i))), "{i}");
+            }
+            assert_eq!(a.msg_stat(id).map(|q| q.holds()), Ok((0, 0)));
+        }
+    }
+
     /// Unknown flags, and those of msgrcv, are ignored.
     fn flags(world) {
         let a = world.agent();

@@ -207,7 +207,8 @@ clauses! { in C:
         a.semop(id, &[op(0, 1)]).unwrap();
         let listed = a.sysvipc("sem");
         if world.differs("docs/semantics.md: /proc/sysvipc/sem") {
-            assert_eq!(listed.len(), 1, "not carried yet");
+            // Where the tests have no IPC namespace of their own others may be listed.
+            assert!(!listed.iter().any(|line| line.trim_start().starts_with("4660 ")), "not carried yet");
             return;
         }
         assert_eq!(listed.len(), 2, "a headline and a set");

@@ -60,6 +60,13 @@ fn set_errno(value: c_int) {
     unsafe { *libc::__errno_location() = value }
 }
 
+/// Does something and leaves `errno` as it was, as a handler must.
+pub fn keep_errno(deed: impl FnOnce()) {
+    let before = errno();
+    deed();
+    set_errno(before);
+}
+
 /// Makes a call whose failure is -1, and sees to it that a success leaves `errno` alone.
 pub fn call<T: PartialEq + Copy>(failure: T, make: impl FnOnce() -> T) -> Result<T, c_int> {
     set_errno(UNTOUCHED);

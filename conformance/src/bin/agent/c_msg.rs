@@ -61,10 +61,14 @@ pub fn msgctl(id: c_int, command: c_int, buffer: usize) -> Result<c_int, c_int> 
     })
 }
 
-pub fn send(id: c_int, mtype: i64, text: &[u8], flags: c_int) -> Result<(), c_int> {
-    let mut message = (mtype as c_long).to_ne_bytes().to_vec();
-    message.extend_from_slice(text);
-    msgsnd(id, message.as_ptr() as usize, text.len(), flags)
+/// A message as C programs lay it out.
+pub fn laid_out(mtype: i64, text: &[u8]) -> Vec<u8> {
+    [&(mtype as c_long).to_ne_bytes(), text].concat()
+}
+
+/// Sends what has been laid out.
+pub fn send(id: c_int, message: &[u8], flags: c_int) -> Result<(), c_int> {
+    msgsnd(id, message.as_ptr() as usize, message.len() - TYPE, flags)
 }
 
 /// A message's type and its bytes. That nothing else was written is seen to.

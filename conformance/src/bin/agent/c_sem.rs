@@ -5,7 +5,7 @@
 //! As in `c.rs`: the callee checks whatever pointer it is told; otherwise they are locals.
 #![allow(unsafe_code)]
 
-use crate::c::{bare, call};
+use crate::c::{bare, call, keep_errno};
 use std::ffi::c_int;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -108,7 +108,7 @@ static DEED: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
 extern "C" fn handler(_signal: c_int) {
     HANDLED.fetch_add(1, Ordering::Relaxed);
     if let Some(deed) = DEED.get() {
-        deed();
+        keep_errno(deed);
     }
 }
 
@@ -129,7 +129,7 @@ pub fn ignore(signal: c_int) {
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
-/// Has the handler do this, too; at most once in a process.
+/// Has the handler do this, too, which must need no memory; at most once in a process.
 pub fn handle_with(deed: impl Fn() + Send + Sync + 'static) {
     assert!(DEED.set(Box::new(deed)).is_ok(), "the handler has its deed");
 }

@@ -2,6 +2,7 @@
 
 use crate::calls::Face;
 use crate::{Answer, c_msg, c_sem, number, threads};
+use conformance::{bytes, digits, of_a_storm};
 use quintet::{Key, MsgFlags, Namespace, QueueStat};
 
 type Made<T> = Result<T, i32>;
@@ -10,6 +11,8 @@ type Made<T> = Result<T, i32>;
 trait Queues: Send + Sync {
     fn get(&self, key: i32, flags: i32) -> Made<i32>;
     fn send(&self, id: i32, mtype: i64, text: &[u8], flags: i32) -> Made<()>;
+    /// Sends one and the same message without waiting, and needs no memory for it. What that gives, the queue tells.
+    fn sender(&self, id: i32, mtype: i64, text: Vec<u8>) -> impl Fn() + Send + Sync + 'static;
     /// A message's type and its bytes.
     fn receive(&self, id: i32, size: usize, mtype: i64, flags: i32) -> Made<(i64, Vec<u8>)>;
     /// All messages, the first one first, without taking any.
@@ -36,7 +39,14 @@ impl Queues for Libc {
     }
 
     fn send(&self, id: i32, mtype: i64, text: &[u8], flags: i32) -> Made<()> {
-        c_msg::send(id, mtype, text, flags)
+        c_msg::send(id, &c_msg::laid_out(mtype, text), flags)
+    }
+
+    fn sender(&self, id: i32, mtype: i64, text: Vec<u8>) -> impl Fn() + Send + Sync + 'static {
+        let message = c_msg::laid_out(mtype, &text);
+        move || {
+            let _ = c_msg::send(id, &message, libc::IPC_NOWAIT);
+        }
     }
 
     fn receive(&self, id: i32, size: usize, mtype: i64, flags: i32) -> Made<(i64, Vec<u8>)> {
@@ -94,6 +104,13 @@ impl Queues for Namespace {
 
     fn send(&self, id: i32, mtype: i64, text: &[u8], flags: i32) -> Made<()> {
         self.msgsnd(id, mtype, text, MsgFlags::from_bits_retain(flags), None).map_err(|e| e.raw())
+    }
+
+    fn sender(&self, id: i32, mtype: i64, text: Vec<u8>) -> impl Fn() + Send + Sync + 'static {
+        let ns = self.clone();
+        move || {
+            let _ = ns.msgsnd(id, mtype, &text, MsgFlags::NOWAIT, None);
+        }
     }
 
     fn receive(&self, id: i32, size: usize, mtype: i64, flags: i32) -> Made<(i64, Vec<u8>)> {
@@ -232,11 +249,7 @@ fn by(queues: impl Queues + Clone + 'static, verb: &str, args: &[&str]) -> Answe
         "spawn_msgsnd" => Ok(threads::spawn(args, move |args| send(&queues, args))),
         "spawn_msgrcv" => Ok(threads::spawn(args, move |args| receive(&queues, args))),
         "handler_msgsnd" => {
-            let (id, mtype, text) = (id(), number(args[1]), bytes(args[2]));
-            c_sem::handle_with(move || {
-                // What it sends, the queue tells.
-                let _ = queues.send(id, mtype, &text, libc::IPC_NOWAIT);
-            });
+            c_sem::handle_with(queues.sender(id(), number(args[1]), bytes(args[2])));
             Ok(String::new())
         }
         "msg_storm" => Err(storm(&queues, id(), number(args[1]))),
@@ -250,14 +263,14 @@ fn storm(queues: &impl Queues, id: i32, mut dice: u64) -> i32 {
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let (roll, wait) = ((dice >> 33) as usize, if dice >> 60 == 0 { 0 } else { libc::IPC_NOWAIT });
         let done = match roll & 1 {
-            0 => queues.send(id, 1 + (roll >> 1 & 3) as i64, &conformance::of_a_storm(roll >> 3), wait),
+            0 => queues.send(id, 1 + (roll >> 1 & 3) as i64, &of_a_storm(roll >> 3), wait),
             _ => queues.receive(id, 8192, [0, 1, 2, -3][roll >> 1 & 3], wait).and_then(|(_, text)| match text {
-                text if text == conformance::of_a_storm(text.len()) => Ok(()),
+                text if text == of_a_storm(text.len()) => Ok(()),
                 _ => Err(libc::EBADMSG),
             }),
         };
         match done {
-            Ok(()) | Err(libc::EAGAIN | libc::ENOMSG) => {}
+            Ok(()) | Err(libc::EAGAIN | libc::ENOMSG | libc::EINTR) => {}
             Err(e) => return e,
         }
     }
@@ -286,11 +299,5 @@ fn survey(queues: &impl Queues, ids: &str) -> String {
 
 /// A message in words: its type, and its bytes in hexadecimal digits, `-` if there are none.
 fn words((mtype, text): &(i64, Vec<u8>)) -> String {
-    let digits: String = text.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{mtype} {}", if digits.is_empty() { "-" } else { &digits })
-}
-
-fn bytes(digits: &str) -> Vec<u8> {
-    let byte = |pair: &[u8]| u8::from_str_radix(&String::from_utf8_lossy(pair), 16).expect("hexadecimal digits");
-    if digits == "-" { Vec::new() } else { digits.as_bytes().chunks(2).map(byte).collect() }
+    format!("{mtype} {}", digits(text))
 }

@@ -4,6 +4,7 @@ use super::super::stage::name;
 use super::super::troupe::{GLANCE, PATIENCE, Troupe};
 use super::super::{Call as AnyCall, PROCESSES, Program, Step};
 use super::{Call, REGISTERS};
+use crate::world::PATIENCE as LONG_PATIENCE;
 use crate::world::comes_about;
 use crate::{Agent, COPY, EXCEPT, Errno, Message, MsgFlags, NOERROR, Outcome, Queue, TRY, World};
 use libc::{SIGKILL, SYS_msgrcv, SYS_msgsnd};
@@ -253,7 +254,8 @@ impl Scene<'_> {
 
     /// Takes the answers of all who wait no longer, and tells of them and of all queues.
     fn settle(&mut self, result: &str, ended: &mut BTreeMap<usize, String>) -> String {
-        let settled = comes_about(PATIENCE, || !self.take_answers(ended));
+        // On a busy machine somebody who has been woken may have to wait for a processor.
+        let settled = comes_about(LONG_PATIENCE, || !self.take_answers(ended));
         let states = self.janitor.survey_queues(&self.queues);
         if self.anything {
             return self.tell_what_holds(&states);
