@@ -196,14 +196,18 @@ impl Section<'_> {
         if low(header.free(class).load(Relaxed)) != 0 {
             return Ok(());
         }
-        if low(header.divided.load(Relaxed)) >= self.queue.pages() {
-            // Before more is asked for: what the dead have not given back.
-            self.bury();
-            if low(header.free(class).load(Relaxed)) != 0 {
-                return Ok(());
-            }
-        }
         self.provide_page(class)
+    }
+
+    /// Before the file has to grow for a message of this length: what the dead have not given back is free. (Not in the middle of something: it may
+    /// change the line.)
+    pub fn make_ready(&self, len: usize) {
+        let header = self.queue.header();
+        let short = |class| low(header.free(class).load(Relaxed)) == 0;
+        let needed = short(class_for(len)) || len > inline_len(class_for(len), len) && short(LARGEST);
+        if needed && low(header.divided.load(Relaxed)) >= self.queue.pages() {
+            self.mend();
+        }
     }
 
     /// Divides a page that nobody uses into slots of a class.

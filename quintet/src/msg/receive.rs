@@ -174,6 +174,7 @@ impl Engine {
             if !section.queue.may(false) {
                 return Err(Errno::ACCES);
             }
+            section.make_ready(0);
             if let Some(message) = section.select(wanted.select)? {
                 return section.receive(message, to, wanted);
             }

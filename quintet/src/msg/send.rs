@@ -93,6 +93,7 @@ impl Engine {
             if !section.queue.may(true) {
                 return Err(Errno::ACCES);
             }
+            section.make_ready(from.len);
             let late = nowait || deadline.is_some_and(|deadline| deadline <= Instant::now());
             let fits = section.fits(from.len);
             if !fits && late {
