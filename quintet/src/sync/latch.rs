@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | 0 | free | held, by compare-and-swap |
 //! | holder | held by a thread of a participant | 0 by that thread; |
-//! | | | held by the same thread's signal handler, which has come in between: the interrupted code stores nothing more; |
+//! | | | the same word, held by that thread's signal handler, which has come in between: it does what was decided, tells the |
+//! | | | interrupted call how many changes there were then, and makes it 0; the interrupted call, which looks at the word first, stores nothing more; |
 //! | | | held by another one, by compare-and-swap, that found the holder's process or thread dead |
 //! | a holder that cannot be | illegal: a peer scribbled | held by another one: nobody lives who could be meant |
 //!

@@ -7,8 +7,14 @@
 //!
 //! | decided | meaning | next |
 //! |---|---|---|
-//! | change n, and n changes were done | the stores are the truth, whether they have been done or not | n + 1 changes, once all are done |
-//! | any other change | what is written down says nothing | the next change, by the lock's holder |
+//! | change n, and n changes were done | the stores are the truth, whether they have been done or not | n + 1 changes, once all are done: by |
+//! | | | the holder, by a handler that has taken the lock over, by a dead holder's successor; |
+//! | | | the same once more, by the holder that was interrupted |
+//! | change n, and n + 1 were done | says nothing; the holder may not have freed the lock | the same once more, by the holder that |
+//! | | | was interrupted; the next change, by the lock's holder |
+//! | any other change, or one of no stores | what is written down says nothing | the next change, by the lock's holder |
+//!
+//! What is done once more is the same stores of the same change: all values are absolute, and nobody else has had the lock in between.
 //!
 //! There are several journals, so that processes that take turns do not pull the same memory to and fro; but as only the lock's holder decides
 //! anything, at most one of them says something.
