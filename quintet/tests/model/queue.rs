@@ -368,6 +368,25 @@ fn a_handler_jumps_out() {
     });
 }
 
+/// The handler of a handler does.
+#[test]
+fn a_handlers_handler_jumps_out() {
+    explore_events(0, 2, |after| {
+        let queue = Arc::new(Queue::default());
+        let caller = Caller::new(&queue, 0);
+        let handler = caller.clone();
+        let handle = move |nth| if nth == 1 { handler.call(1) } else { handler.jump_out() };
+        let mut came_in = 2;
+        let ended = catch_unwind(AssertUnwindSafe(|| came_in = interrupted(after, handle, || caller.call(0))));
+        assert!(ended.is_ok() || ended.is_err_and(|why| why.is::<Jump>()));
+        caller.call(2);
+        let [first, handlers, last] = queue.done();
+        assert!(came_in == 2 && first <= 1 && handlers <= 1 || (first, usize::from(handlers)) == (1, came_in));
+        assert_eq!(last, 1);
+        came_in
+    });
+}
+
 /// Two call at a time, and one of them dies.
 #[test]
 fn a_caller_dies() {
