@@ -6,7 +6,7 @@ mod support;
 use quintet::{Errno, Key, Kind, Namespace, SemFlags, SemOp};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use support::{Child, End, Signpost, alone, fork, tells};
+use support::{Child, Dice, End, Signpost, alone, fork, tells};
 
 const KEY: Key = Key::new(0x7ace);
 const UNDO: SemFlags = SemFlags::UNDO;
@@ -55,16 +55,6 @@ fn ends_with(path: &Path, values: &[u16]) {
         ns.semtimedop(id, &all(1), None).unwrap();
     })
     .succeeds();
-}
-
-/// Numbers that are the same for the same seed.
-struct Dice(u64);
-
-impl Dice {
-    fn throw(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (self.0 >> 33) % below
-    }
 }
 
 const SEMS: u16 = 4;

@@ -305,7 +305,8 @@ impl<'a> QueueView<'a> {
     }
 
     fn open_pages(&self) -> Result<(OwnedFd, u64)> {
-        let (fd, stat) = file::open(self.engine.pages_path(self.index()).c_str(), true)?;
+        let opened = file::open(self.engine.pages_path(self.index()).c_str(), true);
+        let (fd, stat) = opened.map_err(|e| if e == Errno::NOENT { Errno::IDRM } else { e })?;
         if stat.st_ino as u64 != self.local().pages_inode.load(Relaxed) {
             return Err(Errno::IDRM);
         }

@@ -387,6 +387,9 @@ pub fn draft_given(draft: &mut Draft<'_>, call: Slot, message: Slot, sender: u32
         let header = draft.queue().header();
         let flags = low(call.get(words::WANTS));
         draft.put_in(call, words::WANTS, halves(flags, message.unit()));
+        // Its number is its own, also if it comes back into the line.
+        let count = draft.get(&header.count);
+        draft.set(&header.count, halves(low(count), high(count).wrapping_add(1)));
         draft.stamp(&header.sent, sender);
         // The kernel, too, names the thread here, and the process of one that has not waited.
         draft.stamp(&header.received, call.sleeper().tid.load(Relaxed));

@@ -438,3 +438,24 @@ impl Drop for Window {
         unsafe { libc::munmap(self.at.cast(), self.len) };
     }
 }
+
+/// Numbers that are the same for the same seed.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn throw(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) % below
+    }
+}
+
+/// Zeroed words that children share.
+pub fn shared_words(n: usize) -> &'static [std::sync::atomic::AtomicU32] {
+    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
+    // SAFETY: overlaps nothing; never unmapped; zeroes are atomics.
+    unsafe {
+        let at = libc::mmap(std::ptr::null_mut(), 4 * n, protection, flags, -1, 0);
+        assert_ne!(at, libc::MAP_FAILED);
+        std::slice::from_raw_parts(at.cast(), n)
+    }
+}
