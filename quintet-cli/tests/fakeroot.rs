@@ -1,0 +1,276 @@
+//! fakeroot, unmodified, with its two queues and its semaphore on Quintet: owners and devices that only it knows of come out
+//! of `ls` and `tar` as they went in, also from its saved database, and its daemon leaves nothing behind.
+//!
+//! Debian's `fakeroot-sysv`, whose daemon is `faked-sysv`. Run by root, it is started as the user `nobody`.
+
+mod place;
+
+use place::{Place, finish, kill, run, run_and_reap, wait_for};
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+/// Programs that use fakeroot at the same time, and files of each.
+const CLIENTS: u32 = 4;
+const FILES: u32 = 500;
+
+/// What one of them does with its own part of the tree, `$1`; `c$1` is its directory.
+const CLIENT: &str = "
+    umask 022
+    chown -R $((1000 + $1)):$((2000 + $1)) c$1
+    chown 42:43 c$1/f7
+    chgrp 99 c$1/f8
+    chmod 6755 c$1/f9
+    chown -h 7:8 c$1/link
+    mknod c$1/null c 1 $1
+    mknod c$1/disk b 8 $((16 + $1))
+    mknod c$1/fifo p
+    ls -lnA --time-style=+ c$1 >listed$1
+    tar -cf $1.tar c$1
+";
+/// All of them at once, of whom none may fail.
+const CLIENTS_AT_ONCE: &str = "
+    pids=
+    for i in 1 2 3 4; do sh -euc \"$CLIENT\" client $i & pids=\"$pids $!\"; done
+    for pid in $pids; do wait $pid; done
+";
+const LIST_AGAIN: &str = "for i in 1 2 3 4; do ls -lnA --time-style=+ c$i >again$i; done";
+
+/// A file as a listing shows it: its type and rights, its owner and group, and a device's numbers.
+type Shown = (String, u32, u32, Option<(u32, u32)>);
+type Listing = BTreeMap<String, Shown>;
+
+fn expected(client: u32) -> Listing {
+    let (uid, gid) = (1000 + client, 2000 + client);
+    let mut all = Listing::new();
+    let mut has = |name: &str, mode: &str, uid, gid, device| all.insert(name.into(), (mode.into(), uid, gid, device));
+    for file in 1..=FILES {
+        has(&format!("f{file}"), "-rw-r--r--", uid, gid, None);
+    }
+    has("f7", "-rw-r--r--", 42, 43, None);
+    has("f8", "-rw-r--r--", uid, 99, None);
+    has("f9", "-rwsr-sr-x", uid, gid, None);
+    has("link", "lrwxrwxrwx", 7, 8, None);
+    has("null", "crw-r--r--", 0, 0, Some((1, client)));
+    has("disk", "brw-r--r--", 0, 0, Some((8, 16 + client)));
+    has("fifo", "prw-r--r--", 0, 0, None);
+    all
+}
+
+fn assert_listing(found: &Listing, expected: &Listing) {
+    let wrong: Vec<_> = expected.iter().filter(|(name, shown)| found.get(*name) != Some(shown)).collect();
+    let instead: Vec<_> = wrong.iter().map(|(name, _)| found.get(*name)).collect();
+    assert!(wrong.is_empty(), "{wrong:?} are wrong: {instead:?}");
+    assert_eq!(found.len(), expected.len());
+}
+
+fn device(major: &str, minor: &str) -> Option<(u32, u32)> {
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+/// What `ls -lnA --time-style=+` prints.
+fn listed(text: &str) -> Listing {
+    let lines = text.lines().filter(|line| !line.starts_with("total "));
+    let entry = |line: &str| {
+        let words: Vec<&str> = line.split(" -> ").next()?.split_whitespace().collect();
+        let major = words[4].strip_suffix(',');
+        let name = *words.last()?;
+        let device = major.and_then(|major| device(major, words[5]));
+        Some((name.to_owned(), (words[0].to_owned(), words[2].parse().ok()?, words[3].parse().ok()?, device)))
+    };
+    lines.map(|line| entry(line).unwrap_or_else(|| panic!("not a line of ls: {line}"))).collect()
+}
+
+/// What `tar --numeric-owner -tv` prints of what is in a directory, and of that.
+fn archived(text: &str, directory: &str) -> (Listing, Shown) {
+    let entry = |line: &str| {
+        let words: Vec<&str> = line.split(" -> ").next()?.split_whitespace().collect();
+        let (uid, gid) = words[1].split_once('/')?;
+        let device = words[2].split_once(',').and_then(|(major, minor)| device(major, minor));
+        let name = words.last()?.strip_prefix(directory)?.strip_prefix('/')?;
+        Some((name.to_owned(), (words[0].to_owned(), uid.parse().ok()?, gid.parse().ok()?, device)))
+    };
+    let lines = text.lines().map(|line| entry(line).unwrap_or_else(|| panic!("not a line of tar: {line}")));
+    let mut all: Listing = lines.collect();
+    let itself = all.remove("").expect("the directory");
+    (all, itself)
+}
+
+/// A tree, and fakeroot on it.
+struct Tree {
+    place: Place,
+    /// A command that runs another one in an IPC namespace of its own, as an ordinary user. None, if the test is not root:
+    /// a user namespace does not do, because in one a real `chown` fails otherwise than fakeroot expects.
+    apart: Option<Vec<String>>,
+}
+
+impl Tree {
+    fn new() -> Tree {
+        let place = Place::of(&["nobody"]);
+        let apart = place.user.map(|(uid, gid)| {
+            let words = format!("unshare --ipc setpriv --reuid {uid} --regid {gid} --clear-groups");
+            words.split(' ').map(String::from).collect()
+        });
+        let tree = Tree { place, apart };
+        run(tree.place.command("sh").args(["-euc", "umask 022; for i in 1 2 3 4; do mkdir c$i; ln -s f1 c$i/link; done"]));
+        for client in 1..=CLIENTS {
+            for file in 1..=FILES {
+                std::fs::write(tree.place.path(&format!("c{client}/f{file}")), "").unwrap();
+            }
+        }
+        if let Some((uid, gid)) = tree.place.user {
+            run(tree.place.command_of_root("chown").args(["-R", &format!("{uid}:{gid}"), "c1", "c2", "c3", "c4"]));
+        }
+        tree
+    }
+
+    /// Runs a script with these words of a command line before it, and shows what the kernel's tables hold at its end.
+    fn script(&self, before: &[&str], script: &str) -> String {
+        let tables =
+            "for table in shm sem msg; do ! [ -e /proc/sysvipc/$table ] || sed \"s/^/$table /\" /proc/sysvipc/$table; done";
+        let script = format!("set -eu\n{script}\n{tables}");
+        let apart = self.apart.iter().flatten().map(String::as_str);
+        let words: Vec<&str> = apart.chain(before.iter().copied()).chain(["sh", "-c", &script]).collect();
+        let mut command = if self.apart.is_some() { self.place.command_of_root(words[0]) } else { self.place.command(words[0]) };
+        run_and_reap(command.args(&words[1..]).env("CLIENT", CLIENT))
+    }
+
+    /// fakeroot with these options on Quintet. The kernel has nothing of it, and when it has ended, the namespace neither.
+    fn fakeroot(&self, options: &[&str], script: &str) -> String {
+        let (quintet, ns) = (self.place.path("quintet"), self.place.path("ns"));
+        let (quintet, ns) = (quintet.to_str().unwrap(), ns.to_str().unwrap());
+        let before = [&[quintet, "run", "--namespace", ns, "--", "fakeroot-sysv"], options].concat();
+        let said = self.script(&before, script);
+        assert_eq!(self.kernels(&said), Vec::<&str>::new());
+        self.assert_empty();
+        said
+    }
+
+    /// What of this user's is in the kernel's tables that a script has shown.
+    fn kernels<'a>(&self, said: &'a str) -> Vec<&'a str> {
+        let uid = self.place.uid().to_string();
+        let theirs = |line: &&str| {
+            let owner = match line.split_whitespace().next() {
+                Some("shm") => 10,
+                Some("sem") => 5,
+                Some("msg") => 8,
+                _ => return false,
+            };
+            let words: Vec<&str> = line.split_whitespace().collect();
+            words.get(1) != Some(&"key") && (self.apart.is_some() || words.get(owner) == Some(&&*uid))
+        };
+        said.lines().filter(theirs).collect()
+    }
+
+    fn is_empty(&self) -> bool {
+        ["shm", "sem", "msg"].iter().all(|kind| self.place.objects(kind).is_empty())
+    }
+
+    /// fakeroot itself waits for its daemon's end only if that has a database to save.
+    fn assert_empty(&self) {
+        wait_for("the daemon to clean up", || self.is_empty().then_some(()));
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.place.path(name)).unwrap()
+    }
+}
+
+/// The lines of a saved database, in order.
+fn database(text: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn fakeroot_keeps_its_owners() {
+    let missing = |program: &str| !Command::new("which").arg(program).stdout(Stdio::null()).status().is_ok_and(|s| s.success());
+    if missing("fakeroot-sysv") || missing("faked-sysv") {
+        assert!(std::env::var_os("CI").is_none(), "fakeroot must be installed in CI");
+        println!("skipped: fakeroot-sysv is not installed");
+        return;
+    }
+    // fakeroot waits until its daemon is reaped, and a machine's process 1 need not be in a hurry to do that.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+    let tree = Tree::new();
+    kernel_shows_its_queues(&tree);
+    clients_at_once(&tree);
+    saved_is_loaded(&tree);
+    either_library_first(&tree);
+    daemon_cleans_up(&tree);
+}
+
+/// The tables that the others find empty would tell.
+fn kernel_shows_its_queues(tree: &Tree) {
+    let said = tree.script(&["fakeroot-sysv"], "id -u");
+    assert_eq!(said.lines().next(), Some("0"));
+    if tree.apart.is_some() {
+        let kinds: Vec<&str> = tree.kernels(&said).iter().map(|line| &line[..3]).collect();
+        assert_eq!(kinds, ["sem", "msg", "msg"], "{said}");
+    }
+}
+
+fn clients_at_once(tree: &Tree) {
+    tree.fakeroot(&["-s", "saved"], CLIENTS_AT_ONCE);
+    for client in 1..=CLIENTS {
+        let expected = expected(client);
+        assert_listing(&listed(&tree.read(&format!("listed{client}"))), &expected);
+        let mut tar = tree.place.command("tar");
+        let text = run(tar.args(["--numeric-owner", "-tvf", &format!("{client}.tar")]));
+        let (archived, itself) = archived(&text, &format!("c{client}"));
+        assert_listing(&archived, &expected);
+        assert_eq!(itself, ("drwxr-xr-x".into(), 1000 + client, 2000 + client, None));
+    }
+    // The file system knows nothing of it.
+    let real = run(tree.place.command("ls").args(["-lnA", "--time-style=+", "c1"]));
+    assert_eq!(listed(&real)["null"], ("-rw-r--r--".into(), tree.place.uid(), tree.place.gid(), None));
+}
+
+fn saved_is_loaded(tree: &Tree) {
+    let saved = tree.read("saved");
+    let of_first = database(&saved).iter().filter(|line| line.contains("uid=1001,gid=2001,")).count();
+    // The directory, and all but two of its files.
+    assert_eq!(of_first, 1 + FILES as usize - 2);
+    tree.fakeroot(&["-i", "saved", "-s", "saved2"], LIST_AGAIN);
+    for client in 1..=CLIENTS {
+        assert_listing(&listed(&tree.read(&format!("again{client}"))), &expected(client));
+    }
+    assert_eq!(database(&tree.read("saved2")), database(&saved));
+    // What was not loaded is not known.
+    tree.fakeroot(&[], "ls -lnA --time-style=+ c1 >unknown");
+    assert_eq!(listed(&tree.read("unknown"))["f1"], ("-rw-r--r--".into(), 0, 0, None));
+}
+
+/// fakeroot puts its library before what is there; a `quintet run` inside it puts the drop-in before fakeroot's.
+fn either_library_first(tree: &Tree) {
+    let work = "chown 5:6 c1/f1; stat -c %u:%g c1/f1; id -u; echo $LD_PRELOAD";
+    let theirs = tree.fakeroot(&[], work);
+    let inner = format!("./quintet run --namespace ns -- sh -euc '{work}'");
+    let ours = tree.fakeroot(&[], &inner);
+    for (said, first) in [(&theirs, "libfakeroot-sysv.so:"), (&ours, tree.place.path("cache").to_str().unwrap())] {
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines[..2], ["5:6", "0"], "{said}");
+        assert!(lines[2].starts_with(first), "{said}");
+        assert!(lines[2].contains("libfakeroot-sysv.so") && lines[2].contains("/libquintet-"), "{said}");
+    }
+}
+
+/// Its handler of signals removes the queues, of which the thread it interrupts waits in one.
+fn daemon_cleans_up(tree: &Tree) {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let mut faked = tree.place.on_quintet("faked-sysv");
+        let mut faked = faked.args(["--foreground"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(faked.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let pid: i32 = line.trim().split_once(':').and_then(|(_, pid)| pid.parse().ok()).expect("KEY:PID");
+        assert_eq!(pid, faked.id() as i32);
+        assert_eq!(["msg", "sem", "shm"].map(|kind| tree.place.objects(kind).len()), [2, 1, 0]);
+        let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        wait_for("the daemon to wait", || stat().rsplit_once(") ").unwrap().1.starts_with('S').then_some(()));
+        kill(pid, signal);
+        assert_eq!(finish(faked).code(), Some(0));
+        assert!(tree.is_empty());
+    }
+}
