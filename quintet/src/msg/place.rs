@@ -30,12 +30,12 @@ const UNITS_PER_PAGE: u32 = (PAGE as usize / UNIT) as u32;
 /// The header and the pages that every queue has.
 pub const FIRST_PAGES: u32 = 5;
 const FIRST_BYTES: u64 = FIRST_PAGES as u64 * PAGE;
-/// So many pages are mapped in one piece, also those that the file does not have yet: 8 MiB, where there is address space.
-const NEAR_PAGES: u32 = if size_of::<usize>() < 8 { FIRST_PAGES } else { 2048 };
+/// So many pages are mapped in one piece, also those that the file does not have yet. (The address space of a queue that is gone is not used again.)
+const NEAR_PAGES: u32 = 64;
 const NEAR_BYTES: usize = NEAR_PAGES as usize * PAGE as usize;
 /// The pages of the first further chunk; each one after has twice as many.
-const FIRST_CHUNK: u32 = 2048;
-const CHUNKS: usize = 15;
+const FIRST_CHUNK: u32 = 64;
+const CHUNKS: usize = 20;
 /// More pages than this no queue has: 256 GiB.
 const MOST_PAGES: u32 = NEAR_PAGES + FIRST_CHUNK * ((1 << CHUNKS) - 1);
 
