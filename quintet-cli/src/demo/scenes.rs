@@ -141,17 +141,13 @@ pub fn work_is_handed_out(stage: &mut Stage, look: fn() -> Vec<String>) -> Resul
     stage.tell("until there is one, and who has waited longest is served first.")?;
     let mut boss = stage.start("boss")?;
     let id = identifier(&boss.listen(stage)?)?;
-    let (mut first, mut second) = (stage.start("first")?, stage.start("second")?);
-    for worker in [&mut first, &mut second] {
-        hear(worker, stage)?;
-        stage.until_waiting(Waited::Queue(id), worker)?;
-    }
+    let mut first = worker(stage, "first", id)?;
+    let mut second = worker(stage, "second", id)?;
     boss.go()?;
     boss.listen(stage)?;
     let got = [hear(&mut first, stage)?, hear(&mut second, stage)?];
-    let mut jobs = [number(&got[..1], "job")?, number(&got[1..], "job")?];
-    jobs.sort();
-    stage.check(jobs == [1, 2], "each has got one of the two")?;
+    let jobs = [number(&got[..1], "job")?, number(&got[1..], "job")?];
+    stage.check(jobs == [1, 2], "each has got one, and who came first the first")?;
     for worker in [&mut first, &mut second] {
         stage.until_waiting(Waited::Queue(id), worker)?;
     }
@@ -171,6 +167,14 @@ pub fn work_is_handed_out(stage: &mut Stage, look: fn() -> Vec<String>) -> Resul
     second.finish(stage)?;
     stage.check(stage.queue(id)?.is_none(), "the boss has removed the queue, and so the waiting ends")?;
     Ok(during)
+}
+
+/// A worker that waits for a job.
+fn worker(stage: &mut Stage, role: &'static str, queue: Id) -> Result<Client, Failure> {
+    let mut worker = stage.start(role)?;
+    hear(&mut worker, stage)?;
+    stage.until_waiting(Waited::Queue(queue), &mut worker)?;
+    Ok(worker)
 }
 
 /// The next line of a client that does not pause.

@@ -1,6 +1,7 @@
 use crate::support::{Ns, assert_says, is_root, parsed, program, quintet, refusal, text};
+use quintet::Id;
 use serde_json::Value;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 
 fn level<'a>(value: &'a Value, subject: &str) -> &'a str {
     let found = value["findings"].as_array().unwrap().iter().find(|f| f["subject"] == subject);
@@ -12,7 +13,7 @@ fn a_new_namespace_is_healthy() {
     let t = Ns::new();
     let value = t.json(&["doctor"]);
     assert_eq!(value["healthy"], true, "{value}");
-    for subject in ["namespace", "access", "orphans", "deadlocks", "queues", "limits", "drop-in", "logout"] {
+    for subject in ["namespace", "access", "orphans", "deadlocks", "damage", "queues", "limits", "drop-in", "logout"] {
         assert_eq!(level(&value, subject), "ok", "{subject}");
     }
     for subject in ["space", "noexec", "file system", "huge pages"] {
@@ -124,4 +125,33 @@ fn queues_that_fill_up_are_warnings() {
     drop(sender);
     t.json(&["namespace", "limits", "--msgmni", "1"]);
     assert_says(&text(&mut t.quintet(&["doctor"])), &["1 message queue of 1 (msgmni)", "remove queues", "limits --msgmni N"]);
+}
+
+#[test]
+fn a_damaged_queue_is_made_anew() {
+    let t = Ns::new();
+    let (id, sound) = (t.queue(&[]), t.queue(&[]));
+    for text in ["one", "two", "three"] {
+        t.send(&[&id, text]);
+        t.send(&[&sound, text]);
+    }
+    let index = Id::from_raw(id.parse().unwrap()).unwrap().index();
+    let file = std::fs::File::options().write(true).open(t.path().join("msg").join(index.to_string())).unwrap();
+    // Where the first and the last message are.
+    file.write_all_at(&[0xff; 8], 16).unwrap();
+    let said = text(&mut t.quintet(&["doctor"]));
+    let warning = format!("warn  damage       msg:{id} is damaged: somebody has written to its file");
+    assert_says(&said, &[&warning, "'quintet doctor --repair' makes it anew; 3 of 3 messages can be kept"]);
+    // It has only looked.
+    assert_eq!(level(&t.json(&["doctor"]), "damage"), "warn");
+    let said = text(&mut t.quintet(&["doctor", "--repair"]));
+    assert_says(
+        &said,
+        &[&format!("ok    damage       msg:{id} was damaged, and has been made anew: 3 of 3 messages could be kept")],
+    );
+    assert_says(&text(&mut t.quintet(&["doctor", "--repair"])), &["no message queue that you may use is damaged"]);
+    let all = ["one", "two", "three"].map(|text| (1, text.to_owned()));
+    assert_eq!((t.peek(&id), t.peek(&sound)), (all.to_vec(), all.to_vec()));
+    assert_eq!(text(&mut t.quintet(&["msg", "recv", &id, "--count", "3", "--line"])), "one\ntwo\nthree\n");
+    refusal(&mut t.quintet(&["doctor", "--repair", "--", "sh"]), 2);
 }

@@ -22,12 +22,17 @@ const EXAMPLES: &str = "\
 EXAMPLES:
   quintet doctor                           is the default namespace in order?
   quintet --namespace /srv/ipc doctor      is that one?
+  quintet doctor --repair                  make queues anew whose files are damaged
   quintet doctor -- ./server               can this program be run? if not, why not?";
 
 /// Examine a namespace and its surroundings, or whether a program can be run
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
+    /// Make message queues anew that are damaged, with the messages that can be kept
+    #[arg(long, conflicts_with = "program")]
+    repair: bool,
+
     /// A program to examine instead
     #[arg(last = true, value_name = "PROGRAM")]
     program: Vec<OsString>,
@@ -66,7 +71,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         None => {
             let dir = context.namespace_path();
             path = Some(dir.to_string_lossy().into_owned());
-            namespace::examine(context, &dir, &mut findings);
+            namespace::examine(context, &dir, args.repair, &mut findings);
         }
     }
     program::examine_library(&mut findings);

@@ -12,12 +12,14 @@ use quintet::{Kind, Namespace, QueueStatus, SegmentStatus, SetStatus};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Examines the namespace at `dir`.
-pub fn examine(context: &Context, dir: &Path, findings: &mut Vec<Finding>) {
+/// Examines the namespace at `dir`; damaged queues are made anew if `repair`.
+pub fn examine(context: &Context, dir: &Path, repair: bool, findings: &mut Vec<Finding>) {
     let uid = rustix::process::geteuid().as_raw();
     match context.namespace() {
         Ok(ns) => {
             findings.push(reachable(&ns));
+            // First, because what follows tells of the queues as they are.
+            let damage = queues::damage(&ns, repair);
             let segments = ns.segments();
             let used = segments.as_ref().ok().map(|all| all.iter().map(|s| s.resident).sum());
             space::examine(dir, used, findings);
@@ -28,13 +30,17 @@ pub fn examine(context: &Context, dir: &Path, findings: &mut Vec<Finding>) {
                 Ok((segments, sets, queues)) => {
                     findings.push(orphans(&segments, &sets, &queues));
                     findings.push(deadlocks(&sets));
+                    findings.extend(damage);
                     findings.extend(queues::examine(&queues, &ns.participants().unwrap_or_default()));
                 }
-                Err(e) => findings.push(Finding::fail(
-                    "contents",
-                    e.to_string(),
-                    "the directory may be damaged; 'quintet namespace rm' removes it",
-                )),
+                Err(e) => {
+                    findings.extend(damage);
+                    findings.push(Finding::fail(
+                        "contents",
+                        e.to_string(),
+                        "the directory may be damaged; 'quintet namespace rm' removes it",
+                    ));
+                }
             }
             findings.extend(limits(&ns));
         }

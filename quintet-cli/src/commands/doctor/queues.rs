@@ -1,8 +1,33 @@
-//! Message queues that fill up: senders wait, or nobody receives.
+//! Message queues that are damaged, or fill up: senders wait, or nobody receives.
 
 use super::finding::Finding;
 use crate::commands::view::count;
-use quintet::{Attacher, MsgWait, QueueStatus};
+use quintet::{Attacher, MsgWait, Namespace, QueueRepair, QueueStatus};
+
+/// A finding for each queue whose lists disagree with what is in it, because somebody has written to its file; it is made anew if `repair`.
+pub fn damage(ns: &Namespace, repair: bool) -> Vec<Finding> {
+    let damaged = match if repair { ns.repair_queues() } else { ns.damaged_queues() } {
+        Ok(damaged) => damaged,
+        Err(e) => {
+            return vec![Finding::fail("damage", format!("cannot examine the message queues: {e}"), "see that they can be read")];
+        }
+    };
+    if damaged.is_empty() {
+        return vec![Finding::ok("damage", "no message queue that you may use is damaged")];
+    }
+    let told = |QueueRepair { id, messages, said }: &QueueRepair| {
+        let kept = format!("{messages} of {}", count(*said, "message"));
+        match repair {
+            true => Finding::ok("damage", format!("msg:{id} was damaged, and has been made anew: {kept} could be kept")),
+            false => Finding::warn(
+                "damage",
+                format!("msg:{id} is damaged: somebody has written to its file"),
+                format!("'quintet doctor --repair' makes it anew; {kept} can be kept"),
+            ),
+        }
+    };
+    damaged.iter().map(told).collect()
+}
 
 /// A finding for each queue that deserves a look, or one that tells that none does. `users`: who uses the namespace.
 pub fn examine(queues: &[QueueStatus], users: &[Attacher]) -> Vec<Finding> {
