@@ -140,7 +140,7 @@ fn in_a_shared_one_the_modes_of_queues_decide() {
     assert_eq!(root(&["msg", "recv", &open]), "by nobody");
     let queues = |listing: &[u8]| serde_json::from_slice::<serde_json::Value>(listing).unwrap()["msg"].clone();
     let seen = queues(&place.as_nobody(&["ls", "--json"]).stdout);
-    let queue = |id: &str| seen.as_array().unwrap().iter().find(|q| q["id"].to_string() == id).unwrap();
+    let queue = |id: &str| seen.as_array().unwrap().iter().find(|q| q["id"] == id.parse::<i64>().unwrap()).unwrap();
     assert_eq!((queue(&closed)["messages"].as_u64(), queue(&closed)["types"].is_null()), (Some(1), true), "{seen}");
     assert_eq!(queue(&readable)["types"][0]["bytes"], 7);
     assert_says(
