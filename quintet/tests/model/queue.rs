@@ -317,6 +317,25 @@ fn handlers_come_in_to_handlers() {
     });
 }
 
+/// A call loses the lock right after it got it. What is told later, by a handler that finds the lock to be its own thread's, is not told to it.
+#[test]
+fn a_handler_comes_in_at_once() {
+    const ACQUIRED: u32 = 2;
+    explore_events(0, 2, |after| {
+        let queue = Arc::new(Queue::default());
+        let caller = Caller::new(&queue, 0);
+        let handler = caller.clone();
+        let handle = move |nth| match nth {
+            2 => [2, 3].into_iter().for_each(|op| handler.call(op)),
+            _ => handler.call(nth as u32 + u32::from(nth == 3)),
+        };
+        let came_in = interrupted(&[ACQUIRED, after[0], after[1]], handle, || caller.call(0));
+        let (second, third) = (u8::from(came_in > 1), u8::from(came_in > 2));
+        assert_eq!(queue.done(), [1, 1, second, second, third]);
+        came_in - 1
+    });
+}
+
 /// Another one has the lock as soon as the handler frees it: nothing of what was interrupted is stored then.
 #[test]
 fn a_handler_comes_in_and_another_one_goes_on() {
