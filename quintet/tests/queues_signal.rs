@@ -154,8 +154,11 @@ fn shapes() -> Vec<Shape> {
     ]
 }
 
+/// What is looked at when a call has come to its end.
+type After<'a> = &'a dyn Fn(&Path, &Namespace, i32, &[Got]);
+
 /// Runs a call to each so many-th of its instructions, where a signal comes; then to its end. `after` is told what there must be.
-fn at_each_instruction(directory: &Path, handler: extern "C" fn(i32), after: &dyn Fn(&Path, &Namespace, i32, &[Got])) {
+fn at_each_instruction(directory: &Path, handler: extern "C" fn(i32), after: After<'_>) {
     for (nth, (name, before, call, then)) in shapes().into_iter().enumerate() {
         let mut at = nth * 5 + 1;
         let mut times = 0;

@@ -61,7 +61,8 @@ impl QueueView<'_> {
         let mut next = high(message.get(words::CHAIN));
         for _ in 0..(len - own).div_ceil(BLOCK_BYTES) {
             let block = self.slot(next).ok()?;
-            let fits = next % UNITS_PER_PAGE == 0 && block.kind().class == LARGEST && block.kind().state == SlotUse::Free;
+            let fits =
+                next.is_multiple_of(UNITS_PER_PAGE) && block.kind().class == LARGEST && block.kind().state == SlotUse::Free;
             if !fits || used.contains(&next) || blocks.contains(&next) {
                 return None;
             }

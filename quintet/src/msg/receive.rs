@@ -2,14 +2,14 @@
 
 use super::arena::MOST_AT_ONCE;
 use super::bytes::{Piece, Sink};
-use super::draft::{Draft, MOST_FILLS};
+use super::draft::Draft;
 use super::line::{Select, Selected};
 use super::place::{FIRST_PAGES, QueueView};
 use super::section::{Quick, Section, standing};
 use super::spin::{self, Attempt};
 use super::wait::{ANEW, Call, Side, draft_end_of, own_stamp};
 use crate::engine::Engine;
-use crate::layout::{Slot, SlotKind, SlotUse, UNIT, halves, high, low, words};
+use crate::layout::{BLOCK_BYTES, Slot, SlotKind, SlotUse, UNIT, halves, high, low, words};
 use crate::waiting::{self, Waiting};
 use crate::{Errno, Id, MsgFlags, process};
 use std::sync::atomic::Ordering::Relaxed;
@@ -231,8 +231,10 @@ impl Wanted {
 /// Hands a message to its receiver.
 fn put(queue: &QueueView<'_>, message: Slot, len: usize, to: &mut impl Sink) -> Result<()> {
     let mtype = message.get(words::TYPE) as i64;
-    let mut few = [Piece { at: std::ptr::null(), len: 0 }; MOST_FILLS];
-    if len <= MOST_AT_ONCE {
+    // Memory is not asked for, if that can be: this may be a handler that has interrupted the allocator.
+    const FEW: usize = 64;
+    let mut few = [Piece { at: std::ptr::null(), len: 0 }; FEW];
+    if len <= (FEW - 1) * BLOCK_BYTES {
         let mut count = 0;
         for (place, piece) in few.iter_mut().zip(queue.pieces(message, len)) {
             *place = piece;
