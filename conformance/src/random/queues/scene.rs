@@ -227,7 +227,7 @@ impl Scene<'_> {
         let (agent, world) = (self.troupe.agent(who), self.troupe.world);
         let before = world.msg_waiting(waits.id);
         start(agent);
-        let settled = comes_about(PATIENCE, || {
+        let settled = comes_about(LONG_PATIENCE, || {
             agent.answers_within(GLANCE) || world.is_queued(agent, agent.pid, waits.id, before, waits.wants.system_call())
         });
         if agent.has_answered() {
