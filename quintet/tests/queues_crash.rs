@@ -439,7 +439,7 @@ fn sending_to_several_who_wait() {
 fn making_room(name: &str, len: usize) {
     alone(name, |directory| {
         let rest = CAPACITY as usize - 2 * len;
-        let before = vec![(1, 1, len), (1, 2, len), (1, 3, rest)];
+        let before = [(1, 1, len), (1, 2, len), (1, 3, rest)];
         Scenario {
             name,
             setup: &|ns| {
