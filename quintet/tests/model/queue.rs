@@ -379,6 +379,7 @@ fn a_handler_jumps_out() {
             came_in = interrupted(after, move |_| handler.jump_out(), || caller.call(0));
         }));
         assert!(ended.is_ok() || ended.is_err_and(|why| why.is::<Jump>()));
+        assert_ne!(latch::holder(&queue.lock), Some(caller.mine));
         caller.call(1);
         other.join().unwrap();
         let done: [u8; 8] = queue.done();
@@ -398,6 +399,7 @@ fn a_handlers_handler_jumps_out() {
         let mut came_in = 2;
         let ended = catch_unwind(AssertUnwindSafe(|| came_in = interrupted(after, handle, || caller.call(0))));
         assert!(ended.is_ok() || ended.is_err_and(|why| why.is::<Jump>()));
+        assert_ne!(latch::holder(&queue.lock), Some(caller.mine));
         caller.call(2);
         let [first, handlers, last] = queue.done();
         assert!(came_in == 2 && first <= 1 && handlers <= 1 || (first, usize::from(handlers)) == (1, came_in));
