@@ -83,6 +83,19 @@ fn what_is_sent_is_received() {
     });
 }
 
+/// Where no restartable sequence is to be had, signals are held off instead: all these tests once more, with a C library that registers none.
+#[test]
+fn without_restartable_sequences() {
+    const TUNABLES: &str = "GLIBC_TUNABLES";
+    if std::env::var_os(TUNABLES).is_some() {
+        return;
+    }
+    let again =
+        std::process::Command::new(std::env::current_exe().unwrap()).env(TUNABLES, "glibc.pthread.rseq=0").output().unwrap();
+    let said = String::from_utf8_lossy(&again.stdout);
+    assert!(again.status.success() && said.contains("test what_is_sent_is_received ... ok"), "{said}");
+}
+
 #[test]
 fn selections() {
     on_both("selections", |ns| {

@@ -256,7 +256,11 @@ impl Section<'_> {
     fn provide_page(&self, class: usize) -> Result<()> {
         let header = self.queue.header();
         let page = low(header.divided.load(Relaxed)).max(1);
-        if page >= self.queue.pages() {
+        if page > self.queue.pages() {
+            // A peer has scribbled.
+            return Err(Errno::INVAL);
+        }
+        if page == self.queue.pages() {
             let more = (self.queue.pages() / 8).clamp(LEAST_GROWTH, MOST_GROWTH);
             self.queue.grow(more).or_else(|_| self.queue.grow(1))?;
         }

@@ -4,7 +4,7 @@ use super::bytes::Piece;
 use super::place::QueueView;
 use super::wait::{Side, participant};
 use crate::engine::Engine;
-use crate::layout::{Mechanism, Slot, Stamp, UNIT, low, words};
+use crate::layout::{Mechanism, Slot, SlotUse, Stamp, UNIT, high, low, words};
 use crate::process::Inside;
 use crate::sync::presence::{Census, Me};
 use crate::{Errno, Id, MessageStat, MsgFlags, MsgUsage, MsgWait, MsgWaiter, QueueStatus, TypeCount};
@@ -34,21 +34,17 @@ struct Position {
 }
 
 impl QueueView<'_> {
-    /// The first message that has not been seen.
+    /// The first message that has not been seen: numbers rise, whatever a peer has made of the line.
     fn from(&self, seen: Option<&Position>) -> Option<Slot> {
         let Some(seen) = seen else { return self.messages().next() };
+        let newest = high(self.header().count.load(Relaxed));
+        let age = |number: u32| newest.wrapping_sub(number);
         let number = |slot: &Slot| slot.get(words::NUMBER) as u32;
-        let known = self
-            .slot(seen.unit)
-            .ok()
-            .filter(|slot| slot.kind().state == crate::layout::SlotUse::Queued && number(slot) == seen.number);
-        match known {
-            Some(slot) => self.slot(low(slot.get(words::LINKS))).ok(),
-            None => {
-                let newest = (self.header().count.load(Relaxed) >> 32) as u32;
-                let age = |number: u32| newest.wrapping_sub(number);
-                self.messages().find(|slot| age(number(slot)) < age(seen.number))
-            }
+        let is_message = |slot: &Slot| slot.kind().state == SlotUse::Queued;
+        let is_later = |slot: &Slot| age(number(slot)) < age(seen.number);
+        match self.slot(seen.unit).ok().filter(|slot| is_message(slot) && number(slot) == seen.number) {
+            Some(slot) => self.slot(low(slot.get(words::LINKS))).ok().filter(|next| is_message(next) && is_later(next)),
+            None => self.messages().find(is_later),
         }
     }
 
@@ -139,7 +135,7 @@ impl Engine {
                     seen = Some(Position { unit: message.unit(), number: message.get(words::NUMBER) as u32 });
                     bytes += message.kind().number as usize;
                     looked_at.push((message_stat(message), queue.copy(message)));
-                    next = queue.slot(low(message.get(words::LINKS))).ok();
+                    next = queue.from(seen.as_ref());
                 }
             }
             if looked_at.is_empty() {
@@ -174,8 +170,8 @@ impl Engine {
             MsgUsage { queues: class.in_use.load(Relaxed), max_index: self.max_index(Mechanism::Msg), ..MsgUsage::default() };
         for index in self.used_indexes(Mechanism::Msg) {
             if let Ok(stat) = self.msg_stat_index(index.into(), true) {
-                usage.messages += stat.messages;
-                usage.bytes += stat.bytes;
+                usage.messages = usage.messages.saturating_add(stat.messages);
+                usage.bytes = usage.bytes.saturating_add(stat.bytes);
             }
         }
         Ok(usage)

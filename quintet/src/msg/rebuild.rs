@@ -179,8 +179,8 @@ impl Section<'_> {
         // Whoever finds this half done finds a damaged queue, as before.
         header.types.store(TypeIndex::Off.pack(), Relaxed);
         let mut bytes = 0;
-        let newest = found.messages.last().map_or(high(header.count.load(Relaxed)), |slot| slot.get(words::NUMBER) as u32);
-        for message in &found.messages {
+        for (nth, message) in (0..).zip(&found.messages) {
+            message.word(words::NUMBER).store(nth, Relaxed);
             let blocks = high(message.get(words::CHAIN));
             message.word(words::CHAIN).store(halves(0, blocks), Relaxed);
             bytes += u64::from(message.kind().number);
@@ -190,7 +190,7 @@ impl Section<'_> {
         self.string_together(&header.receivers, &found.receivers);
         self.string_together(&header.senders, &found.senders);
         header.bytes.store(bytes, Relaxed);
-        header.count.store(halves(found.messages.len() as u32, newest.wrapping_add(1)), Relaxed);
+        header.count.store(halves(found.messages.len() as u32, found.messages.len() as u32), Relaxed);
         header.waiting.store(halves(found.receivers.len() as u32, found.senders.len() as u32), Relaxed);
         let mut free = [0; CLASSES];
         let pages: Vec<(u32, usize)> = queue.divided_pages().collect();
@@ -205,9 +205,8 @@ impl Section<'_> {
             }
         }
         (0..CLASSES).for_each(|class| header.free(class).store(free[class].into(), Relaxed));
-        if low(header.divided.load(Relaxed)) == 0 {
-            header.divided.store(1, Relaxed);
-        }
+        let divided = low(header.divided.load(Relaxed)).clamp(1, queue.pages().max(1));
+        header.divided.store(divided.into(), Relaxed);
         header.changes.fetch_add(1, Release);
         for call in &found.busy {
             if call.kind().state == SlotUse::Waiter {

@@ -24,6 +24,7 @@ use crate::process::{self, Inside};
 use crate::sync::latch::{self, Holder};
 use crate::sync::lock::{Owner, World};
 use crate::sync::presence::Me;
+use crate::sync::primitive::in_order;
 use crate::sync::redo;
 use crate::sys::region::{self, Outcome, Work};
 use crate::sys::signal::Blocked;
@@ -86,10 +87,13 @@ impl<'a> Quick<'a> {
         let previous = NOTES.get();
         let note = Note { engine: queue.engine, index: queue.index(), taken_at: AtomicU64::new(WITHOUT), previous };
         NOTES.set(&raw const note);
+        // A handler finds the note before the lock is taken, and what it says before the lock is looked at.
+        in_order();
         let lock = &queue.header().lock;
         let mut acquired = acquire_quickly(lock, mine);
         if acquired {
             note.taken_at.store(HOLDS, Relaxed);
+            in_order();
             // A handler may have taken it over just before: nothing was decided then.
             acquired = latch::holder(lock) == Some(mine);
         }

@@ -546,7 +546,11 @@ impl Waiting for Call<'_> {
         let section = self.queue.engine.queue_section_in_call(self.queue).ok()?;
         // No handler comes in between any more.
         let waits = self.is_own() && self.sleeper().state() == WaiterState::Waiting;
-        Some(waits && section.drop_call(self.side, self.slot).is_ok())
+        if waits && section.drop_call(self.side, self.slot).is_err() {
+            // In a damaged queue its place is left behind.
+            waiter::free(&self.sleeper().state);
+        }
+        Some(waits)
     }
 
     /// Its caller does, when it has the message.
