@@ -147,7 +147,7 @@ impl Engine {
                 Attempt::Done(len) => return Ok(len),
                 Attempt::Failed(e) => return Err(e),
                 Attempt::Not if nowait => return Err(Errno::NOMSG),
-                Attempt::Not => match spin::until(&queue, deadline, || receive_quickly(queue, to, wanted)) {
+                Attempt::Not => match spin::until(&queue, spin::FOR_MESSAGES, deadline, || receive_quickly(queue, to, wanted)) {
                     Attempt::Done(len) => return Ok(len),
                     Attempt::Failed(e) => return Err(e),
                     Attempt::Not | Attempt::Slow => {}
@@ -262,6 +262,7 @@ fn receive_quickly(queue: QueueView<'_>, to: &mut impl Sink, wanted: &Wanted) ->
             Ok(Selected::Nothing) if quick.leave() => return Attempt::Not,
             _ => return Attempt::Slow,
         };
+        quick.forget_waits(spin::FOR_ROOM);
         let kind = message.kind();
         let whole = kind.number as usize;
         let len = match wanted.of(whole) {

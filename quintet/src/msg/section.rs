@@ -37,10 +37,13 @@ use std::time::Duration;
 type Result<T> = std::result::Result<T, Errno>;
 
 /// How often a quick operation looks whether the lock has become free.
-const QUICK_LOOKS: u32 = 100;
+const QUICK_LOOKS: u32 = 16;
 /// How often who waits for the lock looks again, and lets others run in between, before it asks whether the holder lives.
 const YIELDS: u32 = 64;
-const LOOKS: u32 = 20;
+const LOOKS: u32 = 2;
+/// Between two looks, about a microsecond: whoever holds the lock needs the same memory, and gets several operations done meanwhile. Two who take turns for each
+/// would spend their time pulling it to and fro.
+const PAUSES: u32 = 32;
 /// Then it sleeps between two looks: ever longer.
 const FIRST_NAP: Duration = Duration::from_micros(50);
 const LONGEST_NAP: Duration = Duration::from_millis(2);
@@ -60,8 +63,27 @@ struct Note {
 const WITHOUT: u64 = u64::MAX;
 const HOLDS: u64 = u64::MAX - 1;
 
+/// What a thread keeps, in one place: to find it costs a call.
+pub struct Thread {
+    tid: sys::KnownTid,
+    notes: Cell<*const Note>,
+    /// How many messages it had to wait for since it last sent one, and how often for room since it last received one.
+    pub waits: [Cell<u32>; 2],
+}
+
 thread_local! {
-    static NOTES: Cell<*const Note> = const { Cell::new(std::ptr::null()) };
+    pub static THREAD: Thread = const {
+        Thread {
+            tid: sys::KnownTid::new(),
+            notes: Cell::new(std::ptr::null()),
+            waits: [const { Cell::new(0) }; 2],
+        }
+    };
+}
+
+/// The newest note of the calling thread.
+fn notes() -> *const Note {
+    THREAD.with(|thread| thread.notes.get())
 }
 
 /// A queue's lock is held for one operation while this lives.
@@ -72,6 +94,7 @@ pub struct Quick<'a> {
     journal: usize,
     note: *const Note,
     held: bool,
+    thread: *const Thread,
 }
 
 impl<'a> Quick<'a> {
@@ -83,29 +106,39 @@ impl<'a> Quick<'a> {
         }
         let life = process::life();
         let me = unpack(queue.engine.me_word()?)?;
-        let mine = Holder::new(Owner::new(me.slot, me.incarnation), sys::known_tid());
-        let previous = NOTES.get();
-        let note = Note { engine: queue.engine, index: queue.index(), taken_at: AtomicU64::new(WITHOUT), previous };
-        NOTES.set(&raw const note);
-        // A handler finds the note before the lock is taken, and what it says before the lock is looked at.
-        in_order();
-        let lock = &queue.header().lock;
-        let mut acquired = acquire_quickly(lock, mine);
-        if acquired {
-            note.taken_at.store(HOLDS, Relaxed);
+        THREAD.with(|thread| {
+            let mine = Holder::new(Owner::new(me.slot, me.incarnation), thread.tid.get());
+            let previous = thread.notes.get();
+            let note = Note { engine: queue.engine, index: queue.index(), taken_at: AtomicU64::new(WITHOUT), previous };
+            thread.notes.set(&raw const note);
+            // A handler finds the note before the lock is taken, and what it says before the lock is looked at.
             in_order();
-            // A handler may have taken it over just before: nothing was decided then.
-            acquired = latch::holder(lock) == Some(mine);
-        }
-        let note = &raw const note;
-        let done = acquired.then(|| operation(Quick { queue, mine, life, journal: me.slot as usize, note, held: true }));
-        NOTES.set(previous);
-        done
+            let lock = &queue.header().lock;
+            let mut acquired = acquire_quickly(lock, mine);
+            if acquired {
+                note.taken_at.store(HOLDS, Relaxed);
+                in_order();
+                // A handler may have taken it over just before: nothing was decided then.
+                acquired = latch::holder(lock) == Some(mine);
+            }
+            let note = &raw const note;
+            let journal = me.slot as usize;
+            let done = acquired.then(|| operation(Quick { queue, mine, life, journal, note, held: true, thread }));
+            thread.notes.set(previous);
+            done
+        })
     }
 
     /// The calling thread, as the lock and the messages that it is sending or receiving name it.
     pub fn holder(&self) -> Holder {
         self.mine
+    }
+
+    /// The calling thread does not only wait on the other side, so there is nothing to be won there by waiting longer.
+    #[inline(always)]
+    pub fn forget_waits(&self, side: usize) {
+        // SAFETY: this does not outlive the call of `with` that has made it.
+        unsafe { &*self.thread }.waits[side].set(0);
     }
 
     fn work(&self) -> Work {
@@ -208,25 +241,25 @@ fn acquire_quickly(lock: &AtomicU64, mine: Holder) -> bool {
 #[inline(never)]
 fn acquire_in_time(lock: &AtomicU64, mine: Holder) -> bool {
     for _ in 0..QUICK_LOOKS {
-        if latch::try_acquire(lock, mine) {
-            return true;
-        }
         if latch::holder(lock) == Some(mine) {
             // This is a handler, and what it has interrupted will not free the lock meanwhile.
             return false;
         }
         while_held(lock);
+        if latch::try_acquire(lock, mine) {
+            return true;
+        }
     }
     false
 }
 
-/// Looks a few times, but does not pull at the word's memory.
+/// Waits a little, and a little longer if it is still held.
 fn while_held(lock: &AtomicU64) {
     for _ in 0..LOOKS {
+        (0..PAUSES).for_each(|_| std::hint::spin_loop());
         if lock.load(Relaxed) == 0 {
             return;
         }
-        std::hint::spin_loop();
     }
 }
 
@@ -287,7 +320,7 @@ enum From {
 
 /// Tells the call that this handler has interrupted how far it has come.
 fn tell_interrupted(queue: &QueueView<'_>) {
-    let mut at = NOTES.get();
+    let mut at = notes();
     // SAFETY: the calls that have put the notes there have not returned.
     while let Some(note) = unsafe { at.as_ref() } {
         let taken_at = note.taken_at.load(Relaxed);
@@ -404,13 +437,13 @@ impl Engine {
 /// The calling thread jumps out of whatever it is in.
 pub fn jump_out() {
     let_go();
-    NOTES.set(std::ptr::null());
+    THREAD.with(|thread| thread.notes.set(std::ptr::null()));
 }
 
 /// This is a handler, or may be one, that will keep what it has interrupted waiting: a lock that its thread holds as `Quick` is freed, and what
 /// was decided on is done.
 pub fn let_go() {
-    let mut at = NOTES.get();
+    let mut at = notes();
     // SAFETY: the calls that have put the notes there have not returned.
     while let Some(note) = unsafe { at.as_ref() } {
         // SAFETY: engines live for ever.

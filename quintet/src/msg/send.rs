@@ -67,7 +67,8 @@ impl Engine {
                 Attempt::Done(()) => return Ok(()),
                 Attempt::Not if nowait => return Err(Errno::AGAIN),
                 Attempt::Not => {
-                    if let Attempt::Done(()) = spin::until(&queue, deadline, || send_quickly(queue, mtype, from)) {
+                    if let Attempt::Done(()) = spin::until(&queue, spin::FOR_ROOM, deadline, || send_quickly(queue, mtype, from))
+                    {
                         return Ok(());
                     }
                 }
@@ -159,6 +160,7 @@ fn send_quickly(queue: QueueView<'_>, mtype: i64, from: Source) -> Attempt<()> {
         if !fits(&queue, from.len) {
             return if quick.leave() { Attempt::Not } else { Attempt::Slow };
         }
+        quick.forget_waits(spin::FOR_MESSAGES);
         let mut draft = Draft::new(queue);
         let mut words = Header::default();
         let drafted = match low(header.waiting.load(Relaxed)) {

@@ -12,6 +12,7 @@ pub mod region;
 pub mod signal;
 pub mod trace;
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -60,19 +61,34 @@ pub fn tid() -> u32 {
     rustix::thread::gettid().as_raw_nonzero().get() as u32
 }
 
+/// The calling thread, remembered in a variable of its own.
+pub struct KnownTid(Cell<(u32, u32)>);
+
+impl KnownTid {
+    pub const fn new() -> KnownTid {
+        KnownTid(Cell::new((0, 0)))
+    }
+
+    /// The thread: asked for again in another process.
+    #[inline(always)]
+    pub fn get(&self) -> u32 {
+        let (known, of) = self.0.get();
+        if of == pid() { known } else { self.ask() }
+    }
+
+    #[cold]
+    fn ask(&self) -> u32 {
+        self.0.set((tid(), pid()));
+        self.0.get().0
+    }
+}
+
 /// The calling thread, remembered.
-#[inline]
 pub fn known_tid() -> u32 {
     thread_local! {
-        /// The thread, and of which process it was found to be one.
-        static KNOWN: std::cell::Cell<(u32, u32)> = const { std::cell::Cell::new((0, 0)) };
+        static KNOWN: KnownTid = const { KnownTid::new() };
     }
-    let (known, of) = KNOWN.get();
-    if of == pid() {
-        return known;
-    }
-    KNOWN.set((tid(), pid()));
-    KNOWN.get().0
+    KNOWN.with(KnownTid::get)
 }
 
 /// Whether a process of the caller's PID namespace has this thread.
@@ -91,7 +107,7 @@ pub fn runs_on_one_processor() -> bool {
     const FOR: u64 = 20_000_000;
     thread_local! {
         /// What was found, and until when that is believed.
-        static KNOWN: std::cell::Cell<(bool, u64)> = const { std::cell::Cell::new((false, 0)) };
+        static KNOWN: Cell<(bool, u64)> = const { Cell::new((false, 0)) };
     }
     let (known, until) = KNOWN.get();
     let now = coarse_nanos();
