@@ -3,6 +3,7 @@
 use crate::Permissions;
 use crate::sys::credentials::{self, capable};
 use rustix::thread::CapabilitySet;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Bits of an access that a mode grants or not.
 pub const READ: u32 = 0o444;
@@ -39,4 +40,35 @@ pub fn permits(perm: &Permissions, flags: u32, euid: impl FnOnce() -> u32) -> bo
 pub fn governs(perm: &Permissions) -> bool {
     let euid = credentials::euid();
     euid == perm.cuid || euid == perm.uid || capable(CapabilitySet::SYS_ADMIN)
+}
+
+/// What the calling thread may do to an object, as last found out. It is believed until [`credentials::changed`] is told that it may be otherwise.
+#[repr(transparent)]
+pub struct Remembered(AtomicU64);
+
+impl Remembered {
+    /// Nothing is known any more.
+    pub fn forget(&self) {
+        self.0.store(0, Relaxed);
+    }
+
+    /// Whether the thread may read (`write` false) or write the object that is mapped with this tag of 16 bits, and has this version of its rights.
+    #[inline(always)]
+    pub fn may(&self, write: bool, tag: u64, version: u32, perm: impl FnOnce() -> Permissions) -> bool {
+        let version = u64::from(version & 0xfffff) << 22 | tag << 42 | u64::from(credentials::changes() & 0xfffff) << 2;
+        let known = self.0.load(Relaxed);
+        if known & !3 == version && known & (1 << u64::from(write)) != 0 {
+            return true;
+        }
+        self.ask(write, version, &perm())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn ask(&self, write: bool, version: u64, perm: &Permissions) -> bool {
+        let permits = |flags| u64::from(permits(perm, flags, credentials::euid));
+        let bits = permits(READ) | permits(WRITE) << 1;
+        self.0.store(version | bits, Relaxed);
+        bits >> u64::from(write) & 1 != 0
+    }
 }

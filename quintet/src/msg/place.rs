@@ -13,7 +13,7 @@
 use crate::engine::Engine;
 use crate::layout::{Mechanism, QueueHeader, QueueState, Rights, Slot, UNIT};
 use crate::registry::{Keyed, Made};
-use crate::rights;
+use crate::rights::{self, Remembered};
 use crate::sync::redo;
 use crate::sys::credentials;
 use crate::sys::file::{self, Name};
@@ -45,7 +45,7 @@ pub struct Local {
     /// Where the file is mapped: [`Mapped`]. 0: not yet.
     mapped: AtomicU64,
     /// What the calling thread may do, as last found out: [`QueueView::may`].
-    rights: AtomicU64,
+    rights: Remembered,
     /// How many pages the file is known to have, with the mapping's tag in the lowest 16 bits.
     pages: AtomicU64,
     /// The numbers of the file, and of that with the pages, on their file system.
@@ -203,25 +203,8 @@ impl<'a> QueueView<'a> {
     /// [`credentials::changed`] is told that it may be otherwise.
     #[inline(always)]
     pub fn may(&self, write: bool) -> bool {
-        let local = self.local();
-        let version = u64::from(self.header().current.load(Acquire) & 0xfffff) << 22
-            | self.mapped.tag() << 42
-            | u64::from(credentials::changes() & 0xfffff) << 2;
-        let known = local.rights.load(Relaxed);
-        if known & !3 == version && known & (1 << u64::from(write)) != 0 {
-            return true;
-        }
-        self.ask_whether_may(write, version)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn ask_whether_may(&self, write: bool, version: u64) -> bool {
-        let (perm, _) = self.permissions();
-        let permits = |flags| u64::from(rights::permits(&perm, flags, credentials::euid));
-        let bits = permits(rights::READ) | permits(rights::WRITE) << 1;
-        self.local().rights.store(version | bits, Relaxed);
-        bits >> u64::from(write) & 1 != 0
+        let version = self.header().current.load(Acquire);
+        self.local().rights.may(write, self.mapped.tag(), version, || self.permissions().0)
     }
 
     pub fn stat(&self, id: Id) -> QueueStat {
@@ -565,7 +548,7 @@ impl Engine {
         local.inode.store(stat.st_ino as u64, Relaxed);
         local.pages_inode.store(pages_stat.st_ino as u64, Relaxed);
         // What was remembered is another queue's.
-        local.rights.store(0, Relaxed);
+        local.rights.forget();
         local.pages.store(0, Relaxed);
         local.mapped.store(mapped.0, Release);
         if let Some(before) = before.filter(|_| !same) {

@@ -235,7 +235,7 @@ impl<'a> Section<'a> {
     }
 
     fn append_reserved(&self, message: Slot, sender: u32) -> Result<()> {
-        if !matches!(crate::layout::TypeIndex::unpack(self.queue.header().types.load(Relaxed)), TypeIndex::Off) {
+        if self.queue.header().types.load(Relaxed) != 0 {
             self.provide(0)?;
         }
         let header = self.queue.header();

@@ -12,7 +12,7 @@
 use crate::engine::Engine;
 use crate::layout::{CELLS_INLINE, Mechanism, Page, Rights, SetHeader, SetMemory, SetState};
 use crate::registry::{Keyed, Made};
-use crate::rights;
+use crate::rights::{self, Remembered};
 use crate::sync::word::{self, Descriptor, Word, Words};
 use crate::sys::file::{self, Name};
 use crate::sys::memory::{self, Access, Place};
@@ -36,7 +36,7 @@ pub struct Local {
     /// Where the file is mapped: [`Mapped`]. 0: not yet.
     mapped: AtomicU64,
     /// What the calling thread may do, as last found out: [`SetView::may`].
-    rights: AtomicU64,
+    rights: Remembered,
     /// This process's undo record: [`SetView::own_record`].
     record: AtomicU64,
     /// Where its first page is mapped.
@@ -193,25 +193,8 @@ impl<'a> SetView<'a> {
     /// [`credentials::changed`] is told that it may be otherwise.
     #[inline(always)]
     pub fn may(&self, alter: bool) -> bool {
-        let local = self.local();
-        let version = u64::from(self.header().current.load(Acquire) & 0xfffff) << 22
-            | self.mapped.tag() << 42
-            | u64::from(credentials::changes() & 0xfffff) << 2;
-        let known = local.rights.load(Relaxed);
-        if known & !3 == version && known & (1 << u64::from(alter)) != 0 {
-            return true;
-        }
-        self.ask_whether_may(alter, version)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn ask_whether_may(&self, alter: bool, version: u64) -> bool {
-        let (perm, _) = self.permissions();
-        let permits = |flags| u64::from(rights::permits(&perm, flags, credentials::euid));
-        let bits = permits(rights::READ) | permits(rights::WRITE) << 1;
-        self.local().rights.store(version | bits, Relaxed);
-        bits >> u64::from(alter) & 1 != 0
+        let version = self.header().current.load(Acquire);
+        self.local().rights.may(alter, self.mapped.tag(), version, || self.permissions().0)
     }
 
     pub fn stat(&self, id: Id) -> SetStat {
@@ -497,7 +480,7 @@ impl Engine {
         local.owner.store(stat.st_uid, Relaxed);
         local.inode.store(stat.st_ino as u64, Relaxed);
         // What was remembered is another set's.
-        local.rights.store(0, Relaxed);
+        local.rights.forget();
         local.record.store(0, Relaxed);
         local.mapped.store(mapped.0, Release);
         if let Some(before) = before.filter(|_| !same) {
