@@ -23,6 +23,8 @@ const MOST_KEPT: u32 = 4096;
 /// What a call asks for.
 #[derive(Clone, Copy)]
 struct Wanted {
+    /// As the call's `msgtyp`, and what it means.
+    mtype: i64,
     select: Select,
     size: usize,
     flags: MsgFlags,
@@ -104,7 +106,7 @@ impl Engine {
         flags: MsgFlags,
         timeout: Option<Duration>,
     ) -> Result<usize> {
-        let wanted = Wanted { select: Select::new(mtype, flags), size, flags };
+        let wanted = Wanted { mtype, select: Select::new(mtype, flags), size, flags };
         match self.receive_at_once(id, to, &wanted) {
             Attempt::Done(len) => Ok(len),
             _ => self.receive_whole(id, to, &wanted, timeout),
@@ -183,8 +185,7 @@ impl Engine {
             }
             let engine = process::engine_for_ever(self).ok_or(Errno::INVAL)?;
             let size = if wanted.flags.contains(MsgFlags::NOERROR) { u64::MAX } else { wanted.size as u64 };
-            let (mtype, flags) = wanted.as_call();
-            let slot = section.enqueue(Side::Receivers, mtype, flags, size, 0)?;
+            let slot = section.enqueue(Side::Receivers, wanted.mtype, wanted.flags, size, 0)?;
             let call = Call::new(section.queue, id, Side::Receivers, slot);
             waiting::announce(call.interruptible(engine));
             let signals = section.leave();
@@ -214,17 +215,6 @@ impl Engine {
         }
         call.end();
         put.map(|()| len)
-    }
-}
-
-impl Wanted {
-    /// As a waiting call is written down.
-    fn as_call(&self) -> (i64, MsgFlags) {
-        match self.select {
-            Select::Any => (0, self.flags),
-            Select::Type(mtype) | Select::Not(mtype) | Select::At(mtype) => (mtype, self.flags),
-            Select::UpTo(most) => (-most, self.flags),
-        }
     }
 }
 
