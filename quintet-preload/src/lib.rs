@@ -26,10 +26,12 @@ mod next;
 mod pages;
 mod sem;
 mod shm;
+mod trace;
 mod user;
 
 use libc::{c_char, c_int, key_t};
 use quintet::{Errno, Key};
+use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What `shmctl`, `semctl` and `msgctl` have in common, beyond what the `libc` crate knows.
@@ -59,8 +61,11 @@ fn c_call<T>(failed: T, call: impl FnOnce() -> Result<T, Errno>) -> T {
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ftok(pathname: *const c_char, proj_id: c_int) -> key_t {
-    c_call(-1, || {
-        let (inode, dev_minor) = user::inode_and_device(pathname)?;
-        Ok(Key::from_parts(inode, dev_minor, proj_id).raw())
-    })
+    let call = || {
+        c_call(-1, || {
+            let (inode, dev_minor) = user::inode_and_device(pathname)?;
+            Ok(Key::from_parts(inode, dev_minor, proj_id).raw())
+        })
+    };
+    trace::traced(call, |line| write!(line, "ftok({}, {proj_id}", trace::PathName(pathname)), trace::nothing)
 }

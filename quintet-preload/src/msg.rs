@@ -9,10 +9,13 @@
 //! As in the module above. A message has a C `long`, its type, and then its text; neither need be aligned.
 #![allow(unsafe_code)]
 
+use crate::log::Line;
+use crate::trace::{self, Address, Command, Flags, Pointed, nothing, traced};
 use crate::{IPC_INFO, c_call, user};
 use libc::{c_int, c_long, c_ulong, c_void, iovec, key_t, msginfo, msqid_ds, size_t, ssize_t};
 use quintet::drop_in::{self, Piece, Sink, Source};
 use quintet::{Errno, Key, Limits, MsgFlags, QueueStat};
+use std::fmt::Write;
 
 const MSG_STAT: c_int = 11;
 const MSG_INFO: c_int = 12;
@@ -24,7 +27,11 @@ const TEXT: usize = size_of::<c_long>();
 /// msgget(2)
 #[unsafe(no_mangle)]
 pub extern "C" fn msgget(key: key_t, msgflg: c_int) -> c_int {
-    c_call(-1, || drop_in::msgget(Key::new(key), msgflg).map(|id| id.raw()))
+    traced(
+        || c_call(-1, || drop_in::msgget(Key::new(key), msgflg).map(|id| id.raw())),
+        |line| write!(line, "msgget({}, {}", trace::Key(key), Flags::get(msgflg)),
+        nothing,
+    )
 }
 
 /// msgop(2)
@@ -34,7 +41,14 @@ pub extern "C" fn msgget(key: key_t, msgflg: c_int) -> c_int {
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn msgsnd(msqid: c_int, msgp: *const c_void, msgsz: size_t, msgflg: c_int) -> c_int {
-    c_call(-1, || send(msqid, msgp, msgsz, MsgFlags::from_bits_retain(msgflg)).map(|()| 0))
+    traced(
+        || c_call(-1, || send(msqid, msgp, msgsz, MsgFlags::from_bits_retain(msgflg)).map(|()| 0)),
+        |line| {
+            let message = Pointed(msgp.cast(), trace::message);
+            write!(line, "msgsnd({msqid}, {message}, {msgsz}, {}", Flags::message(msgflg))
+        },
+        nothing,
+    )
 }
 
 #[inline(always)]
@@ -68,6 +82,15 @@ fn check_readable(id: c_int, message: *const c_void, len: usize) -> Result<c_lon
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn msgrcv(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
+    traced(
+        || take(msqid, msgp, msgsz, msgtyp, msgflg),
+        |line| write!(line, "msgrcv({msqid}, {}, {msgsz}, {msgtyp}, {}", Address(msgp), Flags::message(msgflg)),
+        |line, done| if done { write!(line, ", {}", Pointed(msgp.cast(), trace::message)) } else { Ok(()) },
+    )
+}
+
+#[inline(always)]
+fn take(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
     c_call(-1, || {
         let flags = MsgFlags::from_bits_retain(msgflg);
         // The kernel's length is a `long`.
@@ -135,6 +158,21 @@ impl Sink for Buffer {
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn msgctl(msqid: c_int, cmd: c_int, buf: *mut msqid_ds) -> c_int {
+    let fills = matches!(cmd, libc::IPC_STAT | MSG_STAT | MSG_STAT_ANY);
+    let arguments = |line: &mut Line| {
+        write!(line, "msgctl({msqid}, {}, ", Command::msg(cmd))?;
+        match cmd {
+            libc::IPC_SET => write!(line, "{}", Pointed(buf, trace::msqid_to_set)),
+            _ if fills => Ok(()),
+            _ => write!(line, "{}", Address(buf)),
+        }
+    };
+    let filled = |line: &mut Line, done| if fills { trace::result(line, done, buf, trace::msqid_ds) } else { Ok(()) };
+    traced(|| control(msqid, cmd, buf), arguments, filled)
+}
+
+#[inline(always)]
+fn control(msqid: c_int, cmd: c_int, buf: *mut msqid_ds) -> c_int {
     c_call(-1, || {
         if msqid < 0 || cmd < 0 {
             return Err(Errno::INVAL);

@@ -8,9 +8,12 @@
 //! As in the module above. The operations are copied before anything is done with them.
 #![allow(unsafe_code)]
 
+use crate::log::{self, Line};
+use crate::trace::{self, Address, Command, Flags, Operations, Pointed, nothing, traced};
 use crate::{IPC_INFO, c_call, user};
 use libc::{c_int, c_uint, c_ushort, key_t, sembuf, semid_ds, seminfo, size_t, timespec};
 use quintet::{Errno, Key, Limits, SemOp, SetStat, drop_in};
+use std::fmt::Write;
 use std::mem::MaybeUninit;
 use std::panic::catch_unwind;
 use std::time::Duration;
@@ -29,7 +32,11 @@ const SEM_STAT_ANY: c_int = 20;
 /// semget(2)
 #[unsafe(no_mangle)]
 pub extern "C" fn semget(key: key_t, nsems: c_int, semflg: c_int) -> c_int {
-    c_call(-1, || drop_in::semget(Key::new(key), nsems, semflg).map(|id| id.raw()))
+    traced(
+        || c_call(-1, || drop_in::semget(Key::new(key), nsems, semflg).map(|id| id.raw())),
+        |line| write!(line, "semget({}, {nsems}, {}", trace::Key(key), Flags::get(semflg)),
+        nothing,
+    )
 }
 
 /// semop(2)
@@ -39,7 +46,7 @@ pub extern "C" fn semget(key: key_t, nsems: c_int, semflg: c_int) -> c_int {
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn semop(semid: c_int, sops: *mut sembuf, nsops: size_t) -> c_int {
-    if nsops as c_uint == 1 && user::is_known_readable(sops.cast(), size_of::<SemOp>()) {
+    if !log::may_trace() && nsops as c_uint == 1 && user::is_known_readable(sops.cast(), size_of::<SemOp>()) {
         // SAFETY: can be read, as was just said.
         let op = unsafe { sops.cast::<SemOp>().read_unaligned() };
         if let Ok(true) = catch_unwind(|| drop_in::sem_at_once(semid, &[op])) {
@@ -51,7 +58,11 @@ pub unsafe extern "C" fn semop(semid: c_int, sops: *mut sembuf, nsops: size_t) -
 
 #[inline(never)]
 fn semop_whole(id: c_int, sops: *const SemOp, nsops: size_t) -> c_int {
-    c_call(-1, || operate(id, sops, nsops, || Ok(None)))
+    traced(
+        || c_call(-1, || operate(id, sops, nsops, || Ok(None))),
+        |line| write!(line, "semop({id}, {}, {nsops}", Operations(sops.cast(), nsops)),
+        nothing,
+    )
 }
 
 /// semop(2)
@@ -61,10 +72,16 @@ fn semop_whole(id: c_int, sops: *const SemOp, nsops: size_t) -> c_int {
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn semtimedop(semid: c_int, sops: *mut sembuf, nsops: size_t, timeout: *const timespec) -> c_int {
-    c_call(-1, || {
-        let timeout = if timeout.is_null() { None } else { Some(user::read(timeout)?) };
-        operate(semid, sops.cast(), nsops, || timeout.map(duration).transpose())
-    })
+    let call = || {
+        c_call(-1, || {
+            let timeout = if timeout.is_null() { None } else { Some(user::read(timeout)?) };
+            operate(semid, sops.cast(), nsops, || timeout.map(duration).transpose())
+        })
+    };
+    let arguments = |line: &mut Line| {
+        write!(line, "semtimedop({semid}, {}, {nsops}, {}", Operations(sops, nsops), Pointed(timeout, trace::time))
+    };
+    traced(call, arguments, nothing)
 }
 
 fn duration(time: timespec) -> Result<Duration, Errno> {
@@ -139,6 +156,7 @@ fn operate_checking(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn semctl(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
     if cmd == GETVAL
+        && !log::may_trace()
         && let Ok(Some(value)) = catch_unwind(|| drop_in::sem_value_at_once(semid, semnum))
     {
         return value.into();
@@ -148,6 +166,26 @@ pub unsafe extern "C" fn semctl(semid: c_int, semnum: c_int, cmd: c_int, arg: us
 
 #[inline(never)]
 fn semctl_whole(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
+    let fills = matches!(cmd, libc::IPC_STAT | SEM_STAT | SEM_STAT_ANY);
+    let arguments = |line: &mut Line| {
+        write!(line, "semctl({semid}, {semnum}, {}", Command::sem(cmd))?;
+        match cmd {
+            libc::IPC_RMID | GETVAL | GETPID | GETNCNT | GETZCNT => Ok(()),
+            libc::IPC_SET => write!(line, ", {}", Pointed(arg as *const semid_ds, trace::semid_to_set)),
+            SETVAL => write!(line, ", {}", arg as c_int),
+            _ if fills => line.write_str(", "),
+            _ => write!(line, ", {}", Address(arg as *const semid_ds)),
+        }
+    };
+    let filled = |line: &mut Line, done| match fills {
+        true => trace::result(line, done, arg as *const semid_ds, trace::semid_ds),
+        false => Ok(()),
+    };
+    traced(|| control(semid, semnum, cmd, arg), arguments, filled)
+}
+
+#[inline(always)]
+fn control(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
     c_call(-1, || {
         if semid < 0 {
             return Err(Errno::INVAL);

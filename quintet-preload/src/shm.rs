@@ -5,9 +5,12 @@
 //! As in the module above.
 #![allow(unsafe_code)]
 
+use crate::log::Line;
+use crate::trace::{self, Address, Command, Flags, Pointed, nothing, traced};
 use crate::{IPC_INFO, c_call, user};
 use libc::{c_int, c_void, key_t, shmid_ds, size_t};
 use quintet::{Errno, Key, SegmentStat, drop_in};
+use std::fmt::Write;
 
 const SHM_LOCK: c_int = 11;
 const SHM_UNLOCK: c_int = 12;
@@ -18,7 +21,11 @@ const SHM_STAT_ANY: c_int = 15;
 /// shmget(2)
 #[unsafe(no_mangle)]
 pub extern "C" fn shmget(key: key_t, size: size_t, shmflg: c_int) -> c_int {
-    c_call(-1, || drop_in::shmget(Key::new(key), size as u64, shmflg).map(|id| id.raw()))
+    traced(
+        || c_call(-1, || drop_in::shmget(Key::new(key), size as u64, shmflg).map(|id| id.raw())),
+        |line| write!(line, "shmget({}, {size}, {}", trace::Key(key), Flags::shmget(shmflg)),
+        nothing,
+    )
 }
 
 /// shmop(2)
@@ -28,8 +35,12 @@ pub extern "C" fn shmget(key: key_t, size: size_t, shmflg: c_int) -> c_int {
 /// As the C function: with `SHM_REMAP` what is mapped at the address goes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shmat(shmid: c_int, shmaddr: *const c_void, shmflg: c_int) -> *mut c_void {
-    // SAFETY: the caller's contract is the same.
-    c_call(usize::MAX as *mut c_void, || unsafe { drop_in::shmat(shmid, shmaddr as usize, shmflg) })
+    traced(
+        // SAFETY: the caller's contract is the same.
+        || c_call(usize::MAX as *mut c_void, || unsafe { drop_in::shmat(shmid, shmaddr as usize, shmflg) }),
+        |line| write!(line, "shmat({shmid}, {}, {}", Address(shmaddr), Flags::shmat(shmflg)),
+        nothing,
+    )
 }
 
 /// shmop(2)
@@ -39,8 +50,12 @@ pub unsafe extern "C" fn shmat(shmid: c_int, shmaddr: *const c_void, shmflg: c_i
 /// As the C function: the memory goes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shmdt(shmaddr: *const c_void) -> c_int {
-    // SAFETY: the caller's contract is the same.
-    c_call(-1, || unsafe { drop_in::shmdt(shmaddr as usize) }.map(|()| 0))
+    traced(
+        // SAFETY: the caller's contract is the same.
+        || c_call(-1, || unsafe { drop_in::shmdt(shmaddr as usize) }.map(|()| 0)),
+        |line| write!(line, "shmdt({}", Address(shmaddr)),
+        nothing,
+    )
 }
 
 /// shmctl(2)
@@ -50,6 +65,21 @@ pub unsafe extern "C" fn shmdt(shmaddr: *const c_void) -> c_int {
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shmctl(shmid: c_int, cmd: c_int, buf: *mut shmid_ds) -> c_int {
+    let fills = matches!(cmd, libc::IPC_STAT | SHM_STAT | SHM_STAT_ANY);
+    let arguments = |line: &mut Line| {
+        write!(line, "shmctl({shmid}, {}, ", Command::shm(cmd))?;
+        match cmd {
+            libc::IPC_SET => write!(line, "{}", Pointed(buf, trace::shmid_to_set)),
+            _ if fills => Ok(()),
+            _ => write!(line, "{}", Address(buf)),
+        }
+    };
+    let filled = |line: &mut Line, done| if fills { trace::result(line, done, buf, trace::shmid_ds) } else { Ok(()) };
+    traced(|| control(shmid, cmd, buf), arguments, filled)
+}
+
+#[inline(always)]
+fn control(shmid: c_int, cmd: c_int, buf: *mut shmid_ds) -> c_int {
     c_call(-1, || {
         if shmid < 0 || cmd < 0 {
             return Err(Errno::INVAL);

@@ -36,6 +36,8 @@ fn opened() -> Option<&'static Engine> {
 pub trait Listener: Sync {
     /// It was opened.
     fn opened(&self, path: &Path, kind: Kind);
+    /// The calling thread goes to sleep in its call. Signals are held off.
+    fn waits(&self);
     /// It cannot be used.
     fn unusable(&self, why: &crate::Error);
 }
@@ -45,6 +47,13 @@ static LISTENER: OnceLock<&dyn Listener> = OnceLock::new();
 /// From now on this one is told.
 pub fn listen(listener: &'static dyn Listener) {
     let _ = LISTENER.set(listener);
+}
+
+/// The calling thread is about to sleep.
+pub(crate) fn waits() {
+    if let Some(listener) = LISTENER.get() {
+        listener.waits();
+    }
 }
 
 /// To a C program a namespace that cannot be used is a kernel without System V IPC, unless it is a

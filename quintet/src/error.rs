@@ -70,6 +70,27 @@ errnos! {
     BADF = EBADF, "bad file descriptor";
     BADMSG = EBADMSG, "damaged data";
     PROTONOSUPPORT = EPROTONOSUPPORT, "version not supported";
+    SRCH = ESRCH, "no such process";
+    CHILD = ECHILD, "no child processes";
+    DEADLK = EDEADLK, "resource deadlock avoided";
+    NOLCK = ENOLCK, "no locks available";
+    NODATA = ENODATA, "no data available";
+    XDEV = EXDEV, "invalid cross-device link";
+    TXTBSY = ETXTBSY, "text file busy";
+    SPIPE = ESPIPE, "illegal seek";
+    PIPE = EPIPE, "broken pipe";
+    OVERFLOW = EOVERFLOW, "value too large";
+    NOTTY = ENOTTY, "inappropriate ioctl for device";
+    STALE = ESTALE, "stale file handle";
+    DQUOT = EDQUOT, "disk quota exceeded";
+    NOTCONN = ENOTCONN, "not connected";
+    HOSTDOWN = EHOSTDOWN, "host is down";
+    REMOTEIO = EREMOTEIO, "remote input/output error";
+    CANCELED = ECANCELED, "operation cancelled";
+    CONNREFUSED = ECONNREFUSED, "connection refused";
+    NOMEDIUM = ENOMEDIUM, "no medium found";
+    UCLEAN = EUCLEAN, "damaged file system";
+    NOKEY = ENOKEY, "required key not available";
 }
 
 impl Errno {

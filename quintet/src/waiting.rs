@@ -135,6 +135,7 @@ pub fn sleep(call: &impl Waiting, deadline: Option<Instant>, late: Errno, signal
 }
 
 fn sleep_announced(call: &impl Waiting, deadline: Option<Instant>, late: Errno, mut signals: Blocked) -> Result<()> {
+    crate::drop_in::waits();
     loop {
         if let Some(answer) = call.answer() {
             return answer;
