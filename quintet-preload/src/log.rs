@@ -97,6 +97,10 @@ impl Listener for Engine {
         trace::waits();
     }
 
+    fn trouble(&self, why: &quintet::Error) {
+        error(format_args!("{why}"));
+    }
+
     fn unusable(&self, why: &quintet::Error) {
         error(format_args!("no System V IPC for this program: {why}"));
     }

@@ -9,7 +9,7 @@
 //! As in the module above. A message has a C `long`, its type, and then its text; neither need be aligned.
 #![allow(unsafe_code)]
 
-use crate::log::Line;
+use crate::log::{self, Line};
 use crate::trace::{self, Address, Command, Flags, Pointed, nothing, traced};
 use crate::{IPC_INFO, c_call, user};
 use libc::{c_int, c_long, c_ulong, c_void, iovec, key_t, msginfo, msqid_ds, size_t, ssize_t};
@@ -41,8 +41,16 @@ pub extern "C" fn msgget(key: key_t, msgflg: c_int) -> c_int {
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn msgsnd(msqid: c_int, msgp: *const c_void, msgsz: size_t, msgflg: c_int) -> c_int {
-    traced(
-        || c_call(-1, || send(msqid, msgp, msgsz, MsgFlags::from_bits_retain(msgflg)).map(|()| 0)),
+    if log::may_trace() {
+        return send_told(msqid, msgp, msgsz, msgflg);
+    }
+    c_call(-1, || send(msqid, msgp, msgsz, msgflg, drop_in::msgsnd).map(|()| 0))
+}
+
+#[cold]
+fn send_told(msqid: c_int, msgp: *const c_void, msgsz: size_t, msgflg: c_int) -> c_int {
+    trace::told(
+        || c_call(-1, || send(msqid, msgp, msgsz, msgflg, drop_in::msgsnd_told).map(|()| 0)),
         |line| {
             let message = Pointed(msgp.cast(), trace::message);
             write!(line, "msgsnd({msqid}, {message}, {msgsz}, {}", Flags::message(msgflg))
@@ -52,7 +60,13 @@ pub unsafe extern "C" fn msgsnd(msqid: c_int, msgp: *const c_void, msgsz: size_t
 }
 
 #[inline(always)]
-fn send(id: c_int, message: *const c_void, len: usize, flags: MsgFlags) -> Result<(), Errno> {
+fn send(
+    id: c_int,
+    message: *const c_void,
+    len: usize,
+    flags: c_int,
+    by: impl FnOnce(c_int, i64, Source, MsgFlags) -> Result<(), Errno>,
+) -> Result<(), Errno> {
     // A negative length is no range.
     let mtype = if len <= isize::MAX as usize && user::is_known_readable(message, TEXT + len) {
         // SAFETY: can be read, as was just said.
@@ -60,7 +74,8 @@ fn send(id: c_int, message: *const c_void, len: usize, flags: MsgFlags) -> Resul
     } else {
         check_readable(id, message, len)?
     };
-    drop_in::msgsnd(id, mtype.into(), Source { at: message.cast::<u8>().wrapping_add(TEXT), len }, flags)
+    let text = Source { at: message.cast::<u8>().wrapping_add(TEXT), len };
+    by(id, mtype.into(), text, MsgFlags::from_bits_retain(flags))
 }
 
 /// The type of a message of which it must be asked whether it can be read.
@@ -82,15 +97,30 @@ fn check_readable(id: c_int, message: *const c_void, len: usize) -> Result<c_lon
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn msgrcv(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
-    traced(
-        || take(msqid, msgp, msgsz, msgtyp, msgflg),
+    if log::may_trace() {
+        return receive_told(msqid, msgp, msgsz, msgtyp, msgflg);
+    }
+    receive(msqid, msgp, msgsz, msgtyp, msgflg, drop_in::msgrcv)
+}
+
+#[cold]
+fn receive_told(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
+    trace::told(
+        || receive(msqid, msgp, msgsz, msgtyp, msgflg, drop_in::msgrcv_told),
         |line| write!(line, "msgrcv({msqid}, {}, {msgsz}, {msgtyp}, {}", Address(msgp), Flags::message(msgflg)),
         |line, done| if done { write!(line, ", {}", Pointed(msgp.cast(), trace::message)) } else { Ok(()) },
     )
 }
 
 #[inline(always)]
-fn take(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
+fn receive(
+    msqid: c_int,
+    msgp: *mut c_void,
+    msgsz: size_t,
+    msgtyp: c_long,
+    msgflg: c_int,
+    by: impl FnOnce(c_int, &mut Buffer, usize, i64, MsgFlags) -> Result<usize, Errno>,
+) -> ssize_t {
     c_call(-1, || {
         let flags = MsgFlags::from_bits_retain(msgflg);
         // The kernel's length is a `long`.
@@ -100,7 +130,7 @@ fn take(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: 
         if flags.contains(MsgFlags::COPY) {
             check_room_for_copy(msgp, msgsz, flags)?;
         }
-        drop_in::msgrcv(msqid, &mut Buffer(msgp), msgsz, msgtyp.into(), flags).map(|n| n as ssize_t)
+        by(msqid, &mut Buffer(msgp), msgsz, msgtyp.into(), flags).map(|n| n as ssize_t)
     })
 }
 

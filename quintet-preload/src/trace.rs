@@ -68,9 +68,10 @@ thread_local! {
     static CURRENT: Cell<*const Line> = const { Cell::new(std::ptr::null()) };
 }
 
+/// Makes a call, and tells of it, if calls are traced after all.
 #[cold]
 #[inline(never)]
-fn told<T: Outcome>(
+pub fn told<T: Outcome>(
     call: impl FnOnce() -> T,
     arguments: impl FnOnce(&mut Line) -> fmt::Result,
     filled: impl FnOnce(&mut Line, bool) -> fmt::Result,

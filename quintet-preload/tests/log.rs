@@ -8,61 +8,13 @@
 mod support;
 
 use libc::{EACCES, EAGAIN, EFAULT, ENOSYS, c_int, c_long, c_void};
-use quintet::{Kind, Namespace};
 use std::ffi::CString;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
+use support::run::*;
 use support::*;
 
 unsafe extern "C" {
     fn semtimedop(id: c_int, ops: *mut libc::sembuf, count: usize, timeout: *const libc::timespec) -> c_int;
-}
-
-const INSIDE: &str = "QUINTET_TEST_INSIDE";
-
-/// A directory of the test's own, with a namespace `ns`.
-struct Place(tempfile::TempDir);
-
-impl Place {
-    fn new() -> Place {
-        let directory = tempfile::Builder::new().prefix("quintet-test-").tempdir_in(memory()).unwrap();
-        Namespace::create(directory.path().join("ns"), Kind::Private).unwrap();
-        Place(directory)
-    }
-
-    fn join(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-}
-
-fn memory() -> PathBuf {
-    let memory = Path::new("/dev/shm");
-    if tempfile::tempfile_in(memory).is_ok() { memory.into() } else { std::env::temp_dir() }
-}
-
-/// Inside: runs `body`, in a process with the drop-in. Outside: what is to be looked at afterwards.
-fn run(test: &str, set: impl FnOnce(&mut Command, &Place), body: impl FnOnce()) -> Option<(Output, Place)> {
-    if std::env::var_os(INSIDE).is_some() {
-        body();
-        return None;
-    }
-    let place = Place::new();
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([test, "--exact", "--nocapture", "--test-threads=1"]).current_dir(place.0.path());
-    command.env_remove("QUINTET_LOG").env_remove("QUINTET_LOG_FILE").env("QUINTET_NAMESPACE", place.join("ns"));
-    command.env("LD_PRELOAD", library()).env(INSIDE, "1");
-    set(&mut command, &place);
-    let output = command.output().unwrap();
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    println!("{out}{err}");
-    assert!(output.status.success(), "{test}: {}", output.status);
-    assert!(out.contains("1 passed"), "{test} is not the name of a test");
-    Some((output, place))
-}
-
-/// The lines that the drop-in has written to descriptor 2.
-fn said(output: &Output) -> Vec<String> {
-    String::from_utf8_lossy(&output.stderr).lines().filter(|line| line.starts_with("quintet")).map(str::to_owned).collect()
 }
 
 /// A line without who, when, and how long.
@@ -70,12 +22,6 @@ fn bare(line: &str) -> String {
     let text = line.splitn(3, ' ').nth(2).unwrap_or(line);
     let end = text.rfind(" <").unwrap_or(text.len());
     text[..end].to_owned()
-}
-
-/// A call that fails with this errno.
-#[track_caller]
-fn fails(ret: c_int, error: c_int) {
-    assert_eq!((ret, errno()), (-1, error));
 }
 
 fn log_file(level: &'static str, name: &'static str) -> impl FnOnce(&mut Command, &Place) {

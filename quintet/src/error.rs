@@ -162,13 +162,24 @@ impl Error {
     }
 
     pub(crate) fn at(errno: Errno, verb: &str, path: &Path) -> Error {
-        Error::new(errno, format!("cannot {verb} {}", path.display()))
+        Error::new(errno, format!("cannot {verb} {}", shown(path)))
     }
 
     /// The number that the C call would have set.
     pub fn errno(&self) -> Errno {
         self.errno
     }
+}
+
+/// A path, without the middle if it is very long: who reads it wants to know why, too.
+fn shown(path: &Path) -> String {
+    const ENDS: usize = 100;
+    let text = path.display().to_string();
+    let count = text.chars().count();
+    if count <= 4 * ENDS {
+        return text;
+    }
+    text.chars().take(ENDS).chain("...".chars()).chain(text.chars().skip(count - ENDS)).collect()
 }
 
 impl fmt::Display for Error {

@@ -6,6 +6,8 @@
 // Not every test file needs all of it.
 #![allow(dead_code, unsafe_code)]
 
+pub mod run;
+
 use libc::{c_int, c_long, c_void, sembuf};
 use quintet::{Kind, Namespace};
 use std::path::{Path, PathBuf};
