@@ -20,6 +20,7 @@ mod exit;
 mod jump;
 mod known;
 mod load;
+mod log;
 mod msg;
 mod next;
 mod pages;

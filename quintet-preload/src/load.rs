@@ -5,7 +5,7 @@
 //! The loader calls each entry of the section once, as a C function; further arguments are ignored.
 #![allow(unsafe_code)]
 
-use crate::{credentials, exec, jump, known};
+use crate::{credentials, exec, jump, known, log};
 use std::panic::catch_unwind;
 
 #[used]
@@ -14,6 +14,7 @@ static AT_LOAD: extern "C" fn() = at_load;
 
 extern "C" fn at_load() {
     let _ = catch_unwind(|| {
+        log::at_load();
         known::at_load();
         credentials::at_load();
         jump::at_load();
