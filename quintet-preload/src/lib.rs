@@ -13,6 +13,9 @@
 #![allow(unsafe_code)]
 
 mod credentials;
+#[cfg(all(target_env = "gnu", any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")))]
+mod dlopen;
+mod environment;
 mod exec;
 #[cfg(any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64"))]
 mod execl;
@@ -26,6 +29,9 @@ mod next;
 mod pages;
 mod sem;
 mod shm;
+mod spawn;
+mod strings;
+mod syscall;
 mod user;
 
 use libc::{c_char, c_int, key_t};
