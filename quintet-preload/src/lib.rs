@@ -23,6 +23,7 @@ mod load;
 mod msg;
 mod next;
 mod pages;
+mod proc;
 mod sem;
 mod shm;
 mod user;
