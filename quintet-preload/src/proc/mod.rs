@@ -25,14 +25,14 @@
 //! The exported functions have the C library's types and contracts. A path is read only when the kernel has read it; what else the
 //! program points to is read as [`crate::user`] reads.
 
-mod access;
+pub mod access;
 mod close;
-mod open;
+pub mod open;
 mod path;
 mod stream;
 mod text;
-mod write;
-mod written;
+pub mod write;
+pub mod written;
 
 use quintet::Errno;
 
