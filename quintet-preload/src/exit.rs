@@ -14,6 +14,7 @@ use syscalls::Sysno;
 /// _exit(2)
 #[unsafe(no_mangle)]
 pub extern "C" fn _exit(status: c_int) -> ! {
+    let _ = catch_unwind(crate::proc::at_exit);
     let _ = catch_unwind(drop_in::at_exit);
     loop {
         // SAFETY: numbers only.

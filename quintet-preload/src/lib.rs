@@ -27,6 +27,7 @@ mod log;
 mod msg;
 mod next;
 mod pages;
+mod proc;
 mod sem;
 mod shm;
 mod spawn;

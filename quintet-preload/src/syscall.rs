@@ -10,9 +10,10 @@
 //! they mean depends on the number, as for the kernel.
 #![allow(unsafe_code)]
 
-use crate::{exec, exit, msg, sem, shm};
-use libc::{c_int, c_long};
-use quintet::drop_in;
+use crate::proc::write::{Gathered, Place};
+use crate::{exec, exit, msg, proc, sem, shm, user};
+use libc::{AT_FDCWD, O_CREAT, O_TRUNC, O_WRONLY, c_int, c_long};
+use quintet::{Errno, drop_in};
 use std::arch::naked_asm;
 use std::ffi::c_void;
 use std::panic::catch_unwind;
@@ -24,7 +25,23 @@ static CARRIED: [u64; WORDS] = bits(&NUMBERS);
 const WORDS: usize = 8;
 const LIMIT: usize = 64 * WORDS;
 
-const NUMBERS: [c_long; 26] = [
+/// What only some machines have: `open`, `creat`, `access`, which on others are but functions.
+#[cfg(target_arch = "x86_64")]
+const OLD: [c_long; 3] = [libc::SYS_open, libc::SYS_creat, libc::SYS_access];
+#[cfg(not(target_arch = "x86_64"))]
+const OLD: [c_long; 3] = [libc::SYS_openat; 3];
+
+const NUMBERS: [c_long; 36] = [
+    OLD[0],
+    OLD[1],
+    OLD[2],
+    libc::SYS_openat,
+    libc::SYS_openat2,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_write,
+    libc::SYS_pwrite64,
+    libc::SYS_writev,
     libc::SYS_shmget,
     libc::SYS_shmat,
     libc::SYS_shmdt,
@@ -171,6 +188,47 @@ unsafe fn told(call: Sysno, arguments: [usize; 6]) -> c_long {
     value
 }
 
+/// As [`kernel`], for what opens a path that may be one of ours.
+///
+/// # Safety
+///
+/// That of the call.
+unsafe fn open(call: Sysno, arguments: [usize; 6], directory: c_int, path: usize, flags: c_int) -> c_long {
+    // SAFETY: the location is valid for the thread's life; the rest is the caller's.
+    unsafe {
+        let before = *libc::__errno_location();
+        let fd = kernel(call, arguments) as c_int;
+        proc::open::after(directory, path as _, flags, before, fd).into()
+    }
+}
+
+/// As [`kernel`], for what asks for rights to such a path.
+///
+/// # Safety
+///
+/// That of the call.
+unsafe fn access(call: Sysno, arguments: [usize; 6], directory: c_int, path: usize, mode: c_int) -> c_long {
+    // SAFETY: the location is valid for the thread's life; the rest is the caller's.
+    unsafe {
+        let before = *libc::__errno_location();
+        let ret = kernel(call, arguments) as c_int;
+        proc::access::after(directory, path as _, mode, before, ret).into()
+    }
+}
+
+/// As [`kernel`], for what writes to a descriptor that may be one of ours.
+///
+/// # Safety
+///
+/// That of the call.
+unsafe fn write(call: Sysno, arguments: [usize; 6], pieces: &dyn Fn(&mut Gathered) -> Result<(), Errno>, place: Place) -> c_long {
+    match proc::write::to_file(arguments[0] as c_int, pieces, place) {
+        Some(done) => done as c_long,
+        // SAFETY: the caller's.
+        None => unsafe { kernel(call, arguments) },
+    }
+}
+
 type Real = unsafe extern "C-unwind" fn(c_long, ...) -> c_long;
 
 unsafe extern "C-unwind" fn carried(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long {
@@ -205,6 +263,20 @@ unsafe extern "C-unwind" fn carried(number: c_long, a: usize, b: usize, c: usize
             libc::SYS_execveat => exec::at_by_number(a as c_int, b as _, c as _, d as _, e as c_int).into(),
             libc::SYS_exit_group => exit::_exit(a as c_int),
             libc::SYS_munmap => exit::munmap(a as _, b).into(),
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_open => open(Sysno::open, all, AT_FDCWD, a, b as c_int),
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_creat => open(Sysno::creat, all, AT_FDCWD, a, O_CREAT | O_WRONLY | O_TRUNC),
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_access => access(Sysno::access, all, AT_FDCWD, a, b as c_int),
+            libc::SYS_openat => open(Sysno::openat, all, a as c_int, b, c as c_int),
+            // The first word of what it takes is the flags.
+            libc::SYS_openat2 => open(Sysno::openat2, all, a as c_int, b, user::read(c as *const u64).unwrap_or(0) as c_int),
+            libc::SYS_faccessat => access(Sysno::faccessat, all, a as c_int, b, c as c_int),
+            libc::SYS_faccessat2 => access(Sysno::faccessat2, all, a as c_int, b, c as c_int),
+            libc::SYS_write => write(Sysno::write, all, &|to| to.add(b as _, c), Place::Here),
+            libc::SYS_pwrite64 => write(Sysno::pwrite64, all, &|to| to.add(b as _, c), Place::At(d as i64)),
+            libc::SYS_writev => write(Sysno::writev, all, &|to| to.add_all(b as _, c as c_int), Place::Here),
             _ => {
                 // It has not been looked up yet.
                 at_load();

@@ -170,6 +170,31 @@ fn by_number() {
     });
 }
 
+/// The namespace's files are, too.
+#[test]
+fn files_by_number() {
+    preloaded("files_by_number", || {
+        let (path, mut text) = (c"/proc/sys/kernel/msgmni", [0u8; 16]);
+        // SAFETY: see the module.
+        unsafe {
+            let fd = libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) as c_int;
+            assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+            assert_eq!(libc::syscall(libc::SYS_write, fd, c"77\n".as_ptr(), 3), 3);
+            let vector = libc::iovec { iov_base: c"x".as_ptr().cast_mut().cast(), iov_len: 1 };
+            assert_eq!((libc::syscall(libc::SYS_pwrite64, fd, c"x".as_ptr(), 1, 0), errno()), (-1, libc::EINVAL));
+            assert_eq!(libc::syscall(libc::SYS_writev, fd, &raw const vector, 1), 1, "what follows is ignored");
+            assert_eq!(libc::pread(fd, text.as_mut_ptr().cast(), 16, 0), 3);
+            assert_eq!(&text[..3], b"77\n");
+            assert_eq!(libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, path.as_ptr(), libc::W_OK), 0);
+            let bad = libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, 16, libc::W_OK);
+            assert_eq!((bad, errno()), (-1, libc::EFAULT));
+            assert_eq!((libc::syscall(libc::SYS_openat, libc::AT_FDCWD, 16, libc::O_RDONLY), errno()), (-1, libc::EFAULT));
+            assert_eq!(libc::close(fd), 0);
+        }
+        assert_eq!(Namespace::open_default().unwrap().limits().unwrap().msgmni, 77);
+    });
+}
+
 /// What is to be taken back is, at an end by number.
 #[test]
 fn an_end_by_number() {

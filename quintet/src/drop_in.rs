@@ -296,6 +296,23 @@ pub fn msg_usage() -> Result<MsgUsage> {
     engine()?.msg_usage()
 }
 
+pub use crate::proc::ProcFile;
+
+/// What a file of `/proc` says.
+pub fn proc_text(file: ProcFile) -> Result<String> {
+    engine()?.proc_text(file)
+}
+
+/// Whether the caller may open it for writing.
+pub fn proc_may_write(file: ProcFile) -> Result<bool> {
+    Ok(engine()?.proc_may_write(file))
+}
+
+/// Writes to its beginning: how many bytes were taken.
+pub fn proc_write(file: ProcFile, text: &[u8]) -> Result<usize> {
+    engine()?.proc_write(file, text)
+}
+
 /// The calling thread, or all threads, may have other rights from now on: what was remembered of them is forgotten.
 pub fn credentials_changed() {
     crate::sys::credentials::changed();

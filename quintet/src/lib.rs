@@ -74,6 +74,7 @@ mod msg;
 mod namespace;
 mod object;
 mod participant;
+mod proc;
 mod process;
 mod registry;
 mod rights;
