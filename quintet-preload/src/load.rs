@@ -5,7 +5,7 @@
 //! The loader calls each entry of the section once, as a C function; further arguments are ignored.
 #![allow(unsafe_code)]
 
-use crate::{credentials, exec, jump, known};
+use crate::{cancel, credentials, exec, jump, known};
 use std::panic::catch_unwind;
 
 #[used]
@@ -18,5 +18,6 @@ extern "C" fn at_load() {
         credentials::at_load();
         jump::at_load();
         exec::at_load();
+        cancel::at_load();
     });
 }
