@@ -9,6 +9,7 @@
 //! As in the module above. A message has a C `long`, its type, and then its text; neither need be aligned.
 #![allow(unsafe_code)]
 
+use crate::cancel::{self, carry_and_end};
 use crate::{IPC_INFO, c_call, user};
 use libc::{c_int, c_long, c_ulong, c_void, iovec, key_t, msginfo, msqid_ds, size_t, ssize_t};
 use quintet::drop_in::{self, Piece, Sink, Source};
@@ -23,7 +24,7 @@ const TEXT: usize = size_of::<c_long>();
 
 /// msgget(2)
 #[unsafe(no_mangle)]
-pub extern "C" fn msgget(key: key_t, msgflg: c_int) -> c_int {
+pub extern "C-unwind" fn msgget(key: key_t, msgflg: c_int) -> c_int {
     c_call(-1, || drop_in::msgget(Key::new(key), msgflg).map(|id| id.raw()))
 }
 
@@ -33,8 +34,13 @@ pub extern "C" fn msgget(key: key_t, msgflg: c_int) -> c_int {
 ///
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn msgsnd(msqid: c_int, msgp: *const c_void, msgsz: size_t, msgflg: c_int) -> c_int {
-    c_call(-1, || send(msqid, msgp, msgsz, MsgFlags::from_bits_retain(msgflg)).map(|()| 0))
+pub unsafe extern "C-unwind" fn msgsnd(msqid: c_int, msgp: *const c_void, msgsz: size_t, msgflg: c_int) -> c_int {
+    cancel::export(|_| msgsnd_here(msqid, msgp, msgsz, msgflg))
+}
+
+#[inline(never)]
+fn msgsnd_here(msqid: c_int, msgp: *const c_void, msgsz: size_t, msgflg: c_int) -> c_int {
+    carry_and_end(-1, || send(msqid, msgp, msgsz, MsgFlags::from_bits_retain(msgflg)).map(|()| 0))
 }
 
 #[inline(always)]
@@ -67,8 +73,13 @@ fn check_readable(id: c_int, message: *const c_void, len: usize) -> Result<c_lon
 ///
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn msgrcv(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
-    c_call(-1, || {
+pub unsafe extern "C-unwind" fn msgrcv(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
+    cancel::export(|_| msgrcv_here(msqid, msgp, msgsz, msgtyp, msgflg))
+}
+
+#[inline(never)]
+fn msgrcv_here(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
+    carry_and_end(-1, || {
         let flags = MsgFlags::from_bits_retain(msgflg);
         // The kernel's length is a `long`.
         if msqid < 0 || msgsz > isize::MAX as usize {
@@ -134,7 +145,7 @@ impl Sink for Buffer {
 ///
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn msgctl(msqid: c_int, cmd: c_int, buf: *mut msqid_ds) -> c_int {
+pub unsafe extern "C-unwind" fn msgctl(msqid: c_int, cmd: c_int, buf: *mut msqid_ds) -> c_int {
     c_call(-1, || {
         if msqid < 0 || cmd < 0 {
             return Err(Errno::INVAL);

@@ -324,6 +324,11 @@ pub fn jumping() {
     crate::msg::section::jump_out();
 }
 
+pub use crate::cancel::{CANCELLED, about_to as about_to_cancel, asking as asking_for_cancel, cancelled, count as cancels};
+pub use crate::cancel::{
+    anywhere as is_cancellable_anywhere, set_anywhere as set_cancellable_anywhere, will_be_told as cancels_will_be_told,
+};
+
 /// The environment variable with which [`adopt_undo`] is to be called.
 pub const UNDO_VARIABLE: &CStr = c"QUINTET_UNDO";
 
