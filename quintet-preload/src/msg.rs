@@ -11,7 +11,7 @@
 
 use crate::cancel::{self, carry_and_end};
 use crate::{IPC_INFO, c_call, user};
-use libc::{c_int, c_long, c_ulong, c_void, iovec, key_t, msginfo, msqid_ds, size_t, ssize_t};
+use libc::{c_int, c_long, c_ulong, c_void, key_t, msginfo, msqid_ds, size_t, ssize_t};
 use quintet::drop_in::{self, Piece, Sink, Source};
 use quintet::{Errno, Key, Limits, MsgFlags, QueueStat};
 
@@ -114,26 +114,20 @@ impl Sink for Buffer {
 
     #[inline(always)]
     fn put_type(&mut self, mtype: i64) {
-        // SAFETY: called where `ready` has found that it can be written.
+        // SAFETY: called where it has been found that it can be written.
         unsafe { self.0.cast::<c_long>().write_unaligned(mtype as c_long) };
     }
 
     #[cold]
     fn put(&mut self, mtype: i64, pieces: &[Piece]) -> Result<(), Errno> {
-        const AT_ONCE: usize = 16;
-        let mtype = mtype as c_long;
-        let first = Piece { at: (&raw const mtype).cast(), len: TEXT };
-        let (mut to, mut rest) = (self.0.cast::<u8>(), std::iter::once(&first).chain(pieces).peekable());
-        while rest.peek().is_some() {
-            let mut some = [iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; AT_ONCE];
-            let mut len = 0;
-            for (entry, piece) in some.iter_mut().zip(&mut rest) {
-                *entry = iovec { iov_base: piece.at.cast_mut().cast(), iov_len: piece.len };
-                len += piece.len;
-            }
-            // SAFETY: a local and what the engine has mapped. What is left over is empty.
-            unsafe { user::write_pieces(to.cast(), &some) }?;
-            to = to.wrapping_add(len);
+        let len: usize = pieces.iter().map(|piece| piece.len).sum();
+        user::make_sure_writable(self.0, TEXT + len)?;
+        self.put_type(mtype);
+        let mut to = self.0.cast::<u8>().wrapping_add(TEXT);
+        for piece in pieces {
+            // SAFETY: a piece can be read, and the buffer written, as was just found.
+            unsafe { std::ptr::copy_nonoverlapping(piece.at, to, piece.len) };
+            to = to.wrapping_add(piece.len);
         }
         Ok(())
     }

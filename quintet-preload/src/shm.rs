@@ -55,7 +55,7 @@ pub unsafe extern "C-unwind" fn shmctl(shmid: c_int, cmd: c_int, buf: *mut shmid
             return Err(Errno::INVAL);
         }
         match cmd {
-            libc::IPC_STAT => stat(shmid, buf),
+            libc::IPC_STAT => user::write(buf, &to_c(&drop_in::stat(shmid)?)).map(|()| 0),
             libc::IPC_SET => set(shmid, buf),
             libc::IPC_RMID => drop_in::remove(shmid).map(|()| 0),
             SHM_LOCK | SHM_UNLOCK => drop_in::lock(shmid, cmd == SHM_LOCK).map(|()| 0),
@@ -69,14 +69,6 @@ pub unsafe extern "C-unwind" fn shmctl(shmid: c_int, cmd: c_int, buf: *mut shmid
             _ => Err(Errno::INVAL),
         }
     })
-}
-
-/// `IPC_STAT`: one system call tells both who asks and that the buffer can be written.
-fn stat(id: c_int, buf: *mut shmid_ds) -> Result<c_int, Errno> {
-    let stat = drop_in::stat(id, || user::euid_if_writable(buf))?;
-    // SAFETY: the kernel has just written to its first and last page.
-    unsafe { buf.write_unaligned(to_c(&stat)) };
-    Ok(0)
 }
 
 fn set(id: c_int, buf: *const shmid_ds) -> Result<c_int, Errno> {

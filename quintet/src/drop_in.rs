@@ -97,9 +97,9 @@ pub unsafe fn shmdt(address: usize) -> Result<()> {
     unsafe { engine()?.shmdt(address) }
 }
 
-/// `IPC_STAT`, where `who` tells the caller's effective user id, or that the buffer cannot be written.
-pub fn stat(id: i32, who: impl FnOnce() -> Result<u32>) -> Result<SegmentStat> {
-    engine()?.shm_stat_by(id, who)
+/// `IPC_STAT`.
+pub fn stat(id: i32) -> Result<SegmentStat> {
+    engine()?.shm_stat(id)
 }
 
 /// `SHM_STAT`, `SHM_STAT_ANY`.
