@@ -69,7 +69,7 @@ told! {
     setns(fd: c_int, nstype: c_int);
 }
 
-const fn cstr(name: &'static str) -> &'static std::ffi::CStr {
+pub const fn cstr(name: &'static str) -> &'static std::ffi::CStr {
     match std::ffi::CStr::from_bytes_with_nul(name.as_bytes()) {
         Ok(name) => name,
         Err(_) => panic!("a name ends with NUL"),

@@ -9,10 +9,11 @@
 //! As in the module above. A message has a C `long`, its type, and then its text; neither need be aligned.
 #![allow(unsafe_code)]
 
-use crate::log::{self, Line};
-use crate::trace::{self, Address, Command, Flags, Pointed, nothing, traced};
-use crate::{IPC_INFO, c_call, user};
-use libc::{c_int, c_long, c_ulong, c_void, iovec, key_t, msginfo, msqid_ds, size_t, ssize_t};
+use crate::cancel::{self, carry_and_end};
+use crate::log::Line;
+use crate::trace::{self, Address, Command, Flags, Pointed, nothing, traced, traced_call};
+use crate::{IPC_INFO, user};
+use libc::{c_int, c_long, c_ulong, c_void, key_t, msginfo, msqid_ds, size_t, ssize_t};
 use quintet::drop_in::{self, Piece, Sink, Source};
 use quintet::{Errno, Key, Limits, MsgFlags, QueueStat};
 use std::fmt::Write;
@@ -26,9 +27,9 @@ const TEXT: usize = size_of::<c_long>();
 
 /// msgget(2)
 #[unsafe(no_mangle)]
-pub extern "C" fn msgget(key: key_t, msgflg: c_int) -> c_int {
-    traced(
-        || c_call(-1, || drop_in::msgget(Key::new(key), msgflg).map(|id| id.raw())),
+pub extern "C-unwind" fn msgget(key: key_t, msgflg: c_int) -> c_int {
+    traced_call(
+        || drop_in::msgget(Key::new(key), msgflg).map(|id| id.raw()),
         |line| write!(line, "msgget({}, {}", trace::Key(key), Flags::get(msgflg)),
         nothing,
     )
@@ -40,33 +41,21 @@ pub extern "C" fn msgget(key: key_t, msgflg: c_int) -> c_int {
 ///
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn msgsnd(msqid: c_int, msgp: *const c_void, msgsz: size_t, msgflg: c_int) -> c_int {
-    if log::may_trace() {
-        return send_told(msqid, msgp, msgsz, msgflg);
-    }
-    c_call(-1, || send(msqid, msgp, msgsz, msgflg, drop_in::msgsnd).map(|()| 0))
+pub unsafe extern "C-unwind" fn msgsnd(msqid: c_int, msgp: *const c_void, msgsz: size_t, msgflg: c_int) -> c_int {
+    let arguments = |line: &mut Line| {
+        let message = Pointed(msgp.cast(), trace::message);
+        write!(line, "msgsnd({msqid}, {message}, {msgsz}, {}", Flags::message(msgflg))
+    };
+    cancel::export(|_| traced(|| msgsnd_here(msqid, msgp, msgsz, msgflg), arguments, nothing))
 }
 
-#[cold]
-fn send_told(msqid: c_int, msgp: *const c_void, msgsz: size_t, msgflg: c_int) -> c_int {
-    trace::told(
-        || c_call(-1, || send(msqid, msgp, msgsz, msgflg, drop_in::msgsnd_told).map(|()| 0)),
-        |line| {
-            let message = Pointed(msgp.cast(), trace::message);
-            write!(line, "msgsnd({msqid}, {message}, {msgsz}, {}", Flags::message(msgflg))
-        },
-        nothing,
-    )
+#[inline(never)]
+fn msgsnd_here(msqid: c_int, msgp: *const c_void, msgsz: size_t, msgflg: c_int) -> c_int {
+    carry_and_end(-1, || send(msqid, msgp, msgsz, MsgFlags::from_bits_retain(msgflg)).map(|()| 0))
 }
 
 #[inline(always)]
-fn send(
-    id: c_int,
-    message: *const c_void,
-    len: usize,
-    flags: c_int,
-    by: impl FnOnce(c_int, i64, Source, MsgFlags) -> Result<(), Errno>,
-) -> Result<(), Errno> {
+fn send(id: c_int, message: *const c_void, len: usize, flags: MsgFlags) -> Result<(), Errno> {
     // A negative length is no range.
     let mtype = if len <= isize::MAX as usize && user::is_known_readable(message, TEXT + len) {
         // SAFETY: can be read, as was just said.
@@ -74,8 +63,7 @@ fn send(
     } else {
         check_readable(id, message, len)?
     };
-    let text = Source { at: message.cast::<u8>().wrapping_add(TEXT), len };
-    by(id, mtype.into(), text, MsgFlags::from_bits_retain(flags))
+    drop_in::msgsnd(id, mtype.into(), Source { at: message.cast::<u8>().wrapping_add(TEXT), len }, flags)
 }
 
 /// The type of a message of which it must be asked whether it can be read.
@@ -96,32 +84,19 @@ fn check_readable(id: c_int, message: *const c_void, len: usize) -> Result<c_lon
 ///
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn msgrcv(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
-    if log::may_trace() {
-        return receive_told(msqid, msgp, msgsz, msgtyp, msgflg);
-    }
-    receive(msqid, msgp, msgsz, msgtyp, msgflg, drop_in::msgrcv)
+pub unsafe extern "C-unwind" fn msgrcv(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
+    let arguments =
+        |line: &mut Line| write!(line, "msgrcv({msqid}, {}, {msgsz}, {msgtyp}, {}", Address(msgp), Flags::message(msgflg));
+    let filled = |line: &mut Line, done| match done {
+        true => write!(line, ", {}", Pointed(msgp.cast(), trace::message)),
+        false => Ok(()),
+    };
+    cancel::export(|_| traced(|| msgrcv_here(msqid, msgp, msgsz, msgtyp, msgflg), arguments, filled))
 }
 
-#[cold]
-fn receive_told(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
-    trace::told(
-        || receive(msqid, msgp, msgsz, msgtyp, msgflg, drop_in::msgrcv_told),
-        |line| write!(line, "msgrcv({msqid}, {}, {msgsz}, {msgtyp}, {}", Address(msgp), Flags::message(msgflg)),
-        |line, done| if done { write!(line, ", {}", Pointed(msgp.cast(), trace::message)) } else { Ok(()) },
-    )
-}
-
-#[inline(always)]
-fn receive(
-    msqid: c_int,
-    msgp: *mut c_void,
-    msgsz: size_t,
-    msgtyp: c_long,
-    msgflg: c_int,
-    by: impl FnOnce(c_int, &mut Buffer, usize, i64, MsgFlags) -> Result<usize, Errno>,
-) -> ssize_t {
-    c_call(-1, || {
+#[inline(never)]
+fn msgrcv_here(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
+    carry_and_end(-1, || {
         let flags = MsgFlags::from_bits_retain(msgflg);
         // The kernel's length is a `long`.
         if msqid < 0 || msgsz > isize::MAX as usize {
@@ -130,7 +105,7 @@ fn receive(
         if flags.contains(MsgFlags::COPY) {
             check_room_for_copy(msgp, msgsz, flags)?;
         }
-        by(msqid, &mut Buffer(msgp), msgsz, msgtyp.into(), flags).map(|n| n as ssize_t)
+        drop_in::msgrcv(msqid, &mut Buffer(msgp), msgsz, msgtyp.into(), flags).map(|n| n as ssize_t)
     })
 }
 
@@ -156,26 +131,20 @@ impl Sink for Buffer {
 
     #[inline(always)]
     fn put_type(&mut self, mtype: i64) {
-        // SAFETY: called where `ready` has found that it can be written.
+        // SAFETY: called where it has been found that it can be written.
         unsafe { self.0.cast::<c_long>().write_unaligned(mtype as c_long) };
     }
 
     #[cold]
     fn put(&mut self, mtype: i64, pieces: &[Piece]) -> Result<(), Errno> {
-        const AT_ONCE: usize = 16;
-        let mtype = mtype as c_long;
-        let first = Piece { at: (&raw const mtype).cast(), len: TEXT };
-        let (mut to, mut rest) = (self.0.cast::<u8>(), std::iter::once(&first).chain(pieces).peekable());
-        while rest.peek().is_some() {
-            let mut some = [iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; AT_ONCE];
-            let mut len = 0;
-            for (entry, piece) in some.iter_mut().zip(&mut rest) {
-                *entry = iovec { iov_base: piece.at.cast_mut().cast(), iov_len: piece.len };
-                len += piece.len;
-            }
-            // SAFETY: a local and what the engine has mapped. What is left over is empty.
-            unsafe { user::write_pieces(to.cast(), &some) }?;
-            to = to.wrapping_add(len);
+        let len: usize = pieces.iter().map(|piece| piece.len).sum();
+        user::make_sure_writable(self.0, TEXT + len)?;
+        self.put_type(mtype);
+        let mut to = self.0.cast::<u8>().wrapping_add(TEXT);
+        for piece in pieces {
+            // SAFETY: a piece can be read, and the buffer written, as was just found.
+            unsafe { std::ptr::copy_nonoverlapping(piece.at, to, piece.len) };
+            to = to.wrapping_add(piece.len);
         }
         Ok(())
     }
@@ -187,7 +156,7 @@ impl Sink for Buffer {
 ///
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn msgctl(msqid: c_int, cmd: c_int, buf: *mut msqid_ds) -> c_int {
+pub unsafe extern "C-unwind" fn msgctl(msqid: c_int, cmd: c_int, buf: *mut msqid_ds) -> c_int {
     let fills = matches!(cmd, libc::IPC_STAT | MSG_STAT | MSG_STAT_ANY);
     let arguments = |line: &mut Line| {
         write!(line, "msgctl({msqid}, {}, ", Command::msg(cmd))?;
@@ -198,28 +167,25 @@ pub unsafe extern "C" fn msgctl(msqid: c_int, cmd: c_int, buf: *mut msqid_ds) ->
         }
     };
     let filled = |line: &mut Line, done| if fills { trace::result(line, done, buf, trace::msqid_ds) } else { Ok(()) };
-    traced(|| control(msqid, cmd, buf), arguments, filled)
+    traced_call(|| control(msqid, cmd, buf), arguments, filled)
 }
 
-#[inline(always)]
-fn control(msqid: c_int, cmd: c_int, buf: *mut msqid_ds) -> c_int {
-    c_call(-1, || {
-        if msqid < 0 || cmd < 0 {
-            return Err(Errno::INVAL);
+fn control(msqid: c_int, cmd: c_int, buf: *mut msqid_ds) -> Result<c_int, Errno> {
+    if msqid < 0 || cmd < 0 {
+        return Err(Errno::INVAL);
+    }
+    match cmd {
+        libc::IPC_STAT => user::write(buf, &to_c(&drop_in::msg_stat(msqid)?)).map(|()| 0),
+        libc::IPC_SET => set(msqid, buf),
+        libc::IPC_RMID => drop_in::msg_remove(msqid).map(|()| 0),
+        MSG_STAT | MSG_STAT_ANY => {
+            let stat = drop_in::msg_stat_index(msqid, cmd == MSG_STAT_ANY)?;
+            user::write(buf, &to_c(&stat))?;
+            Ok(stat.id.raw())
         }
-        match cmd {
-            libc::IPC_STAT => user::write(buf, &to_c(&drop_in::msg_stat(msqid)?)).map(|()| 0),
-            libc::IPC_SET => set(msqid, buf),
-            libc::IPC_RMID => drop_in::msg_remove(msqid).map(|()| 0),
-            MSG_STAT | MSG_STAT_ANY => {
-                let stat = drop_in::msg_stat_index(msqid, cmd == MSG_STAT_ANY)?;
-                user::write(buf, &to_c(&stat))?;
-                Ok(stat.id.raw())
-            }
-            IPC_INFO | MSG_INFO => info(buf.cast(), cmd == MSG_INFO),
-            _ => Err(Errno::INVAL),
-        }
-    })
+        IPC_INFO | MSG_INFO => info(buf.cast(), cmd == MSG_INFO),
+        _ => Err(Errno::INVAL),
+    }
 }
 
 fn set(id: c_int, buf: *const msqid_ds) -> Result<c_int, Errno> {

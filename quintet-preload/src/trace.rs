@@ -3,12 +3,15 @@
 //! A line is begun before its call, with the time and the arguments, and written after it; one that goes to sleep is written then, too, as
 //! it may never come back. What the program's pointers point at is copied as a call copies it, so a bad one is shown as a number.
 //!
+//! A thread may end in a call that is traced, by being cancelled: [`cancel`] says what that asks of [`told`].
+//!
 //! # Safety
 //!
 //! The line that a thread is at is a local of [`told`], which takes the pointer to it back before it returns, or a jump does; a signal
 //! handler that comes in between has a line of its own, and puts the pointer back.
 #![allow(unsafe_code)]
 
+use crate::cancel;
 use crate::log::{self, Level, Line};
 use crate::user;
 use libc::{c_char, c_int, c_long, c_short, c_void, key_t, sembuf, timespec};
@@ -52,10 +55,20 @@ impl Outcome for *mut c_void {
 #[inline(always)]
 pub fn traced<T: Outcome>(
     call: impl FnOnce() -> T,
-    arguments: impl FnOnce(&mut Line) -> fmt::Result,
-    filled: impl FnOnce(&mut Line, bool) -> fmt::Result,
+    arguments: impl Fn(&mut Line) -> fmt::Result,
+    filled: impl Fn(&mut Line, bool) -> fmt::Result,
 ) -> T {
     if log::may_trace() { told(call, arguments, filled) } else { call() }
+}
+
+/// The same for an exported function that has nothing else to do.
+#[inline(always)]
+pub fn traced_call<T: Outcome>(
+    call: impl Fn() -> Result<T, quintet::Errno>,
+    arguments: impl Fn(&mut Line) -> fmt::Result,
+    filled: impl Fn(&mut Line, bool) -> fmt::Result,
+) -> T {
+    cancel::export(|_| traced(|| crate::carry_out(T::FAILED, &call), &arguments, &filled))
 }
 
 /// For a call that fills in nothing.
@@ -68,13 +81,12 @@ thread_local! {
     static CURRENT: Cell<*const Line> = const { Cell::new(std::ptr::null()) };
 }
 
-/// Makes a call, and tells of it, if calls are traced after all.
 #[cold]
 #[inline(never)]
-pub fn told<T: Outcome>(
+fn told<T: Outcome>(
     call: impl FnOnce() -> T,
-    arguments: impl FnOnce(&mut Line) -> fmt::Result,
-    filled: impl FnOnce(&mut Line, bool) -> fmt::Result,
+    arguments: impl Fn(&mut Line) -> fmt::Result,
+    filled: impl Fn(&mut Line, bool) -> fmt::Result,
 ) -> T {
     if !log::wants(Level::Debug) {
         return call();

@@ -134,9 +134,9 @@ pub unsafe fn shmdt(address: usize) -> Result<()> {
     unsafe { with_id(|engine| engine.shmdt(address)) }
 }
 
-/// `IPC_STAT`, where `who` tells the caller's effective user id, or that the buffer cannot be written.
-pub fn stat(id: i32, who: impl FnOnce() -> Result<u32>) -> Result<SegmentStat> {
-    with_id(|engine| engine.shm_stat_by(id, who))
+/// `IPC_STAT`.
+pub fn stat(id: i32) -> Result<SegmentStat> {
+    with_id(|engine| engine.shm_stat(id))
 }
 
 /// `SHM_STAT`, `SHM_STAT_ANY`.
@@ -283,8 +283,6 @@ pub fn msgget(key: Key, flags: i32) -> Result<Id> {
     get(key, flags, |engine| engine.msgget(key, flags))
 }
 
-use crate::msg::receive::Wanted;
-
 pub use crate::msg::bytes::{Piece, Sink, Source};
 
 /// `msgsnd`.
@@ -293,20 +291,10 @@ pub fn msgsnd(id: i32, mtype: i64, from: Source, flags: MsgFlags) -> Result<()> 
     with_id(|engine| engine.msg_send(id, mtype, from, flags, None))
 }
 
-/// `msgsnd`, for who has time: of [`msgsnd`] there is to be one copy, with all of it in one piece.
-pub fn msgsnd_told(id: i32, mtype: i64, from: Source, flags: MsgFlags) -> Result<()> {
-    with_id(|engine| engine.send_whole(id, mtype, from, flags, None))
-}
-
 /// `msgrcv`: the length of the message, as far as it was taken. `size` is the room that the caller says there is.
 #[inline(always)]
 pub fn msgrcv(id: i32, to: &mut impl Sink, size: usize, mtype: i64, flags: MsgFlags) -> Result<usize> {
     with_id(|engine| engine.msg_receive(id, to, size, mtype, flags, None))
-}
-
-/// `msgrcv`, for who has time.
-pub fn msgrcv_told(id: i32, to: &mut impl Sink, size: usize, mtype: i64, flags: MsgFlags) -> Result<usize> {
-    with_id(|engine| engine.receive_whole(id, to, &Wanted::new(size, mtype, flags), None))
 }
 
 /// The greatest length of a message.
@@ -345,6 +333,23 @@ pub fn msg_usage() -> Result<MsgUsage> {
     engine()?.msg_usage()
 }
 
+pub use crate::proc::ProcFile;
+
+/// What a file of `/proc` says.
+pub fn proc_text(file: ProcFile) -> Result<String> {
+    engine()?.proc_text(file)
+}
+
+/// Whether the caller may open it for writing.
+pub fn proc_may_write(file: ProcFile) -> Result<bool> {
+    Ok(engine()?.proc_may_write(file))
+}
+
+/// Writes to its beginning: how many bytes were taken.
+pub fn proc_write(file: ProcFile, text: &[u8]) -> Result<usize> {
+    engine()?.proc_write(file, text)
+}
+
 /// The calling thread, or all threads, may have other rights from now on: what was remembered of them is forgotten.
 pub fn credentials_changed() {
     crate::sys::credentials::changed();
@@ -355,6 +360,11 @@ pub fn jumping() {
     crate::waiting::jump_out();
     crate::msg::section::jump_out();
 }
+
+pub use crate::cancel::{CANCELLED, about_to as about_to_cancel, asking as asking_for_cancel, cancelled, count as cancels};
+pub use crate::cancel::{
+    anywhere as is_cancellable_anywhere, set_anywhere as set_cancellable_anywhere, will_be_told as cancels_will_be_told,
+};
 
 /// The environment variable with which [`adopt_undo`] is to be called.
 pub const UNDO_VARIABLE: &CStr = c"QUINTET_UNDO";

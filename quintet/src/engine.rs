@@ -322,6 +322,12 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether the caller may.
+    pub(crate) fn may_set_limits(&self) -> bool {
+        let name = Name::new(&self.directory, format_args!("/namespace"));
+        file::open(name.c_str(), true).is_ok()
+    }
+
     /// `shm_next_id`.
     pub fn shm_next_id(&self) -> std::result::Result<Option<Id>, Errno> {
         self.next_id(Mechanism::Shm)
@@ -352,11 +358,11 @@ impl Engine {
         self.set_next_id(Mechanism::Msg, id)
     }
 
-    fn next_id(&self, of: Mechanism) -> std::result::Result<Option<Id>, Errno> {
+    pub(crate) fn next_id(&self, of: Mechanism) -> std::result::Result<Option<Id>, Errno> {
         Ok(Id::from_raw(self.registry.class(of).next_id.load(Relaxed)).ok())
     }
 
-    fn set_next_id(&self, of: Mechanism, id: Option<Id>) -> std::result::Result<(), Errno> {
+    pub(crate) fn set_next_id(&self, of: Mechanism, id: Option<Id>) -> std::result::Result<(), Errno> {
         if !self.is_owner() {
             return Err(Errno::PERM);
         }
@@ -364,7 +370,7 @@ impl Engine {
         Ok(())
     }
 
-    fn is_owner(&self) -> bool {
+    pub(crate) fn is_owner(&self) -> bool {
         let euid = credentials::euid();
         euid == 0 || fs::stat(&self.path).is_ok_and(|stat| stat.st_uid == euid) || capable(CapabilitySet::SYS_ADMIN)
     }

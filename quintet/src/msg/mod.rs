@@ -11,7 +11,7 @@ mod line;
 pub mod place;
 pub mod queue;
 mod rebuild;
-pub mod receive;
+mod receive;
 pub mod section;
 pub mod select;
 mod send;

@@ -22,7 +22,7 @@ const MOST_KEPT: u32 = 4096;
 
 /// What a call asks for.
 #[derive(Clone, Copy)]
-pub struct Wanted {
+struct Wanted {
     /// As the call's `msgtyp`, and what it means.
     mtype: i64,
     select: Select,
@@ -31,11 +31,6 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    #[inline(always)]
-    pub fn new(size: usize, mtype: i64, flags: MsgFlags) -> Wanted {
-        Wanted { mtype, select: Select::new(mtype, flags), size, flags }
-    }
-
     /// How much of a message it gets, unless the message is longer than it takes.
     #[inline(always)]
     fn of(&self, len: usize) -> Result<usize> {
@@ -111,7 +106,7 @@ impl Engine {
         flags: MsgFlags,
         timeout: Option<Duration>,
     ) -> Result<usize> {
-        let wanted = Wanted::new(size, mtype, flags);
+        let wanted = Wanted { mtype, select: Select::new(mtype, flags), size, flags };
         match self.receive_at_once(id, to, &wanted) {
             Attempt::Done(len) => Ok(len),
             _ => self.receive_whole(id, to, &wanted, timeout),
@@ -131,7 +126,7 @@ impl Engine {
 
     /// In the order in which the kernel checks.
     #[inline(never)]
-    pub fn receive_whole(&self, id: i32, to: &mut impl Sink, wanted: &Wanted, timeout: Option<Duration>) -> Result<usize> {
+    fn receive_whole(&self, id: i32, to: &mut impl Sink, wanted: &Wanted, timeout: Option<Duration>) -> Result<usize> {
         if id < 0 || isize::try_from(wanted.size).is_err() {
             return Err(Errno::INVAL);
         }

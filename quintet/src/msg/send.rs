@@ -47,7 +47,7 @@ impl Engine {
 
     /// In the order in which the kernel checks.
     #[inline(never)]
-    pub fn send_whole(&self, id: i32, mtype: i64, from: Source, flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
+    fn send_whole(&self, id: i32, mtype: i64, from: Source, flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
         if from.len > self.header.msgmax.load(Relaxed) as usize || i32::try_from(from.len).is_err() || mtype < 1 {
             return Err(Errno::INVAL);
         }
