@@ -10,7 +10,7 @@
 #![allow(unsafe_code)]
 
 use crate::cancel::{self, carry_and_end};
-use crate::log::Line;
+use crate::log::{self, Line};
 use crate::trace::{self, Address, Command, Flags, Pointed, nothing, traced, traced_call};
 use crate::{IPC_INFO, user};
 use libc::{c_int, c_long, c_ulong, c_void, key_t, msginfo, msqid_ds, size_t, ssize_t};
@@ -42,11 +42,19 @@ pub extern "C-unwind" fn msgget(key: key_t, msgflg: c_int) -> c_int {
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn msgsnd(msqid: c_int, msgp: *const c_void, msgsz: size_t, msgflg: c_int) -> c_int {
+    cancel::export(|_| match log::may_trace() {
+        false => msgsnd_here(msqid, msgp, msgsz, msgflg),
+        true => msgsnd_told(msqid, msgp, msgsz, msgflg),
+    })
+}
+
+#[cold]
+#[inline(never)]
+fn msgsnd_told(id: c_int, message: *const c_void, len: size_t, flags: c_int) -> c_int {
     let arguments = |line: &mut Line| {
-        let message = Pointed(msgp.cast(), trace::message);
-        write!(line, "msgsnd({msqid}, {message}, {msgsz}, {}", Flags::message(msgflg))
+        write!(line, "msgsnd({id}, {}, {len}, {}", Pointed(message.cast(), trace::message), Flags::message(flags))
     };
-    cancel::export(|_| traced(|| msgsnd_here(msqid, msgp, msgsz, msgflg), arguments, nothing))
+    traced(|| msgsnd_here(id, message, len, flags), arguments, nothing)
 }
 
 #[inline(never)]
@@ -85,13 +93,22 @@ fn check_readable(id: c_int, message: *const c_void, len: usize) -> Result<c_lon
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn msgrcv(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
+    cancel::export(|_| match log::may_trace() {
+        false => msgrcv_here(msqid, msgp, msgsz, msgtyp, msgflg),
+        true => msgrcv_told(msqid, msgp, msgsz, msgtyp, msgflg),
+    })
+}
+
+#[cold]
+#[inline(never)]
+fn msgrcv_told(id: c_int, buffer: *mut c_void, size: size_t, mtype: c_long, flags: c_int) -> ssize_t {
     let arguments =
-        |line: &mut Line| write!(line, "msgrcv({msqid}, {}, {msgsz}, {msgtyp}, {}", Address(msgp), Flags::message(msgflg));
+        |line: &mut Line| write!(line, "msgrcv({id}, {}, {size}, {mtype}, {}", Address(buffer), Flags::message(flags));
     let filled = |line: &mut Line, done| match done {
-        true => write!(line, ", {}", Pointed(msgp.cast(), trace::message)),
+        true => write!(line, ", {}", Pointed(buffer.cast(), trace::message)),
         false => Ok(()),
     };
-    cancel::export(|_| traced(|| msgrcv_here(msqid, msgp, msgsz, msgtyp, msgflg), arguments, filled))
+    traced(|| msgrcv_here(id, buffer, size, mtype, flags), arguments, filled)
 }
 
 #[inline(never)]

@@ -8,7 +8,7 @@
 //! As in the module above. The operations are copied before anything is done with them.
 #![allow(unsafe_code)]
 
-use crate::log::Line;
+use crate::log::{self, Line};
 use crate::trace::{self, Address, Command, Flags, Operations, Pointed, nothing, traced, traced_call};
 use crate::{IPC_INFO, cancel, carry, user};
 use libc::{c_int, c_uint, c_ushort, key_t, sembuf, semid_ds, seminfo, size_t, timespec};
@@ -46,8 +46,17 @@ pub extern "C-unwind" fn semget(key: key_t, nsems: c_int, semflg: c_int) -> c_in
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn semop(semid: c_int, sops: *mut sembuf, nsops: size_t) -> c_int {
-    let arguments = |line: &mut Line| write!(line, "semop({semid}, {}, {nsops}", Operations(sops, nsops));
-    cancel::export(|_| traced(|| semop_here(semid, sops.cast(), nsops), arguments, nothing))
+    cancel::export(|_| match log::may_trace() {
+        false => semop_here(semid, sops.cast(), nsops),
+        true => semop_told(semid, sops, nsops),
+    })
+}
+
+#[cold]
+#[inline(never)]
+fn semop_told(id: c_int, sops: *mut sembuf, nsops: size_t) -> c_int {
+    let arguments = |line: &mut Line| write!(line, "semop({id}, {}, {nsops}", Operations(sops, nsops));
+    traced(|| semop_here(id, sops.cast(), nsops), arguments, nothing)
 }
 
 #[inline(never)]
@@ -159,9 +168,18 @@ fn operate_checking(
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn semctl(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
+    cancel::export(|_| match log::may_trace() {
+        false => semctl_here(semid, semnum, cmd, arg),
+        true => semctl_told(semid, semnum, cmd, arg),
+    })
+}
+
+#[cold]
+#[inline(never)]
+fn semctl_told(id: c_int, num: c_int, cmd: c_int, arg: usize) -> c_int {
     let fills = matches!(cmd, libc::IPC_STAT | SEM_STAT | SEM_STAT_ANY);
     let arguments = |line: &mut Line| {
-        write!(line, "semctl({semid}, {semnum}, {}", Command::sem(cmd))?;
+        write!(line, "semctl({id}, {num}, {}", Command::sem(cmd))?;
         match cmd {
             libc::IPC_RMID | GETVAL | GETPID | GETNCNT | GETZCNT => Ok(()),
             libc::IPC_SET => write!(line, ", {}", Pointed(arg as *const semid_ds, trace::semid_to_set)),
@@ -174,7 +192,7 @@ pub unsafe extern "C-unwind" fn semctl(semid: c_int, semnum: c_int, cmd: c_int, 
         true => trace::result(line, done, arg as *const semid_ds, trace::semid_ds),
         false => Ok(()),
     };
-    cancel::export(|_| traced(|| semctl_here(semid, semnum, cmd, arg), arguments, filled))
+    traced(|| semctl_here(id, num, cmd, arg), arguments, filled)
 }
 
 #[inline(never)]
