@@ -9,8 +9,9 @@
 //! As in the module above. A message has a C `long`, its type, and then its text; neither need be aligned.
 #![allow(unsafe_code)]
 
+use crate::cancel::{self, carry_and_end};
 use crate::{IPC_INFO, c_call, user};
-use libc::{c_int, c_long, c_ulong, c_void, iovec, key_t, msginfo, msqid_ds, size_t, ssize_t};
+use libc::{c_int, c_long, c_ulong, c_void, key_t, msginfo, msqid_ds, size_t, ssize_t};
 use quintet::drop_in::{self, Piece, Sink, Source};
 use quintet::{Errno, Key, Limits, MsgFlags, QueueStat};
 
@@ -23,7 +24,7 @@ const TEXT: usize = size_of::<c_long>();
 
 /// msgget(2)
 #[unsafe(no_mangle)]
-pub extern "C" fn msgget(key: key_t, msgflg: c_int) -> c_int {
+pub extern "C-unwind" fn msgget(key: key_t, msgflg: c_int) -> c_int {
     c_call(-1, || drop_in::msgget(Key::new(key), msgflg).map(|id| id.raw()))
 }
 
@@ -33,8 +34,13 @@ pub extern "C" fn msgget(key: key_t, msgflg: c_int) -> c_int {
 ///
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn msgsnd(msqid: c_int, msgp: *const c_void, msgsz: size_t, msgflg: c_int) -> c_int {
-    c_call(-1, || send(msqid, msgp, msgsz, MsgFlags::from_bits_retain(msgflg)).map(|()| 0))
+pub unsafe extern "C-unwind" fn msgsnd(msqid: c_int, msgp: *const c_void, msgsz: size_t, msgflg: c_int) -> c_int {
+    cancel::export(|_| msgsnd_here(msqid, msgp, msgsz, msgflg))
+}
+
+#[inline(never)]
+fn msgsnd_here(msqid: c_int, msgp: *const c_void, msgsz: size_t, msgflg: c_int) -> c_int {
+    carry_and_end(-1, || send(msqid, msgp, msgsz, MsgFlags::from_bits_retain(msgflg)).map(|()| 0))
 }
 
 #[inline(always)]
@@ -67,8 +73,13 @@ fn check_readable(id: c_int, message: *const c_void, len: usize) -> Result<c_lon
 ///
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn msgrcv(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
-    c_call(-1, || {
+pub unsafe extern "C-unwind" fn msgrcv(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
+    cancel::export(|_| msgrcv_here(msqid, msgp, msgsz, msgtyp, msgflg))
+}
+
+#[inline(never)]
+fn msgrcv_here(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
+    carry_and_end(-1, || {
         let flags = MsgFlags::from_bits_retain(msgflg);
         // The kernel's length is a `long`.
         if msqid < 0 || msgsz > isize::MAX as usize {
@@ -103,26 +114,20 @@ impl Sink for Buffer {
 
     #[inline(always)]
     fn put_type(&mut self, mtype: i64) {
-        // SAFETY: called where `ready` has found that it can be written.
+        // SAFETY: called where it has been found that it can be written.
         unsafe { self.0.cast::<c_long>().write_unaligned(mtype as c_long) };
     }
 
     #[cold]
     fn put(&mut self, mtype: i64, pieces: &[Piece]) -> Result<(), Errno> {
-        const AT_ONCE: usize = 16;
-        let mtype = mtype as c_long;
-        let first = Piece { at: (&raw const mtype).cast(), len: TEXT };
-        let (mut to, mut rest) = (self.0.cast::<u8>(), std::iter::once(&first).chain(pieces).peekable());
-        while rest.peek().is_some() {
-            let mut some = [iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; AT_ONCE];
-            let mut len = 0;
-            for (entry, piece) in some.iter_mut().zip(&mut rest) {
-                *entry = iovec { iov_base: piece.at.cast_mut().cast(), iov_len: piece.len };
-                len += piece.len;
-            }
-            // SAFETY: a local and what the engine has mapped. What is left over is empty.
-            unsafe { user::write_pieces(to.cast(), &some) }?;
-            to = to.wrapping_add(len);
+        let len: usize = pieces.iter().map(|piece| piece.len).sum();
+        user::make_sure_writable(self.0, TEXT + len)?;
+        self.put_type(mtype);
+        let mut to = self.0.cast::<u8>().wrapping_add(TEXT);
+        for piece in pieces {
+            // SAFETY: a piece can be read, and the buffer written, as was just found.
+            unsafe { std::ptr::copy_nonoverlapping(piece.at, to, piece.len) };
+            to = to.wrapping_add(piece.len);
         }
         Ok(())
     }
@@ -134,7 +139,7 @@ impl Sink for Buffer {
 ///
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn msgctl(msqid: c_int, cmd: c_int, buf: *mut msqid_ds) -> c_int {
+pub unsafe extern "C-unwind" fn msgctl(msqid: c_int, cmd: c_int, buf: *mut msqid_ds) -> c_int {
     c_call(-1, || {
         if msqid < 0 || cmd < 0 {
             return Err(Errno::INVAL);

@@ -30,7 +30,7 @@ pub fn map(len: usize) -> *mut u8 {
 /// Gives back what [`map`] gave, with the same length.
 pub fn unmap(at: *mut u8, len: usize) {
     // SAFETY: the caller's own mapping.
-    unsafe { libc::syscall(libc::SYS_munmap, at, len) };
+    unsafe { crate::syscall::kernel(syscalls::Sysno::munmap, [at as usize, len, 0, 0, 0, 0]) };
 }
 
 /// A page that was freed, for the next one who wants one or less: getting and giving back a page costs more than most calls.

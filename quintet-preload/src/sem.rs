@@ -8,7 +8,7 @@
 //! As in the module above. The operations are copied before anything is done with them.
 #![allow(unsafe_code)]
 
-use crate::{IPC_INFO, c_call, user};
+use crate::{IPC_INFO, c_call, cancel, carry, user};
 use libc::{c_int, c_uint, c_ushort, key_t, sembuf, semid_ds, seminfo, size_t, timespec};
 use quintet::{Errno, Key, Limits, SemOp, SetStat, drop_in};
 use std::mem::MaybeUninit;
@@ -28,7 +28,7 @@ const SEM_STAT_ANY: c_int = 20;
 
 /// semget(2)
 #[unsafe(no_mangle)]
-pub extern "C" fn semget(key: key_t, nsems: c_int, semflg: c_int) -> c_int {
+pub extern "C-unwind" fn semget(key: key_t, nsems: c_int, semflg: c_int) -> c_int {
     c_call(-1, || drop_in::semget(Key::new(key), nsems, semflg).map(|id| id.raw()))
 }
 
@@ -38,20 +38,25 @@ pub extern "C" fn semget(key: key_t, nsems: c_int, semflg: c_int) -> c_int {
 ///
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn semop(semid: c_int, sops: *mut sembuf, nsops: size_t) -> c_int {
+pub unsafe extern "C-unwind" fn semop(semid: c_int, sops: *mut sembuf, nsops: size_t) -> c_int {
+    cancel::export(|_| semop_here(semid, sops.cast(), nsops))
+}
+
+#[inline(never)]
+fn semop_here(id: c_int, sops: *const SemOp, nsops: size_t) -> c_int {
     if nsops as c_uint == 1 && user::is_known_readable(sops.cast(), size_of::<SemOp>()) {
         // SAFETY: can be read, as was just said.
-        let op = unsafe { sops.cast::<SemOp>().read_unaligned() };
-        if let Ok(true) = catch_unwind(|| drop_in::sem_at_once(semid, &[op])) {
+        let op = unsafe { sops.read_unaligned() };
+        if let Ok(true) = catch_unwind(|| drop_in::sem_at_once(id, &[op])) {
             return 0;
         }
     }
-    semop_whole(semid, sops.cast(), nsops)
+    semop_whole(id, sops, nsops)
 }
 
 #[inline(never)]
 fn semop_whole(id: c_int, sops: *const SemOp, nsops: size_t) -> c_int {
-    c_call(-1, || operate(id, sops, nsops, || Ok(None)))
+    carry(-1, || operate(id, sops, nsops, || Ok(None)))
 }
 
 /// semop(2)
@@ -60,10 +65,15 @@ fn semop_whole(id: c_int, sops: *const SemOp, nsops: size_t) -> c_int {
 ///
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn semtimedop(semid: c_int, sops: *mut sembuf, nsops: size_t, timeout: *const timespec) -> c_int {
-    c_call(-1, || {
+pub unsafe extern "C-unwind" fn semtimedop(semid: c_int, sops: *mut sembuf, nsops: size_t, timeout: *const timespec) -> c_int {
+    cancel::export(|spent| semtimedop_here(semid, sops.cast(), nsops, timeout, spent))
+}
+
+#[inline(never)]
+fn semtimedop_here(id: c_int, sops: *const SemOp, nsops: size_t, timeout: *const timespec, spent: Duration) -> c_int {
+    carry(-1, || {
         let timeout = if timeout.is_null() { None } else { Some(user::read(timeout)?) };
-        operate(semid, sops.cast(), nsops, || timeout.map(duration).transpose())
+        operate(id, sops, nsops, || timeout.map(|time| Ok(duration(time)?.saturating_sub(spent))).transpose())
     })
 }
 
@@ -137,7 +147,12 @@ fn operate_checking(
 ///
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn semctl(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
+pub unsafe extern "C-unwind" fn semctl(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
+    cancel::export(|_| semctl_here(semid, semnum, cmd, arg))
+}
+
+#[inline(never)]
+fn semctl_here(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
     if cmd == GETVAL
         && let Ok(Some(value)) = catch_unwind(|| drop_in::sem_value_at_once(semid, semnum))
     {
@@ -148,7 +163,7 @@ pub unsafe extern "C" fn semctl(semid: c_int, semnum: c_int, cmd: c_int, arg: us
 
 #[inline(never)]
 fn semctl_whole(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
-    c_call(-1, || {
+    carry(-1, || {
         if semid < 0 {
             return Err(Errno::INVAL);
         }

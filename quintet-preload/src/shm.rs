@@ -17,7 +17,7 @@ const SHM_STAT_ANY: c_int = 15;
 
 /// shmget(2)
 #[unsafe(no_mangle)]
-pub extern "C" fn shmget(key: key_t, size: size_t, shmflg: c_int) -> c_int {
+pub extern "C-unwind" fn shmget(key: key_t, size: size_t, shmflg: c_int) -> c_int {
     c_call(-1, || drop_in::shmget(Key::new(key), size as u64, shmflg).map(|id| id.raw()))
 }
 
@@ -27,7 +27,7 @@ pub extern "C" fn shmget(key: key_t, size: size_t, shmflg: c_int) -> c_int {
 ///
 /// As the C function: with `SHM_REMAP` what is mapped at the address goes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn shmat(shmid: c_int, shmaddr: *const c_void, shmflg: c_int) -> *mut c_void {
+pub unsafe extern "C-unwind" fn shmat(shmid: c_int, shmaddr: *const c_void, shmflg: c_int) -> *mut c_void {
     // SAFETY: the caller's contract is the same.
     c_call(usize::MAX as *mut c_void, || unsafe { drop_in::shmat(shmid, shmaddr as usize, shmflg) })
 }
@@ -38,7 +38,7 @@ pub unsafe extern "C" fn shmat(shmid: c_int, shmaddr: *const c_void, shmflg: c_i
 ///
 /// As the C function: the memory goes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn shmdt(shmaddr: *const c_void) -> c_int {
+pub unsafe extern "C-unwind" fn shmdt(shmaddr: *const c_void) -> c_int {
     // SAFETY: the caller's contract is the same.
     c_call(-1, || unsafe { drop_in::shmdt(shmaddr as usize) }.map(|()| 0))
 }
@@ -49,13 +49,13 @@ pub unsafe extern "C" fn shmdt(shmaddr: *const c_void) -> c_int {
 ///
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn shmctl(shmid: c_int, cmd: c_int, buf: *mut shmid_ds) -> c_int {
+pub unsafe extern "C-unwind" fn shmctl(shmid: c_int, cmd: c_int, buf: *mut shmid_ds) -> c_int {
     c_call(-1, || {
         if shmid < 0 || cmd < 0 {
             return Err(Errno::INVAL);
         }
         match cmd {
-            libc::IPC_STAT => stat(shmid, buf),
+            libc::IPC_STAT => user::write(buf, &to_c(&drop_in::stat(shmid)?)).map(|()| 0),
             libc::IPC_SET => set(shmid, buf),
             libc::IPC_RMID => drop_in::remove(shmid).map(|()| 0),
             SHM_LOCK | SHM_UNLOCK => drop_in::lock(shmid, cmd == SHM_LOCK).map(|()| 0),
@@ -69,14 +69,6 @@ pub unsafe extern "C" fn shmctl(shmid: c_int, cmd: c_int, buf: *mut shmid_ds) ->
             _ => Err(Errno::INVAL),
         }
     })
-}
-
-/// `IPC_STAT`: one system call tells both who asks and that the buffer can be written.
-fn stat(id: c_int, buf: *mut shmid_ds) -> Result<c_int, Errno> {
-    let stat = drop_in::stat(id, || user::euid_if_writable(buf))?;
-    // SAFETY: the kernel has just written to its first and last page.
-    unsafe { buf.write_unaligned(to_c(&stat)) };
-    Ok(0)
 }
 
 fn set(id: c_int, buf: *const shmid_ds) -> Result<c_int, Errno> {

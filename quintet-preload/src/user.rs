@@ -1,13 +1,22 @@
 //! The program's pointers, which may be wrong: the kernel is asked before they are used, unless it has been
 //! asked before and nothing can have changed ([`known`]).
 //!
+//! It is asked by `futex`, page by page: programs that lock themselves in (seccomp) allow that, because their C library needs it, and
+//! hardly any other call that would do. Neither question sleeps, wakes anybody or changes a byte.
+//!
+//! | question | asked by | answers |
+//! |---|---|---|
+//! | can it be read? | `FUTEX_CMP_REQUEUE` of no sleepers, which reads the word to compare it | 0, `EAGAIN`; `EFAULT` |
+//! | can it be written? | `FUTEX_WAKE_OP`, which adds 0 to the word, atomically | 0; `EFAULT` |
+//!
 //! # Safety
 //!
-//! The system calls here read or write the program's memory and say `EFAULT` where it is not there.
+//! The system calls here say `EFAULT` where memory is not there, also beyond the end of a mapped file. What can be read or written
+//! remains so for the call's duration, if the program keeps to the C contract.
 #![allow(unsafe_code)]
 
 use crate::known::{self, Access, PAGE};
-use libc::{c_char, c_void, iovec};
+use libc::{c_char, c_int, c_void};
 use quintet::Errno;
 use std::mem::MaybeUninit;
 
@@ -27,38 +36,61 @@ pub fn is_known_writable(start: *const c_void, len: usize) -> bool {
     known::allows(start as usize, len, Access::Write)
 }
 
-/// Whether the range can be read.
+/// Makes sure that the range can be read.
 #[cold]
 pub fn ask_readable(start: *const c_void, len: usize) -> Result<(), Errno> {
-    let start = start as usize;
+    ask(start as usize, len, Access::Read)
+}
+
+/// Makes sure that the range can be written.
+#[cold]
+fn ask_writable(start: *mut c_void, len: usize) -> Result<(), Errno> {
+    ask(start as usize, len, Access::Write)
+}
+
+fn ask(start: usize, len: usize, access: Access) -> Result<(), Errno> {
     let end = start.checked_add(len).ok_or(Errno::FAULT)?;
     let mut at = start & !(PAGE - 1);
     while at < end {
-        if !can_read(at.max(start)) {
+        if !page_allows(at.max(start), access) {
             return Err(Errno::FAULT);
         }
         at = at.checked_add(PAGE).ok_or(Errno::FAULT)?;
     }
-    known::learn(start, len, Access::Read);
+    known::learn(start, len, access);
     Ok(())
 }
 
-/// Whether the page of this address can be read: a signal mask is fetched from there, for an action that does not exist.
-/// Nothing that only reads is cheaper.
-fn can_read(at: usize) -> bool {
-    // All in one page; and null would be no mask.
-    let at = (at & !7).max(8);
-    const NO_ACTION: libc::c_long = -1;
-    const NO_OLD_MASK: libc::c_long = 0;
-    const MASK_LEN: libc::c_long = 8;
-    // SAFETY: numbers, and a pointer that the kernel checks; no mask is set.
-    let ret = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, NO_ACTION, at, NO_OLD_MASK, MASK_LEN) };
-    ret != -1 || last_error() != Errno::FAULT
+/// Asks about the page of this address. A sandbox in which `futex` is forbidden (or that kind of it) cannot be asked: there the
+/// pointer is believed, unless it is null.
+fn page_allows(at: usize, access: Access) -> bool {
+    // A word lies in one page.
+    let word = at & !3;
+    const NOBODY: c_int = 0;
+    let (operation, argument) = match access {
+        Access::Read => (libc::FUTEX_CMP_REQUEUE, 0),
+        Access::Write => (libc::FUTEX_WAKE_OP, ADD_NOTHING),
+    };
+    // SAFETY: numbers, and a pointer that the kernel checks.
+    let ret =
+        unsafe { libc::syscall(libc::SYS_futex, word, operation | libc::FUTEX_PRIVATE_FLAG, NOBODY, NOBODY, word, argument) };
+    match ret {
+        -1 => match last_error() {
+            Errno::FAULT => false,
+            Errno::AGAIN => true,
+            _ => at >= PAGE,
+        },
+        _ => true,
+    }
 }
+
+/// `FUTEX_OP(FUTEX_OP_ADD, 0, FUTEX_OP_CMP_EQ, -2048)`: even "wake nobody" would wake one, if the comparison held, so it is one that
+/// hardly ever does. (A program whose own sleepers lie in a buffer that it passes has to expect that they wake up for no reason, as always.)
+const ADD_NOTHING: c_int = 1 << 28 | 0x800;
 
 /// Fills bytes of ours from the program.
 pub fn read_bytes(from: *const c_void, to: &mut [MaybeUninit<u8>]) -> Result<(), Errno> {
-    if !known::allows(from as usize, to.len(), Access::Read) {
+    if !is_known_readable(from, to.len()) {
         ask_readable(from, to.len())?;
     }
     // SAFETY: all of it can be read; the program keeps it so for the call's duration, as it must for the kernel.
@@ -83,78 +115,17 @@ pub fn write<T: Copy>(to: *mut T, value: &T) -> Result<(), Errno> {
 
 /// Writes an array of plain C structures to the program.
 pub fn write_all<T: Copy>(to: *mut T, values: &[T]) -> Result<(), Errno> {
-    let bytes = iovec { iov_base: values.as_ptr().cast_mut().cast(), iov_len: size_of_val(values) };
-    // SAFETY: the values are readable.
-    unsafe { write_pieces(to.cast(), &[bytes]) }
-}
-
-/// Writes pieces of memory to the program, one after another.
-///
-/// # Safety
-///
-/// The pieces can be read. (Others may write there meanwhile; then it is not said what is copied.)
-pub unsafe fn write_pieces(to: *mut c_void, pieces: &[iovec]) -> Result<(), Errno> {
-    let len = pieces.iter().map(|piece| piece.iov_len).sum();
-    if !known::allows(to as usize, len, Access::Write) {
-        if copy_out(to, pieces, len)? {
-            known::learn(to as usize, len, Access::Write);
-            return Ok(());
-        }
-        if to.is_null() {
-            return Err(Errno::FAULT);
-        }
-    }
-    let mut to = to.cast::<u8>();
-    for piece in pieces {
-        // SAFETY: all of it could be written before, and what it is part of is still there. Or the C contract of the call,
-        // unchecked as the sandbox wants it.
-        unsafe { std::ptr::copy_nonoverlapping(piece.iov_base.cast::<u8>(), to, piece.iov_len) };
-        to = to.wrapping_add(piece.iov_len);
-    }
+    let len = size_of_val(values);
+    make_sure_writable(to.cast(), len)?;
+    // SAFETY: both can be used, as was just found of one; it need not be aligned.
+    unsafe { std::ptr::copy_nonoverlapping(values.as_ptr().cast::<u8>(), to.cast::<u8>(), len) };
     Ok(())
 }
 
-/// Copies from this process to itself. `false`: a sandbox forbids that call, and plain copying must do.
-fn copy_out(to: *mut c_void, pieces: &[iovec], len: usize) -> Result<bool, Errno> {
-    let theirs = iovec { iov_base: to, iov_len: len };
-    let (ours, count) = (pieces.as_ptr(), pieces.len() as libc::c_ulong);
-    let (call, one, flags) = (libc::SYS_process_vm_writev, 1 as libc::c_ulong, 0 as libc::c_ulong);
-    // SAFETY: `ours` is only read; `theirs` is checked by the kernel.
-    let n = unsafe { libc::syscall(call, libc::getpid(), ours, count, &raw const theirs, one, flags) };
-    if n == len as libc::c_long {
-        return Ok(true);
-    }
-    match last_error() {
-        Errno::PERM | Errno::NOSYS if n == -1 => Ok(false),
-        _ => Err(Errno::FAULT),
-    }
-}
-
-/// The caller's effective user id, if the whole of `*buffer` can be written. It costs one system call for both:
-/// the kernel writes the (uninteresting) saved user id to the end of the buffer, which `IPC_STAT` fills in any case.
-///
-/// Where that is known already, a cheaper call does.
-pub fn euid_if_writable<T>(buffer: *mut T) -> Result<u32, Errno> {
-    let (start, len) = (buffer as usize, size_of::<T>());
-    if known::allows(start, len, Access::Write) {
-        // SAFETY: takes nothing and cannot fail.
-        return Ok(unsafe { libc::syscall(libc::SYS_geteuid) } as u32);
-    }
-    let end = start.checked_add(len).ok_or(Errno::FAULT)?;
-    let euid = euid_to((end - 4) as *mut u32)?;
-    // Most buffers lie in one page; else the first one must be there, too.
-    if start >> 12 != (end - 1) >> 12 {
-        euid_to(start as *mut u32)?;
-    }
-    known::learn(start, len, Access::Write);
-    Ok(euid)
-}
-
-fn euid_to(probe: *mut u32) -> Result<u32, Errno> {
-    let (mut ruid, mut euid) = (0u32, 0u32);
-    // SAFETY: two locals, and a pointer that the kernel checks.
-    let ret = unsafe { libc::syscall(libc::SYS_getresuid, &raw mut ruid, &raw mut euid, probe) };
-    if ret == 0 { Ok(euid) } else { Err(Errno::FAULT) }
+/// Makes sure that the range can be written; asks only if that is not known.
+#[inline(always)]
+pub fn make_sure_writable(to: *mut c_void, len: usize) -> Result<(), Errno> {
+    if is_known_writable(to, len) { Ok(()) } else { ask_writable(to, len) }
 }
 
 /// What `ftok` needs of a file.

@@ -213,6 +213,88 @@ fn wrong_pointers_to_semctl() {
     });
 }
 
+/// A page of this kind, of a file of one page and some bytes if there is one.
+fn page(prot: c_int, flags: c_int, file: Option<(&std::fs::File, i64)>) -> usize {
+    let (fd, offset) = file.map_or((-1, 0), |(file, offset)| (std::os::fd::AsRawFd::as_raw_fd(file), offset));
+    let flags = if file.is_some() { flags } else { flags | libc::MAP_ANONYMOUS };
+    // SAFETY: a new mapping.
+    let at = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, prot, flags, fd, offset) };
+    assert_ne!(at, libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
+    at as usize
+}
+
+#[test]
+fn every_kind_of_page() {
+    preloaded("every_kind_of_page", || {
+        const READ: c_int = libc::PROT_READ;
+        const BOTH: c_int = libc::PROT_READ | libc::PROT_WRITE;
+        let id = set(4, 0o600);
+        // What is read is zeroes: operations that wait for zero.
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(PAGE as u64 + 100).unwrap();
+        let (second, beyond) = (Some((&file, PAGE as i64)), Some((&file, 2 * PAGE as i64)));
+        let (private, shared) = (libc::MAP_PRIVATE, libc::MAP_SHARED);
+        let read_only_later = page(BOTH, private, None);
+        // SAFETY: memory of this test's own.
+        unsafe { (read_only_later as *mut u8).write(0) };
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::mprotect(read_only_later as *mut c_void, PAGE, READ) }, 0);
+        let kinds = [
+            ("private", page(BOTH, private, None), true, true),
+            ("shared", page(BOTH, shared, None), true, true),
+            ("only to be read, untouched", page(READ, private, None), true, false),
+            ("only to be read, touched", read_only_later, true, false),
+            ("for nothing", page(libc::PROT_NONE, private, None), false, false),
+            ("a file's", page(BOTH, shared, second), true, true),
+            ("a file's, private", page(BOTH, private, second), true, true),
+            ("a file's, only to be read", page(READ, shared, second), true, false),
+            ("a file's, private, only to be read", page(READ, private, second), true, false),
+            ("beyond a file", page(BOTH, shared, beyond), false, false),
+            ("beyond a file, private", page(BOTH, private, beyond), false, false),
+            ("beyond a file, only to be read", page(READ, shared, beyond), false, false),
+            ("the kernel's", 0usize.wrapping_sub(PAGE), false, false),
+            #[cfg(target_arch = "x86_64")]
+            ("the kernel's call page", 0xffff_ffff_ff60_0000, false, false),
+            #[cfg(target_arch = "x86_64")]
+            ("the last of the lower half", 0x7fff_ffff_f000, false, false),
+            #[cfg(target_arch = "x86_64")]
+            ("no address", 1 << 47, false, false),
+            #[cfg(target_pointer_width = "64")]
+            ("the upper half's first", 1 << 63, false, false),
+        ];
+        let expected = |allowed| if allowed { 0 } else { EFAULT };
+        for (kind, at, readable, writable) in kinds {
+            for within in [0, 1, 2, 3, PAGE - 24] {
+                assert_eq!(semop(id, (at + within) as *mut sembuf, 4), expected(readable), "{kind} + {within}");
+                assert_eq!(semctl(id, 0, GETALL, at + within), expected(writable), "{kind} + {within}");
+                assert_eq!(semctl(id, 0, SETALL, at + within), expected(readable), "{kind} + {within}");
+            }
+            assert_eq!(semctl(id, 0, libc::IPC_STAT, at + PAGE / 2), expected(writable), "{kind}");
+        }
+    });
+}
+
+#[test]
+fn asking_changes_nothing() {
+    preloaded("asking_changes_nothing", || {
+        let id = set(2, 0o600);
+        let at = brink(1);
+        // SAFETY: memory of this test's own, and of nobody else.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(at as *mut u8, PAGE) };
+        for pattern in [0u8, 0x5a, 0x80, 0xff] {
+            bytes.fill(pattern);
+            // A failure behind the first page: that page was asked about, and is not written to.
+            assert_eq!(semctl(id, 0, GETALL, at + PAGE - 2), EFAULT);
+            assert!(bytes.iter().all(|byte| *byte == pattern));
+            // Between the bytes of others.
+            assert_eq!(semctl(id, 0, GETALL, at + 101), 0);
+            assert_eq!(bytes[101..105], [0; 4]);
+            let others = bytes[..101].iter().chain(&bytes[105..]);
+            assert!(others.clone().all(|byte| *byte == pattern));
+        }
+    });
+}
+
 #[test]
 fn what_the_structures_say() {
     preloaded("what_the_structures_say", || {

@@ -38,8 +38,11 @@ fn another_user() {
     as_root("another_user", || {
         let id = set(1, 0o600);
         // SAFETY: see the module.
-        let ways: [fn() -> c_int; 4] = unsafe {
+        let ways: [fn() -> c_int; 7] = unsafe {
             [
+                || libc::syscall(libc::SYS_setuid, SOMEBODY) as c_int,
+                || libc::syscall(libc::SYS_setreuid, SOMEBODY, SOMEBODY) as c_int,
+                || libc::syscall(libc::SYS_setresuid, SOMEBODY, SOMEBODY, SOMEBODY) as c_int,
                 || libc::setuid(SOMEBODY),
                 || libc::seteuid(SOMEBODY),
                 || libc::setreuid(SOMEBODY, SOMEBODY),

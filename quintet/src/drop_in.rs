@@ -3,8 +3,10 @@
 
 use crate::engine::Engine;
 use crate::layout::Mechanism;
-use crate::{Errno, Id, Key, Limits, MsgFlags, MsgUsage, QueueStat, SegmentStat, SemOp, SemUsage, SetStat, Usage, process};
+use crate::{Errno, Id, Key, Kind, Limits, MsgFlags, MsgUsage, QueueStat, SegmentStat, SemOp, SemUsage, SetStat, Usage, process};
 use std::ffi::{CStr, c_void};
+use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering::*};
 use std::time::Duration;
 
@@ -30,18 +32,41 @@ fn opened() -> Option<&'static Engine> {
     }
 }
 
+/// Who wants to know what becomes of the namespace.
+pub trait Listener: Sync {
+    /// It was opened.
+    fn opened(&self, path: &Path, kind: Kind);
+    /// It cannot be used.
+    fn unusable(&self, why: &crate::Error);
+}
+
+static LISTENER: OnceLock<&dyn Listener> = OnceLock::new();
+
+/// From now on this one is told.
+pub fn listen(listener: &'static dyn Listener) {
+    let _ = LISTENER.set(listener);
+}
+
 /// To a C program a namespace that cannot be used is a kernel without System V IPC, unless it is a
 /// matter of rights or room.
 #[cold]
 #[inline(never)]
 fn open() -> Result<&'static Engine> {
-    let engine = Engine::open_default().map_err(|e| match e.errno() {
-        keep @ (Errno::ACCES | Errno::NOSPC | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => keep,
-        _ => Errno::NOSYS,
+    let engine = Engine::open_default().map_err(|e| {
+        if let Some(listener) = LISTENER.get() {
+            listener.unusable(&e);
+        }
+        match e.errno() {
+            keep @ (Errno::ACCES | Errno::NOSPC | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => keep,
+            _ => Errno::NOSYS,
+        }
     })?;
     // Remembered now: in a vfork child's hands this memory is its parent's.
     crate::sys::pid();
     ENGINE.store(std::ptr::from_ref(engine).cast_mut(), Release);
+    if let Some(listener) = LISTENER.get() {
+        listener.opened(engine.path(), engine.kind());
+    }
     Ok(engine)
 }
 
@@ -72,9 +97,9 @@ pub unsafe fn shmdt(address: usize) -> Result<()> {
     unsafe { engine()?.shmdt(address) }
 }
 
-/// `IPC_STAT`, where `who` tells the caller's effective user id, or that the buffer cannot be written.
-pub fn stat(id: i32, who: impl FnOnce() -> Result<u32>) -> Result<SegmentStat> {
-    engine()?.shm_stat_by(id, who)
+/// `IPC_STAT`.
+pub fn stat(id: i32) -> Result<SegmentStat> {
+    engine()?.shm_stat(id)
 }
 
 /// `SHM_STAT`, `SHM_STAT_ANY`.
@@ -298,6 +323,11 @@ pub fn jumping() {
     crate::waiting::jump_out();
     crate::msg::section::jump_out();
 }
+
+pub use crate::cancel::{CANCELLED, about_to as about_to_cancel, asking as asking_for_cancel, cancelled, count as cancels};
+pub use crate::cancel::{
+    anywhere as is_cancellable_anywhere, set_anywhere as set_cancellable_anywhere, will_be_told as cancels_will_be_told,
+};
 
 /// The environment variable with which [`adopt_undo`] is to be called.
 pub const UNDO_VARIABLE: &CStr = c"QUINTET_UNDO";

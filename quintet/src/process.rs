@@ -214,6 +214,7 @@ pub fn is_foundling() -> bool {
 pub fn adopt_foundling() {
     GATE.store(INSIDE.get(), Relaxed);
     WAITING.store(0, Relaxed);
+    crate::cancel::forget();
     sys::forget_pid();
     set_birthmark();
     for engine in engines() {
@@ -258,6 +259,7 @@ extern "C" fn after_fork_in_parent() {
 extern "C" fn after_fork_in_child() {
     // Those who waited are in the parent.
     WAITING.store(0, Relaxed);
+    crate::cancel::forget();
     sys::forget_pid();
     set_birthmark();
     for engine in engines() {

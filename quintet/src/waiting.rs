@@ -3,6 +3,7 @@
 //! It has a place in the object's file, with a state word that others answer and on which it sleeps. Signals are let in for the time of the sleep only; a
 //! handler that calls us, or jumps away, finds the interrupted call here and ends it first, as the kernel has by then.
 
+use crate::cancel::{self, CANCELLED, Point};
 use crate::layout::{Sleeper, WaiterState};
 use crate::sys::futex::{self, Woken};
 use crate::sys::signal::Blocked;
@@ -36,6 +37,9 @@ pub trait Waiting {
 
     /// Gives the place of an answered call back.
     fn release(&self);
+
+    /// Whether the call ends where its thread is cancelled.
+    fn ends_when_cancelled(&self) -> bool;
 
     /// Whether the place is still this call's: not in a child made by a handler's `fork`, nor if a handler's jump has given it back.
     fn is_own(&self) -> bool {
@@ -118,6 +122,7 @@ pub fn has_interrupted() -> bool {
 pub fn jump_out() {
     if let Some(call) = WAITING.get() {
         call.end(true);
+        cancel::jump_out();
     }
 }
 
@@ -135,11 +140,15 @@ pub fn sleep(call: &impl Waiting, deadline: Option<Instant>, late: Errno, signal
 }
 
 fn sleep_announced(call: &impl Waiting, deadline: Option<Instant>, late: Errno, mut signals: Blocked) -> Result<()> {
+    let point = call.ends_when_cancelled().then(|| Point::new(&call.sleeper().state));
     loop {
         if let Some(answer) = call.answer() {
             return answer;
         }
-        let watch = call.watch();
+        if point.as_ref().is_some_and(Point::is_reached) {
+            return give_up(call, CANCELLED);
+        }
+        let watch = point.as_ref().map_or(call.watch(), |point| point.watch(call.watch()));
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if signals.catches_pending() {
             // Its handler runs when the call has left the queue.

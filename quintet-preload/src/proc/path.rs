@@ -30,7 +30,9 @@ fn is_name(path: &[u8]) -> bool {
     const LONGEST: usize = "/shm_rmid_forced".len();
     let end = &path[path.len().saturating_sub(LONGEST)..];
     let name = end.rsplit(|byte| *byte == b'/').next().unwrap_or(end);
-    ProcFile::ALL.iter().any(|file| file.path().as_bytes().rsplit(|byte| *byte == b'/').next() == Some(name))
+    // They all begin like this; most names do not.
+    matches!(name, [b's' | b'm', ..])
+        && ProcFile::ALL.iter().any(|file| file.path().as_bytes().rsplit(|byte| *byte == b'/').next() == Some(name))
 }
 
 /// The file that a path leads to which the kernel has not read yet.

@@ -113,12 +113,7 @@ impl View {
 
     /// Whether the calling thread has the access that `flags` names, as the kernel's `ipcperms` finds it.
     pub fn permits(&self, flags: u32) -> bool {
-        self.permits_to(flags, credentials::euid)
-    }
-
-    /// As [`View::permits`], with the caller's effective user id, asked for only if it matters.
-    pub fn permits_to(&self, flags: u32, euid: impl FnOnce() -> u32) -> bool {
-        rights::permits(&self.permissions().0, flags, euid)
+        rights::permits(&self.permissions().0, flags, credentials::euid)
     }
 
     /// Whether the calling thread may change or remove the object.

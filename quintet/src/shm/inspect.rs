@@ -21,19 +21,12 @@ type Result<T> = std::result::Result<T, Errno>;
 impl Engine {
     /// `IPC_STAT`.
     pub fn shm_stat(&self, id: i32) -> Result<SegmentStat> {
-        self.shm_stat_by(id, || Ok(credentials::euid()))
-    }
-
-    /// `IPC_STAT`, where `who` tells the caller's effective user id, or why the state cannot be handed over.
-    pub fn shm_stat_by(&self, id: i32, who: impl FnOnce() -> Result<u32>) -> Result<SegmentStat> {
         let id = Id::from_raw(id)?;
         let view = if self.forced() { self.settled(id)? } else { self.standing(id)? };
-        let who = who();
-        if !view.permits_to(READ, || who.unwrap_or_else(|_| credentials::euid())) {
+        if !view.permits(READ) {
             // Unless it has gone with its last user.
             return self.settled(id).and(Err(Errno::ACCES));
         }
-        who?;
         self.state_of(&view, id)
     }
 

@@ -91,6 +91,31 @@ pub fn known_tid() -> u32 {
     KNOWN.with(KnownTid::get)
 }
 
+/// The calling thread, as the C library knows it.
+pub fn thread() -> usize {
+    #[allow(unsafe_code)]
+    // SAFETY: takes nothing and cannot fail.
+    let thread = unsafe { libc::pthread_self() };
+    thread as usize
+}
+
+/// Whether the calling thread does not end where it is cancelled.
+#[allow(unsafe_code)]
+pub fn ignores_cancellation() -> bool {
+    unsafe extern "C" {
+        fn pthread_setcancelstate(state: libc::c_int, old: *mut libc::c_int) -> libc::c_int;
+    }
+    // PTHREAD_CANCEL_DISABLE, the same in all C libraries.
+    const DISABLE: libc::c_int = 1;
+    let mut before = 0;
+    // SAFETY: a local, and what it was before. The thread ends by neither: it is only looked for at certain places.
+    unsafe {
+        pthread_setcancelstate(DISABLE, &raw mut before);
+        pthread_setcancelstate(before, std::ptr::null_mut());
+    }
+    before == DISABLE
+}
+
 /// Whether a process of the caller's PID namespace has this thread.
 pub fn thread_exists(pid: u32, tid: u32) -> bool {
     let saved = file::errno();

@@ -1,0 +1,10 @@
+//! What programs do to their process, each thing in a C program of its own that has to find the same on the kernel and with the drop-in.
+
+mod support;
+
+use support::*;
+
+#[test]
+fn cancelled_threads() {
+    c_program("cancel");
+}
