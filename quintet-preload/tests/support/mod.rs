@@ -47,7 +47,7 @@ fn memory() -> PathBuf {
 }
 
 /// The drop-in, built in the profile and the target directory of this test.
-fn library() -> PathBuf {
+pub fn library() -> PathBuf {
     let exe = std::env::current_exe().unwrap();
     let profile = exe.parent().and_then(Path::parent).expect("a test is in PROFILE/deps");
     let target = profile.parent().unwrap();
