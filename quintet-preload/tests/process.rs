@@ -8,3 +8,8 @@ use support::*;
 fn cancelled_threads() {
     c_program("cancel");
 }
+
+#[test]
+fn no_descriptor_is_free() {
+    c_program("nofile");
+}
