@@ -13,3 +13,13 @@ fn cancelled_threads() {
 fn no_descriptor_is_free() {
     c_program("nofile");
 }
+
+#[test]
+fn children_of_every_kind() {
+    c_program("children");
+}
+
+#[test]
+fn descriptors_directory_and_umask() {
+    c_program("surroundings");
+}

@@ -32,7 +32,12 @@ pub struct Fd(ManuallyDrop<OwnedFd>);
 
 impl From<OwnedFd> for Fd {
     fn from(fd: OwnedFd) -> Fd {
-        Fd(ManuallyDrop::new(fd))
+        let fd = Fd(ManuallyDrop::new(fd));
+        if fd.as_raw_fd() > 2 {
+            return fd;
+        }
+        // A stream of the program's was closed: what another thread writes there must not go into a file of ours.
+        rustix::io::fcntl_dupfd_cloexec(&fd, 3).map_or(fd, Fd::from)
     }
 }
 
