@@ -108,19 +108,25 @@ thread_local! {
 /// If the calling thread is in a waiting call, this is a signal handler that has interrupted it (or has jumped out of it): in
 /// the kernel that call is over by now. It ends with `EINTR`, unless it has been answered.
 pub fn give_up_interrupted() {
-    if let Some(call) = WAITING.get() {
+    if let Some(call) = interrupted() {
         call.end(false);
     }
 }
 
+/// The waiting call that the calling thread is in.
+fn interrupted() -> Option<Interruptible> {
+    // Who was made by a bare `clone` with the memory of its parent has the thread's variables, too, and is another thread.
+    WAITING.get().filter(|_| sys::tid() == sys::known_tid())
+}
+
 /// Whether this is a handler that has interrupted a call that waits.
 pub fn has_interrupted() -> bool {
-    WAITING.get().is_some()
+    interrupted().is_some()
 }
 
 /// The calling thread jumps out of whatever it is in.
 pub fn jump_out() {
-    if let Some(call) = WAITING.get() {
+    if let Some(call) = interrupted() {
         call.end(true);
         cancel::jump_out();
     }

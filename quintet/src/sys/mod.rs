@@ -10,6 +10,7 @@ pub mod futex;
 pub mod memory;
 pub mod region;
 pub mod signal;
+pub mod starved;
 pub mod trace;
 
 use std::cell::Cell;
