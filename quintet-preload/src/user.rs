@@ -72,7 +72,8 @@ fn page_allows(at: usize, access: Access) -> bool {
         Access::Write => (libc::FUTEX_WAKE_OP, ADD_NOTHING),
     };
     // SAFETY: numbers, and a pointer that the kernel checks.
-    let ret = unsafe { libc::syscall(libc::SYS_futex, word, operation | libc::FUTEX_PRIVATE_FLAG, NOBODY, NOBODY, word, argument) };
+    let ret =
+        unsafe { libc::syscall(libc::SYS_futex, word, operation | libc::FUTEX_PRIVATE_FLAG, NOBODY, NOBODY, word, argument) };
     match ret {
         -1 => match last_error() {
             Errno::FAULT => false,

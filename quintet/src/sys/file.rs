@@ -65,7 +65,7 @@ impl std::fmt::Write for Name {
 pub fn open(path: &CStr, write: bool) -> Result<(OwnedFd, Stat)> {
     let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
     let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let fd = match fs::open(path, flags, Mode::empty()) {
+    let fd = match fs::openat(fs::CWD, path, flags, Mode::empty()) {
         Err(rustix::io::Errno::LOOP | rustix::io::Errno::ISDIR | rustix::io::Errno::NXIO) => return Err(Errno::BADMSG),
         other => other?,
     };
@@ -84,7 +84,7 @@ pub fn is_directory(path: &Path) -> bool {
 
 /// A text of the kernel's.
 pub fn read(path: impl rustix::path::Arg) -> Result<String> {
-    let fd = fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let fd = fs::openat(fs::CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut text = Vec::with_capacity(4096);
     loop {
         text.reserve(4096);
@@ -99,7 +99,7 @@ pub fn read(path: impl rustix::path::Arg) -> Result<String> {
 /// Opens for reading and writing a file that was checked when it was opened before.
 pub fn reopen(path: &CStr) -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    Ok(fs::open(path, flags, Mode::empty())?)
+    Ok(fs::openat(fs::CWD, path, flags, Mode::empty())?)
 }
 
 /// A file of `len` bytes with exactly this mode that nobody sees until it is linked: its first `content.len()`
@@ -107,7 +107,7 @@ pub fn reopen(path: &CStr) -> Result<OwnedFd> {
 pub fn unpublished(directory: &CStr, mode: u32, len: u64, reserved: u64, content: &[u8]) -> Result<OwnedFd> {
     fits_file_limit(len)?;
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let fd = fs::open(directory, flags, Mode::RUSR | Mode::WUSR)?;
+    let fd = fs::openat(fs::CWD, directory, flags, Mode::RUSR | Mode::WUSR)?;
     fs::ftruncate(&fd, len)?;
     reserve(&fd, reserved)?;
     let written = rustix::io::pwrite(&fd, content, 0)?;
@@ -133,7 +133,7 @@ pub fn publish(fd: &OwnedFd, path: &CStr) -> Result<()> {
 /// Creates an empty file of this mode; whatever had the name must be gone.
 pub fn create(path: &CStr) -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    Ok(fs::open(path, flags, Mode::RUSR | Mode::WUSR)?)
+    Ok(fs::openat(fs::CWD, path, flags, Mode::RUSR | Mode::WUSR)?)
 }
 
 /// Gives the first `len` bytes of a file their place, so that writing to them through a mapping cannot fail.
