@@ -289,7 +289,7 @@ impl Engine {
     /// Whether process ids mean the same to `who` as to the caller.
     pub fn shares_pids(&self, who: Me) -> bool {
         let record = self.registry.slots.get(who.slot as usize);
-        record.is_some_and(|record| record.pid_namespace.load(Relaxed) == pid_namespace())
+        record.is_some_and(|record| is_own_pid_namespace(record.pid_namespace.load(Relaxed)))
     }
 
     /// What a participant's slot says of it.
@@ -299,7 +299,7 @@ impl Engine {
             pid: record.pid.load(Relaxed) as i32,
             uid: record.uid.load(Relaxed),
             count,
-            pid_visible: record.pid_namespace.load(Relaxed) == pid_namespace(),
+            pid_visible: is_own_pid_namespace(record.pid_namespace.load(Relaxed)),
         }
     }
 
@@ -324,9 +324,24 @@ impl Engine {
     }
 }
 
-/// The inode number of this process's PID namespace, 0 where `/proc` does not tell.
+/// The inode number of this process's PID namespace, 0 where `/proc` does not tell. A process stays in it for life, so it is asked for
+/// once.
 fn pid_namespace() -> u64 {
-    rustix::fs::stat(c"/proc/self/ns/pid").map_or(0, |stat| stat.st_ino)
+    static KNOWN: AtomicU64 = AtomicU64::new(0);
+    let tag = u64::from(sys::generation()) << 32;
+    let known = KNOWN.load(Relaxed);
+    if known >> 32 == tag >> 32 {
+        return known & u64::from(u32::MAX);
+    }
+    // They have 32 bits.
+    let number = rustix::fs::stat(c"/proc/self/ns/pid").map_or(0, |stat| stat.st_ino & u64::from(u32::MAX));
+    KNOWN.store(tag | number, Relaxed);
+    number
+}
+
+/// Whether it is the caller's. Of two that are not known it is not said: their numbers may mean different processes.
+fn is_own_pid_namespace(number: u64) -> bool {
+    number != 0 && number == pid_namespace()
 }
 
 /// Asks the locks who is alive; opens the registry when first asked.

@@ -22,6 +22,9 @@ pub trait Waiting {
     /// The number of the call, which its place has as long as it is its.
     fn ticket(&self) -> u64;
 
+    /// The [`sys::generation`] of the process that has made the call.
+    fn generation(&self) -> u32;
+
     /// Whether the object is still there.
     fn stands(&self) -> bool;
 
@@ -45,7 +48,7 @@ pub trait Waiting {
     fn is_own(&self) -> bool {
         let sleeper = self.sleeper();
         sleeper.ticket.load(Relaxed) == self.ticket()
-            && sleeper.pid.load(Relaxed) == sys::pid()
+            && self.generation() == sys::generation()
             && sleeper.tid.load(Relaxed) == sys::known_tid()
     }
 
@@ -80,6 +83,7 @@ pub struct Interruptible {
     pub id: Id,
     pub number: u32,
     pub ticket: u64,
+    pub generation: u32,
 }
 
 impl Interruptible {
@@ -90,7 +94,7 @@ impl Interruptible {
         ticket: u64,
         end: fn(&Interruptible, bool),
     ) -> Interruptible {
-        Interruptible { end, engine, id, number, ticket }
+        Interruptible { end, engine, id, number, ticket, generation: sys::generation() }
     }
 
     /// Answers the calling thread's own waiting call with `EINTR`; `forget`: nobody will come for the answer.

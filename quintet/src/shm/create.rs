@@ -335,7 +335,7 @@ impl Engine {
     }
 
     fn has_room(&self, wanted: &Wanted) -> bool {
-        let directory = fs::open(self.path(), fs::OFlags::PATH | fs::OFlags::CLOEXEC, Mode::empty()).map(Fd::from);
+        let directory = fs::openat(fs::CWD, self.path(), fs::OFlags::PATH | fs::OFlags::CLOEXEC, Mode::empty()).map(Fd::from);
         let free = directory.ok().and_then(|fd| file::free_space(fd).ok().flatten());
         !wanted.reserve || free.is_none_or(|free| free >= wanted.pages * PAGE)
     }

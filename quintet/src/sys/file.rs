@@ -100,7 +100,7 @@ impl std::fmt::Write for Name {
 pub fn open(path: &CStr, write: bool) -> Result<(Fd, Stat)> {
     let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
     let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let fd = match fs::open(path, flags, Mode::empty()) {
+    let fd = match fs::openat(fs::CWD, path, flags, Mode::empty()) {
         Err(rustix::io::Errno::LOOP | rustix::io::Errno::ISDIR | rustix::io::Errno::NXIO) => return Err(Errno::BADMSG),
         other => Fd::from(other?),
     };
@@ -123,7 +123,7 @@ pub fn read(path: impl rustix::path::Arg + Copy) -> Result<String> {
 }
 
 fn read_here(path: impl rustix::path::Arg) -> Result<String> {
-    let fd = Fd::from(fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
+    let fd = Fd::from(fs::openat(fs::CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
     let mut text = Vec::with_capacity(4096);
     loop {
         text.reserve(4096);
@@ -138,7 +138,7 @@ fn read_here(path: impl rustix::path::Arg) -> Result<String> {
 /// Opens for reading and writing a file that was checked when it was opened before.
 pub fn reopen(path: &CStr) -> Result<Fd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    Ok(fs::open(path, flags, Mode::empty())?.into())
+    Ok(fs::openat(fs::CWD, path, flags, Mode::empty())?.into())
 }
 
 /// A file of `len` bytes with exactly this mode that nobody sees until it is linked: its first `content.len()`
@@ -146,7 +146,7 @@ pub fn reopen(path: &CStr) -> Result<Fd> {
 pub fn unpublished(directory: &CStr, mode: u32, len: u64, reserved: u64, content: &[u8]) -> Result<Fd> {
     fits_file_limit(len)?;
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let fd = Fd::from(fs::open(directory, flags, Mode::RUSR | Mode::WUSR)?);
+    let fd = Fd::from(fs::openat(fs::CWD, directory, flags, Mode::RUSR | Mode::WUSR)?);
     fs::ftruncate(&fd, len)?;
     reserve(&fd, reserved)?;
     let written = rustix::io::pwrite(&fd, content, 0)?;
@@ -172,7 +172,7 @@ pub fn publish(fd: &Fd, path: &CStr) -> Result<()> {
 /// Creates an empty file of this mode; whatever had the name must be gone.
 pub fn create(path: &CStr) -> Result<Fd> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    Ok(fs::open(path, flags, Mode::RUSR | Mode::WUSR)?.into())
+    Ok(fs::openat(fs::CWD, path, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
 /// Gives the first `len` bytes of a file their place, so that writing to them through a mapping cannot fail.
