@@ -53,7 +53,7 @@ fn same_libc(loader: &Path) -> Result<(), Refusal> {
         ""
     };
     let ours = if cfg!(target_env = "musl") { "musl" } else { "gnu" };
-    if libc == ours && !loader.exists() {
+    if libc == ours && rustix::fs::stat(loader).is_err() {
         return Err(Refusal::new(format!("its loader {} is not installed", in_terminal(loader))));
     }
     if libc == ours {

@@ -34,6 +34,14 @@ struct Heritage {
     inherit: bool,
 }
 
+impl Heritage {
+    /// Whether a library is the drop-in: this one, or the one that a `quintet run` of another version has installed.
+    fn is_drop_in(&self, library: &[u8]) -> bool {
+        let name = library.rsplit(|byte| *byte == b'/').next().unwrap_or(library);
+        library == self.library.to_bytes() || name.starts_with(b"libquintet-") && name.ends_with(b".so")
+    }
+}
+
 static HERITAGE: OnceLock<Heritage> = OnceLock::new();
 
 /// Notes what is to be kept.
@@ -122,7 +130,7 @@ impl Plan<'_> {
         let mut preload = false;
         if let Some(heritage) = heritage {
             let named = match found.preload {
-                Some(entry) => Reader::new().lists(entry.wrapping_add(PRELOAD.len() + 1), heritage.library.to_bytes())?,
+                Some(entry) => Reader::new().lists(entry.wrapping_add(PRELOAD.len() + 1), |name| heritage.is_drop_in(name))?,
                 None => false,
             };
             // In a root directory where it is not, the loader would only complain.

@@ -68,19 +68,19 @@ impl Reader {
         Some(len)
     }
 
-    /// Whether a list in the manner of `LD_PRELOAD`, with spaces or colons between its entries, has this one.
-    pub fn lists(&mut self, list: *const c_char, wanted: &[u8]) -> Option<bool> {
+    /// Whether a list in the manner of `LD_PRELOAD`, with spaces or colons between its entries, has such a one.
+    pub fn lists(&mut self, list: *const c_char, is_wanted: impl Fn(&[u8]) -> bool) -> Option<bool> {
         let mut at = list;
         loop {
-            let found = self.after(at, wanted)?;
-            if let Some(end) = found
-                && matches!(self.byte(end)?, 0 | b' ' | b':')
-            {
+            let mut len = 0;
+            while !matches!(self.byte(at.wrapping_add(len))?, 0 | b' ' | b':') {
+                len += 1;
+            }
+            // SAFETY: all these bytes were just read.
+            if is_wanted(unsafe { std::slice::from_raw_parts(at.cast(), len) }) {
                 return Some(true);
             }
-            while !matches!(self.byte(at)?, 0 | b' ' | b':') {
-                at = at.wrapping_add(1);
-            }
+            at = at.wrapping_add(len);
             if self.byte(at)? == 0 {
                 return Some(false);
             }

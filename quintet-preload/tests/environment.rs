@@ -107,6 +107,8 @@ fn an_environment_of_its_own() {
             assert_eq!(with(&[&format!("LD_PRELOAD={other}")]), format!("true|{ours}:{other}|{namespace}|-"));
             assert_eq!(with(&[&format!("LD_PRELOAD={other} {ours}")]), format!("true|{other} {ours}|{namespace}|-"));
         }
+        // The drop-in of another version, which a `quintet run` has put there.
+        assert_eq!(with(&["LD_PRELOAD=/x/libquintet-1.so"]), format!("false|/x/libquintet-1.so|{namespace}|-"));
         // An entry too many to be listed on the stack, and a long list of libraries.
         let many: Vec<String> = (0..600).map(|n| format!("V{n}=x")).collect();
         assert_eq!(with(&many.iter().map(String::as_str).collect::<Vec<_>>()), all());

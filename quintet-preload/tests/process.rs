@@ -8,3 +8,18 @@ use support::*;
 fn cancelled_threads() {
     c_program("cancel");
 }
+
+#[test]
+fn no_descriptor_is_free() {
+    c_program("nofile");
+}
+
+#[test]
+fn children_of_every_kind() {
+    c_program("children");
+}
+
+#[test]
+fn descriptors_directory_and_umask() {
+    c_program("surroundings");
+}

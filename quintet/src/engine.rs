@@ -16,6 +16,7 @@ use crate::sys::credentials::{self, capable};
 use crate::sys::file::{self, Name};
 use crate::sys::memory::{self, Access, Place};
 use crate::sys::signal::Blocked;
+use crate::sys::starved;
 use crate::unlisted;
 use crate::{Errno, Id, Kind, Limits, MAX_OBJECTS, process};
 use rustix::fs::{self, FileType, Mode};
@@ -108,6 +109,10 @@ fn require_own(path: &Path) -> Result<()> {
 impl Engine {
     /// Opens the default namespace, and makes it on first use.
     pub fn open_default() -> Result<&'static Engine> {
+        starved::feed(Engine::open_or_make_default)
+    }
+
+    fn open_or_make_default() -> Result<&'static Engine> {
         let named = std::env::var_os(VARIABLE).is_some_and(|path| !path.is_empty());
         let superuser = credentials::euid() == 0;
         if !named {
@@ -124,6 +129,10 @@ impl Engine {
 
     /// Opens a namespace that is there.
     pub fn open(path: &Path) -> Result<&'static Engine> {
+        starved::feed(|| Engine::open_here(path))
+    }
+
+    fn open_here(path: &Path) -> Result<&'static Engine> {
         let real = path.canonicalize().map_err(|e| {
             let errno = Errno::from_raw(e.raw_os_error().unwrap_or(libc::ENOENT));
             let error = Error::at(errno, "open the namespace", path);
@@ -221,6 +230,10 @@ impl Engine {
     /// Makes a namespace, or opens the one of this kind that is there. Several may do it at once:
     /// each file appears whole under its name, the header last, and whoever comes second uses the first one's.
     pub fn create(path: &Path, kind: Kind) -> Result<&'static Engine> {
+        starved::feed(|| Engine::create_here(path, kind))
+    }
+
+    fn create_here(path: &Path, kind: Kind) -> Result<&'static Engine> {
         let error = |e: Errno| Error::at(e, "create the namespace", path);
         let made = fs::mkdir(path, Mode::RWXU);
         match made {
@@ -307,10 +320,12 @@ impl Engine {
         {
             return Err(Errno::INVAL);
         }
-        let name = Name::new(&self.directory, format_args!("/namespace"));
-        let (fd, _) = file::open(name.c_str(), true).map_err(|e| if e == Errno::ACCES { Errno::PERM } else { e })?;
-        // SAFETY: overlaps nothing.
-        let at = unsafe { memory::map(&fd, HEADER_BYTES as usize, Access::WRITE, Place::Anywhere) }?;
+        let at = starved::feed(|| {
+            let name = Name::new(&self.directory, format_args!("/namespace"));
+            let (fd, _) = file::open(name.c_str(), true).map_err(|e| if e == Errno::ACCES { Errno::PERM } else { e })?;
+            // SAFETY: overlaps nothing.
+            unsafe { memory::map(&fd, HEADER_BYTES as usize, Access::WRITE, Place::Anywhere) }
+        })?;
         // SAFETY: a page was just mapped; it is unmapped below, after the last use.
         let header = unsafe { Shared::<Header>::new(at) };
         store_limits(&header, limits);

@@ -3,8 +3,8 @@
 use crate::error::{Error, Result};
 use crate::layout::{self, HEADER_BYTES, Header, REGISTRY_BYTES, Registry};
 use crate::sys::file;
+use crate::sys::file::Fd;
 use crate::{Errno, Kind, Limits};
-use rustix::fd::OwnedFd;
 use rustix::fs::{self, Mode};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -136,12 +136,12 @@ fn c_string(path: &Path) -> std::result::Result<CString, Errno> {
 }
 
 /// A file for the directory, complete but for its name.
-pub fn unnamed(path: &Path, mode: u32, len: u64, reserved: u64, content: &[u8]) -> std::result::Result<OwnedFd, Errno> {
+pub fn unnamed(path: &Path, mode: u32, len: u64, reserved: u64, content: &[u8]) -> std::result::Result<Fd, Errno> {
     file::unpublished(&c_string(path)?, mode, len, reserved, content)
 }
 
 /// Gives it the name, unless somebody was first: then that one's serves.
-pub fn publish(path: &Path, name: &str, fd: &OwnedFd) -> std::result::Result<(), Errno> {
+pub fn publish(path: &Path, name: &str, fd: &Fd) -> std::result::Result<(), Errno> {
     match file::publish(fd, &c_string(&path.join(name))?) {
         Err(Errno::EXIST) => Ok(()),
         other => other,

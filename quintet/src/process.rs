@@ -187,7 +187,7 @@ fn birthmark() -> Option<&'static AtomicU32> {
 }
 
 fn set_birthmark() {
-    life().0.store(sys::asked_pid().into(), Relaxed);
+    life().0.store(u64::from(sys::generation()) << 32 | u64::from(sys::asked_pid()), Relaxed);
     if let Some(mark) = birthmark() {
         mark.store(1, Relaxed);
     }

@@ -22,6 +22,9 @@ pub trait Waiting {
     /// The number of the call, which its place has as long as it is its.
     fn ticket(&self) -> u64;
 
+    /// The [`sys::generation`] of the process that has made the call.
+    fn generation(&self) -> u32;
+
     /// Whether the object is still there.
     fn stands(&self) -> bool;
 
@@ -45,7 +48,7 @@ pub trait Waiting {
     fn is_own(&self) -> bool {
         let sleeper = self.sleeper();
         sleeper.ticket.load(Relaxed) == self.ticket()
-            && sleeper.pid.load(Relaxed) == sys::pid()
+            && self.generation() == sys::generation()
             && sleeper.tid.load(Relaxed) == sys::known_tid()
     }
 
@@ -80,6 +83,7 @@ pub struct Interruptible {
     pub id: Id,
     pub number: u32,
     pub ticket: u64,
+    pub generation: u32,
 }
 
 impl Interruptible {
@@ -90,7 +94,7 @@ impl Interruptible {
         ticket: u64,
         end: fn(&Interruptible, bool),
     ) -> Interruptible {
-        Interruptible { end, engine, id, number, ticket }
+        Interruptible { end, engine, id, number, ticket, generation: sys::generation() }
     }
 
     /// Answers the calling thread's own waiting call with `EINTR`; `forget`: nobody will come for the answer.
@@ -108,19 +112,25 @@ thread_local! {
 /// If the calling thread is in a waiting call, this is a signal handler that has interrupted it (or has jumped out of it): in
 /// the kernel that call is over by now. It ends with `EINTR`, unless it has been answered.
 pub fn give_up_interrupted() {
-    if let Some(call) = WAITING.get() {
+    if let Some(call) = interrupted() {
         call.end(false);
     }
 }
 
+/// The waiting call that the calling thread is in.
+fn interrupted() -> Option<Interruptible> {
+    // Who was made by a bare `clone` with the memory of its parent has the thread's variables, too, and is another thread.
+    WAITING.get().filter(|_| sys::tid() == sys::known_tid())
+}
+
 /// Whether this is a handler that has interrupted a call that waits.
 pub fn has_interrupted() -> bool {
-    WAITING.get().is_some()
+    interrupted().is_some()
 }
 
 /// The calling thread jumps out of whatever it is in.
 pub fn jump_out() {
-    if let Some(call) = WAITING.get() {
+    if let Some(call) = interrupted() {
         call.end(true);
         cancel::jump_out();
     }

@@ -53,6 +53,7 @@ fn carry_out(fd: c_int, file: ProcFile, what: &Gathered, place: Place) -> Result
         Place::At(position) => position,
     };
     let len = match position {
+        _ if matches!(file, ProcFile::List(_)) => return Err(Errno::IO),
         ..0 => return Err(Errno::INVAL),
         // Of what is beyond a page nothing is looked at, and all is taken.
         0 => what.len - (what.seen - drop_in::proc_write(file, what.text())?),

@@ -178,6 +178,36 @@ static void who_ends_anywhere_ends_there(void) {
     EQ(op_of(set, -1, 0), 0);
 }
 
+static void *opens_files(void *arg) {
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    tid = gettid();
+    while (!arrived) sched_yield();
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+    int id = OK(shmget(IPC_PRIVATE, 1 << 20, 0600));
+    void *at = OK(shmat(id, NULL, 0));
+    OK(shmctl(id, IPC_RMID, NULL));
+    OK(shmdt(at));
+    id = new_set(1);
+    EQ(op_of(id, -1, SEM_UNDO), 0);
+    EQ(op_of(id, 1, SEM_UNDO), 0);
+    OK(semctl(id, 0, IPC_RMID));
+    id = OK(msgget(IPC_PRIVATE, 0600));
+    OK(msgctl(id, IPC_RMID, NULL));
+    arrived = 2;
+    pthread_testcancel();
+    return arg;
+}
+
+static void other_calls_are_no_places_to_end_at(void) {
+    arrived = 0;
+    pthread_t thread = begin(opens_files, NULL);
+    while (!tid) sched_yield();
+    EQ(pthread_cancel(thread), 0);
+    arrived = 1;
+    EQ(result(thread), PTHREAD_CANCELED);
+    EQ(arrived, 2);
+}
+
 /* Calls, each of which asks the system or takes a lock, until it ends in one of them. */
 static void *calls(void *arg) {
     static int segment = -1;
@@ -225,6 +255,7 @@ int main(void) {
     it_ends_where_it_need_not_wait();
     who_does_not_want_to_end_goes_on();
     semop_is_no_place_to_end_at();
+    other_calls_are_no_places_to_end_at();
     who_ends_anywhere_ends_there();
     for (int round = 0; round < 100; round++) a_receiver_ends();
     wherever_it_ends_all_goes_on(500);

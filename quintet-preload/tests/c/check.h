@@ -103,6 +103,11 @@ __attribute__((unused)) static void until_it_waits(int pid, int tid) {
     }
 }
 
+/* Waits until so many wait for the first semaphore to grow. */
+__attribute__((unused)) static void until_it_waits_for(int set, int count) {
+    while (semctl(set, 0, GETNCNT) != count) sched_yield();
+}
+
 /* How a child ended: its status, or 1000 and the signal. */
 __attribute__((unused)) static int end_of(int pid) {
     int status;

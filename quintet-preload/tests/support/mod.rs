@@ -6,6 +6,7 @@
 // Not every test file needs all of it.
 #![allow(dead_code, unsafe_code)]
 
+pub mod filter;
 pub mod run;
 
 use libc::{c_int, c_long, c_void, sembuf};
@@ -21,6 +22,11 @@ const PRELOADED: &str = "QUINTET_TEST_PRELOADED";
 
 /// `body` in a process with the drop-in, on a fresh namespace that anybody may enter. `name` is the test's own name.
 pub fn preloaded(name: &str, body: impl FnOnce()) {
+    preloaded_by(name, |_, _| {}, body);
+}
+
+/// The same, in a process that `prepare` starts otherwise; it gets the namespace, too.
+pub fn preloaded_by(name: &str, prepare: impl FnOnce(&mut Command, &Path), body: impl FnOnce()) {
     if std::env::var_os(PRELOADED).is_some() {
         return body();
     }
@@ -29,13 +35,14 @@ pub fn preloaded(name: &str, body: impl FnOnce()) {
     std::fs::set_permissions(directory.path(), all).unwrap();
     let namespace = directory.path().join("ns");
     Namespace::create(&namespace, Kind::Shared).unwrap();
-    let output = Command::new(std::env::current_exe().unwrap())
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
         .env("LD_PRELOAD", library())
         .env("QUINTET_NAMESPACE", &namespace)
-        .env(PRELOADED, "1")
-        .output()
-        .unwrap();
+        .env(PRELOADED, "1");
+    prepare(&mut command, &namespace);
+    let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     println!("{text}");
     assert!(output.status.success(), "{name}: {}", output.status);
@@ -283,4 +290,26 @@ pub fn without_system_calls(mut round: impl FnMut() -> c_int) {
         unsafe { libc::syscall(libc::SYS_exit, failed) };
     });
     assert_eq!(end(child), 0);
+}
+
+/// A private segment of so many bytes, and where it is attached.
+pub fn attached(size: usize) -> (c_int, usize) {
+    // SAFETY: a new mapping, where there is room.
+    unsafe {
+        let id = libc::shmget(libc::IPC_PRIVATE, size, 0o600);
+        assert!(id >= 0, "shmget: {}", std::io::Error::last_os_error());
+        let at = libc::shmat(id, std::ptr::null(), 0);
+        assert_ne!(at as isize, -1, "shmat: {}", std::io::Error::last_os_error());
+        (id, at as usize)
+    }
+}
+
+/// How often a segment is attached.
+pub fn attach_count(id: c_int) -> u64 {
+    let mut ds = std::mem::MaybeUninit::<libc::shmid_ds>::zeroed();
+    // SAFETY: a local of its type, for which zeroes are valid.
+    unsafe {
+        assert_eq!(libc::shmctl(id, libc::IPC_STAT, ds.as_mut_ptr()), 0);
+        ds.assume_init().shm_nattch as u64
+    }
 }

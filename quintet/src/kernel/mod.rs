@@ -153,7 +153,7 @@ pub fn shm_usage() -> Result<Usage> {
 }
 
 fn sysctl(name: &str) -> Result<String> {
-    file::read(format!("/proc/sys/kernel/{name}")).map(|s| s.trim().to_owned())
+    file::read(&*format!("/proc/sys/kernel/{name}")).map(|s| s.trim().to_owned())
 }
 
 fn set_sysctl(name: &str, value: &str) -> Result<()> {

@@ -470,11 +470,13 @@ pub struct Call<'a> {
     pub side: Side,
     pub slot: Slot,
     ticket: u64,
+    generation: u32,
 }
 
 impl<'a> Call<'a> {
     pub fn new(queue: QueueView<'a>, id: Id, side: Side, slot: Slot) -> Call<'a> {
-        Call { queue, id, side, slot, ticket: slot.sleeper().ticket.load(Relaxed) }
+        let ticket = slot.sleeper().ticket.load(Relaxed);
+        Call { queue, id, side, slot, ticket, generation: sys::generation() }
     }
 
     /// What a handler has to know of it.
@@ -530,6 +532,10 @@ impl Waiting for Call<'_> {
         self.ticket
     }
 
+    fn generation(&self) -> u32 {
+        self.generation
+    }
+
     fn stands(&self) -> bool {
         self.queue.stands_as(self.id)
     }
@@ -566,7 +572,7 @@ fn interrupt(call: &Interruptible, side: Side, forget: bool) {
     let section = call.engine.standing_queue(call.id.raw()).and_then(|queue| call.engine.queue_section_in_call(queue));
     let Ok(section) = section else { return };
     let Ok(slot) = section.queue.slot(call.number) else { return };
-    let own = Call { queue: section.queue, id: call.id, side, slot, ticket: call.ticket };
+    let own = Call { queue: section.queue, id: call.id, side, slot, ticket: call.ticket, generation: call.generation };
     if !own.is_own() {
         return;
     }

@@ -184,7 +184,7 @@ impl Section<'_> {
         waiter.slot.store(self.me.slot, Relaxed);
         waiter.incarnation.store(self.me.incarnation.into(), Relaxed);
         waiter.pid.store(sys::pid(), Relaxed);
-        waiter.tid.store(sys::tid(), Relaxed);
+        waiter.tid.store(sys::known_tid(), Relaxed);
         waiter.record.store(record, Relaxed);
         waiter.since.store(sys::nanos() as u64, Relaxed);
         waiter.nops.store(ops.len() as u32, Relaxed);

@@ -285,7 +285,7 @@ impl Semaphore {
     }
 
     fn guard(&self, units: u16) -> Guard {
-        Guard { semaphore: self.clone(), units: units as i16, pid: sys::pid() }
+        Guard { semaphore: self.clone(), units: units as i16, generation: sys::generation() }
     }
 
     fn told(&self, op: SemOp, done: std::result::Result<(), Errno>) -> Result<Option<Guard>> {
@@ -316,8 +316,8 @@ impl Semaphore {
 pub struct Guard {
     semaphore: Semaphore,
     units: i16,
-    /// The process that took them.
-    pid: u32,
+    /// The `sys::generation` of the process that took them.
+    generation: u32,
 }
 
 impl Guard {
@@ -375,7 +375,7 @@ impl Guard {
 
     fn give_back(&self) -> std::result::Result<(), Errno> {
         // A child of a bare `clone` does not know yet that it is one.
-        if self.pid != sys::pid() || process::is_foundling() {
+        if self.generation != sys::generation() || process::is_foundling() {
             return Ok(());
         }
         self.semaphore.set.raw_op(&[self.giving_back()], None)

@@ -28,6 +28,7 @@ struct Call<'a> {
     number: u32,
     waiter: &'static Waiter,
     ticket: u64,
+    generation: u32,
 }
 
 impl Waiting for Call<'_> {
@@ -37,6 +38,10 @@ impl Waiting for Call<'_> {
 
     fn ticket(&self) -> u64 {
         self.ticket
+    }
+
+    fn generation(&self) -> u32 {
+        self.generation
     }
 
     fn stands(&self) -> bool {
@@ -124,7 +129,7 @@ impl Engine {
         let ticket = waiter.ticket.load(Relaxed);
         waiting::announce(Interruptible::new(engine, id, number, ticket, interrupt));
         let signals = section.leave();
-        waiting::sleep(&Call { set, id, number, waiter, ticket }, deadline, Errno::AGAIN, signals)
+        waiting::sleep(&Call { set, id, number, waiter, ticket, generation: sys::generation() }, deadline, Errno::AGAIN, signals)
     }
 }
 
@@ -133,7 +138,8 @@ fn interrupt(call: &Interruptible, forget: bool) {
     let section = call.engine.standing_set(call.id.raw()).and_then(|set| call.engine.section_in_call(set));
     let Ok(section) = section else { return };
     let Ok(waiter) = section.waiter(call.number) else { return };
-    let own = Call { set: section.set, id: call.id, number: call.number, waiter, ticket: call.ticket };
+    let own =
+        Call { set: section.set, id: call.id, number: call.number, waiter, ticket: call.ticket, generation: call.generation };
     if !own.is_own() {
         return;
     }

@@ -18,6 +18,7 @@ use crate::sync::presence::{Head, Me, Presence};
 use crate::sys::credentials;
 use crate::sys::file::{self, Name};
 use crate::sys::memory::{self, Access, Place};
+use crate::sys::starved;
 use crate::{Errno, Id, Key, MAX_OBJECTS, rights};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
@@ -206,6 +207,10 @@ impl Engine {
     }
 
     fn map_control(&self, index: u16) -> Result<Option<View>> {
+        starved::feed(|| self.open_control(index))
+    }
+
+    fn open_control(&self, index: u16) -> Result<Option<View>> {
         let local = &self.locals[usize::from(index)];
         let path = self.control_path(index);
         let (opened, writable) = match file::open(path.c_str(), true) {
@@ -254,8 +259,10 @@ impl Engine {
         if bytes <= Control::FIRST_BYTES as u32 || bytes <= local.reserved.load(Relaxed) || !view.writable {
             return Ok(());
         }
-        let (fd, _) = file::open(self.control_path(index).c_str(), true)?;
-        file::reserve_range(&fd, 0, u64::from(bytes)).map_err(|_| Errno::NOMEM)?;
+        starved::feed(|| {
+            let (fd, _) = file::open(self.control_path(index).c_str(), true)?;
+            file::reserve_range(&fd, 0, u64::from(bytes)).map_err(|_| Errno::NOMEM)
+        })?;
         local.reserved.store(bytes, Relaxed);
         Ok(())
     }

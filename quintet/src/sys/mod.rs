@@ -10,6 +10,7 @@ pub mod futex;
 pub mod memory;
 pub mod region;
 pub mod signal;
+pub mod starved;
 pub mod trace;
 
 use std::cell::Cell;
@@ -64,6 +65,16 @@ pub fn tid() -> u32 {
 /// The calling thread, remembered in a variable of its own.
 pub struct KnownTid(Cell<(u32, u32)>);
 
+/// How many forks this memory has been through, plus one: what was remembered before one is not true of the child. (Its pid
+/// does not tell: in a PID namespace of its own a child may have its parent's number.)
+static GENERATION: AtomicU32 = AtomicU32::new(1);
+
+/// A number that is another one in a child than in its parent.
+#[inline(always)]
+pub fn generation() -> u32 {
+    GENERATION.load(Relaxed)
+}
+
 impl KnownTid {
     pub const fn new() -> KnownTid {
         KnownTid(Cell::new((0, 0)))
@@ -73,12 +84,12 @@ impl KnownTid {
     #[inline(always)]
     pub fn get(&self) -> u32 {
         let (known, of) = self.0.get();
-        if of == pid() { known } else { self.ask() }
+        if of == generation() { known } else { self.ask() }
     }
 
     #[cold]
     fn ask(&self) -> u32 {
-        self.0.set((tid(), pid()));
+        self.0.set((tid(), generation()));
         self.0.get().0
     }
 }
@@ -153,4 +164,5 @@ pub fn coarse_nanos() -> u64 {
 /// After a fork, in the child.
 pub fn forget_pid() {
     PID.store(0, Relaxed);
+    GENERATION.fetch_add(1, Relaxed);
 }
