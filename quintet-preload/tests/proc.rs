@@ -311,6 +311,19 @@ fn opening() {
         }
         let kept: Vec<_> = (0..3).map(|_| open(LIST, O_RDONLY)).collect();
         found.add("the lowest numbers", kept);
+        let next = open(LIST, O_RDONLY).unwrap();
+        close(next);
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: a local.
+        unsafe {
+            assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
+            let few = libc::rlimit { rlim_cur: next as libc::rlim_t + 1, ..limit };
+            assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const few), 0);
+        }
+        found.add("the last descriptor", open(SHMMNI, O_RDONLY).map(|fd| (fd, read(fd))));
+        found.add("one more", open(SHMMNI, O_RDONLY));
+        // SAFETY: a local.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
     });
 }
 
