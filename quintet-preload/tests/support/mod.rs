@@ -15,8 +15,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// The most that anything may take: an upper bound against hanging, never a measurement.
-const BOUND: Duration = Duration::from_secs(60);
-const PRELOADED: &str = "QUINTET_TEST_PRELOADED";
+pub const BOUND: Duration = Duration::from_secs(60);
+pub const PRELOADED: &str = "QUINTET_TEST_PRELOADED";
 
 /// `body` in a process with the drop-in, on a fresh namespace that anybody may enter. `name` is the test's own name.
 pub fn preloaded(name: &str, body: impl FnOnce()) {
@@ -28,11 +28,7 @@ pub fn preloaded_by(name: &str, prepare: impl FnOnce(&mut Command, &Path), body:
     if std::env::var_os(PRELOADED).is_some() {
         return body();
     }
-    let memory = Path::new("/dev/shm");
-    let place = if tempfile::tempfile_in(memory).is_ok() { memory.to_path_buf() } else { std::env::temp_dir() };
-    let directory = tempfile::Builder::new().prefix("quintet-test-").tempdir_in(place).unwrap();
-    let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(directory.path(), all).unwrap();
+    let directory = place();
     let namespace = directory.path().join("ns");
     Namespace::create(&namespace, Kind::Shared).unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -49,8 +45,18 @@ pub fn preloaded_by(name: &str, prepare: impl FnOnce(&mut Command, &Path), body:
     assert!(text.contains("1 passed"), "{name} is not the name of a test");
 }
 
+/// A directory that anybody may enter, in memory if that can be.
+pub fn place() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let place = if tempfile::tempfile_in(memory).is_ok() { memory.to_path_buf() } else { std::env::temp_dir() };
+    let directory = tempfile::Builder::new().prefix("quintet-test-").tempdir_in(place).unwrap();
+    let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), all).unwrap();
+    directory
+}
+
 /// The drop-in, built in the profile and the target directory of this test.
-fn library() -> PathBuf {
+pub fn library() -> PathBuf {
     let exe = std::env::current_exe().unwrap();
     let profile = exe.parent().and_then(Path::parent).expect("a test is in PROFILE/deps");
     let target = profile.parent().unwrap();
