@@ -65,7 +65,7 @@ fn same_libc(loader: &Path) -> Result<(), Refusal> {
         _ => format!("the C library of {}", in_terminal(Path::new(&name))),
     };
     let ours = if ours == "gnu" { "glibc" } else { ours };
-    Err(Refusal::bypassed(format!("it uses {theirs}, and this quintet carries a drop-in for {ours}"))
+    Err(Refusal::hindered(format!("it uses {theirs}, and this quintet carries a drop-in for {ours}"))
         .remedy("use a quintet that is built for that C library"))
 }
 

@@ -28,19 +28,35 @@ pub struct Refusal {
     pub reason: String,
     /// What can be done.
     pub remedy: Option<&'static str>,
-    /// Whether it runs all the same, only without the drop-in.
-    pub runs: bool,
+    /// What becomes of it if it is run all the same.
+    pub effect: Effect,
+}
+
+/// What becomes of a program that cannot be carried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// It cannot be run at all.
+    Fails,
+    /// It runs without the drop-in, and hands the environment on to what it runs.
+    Bypassed,
+    /// Its loader fails if `LD_PRELOAD` names the drop-in.
+    Hindered,
 }
 
 impl Refusal {
-    /// It cannot be run at all.
+    /// See [`Effect::Fails`].
     fn new(reason: impl Into<String>) -> Refusal {
-        Refusal { reason: reason.into(), remedy: None, runs: false }
+        Refusal { reason: reason.into(), remedy: None, effect: Effect::Fails }
     }
 
-    /// It runs, and is not carried.
+    /// See [`Effect::Bypassed`].
     fn bypassed(reason: impl Into<String>) -> Refusal {
-        Refusal { runs: true, ..Refusal::new(reason) }
+        Refusal { effect: Effect::Bypassed, ..Refusal::new(reason) }
+    }
+
+    /// See [`Effect::Hindered`].
+    fn hindered(reason: impl Into<String>) -> Refusal {
+        Refusal { effect: Effect::Hindered, ..Refusal::new(reason) }
     }
 
     fn remedy(mut self, remedy: &'static str) -> Refusal {

@@ -35,6 +35,16 @@ struct Heritage {
 }
 
 impl Heritage {
+    /// Whether its file is to be seen: in a root directory where it is not, the loader would only complain.
+    fn can_be_loaded(&self) -> bool {
+        let seen = rustix::fs::access(self.library.as_c_str(), rustix::fs::Access::READ_OK).is_ok();
+        if !seen {
+            let library = log::Bytes(self.library.to_bytes());
+            log::warn(format_args!("{library} is not to be seen from here, so the programs that are run now are not carried"));
+        }
+        seen
+    }
+
     /// Whether a library is the drop-in: this one, or the one that a `quintet run` of another version has installed.
     fn is_drop_in(&self, library: &[u8]) -> bool {
         let name = library.rsplit(|byte| *byte == b'/').next().unwrap_or(library);
@@ -80,6 +90,14 @@ fn own_path() -> Option<CString> {
     name.to_bytes().starts_with(b"/").then(|| name.to_owned())
 }
 
+/// What a program that is executed gets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Inherited {
+    Everything,
+    /// All but the library's name, of which its loader would die.
+    NoLibrary,
+}
+
 /// What an environment has of what matters here.
 #[derive(Default)]
 struct Found {
@@ -119,29 +137,38 @@ fn look_through(list: Strings) -> Option<Found> {
 struct Plan<'a> {
     found: Found,
     heritage: Option<&'a Heritage>,
-    /// Whether the library is not named by it.
-    preload: bool,
+    preload: Preload,
+}
+
+/// What becomes of `LD_PRELOAD`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Preload {
+    Stays,
+    /// The library comes before what is there.
+    Gets,
+    /// The library is taken out.
+    Loses,
 }
 
 impl Plan<'_> {
-    fn new(list: Strings) -> Option<Plan<'static>> {
+    fn new(list: Strings, inherited: Inherited) -> Option<Plan<'static>> {
         let found = look_through(list)?;
         let heritage = HERITAGE.get().filter(|heritage| found.inherit.unwrap_or(heritage.inherit));
-        let mut preload = false;
-        if let Some(heritage) = heritage {
-            let named = match found.preload {
-                Some(entry) => Reader::new().lists(entry.wrapping_add(PRELOAD.len() + 1), |name| heritage.is_drop_in(name))?,
-                None => false,
-            };
-            // In a root directory where it is not, the loader would only complain.
-            preload = !named && rustix::fs::access(heritage.library.as_c_str(), rustix::fs::Access::READ_OK).is_ok();
-            if !named && !preload {
-                let library = log::Bytes(heritage.library.to_bytes());
-                log::warn(format_args!(
-                    "{library} is not to be seen from here, so the programs that are run now are not carried"
-                ));
+        let named = match (HERITAGE.get(), found.preload) {
+            (Some(own), Some(entry)) => Reader::new().lists(value_of(entry), |name| own.is_drop_in(name))?,
+            _ => false,
+        };
+        let preload = match heritage {
+            _ if inherited == Inherited::NoLibrary => {
+                if named {
+                    Preload::Loses
+                } else {
+                    Preload::Stays
+                }
             }
-        }
+            Some(heritage) if !named && heritage.can_be_loaded() => Preload::Gets,
+            _ => Preload::Stays,
+        };
         Some(Plan { found, heritage, preload })
     }
 
@@ -153,7 +180,7 @@ impl Plan<'_> {
     }
 
     fn changes_nothing(&self) -> bool {
-        !self.preload && self.missing().next().is_none()
+        self.preload == Preload::Stays && self.missing().next().is_none()
     }
 }
 
@@ -199,9 +226,9 @@ impl<T, const N: usize> Drop for Room<T, N> {
 }
 
 /// Calls `exec` with this environment and what is to be added to it. `also`: a further variable.
-pub fn with_heritage<R>(list: Strings, also: Option<&CStr>, exec: impl FnOnce(Strings) -> R) -> R {
+pub fn with_heritage<R>(list: Strings, inherited: Inherited, also: Option<&CStr>, exec: impl FnOnce(Strings) -> R) -> R {
     // What cannot be read, the kernel says.
-    let Some(plan) = Plan::new(list) else { return exec(list) };
+    let Some(plan) = Plan::new(list, inherited) else { return exec(list) };
     if plan.changes_nothing() && also.is_none() {
         return exec(list);
     }
@@ -221,7 +248,7 @@ pub fn with_heritage<R>(list: Strings, also: Option<&CStr>, exec: impl FnOnce(St
     let mut program = Reader::new();
     for index in 0..plan.found.entries {
         let Ok(entry) = user::read(list.wrapping_add(index)) else { return exec(list) };
-        if len == 0 || !matches!(program.value(entry, PRELOAD), Some(Some(_))) {
+        if plan.preload == Preload::Stays || !matches!(program.value(entry, PRELOAD), Some(Some(_))) {
             push(entry);
         }
     }
@@ -229,39 +256,60 @@ pub fn with_heritage<R>(list: Strings, also: Option<&CStr>, exec: impl FnOnce(St
     exec(room.slots().as_ptr().cast())
 }
 
-/// `LD_PRELOAD` with ours first, and its length; 0: it stays as it is.
+/// The value of an `LD_PRELOAD`.
+fn value_of(entry: *const c_char) -> *const c_char {
+    entry.wrapping_add(PRELOAD.len() + 1)
+}
+
+/// `LD_PRELOAD` with ours first, or without it, and its length; 0: there is none to be added.
 fn preload_entry(plan: &Plan) -> Option<(Room<u8, SHORT>, usize)> {
-    let Some(heritage) = plan.heritage.filter(|_| plan.preload) else { return Some((Room::new(0)?, 0)) };
+    let Some(heritage) = HERITAGE.get().filter(|_| plan.preload != Preload::Stays) else { return Some((Room::new(0)?, 0)) };
     let theirs = match plan.found.preload {
         Some(entry) => {
-            let value = entry.wrapping_add(PRELOAD.len() + 1);
-            (value, Reader::new().len(value)?)
+            let len = Reader::new().len(value_of(entry))?;
+            // SAFETY: so many bytes were just found there.
+            unsafe { std::slice::from_raw_parts(value_of(entry).cast::<u8>(), len) }
         }
-        None => (std::ptr::null(), 0),
+        None => &[],
     };
-    let library = heritage.library.to_bytes();
-    let len = PRELOAD.len() + 1 + library.len() + usize::from(theirs.1 > 0) + theirs.1 + 1;
-    let mut room = Room::new(len)?;
-    let (mut slots, mut name) = (room.slots().iter_mut(), PRELOAD.iter().chain(b"=").chain(library));
-    for slot in slots.by_ref().take(PRELOAD.len() + 1 + library.len()) {
-        slot.write(*name.next()?);
-    }
-    if theirs.1 > 0 {
-        slots.next()?.write(b':');
-        // SAFETY: so many bytes were just found there.
-        let value = unsafe { std::slice::from_raw_parts(theirs.0.cast::<u8>(), theirs.1) };
-        for (byte, slot) in value.iter().zip(slots.by_ref()) {
+    let ours = heritage.library.to_bytes();
+    let mut room = Room::new(PRELOAD.len() + 1 + ours.len() + 1 + theirs.len() + 1)?;
+    let (slots, mut end) = (room.slots(), 0);
+    let mut add = |bytes: &[u8]| {
+        for (slot, byte) in slots[end..].iter_mut().zip(bytes) {
             slot.write(*byte);
         }
+        end += bytes.len();
+        end
+    };
+    add(PRELOAD);
+    let name = add(b"=");
+    if plan.preload == Preload::Gets {
+        add(ours);
+        if !theirs.is_empty() {
+            add(b":");
+            add(theirs);
+        }
+    } else {
+        let others = theirs.split(|byte| matches!(byte, b' ' | b':')).filter(|other| !heritage.is_drop_in(other));
+        for (index, other) in others.enumerate() {
+            if index > 0 {
+                add(b":");
+            }
+            add(other);
+        }
     }
-    slots.next().map(|slot| slot.write(0));
+    if add(b"") == name {
+        return Some((room, 0));
+    }
+    let len = add(b"\0");
     Some((room, len))
 }
 
 /// What a shell is to do first where `environ` has lost what is to be kept: `export` commands, for system(3) and popen(3), which take no
 /// environment. `None`: nothing.
 pub fn exports(list: Strings) -> Option<Vec<u8>> {
-    let plan = Plan::new(list)?;
+    let plan = Plan::new(list, Inherited::Everything)?;
     if plan.changes_nothing() {
         return None;
     }

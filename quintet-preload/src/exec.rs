@@ -11,12 +11,13 @@
 //! has failed.
 #![allow(unsafe_code)]
 
-use crate::environment::{self, Strings};
+use crate::environment::{self, Inherited, Strings};
 use crate::next::Next;
 use crate::strings::Reader;
 use crate::{log, syscall};
 use libc::{c_char, c_int};
 use quintet::drop_in;
+use quintet_program::Effect;
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -83,20 +84,18 @@ impl Program {
         }
     }
 
-    /// Says so if it will run without the drop-in.
-    pub fn announce(self, environment: Strings) {
-        let _ = catch_unwind(|| {
-            if !log::wants(log::Level::Warn) || !environment::is_kept(environment) {
-                return;
-            }
-            let Some(path) = self.find() else { return };
-            if let Err(refusal) = quintet_program::check(&path)
-                && refusal.runs
-            {
+    /// Looks whether it will be carried, and says so if not.
+    pub fn examine(self, environment: Strings) -> Inherited {
+        catch_unwind(|| {
+            let refused = self.find().and_then(|path| Some((quintet_program::check(&path).err()?, path)));
+            let Some((refusal, path)) = refused else { return Inherited::Everything };
+            if refusal.effect != Effect::Fails && environment::is_kept(environment) {
                 let path = quintet_program::in_terminal(&path);
                 log::warn(format_args!("{path} is not carried, its System V IPC is the kernel's: {}", refusal.reason));
             }
-        });
+            if refusal.effect == Effect::Hindered { Inherited::NoLibrary } else { Inherited::Everything }
+        })
+        .unwrap_or(Inherited::Everything)
     }
 }
 
@@ -104,10 +103,10 @@ impl Program {
 fn exec(program: Program, environment: Strings, real: impl Fn(Strings) -> c_int) -> c_int {
     // SAFETY: the location is valid for the thread's life.
     let errno = unsafe { libc::__errno_location() };
-    program.announce(environment);
+    let inherited = program.examine(environment);
     let undo = catch_unwind(drop_in::before_exec).unwrap_or(None);
     let mut error = 0;
-    let ret = environment::with_heritage(environment, undo.as_ref().map(|undo| undo.variable()), |environment| {
+    let ret = environment::with_heritage(environment, inherited, undo.as_ref().map(|undo| undo.variable()), |environment| {
         let ret = real(environment);
         // SAFETY: as above.
         error = unsafe { *errno };

@@ -37,8 +37,8 @@ macro_rules! spawns {
                 envp: Strings,
             ) -> c_int {
                 let Some(real) = $next.get() else { return libc::ENOSYS };
-                $named(program).announce(envp);
-                environment::with_heritage(envp, None, |envp| {
+                let inherited = $named(program).examine(envp);
+                environment::with_heritage(envp, inherited, None, |envp| {
                     // SAFETY: the caller's contract is the same.
                     unsafe { real(child, program, actions, attributes, argv, envp) }
                 })

@@ -238,3 +238,38 @@ fn what_is_not_carried_is_said() {
         assert!(!text.contains("quintet"), "{text}");
     });
 }
+
+/// musl's loader dies of a library that it cannot load, where glibc's only says so.
+#[test]
+fn a_program_of_another_c_library() {
+    preloaded("a_program_of_another_c_library", || {
+        let directory = tempfile::tempdir().unwrap();
+        let (source, path) = (directory.path().join("musl.c"), directory.path().join("musl"));
+        let text = "#include <stdio.h>\n#include <stdlib.h>\n\
+            int main(void) { char *p = getenv(\"LD_PRELOAD\"); printf(\"<%s>\", p ? p : \"-\"); return 7; }\n";
+        std::fs::write(&source, text).unwrap();
+        match Command::new("musl-gcc").arg("-o").arg(&path).arg(&source).status() {
+            Ok(status) if status.success() => {}
+            _ => {
+                assert!(std::env::var_os("CI").is_none(), "musl-tools must be installed in CI");
+                return println!("skipped: musl-gcc is not installed");
+            }
+        }
+        let found = |preload: &str, inherit: &str| {
+            let mut env = Command::new("env");
+            let output = env.arg(format!("LD_PRELOAD={preload}")).arg(format!("QUINTET_INHERIT={inherit}")).arg(&path).output();
+            let output = output.unwrap();
+            let (said, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+            assert_eq!(output.status.code(), Some(7), "{said} {errors}");
+            (said, errors)
+        };
+        let ours = given("LD_PRELOAD");
+        let (said, errors) = found(&ours, "1");
+        assert_eq!(said, "<->");
+        assert!(errors.contains("is not carried") && errors.contains("musl"), "{errors}");
+        // Nor does it get what was not there; and what else is there stays.
+        assert_eq!(found("", "1").0, "<>");
+        assert_eq!(found(&format!("/usr/lib/x86_64-linux-musl/libc.so:{ours}"), "1").0, "</usr/lib/x86_64-linux-musl/libc.so>");
+        assert_eq!(found(&ours, "0"), ("<->".to_owned(), String::new()));
+    });
+}
