@@ -69,9 +69,11 @@ fn same_libc(loader: &Path) -> Result<(), Refusal> {
         .remedy("use a quintet that is built for that C library"))
 }
 
+/// The loader, and valgrind's tools, which load programs as it does.
 fn is_loader(path: &Path) -> bool {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"ld-") || name.as_bytes().starts_with(b"ld.so"))
+    let named = |name: &std::ffi::OsStr| name.as_bytes().starts_with(b"ld-") || name.as_bytes().starts_with(b"ld.so");
+    path.file_name().is_some_and(named) || path.parent().is_some_and(|directory| directory.ends_with("valgrind"))
 }
 
 /// Reads `bytes` at an offset, or nothing if the file ends before.
