@@ -34,10 +34,12 @@ mod shm;
 mod spawn;
 mod strings;
 mod syscall;
+mod trace;
 mod user;
 
 use libc::{c_char, c_int, key_t};
 use quintet::{Errno, Key};
+use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What `shmctl`, `semctl` and `msgctl` have in common, beyond what the `libc` crate knows.
@@ -58,11 +60,12 @@ fn set_errno(value: c_int) {
 /// Runs an exported call: its value, or `failed` with `errno` set.
 #[inline(always)]
 fn c_call<T: Copy>(failed: T, call: impl Fn() -> Result<T, Errno>) -> T {
-    #[inline(never)]
-    fn carry_out<T>(failed: T, call: impl FnOnce() -> Result<T, Errno>) -> T {
-        carry(failed, call)
-    }
     cancel::export(|_| carry_out(failed, &call))
+}
+
+#[inline(never)]
+fn carry_out<T>(failed: T, call: impl FnOnce() -> Result<T, Errno>) -> T {
+    carry(failed, call)
 }
 
 /// The same within an exported call.
@@ -90,8 +93,9 @@ fn attempt<T>(call: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn ftok(pathname: *const c_char, proj_id: c_int) -> key_t {
-    c_call(-1, || {
+    let call = || {
         let (inode, dev_minor) = user::inode_and_device(pathname)?;
         Ok(Key::from_parts(inode, dev_minor, proj_id).raw())
-    })
+    };
+    trace::traced_call(call, |line| write!(line, "ftok({}, {proj_id}", trace::PathName(pathname)), trace::nothing)
 }

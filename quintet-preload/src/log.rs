@@ -12,6 +12,7 @@
 //! Only system calls, which take numbers and pointers to locals; and the C library's `getenv`, whose value is copied at once.
 #![allow(unsafe_code)]
 
+use crate::trace;
 use libc::{c_char, c_int, c_long};
 use quintet::Kind;
 use quintet::drop_in::{self, Listener};
@@ -54,6 +55,12 @@ const UNKNOWN: u8 = u8::MAX;
 
 static LEVEL: AtomicU8 = AtomicU8::new(UNKNOWN);
 
+/// Whether calls are to be traced, or nobody knows yet: one load, for the way of every call.
+#[inline(always)]
+pub fn may_trace() -> bool {
+    LEVEL.load(Relaxed) >= Level::Debug as u8
+}
+
 /// Whether lines of this level are wanted.
 #[cold]
 pub fn wants(level: Level) -> bool {
@@ -69,15 +76,29 @@ pub fn wants(level: Level) -> bool {
 
 /// What must be known before the program runs.
 pub fn at_load() {
-    wants(Level::Off);
+    if wants(Level::Info) {
+        tell_of_forks();
+    }
     drop_in::listen(&Engine);
 }
 
 struct Engine;
 
+/// Whether this process has used a namespace.
+static OPENED: AtomicBool = AtomicBool::new(false);
+
 impl Listener for Engine {
     fn opened(&self, path: &Path, kind: Kind) {
+        OPENED.store(true, Relaxed);
         info(format_args!("uses the {} namespace {}", if kind == Kind::Private { "private" } else { "shared" }, path.display()));
+    }
+
+    fn waits(&self) {
+        trace::waits();
+    }
+
+    fn trouble(&self, why: &quintet::Error) {
+        error(format_args!("{why}"));
     }
 
     fn unusable(&self, why: &quintet::Error) {
@@ -89,6 +110,7 @@ impl Listener for Engine {
 const LINE: usize = 1024;
 
 /// A line being written. What does not fit is left out; what would break the line is replaced.
+#[derive(Clone)]
 pub struct Line {
     bytes: [u8; LINE],
     len: usize,
@@ -101,6 +123,18 @@ impl Line {
 
     fn new() -> Line {
         Line { bytes: [0; LINE], len: 0, full: false }
+    }
+
+    /// One that begins with who writes it, and when.
+    pub fn stamped() -> Line {
+        let mut line = Line::new();
+        stamp(&mut line);
+        line
+    }
+
+    /// Writes it out.
+    pub fn put(&mut self) {
+        put(self.finish());
     }
 
     fn finish(&mut self) -> &[u8] {
@@ -174,8 +208,49 @@ pub fn line(level: Level, write: impl FnOnce(&mut Line)) {
             stamp(&mut line);
         }
         write(&mut line);
-        put(line.finish());
+        line.put();
     });
+}
+
+/// The program has called what changes its rights.
+#[cold]
+pub fn changed_rights(function: &str, ret: c_int) {
+    line(Level::Info, |line| {
+        let _ = if ret == -1 {
+            write!(line, "{function} failed")
+        } else {
+            let (user, group) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+            write!(line, "{function}: acts for user {user}, group {group} from now on")
+        };
+    });
+}
+
+/// Has children tell when they begin, which share with their parent what it has. (One that is made otherwise than by `fork` is known by its number alone.)
+fn tell_of_forks() {
+    extern "C" fn in_child() {
+        if !OPENED.load(Relaxed) {
+            return;
+        }
+        line(Level::Info, |line| {
+            let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+            let _ = write!(line, "is a child of {parent}");
+        });
+    }
+    unsafe extern "C" {
+        fn pthread_atfork(
+            prepare: Option<extern "C" fn()>,
+            parent: Option<extern "C" fn()>,
+            child: Option<extern "C" fn()>,
+        ) -> c_int;
+    }
+    // SAFETY: the C library keeps the pointer to a function that does not unwind.
+    unsafe { pthread_atfork(None, None, Some(in_child)) };
+}
+
+/// Nanoseconds since some time.
+pub fn now() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
 }
 
 fn say(level: Level, kind: &str, what: fmt::Arguments) {
@@ -197,7 +272,8 @@ fn stamp(line: &mut Line) {
     let _ = write!(line, "] {hour:02}:{minute:02}:{second:02}.{:06} ", now.tv_nsec / 1000);
 }
 
-fn keeping_errno(body: impl FnOnce()) {
+/// Does something of which the program is not to notice.
+pub fn keeping_errno(body: impl FnOnce()) {
     // SAFETY: the location is valid for the thread's life.
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: as above.

@@ -8,9 +8,12 @@
 //! As in the module above. The operations are copied before anything is done with them.
 #![allow(unsafe_code)]
 
-use crate::{IPC_INFO, c_call, cancel, carry, user};
+use crate::log::{self, Line};
+use crate::trace::{self, Address, Command, Flags, Operations, Pointed, nothing, traced, traced_call};
+use crate::{IPC_INFO, cancel, carry, user};
 use libc::{c_int, c_uint, c_ushort, key_t, sembuf, semid_ds, seminfo, size_t, timespec};
 use quintet::{Errno, Key, Limits, SemOp, SetStat, drop_in};
+use std::fmt::Write;
 use std::mem::MaybeUninit;
 use std::panic::catch_unwind;
 use std::time::Duration;
@@ -29,7 +32,11 @@ const SEM_STAT_ANY: c_int = 20;
 /// semget(2)
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn semget(key: key_t, nsems: c_int, semflg: c_int) -> c_int {
-    c_call(-1, || drop_in::semget(Key::new(key), nsems, semflg).map(|id| id.raw()))
+    traced_call(
+        || drop_in::semget(Key::new(key), nsems, semflg).map(|id| id.raw()),
+        |line| write!(line, "semget({}, {nsems}, {}", trace::Key(key), Flags::get(semflg)),
+        nothing,
+    )
 }
 
 /// semop(2)
@@ -39,7 +46,17 @@ pub extern "C-unwind" fn semget(key: key_t, nsems: c_int, semflg: c_int) -> c_in
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn semop(semid: c_int, sops: *mut sembuf, nsops: size_t) -> c_int {
-    cancel::export(|_| semop_here(semid, sops.cast(), nsops))
+    cancel::export(|_| match log::may_trace() {
+        false => semop_here(semid, sops.cast(), nsops),
+        true => semop_told(semid, sops, nsops),
+    })
+}
+
+#[cold]
+#[inline(never)]
+fn semop_told(id: c_int, sops: *mut sembuf, nsops: size_t) -> c_int {
+    let arguments = |line: &mut Line| write!(line, "semop({id}, {}, {nsops}", Operations(sops, nsops));
+    traced(|| semop_here(id, sops.cast(), nsops), arguments, nothing)
 }
 
 #[inline(never)]
@@ -66,7 +83,10 @@ fn semop_whole(id: c_int, sops: *const SemOp, nsops: size_t) -> c_int {
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn semtimedop(semid: c_int, sops: *mut sembuf, nsops: size_t, timeout: *const timespec) -> c_int {
-    cancel::export(|spent| semtimedop_here(semid, sops.cast(), nsops, timeout, spent))
+    let arguments = |line: &mut Line| {
+        write!(line, "semtimedop({semid}, {}, {nsops}, {}", Operations(sops, nsops), Pointed(timeout, trace::time))
+    };
+    cancel::export(|spent| traced(|| semtimedop_here(semid, sops.cast(), nsops, timeout, spent), arguments, nothing))
 }
 
 #[inline(never)]
@@ -148,7 +168,31 @@ fn operate_checking(
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn semctl(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
-    cancel::export(|_| semctl_here(semid, semnum, cmd, arg))
+    cancel::export(|_| match log::may_trace() {
+        false => semctl_here(semid, semnum, cmd, arg),
+        true => semctl_told(semid, semnum, cmd, arg),
+    })
+}
+
+#[cold]
+#[inline(never)]
+fn semctl_told(id: c_int, num: c_int, cmd: c_int, arg: usize) -> c_int {
+    let fills = matches!(cmd, libc::IPC_STAT | SEM_STAT | SEM_STAT_ANY);
+    let arguments = |line: &mut Line| {
+        write!(line, "semctl({id}, {num}, {}", Command::sem(cmd))?;
+        match cmd {
+            libc::IPC_RMID | GETVAL | GETPID | GETNCNT | GETZCNT => Ok(()),
+            libc::IPC_SET => write!(line, ", {}", Pointed(arg as *const semid_ds, trace::semid_to_set)),
+            SETVAL => write!(line, ", {}", arg as c_int),
+            _ if fills => line.write_str(", "),
+            _ => write!(line, ", {}", Address(arg as *const semid_ds)),
+        }
+    };
+    let filled = |line: &mut Line, done| match fills {
+        true => trace::result(line, done, arg as *const semid_ds, trace::semid_ds),
+        false => Ok(()),
+    };
+    traced(|| semctl_here(id, num, cmd, arg), arguments, filled)
 }
 
 #[inline(never)]

@@ -32,7 +32,7 @@ pub struct Engine {
     path: PathBuf,
     directory: Vec<u8>,
     kind: Kind,
-    identity: (u64, u64),
+    pub(crate) identity: (u64, u64),
     pub(crate) header: Shared<Header>,
     pub(crate) registry: Shared<Registry>,
     pub(crate) membership: Membership,
@@ -243,7 +243,10 @@ impl Engine {
             }
             Err(e) => return Err(explain_create(e.into(), path)),
         }
-        let real = path.canonicalize().map_err(|e| error(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))))?;
+        let real = path.canonicalize().map_err(|e| match Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)) {
+            Errno::NOENT => error(Errno::NOENT).why("it is a symbolic link that leads nowhere").remedy("choose another path"),
+            other => error(other),
+        })?;
         let _opening = Opening::begin();
         let furnished = fs::stat(real.join("namespace")).is_err();
         if furnished {

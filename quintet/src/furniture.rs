@@ -172,6 +172,7 @@ pub fn explain_create(errno: Errno, path: &Path) -> Error {
         Errno::ROFS => error.remedy("choose a file system that can be written"),
         Errno::NOSPC => error.remedy("make room on the file system, or choose another"),
         Errno::NOTDIR | Errno::EXIST => error.why("a file is in the way").remedy("choose another path"),
+        Errno::NAMETOOLONG => error.remedy("choose a shorter path"),
         Errno::OPNOTSUPP | Errno::ISDIR => {
             error.why("its file system has no unnamed files (O_TMPFILE)").remedy("choose tmpfs, ext4, xfs or btrfs")
         }

@@ -84,6 +84,7 @@ mod shm;
 mod status;
 mod sync;
 mod sys;
+mod trouble;
 mod unlisted;
 mod waiting;
 

@@ -150,6 +150,7 @@ pub fn sleep(call: &impl Waiting, deadline: Option<Instant>, late: Errno, signal
 }
 
 fn sleep_announced(call: &impl Waiting, deadline: Option<Instant>, late: Errno, mut signals: Blocked) -> Result<()> {
+    crate::drop_in::tell(|listener| listener.waits());
     let point = call.ends_when_cancelled().then(|| Point::new(&call.sleeper().state));
     loop {
         if let Some(answer) = call.answer() {

@@ -201,6 +201,8 @@ impl Engine {
             }
             Ok(None) | Err(Errno::INVAL | Errno::ACCES) => match fs::unlink(path.c_str()) {
                 Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                // It is not this file: no other index would do either.
+                Err(e @ (rustix::io::Errno::ROFS | rustix::io::Errno::ACCESS)) => return Err(e.into()),
                 Err(_) => return Ok(None),
             },
             Err(e) => return Err(e),
