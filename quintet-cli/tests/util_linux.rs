@@ -147,7 +147,7 @@ fn ipcs() {
     let lists =
         ["ipcs", "ipcs -a", "ipcs -m", "ipcs -q", "ipcs -s", "ipcs -p", "ipcs -c", "ipcs -b", "ipcs --human", "ipcs -m -c"];
     let numbers =
-        ["ipcs -l", "ipcs -l -b", "ipcs -l --human", "ipcs -q -l", "ipcs -u", "ipcs -m -i 77", "ipcs -q -i 1", "ipcs -s -i 1"];
+        ["ipcs -l", "ipcs -l -b", "ipcs -l --human", "ipcs -q -l", "ipcs -u", "ipcs -m -i 77", "ipcs -q -i 77", "ipcs -s -i 77"];
     let ours = compare(&(OBJECTS.to_owned() + &each(&lists) + &each(&numbers)), without_times);
     assert!(ours.contains("0x00001234 0          root       640        4097       0"), "{ours}");
 }
@@ -157,8 +157,11 @@ fn ipcs_times() {
     if !can_run(&["perl", "ipcs"]) {
         return;
     }
-    let ours =
-        compare(&(OBJECTS.to_owned() + &each(&["ipcs -t", "ipcs -m -i 0", "ipcs -q -i 0", "ipcs -s -i 0"])), without_dates);
+    let ours = compare(
+        &(OBJECTS.to_owned()
+            + &each(&["ipcs -t", "ipcs -m -i 0", "ipcs -q -i 0", "ipcs -s -i 0", "ipcs -q -i 1", "ipcs -s -i 1"])),
+        without_dates,
+    );
     assert!(ours.contains("Shared memory Segment shmid=0"), "{ours}");
 }
 
