@@ -196,6 +196,21 @@ clauses! { in C:
         assert_eq!(a.ipc_info().unwrap().shmmni, 3);
     }
 
+    /// The lists are everybody's, whatever an object's mode; the limits are not.
+    fn files_for_everybody(world) {
+        if !world.users() {
+            return;
+        }
+        let (a, b) = (world.agent_as(NOBODY, NOBODY, &[]), world.agent_as(STRANGER, STRANGER, &[]));
+        a.shmget(IPC_PRIVATE, 4096, 0).unwrap();
+        a.semget(IPC_PRIVATE, 1, 0).unwrap();
+        a.msgget(IPC_PRIVATE, 0).unwrap();
+        for name in ["shm", "sem", "msg"] {
+            assert_eq!((b.sysvipc(name).len(), b.sysvipc(name)), (2, a.sysvipc(name)));
+        }
+        assert_eq!((b.set_sysctl("shmmni", 3), b.sysctl("shmmni")), (Err(Errno::ACCES), Ok(4096)));
+    }
+
     /// proc(5): `/proc/sysvipc/shm` lists the segments.
     fn list_as_a_file(world) {
         let a = world.agent();

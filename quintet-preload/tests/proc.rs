@@ -681,3 +681,55 @@ fn without_a_namespace() {
     let Some(found) = on_quintet("without_a_namespace", &[], "export QUINTET_NAMESPACE=/nonexistent/namespace") else { return };
     assert_eq!(found, "read: (Err(2), Err(2))\naccess: (-1, 2)\nstream: (true, 2)\n");
 }
+
+/// What docs/semantics.md says of our own bounds, and of what stays open.
+#[test]
+fn differences() {
+    preloaded("differences", || {
+        let set = |text: &[u8]| {
+            let fd = open(SEM, O_WRONLY).unwrap();
+            let written = write(fd, text);
+            close(fd);
+            (written, text_of(SEM))
+        };
+        let as_before = "32000\t1024000000\t500\t32000\n";
+        assert_eq!(set(b"70000 2 600 4"), (Err(libc::EINVAL), as_before.to_owned()));
+        assert_eq!(set(b"-1 2 3 4"), (Err(libc::EINVAL), as_before.to_owned()));
+        assert_eq!(set(b"100 200 600 4"), (Err(libc::EINVAL), "100\t200\t500\t32000\n".to_owned()));
+        let kept = open(SEM, O_RDONLY).unwrap();
+        assert_eq!(set(b"1 2 3 4"), (Ok(7), "1\t2\t3\t4\n".to_owned()));
+        let pieces: String = std::iter::from_fn(|| read_some(kept, 3)).collect();
+        assert_eq!(pieces, "100\t200\t500\t32000\n");
+        close(kept);
+    });
+}
+
+fn text_of(path: &CStr) -> String {
+    text(path).unwrap()
+}
+
+fn read_some(fd: c_int, len: usize) -> Option<String> {
+    let mut buffer = vec![0u8; len];
+    // SAFETY: see the module.
+    let read = unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), len) };
+    buffer.truncate(read as usize);
+    (read > 0).then(|| String::from_utf8(buffer).unwrap())
+}
+
+/// A program that has no such file open writes as without the drop-in, also after it has had one.
+#[test]
+fn writing_costs_no_further_call() {
+    preloaded("writing_costs_no_further_call", || {
+        // It holds all that is written.
+        let (_reader, writer) = std::io::pipe().unwrap();
+        let to = std::os::fd::AsRawFd::as_raw_fd(&writer);
+        for had in [false, true] {
+            if had {
+                let fd = open(SHMMNI, O_WRONLY).unwrap();
+                assert_eq!(write(fd, b"5"), Ok(1));
+                close(fd);
+            }
+            without_system_calls(|| c_int::from(write(to, b"x") != Ok(1)));
+        }
+    });
+}

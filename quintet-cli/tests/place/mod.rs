@@ -39,7 +39,10 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         let user = rustix::process::geteuid().is_root().then(|| ids(names));
         // The user must get at the tool wherever the checkout is.
-        fs::copy(assert_cmd::cargo::cargo_bin!("quintet"), dir.path().join("quintet")).unwrap();
+        // Copied by another process: what a test beside this one forks meanwhile would hold a copy of ours open for writing.
+        let mut copy = Command::new("cp");
+        copy.arg(assert_cmd::cargo::cargo_bin!("quintet")).arg(dir.path());
+        assert!(copy.status().unwrap().success(), "{copy:?}");
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         if let Some((uid, gid)) = user {
             chown(dir.path(), Some(uid), Some(gid)).unwrap();

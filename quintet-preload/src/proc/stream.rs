@@ -158,10 +158,12 @@ fn set_error(stream: *mut FILE) {
     unsafe { AtomicI32::from_ptr(stream.cast()) }.fetch_or(ERROR, Relaxed);
 }
 
-/// The program ends: its streams are flushed.
+/// Flushes the streams that were opened for our files, and the standard output.
 pub fn flush_all() {
+    // What was closed unseen is forgotten.
+    written::tidy();
     for stream in written::streams() {
-        // SAFETY: closing one by fclose, which is seen, ends its being listed.
+        // SAFETY: its descriptor is open, so it is.
         unsafe { flush(stream) };
     }
     // SAFETY: the C library's variable, and its stream.

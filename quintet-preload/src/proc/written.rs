@@ -24,11 +24,13 @@ type Result<T> = std::result::Result<T, Errno>;
 struct Entry {
     device: AtomicU64,
     inode: AtomicU64,
-    /// Its place among all, plus 1; 0: the entry is free.
+    /// Its place among all, plus 1; 0: the entry is free; [`TAKEN`]: it is being filled.
     file: AtomicU32,
     /// The stream that was opened for it.
     stream: AtomicPtr<FILE>,
 }
+
+const TAKEN: u32 = u32::MAX;
 
 /// One beyond takes the place of another, whose descriptors are no longer known.
 const ENTRIES: usize = 32;
@@ -64,9 +66,9 @@ pub fn add(memfd: BorrowedFd<'_>, file: ProcFile) {
     let Ok(stat) = fs::fstat(memfd) else { return };
     let number = ProcFile::ALL.iter().position(|other| *other == file).map_or(0, |at| at as u32 + 1);
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let free = TABLE.iter().find(|entry| entry.file.load(Relaxed) == 0);
-    let entry = free.unwrap_or_else(|| &TABLE[NEXT.fetch_add(1, Relaxed) as usize % ENTRIES]);
-    entry.file.store(0, Release);
+    let take = |entry: &&Entry| entry.file.compare_exchange(0, TAKEN, AcqRel, Relaxed).is_ok();
+    let entry = TABLE.iter().find(take).unwrap_or_else(|| &TABLE[NEXT.fetch_add(1, Relaxed) as usize % ENTRIES]);
+    entry.file.store(TAKEN, Release);
     entry.device.store(stat.st_dev as u64, Relaxed);
     entry.inode.store(stat.st_ino as u64, Relaxed);
     entry.stream.store(std::ptr::null_mut(), Relaxed);
@@ -90,7 +92,8 @@ pub fn set_stream(fd: c_int, stream: *mut FILE) {
 
 /// Streams that were opened for such files.
 pub fn streams() -> impl Iterator<Item = *mut FILE> {
-    TABLE.iter().map(|entry| entry.stream.load(Acquire)).filter(|stream| !stream.is_null())
+    let known = TABLE.iter().filter(|entry| entry.file.load(Acquire) != 0);
+    known.map(|entry| entry.stream.load(Acquire)).filter(|stream| !stream.is_null())
 }
 
 /// Carries out what was written past us, if anything was.
@@ -145,8 +148,9 @@ pub fn deliver_all() {
     });
 }
 
-/// A descriptor has been closed. If it was the last one of its file, others are no longer looked at for its sake.
+/// Forgets the files of which no descriptor is open any more: for their sake no others are to be looked at.
 pub fn tidy() {
+    let known: [u32; ENTRIES] = std::array::from_fn(|at| TABLE[at].file.load(SeqCst));
     let mut open = [false; ENTRIES];
     let listed = each_descriptor(|fd| {
         if let Some((at, _)) = borrow(fd).and_then(|fd| entry_of(&fs::fstat(fd).ok()?)) {
@@ -156,8 +160,8 @@ pub fn tidy() {
     if listed.is_none() {
         return;
     }
-    for (entry, _) in TABLE.iter().zip(open).filter(|(_, open)| !open) {
-        entry.file.store(0, SeqCst);
+    for at in (0..ENTRIES).filter(|at| !open[*at] && known[*at] != TAKEN) {
+        let _ = TABLE[at].file.compare_exchange(known[at], 0, SeqCst, Relaxed);
     }
     let rest = || TABLE.iter().any(|entry| entry.file.load(SeqCst) != 0);
     if !rest() {
