@@ -208,8 +208,9 @@ fn of_segment(id: c_int) -> [c_int; 4] {
 
 #[track_caller]
 fn segment(mode: c_int) -> c_int {
+    // Of a small one the memory would stay mapped.
     // SAFETY: numbers only.
-    let id = unsafe { libc::shmget(libc::IPC_PRIVATE, 4096, mode) };
+    let id = unsafe { libc::shmget(libc::IPC_PRIVATE, 128 << 10, mode) };
     assert!(id >= 0, "shmget: {}", std::io::Error::last_os_error());
     id
 }
