@@ -311,6 +311,19 @@ fn opening() {
         }
         let kept: Vec<_> = (0..3).map(|_| open(LIST, O_RDONLY)).collect();
         found.add("the lowest numbers", kept);
+        let next = open(LIST, O_RDONLY).unwrap();
+        close(next);
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: a local.
+        unsafe {
+            assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
+            let few = libc::rlimit { rlim_cur: next as libc::rlim_t + 1, ..limit };
+            assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const few), 0);
+        }
+        found.add("the last descriptor", open(SHMMNI, O_RDONLY).map(|fd| (fd, read(fd))));
+        found.add("one more", open(SHMMNI, O_RDONLY));
+        // SAFETY: a local.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
     });
 }
 
@@ -613,6 +626,22 @@ fn without_proc() {
             // SAFETY: see the module.
             found.add("access", unsafe { (libc::access(path.as_ptr(), libc::R_OK), libc::access(path.as_ptr(), libc::X_OK)) });
         }
+        let is_there = |path: &CStr| {
+            use std::os::unix::fs::MetadataExt;
+            // SAFETY: zeroes are valid, and locals.
+            let mut told: [libc::stat; 3] = unsafe { std::mem::zeroed() };
+            let [a, b, c] = &mut told;
+            // SAFETY: see the module.
+            let rets = unsafe {
+                let path = path.as_ptr();
+                (libc::stat(path, a), libc::lstat(path, b), libc::fstatat(libc::AT_FDCWD, path, c, 0))
+            };
+            let meta = std::fs::metadata(path.to_str().unwrap()).map(|meta| (meta.mode(), meta.nlink(), meta.len()));
+            (rets, told.map(|stat| stat.st_mode), meta.map_err(|e| e.raw_os_error()))
+        };
+        found.add("stat", (is_there(LIST), is_there(SEM), is_there(c"/proc/sysvipc/sems")));
+        // SAFETY: a bad pointer on purpose.
+        found.add("bad", (unsafe { libc::stat(SEM.as_ptr(), 16 as *mut libc::stat) }, errno()));
         found.add("list", text(LIST).map(|text| text.lines().count()));
         let fd = open(SHMMNI, O_WRONLY).unwrap();
         found.add("written", (write(fd, b"90\n"), text(SHMMNI)));
@@ -630,7 +659,9 @@ fn without_proc() {
         return;
     }
     let Some(found) = on_quintet("without_proc", &["--mount"], "mount -t tmpfs none /proc") else { return };
-    let expected = "there: (Ok(\"4096\\n\"), Err(2))\naccess: (0, -1)\naccess: (0, -1)\nlist: Ok(1)\nwritten: (Ok(3), Ok(\"90\\n\"))\n\
+    let expected = "there: (Ok(\"4096\\n\"), Err(2))\naccess: (0, -1)\naccess: (0, -1)\n\
+                    stat: (((0, 0, 0), [33060, 33060, 33060], Ok((33060, 1, 0))), ((0, 0, 0), [33188, 33188, 33188], Ok((33188, 1, 0))), \
+                    ((-1, -1, -1), [0, 0, 0], Err(Some(2))))\nbad: (-1, 14)\nlist: Ok(1)\nwritten: (Ok(3), Ok(\"90\\n\"))\n\
                     stream: (0, Ok(\"91\\n\"))\nstream: (\"91\\n\", 0)\n";
     assert_eq!(found, expected);
 }

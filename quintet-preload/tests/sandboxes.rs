@@ -8,7 +8,7 @@
 
 mod support;
 
-use libc::{c_int, c_long, c_void};
+use libc::{EACCES, c_int, c_long, c_void};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -73,4 +73,128 @@ fn without_the_kernels_own_ipc() {
             use_everything();
         });
     }
+}
+
+/// The kernel's numbers, which the `libc` crate does not have.
+mod landlock {
+    use std::ffi::CString;
+    use std::io::Error;
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::Path;
+
+    const CREATE_RULESET: libc::c_long = 444;
+    const ADD_RULE: libc::c_long = 445;
+    const RESTRICT_SELF: libc::c_long = 446;
+    const PATH_BENEATH: libc::c_int = 1;
+    const EXECUTE: u64 = 1 << 0;
+    const READ_FILE: u64 = 1 << 2;
+    const READ_DIR: u64 = 1 << 3;
+    /// All that the first version knows.
+    pub const EVERYTHING: u64 = (1 << 13) - 1;
+    pub const READ: u64 = EXECUTE | READ_FILE | READ_DIR;
+
+    #[repr(C, packed)]
+    struct Beneath {
+        access: u64,
+        parent: libc::c_int,
+    }
+
+    /// Restricts the calling process to what is beneath these paths, those that there are.
+    pub fn restrict(paths: &[(CString, u64)]) -> std::io::Result<()> {
+        let check = |ret: libc::c_long| if ret < 0 { Err(Error::last_os_error()) } else { Ok(ret) };
+        let handled = EVERYTHING;
+        // SAFETY: pointers to locals; descriptors that were just made, and are closed by the exec.
+        unsafe {
+            let rules = check(libc::syscall(CREATE_RULESET, &raw const handled, size_of_val(&handled), 0))?;
+            for (path, access) in paths {
+                let parent = libc::open(path.as_ptr(), libc::O_PATH | libc::O_CLOEXEC);
+                let rule = Beneath { access: *access, parent };
+                if parent >= 0 {
+                    check(libc::syscall(ADD_RULE, rules, PATH_BENEATH, &raw const rule, 0))?;
+                }
+            }
+            check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).into())?;
+            check(libc::syscall(RESTRICT_SELF, rules, 0))?;
+        }
+        Ok(())
+    }
+
+    pub fn is_missing() -> bool {
+        const VERSION: libc::c_long = 1;
+        // SAFETY: asks for the version.
+        let version = unsafe { libc::syscall(CREATE_RULESET, 0, 0, VERSION) };
+        if version < 1 {
+            println!("skipped: no Landlock: {}", Error::last_os_error());
+        }
+        version < 1
+    }
+
+    pub fn path(path: &Path, access: u64) -> (CString, u64) {
+        (CString::new(path.as_os_str().as_bytes()).unwrap(), access)
+    }
+}
+
+/// A process that may read what a program needs to be loaded, and beyond that reach only what `more` says of the namespace.
+fn confine(command: &mut Command, more: Option<&Path>) {
+    let exe = std::env::current_exe().unwrap();
+    let built = exe.parent().and_then(Path::parent).unwrap();
+    let mut paths: Vec<_> =
+        ["/usr", "/lib", "/lib64", "/etc/ld.so.cache"].map(|path| landlock::path(Path::new(path), landlock::READ)).into();
+    paths[3].1 &= !(1 << 3);
+    paths.push(landlock::path(built, landlock::READ));
+    // For the test, which looks whether a child waits.
+    paths.push(landlock::path(Path::new("/proc"), landlock::READ));
+    paths.extend(more.map(|namespace| landlock::path(namespace, landlock::EVERYTHING)));
+    // SAFETY: as in `without_the_kernels_own_ipc`.
+    unsafe { command.pre_exec(move || landlock::restrict(&paths)) };
+}
+
+#[test]
+fn where_only_the_namespace_may_be_reached() {
+    if landlock::is_missing() {
+        return;
+    }
+    let confined = |command: &mut Command, namespace: &Path| confine(command, Some(namespace));
+    preloaded_by("where_only_the_namespace_may_be_reached", confined, || {
+        assert_eq!(std::fs::read_dir("/").unwrap_err().raw_os_error(), Some(EACCES));
+        use_everything();
+        // By keys, and again.
+        for _ in 0..2 {
+            let flags = 0o600 | libc::IPC_CREAT;
+            // SAFETY: numbers only.
+            let ids = unsafe { [libc::shmget(7, PAGE, flags), libc::semget(7, 1, flags), libc::msgget(7, flags)] };
+            assert!(ids.iter().all(|id| *id >= 0), "{ids:?}: {}", std::io::Error::last_os_error());
+            // SAFETY: numbers, and no buffers.
+            let gone = unsafe {
+                let none = std::ptr::null_mut();
+                [
+                    libc::shmctl(ids[0], libc::IPC_RMID, none),
+                    control(ids[1], 0, libc::IPC_RMID, 0),
+                    libc::msgctl(ids[2], libc::IPC_RMID, none as *mut _),
+                ]
+            };
+            assert_eq!(gone, [0; 3]);
+        }
+    });
+}
+
+#[test]
+fn where_the_namespace_may_not_be_reached() {
+    if landlock::is_missing() {
+        return;
+    }
+    let confined = |command: &mut Command, _: &Path| confine(command, None);
+    preloaded_by("where_the_namespace_may_not_be_reached", confined, || {
+        // SAFETY: numbers only.
+        let calls: [fn() -> c_int; 3] = unsafe {
+            [
+                || libc::shmget(libc::IPC_PRIVATE, PAGE, 0o600),
+                || libc::semget(libc::IPC_PRIVATE, 1, 0o600),
+                || libc::msgget(libc::IPC_PRIVATE, 0o600),
+            ]
+        };
+        for call in calls {
+            assert_eq!((call(), errno()), (-1, EACCES));
+        }
+    });
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | which path is which file | `path.rs` |
 //! | a descriptor with what the file says | `text.rs` |
-//! | opening and asking for rights | `open.rs`, `access.rs`, `stream.rs` for `FILE` |
+//! | opening it, asking for rights, asking whether it is there | `open.rs`, `access.rs`, `stat.rs`; `stream.rs` for `FILE` |
 //! | which descriptors may be written to | `written.rs` |
 //! | writing | `write.rs`; `stream.rs` for `FILE`, `close.rs` for what is left |
 //!
@@ -29,6 +29,7 @@ pub mod access;
 mod close;
 pub mod open;
 mod path;
+pub mod stat;
 mod stream;
 mod text;
 pub mod write;
@@ -41,6 +42,7 @@ pub fn at_load() {
     access::at_load();
     close::at_load();
     open::at_load();
+    stat::at_load();
     stream::at_load();
     write::at_load();
     written::at_load();

@@ -20,6 +20,10 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// The kernel has read the path.
 #[inline(always)]
 pub unsafe fn candidate<'a>(path: *const c_char) -> Option<&'a [u8]> {
+    // A sandbox's filter may have refused the call before anything was read.
+    if path.is_null() {
+        return None;
+    }
     // SAFETY: the caller's.
     let path = unsafe { CStr::from_ptr(path) }.to_bytes();
     let may_be = matches!(path.last(), Some(b'm' | b'g' | b'x' | b'l' | b'i' | b'd' | b'b'));

@@ -37,11 +37,11 @@ pub fn open(file: ProcFile, flags: OFlags, in_place_of: Option<c_int>) -> Result
         }
         return Ok(lowest.into_raw_fd());
     };
-    put(file, flags, fd).inspect_err(|_| {
-        // SAFETY: the caller's, just opened for the program, which has not been told of it.
-        drop(unsafe { OwnedFd::from_raw_fd(fd) });
-    })?;
-    Ok(fd)
+    let Err(error) = put(file, flags, fd) else { return Ok(fd) };
+    // SAFETY: the caller's, just opened for the program, which has not been told of it.
+    drop(unsafe { OwnedFd::from_raw_fd(fd) });
+    // If it was the last one, it will do.
+    if error == Errno::MFILE { open(file, flags, None) } else { Err(error) }
 }
 
 /// Opens a file as the flags say, under a number that is the caller's.

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use tempfile::{Builder, TempDir};
 
 /// The most that anything may take: an upper bound against hanging, never a measurement.
-const BOUND: Duration = Duration::from_secs(60);
-const PRELOADED: &str = "QUINTET_TEST_PRELOADED";
+pub const BOUND: Duration = Duration::from_secs(60);
+pub const PRELOADED: &str = "QUINTET_TEST_PRELOADED";
 
 /// `body` in a process with the drop-in, on a fresh namespace that anybody may enter. `name` is the test's own name.
 pub fn preloaded(name: &str, body: impl FnOnce()) {
@@ -30,9 +30,7 @@ pub fn preloaded_by(name: &str, prepare: impl FnOnce(&mut Command, &Path), body:
     if std::env::var_os(PRELOADED).is_some() {
         return body();
     }
-    let directory = Builder::new().prefix("quintet-test-").tempdir_in(memory()).unwrap();
-    let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(directory.path(), all).unwrap();
+    let directory = place();
     let namespace = directory.path().join("ns");
     Namespace::create(&namespace, Kind::Shared).unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -53,6 +51,14 @@ pub fn preloaded_by(name: &str, prepare: impl FnOnce(&mut Command, &Path), body:
 fn memory() -> PathBuf {
     let memory = Path::new("/dev/shm");
     if tempfile::tempfile_in(memory).is_ok() { memory.to_path_buf() } else { std::env::temp_dir() }
+}
+
+/// A directory that anybody may enter, in memory if that can be.
+pub fn place() -> TempDir {
+    let directory = Builder::new().prefix("quintet-test-").tempdir_in(memory()).unwrap();
+    let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), all).unwrap();
+    directory
 }
 
 /// The drop-in, built in the profile and the target directory of this test.
