@@ -177,5 +177,5 @@ impl Drop for Point {
 
 /// In a child: those who wait are in the parent.
 pub fn forget() {
-    ENTRIES.iter().for_each(|entry| entry.thread.store(0, Relaxed));
+    ENTRIES.iter().filter(|entry| entry.thread.load(Relaxed) != 0).for_each(|entry| entry.thread.store(0, Relaxed));
 }

@@ -101,7 +101,7 @@ impl Engine {
 
     /// Takes a free slot and its lock. The mapping that keeps the lock is still inherited by children.
     fn take_slot(&self) -> Result<(Me, usize)> {
-        let fd = file::reopen(self.registry_path().c_str())?;
+        let fd = file::reopen(self.registry_path())?;
         let slot = self.lock_a_slot(&fd)?;
         if Registry::slot_offset(slot + 1) > Registry::FIRST_BYTES {
             file::reserve_range(&fd, Registry::slot_offset(slot), 32)?;
@@ -324,24 +324,32 @@ impl Engine {
     }
 }
 
-/// The inode number of this process's PID namespace, 0 where `/proc` does not tell. A process stays in it for life, so it is asked for
-/// once.
-fn pid_namespace() -> u64 {
-    static KNOWN: AtomicU64 = AtomicU64::new(0);
-    let tag = u64::from(sys::generation()) << 32;
-    let known = KNOWN.load(Relaxed);
-    if known >> 32 == tag >> 32 {
-        return known & u64::from(u32::MAX);
-    }
-    // They have 32 bits.
-    let number = rustix::fs::stat(c"/proc/self/ns/pid").map_or(0, |stat| stat.st_ino & u64::from(u32::MAX));
-    KNOWN.store(tag | number, Relaxed);
-    number
-}
-
 /// Whether it is the caller's. Of two that are not known it is not said: their numbers may mean different processes.
 fn is_own_pid_namespace(number: u64) -> bool {
     number != 0 && number == pid_namespace()
+}
+
+/// The inode number of this process's PID namespace, 0 where `/proc` does not tell. It never changes: asked once, as a new process's `/proc`
+/// has to be made first, which costs half as much as a fork.
+fn pid_namespace() -> u64 {
+    match PID_NAMESPACE.load(Relaxed) {
+        0 => {
+            let number = rustix::fs::stat(c"/proc/self/ns/pid").map_or(0, |stat| stat.st_ino & u64::from(u32::MAX));
+            PID_NAMESPACE.store(number, Relaxed);
+            number
+        }
+        known => known,
+    }
+}
+
+static PID_NAMESPACE: AtomicU64 = AtomicU64::new(0);
+
+/// In a child of the process `parent`, which it sees if it is in the same PID namespace.
+pub fn forget_pid_namespace(parent: u32) {
+    let sees = rustix::process::getppid().is_some_and(|seen| seen.as_raw_nonzero().get() as u32 == parent);
+    if !sees {
+        PID_NAMESPACE.store(0, Relaxed);
+    }
 }
 
 /// Asks the locks who is alive; opens the registry when first asked.
@@ -373,7 +381,7 @@ impl Living<'_> {
         if record.incarnation.load(SeqCst) as u16 != who.incarnation {
             return false;
         }
-        let open = || file::reopen(self.engine.registry_path().c_str());
+        let open = || file::reopen(self.engine.registry_path());
         let at = locks + u64::from(who.slot);
         let asked = match self.file.get_or_init(open) {
             Ok(fd) => file::is_byte_locked(fd, at),

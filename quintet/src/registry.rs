@@ -320,7 +320,7 @@ impl Engine {
         let page = 1 << (index / PER_PAGE);
         if self.kind() == Kind::Private && self.key_pages[of as usize].load(Relaxed) & page == 0 {
             starved::feed(|| {
-                let (fd, _) = file::open(self.registry_path().c_str(), true)?;
+                let (fd, _) = file::open(self.registry_path(), true)?;
                 let start = Registry::key_offset(of, index / PER_PAGE * PER_PAGE);
                 file::reserve_range(&fd, start, 4 * u64::from(PER_PAGE)).map_err(|_| Errno::NOMEM)
             })?;

@@ -20,8 +20,8 @@ use crate::sys::file::Fd;
 use crate::sys::file::{self, Name};
 use crate::sys::memory::{self, Access, Place};
 use crate::sys::starved;
+use crate::sys::table::{Table, Zeroable};
 use crate::{Errno, Id, Key, Kind, MAX_OBJECTS, Permissions, QueueStat};
-use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -60,24 +60,11 @@ pub struct Local {
     chunks: [AtomicU64; CHUNKS],
 }
 
-/// The table of all indexes: zeroed memory that costs nothing until touched.
-pub struct Locals(usize);
+// SAFETY: atomics only.
+unsafe impl Zeroable for Local {}
 
-impl Locals {
-    pub fn new() -> Result<Locals> {
-        memory::anonymous(size_of::<Local>() * MAX_OBJECTS as usize).map(Locals)
-    }
-}
-
-impl Deref for Locals {
-    type Target = [Local; MAX_OBJECTS as usize];
-
-    #[inline]
-    fn deref(&self) -> &Self::Target {
-        // SAFETY: mapped with this size, zeroed, never unmapped; atomics only.
-        unsafe { &*(self.0 as *const [Local; MAX_OBJECTS as usize]) }
-    }
-}
+/// The table of all indexes.
+pub type Locals = Table<Local>;
 
 /// A mapping in one word: page number, index, whether the header and whether the pages can be written. (So a view is two words, which the processor keeps in
 /// registers.)

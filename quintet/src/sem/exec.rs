@@ -69,7 +69,7 @@ impl Engine {
 
     /// A descriptor that outlives exec, with the lock on a heir's byte.
     fn lock_heir(&self, who: Me, byte: usize) -> Option<Fd> {
-        let fd = file::reopen(self.registry_path().c_str()).ok()?;
+        let fd = file::reopen(self.registry_path()).ok()?;
         let heir = rustix::io::fcntl_dupfd_cloexec(&fd, FIRST_DESCRIPTOR).map_or(fd, Fd::from);
         let at = Registry::HEIRS[byte] + u64::from(who.slot);
         file::lock_byte(&heir, at).ok().filter(|locked| *locked)?;
@@ -124,7 +124,7 @@ impl Engine {
     fn own_descriptor(&self, number: u32) -> Result<Fd, Errno> {
         let number = i32::try_from(number).ok().filter(|number| *number > 2).ok_or(Errno::BADF)?;
         let path = file::Name::new(b"/proc/self/fd/", format_args!("{number}"));
-        let (there, own) = (rustix::fs::stat(path.c_str())?, rustix::fs::stat(self.registry_path().c_str())?);
+        let (there, own) = (rustix::fs::stat(path.c_str())?, rustix::fs::stat(self.registry_path())?);
         if (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino) {
             return Err(Errno::BADF);
         }

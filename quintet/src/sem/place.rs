@@ -18,10 +18,10 @@ use crate::sys::file::Fd;
 use crate::sys::file::{self, Name};
 use crate::sys::memory::{self, Access, Place};
 use crate::sys::starved;
+use crate::sys::table::{Table, Zeroable};
 use crate::sys::{self, credentials};
-use crate::{Errno, Id, Key, Limits, MAX_OBJECTS, Permissions, SetStat};
+use crate::{Errno, Id, Key, Limits, Permissions, SetStat};
 use rustix::fs::Stat;
-use std::ops::Deref;
 use std::sync::atomic::{AtomicI16, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -52,24 +52,11 @@ pub struct Local {
     chunks: [AtomicU64; CHUNKS],
 }
 
-/// The table of all indexes: zeroed memory that costs nothing until touched.
-pub struct Locals(usize);
+// SAFETY: atomics only.
+unsafe impl Zeroable for Local {}
 
-impl Locals {
-    pub fn new() -> Result<Locals> {
-        memory::anonymous(size_of::<Local>() * MAX_OBJECTS as usize).map(Locals)
-    }
-}
-
-impl Deref for Locals {
-    type Target = [Local; MAX_OBJECTS as usize];
-
-    #[inline]
-    fn deref(&self) -> &Self::Target {
-        // SAFETY: mapped with this size, zeroed, never unmapped; atomics only.
-        unsafe { &*(self.0 as *const [Local; MAX_OBJECTS as usize]) }
-    }
-}
+/// The table of all indexes.
+pub type Locals = Table<Local>;
 
 /// A mapping in one word: page number, whether it is writable, number of semaphores.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -19,7 +19,8 @@ use crate::sys::credentials;
 use crate::sys::file::{self, Name};
 use crate::sys::memory::{self, Access, Place};
 use crate::sys::starved;
-use crate::{Errno, Id, Key, MAX_OBJECTS, rights};
+use crate::sys::table::{Table, Zeroable};
+use crate::{Errno, Id, Key, rights};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
@@ -46,23 +47,11 @@ impl Local {
     }
 }
 
-/// The table of all indexes: zeroed memory that costs nothing until touched.
-pub struct Locals(usize);
+// SAFETY: atomics only.
+unsafe impl Zeroable for Local {}
 
-impl Locals {
-    pub fn new() -> Result<Locals> {
-        memory::anonymous(size_of::<Local>() * MAX_OBJECTS as usize).map(Locals)
-    }
-}
-
-impl Deref for Locals {
-    type Target = [Local; MAX_OBJECTS as usize];
-
-    fn deref(&self) -> &Self::Target {
-        // SAFETY: mapped with this size, zeroed, never unmapped; atomics only.
-        unsafe { &*(self.0 as *const [Local; MAX_OBJECTS as usize]) }
-    }
-}
+/// The table of all indexes.
+pub type Locals = Table<Local>;
 
 /// A control file that is mapped.
 #[derive(Clone, Copy)]

@@ -14,6 +14,13 @@ use std::ffi::c_void;
 type Result<T> = std::result::Result<T, Errno>;
 
 /// The size of a page.
+#[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
+pub const fn page() -> usize {
+    4096
+}
+
+/// The size of a page.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "x86")))]
 pub fn page() -> usize {
     rustix::param::page_size()
 }

@@ -11,6 +11,7 @@ pub mod memory;
 pub mod region;
 pub mod signal;
 pub mod starved;
+pub mod table;
 pub mod trace;
 
 use std::cell::Cell;
@@ -37,7 +38,7 @@ pub fn nanos() -> u128 {
 }
 
 /// This process's id, remembered: asking costs as much as all the rest of a detach.
-static PID: AtomicU32 = AtomicU32::new(0);
+const PID: &AtomicU32 = &crate::engine::FIRST.hot.pid;
 
 /// This process, as it sees itself.
 #[inline]
