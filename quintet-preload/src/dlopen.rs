@@ -45,6 +45,14 @@ fn next(name: &CStr) -> *mut c_void {
     VERSIONS.iter().find_map(find).unwrap_or(null_mut())
 }
 
+/// What the next library has under a name.
+pub fn next_named(name: &CStr) -> *mut c_void {
+    if DLSYM.load(Acquire).is_null() {
+        at_load();
+    }
+    real_dlsym(libc::RTLD_NEXT, name.as_ptr())
+}
+
 type Dlsym = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
 
 /// The real `dlsym`, called from here.

@@ -6,13 +6,12 @@
 //! # Safety
 //!
 //! The lists and strings of the program are read as [`user`] reads: whatever is not there ends the reading, and the kernel says what is wrong. What is
-//! made lives on the stack while the exec is tried: a child made by vfork would leave anything else to its parent. Pages are
-//! used only for what is larger.
+//! made lives ([`room`]) while the exec is tried.
 #![allow(unsafe_code)]
 
 use crate::strings::Reader;
-use crate::{log, pages, user};
-use libc::{c_char, c_void};
+use crate::{log, room, user};
+use libc::{c_char, c_int, c_void};
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
@@ -190,70 +189,46 @@ pub fn is_kept(list: Strings) -> bool {
     look_through(list).and_then(|found| found.inherit).unwrap_or(heritage.inherit)
 }
 
-/// So many entries are listed on the stack.
-const FEW: usize = 512;
-/// An `LD_PRELOAD` of so many bytes is put together on the stack.
-const SHORT: usize = 2048;
-
-/// Room for `len` elements: on the stack if that is enough, else in pages.
-struct Room<T, const N: usize> {
-    few: [MaybeUninit<T>; N],
-    many: *mut T,
-    len: usize,
-}
-
-impl<T, const N: usize> Room<T, N> {
-    fn new(len: usize) -> Option<Room<T, N>> {
-        let many: *mut T = if len <= N { std::ptr::null_mut() } else { pages::map(len * size_of::<T>()).cast() };
-        (len <= N || !many.is_null()).then(|| Room { few: [const { MaybeUninit::uninit() }; N], many, len })
-    }
-
-    fn slots(&mut self) -> &mut [MaybeUninit<T>] {
-        if self.many.is_null() {
-            return &mut self.few[..self.len];
-        }
-        // SAFETY: a mapping of its own, so large.
-        unsafe { std::slice::from_raw_parts_mut(self.many.cast(), self.len) }
-    }
-}
-
-impl<T, const N: usize> Drop for Room<T, N> {
-    fn drop(&mut self) {
-        if !self.many.is_null() {
-            pages::unmap(self.many.cast(), self.len * size_of::<T>());
-        }
-    }
-}
-
 /// Calls `exec` with this environment and what is to be added to it. `also`: a further variable.
-pub fn with_heritage<R>(list: Strings, inherited: Inherited, also: Option<&CStr>, exec: impl FnOnce(Strings) -> R) -> R {
-    // What cannot be read, the kernel says.
-    let Some(plan) = Plan::new(list, inherited) else { return exec(list) };
+pub fn with_heritage(list: Strings, inherited: Inherited, also: Option<&CStr>, mut exec: impl FnMut(Strings) -> c_int) -> c_int {
+    with_changes(list, inherited, also, &mut exec).unwrap_or_else(|| exec(list))
+}
+
+/// The same, if there is something to be changed. `None`: it stays as it is, because it is complete, or cannot be read (which the kernel says), or there
+/// is no room for another one.
+#[inline(never)]
+fn with_changes(
+    list: Strings,
+    inherited: Inherited,
+    also: Option<&CStr>,
+    exec: &mut dyn FnMut(Strings) -> c_int,
+) -> Option<c_int> {
+    let plan = Plan::new(list, inherited)?;
     if plan.changes_nothing() && also.is_none() {
-        return exec(list);
+        return None;
     }
-    let Some((mut preload, len)) = preload_entry(&plan) else { return exec(list) };
     let most = plan.found.entries + KEPT.len() + 3;
-    let Some(mut room) = Room::<*const c_char, FEW>::new(most) else { return exec(list) };
-    let mut end = 0;
-    let slots = room.slots();
-    let mut push = |entry| {
-        slots[end].write(entry);
-        end += 1;
-    };
-    if len > 0 {
-        push(preload.slots().as_ptr().cast());
-    }
-    plan.missing().chain(also).for_each(|variable| push(variable.as_ptr()));
-    let mut program = Reader::new();
-    for index in 0..plan.found.entries {
-        let Ok(entry) = user::read(list.wrapping_add(index)) else { return exec(list) };
-        if plan.preload == Preload::Stays || !matches!(program.value(entry, PRELOAD), Some(Some(_))) {
-            push(entry);
-        }
-    }
-    push(std::ptr::null());
-    exec(room.slots().as_ptr().cast())
+    with_preload(&plan, |preload| {
+        let preload = preload.map(|entry| entry.as_ptr().cast());
+        room::with(most, |slots| {
+            let mut end = 0;
+            let mut push = |entry| {
+                slots[end].write(entry);
+                end += 1;
+            };
+            let added = preload.into_iter().chain(plan.missing().chain(also).map(CStr::as_ptr));
+            added.for_each(&mut push);
+            let mut program = Reader::new();
+            for index in 0..plan.found.entries {
+                let entry = user::read(list.wrapping_add(index)).ok()?;
+                if plan.preload == Preload::Stays || !matches!(program.value(entry, PRELOAD), Some(Some(_))) {
+                    push(entry);
+                }
+            }
+            push(std::ptr::null());
+            Some(exec(slots.as_ptr().cast()))
+        })
+    })??
 }
 
 /// The value of an `LD_PRELOAD`.
@@ -261,9 +236,9 @@ fn value_of(entry: *const c_char) -> *const c_char {
     entry.wrapping_add(PRELOAD.len() + 1)
 }
 
-/// `LD_PRELOAD` with ours first, or without it, and its length; 0: there is none to be added.
-fn preload_entry(plan: &Plan) -> Option<(Room<u8, SHORT>, usize)> {
-    let Some(heritage) = HERITAGE.get().filter(|_| plan.preload != Preload::Stays) else { return Some((Room::new(0)?, 0)) };
+/// Calls `body` with `LD_PRELOAD` with ours first, or without it, and a NUL behind it; `None`: none is to be added.
+fn with_preload<R>(plan: &Plan, body: impl FnOnce(Option<&[u8]>) -> R) -> Option<R> {
+    let Some(heritage) = HERITAGE.get().filter(|_| plan.preload != Preload::Stays) else { return Some(body(None)) };
     let theirs = match plan.found.preload {
         Some(entry) => {
             let len = Reader::new().len(value_of(entry))?;
@@ -273,37 +248,42 @@ fn preload_entry(plan: &Plan) -> Option<(Room<u8, SHORT>, usize)> {
         None => &[],
     };
     let ours = heritage.library.to_bytes();
-    let mut room = Room::new(PRELOAD.len() + 1 + ours.len() + 1 + theirs.len() + 1)?;
-    let (slots, mut end) = (room.slots(), 0);
-    let mut add = |bytes: &[u8]| {
-        for (slot, byte) in slots[end..].iter_mut().zip(bytes) {
-            slot.write(*byte);
-        }
-        end += bytes.len();
-        end
-    };
-    add(PRELOAD);
-    let name = add(b"=");
-    if plan.preload == Preload::Gets {
-        add(ours);
-        if !theirs.is_empty() {
-            add(b":");
-            add(theirs);
-        }
-    } else {
-        let others = theirs.split(|byte| matches!(byte, b' ' | b':')).filter(|other| !heritage.is_drop_in(other));
-        for (index, other) in others.enumerate() {
-            if index > 0 {
-                add(b":");
+    let most = PRELOAD.len() + 1 + ours.len() + 1 + theirs.len() + 1;
+    room::with(most, |slots| {
+        slots.fill(MaybeUninit::new(0));
+        // SAFETY: all of it was just written.
+        let slots = unsafe { std::slice::from_raw_parts_mut(slots.as_mut_ptr().cast::<u8>(), most) };
+        let mut end = 0;
+        let mut add = |bytes: &[u8]| {
+            for (slot, byte) in slots[end..].iter_mut().zip(bytes) {
+                *slot = *byte;
             }
-            add(other);
+            end += bytes.len();
+            end
+        };
+        add(PRELOAD);
+        let name = add(b"=");
+        if plan.preload == Preload::Gets {
+            add(ours);
+            if !theirs.is_empty() {
+                add(b":");
+                add(theirs);
+            }
+        } else {
+            let others = theirs.split(|byte| matches!(byte, b' ' | b':')).filter(|other| !heritage.is_drop_in(other));
+            for (index, other) in others.enumerate() {
+                if index > 0 {
+                    add(b":");
+                }
+                add(other);
+            }
         }
-    }
-    if add(b"") == name {
-        return Some((room, 0));
-    }
-    let len = add(b"\0");
-    Some((room, len))
+        if add(b"") == name {
+            return body(None);
+        }
+        let len = add(b"\0");
+        body(slots.get(..len))
+    })
 }
 
 /// What a shell is to do first where `environ` has lost what is to be kept: `export` commands, for system(3) and popen(3), which take no
@@ -313,13 +293,12 @@ pub fn exports(list: Strings) -> Option<Vec<u8>> {
     if plan.changes_nothing() {
         return None;
     }
-    let (mut preload, len) = preload_entry(&plan)?;
     let mut commands = Vec::new();
-    if len > 0 {
-        // SAFETY: all but the NUL at the end, just written.
-        let entry = unsafe { std::slice::from_raw_parts(preload.slots().as_ptr().cast::<u8>(), len - 1) };
-        export(entry, &mut commands);
-    }
+    with_preload(&plan, |preload| {
+        if let Some((_nul, entry)) = preload.and_then(<[u8]>::split_last) {
+            export(entry, &mut commands);
+        }
+    })?;
     plan.missing().for_each(|variable| export(variable.to_bytes(), &mut commands));
     Some(commands)
 }

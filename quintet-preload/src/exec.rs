@@ -68,7 +68,8 @@ pub enum Program {
 impl Program {
     /// Where it is, if that can be told.
     fn find(self) -> Option<PathBuf> {
-        let mut text = [0; libc::PATH_MAX as usize];
+        // Not on the stack, which may be small.
+        let mut text = vec![0; libc::PATH_MAX as usize];
         let (directory, name) = match self {
             Program::Path(path) | Program::Name(path) => (libc::AT_FDCWD, path),
             Program::At(directory, path) => (directory, path),
@@ -85,6 +86,7 @@ impl Program {
     }
 
     /// Looks whether it will be carried, and says so if not.
+    #[inline(never)]
     pub fn examine(self, environment: Strings) -> Inherited {
         catch_unwind(|| {
             let refused = self.find().and_then(|path| Some((quintet_program::check(&path).err()?, path)));

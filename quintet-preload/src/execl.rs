@@ -12,10 +12,9 @@
 //! follows with the environment, so nothing beyond them is read.
 #![allow(unsafe_code)]
 
-use crate::{exec, pages};
+use crate::{exec, room};
 use libc::{c_char, c_int};
 use std::arch::naked_asm;
-use std::mem::MaybeUninit;
 
 /// How many arguments after the first are in registers.
 #[cfg(target_arch = "x86_64")]
@@ -134,10 +133,6 @@ struct Arguments {
 }
 
 impl Arguments {
-    /// So many are put into a list on the stack, like the C library does with any number. For more there are pages, which a
-    /// child made by vfork would leave to its parent.
-    const FEW: usize = 1024;
-
     /// # Safety
     ///
     /// The call has passed so many.
@@ -169,23 +164,17 @@ impl Arguments {
 
     /// Calls `exec` with the arguments as a list that ends with a null pointer.
     fn with_list(&self, exec: impl FnOnce(Strings, &Arguments) -> c_int) -> c_int {
-        let count = self.count();
-        let len = (count + 1) * size_of::<*const c_char>();
-        let mut few = [const { MaybeUninit::<*const c_char>::uninit() }; Arguments::FEW];
-        let list = if count < Arguments::FEW { few.as_mut_ptr().cast() } else { pages::map(len).cast::<*const c_char>() };
-        if list.is_null() {
+        let tried = room::with(self.count() + 1, |list| {
+            for (index, slot) in list.iter_mut().enumerate() {
+                // SAFETY: all up to the null pointer are there.
+                slot.write(unsafe { self.get(index) });
+            }
+            exec(list.as_ptr().cast(), self)
+        });
+        tried.unwrap_or_else(|| {
             // SAFETY: the location is valid for the thread's life.
             unsafe { *libc::__errno_location() = libc::ENOMEM };
-            return -1;
-        }
-        for index in 0..=count {
-            // SAFETY: there is room for so many, and all up to the null pointer are there.
-            unsafe { list.add(index).write(self.get(index)) };
-        }
-        let ret = exec(list, self);
-        if count >= Arguments::FEW {
-            pages::unmap(list.cast(), len);
-        }
-        ret
+            -1
+        })
     }
 }

@@ -29,6 +29,7 @@ mod msg;
 mod next;
 mod pages;
 mod proc;
+mod room;
 mod sem;
 mod shm;
 mod spawn;

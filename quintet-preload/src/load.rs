@@ -5,7 +5,7 @@
 //! The loader calls each entry of the section once, as a C function; further arguments are ignored.
 #![allow(unsafe_code)]
 
-use crate::{cancel, credentials, environment, exec, jump, known, log, proc, spawn, syscall};
+use crate::{cancel, credentials, environment, exec, exit, jump, known, log, proc, spawn, syscall};
 use std::panic::catch_unwind;
 
 #[used]
@@ -23,6 +23,7 @@ extern "C" fn at_load() {
         jump::at_load();
         environment::at_load();
         exec::at_load();
+        exit::at_load();
         spawn::at_load();
         proc::at_load();
         cancel::at_load();

@@ -11,6 +11,20 @@ use libc::c_void;
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicPtr, Ordering::*};
 
+/// The next library's function of this name; null: there is none. A program may have a `dlsym` of its own, for which what comes next would be ours: so
+/// the C library's is called.
+#[cfg(all(target_env = "gnu", any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")))]
+pub fn find(name: &CStr) -> *mut c_void {
+    crate::dlopen::next_named(name)
+}
+
+/// The next library's function of this name; null: there is none.
+#[cfg(not(all(target_env = "gnu", any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64"))))]
+pub fn find(name: &CStr) -> *mut c_void {
+    // SAFETY: a NUL-terminated name.
+    unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }
+}
+
 /// A function of the next library, as a function pointer of type `F`.
 pub struct Next<F> {
     name: &'static CStr,
@@ -28,8 +42,7 @@ impl<F: Copy> Next<F> {
 
     /// Looks it up.
     pub fn resolve(&self) -> *mut c_void {
-        // SAFETY: a NUL-terminated name.
-        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
+        let found = find(self.name);
         self.found.store(found, Release);
         found
     }

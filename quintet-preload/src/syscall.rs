@@ -85,8 +85,7 @@ static REAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 
 /// Looks it up.
 pub fn at_load() {
-    // SAFETY: a NUL-terminated name.
-    REAL.store(unsafe { libc::dlsym(libc::RTLD_NEXT, c"syscall".as_ptr()) }, Release);
+    REAL.store(crate::next::find(c"syscall"), Release);
 }
 
 /// Whether this is the function that calls which are not carried go on to.
@@ -261,8 +260,8 @@ unsafe extern "C-unwind" fn carried(number: c_long, a: usize, b: usize, c: usize
             libc::SYS_setns => told(Sysno::setns, all),
             libc::SYS_execve => exec::by_number(a as _, b as _, c as _).into(),
             libc::SYS_execveat => exec::at_by_number(a as c_int, b as _, c as _, d as _, e as c_int).into(),
-            libc::SYS_exit_group => exit::_exit(a as c_int),
-            libc::SYS_munmap => exit::munmap(a as _, b).into(),
+            libc::SYS_exit_group => exit::by_number(a as c_int),
+            libc::SYS_munmap => exit::munmap_by_number(a as _, b).into(),
             #[cfg(target_arch = "x86_64")]
             libc::SYS_open => open(Sysno::open, all, AT_FDCWD, a, b as c_int),
             #[cfg(target_arch = "x86_64")]

@@ -8,8 +8,9 @@
 
 mod support;
 
-use libc::{c_char, c_int};
+use libc::{c_char, c_int, c_void};
 use std::ffi::{CString, OsStr};
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -109,13 +110,57 @@ fn an_environment_of_its_own() {
         }
         // The drop-in of another version, which a `quintet run` has put there.
         assert_eq!(with(&["LD_PRELOAD=/x/libquintet-1.so"]), format!("false|/x/libquintet-1.so|{namespace}|-"));
-        // An entry too many to be listed on the stack, and a long list of libraries.
-        let many: Vec<String> = (0..600).map(|n| format!("V{n}=x")).collect();
+        // Entries too many to be listed on the stack, and a long list of libraries.
+        let many: Vec<String> = (0..2100).map(|n| format!("V{n}=x")).collect();
         assert_eq!(with(&many.iter().map(String::as_str).collect::<Vec<_>>()), all());
         let long = format!("LD_PRELOAD={}", format!("{ours}:").repeat(2000 / ours.len()).replace("libquintet", "./libquintet"));
         assert!(with(&[&long, "QUINTET_LOG=off"]).starts_with(&format!("true|{ours}:")));
         // SAFETY: see the module.
         assert_eq!(told(|path, argv| unsafe { _ = libc::execve(path.as_ptr(), argv.as_ptr(), null()) }), all());
+    });
+}
+
+/// A thread with the smallest stack that there is starts programs, by each of the ways.
+#[test]
+fn from_a_small_stack() {
+    extern "C" fn thread(start: *mut c_void) -> *mut c_void {
+        // SAFETY: what is passed below, which waits for this thread.
+        unsafe { (*start.cast::<&dyn Fn()>())() };
+        std::ptr::null_mut()
+    }
+
+    fn on_small_stack(start: &dyn Fn()) {
+        let (mut attributes, mut id) = (MaybeUninit::<libc::pthread_attr_t>::uninit(), MaybeUninit::uninit());
+        // SAFETY: locals, which outlive the thread.
+        unsafe {
+            assert_eq!(libc::pthread_attr_init(attributes.as_mut_ptr()), 0);
+            assert_eq!(libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), libc::PTHREAD_STACK_MIN), 0);
+            let start = (&raw const start).cast_mut().cast();
+            assert_eq!(libc::pthread_create(id.as_mut_ptr(), attributes.as_ptr(), thread, start), 0);
+            assert_eq!(libc::pthread_join(id.assume_init(), std::ptr::null_mut()), 0);
+        }
+    }
+
+    preloaded("from_a_small_stack", || {
+        let nothing = [null()];
+        // SAFETY: see the module.
+        unsafe {
+            let told_by = |call: &dyn Fn(&CString, &[*const c_char])| told(|path, argv| on_small_stack(&|| call(path, argv)));
+            assert_eq!(told_by(&|path, argv| _ = libc::execve(path.as_ptr(), argv.as_ptr(), nothing.as_ptr())), all());
+            assert_eq!(told_by(&|path, argv| _ = libc::execv(path.as_ptr(), argv.as_ptr())), all());
+            let one_by_one = |path: &CString, argv: &[*const c_char]| {
+                let [a, b, c, d, e, f, g, end] = argv else { panic!("{} arguments", argv.len()) };
+                libc::execle(path.as_ptr(), *a, *b, *c, *d, *e, *f, *g, *end, nothing.as_ptr());
+            };
+            assert_eq!(told_by(&one_by_one), all());
+            let spawned = |path: &CString, argv: &[*const c_char]| {
+                let (mut child, (actions, attributes)) = (0, (null(), null()));
+                let (argv, environment) = (argv.as_ptr().cast(), nothing.as_ptr().cast());
+                assert_eq!(libc::posix_spawn(&raw mut child, path.as_ptr(), actions, attributes, argv, environment), 0);
+                libc::_exit(end(child));
+            };
+            assert_eq!(told_by(&spawned), all());
+        }
     });
 }
 

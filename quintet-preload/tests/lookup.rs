@@ -210,3 +210,42 @@ fn an_end_by_number() {
         assert_eq!(value(id), 5);
     });
 }
+
+/// A program or a library that answers `dlsym` itself, or stands behind us with the functions that we have, too.
+#[test]
+fn others_stand_between() {
+    preloaded("others_stand_between", || {
+        let directory = tempfile::tempdir().unwrap();
+        let look_up = "#define _GNU_SOURCE\n#include <dlfcn.h>\n\
+            void *dlsym(void *handle, const char *name) {\n\
+                static void *(*real)(void *, const char *);\n\
+                static const char *const versions[] = {\"GLIBC_2.34\", \"GLIBC_2.2.5\", \"GLIBC_2.17\"};\n\
+                for (int i = 0; i < 3 && !real; i++) real = (void *(*)(void *, const char *))dlvsym(RTLD_NEXT, \"dlsym\", versions[i]);\n\
+                return real(handle, name);\n\
+            }\n";
+        let end = "#include <sys/syscall.h>\n#include <unistd.h>\n#include <string.h>\n\
+            void _exit(int status) { syscall(SYS_exit_group, status + 1); for (;;); }\n\
+            void _Exit(int status) { syscall(SYS_exit_group, status + 2); for (;;); }\n";
+        let start = "#include <stdlib.h>\n#include <unistd.h>\n#include <fcntl.h>\n\
+            int main(int argc, char **argv) { close(open(\"/dev/null\", O_RDONLY)); if (argc > 1) _Exit(10); _exit(10); }\n";
+        let looks_up = library(directory.path(), "liblooksup.so", look_up, &[]).into_string().unwrap();
+        let ends = library(directory.path(), "libends.so", end, &[]).into_string().unwrap();
+        let (source, plain, own) =
+            (directory.path().join("start.c"), directory.path().join("plain"), directory.path().join("own"));
+        std::fs::write(&source, start).unwrap();
+        assert!(Command::new("cc").arg("-o").arg(&plain).arg(&source).status().expect("cc").success());
+        let looks_up_itself = directory.path().join("liblooksup.c");
+        let mut cc = Command::new("cc");
+        cc.args(["-rdynamic", "-o"]).arg(&own).arg(&source).arg(looks_up_itself);
+        assert!(cc.status().expect("cc").success());
+        let ours = std::env::var("LD_PRELOAD").unwrap();
+        let status = |program: &Path, preload: &[&str], arguments: &[&str]| {
+            Command::new(program).env("LD_PRELOAD", preload.join(":")).args(arguments).status().unwrap().code()
+        };
+        assert_eq!(status(&own, &[&ours], &[]), Some(10));
+        assert_eq!(status(&plain, &[&looks_up, &ours], &[]), Some(10));
+        assert_eq!(status(&plain, &[&ours, &looks_up], &[]), Some(10));
+        assert_eq!(status(&plain, &[&ours, &ends], &[]), Some(11));
+        assert_eq!(status(&plain, &[&ours, &ends], &["at once"]), Some(12));
+    });
+}
