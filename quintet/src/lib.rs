@@ -61,6 +61,8 @@
 //! | errors | [`Errno`] where a number is enough, [`Error`] where a person reads it |
 
 #[doc(hidden)]
+pub mod abi;
+#[doc(hidden)]
 pub mod drop_in;
 mod engine;
 mod error;
