@@ -21,7 +21,14 @@ const NOT_FOR_THE_NESTED_BUILD: [&str; 8] = [
 fn main() {
     let root = Path::new(&var("CARGO_MANIFEST_DIR")).join("..");
     let out = PathBuf::from(var("OUT_DIR"));
-    for path in ["quintet/src", "quintet/Cargo.toml", "quintet-preload/src", "quintet-preload/Cargo.toml", "Cargo.lock"] {
+    for path in [
+        "quintet/src",
+        "quintet/Cargo.toml",
+        "quintet-preload/src",
+        "quintet-preload/build.rs",
+        "quintet-preload/Cargo.toml",
+        "Cargo.lock",
+    ] {
         println!("cargo::rerun-if-changed={}", root.join(path).display());
     }
     println!("cargo::rerun-if-changed=build.rs");
@@ -45,9 +52,13 @@ fn build(root: &Path, target_dir: &Path) -> PathBuf {
     for name in NOT_FOR_THE_NESTED_BUILD {
         cargo.env_remove(name);
     }
-    // A musl target links statically by default, and then has no shared libraries.
+    // A musl target links statically by default, and then has no shared libraries. Elsewhere its linker is musl-tools'.
     if var("CARGO_CFG_TARGET_ENV") == "musl" {
         cargo.env("RUSTFLAGS", "-C target-feature=-crt-static");
+        let linker = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"));
+        if !var("HOST").ends_with("musl") && env::var_os(&linker).is_none() {
+            cargo.env(linker, "musl-gcc");
+        }
     }
     cargo.env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
     let status = cargo.status().unwrap_or_else(|e| panic!("cannot start cargo for the drop-in library: {e}"));
