@@ -21,16 +21,12 @@ const NOT_FOR_THE_NESTED_BUILD: [&str; 8] = [
 fn main() {
     let root = Path::new(&var("CARGO_MANIFEST_DIR")).join("..");
     let out = PathBuf::from(var("OUT_DIR"));
-    for path in [
-        "quintet/src",
-        "quintet/Cargo.toml",
-        "quintet-preload/src",
-        "quintet-preload/build.rs",
-        "quintet-preload/Cargo.toml",
-        "Cargo.lock",
-    ] {
-        println!("cargo::rerun-if-changed={}", root.join(path).display());
+    for package in ["quintet", "program", "quintet-preload"] {
+        println!("cargo::rerun-if-changed={}", root.join(package).join("src").display());
+        println!("cargo::rerun-if-changed={}", root.join(package).join("Cargo.toml").display());
     }
+    println!("cargo::rerun-if-changed={}", root.join("quintet-preload/build.rs").display());
+    println!("cargo::rerun-if-changed={}", root.join("Cargo.lock").display());
     println!("cargo::rerun-if-changed=build.rs");
 
     let library = build(&root, &out.join("preload"));

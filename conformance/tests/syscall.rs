@@ -5,24 +5,9 @@ use libc::{IPC_CREAT, IPC_EXCL, IPC_STAT};
 
 const KEY: i32 = 0x5eed;
 
-/// Whether the subject carries such calls; tried with one that creates nothing, because what is not carried reaches the kernel.
-fn carried(world: &World) -> bool {
-    if !world.differs("docs/semantics.md: syscall(SYS_shm*)") {
-        return true;
-    }
-    let a = world.agent();
-    a.shmget(KEY, 4096, IPC_CREAT | 0o600).unwrap();
-    a.set_bare(true);
-    assert_eq!(a.shmget(KEY, 0, 0), Err(Errno::NOENT), "not carried yet");
-    false
-}
-
 clauses! { in C:
     /// What one way creates, the other finds.
     fn one_namespace(world) {
-        if !carried(world) {
-            return;
-        }
         let (by_name, bare) = (world.agent(), world.agent());
         bare.set_bare(true);
         let id = bare.shmget(KEY, 4096, IPC_CREAT | IPC_EXCL | 0o600).unwrap();
@@ -38,9 +23,6 @@ clauses! { in C:
 
     /// Attached one way, detached the other.
     fn crosswise(world) {
-        if !carried(world) {
-            return;
-        }
         let a = world.agent();
         let id = a.shmget(KEY, 4096, IPC_CREAT | 0o600).unwrap();
         a.set_bare(true);
@@ -58,9 +40,6 @@ clauses! { in C:
 
     /// Errors are told in `errno`, as `syscall(2)` does.
     fn errors(world) {
-        if !carried(world) {
-            return;
-        }
         let a = world.agent();
         a.set_bare(true);
         let id = a.shmget(KEY, 100, IPC_CREAT | 0o600).unwrap();
@@ -74,9 +53,6 @@ clauses! { in C:
 
     /// Reports and limits.
     fn reports(world) {
-        if !carried(world) {
-            return;
-        }
         let a = world.agent();
         a.set_bare(true);
         let id = a.shmget(KEY, 4097, IPC_CREAT | 0o600).unwrap();
@@ -90,12 +66,6 @@ clauses! { in C:
     /// Semaphore sets: what one way creates and gives, the other finds and takes; what SEM_UNDO remembers is one, too.
     fn sets(world) {
         let (by_name, bare) = (world.agent(), world.agent());
-        if world.differs("docs/semantics.md: syscall(SYS_sem*)") {
-            by_name.semget(KEY, 1, IPC_CREAT | 0o600).unwrap();
-            bare.set_bare(true);
-            assert_eq!(bare.semget(KEY, 1, 0), Err(Errno::NOENT), "not carried yet");
-            return;
-        }
         bare.set_bare(true);
         let id = bare.semget(KEY, 2, IPC_CREAT | IPC_EXCL | 0o600).unwrap();
         assert_eq!(by_name.semget(KEY, 2, 0), Ok(id));
@@ -108,5 +78,21 @@ clauses! { in C:
         bare.exit(0);
         world.after_death(|| by_name.getval(id, 0), Ok(2));
         assert_eq!(by_name.sem_remove(id), Ok(()));
+    }
+
+    /// Message queues.
+    fn queues(world) {
+        let (by_name, bare) = (world.agent(), world.agent());
+        bare.set_bare(true);
+        let id = bare.msgget(KEY, IPC_CREAT | IPC_EXCL | 0o600).unwrap();
+        assert_eq!(by_name.msgget(KEY, 0), Ok(id));
+        bare.msgsnd(id, 2, b"two", TRY).unwrap();
+        by_name.msgsnd(id, 1, b"one", TRY).unwrap();
+        assert_eq!(bare.msgrcv(id, 1, 0, TRY), Err(Errno::TOOBIG));
+        assert_eq!(by_name.msgrcv(id, 3, 0, TRY), Ok(message(2, b"two")));
+        assert_eq!(bare.msgrcv(id, 3, -1, TRY), Ok(message(1, b"one")));
+        assert_eq!(bare.msgrcv(id, 3, 0, TRY), Err(Errno::NOMSG));
+        assert_eq!(bare.msg_stat(id), by_name.msg_stat(id));
+        assert_eq!(bare.msg_remove(id), Ok(()));
     }
 }

@@ -10,6 +10,7 @@
 //! The functions have the C library's types and pass their arguments on to it.
 #![allow(unsafe_code)]
 
+use crate::log;
 use crate::next::Next;
 use libc::{c_char, c_int, c_void, gid_t, size_t, uid_t};
 use quintet::drop_in;
@@ -40,6 +41,7 @@ macro_rules! told {
                 // SAFETY: the caller's contract is the same.
                 let ret = unsafe { real($($arg),*) };
                 drop_in::credentials_changed();
+                log::changed_rights(stringify!($name), ret);
                 ret
             }
         )*
@@ -67,7 +69,7 @@ told! {
     setns(fd: c_int, nstype: c_int);
 }
 
-const fn cstr(name: &'static str) -> &'static std::ffi::CStr {
+pub const fn cstr(name: &'static str) -> &'static std::ffi::CStr {
     match std::ffi::CStr::from_bytes_with_nul(name.as_bytes()) {
         Ok(name) => name,
         Err(_) => panic!("a name ends with NUL"),

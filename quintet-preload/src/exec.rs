@@ -1,24 +1,28 @@
-//! exec keeps what `SEM_UNDO` has to take back: to the kernel it is the same process. To us it is another memory image, and the
-//! old one's end looks like a death; so what is to be taken back is handed over, by a variable in the environment.
+//! exec puts another program in this one's place. The drop-in stays in, whatever the program makes of its environment ([`environment`]); and what
+//! cannot be carried is said, because the loader says nothing.
 //!
-//! Not seen, and so taken for the process's end, is a system call by number. (posix_spawn(3), system(3) and popen(3) exec in a
-//! child, which has nothing to hand over.)
+//! What `SEM_UNDO` has to take back is kept, too: to the kernel it is the same process. To us it is another memory image, and the
+//! old one's end looks like a death; so what is to be taken back is handed over, by a variable in the environment.
+//! (posix_spawn(3), system(3) and popen(3) exec in a child, which has nothing to hand over.)
 //!
 //! # Safety
 //!
-//! The functions have the C library's types and pass their arguments on to it, but for the environment: a copy of the list of
-//! pointers, whose every entry was read as [`user`] reads, in a mapping of its own. Nothing here allocates otherwise, so that a
-//! child made by vfork may call it.
+//! The functions have the C library's types and pass their arguments on to it, but for the environment. What is added to that lives until the exec
+//! has failed.
 #![allow(unsafe_code)]
 
+use crate::environment::{self, Inherited, Strings};
 use crate::next::Next;
-use crate::{pages, user};
+use crate::strings::Reader;
+use crate::{log, syscall};
 use libc::{c_char, c_int};
 use quintet::drop_in;
-use std::ffi::CStr;
-use std::panic::catch_unwind;
-
-type Strings = *const *const c_char;
+use quintet_program::Effect;
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use syscalls::Sysno;
 
 // SAFETY: the C library's prototype.
 static EXECVE: Next<unsafe extern "C" fn(*const c_char, Strings, Strings) -> c_int> = unsafe { Next::new(c"execve") };
@@ -50,58 +54,67 @@ pub fn at_load() {
     }
 }
 
-/// An environment with one more variable, the first.
-struct Environment {
-    list: *mut *const c_char,
-    len: usize,
+/// How a program is named.
+#[derive(Clone, Copy)]
+pub enum Program {
+    /// By a path.
+    Path(*const c_char),
+    /// By a path, or a name that is looked for in `PATH`.
+    Name(*const c_char),
+    /// By a path from a directory; without one by the descriptor itself.
+    At(c_int, *const c_char),
 }
 
-impl Environment {
-    /// `None`: the old one cannot be read, which the kernel will find, too, or there is no memory.
-    fn with(variable: &CStr, old: Strings) -> Option<Environment> {
-        let count = if old.is_null() { 0 } else { count(old)? };
-        let len = (count + 2) * size_of::<*const c_char>();
-        let list = pages::map(len).cast::<*const c_char>();
-        if list.is_null() {
-            return None;
+impl Program {
+    /// Where it is, if that can be told.
+    fn find(self) -> Option<PathBuf> {
+        let mut text = [0; libc::PATH_MAX as usize];
+        let (directory, name) = match self {
+            Program::Path(path) | Program::Name(path) => (libc::AT_FDCWD, path),
+            Program::At(directory, path) => (directory, path),
+        };
+        let name = if name.is_null() { &[] } else { Reader::new().copy(name, &mut text)? };
+        let path = Path::new(OsStr::from_bytes(name));
+        match self {
+            Program::Name(_) if !name.contains(&b'/') => quintet_program::in_path(path.as_os_str()),
+            _ if directory == libc::AT_FDCWD || name.starts_with(b"/") => Some(path.to_owned()),
+            // Joined with nothing it would end in a slash, and have to be a directory.
+            _ if name.is_empty() => Some(format!("/proc/self/fd/{directory}").into()),
+            _ => Some(Path::new(&format!("/proc/self/fd/{directory}")).join(path)),
         }
-        // SAFETY: the mapping has room for the variable, `count` more and, zeroed already, the null that ends the list.
-        unsafe {
-            list.write(variable.as_ptr());
-            if count > 0 {
-                std::ptr::copy_nonoverlapping(old, list.add(1), count);
+    }
+
+    /// Looks whether it will be carried, and says so if not.
+    pub fn examine(self, environment: Strings) -> Inherited {
+        catch_unwind(|| {
+            let refused = self.find().and_then(|path| Some((quintet_program::check(&path).err()?, path)));
+            let Some((refusal, path)) = refused else { return Inherited::Everything };
+            if refusal.effect != Effect::Fails && environment::is_kept(environment) {
+                let path = quintet_program::in_terminal(&path);
+                log::warn(format_args!("{path} is not carried, its System V IPC is the kernel's: {}", refusal.reason));
             }
-        }
-        Some(Environment { list, len })
+            if refusal.effect == Effect::Hindered { Inherited::NoLibrary } else { Inherited::Everything }
+        })
+        .unwrap_or(Inherited::Everything)
     }
 }
 
-impl Drop for Environment {
-    fn drop(&mut self) {
-        pages::unmap(self.list.cast(), self.len);
-    }
-}
-
-/// How many pointers there are before a null one.
-fn count(list: Strings) -> Option<usize> {
-    let mut count = 0;
-    while !user::read(list.wrapping_add(count)).ok()?.is_null() {
-        count += 1;
-    }
-    Some(count)
-}
-
-/// Runs an exec with what is handed over added to the environment. Only an exec that fails comes back.
-fn exec(environment: Strings, real: impl Fn(Strings) -> c_int) -> c_int {
-    let Ok(Some(undo)) = catch_unwind(drop_in::before_exec) else { return real(environment) };
-    let added = Environment::with(undo.variable(), environment);
-    let ret = real(added.as_ref().map_or(environment, |added| added.list.cast_const()));
+/// Runs an exec, with what is to be inherited and handed over added to the environment. Only an exec that fails comes back.
+fn exec(program: Program, environment: Strings, real: impl Fn(Strings) -> c_int) -> c_int {
     // SAFETY: the location is valid for the thread's life.
     let errno = unsafe { libc::__errno_location() };
-    // SAFETY: as above.
-    let error = unsafe { *errno };
-    drop(added);
-    let _ = catch_unwind(std::panic::AssertUnwindSafe(|| undo.take_back()));
+    let inherited = program.examine(environment);
+    let undo = catch_unwind(drop_in::before_exec).unwrap_or(None);
+    let mut error = 0;
+    let ret = environment::with_heritage(environment, inherited, undo.as_ref().map(|undo| undo.variable()), |environment| {
+        let ret = real(environment);
+        // SAFETY: as above.
+        error = unsafe { *errno };
+        ret
+    });
+    if let Some(undo) = undo {
+        let _ = catch_unwind(AssertUnwindSafe(|| undo.take_back()));
+    }
     // SAFETY: as above.
     unsafe { *errno = error };
     ret
@@ -113,6 +126,28 @@ fn missing() -> c_int {
     -1
 }
 
+/// `syscall(SYS_execve, ...)`
+///
+/// # Safety
+///
+/// As the system call.
+pub unsafe fn by_number(path: *const c_char, argv: Strings, envp: Strings) -> c_int {
+    let arguments = |envp| [path as usize, argv as usize, envp as usize, 0, 0, 0];
+    // SAFETY: the caller's contract is the same.
+    exec(Program::Path(path), envp, |envp: Strings| unsafe { syscall::kernel(Sysno::execve, arguments(envp)) } as c_int)
+}
+
+/// `syscall(SYS_execveat, ...)`
+///
+/// # Safety
+///
+/// As the system call.
+pub unsafe fn at_by_number(dirfd: c_int, path: *const c_char, argv: Strings, envp: Strings, flags: c_int) -> c_int {
+    let arguments = |envp| [dirfd as usize, path as usize, argv as usize, envp as usize, flags as usize, 0];
+    // SAFETY: the caller's contract is the same.
+    exec(Program::At(dirfd, path), envp, |envp: Strings| unsafe { syscall::kernel(Sysno::execveat, arguments(envp)) } as c_int)
+}
+
 /// execve(2)
 ///
 /// # Safety
@@ -122,7 +157,7 @@ fn missing() -> c_int {
 pub unsafe extern "C" fn execve(path: *const c_char, argv: Strings, envp: Strings) -> c_int {
     let Some(real) = EXECVE.get() else { return missing() };
     // SAFETY: the caller's contract is the same.
-    exec(envp, |envp| unsafe { real(path, argv, envp) })
+    exec(Program::Path(path), envp, |envp| unsafe { real(path, argv, envp) })
 }
 
 /// exec(3)
@@ -145,7 +180,7 @@ pub unsafe extern "C" fn execv(path: *const c_char, argv: Strings) -> c_int {
 pub unsafe extern "C" fn execvpe(file: *const c_char, argv: Strings, envp: Strings) -> c_int {
     let Some(real) = EXECVPE.get() else { return missing() };
     // SAFETY: the caller's contract is the same.
-    exec(envp, |envp| unsafe { real(file, argv, envp) })
+    exec(Program::Name(file), envp, |envp| unsafe { real(file, argv, envp) })
 }
 
 /// exec(3)
@@ -168,7 +203,7 @@ pub unsafe extern "C" fn execvp(file: *const c_char, argv: Strings) -> c_int {
 pub unsafe extern "C" fn fexecve(fd: c_int, argv: Strings, envp: Strings) -> c_int {
     let Some(real) = FEXECVE.get() else { return missing() };
     // SAFETY: the caller's contract is the same.
-    exec(envp, |envp| unsafe { real(fd, argv, envp) })
+    exec(Program::At(fd, std::ptr::null()), envp, |envp| unsafe { real(fd, argv, envp) })
 }
 
 /// execveat(2)
@@ -180,5 +215,5 @@ pub unsafe extern "C" fn fexecve(fd: c_int, argv: Strings, envp: Strings) -> c_i
 pub unsafe extern "C" fn execveat(dirfd: c_int, path: *const c_char, argv: Strings, envp: Strings, flags: c_int) -> c_int {
     let Some(real) = EXECVEAT.get() else { return missing() };
     // SAFETY: the caller's contract is the same.
-    exec(envp, |envp| unsafe { real(dirfd, path, argv, envp, flags) })
+    exec(Program::At(dirfd, path), envp, |envp| unsafe { real(dirfd, path, argv, envp, flags) })
 }

@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 use crate::next::Next;
+use crate::trace;
 use libc::{c_int, c_void};
 use quintet::drop_in;
 use std::panic::catch_unwind;
@@ -37,6 +38,7 @@ pub fn at_load() {
 ///
 /// That of longjmp(3).
 unsafe fn jump(next: &Next<Jump>, environment: *mut c_void, value: c_int) -> ! {
+    trace::jumping();
     let _ = catch_unwind(drop_in::jumping);
     match next.get() {
         // SAFETY: the caller's contract is the same. Between here and there are only frames without destructors.

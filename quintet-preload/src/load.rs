@@ -5,7 +5,7 @@
 //! The loader calls each entry of the section once, as a C function; further arguments are ignored.
 #![allow(unsafe_code)]
 
-use crate::{credentials, exec, jump, known};
+use crate::{cancel, credentials, environment, exec, jump, known, log, proc, spawn, syscall};
 use std::panic::catch_unwind;
 
 #[used]
@@ -14,9 +14,17 @@ static AT_LOAD: extern "C" fn() = at_load;
 
 extern "C" fn at_load() {
     let _ = catch_unwind(|| {
+        syscall::at_load();
+        #[cfg(all(target_env = "gnu", any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")))]
+        crate::dlopen::at_load();
+        log::at_load();
         known::at_load();
         credentials::at_load();
         jump::at_load();
+        environment::at_load();
         exec::at_load();
+        spawn::at_load();
+        proc::at_load();
+        cancel::at_load();
     });
 }

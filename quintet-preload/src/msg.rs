@@ -9,10 +9,14 @@
 //! As in the module above. A message has a C `long`, its type, and then its text; neither need be aligned.
 #![allow(unsafe_code)]
 
-use crate::{IPC_INFO, c_call, user};
+use crate::cancel::{self, carry_and_end};
+use crate::log::{self, Line};
+use crate::trace::{self, Address, Command, Flags, Pointed, nothing, traced, traced_call};
+use crate::{IPC_INFO, user};
 use libc::{c_int, c_long, c_ulong, c_void, key_t, msginfo, msqid_ds, size_t, ssize_t};
 use quintet::drop_in::{self, Piece, Sink, Source};
 use quintet::{Errno, Key, Limits, MsgFlags, QueueStat, abi};
+use std::fmt::Write;
 
 const MSG_STAT: c_int = 11;
 const MSG_INFO: c_int = 12;
@@ -23,8 +27,12 @@ const TEXT: usize = size_of::<c_long>();
 
 /// msgget(2)
 #[unsafe(no_mangle)]
-pub extern "C" fn msgget(key: key_t, msgflg: c_int) -> c_int {
-    c_call(-1, || drop_in::msgget(Key::new(key), msgflg).map(|id| id.raw()))
+pub extern "C-unwind" fn msgget(key: key_t, msgflg: c_int) -> c_int {
+    traced_call(
+        || drop_in::msgget(Key::new(key), msgflg).map(|id| id.raw()),
+        |line| write!(line, "msgget({}, {}", trace::Key(key), Flags::get(msgflg)),
+        nothing,
+    )
 }
 
 /// msgop(2)
@@ -33,8 +41,25 @@ pub extern "C" fn msgget(key: key_t, msgflg: c_int) -> c_int {
 ///
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn msgsnd(msqid: c_int, msgp: *const c_void, msgsz: size_t, msgflg: c_int) -> c_int {
-    c_call(-1, || send(msqid, msgp, msgsz, MsgFlags::from_bits_retain(msgflg)).map(|()| 0))
+pub unsafe extern "C-unwind" fn msgsnd(msqid: c_int, msgp: *const c_void, msgsz: size_t, msgflg: c_int) -> c_int {
+    cancel::export(|_| match log::may_trace() {
+        false => msgsnd_here(msqid, msgp, msgsz, msgflg),
+        true => msgsnd_told(msqid, msgp, msgsz, msgflg),
+    })
+}
+
+#[cold]
+#[inline(never)]
+fn msgsnd_told(id: c_int, message: *const c_void, len: size_t, flags: c_int) -> c_int {
+    let arguments = |line: &mut Line| {
+        write!(line, "msgsnd({id}, {}, {len}, {}", Pointed(message.cast(), trace::message), Flags::message(flags))
+    };
+    traced(|| msgsnd_here(id, message, len, flags), arguments, nothing)
+}
+
+#[inline(never)]
+fn msgsnd_here(msqid: c_int, msgp: *const c_void, msgsz: size_t, msgflg: c_int) -> c_int {
+    carry_and_end(-1, || send(msqid, msgp, msgsz, MsgFlags::from_bits_retain(msgflg)).map(|()| 0))
 }
 
 #[inline(always)]
@@ -67,8 +92,28 @@ fn check_readable(id: c_int, message: *const c_void, len: usize) -> Result<c_lon
 ///
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn msgrcv(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
-    c_call(-1, || {
+pub unsafe extern "C-unwind" fn msgrcv(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
+    cancel::export(|_| match log::may_trace() {
+        false => msgrcv_here(msqid, msgp, msgsz, msgtyp, msgflg),
+        true => msgrcv_told(msqid, msgp, msgsz, msgtyp, msgflg),
+    })
+}
+
+#[cold]
+#[inline(never)]
+fn msgrcv_told(id: c_int, buffer: *mut c_void, size: size_t, mtype: c_long, flags: c_int) -> ssize_t {
+    let arguments =
+        |line: &mut Line| write!(line, "msgrcv({id}, {}, {size}, {mtype}, {}", Address(buffer), Flags::message(flags));
+    let filled = |line: &mut Line, done| match done {
+        true => write!(line, ", {}", Pointed(buffer.cast(), trace::message)),
+        false => Ok(()),
+    };
+    traced(|| msgrcv_here(id, buffer, size, mtype, flags), arguments, filled)
+}
+
+#[inline(never)]
+fn msgrcv_here(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
+    carry_and_end(-1, || {
         let flags = MsgFlags::from_bits_retain(msgflg);
         // The kernel's length is a `long`.
         if msqid < 0 || msgsz > isize::MAX as usize {
@@ -128,24 +173,36 @@ impl Sink for Buffer {
 ///
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn msgctl(msqid: c_int, cmd: c_int, buf: *mut msqid_ds) -> c_int {
-    c_call(-1, || {
-        if msqid < 0 || cmd < 0 {
-            return Err(Errno::INVAL);
-        }
+pub unsafe extern "C-unwind" fn msgctl(msqid: c_int, cmd: c_int, buf: *mut msqid_ds) -> c_int {
+    let fills = matches!(cmd, libc::IPC_STAT | MSG_STAT | MSG_STAT_ANY);
+    let arguments = |line: &mut Line| {
+        write!(line, "msgctl({msqid}, {}, ", Command::msg(cmd))?;
         match cmd {
-            libc::IPC_STAT => user::write(buf, &to_c(&drop_in::msg_stat(msqid)?)).map(|()| 0),
-            libc::IPC_SET => set(msqid, buf),
-            libc::IPC_RMID => drop_in::msg_remove(msqid).map(|()| 0),
-            MSG_STAT | MSG_STAT_ANY => {
-                let stat = drop_in::msg_stat_index(msqid, cmd == MSG_STAT_ANY)?;
-                user::write(buf, &to_c(&stat))?;
-                Ok(stat.id.raw())
-            }
-            IPC_INFO | MSG_INFO => info(buf.cast(), cmd == MSG_INFO),
-            _ => Err(Errno::INVAL),
+            libc::IPC_SET => write!(line, "{}", Pointed(buf, trace::msqid_to_set)),
+            _ if fills => Ok(()),
+            _ => write!(line, "{}", Address(buf)),
         }
-    })
+    };
+    let filled = |line: &mut Line, done| if fills { trace::result(line, done, buf, trace::msqid_ds) } else { Ok(()) };
+    traced_call(|| control(msqid, cmd, buf), arguments, filled)
+}
+
+fn control(msqid: c_int, cmd: c_int, buf: *mut msqid_ds) -> Result<c_int, Errno> {
+    if msqid < 0 || cmd < 0 {
+        return Err(Errno::INVAL);
+    }
+    match cmd {
+        libc::IPC_STAT => user::write(buf, &to_c(&drop_in::msg_stat(msqid)?)).map(|()| 0),
+        libc::IPC_SET => set(msqid, buf),
+        libc::IPC_RMID => drop_in::msg_remove(msqid).map(|()| 0),
+        MSG_STAT | MSG_STAT_ANY => {
+            let stat = drop_in::msg_stat_index(msqid, cmd == MSG_STAT_ANY)?;
+            user::write(buf, &to_c(&stat))?;
+            Ok(stat.id.raw())
+        }
+        IPC_INFO | MSG_INFO => info(buf.cast(), cmd == MSG_INFO),
+        _ => Err(Errno::INVAL),
+    }
 }
 
 fn set(id: c_int, buf: *const msqid_ds) -> Result<c_int, Errno> {

@@ -4,11 +4,12 @@
 //!
 //! # Safety
 //!
-//! Each allocation is a private mapping of its own, page-aligned, unmapped when freed; but one page is kept, and belongs to
-//! whoever has taken it out of its place.
+//! Each allocation is a private mapping of its own, page-aligned, unmapped when freed; but one page is kept, at first a static one that is never
+//! unmapped, and belongs to whoever has taken it out of its place.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout};
+use std::cell::UnsafeCell;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering::*};
 
@@ -30,11 +31,20 @@ pub fn map(len: usize) -> *mut u8 {
 /// Gives back what [`map`] gave, with the same length.
 pub fn unmap(at: *mut u8, len: usize) {
     // SAFETY: the caller's own mapping.
-    unsafe { libc::syscall(libc::SYS_munmap, at, len) };
+    unsafe { crate::syscall::kernel(syscalls::Sysno::munmap, [at as usize, len, 0, 0, 0, 0]) };
 }
 
+#[repr(align(4096))]
+struct Page(UnsafeCell<[u8; PAGE]>);
+
+// SAFETY: it belongs to whoever has taken it out of its place.
+unsafe impl Sync for Page {}
+
+/// The page that is spare at first, and again whenever it is free: a mapping that is kept would cost each fork more.
+static FIRST: Page = Page(UnsafeCell::new([0; PAGE]));
+
 /// A page that was freed, for the next one who wants one or less: getting and giving back a page costs more than most calls.
-static SPARE: AtomicPtr<u8> = AtomicPtr::new(null_mut());
+static SPARE: AtomicPtr<u8> = AtomicPtr::new(FIRST.0.get().cast());
 
 // SAFETY: see the module; an alignment beyond a page, which nothing here has, is refused.
 unsafe impl GlobalAlloc for Pages {
@@ -65,8 +75,15 @@ unsafe impl GlobalAlloc for Pages {
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
         if layout.size() > PAGE {
             unmap(at, layout.size());
-        } else if SPARE.compare_exchange(null_mut(), at, Release, Relaxed).is_err() {
-            unmap(at, PAGE);
+            return;
+        }
+        let over = if at == FIRST.0.get().cast() {
+            SPARE.swap(at, AcqRel)
+        } else {
+            SPARE.compare_exchange(null_mut(), at, AcqRel, Relaxed).err().map_or(null_mut(), |_| at)
+        };
+        if !over.is_null() {
+            unmap(over, PAGE);
         }
     }
 }

@@ -8,10 +8,13 @@
 //! As in the module above. The operations are copied before anything is done with them.
 #![allow(unsafe_code)]
 
-use crate::{IPC_INFO, c_call, user};
+use crate::log::{self, Line};
+use crate::trace::{self, Address, Command, Flags, Operations, Pointed, nothing, traced, traced_call};
+use crate::{IPC_INFO, cancel, carry, user};
 use libc::{c_int, c_uint, c_ushort, key_t, sembuf, size_t, timespec};
 use quintet::abi::{self, semid_ds, seminfo};
 use quintet::{Errno, Key, Limits, SemOp, SetStat, drop_in};
+use std::fmt::Write;
 use std::mem::MaybeUninit;
 use std::panic::catch_unwind;
 use std::time::Duration;
@@ -29,8 +32,12 @@ const SEM_STAT_ANY: c_int = 20;
 
 /// semget(2)
 #[unsafe(no_mangle)]
-pub extern "C" fn semget(key: key_t, nsems: c_int, semflg: c_int) -> c_int {
-    c_call(-1, || drop_in::semget(Key::new(key), nsems, semflg).map(|id| id.raw()))
+pub extern "C-unwind" fn semget(key: key_t, nsems: c_int, semflg: c_int) -> c_int {
+    traced_call(
+        || drop_in::semget(Key::new(key), nsems, semflg).map(|id| id.raw()),
+        |line| write!(line, "semget({}, {nsems}, {}", trace::Key(key), Flags::get(semflg)),
+        nothing,
+    )
 }
 
 /// semop(2)
@@ -39,20 +46,35 @@ pub extern "C" fn semget(key: key_t, nsems: c_int, semflg: c_int) -> c_int {
 ///
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn semop(semid: c_int, sops: *mut sembuf, nsops: size_t) -> c_int {
+pub unsafe extern "C-unwind" fn semop(semid: c_int, sops: *mut sembuf, nsops: size_t) -> c_int {
+    cancel::export(|_| match log::may_trace() {
+        false => semop_here(semid, sops.cast(), nsops),
+        true => semop_told(semid, sops, nsops),
+    })
+}
+
+#[cold]
+#[inline(never)]
+fn semop_told(id: c_int, sops: *mut sembuf, nsops: size_t) -> c_int {
+    let arguments = |line: &mut Line| write!(line, "semop({id}, {}, {nsops}", Operations(sops, nsops));
+    traced(|| semop_here(id, sops.cast(), nsops), arguments, nothing)
+}
+
+#[inline(never)]
+fn semop_here(id: c_int, sops: *const SemOp, nsops: size_t) -> c_int {
     if nsops as c_uint == 1 && user::is_known_readable(sops.cast(), size_of::<SemOp>()) {
         // SAFETY: can be read, as was just said.
-        let op = unsafe { sops.cast::<SemOp>().read_unaligned() };
-        if let Ok(true) = catch_unwind(|| drop_in::sem_at_once(semid, &[op])) {
+        let op = unsafe { sops.read_unaligned() };
+        if let Ok(true) = catch_unwind(|| drop_in::sem_at_once(id, &[op])) {
             return 0;
         }
     }
-    semop_whole(semid, sops.cast(), nsops)
+    semop_whole(id, sops, nsops)
 }
 
 #[inline(never)]
 fn semop_whole(id: c_int, sops: *const SemOp, nsops: size_t) -> c_int {
-    c_call(-1, || operate(id, sops, nsops, || Ok(None)))
+    carry(-1, || operate(id, sops, nsops, || Ok(None)))
 }
 
 /// semop(2)
@@ -61,10 +83,18 @@ fn semop_whole(id: c_int, sops: *const SemOp, nsops: size_t) -> c_int {
 ///
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn semtimedop(semid: c_int, sops: *mut sembuf, nsops: size_t, timeout: *const timespec) -> c_int {
-    c_call(-1, || {
+pub unsafe extern "C-unwind" fn semtimedop(semid: c_int, sops: *mut sembuf, nsops: size_t, timeout: *const timespec) -> c_int {
+    let arguments = |line: &mut Line| {
+        write!(line, "semtimedop({semid}, {}, {nsops}, {}", Operations(sops, nsops), Pointed(timeout, trace::time))
+    };
+    cancel::export(|spent| traced(|| semtimedop_here(semid, sops.cast(), nsops, timeout, spent), arguments, nothing))
+}
+
+#[inline(never)]
+fn semtimedop_here(id: c_int, sops: *const SemOp, nsops: size_t, timeout: *const timespec, spent: Duration) -> c_int {
+    carry(-1, || {
         let timeout = if timeout.is_null() { None } else { Some(user::read(timeout)?) };
-        operate(semid, sops.cast(), nsops, || timeout.map(duration).transpose())
+        operate(id, sops, nsops, || timeout.map(|time| Ok(duration(time)?.saturating_sub(spent))).transpose())
     })
 }
 
@@ -138,7 +168,36 @@ fn operate_checking(
 ///
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn semctl(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
+pub unsafe extern "C-unwind" fn semctl(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
+    cancel::export(|_| match log::may_trace() {
+        false => semctl_here(semid, semnum, cmd, arg),
+        true => semctl_told(semid, semnum, cmd, arg),
+    })
+}
+
+#[cold]
+#[inline(never)]
+fn semctl_told(id: c_int, num: c_int, cmd: c_int, arg: usize) -> c_int {
+    let fills = matches!(cmd, libc::IPC_STAT | SEM_STAT | SEM_STAT_ANY);
+    let arguments = |line: &mut Line| {
+        write!(line, "semctl({id}, {num}, {}", Command::sem(cmd))?;
+        match cmd {
+            libc::IPC_RMID | GETVAL | GETPID | GETNCNT | GETZCNT => Ok(()),
+            libc::IPC_SET => write!(line, ", {}", Pointed(arg as *const semid_ds, trace::semid_to_set)),
+            SETVAL => write!(line, ", {}", arg as c_int),
+            _ if fills => line.write_str(", "),
+            _ => write!(line, ", {}", Address(arg as *const semid_ds)),
+        }
+    };
+    let filled = |line: &mut Line, done| match fills {
+        true => trace::result(line, done, arg as *const semid_ds, trace::semid_ds),
+        false => Ok(()),
+    };
+    traced(|| semctl_here(id, num, cmd, arg), arguments, filled)
+}
+
+#[inline(never)]
+fn semctl_here(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
     if cmd == GETVAL
         && let Ok(Some(value)) = catch_unwind(|| drop_in::sem_value_at_once(semid, semnum))
     {
@@ -149,7 +208,7 @@ pub unsafe extern "C" fn semctl(semid: c_int, semnum: c_int, cmd: c_int, arg: us
 
 #[inline(never)]
 fn semctl_whole(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
-    c_call(-1, || {
+    carry(-1, || {
         if semid < 0 {
             return Err(Errno::INVAL);
         }

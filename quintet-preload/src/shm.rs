@@ -5,9 +5,12 @@
 //! As in the module above.
 #![allow(unsafe_code)]
 
-use crate::{IPC_INFO, c_call, user};
+use crate::log::Line;
+use crate::trace::{self, Address, Command, Flags, Pointed, nothing, traced_call};
+use crate::{IPC_INFO, user};
 use libc::{c_int, c_void, key_t, shmid_ds, size_t};
 use quintet::{Errno, Key, SegmentStat, abi, drop_in};
+use std::fmt::Write;
 
 const SHM_LOCK: c_int = 11;
 const SHM_UNLOCK: c_int = 12;
@@ -17,8 +20,12 @@ const SHM_STAT_ANY: c_int = 15;
 
 /// shmget(2)
 #[unsafe(no_mangle)]
-pub extern "C" fn shmget(key: key_t, size: size_t, shmflg: c_int) -> c_int {
-    c_call(-1, || drop_in::shmget(Key::new(key), size as u64, shmflg).map(|id| id.raw()))
+pub extern "C-unwind" fn shmget(key: key_t, size: size_t, shmflg: c_int) -> c_int {
+    traced_call(
+        || drop_in::shmget(Key::new(key), size as u64, shmflg).map(|id| id.raw()),
+        |line| write!(line, "shmget({}, {size}, {}", trace::Key(key), Flags::shmget(shmflg)),
+        nothing,
+    )
 }
 
 /// shmop(2)
@@ -27,9 +34,13 @@ pub extern "C" fn shmget(key: key_t, size: size_t, shmflg: c_int) -> c_int {
 ///
 /// As the C function: with `SHM_REMAP` what is mapped at the address goes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn shmat(shmid: c_int, shmaddr: *const c_void, shmflg: c_int) -> *mut c_void {
-    // SAFETY: the caller's contract is the same.
-    c_call(usize::MAX as *mut c_void, || unsafe { drop_in::shmat(shmid, shmaddr as usize, shmflg) })
+pub unsafe extern "C-unwind" fn shmat(shmid: c_int, shmaddr: *const c_void, shmflg: c_int) -> *mut c_void {
+    traced_call(
+        // SAFETY: the caller's contract is the same.
+        || unsafe { drop_in::shmat(shmid, shmaddr as usize, shmflg) },
+        |line| write!(line, "shmat({shmid}, {}, {}", Address(shmaddr), Flags::shmat(shmflg)),
+        nothing,
+    )
 }
 
 /// shmop(2)
@@ -38,9 +49,13 @@ pub unsafe extern "C" fn shmat(shmid: c_int, shmaddr: *const c_void, shmflg: c_i
 ///
 /// As the C function: the memory goes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn shmdt(shmaddr: *const c_void) -> c_int {
-    // SAFETY: the caller's contract is the same.
-    c_call(-1, || unsafe { drop_in::shmdt(shmaddr as usize) }.map(|()| 0))
+pub unsafe extern "C-unwind" fn shmdt(shmaddr: *const c_void) -> c_int {
+    traced_call(
+        // SAFETY: the caller's contract is the same.
+        || unsafe { drop_in::shmdt(shmaddr as usize) }.map(|()| 0),
+        |line| write!(line, "shmdt({}", Address(shmaddr)),
+        nothing,
+    )
 }
 
 /// shmctl(2)
@@ -49,26 +64,38 @@ pub unsafe extern "C" fn shmdt(shmaddr: *const c_void) -> c_int {
 ///
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn shmctl(shmid: c_int, cmd: c_int, buf: *mut shmid_ds) -> c_int {
-    c_call(-1, || {
-        if shmid < 0 || cmd < 0 {
-            return Err(Errno::INVAL);
-        }
+pub unsafe extern "C-unwind" fn shmctl(shmid: c_int, cmd: c_int, buf: *mut shmid_ds) -> c_int {
+    let fills = matches!(cmd, libc::IPC_STAT | SHM_STAT | SHM_STAT_ANY);
+    let arguments = |line: &mut Line| {
+        write!(line, "shmctl({shmid}, {}, ", Command::shm(cmd))?;
         match cmd {
-            libc::IPC_STAT => user::write(buf, &to_c(&drop_in::stat(shmid)?)).map(|()| 0),
-            libc::IPC_SET => set(shmid, buf),
-            libc::IPC_RMID => drop_in::remove(shmid).map(|()| 0),
-            SHM_LOCK | SHM_UNLOCK => drop_in::lock(shmid, cmd == SHM_LOCK).map(|()| 0),
-            SHM_STAT | SHM_STAT_ANY => {
-                let stat = drop_in::stat_index(shmid, cmd == SHM_STAT_ANY)?;
-                user::write(buf, &to_c(&stat))?;
-                Ok(stat.id.raw())
-            }
-            IPC_INFO => info(buf.cast()),
-            SHM_INFO => usage(buf.cast()),
-            _ => Err(Errno::INVAL),
+            libc::IPC_SET => write!(line, "{}", Pointed(buf, trace::shmid_to_set)),
+            _ if fills => Ok(()),
+            _ => write!(line, "{}", Address(buf)),
         }
-    })
+    };
+    let filled = |line: &mut Line, done| if fills { trace::result(line, done, buf, trace::shmid_ds) } else { Ok(()) };
+    traced_call(|| control(shmid, cmd, buf), arguments, filled)
+}
+
+fn control(shmid: c_int, cmd: c_int, buf: *mut shmid_ds) -> Result<c_int, Errno> {
+    if shmid < 0 || cmd < 0 {
+        return Err(Errno::INVAL);
+    }
+    match cmd {
+        libc::IPC_STAT => user::write(buf, &to_c(&drop_in::stat(shmid)?)).map(|()| 0),
+        libc::IPC_SET => set(shmid, buf),
+        libc::IPC_RMID => drop_in::remove(shmid).map(|()| 0),
+        SHM_LOCK | SHM_UNLOCK => drop_in::lock(shmid, cmd == SHM_LOCK).map(|()| 0),
+        SHM_STAT | SHM_STAT_ANY => {
+            let stat = drop_in::stat_index(shmid, cmd == SHM_STAT_ANY)?;
+            user::write(buf, &to_c(&stat))?;
+            Ok(stat.id.raw())
+        }
+        IPC_INFO => info(buf.cast()),
+        SHM_INFO => usage(buf.cast()),
+        _ => Err(Errno::INVAL),
+    }
 }
 
 fn set(id: c_int, buf: *const shmid_ds) -> Result<c_int, Errno> {

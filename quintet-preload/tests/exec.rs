@@ -87,7 +87,7 @@ type Way<'a> = (&'a str, c_int, &'a dyn Fn(&Program) -> c_int);
 fn lists() {
     preloaded("lists", || {
         let list = |program: &Program| program.list();
-        let ways: [Way; 7] = [
+        let ways: [Way; 9] = [
             // SAFETY: see the module.
             ("execv", 4, &|p| unsafe { libc::execv(p.path(), list(p).as_ptr()) }),
             // SAFETY: see the module.
@@ -104,6 +104,16 @@ fn lists() {
                 let (argv, envp) = (list(p), added());
                 // SAFETY: see the module.
                 unsafe { libc::execveat(libc::AT_FDCWD, p.path(), argv.as_ptr().cast(), envp.as_ptr().cast(), 0) }
+            }),
+            ("execve by number", 104, &|p| {
+                let (argv, envp) = (list(p), added());
+                // SAFETY: see the module.
+                unsafe { libc::syscall(libc::SYS_execve, p.path(), argv.as_ptr(), envp.as_ptr()) as c_int }
+            }),
+            ("execveat by number", 104, &|p| {
+                let (argv, envp) = (list(p), added());
+                // SAFETY: see the module.
+                unsafe { libc::syscall(libc::SYS_execveat, libc::AT_FDCWD, p.path(), argv.as_ptr(), envp.as_ptr(), 0) as c_int }
             }),
             ("after a failure", 4, &|p| {
                 for path in [c"/nonexistent", c"/"] {

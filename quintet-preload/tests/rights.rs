@@ -38,8 +38,11 @@ fn another_user() {
     as_root("another_user", || {
         let id = set(1, 0o600);
         // SAFETY: see the module.
-        let ways: [fn() -> c_int; 4] = unsafe {
+        let ways: [fn() -> c_int; 7] = unsafe {
             [
+                || libc::syscall(libc::SYS_setuid, SOMEBODY) as c_int,
+                || libc::syscall(libc::SYS_setreuid, SOMEBODY, SOMEBODY) as c_int,
+                || libc::syscall(libc::SYS_setresuid, SOMEBODY, SOMEBODY, SOMEBODY) as c_int,
                 || libc::setuid(SOMEBODY),
                 || libc::seteuid(SOMEBODY),
                 || libc::setreuid(SOMEBODY, SOMEBODY),
@@ -185,5 +188,229 @@ fn errors_of_the_real_functions() {
             assert_eq!(libc::setuid(libc::getuid()), 0);
             assert_eq!((libc::seteuid(u32::MAX), errno()), (-1, libc::EINVAL));
         }
+    });
+}
+
+/// `shmat` for reading and for writing, `IPC_STAT`, `SHM_LOCK`: 0 or the errno.
+fn of_segment(id: c_int) -> [c_int; 4] {
+    // SAFETY: a local, and addresses that were just returned; zeroes are a valid shmid_ds.
+    unsafe {
+        let attach = |flags| {
+            let at = libc::shmat(id, std::ptr::null(), flags);
+            if at as isize == -1 { errno() } else { libc::shmdt(at) }
+        };
+        let mut ds: libc::shmid_ds = std::mem::zeroed();
+        let outcome = |ret| if ret == -1 { errno() } else { 0 };
+        let lock = outcome(libc::shmctl(id, libc::SHM_LOCK, std::ptr::null_mut()));
+        [attach(libc::SHM_RDONLY), attach(0), outcome(libc::shmctl(id, libc::IPC_STAT, &raw mut ds)), lock]
+    }
+}
+
+#[track_caller]
+fn segment(mode: c_int) -> c_int {
+    // Of a small one the memory would stay mapped.
+    // SAFETY: numbers only.
+    let id = unsafe { libc::shmget(libc::IPC_PRIVATE, 128 << 10, mode) };
+    assert!(id >= 0, "shmget: {}", std::io::Error::last_os_error());
+    id
+}
+
+#[test]
+fn another_user_of_a_segment() {
+    as_root("another_user_of_a_segment", || {
+        // SAFETY: see the module.
+        let ways: [fn() -> c_int; 4] = unsafe {
+            [
+                || libc::setuid(SOMEBODY),
+                || libc::seteuid(SOMEBODY),
+                || libc::setreuid(0, SOMEBODY),
+                || libc::setresuid(0, SOMEBODY, 0),
+            ]
+        };
+        for (mode, others) in [(0o600, [EACCES; 3]), (0o644, [0, EACCES, 0]), (0o666, [0; 3])] {
+            let id = segment(mode);
+            for change in ways {
+                let child = fork(|| {
+                    assert_eq!(of_segment(id), [0; 4]);
+                    // Attached while it was allowed: stays.
+                    // SAFETY: see the module.
+                    let kept = unsafe { libc::shmat(id, std::ptr::null(), 0) };
+                    done(change());
+                    let after = of_segment(id);
+                    assert_eq!(after[..3], others, "{mode:o}");
+                    assert_eq!(after[3], libc::EPERM);
+                    // SAFETY: as above; it is attached.
+                    unsafe {
+                        kept.cast::<u8>().write(1);
+                        assert_eq!((libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()), errno()), (-1, libc::EPERM));
+                        done(libc::shmdt(kept));
+                    }
+                });
+                assert_eq!(end(child), 0);
+            }
+            // SAFETY: see the module.
+            unsafe {
+                done(libc::seteuid(SOMEBODY));
+                assert_eq!(of_segment(id)[..3], others);
+                done(libc::seteuid(0));
+            }
+            assert_eq!(of_segment(id), [0; 4]);
+        }
+    });
+}
+
+/// Groups, also one of many, count for segments and queues as they do for sets.
+#[test]
+fn another_group_of_a_segment_and_a_queue() {
+    as_root("another_group_of_a_segment_and_a_queue", || {
+        let (segment, queue) = (segment(0o060), queue(0o060));
+        // SAFETY: zeroes are valid structures; locals.
+        unsafe {
+            let mut ds: libc::shmid_ds = std::mem::zeroed();
+            (ds.shm_perm.gid, ds.shm_perm.mode) = (SOME_GROUP, 0o060);
+            done(libc::shmctl(segment, libc::IPC_SET, &raw mut ds));
+            let mut ds: libc::msqid_ds = std::mem::zeroed();
+            (ds.msg_perm.gid, ds.msg_perm.mode, ds.msg_qbytes) = (SOME_GROUP, 0o060, 1000);
+            done(libc::msgctl(queue, libc::IPC_SET, &raw mut ds));
+        }
+        let many: Vec<gid_t> = (1000..1100).chain([SOME_GROUP]).collect();
+        // SAFETY: see the module.
+        let ways: [&dyn Fn() -> c_int; 3] = unsafe {
+            [&|| libc::setegid(SOME_GROUP), &|| libc::setgroups(1, [SOME_GROUP].as_ptr()), &|| {
+                libc::setgroups(many.len(), many.as_ptr())
+            }]
+        };
+        for change in ways {
+            let child = fork(|| {
+                become_somebody_with_the_right_to_set_groups();
+                assert_eq!(of_segment(segment)[..2], [EACCES; 2]);
+                assert_eq!(sends_and_receives(queue), (EACCES, EACCES));
+                done(change());
+                assert_eq!(of_segment(segment)[..3], [0; 3]);
+                assert_eq!((sends_and_receives(queue), sends_and_receives(queue)), ((0, 0), (0, 0)));
+                // SAFETY: see the module.
+                unsafe {
+                    done(libc::setgroups(0, std::ptr::null()));
+                    done(libc::setegid(SOMEBODY));
+                }
+                assert_eq!(of_segment(segment)[..2], [EACCES; 2]);
+                assert_eq!(sends_and_receives(queue), (EACCES, EACCES));
+            });
+            assert_eq!(end(child), 0);
+        }
+    });
+}
+
+const CAP_DAC_OVERRIDE: u32 = 1;
+const CAP_FOWNER: u32 = 3;
+const CAP_IPC_LOCK: u32 = 14;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_SYS_RESOURCE: u32 = 24;
+
+/// Another user with these capabilities.
+fn become_somebody_with(capabilities: &[u32]) {
+    // SAFETY: see the module.
+    unsafe {
+        done(libc::prctl(libc::PR_SET_KEEPCAPS, 1, 0, 0, 0));
+        done(libc::setgroups(0, std::ptr::null()));
+        done(libc::setgid(SOMEBODY));
+        done(libc::setuid(SOMEBODY));
+    }
+    only(capabilities.iter().fold(0, |all, one| all | 1 << one));
+}
+
+/// What `CAP_IPC_OWNER` gives, the files give only to who may pass over their modes, too; or has them mapped, as here the set and the queue.
+#[test]
+fn capabilities_of_another_user() {
+    as_root("capabilities_of_another_user", || {
+        let (set, queue, segment) = (set(1, 0o600), queue(0o600), segment(0o600));
+        assert_eq!((alters(set), sends_and_receives(queue)), (0, (0, 0)));
+        for (capabilities, mapped, opened) in
+            [(&[CAP_IPC_OWNER][..], 0, EACCES), (&[CAP_DAC_OVERRIDE], EACCES, EACCES), (&[CAP_IPC_OWNER, CAP_DAC_OVERRIDE], 0, 0)]
+        {
+            let child = fork(|| {
+                become_somebody_with(capabilities);
+                assert_eq!(alters(set), mapped, "{capabilities:?}");
+                assert_eq!(sends_and_receives(queue), (mapped, mapped), "{capabilities:?}");
+                assert_eq!(of_segment(segment)[..2], [opened; 2], "{capabilities:?}");
+                only(0);
+                assert_eq!((alters(set), sends_and_receives(queue)), (EACCES, (EACCES, EACCES)));
+                assert_eq!(of_segment(segment)[..2], [EACCES; 2]);
+            });
+            assert_eq!(end(child), 0);
+        }
+    });
+}
+
+/// `CAP_SYS_ADMIN` removes what is another's, where the files let it.
+#[test]
+fn a_capability_to_remove() {
+    as_root("a_capability_to_remove", || {
+        for (capabilities, expected) in
+            [(&[CAP_IPC_OWNER, CAP_DAC_OVERRIDE][..], libc::EPERM), (&[CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_FOWNER], 0)]
+        {
+            let (set, queue, segment) = (set(1, 0o600), queue(0o600), segment(0o600));
+            let child = fork(|| {
+                become_somebody_with(capabilities);
+                // SAFETY: see the module.
+                unsafe {
+                    let outcome = |ret| if ret == -1 { errno() } else { 0 };
+                    let removed = [
+                        outcome(libc::shmctl(segment, libc::IPC_RMID, std::ptr::null_mut())),
+                        outcome(libc::semctl(set, 0, libc::IPC_RMID)),
+                        outcome(libc::msgctl(queue, libc::IPC_RMID, std::ptr::null_mut())),
+                    ];
+                    assert_eq!(removed, [expected; 3], "{capabilities:?}");
+                }
+            });
+            assert_eq!(end(child), 0);
+            assert_eq!(alters(set), if expected == 0 { libc::EINVAL } else { 0 });
+        }
+    });
+}
+
+/// Whether this process has a capability.
+fn has(capability: u32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    u64::from_str_radix(line.trim(), 16).unwrap() >> capability & 1 != 0
+}
+
+#[test]
+fn a_capability_for_more_room() {
+    as_root("a_capability_for_more_room", || {
+        let id = queue(0o600);
+        let more = || {
+            // SAFETY: a local; zeroes are a valid msqid_ds.
+            unsafe {
+                let mut ds: libc::msqid_ds = std::mem::zeroed();
+                assert_eq!(libc::msgctl(id, libc::IPC_STAT, &raw mut ds), 0);
+                ds.msg_qbytes = 1 << 20;
+                if libc::msgctl(id, libc::IPC_SET, &raw mut ds) == -1 { errno() } else { 0 }
+            }
+        };
+        let privileged = has(CAP_SYS_RESOURCE);
+        assert_eq!(more(), if privileged { 0 } else { libc::EPERM });
+        if !privileged {
+            println!("skipped in part: no CAP_SYS_RESOURCE");
+        }
+        only(0);
+        assert_eq!(more(), libc::EPERM);
+    });
+}
+
+#[test]
+fn a_capability_to_lock() {
+    as_root("a_capability_to_lock", || {
+        let id = segment(0o600);
+        let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: a local.
+        done(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const none) });
+        if has(CAP_IPC_LOCK) {
+            only(1 << CAP_IPC_LOCK);
+            assert_eq!(of_segment(id)[3], 0);
+        }
+        only(0);
+        assert_eq!(of_segment(id)[3], libc::EPERM);
     });
 }

@@ -1,10 +1,14 @@
 //! What the drop-in library needs of the engine, beyond the public API. Not for other users: it may
 //! change with any version.
 
-use crate::engine::Engine;
+use crate::engine::{Engine, VARIABLE};
+use crate::error::Error;
 use crate::layout::Mechanism;
-use crate::{Errno, Id, Key, Limits, MsgFlags, MsgUsage, QueueStat, SegmentStat, SemOp, SemUsage, SetStat, Usage, process};
+use crate::trouble::Call;
+use crate::{Errno, Id, Key, Kind, Limits, MsgFlags, MsgUsage, QueueStat, SegmentStat, SemOp, SemUsage, SetStat, Usage, process};
 use std::ffi::{CStr, c_void};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering::*};
 use std::time::Duration;
 
@@ -30,24 +34,82 @@ fn opened() -> Option<&'static Engine> {
     }
 }
 
+/// Who wants to know what becomes of the namespace.
+pub trait Listener: Sync {
+    /// It was opened.
+    fn opened(&self, path: &Path, kind: Kind);
+    /// The calling thread goes to sleep in its call. Signals are held off.
+    fn waits(&self);
+    /// It cannot be used.
+    fn unusable(&self, why: &Error);
+    /// It was opened, and a call has failed for want of a file there.
+    fn trouble(&self, why: &Error);
+}
+
+static LISTENER: OnceLock<&dyn Listener> = OnceLock::new();
+
+/// From now on this one is told.
+pub fn listen(listener: &'static dyn Listener) {
+    let _ = LISTENER.set(listener);
+}
+
+pub(crate) fn tell(what: impl FnOnce(&dyn Listener)) {
+    if let Some(listener) = LISTENER.get() {
+        what(*listener);
+    }
+}
+
 /// To a C program a namespace that cannot be used is a kernel without System V IPC, unless it is a
 /// matter of rights or room.
 #[cold]
 #[inline(never)]
 fn open() -> Result<&'static Engine> {
-    let engine = Engine::open_default().map_err(|e| match e.errno() {
-        keep @ (Errno::ACCES | Errno::NOSPC | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => keep,
-        _ => Errno::NOSYS,
+    let engine = absolute().and_then(|()| Engine::open_default()).map_err(|e| {
+        tell(|listener| listener.unusable(&e));
+        match e.errno() {
+            keep @ (Errno::ACCES | Errno::NOSPC | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => keep,
+            _ => Errno::NOSYS,
+        }
     })?;
     // Remembered now: in a vfork child's hands this memory is its parent's.
     crate::sys::pid();
     ENGINE.store(std::ptr::from_ref(engine).cast_mut(), Release);
+    tell(|listener| listener.opened(engine.path(), engine.kind()));
     Ok(engine)
+}
+
+/// A program may change its working directory before its first call, and so may the programs that it starts.
+fn absolute() -> crate::Result<()> {
+    match std::env::var_os(VARIABLE).map(PathBuf::from) {
+        Some(path) if !path.as_os_str().is_empty() && path.is_relative() => {
+            Err(Error::at(Errno::INVAL, "use the namespace", &path)
+                .why(format!("{VARIABLE} must not depend on the working directory"))
+                .remedy("give the path from / on"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a call that has failed says to the program.
+#[inline(always)]
+fn call<T>(call: Call, body: impl FnOnce(&'static Engine) -> Result<T>) -> Result<T> {
+    let engine = engine()?;
+    body(engine).map_err(|e| engine.explained(call, e))
+}
+
+#[inline(always)]
+fn with_id<T>(body: impl FnOnce(&'static Engine) -> Result<T>) -> Result<T> {
+    call(Call::Use, body)
+}
+
+fn get<T>(key: Key, flags: i32, body: impl FnOnce(&'static Engine) -> Result<T>) -> Result<T> {
+    let makes = key.is_private() || flags & libc::IPC_CREAT != 0;
+    call(if makes { Call::Make } else { Call::Find }, body)
 }
 
 /// `shmget`.
 pub fn shmget(key: Key, size: u64, flags: i32) -> Result<Id> {
-    engine()?.shmget(key, size, flags)
+    get(key, flags, |engine| engine.shmget(key, size, flags))
 }
 
 /// `shmat`.
@@ -58,7 +120,7 @@ pub fn shmget(key: Key, size: u64, flags: i32) -> Result<Id> {
 #[allow(unsafe_code)]
 pub unsafe fn shmat(id: i32, address: usize, flags: i32) -> Result<*mut c_void> {
     // SAFETY: the caller's.
-    unsafe { engine()?.shmat(id, address, flags) }
+    unsafe { with_id(|engine| engine.shmat(id, address, flags)) }
 }
 
 /// `shmdt`.
@@ -69,32 +131,32 @@ pub unsafe fn shmat(id: i32, address: usize, flags: i32) -> Result<*mut c_void> 
 #[allow(unsafe_code)]
 pub unsafe fn shmdt(address: usize) -> Result<()> {
     // SAFETY: the caller's.
-    unsafe { engine()?.shmdt(address) }
+    unsafe { with_id(|engine| engine.shmdt(address)) }
 }
 
 /// `IPC_STAT`.
 pub fn stat(id: i32) -> Result<SegmentStat> {
-    engine()?.shm_stat(id)
+    with_id(|engine| engine.shm_stat(id))
 }
 
 /// `SHM_STAT`, `SHM_STAT_ANY`.
 pub fn stat_index(index: i32, any: bool) -> Result<SegmentStat> {
-    engine()?.shm_stat_index(index, any)
+    with_id(|engine| engine.shm_stat_index(index, any))
 }
 
 /// `IPC_SET`.
 pub fn set(id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
-    engine()?.shm_set(id, uid, gid, mode)
+    with_id(|engine| engine.shm_set(id, uid, gid, mode))
 }
 
 /// `IPC_RMID`.
 pub fn remove(id: i32) -> Result<()> {
-    engine()?.shm_remove(id)
+    with_id(|engine| engine.shm_remove(id))
 }
 
 /// `SHM_LOCK`, `SHM_UNLOCK`.
 pub fn lock(id: i32, locked: bool) -> Result<()> {
-    engine()?.shm_lock(id, locked)
+    with_id(|engine| engine.shm_lock(id, locked))
 }
 
 /// `IPC_INFO`: the limits, and the highest index in use.
@@ -122,13 +184,13 @@ pub fn at_exit() {
 
 /// `semget`.
 pub fn semget(key: Key, nsems: i32, flags: i32) -> Result<Id> {
-    engine()?.semget(key, nsems, flags)
+    get(key, flags, |engine| engine.semget(key, nsems, flags))
 }
 
 /// `semop`, `semtimedop`, where the limit on the number of operations has been checked.
 #[inline(always)]
 pub fn semtimedop(id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
-    engine()?.semtimedop(id, ops, timeout)
+    with_id(|engine| engine.semtimedop(id, ops, timeout))
 }
 
 /// `semop`, if it can be done at once and without a system call. `false`: [`semtimedop`] says what is the matter.
@@ -152,57 +214,57 @@ pub fn semopm() -> Result<usize> {
 /// `GETVAL`.
 #[inline(always)]
 pub fn sem_value(id: i32, num: i32) -> Result<u16> {
-    engine()?.sem_value(id, num)
+    with_id(|engine| engine.sem_value(id, num))
 }
 
 /// `GETPID`.
 pub fn sem_pid(id: i32, num: i32) -> Result<i32> {
-    engine()?.sem_pid(id, num)
+    with_id(|engine| engine.sem_pid(id, num))
 }
 
 /// `GETNCNT`.
 pub fn sem_ncnt(id: i32, num: i32) -> Result<u32> {
-    engine()?.sem_ncnt(id, num)
+    with_id(|engine| engine.sem_ncnt(id, num))
 }
 
 /// `GETZCNT`.
 pub fn sem_zcnt(id: i32, num: i32) -> Result<u32> {
-    engine()?.sem_zcnt(id, num)
+    with_id(|engine| engine.sem_zcnt(id, num))
 }
 
 /// `GETALL`: `to` gets the values.
 pub fn sem_values_to(id: i32, to: impl FnOnce(&[u16]) -> Result<()>) -> Result<()> {
-    engine()?.sem_values_to(id, to)
+    with_id(|engine| engine.sem_values_to(id, to))
 }
 
 /// `SETVAL`.
 pub fn sem_set_value(id: i32, num: i32, value: i32) -> Result<()> {
-    engine()?.sem_set_value(id, num, value)
+    with_id(|engine| engine.sem_set_value(id, num, value))
 }
 
 /// `SETALL`: `from` fills in the values, once it is known that the caller may set them.
 pub fn sem_set_values(id: i32, from: impl FnOnce(&mut [u16]) -> Result<()>) -> Result<()> {
-    engine()?.sem_set_values_from(id, from)
+    with_id(|engine| engine.sem_set_values_from(id, from))
 }
 
 /// `IPC_STAT` of a set.
 pub fn sem_stat(id: i32) -> Result<SetStat> {
-    engine()?.sem_stat(id)
+    with_id(|engine| engine.sem_stat(id))
 }
 
 /// `SEM_STAT`, `SEM_STAT_ANY`.
 pub fn sem_stat_index(index: i32, any: bool) -> Result<SetStat> {
-    engine()?.sem_stat_index(index, any)
+    with_id(|engine| engine.sem_stat_index(index, any))
 }
 
 /// `IPC_SET` of a set.
 pub fn sem_set(id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
-    engine()?.sem_set(id, uid, gid, mode)
+    with_id(|engine| engine.sem_set(id, uid, gid, mode))
 }
 
 /// `IPC_RMID` of a set.
 pub fn sem_remove(id: i32) -> Result<()> {
-    engine()?.sem_remove(id)
+    with_id(|engine| engine.sem_remove(id))
 }
 
 /// `IPC_INFO` of semaphores: the limits, and the highest index in use.
@@ -218,7 +280,7 @@ pub fn sem_usage() -> Result<SemUsage> {
 
 /// `msgget`.
 pub fn msgget(key: Key, flags: i32) -> Result<Id> {
-    engine()?.msgget(key, flags)
+    get(key, flags, |engine| engine.msgget(key, flags))
 }
 
 pub use crate::msg::bytes::{Piece, Sink, Source};
@@ -226,13 +288,13 @@ pub use crate::msg::bytes::{Piece, Sink, Source};
 /// `msgsnd`.
 #[inline(always)]
 pub fn msgsnd(id: i32, mtype: i64, from: Source, flags: MsgFlags) -> Result<()> {
-    engine()?.msg_send(id, mtype, from, flags, None)
+    with_id(|engine| engine.msg_send(id, mtype, from, flags, None))
 }
 
 /// `msgrcv`: the length of the message, as far as it was taken. `size` is the room that the caller says there is.
 #[inline(always)]
 pub fn msgrcv(id: i32, to: &mut impl Sink, size: usize, mtype: i64, flags: MsgFlags) -> Result<usize> {
-    engine()?.msg_receive(id, to, size, mtype, flags, None)
+    with_id(|engine| engine.msg_receive(id, to, size, mtype, flags, None))
 }
 
 /// The greatest length of a message.
@@ -242,22 +304,22 @@ pub fn msgmax() -> Result<usize> {
 
 /// `IPC_STAT` of a queue.
 pub fn msg_stat(id: i32) -> Result<QueueStat> {
-    engine()?.msg_stat(id)
+    with_id(|engine| engine.msg_stat(id))
 }
 
 /// `MSG_STAT`, `MSG_STAT_ANY`.
 pub fn msg_stat_index(index: i32, any: bool) -> Result<QueueStat> {
-    engine()?.msg_stat_index(index, any)
+    with_id(|engine| engine.msg_stat_index(index, any))
 }
 
 /// `IPC_SET` of a queue.
 pub fn msg_set(id: i32, uid: u32, gid: u32, mode: u32, capacity: u64) -> Result<()> {
-    engine()?.msg_set(id, uid, gid, mode, capacity)
+    with_id(|engine| engine.msg_set(id, uid, gid, mode, capacity))
 }
 
 /// `IPC_RMID` of a queue.
 pub fn msg_remove(id: i32) -> Result<()> {
-    engine()?.msg_remove(id)
+    with_id(|engine| engine.msg_remove(id))
 }
 
 /// `IPC_INFO` of queues: the limits, and the highest index in use.
@@ -271,6 +333,23 @@ pub fn msg_usage() -> Result<MsgUsage> {
     engine()?.msg_usage()
 }
 
+pub use crate::proc::ProcFile;
+
+/// What a file of `/proc` says.
+pub fn proc_text(file: ProcFile) -> Result<String> {
+    engine()?.proc_text(file)
+}
+
+/// Whether the caller may open it for writing.
+pub fn proc_may_write(file: ProcFile) -> Result<bool> {
+    Ok(engine()?.proc_may_write(file))
+}
+
+/// Writes to its beginning: how many bytes were taken.
+pub fn proc_write(file: ProcFile, text: &[u8]) -> Result<usize> {
+    engine()?.proc_write(file, text)
+}
+
 /// The calling thread, or all threads, may have other rights from now on: what was remembered of them is forgotten.
 pub fn credentials_changed() {
     crate::sys::credentials::changed();
@@ -281,6 +360,11 @@ pub fn jumping() {
     crate::waiting::jump_out();
     crate::msg::section::jump_out();
 }
+
+pub use crate::cancel::{CANCELLED, about_to as about_to_cancel, asking as asking_for_cancel, cancelled, count as cancels};
+pub use crate::cancel::{
+    anywhere as is_cancellable_anywhere, set_anywhere as set_cancellable_anywhere, will_be_told as cancels_will_be_told,
+};
 
 /// The environment variable with which [`adopt_undo`] is to be called.
 pub const UNDO_VARIABLE: &CStr = c"QUINTET_UNDO";

@@ -10,16 +10,21 @@ use crate::furniture::{damaged, explain_create, explain_open, furnish, kind_name
 use crate::layout::{self, HEADER_BYTES, Header, Mechanism, REGISTRY_BYTES, Registry, Shared, Validity};
 use crate::participant::Membership;
 use crate::registry::Hints;
-use crate::shm::attachments::Attachments;
+use crate::shm::attachments::{self, Attachments};
 use crate::shm::control::Locals;
 use crate::sys::credentials::{self, capable};
 use crate::sys::file::{self, Name};
 use crate::sys::memory::{self, Access, Place};
 use crate::sys::signal::Blocked;
+use crate::sys::starved;
+use crate::sys::table::NEAR;
 use crate::unlisted;
 use crate::{Errno, Id, Kind, Limits, MAX_OBJECTS, process};
 use rustix::fs::{self, FileType, Mode};
 use rustix::thread::CapabilitySet;
+use std::cell::UnsafeCell;
+use std::ffi::{CStr, OsStr};
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering::*};
@@ -27,15 +32,16 @@ use std::sync::{Mutex, MutexGuard};
 
 /// A namespace that is a directory, as this process has it open. There is one for each
 /// directory, and it is never freed: attachments outlive every handle.
+///
+/// What a fork writes to comes first, in one page.
+#[repr(C)]
 pub struct Engine {
-    path: PathBuf,
-    directory: Vec<u8>,
-    kind: Kind,
-    identity: (u64, u64),
-    pub(crate) header: Shared<Header>,
-    pub(crate) registry: Shared<Registry>,
     pub(crate) membership: Membership,
     pub(crate) attachments: Attachments,
+    kind: Kind,
+    pub(crate) identity: (u64, u64),
+    pub(crate) header: Shared<Header>,
+    pub(crate) registry: Shared<Registry>,
     pub(crate) locals: Locals,
     pub(crate) sets: crate::sem::place::Locals,
     pub(crate) queues: crate::msg::place::Locals,
@@ -43,12 +49,58 @@ pub struct Engine {
     pub(crate) kept: Mutex<Vec<crate::sem::exec::Kept>>,
     /// Held while a set's file is put in another one's place.
     pub(crate) mapping: process::Turn,
-    /// The sets in which this process may have an undo record, a bit each.
-    pub(crate) with_undo: [AtomicU64; MAX_OBJECTS as usize / 64],
     pub(crate) hints: Hints,
     /// The pages of the registry's key table that are known to have their place, a bit each.
     pub(crate) key_pages: [AtomicU32; Mechanism::ALL.len()],
     pub(crate) next: AtomicPtr<Engine>,
+    directory_len: usize,
+    /// The directory, and the registry in it as a C string.
+    directory: [u8; Name::LONGEST_DIRECTORY + REGISTRY.len() + 1],
+    /// The sets in which this process may have an undo record, a bit each.
+    pub(crate) with_undo: &'static [AtomicU64; MAX_OBJECTS as usize / 64],
+    /// Whether any is set: to look at them costs a fork, or an exit, their pages.
+    pub(crate) undo_noted: &'static AtomicU32,
+}
+
+const REGISTRY: &[u8] = b"/registry";
+
+/// Where an engine and what it begins with are, together: what a process has touched is copied by its forks, place by place.
+#[repr(C, align(4096))]
+pub struct Nursery {
+    pub hot: process::Hot,
+    engine: UnsafeCell<MaybeUninit<Engine>>,
+    undo_noted: AtomicU32,
+    attachments: [attachments::Entry; attachments::FIRST],
+    locals: [crate::shm::control::Local; NEAR],
+    sets: [crate::sem::place::Local; NEAR],
+    queues: [crate::msg::place::Local; NEAR],
+    with_undo: [AtomicU64; MAX_OBJECTS as usize / 64],
+}
+
+// SAFETY: the engine is written by whoever has got the nursery, before anybody else knows of it; the rest are atomics.
+unsafe impl Sync for Nursery {}
+
+/// The first engine's; what belongs to the process is only in this one.
+pub static FIRST: Nursery = {
+    let mut nursery = MaybeUninit::<Nursery>::zeroed();
+    // SAFETY: the rest is atomics, for which zeroes are valid, and an engine that is not there yet.
+    unsafe {
+        (&raw mut (*nursery.as_mut_ptr()).hot).write(process::Hot::new());
+        nursery.assume_init()
+    }
+};
+
+impl Nursery {
+    /// One that nobody has got.
+    fn get() -> std::result::Result<&'static Nursery, Errno> {
+        static TAKEN: AtomicU32 = AtomicU32::new(0);
+        if TAKEN.swap(1, AcqRel) == 0 {
+            return Ok(&FIRST);
+        }
+        let at = memory::anonymous(size_of::<Nursery>())?;
+        // SAFETY: just mapped, zeroed, and kept; aligned to a page. What belongs to the process is not used here, and valid as zeroes.
+        Ok(unsafe { &*(at as *const Nursery) })
+    }
 }
 
 /// Held while a namespace is opened, so that a process has one engine for each. Meanwhile no fork is made, whose
@@ -108,6 +160,10 @@ fn require_own(path: &Path) -> Result<()> {
 impl Engine {
     /// Opens the default namespace, and makes it on first use.
     pub fn open_default() -> Result<&'static Engine> {
+        starved::feed(Engine::open_or_make_default)
+    }
+
+    fn open_or_make_default() -> Result<&'static Engine> {
         let named = std::env::var_os(VARIABLE).is_some_and(|path| !path.is_empty());
         let superuser = credentials::euid() == 0;
         if !named {
@@ -124,6 +180,10 @@ impl Engine {
 
     /// Opens a namespace that is there.
     pub fn open(path: &Path) -> Result<&'static Engine> {
+        starved::feed(|| Engine::open_here(path))
+    }
+
+    fn open_here(path: &Path) -> Result<&'static Engine> {
         let real = path.canonicalize().map_err(|e| {
             let errno = Errno::from_raw(e.raw_os_error().unwrap_or(libc::ENOENT));
             let error = Error::at(errno, "open the namespace", path);
@@ -149,7 +209,7 @@ impl Engine {
         let header_name = Name::new(&directory, format_args!("/namespace"));
         let (fd, stat) = file::open(header_name.c_str(), false).map_err(|e| explain_open(e, &path))?;
         let identity = (stat.st_dev as u64, stat.st_ino as u64);
-        if let Some(known) = process::engines().find(|engine| engine.identity == identity && engine.path == path) {
+        if let Some(known) = process::engines().find(|engine| engine.identity == identity && engine.path() == path) {
             return Ok(known);
         }
         if stat.st_size as u64 != HEADER_BYTES {
@@ -172,29 +232,37 @@ impl Engine {
         };
         let registry = Engine::open_registry(&directory, &path)?;
         let tables = |e| Error::at(e, "map the tables for", &path);
-        let locals = Locals::new().map_err(tables)?;
-        let sets = crate::sem::place::Locals::new().map_err(tables)?;
-        let queues = crate::msg::place::Locals::new().map_err(tables)?;
+        let nursery = Nursery::get().map_err(tables)?;
+        let most = MAX_OBJECTS as usize;
+        let locals = Locals::new(&nursery.locals, most).map_err(tables)?;
+        let sets = crate::sem::place::Locals::new(&nursery.sets, most).map_err(tables)?;
+        let queues = crate::msg::place::Locals::new(&nursery.queues, most).map_err(tables)?;
         let hints = Hints::new().map_err(tables)?;
-        let engine: &'static Engine = Box::leak(Box::new(Engine {
-            path,
-            directory,
+        let mut bytes = [0; Name::LONGEST_DIRECTORY + REGISTRY.len() + 1];
+        bytes[..directory.len()].copy_from_slice(&directory);
+        bytes[directory.len()..][..REGISTRY.len()].copy_from_slice(REGISTRY);
+        let engine = Engine {
+            membership: Membership::new(),
+            attachments: Attachments::new(&nursery.attachments),
             kind,
             identity,
             header,
             registry,
-            membership: Membership::new(),
-            attachments: Attachments::new(),
             locals,
             sets,
             queues,
             kept: Mutex::new(Vec::new()),
             mapping: process::Turn::new(),
-            with_undo: [const { AtomicU64::new(0) }; MAX_OBJECTS as usize / 64],
             hints,
             key_pages: [const { AtomicU32::new(0) }; Mechanism::ALL.len()],
             next: AtomicPtr::default(),
-        }));
+            directory_len: directory.len(),
+            directory: bytes,
+            with_undo: &nursery.with_undo,
+            undo_noted: &nursery.undo_noted,
+        };
+        // SAFETY: nobody else has got it, or knows of it yet.
+        let engine: &'static Engine = unsafe { (*nursery.engine.get()).write(engine) };
         process::register(engine);
         Ok(engine)
     }
@@ -221,6 +289,10 @@ impl Engine {
     /// Makes a namespace, or opens the one of this kind that is there. Several may do it at once:
     /// each file appears whole under its name, the header last, and whoever comes second uses the first one's.
     pub fn create(path: &Path, kind: Kind) -> Result<&'static Engine> {
+        starved::feed(|| Engine::create_here(path, kind))
+    }
+
+    fn create_here(path: &Path, kind: Kind) -> Result<&'static Engine> {
         let error = |e: Errno| Error::at(e, "create the namespace", path);
         let made = fs::mkdir(path, Mode::RWXU);
         match made {
@@ -230,7 +302,10 @@ impl Engine {
             }
             Err(e) => return Err(explain_create(e.into(), path)),
         }
-        let real = path.canonicalize().map_err(|e| error(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))))?;
+        let real = path.canonicalize().map_err(|e| match Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)) {
+            Errno::NOENT => error(Errno::NOENT).why("it is a symbolic link that leads nowhere").remedy("choose another path"),
+            other => error(other),
+        })?;
         let _opening = Opening::begin();
         let furnished = fs::stat(real.join("namespace")).is_err();
         if furnished {
@@ -244,7 +319,7 @@ impl Engine {
         let engine = Engine::open_real(real)?;
         if furnished {
             // Who furnished it at the same time may have wanted the other kind.
-            set_modes(&engine.path, engine.kind).map_err(|e| explain_create(e, path))?;
+            set_modes(engine.path(), engine.kind).map_err(|e| explain_create(e, path))?;
         }
         if engine.kind != kind {
             return Err(error(Errno::EXIST)
@@ -256,15 +331,15 @@ impl Engine {
 
     /// The directory.
     pub fn path(&self) -> &Path {
-        &self.path
+        Path::new(OsStr::from_bytes(self.directory()))
     }
 
     pub(crate) fn directory(&self) -> &[u8] {
-        &self.directory
+        &self.directory[..self.directory_len]
     }
 
-    pub(crate) fn registry_path(&self) -> Name {
-        Name::new(&self.directory, format_args!("/registry"))
+    pub(crate) fn registry_path(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.directory).unwrap_or_default()
     }
 
     /// Private or shared.
@@ -304,10 +379,12 @@ impl Engine {
         {
             return Err(Errno::INVAL);
         }
-        let name = Name::new(&self.directory, format_args!("/namespace"));
-        let (fd, _) = file::open(name.c_str(), true).map_err(|e| if e == Errno::ACCES { Errno::PERM } else { e })?;
-        // SAFETY: overlaps nothing.
-        let at = unsafe { memory::map(&fd, HEADER_BYTES as usize, Access::WRITE, Place::Anywhere) }?;
+        let at = starved::feed(|| {
+            let name = Name::new(self.directory(), format_args!("/namespace"));
+            let (fd, _) = file::open(name.c_str(), true).map_err(|e| if e == Errno::ACCES { Errno::PERM } else { e })?;
+            // SAFETY: overlaps nothing.
+            unsafe { memory::map(&fd, HEADER_BYTES as usize, Access::WRITE, Place::Anywhere) }
+        })?;
         // SAFETY: a page was just mapped; it is unmapped below, after the last use.
         let header = unsafe { Shared::<Header>::new(at) };
         store_limits(&header, limits);
@@ -317,6 +394,12 @@ impl Engine {
             self.sweep()?;
         }
         Ok(())
+    }
+
+    /// Whether the caller may.
+    pub(crate) fn may_set_limits(&self) -> bool {
+        let name = Name::new(&self.directory, format_args!("/namespace"));
+        file::open(name.c_str(), true).is_ok()
     }
 
     /// `shm_next_id`.
@@ -349,11 +432,11 @@ impl Engine {
         self.set_next_id(Mechanism::Msg, id)
     }
 
-    fn next_id(&self, of: Mechanism) -> std::result::Result<Option<Id>, Errno> {
+    pub(crate) fn next_id(&self, of: Mechanism) -> std::result::Result<Option<Id>, Errno> {
         Ok(Id::from_raw(self.registry.class(of).next_id.load(Relaxed)).ok())
     }
 
-    fn set_next_id(&self, of: Mechanism, id: Option<Id>) -> std::result::Result<(), Errno> {
+    pub(crate) fn set_next_id(&self, of: Mechanism, id: Option<Id>) -> std::result::Result<(), Errno> {
         if !self.is_owner() {
             return Err(Errno::PERM);
         }
@@ -361,14 +444,14 @@ impl Engine {
         Ok(())
     }
 
-    fn is_owner(&self) -> bool {
+    pub(crate) fn is_owner(&self) -> bool {
         let euid = credentials::euid();
-        euid == 0 || fs::stat(&self.path).is_ok_and(|stat| stat.st_uid == euid) || capable(CapabilitySet::SYS_ADMIN)
+        euid == 0 || fs::stat(self.path()).is_ok_and(|stat| stat.st_uid == euid) || capable(CapabilitySet::SYS_ADMIN)
     }
 
     /// Removes the namespace: only what this crate has put there.
     pub fn destroy(&self, force: bool) -> Result<()> {
-        let error = |e: Errno| Error::at(e, "remove the namespace", &self.path);
+        let error = |e: Errno| Error::at(e, "remove the namespace", self.path());
         if !self.is_owner() {
             return Err(error(Errno::PERM).why("it belongs to somebody else"));
         }
@@ -379,8 +462,8 @@ impl Engine {
                 .why(format!("{} processes use it", others + usize::from(!self.attachments.is_empty())))
                 .remedy("end them first, or force it: they lose their memory's names, not the memory"));
         }
-        remove_files(&self.path)?;
-        unlisted::tidy(&own_path(), &self.path);
+        remove_files(self.path())?;
+        unlisted::tidy(&own_path(), self.path());
         Ok(())
     }
 

@@ -70,6 +70,27 @@ errnos! {
     BADF = EBADF, "bad file descriptor";
     BADMSG = EBADMSG, "damaged data";
     PROTONOSUPPORT = EPROTONOSUPPORT, "version not supported";
+    SRCH = ESRCH, "no such process";
+    CHILD = ECHILD, "no child processes";
+    DEADLK = EDEADLK, "resource deadlock avoided";
+    NOLCK = ENOLCK, "no locks available";
+    NODATA = ENODATA, "no data available";
+    XDEV = EXDEV, "invalid cross-device link";
+    TXTBSY = ETXTBSY, "text file busy";
+    SPIPE = ESPIPE, "illegal seek";
+    PIPE = EPIPE, "broken pipe";
+    OVERFLOW = EOVERFLOW, "value too large";
+    NOTTY = ENOTTY, "inappropriate ioctl for device";
+    STALE = ESTALE, "stale file handle";
+    DQUOT = EDQUOT, "disk quota exceeded";
+    NOTCONN = ENOTCONN, "not connected";
+    HOSTDOWN = EHOSTDOWN, "host is down";
+    REMOTEIO = EREMOTEIO, "remote input/output error";
+    CANCELED = ECANCELED, "operation cancelled";
+    CONNREFUSED = ECONNREFUSED, "connection refused";
+    NOMEDIUM = ENOMEDIUM, "no medium found";
+    UCLEAN = EUCLEAN, "damaged file system";
+    NOKEY = ENOKEY, "required key not available";
 }
 
 impl Errno {
@@ -141,13 +162,24 @@ impl Error {
     }
 
     pub(crate) fn at(errno: Errno, verb: &str, path: &Path) -> Error {
-        Error::new(errno, format!("cannot {verb} {}", path.display()))
+        Error::new(errno, format!("cannot {verb} {}", shown(path)))
     }
 
     /// The number that the C call would have set.
     pub fn errno(&self) -> Errno {
         self.errno
     }
+}
+
+/// A path, without the middle if it is very long: who reads it wants to know why, too.
+fn shown(path: &Path) -> String {
+    const ENDS: usize = 100;
+    let text = path.display().to_string();
+    let count = text.chars().count();
+    if count <= 4 * ENDS {
+        return text;
+    }
+    text.chars().take(ENDS).chain("...".chars()).chain(text.chars().skip(count - ENDS)).collect()
 }
 
 impl fmt::Display for Error {

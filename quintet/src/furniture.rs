@@ -3,8 +3,8 @@
 use crate::error::{Error, Result};
 use crate::layout::{self, HEADER_BYTES, Header, REGISTRY_BYTES, Registry};
 use crate::sys::file;
+use crate::sys::file::Fd;
 use crate::{Errno, Kind, Limits};
-use rustix::fd::OwnedFd;
 use rustix::fs::{self, Mode};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -136,12 +136,12 @@ fn c_string(path: &Path) -> std::result::Result<CString, Errno> {
 }
 
 /// A file for the directory, complete but for its name.
-pub fn unnamed(path: &Path, mode: u32, len: u64, reserved: u64, content: &[u8]) -> std::result::Result<OwnedFd, Errno> {
+pub fn unnamed(path: &Path, mode: u32, len: u64, reserved: u64, content: &[u8]) -> std::result::Result<Fd, Errno> {
     file::unpublished(&c_string(path)?, mode, len, reserved, content)
 }
 
 /// Gives it the name, unless somebody was first: then that one's serves.
-pub fn publish(path: &Path, name: &str, fd: &OwnedFd) -> std::result::Result<(), Errno> {
+pub fn publish(path: &Path, name: &str, fd: &Fd) -> std::result::Result<(), Errno> {
     match file::publish(fd, &c_string(&path.join(name))?) {
         Err(Errno::EXIST) => Ok(()),
         other => other,
@@ -172,6 +172,7 @@ pub fn explain_create(errno: Errno, path: &Path) -> Error {
         Errno::ROFS => error.remedy("choose a file system that can be written"),
         Errno::NOSPC => error.remedy("make room on the file system, or choose another"),
         Errno::NOTDIR | Errno::EXIST => error.why("a file is in the way").remedy("choose another path"),
+        Errno::NAMETOOLONG => error.remedy("choose a shorter path"),
         Errno::OPNOTSUPP | Errno::ISDIR => {
             error.why("its file system has no unnamed files (O_TMPFILE)").remedy("choose tmpfs, ext4, xfs or btrfs")
         }

@@ -62,6 +62,7 @@
 
 #[doc(hidden)]
 pub mod abi;
+mod cancel;
 #[doc(hidden)]
 pub mod drop_in;
 mod engine;
@@ -76,6 +77,7 @@ mod msg;
 mod namespace;
 mod object;
 mod participant;
+mod proc;
 mod process;
 mod registry;
 mod rights;
@@ -84,6 +86,7 @@ mod shm;
 mod status;
 mod sync;
 mod sys;
+mod trouble;
 mod unlisted;
 mod waiting;
 

@@ -13,8 +13,9 @@ use crate::shm::control::View;
 use crate::status::Attacher;
 use crate::sync::lock::{Owner, World};
 use crate::sync::presence::{Census, Me};
+use crate::sys::file::Fd;
+use crate::sys::starved::{self, Failure};
 use crate::sys::{self, file, futex, memory};
-use rustix::fd::OwnedFd;
 use std::cell::{Cell, OnceCell};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 use std::time::Duration;
@@ -87,7 +88,7 @@ impl Engine {
         let _turn = membership.joining.lock();
         match unpack(membership.me.load(Acquire)) {
             Some(me) => Ok(me),
-            None => self.take_slot().map(|(me, token)| {
+            None => starved::feed(|| self.take_slot()).map(|(me, token)| {
                 self.registry.slots[me.slot as usize].pid_namespace.store(pid_namespace(), Relaxed);
                 // Without the advice a child would keep its parent's lock alive; all kernels since 2.6.16 have it.
                 let _ = memory::not_for_children(token);
@@ -100,7 +101,7 @@ impl Engine {
 
     /// Takes a free slot and its lock. The mapping that keeps the lock is still inherited by children.
     fn take_slot(&self) -> Result<(Me, usize)> {
-        let fd = file::reopen(self.registry_path().c_str())?;
+        let fd = file::reopen(self.registry_path())?;
         let slot = self.lock_a_slot(&fd)?;
         if Registry::slot_offset(slot + 1) > Registry::FIRST_BYTES {
             file::reserve_range(&fd, Registry::slot_offset(slot), 32)?;
@@ -123,7 +124,7 @@ impl Engine {
     }
 
     /// Locks the byte of a slot whose last owner has left, or is found dead, or that was never taken.
-    fn lock_a_slot(&self, fd: &OwnedFd) -> Result<usize> {
+    fn lock_a_slot(&self, fd: &Fd) -> Result<usize> {
         let high = self.slots_high();
         // A slot whose owner has gone on to another program is still its.
         let lock = |slot: usize| {
@@ -168,7 +169,7 @@ impl Engine {
         if unpack(self.membership.me.load(Acquire)).is_none() || self.attachments.is_empty() {
             return;
         }
-        let Ok((heir, token)) = self.take_slot() else { return };
+        let Ok((heir, token)) = starved::feed(|| self.take_slot()) else { return };
         self.announce_all(heir);
         self.membership.heir.store(pack(heir), Relaxed);
         self.membership.heir_token.store(token, Relaxed);
@@ -247,7 +248,8 @@ impl Engine {
 
     /// Who is alive, as far as `view`'s segment is concerned: the dead that are struck out leave their stamp on it.
     pub fn living<'a>(&'a self, view: Option<&'a View>) -> Living<'a> {
-        Living { engine: self, stamp: view, file: OnceCell::new(), struck: Cell::new(false), unstamped: Cell::new(None) }
+        let (file, unaskable) = (OnceCell::new(), Cell::new(None));
+        Living { engine: self, stamp: view, file, unaskable, struck: Cell::new(false), unstamped: Cell::new(None) }
     }
 
     /// Clears the slots of the dead.
@@ -322,31 +324,40 @@ impl Engine {
     }
 }
 
-/// The inode number of this process's PID namespace, 0 where `/proc` does not tell. A process stays in it for life, so it is asked for
-/// once.
-fn pid_namespace() -> u64 {
-    static KNOWN: AtomicU64 = AtomicU64::new(0);
-    let tag = u64::from(sys::generation()) << 32;
-    let known = KNOWN.load(Relaxed);
-    if known >> 32 == tag >> 32 {
-        return known & u64::from(u32::MAX);
-    }
-    // They have 32 bits.
-    let number = rustix::fs::stat(c"/proc/self/ns/pid").map_or(0, |stat| stat.st_ino & u64::from(u32::MAX));
-    KNOWN.store(tag | number, Relaxed);
-    number
-}
-
 /// Whether it is the caller's. Of two that are not known it is not said: their numbers may mean different processes.
 fn is_own_pid_namespace(number: u64) -> bool {
     number != 0 && number == pid_namespace()
+}
+
+/// The inode number of this process's PID namespace, 0 where `/proc` does not tell. It never changes: asked once, as a new process's `/proc`
+/// has to be made first, which costs half as much as a fork.
+fn pid_namespace() -> u64 {
+    match PID_NAMESPACE.load(Relaxed) {
+        0 => {
+            let number = rustix::fs::stat(c"/proc/self/ns/pid").map_or(0, |stat| stat.st_ino & u64::from(u32::MAX));
+            PID_NAMESPACE.store(number, Relaxed);
+            number
+        }
+        known => known,
+    }
+}
+
+static PID_NAMESPACE: AtomicU64 = AtomicU64::new(0);
+
+/// In a child of the process `parent`, which it sees if it is in the same PID namespace.
+pub fn forget_pid_namespace(parent: u32) {
+    let sees = rustix::process::getppid().is_some_and(|seen| seen.as_raw_nonzero().get() as u32 == parent);
+    if !sees {
+        PID_NAMESPACE.store(0, Relaxed);
+    }
 }
 
 /// Asks the locks who is alive; opens the registry when first asked.
 pub struct Living<'a> {
     engine: &'a Engine,
     stamp: Option<&'a View>,
-    file: OnceCell<Result<OwnedFd>>,
+    file: OnceCell<Result<Fd>>,
+    unaskable: Cell<Option<Errno>>,
     /// Whether attachments of the dead were struck out.
     pub struck: Cell<bool>,
     /// The process id of a dead one that was seen by a caller who may not write it down; 0 if not known any more.
@@ -356,7 +367,7 @@ pub struct Living<'a> {
 impl Living<'_> {
     /// Why nobody could be asked whether he lives, if that was tried in vain.
     pub fn unaskable(&self) -> Option<Errno> {
-        self.file.get()?.as_ref().err().copied()
+        self.unaskable.get()
     }
 
     /// Whether the process lives whose undo record says so, whatever program it runs by now.
@@ -370,11 +381,17 @@ impl Living<'_> {
         if record.incarnation.load(SeqCst) as u16 != who.incarnation {
             return false;
         }
-        let open = || file::reopen(self.engine.registry_path().c_str());
-        match self.file.get_or_init(open) {
-            Ok(fd) => file::is_byte_locked(fd, locks + u64::from(who.slot)).unwrap_or(true),
-            Err(_) => true,
-        }
+        let open = || file::reopen(self.engine.registry_path());
+        let at = locks + u64::from(who.slot);
+        let asked = match self.file.get_or_init(open) {
+            Ok(fd) => file::is_byte_locked(fd, at),
+            Err(e) if e.is_starved() => starved::feed(|| file::is_byte_locked(&open()?, at)),
+            Err(e) => Err(*e),
+        };
+        asked.unwrap_or_else(|e| {
+            self.unaskable.set(Some(e));
+            true
+        })
     }
 }
 

@@ -14,7 +14,7 @@
 //! | | | in parent and child |
 //! | n + `FORKING` | illegal | |
 
-use crate::engine::Engine;
+use crate::engine::{Engine, FIRST};
 use crate::sys::{self, futex, memory, signal::Blocked};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*, compiler_fence};
@@ -31,22 +31,43 @@ const POLITE: u32 = 3;
 /// wrong for a child is better than a program that hangs.
 const PATIENCE: u32 = 1000;
 
-static GATE: AtomicU32 = AtomicU32::new(0);
+const GATE: &AtomicU32 = &FIRST.hot.gate;
 /// How many threads wait at the gate.
-static WAITING: AtomicU32 = AtomicU32::new(0);
+const WAITING: &AtomicU32 = &FIRST.hot.waiting;
 /// The engines of this process, which are never freed: a list that a fork handler can walk.
 static ENGINES: AtomicPtr<Engine> = AtomicPtr::new(std::ptr::null_mut());
 /// A page that a child finds zeroed, however it was made. 0: not there yet.
 static BIRTHMARK: AtomicUsize = AtomicUsize::new(0);
 /// The forking thread's signals, while it forks.
-static FORK_MASK: Mutex<Option<Blocked>> = Mutex::new(None);
+const FORK_MASK: &Mutex<Option<Blocked>> = &FIRST.hot.mask;
+/// The thread that forks: the program's own fork handlers may call us then.
+const FORKER: &AtomicUsize = &FIRST.hot.forker;
+
+/// What a fork writes to, in a page that it writes to in any case: `engine::Nursery`.
+pub struct Hot {
+    gate: AtomicU32,
+    waiting: AtomicU32,
+    pub pid: AtomicU32,
+    forker: AtomicUsize,
+    mask: Mutex<Option<Blocked>>,
+}
+
+impl Hot {
+    pub const fn new() -> Hot {
+        Hot {
+            gate: AtomicU32::new(0),
+            waiting: AtomicU32::new(0),
+            pid: AtomicU32::new(0),
+            forker: AtomicUsize::new(0),
+            mask: Mutex::new(None),
+        }
+    }
+}
 
 thread_local! {
     /// How many operations this thread is inside of: more than one in a signal handler.
     /// It is never less than what the gate counts of the thread: a handler must not take itself for a newcomer.
     static INSIDE: Cell<u32> = const { Cell::new(0) };
-    /// Whether this thread forks: the program's own fork handlers may call us then.
-    static FORKS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// An operation is under way while this lives.
@@ -60,7 +81,7 @@ impl Inside {
         let mut polite = if inside == 0 { POLITE } else { 0 };
         loop {
             let gate = GATE.load(Relaxed);
-            if gate & FORKING != 0 && !FORKS.get() {
+            if gate & FORKING != 0 && FORKER.load(Relaxed) != sys::thread() {
                 wait_at_gate(gate);
             } else if gate & (WANTED | FORKING) == WANTED && polite > 0 {
                 polite -= 1;
@@ -78,7 +99,7 @@ impl Drop for Inside {
         compiler_fence(SeqCst);
         INSIDE.set(INSIDE.get() - 1);
         if gate & WANTED != 0 {
-            futex::wake_all(&GATE);
+            futex::wake_all(GATE);
         }
     }
 }
@@ -86,7 +107,7 @@ impl Drop for Inside {
 /// Waits while the gate has this value. (Not for ever: who opens it looks for waiters only afterwards.)
 fn wait_at_gate(gate: u32) {
     WAITING.fetch_add(1, SeqCst);
-    futex::wait(&GATE, gate, Duration::from_millis(10));
+    futex::wait(GATE, gate, Duration::from_millis(10));
     WAITING.fetch_sub(1, SeqCst);
 }
 
@@ -187,7 +208,8 @@ fn birthmark() -> Option<&'static AtomicU32> {
 }
 
 fn set_birthmark() {
-    life().0.store(u64::from(sys::generation()) << 32 | u64::from(sys::asked_pid()), Relaxed);
+    // Written before it is looked at: a page of zeroes would be put there first.
+    life_word().store(u64::from(sys::generation()) << 32 | u64::from(sys::asked_pid()), Relaxed);
     if let Some(mark) = birthmark() {
         mark.store(1, Relaxed);
     }
@@ -196,12 +218,17 @@ fn set_birthmark() {
 /// A word that is another one in each process, and its value in this one: a child made by whatever means finds it changed.
 #[inline(always)]
 pub fn life() -> (&'static AtomicU64, u64) {
+    let word = life_word();
+    (word, word.load(Relaxed))
+}
+
+#[inline(always)]
+fn life_word() -> &'static AtomicU64 {
     static WITHOUT_BIRTHMARK: AtomicU64 = AtomicU64::new(0);
     let at = BIRTHMARK.load(Relaxed);
     #[allow(unsafe_code)]
     // SAFETY: the page of the birthmark has room for this behind it.
-    let word = if at == 0 { &WITHOUT_BIRTHMARK } else { unsafe { &*((at + 8) as *const AtomicU64) } };
-    (word, word.load(Relaxed))
+    if at == 0 { &WITHOUT_BIRTHMARK } else { unsafe { &*((at + 8) as *const AtomicU64) } }
 }
 
 /// Whether this process was made by a fork that no handler saw (a bare `clone`), and has not been told so yet.
@@ -214,6 +241,8 @@ pub fn is_foundling() -> bool {
 pub fn adopt_foundling() {
     GATE.store(INSIDE.get(), Relaxed);
     WAITING.store(0, Relaxed);
+    crate::cancel::forget();
+    crate::participant::forget_pid_namespace(sys::pid());
     sys::forget_pid();
     set_birthmark();
     for engine in engines() {
@@ -239,7 +268,7 @@ extern "C" fn before_fork() {
             wait_at_gate(gate);
         }
     }
-    FORKS.set(true);
+    FORKER.store(sys::thread(), Relaxed);
     if let Ok(mut mask) = FORK_MASK.lock() {
         *mask = Some(blocked);
     }
@@ -258,6 +287,8 @@ extern "C" fn after_fork_in_parent() {
 extern "C" fn after_fork_in_child() {
     // Those who waited are in the parent.
     WAITING.store(0, Relaxed);
+    crate::cancel::forget();
+    crate::participant::forget_pid_namespace(sys::pid());
     sys::forget_pid();
     set_birthmark();
     for engine in engines() {
@@ -268,10 +299,10 @@ extern "C" fn after_fork_in_child() {
 
 fn open_gate() {
     let blocked = FORK_MASK.lock().ok().and_then(|mut mask| mask.take());
-    FORKS.set(false);
+    FORKER.store(0, Relaxed);
     GATE.fetch_and(COUNT, SeqCst);
     if WAITING.load(SeqCst) != 0 {
-        futex::wake_all(&GATE);
+        futex::wake_all(GATE);
     }
     drop(blocked);
 }

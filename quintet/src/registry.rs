@@ -15,6 +15,7 @@ use crate::sync::presence::Me;
 use crate::sys::file::{self, Name};
 use crate::sys::memory;
 use crate::sys::signal::Blocked;
+use crate::sys::starved::{self, Failure};
 use crate::{Errno, Id, Key, Kind, MAX_OBJECTS};
 use rustix::fs::{self, CWD};
 use std::mem::MaybeUninit;
@@ -209,7 +210,17 @@ impl Engine {
         key: Key,
         flags: i32,
         suits: impl Fn(&T) -> Result<()>,
-        make: impl FnOnce(&Held<'_>) -> Result<Id>,
+        make: impl Fn(&Held<'_>) -> Result<Id>,
+    ) -> Result<Id> {
+        starved::feed(|| self.find_or_make_here(key, flags, &suits, &make))
+    }
+
+    fn find_or_make_here<'a, T: Made<'a>>(
+        &'a self,
+        key: Key,
+        flags: i32,
+        suits: impl Fn(&T) -> Result<()>,
+        make: impl Fn(&Held<'_>) -> Result<Id>,
     ) -> Result<Id> {
         let open = |object: &T, id| {
             let exclusive = libc::IPC_CREAT | libc::IPC_EXCL;
@@ -263,12 +274,22 @@ impl Engine {
                     match e {
                         // Somebody who does not keep to the lock.
                         Errno::EXIST => foreign.store(1, Relaxed),
-                        e => return Err(e),
+                        e => return Err(self.asked_in_vain(T::OF, asked, e)),
                     }
                 }
             }
         }
         Err(Errno::NOSPC)
+    }
+
+    /// A creation has failed. If it will be tried again, that is for the identifier that was asked for.
+    pub fn asked_in_vain(&self, of: Mechanism, asked: Option<Id>, e: Errno) -> Errno {
+        if e.is_starved()
+            && let Some(id) = asked
+        {
+            self.registry.class(of).next_id.store(id.raw(), Relaxed);
+        }
+        e
     }
 
     /// What a key led to, if the object there (of this identifier, where one is known) has the key.
@@ -298,9 +319,11 @@ impl Engine {
         const PER_PAGE: u16 = 1024;
         let page = 1 << (index / PER_PAGE);
         if self.kind() == Kind::Private && self.key_pages[of as usize].load(Relaxed) & page == 0 {
-            let (fd, _) = file::open(self.registry_path().c_str(), true)?;
-            let start = Registry::key_offset(of, index / PER_PAGE * PER_PAGE);
-            file::reserve_range(&fd, start, 4 * u64::from(PER_PAGE)).map_err(|_| Errno::NOMEM)?;
+            starved::feed(|| {
+                let (fd, _) = file::open(self.registry_path(), true)?;
+                let start = Registry::key_offset(of, index / PER_PAGE * PER_PAGE);
+                file::reserve_range(&fd, start, 4 * u64::from(PER_PAGE)).map_err(|_| Errno::NOMEM)
+            })?;
             self.key_pages[of as usize].fetch_or(page, Relaxed);
         }
         Ok(())

@@ -28,7 +28,7 @@ fn random_name() -> String {
 
 /// The default namespace under `base`, if one has been chosen.
 pub fn default_in(base: &Path) -> Option<PathBuf> {
-    let name = crate::sys::file::read(base.join(DEFAULT)).ok()?;
+    let name = crate::sys::file::read(&*base.join(DEFAULT)).ok()?;
     let valid = name.len() == 32 && name.bytes().all(|b| b.is_ascii_hexdigit());
     valid.then(|| base.join(name))
 }

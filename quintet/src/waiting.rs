@@ -3,6 +3,7 @@
 //! It has a place in the object's file, with a state word that others answer and on which it sleeps. Signals are let in for the time of the sleep only; a
 //! handler that calls us, or jumps away, finds the interrupted call here and ends it first, as the kernel has by then.
 
+use crate::cancel::{self, CANCELLED, Point};
 use crate::layout::{Sleeper, WaiterState};
 use crate::sys::futex::{self, Woken};
 use crate::sys::signal::Blocked;
@@ -39,6 +40,9 @@ pub trait Waiting {
 
     /// Gives the place of an answered call back.
     fn release(&self);
+
+    /// Whether the call ends where its thread is cancelled.
+    fn ends_when_cancelled(&self) -> bool;
 
     /// Whether the place is still this call's: not in a child made by a handler's `fork`, nor if a handler's jump has given it back.
     fn is_own(&self) -> bool {
@@ -108,20 +112,27 @@ thread_local! {
 /// If the calling thread is in a waiting call, this is a signal handler that has interrupted it (or has jumped out of it): in
 /// the kernel that call is over by now. It ends with `EINTR`, unless it has been answered.
 pub fn give_up_interrupted() {
-    if let Some(call) = WAITING.get() {
+    if let Some(call) = interrupted() {
         call.end(false);
     }
 }
 
+/// The waiting call that the calling thread is in.
+fn interrupted() -> Option<Interruptible> {
+    // Who was made by a bare `clone` with the memory of its parent has the thread's variables, too, and is another thread.
+    WAITING.get().filter(|_| sys::tid() == sys::known_tid())
+}
+
 /// Whether this is a handler that has interrupted a call that waits.
 pub fn has_interrupted() -> bool {
-    WAITING.get().is_some()
+    interrupted().is_some()
 }
 
 /// The calling thread jumps out of whatever it is in.
 pub fn jump_out() {
-    if let Some(call) = WAITING.get() {
+    if let Some(call) = interrupted() {
         call.end(true);
+        cancel::jump_out();
     }
 }
 
@@ -139,11 +150,16 @@ pub fn sleep(call: &impl Waiting, deadline: Option<Instant>, late: Errno, signal
 }
 
 fn sleep_announced(call: &impl Waiting, deadline: Option<Instant>, late: Errno, mut signals: Blocked) -> Result<()> {
+    crate::drop_in::tell(|listener| listener.waits());
+    let point = call.ends_when_cancelled().then(|| Point::new(&call.sleeper().state));
     loop {
         if let Some(answer) = call.answer() {
             return answer;
         }
-        let watch = call.watch();
+        if point.as_ref().is_some_and(Point::is_reached) {
+            return give_up(call, CANCELLED);
+        }
+        let watch = point.as_ref().map_or(call.watch(), |point| point.watch(call.watch()));
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if signals.catches_pending() {
             // Its handler runs when the call has left the queue.

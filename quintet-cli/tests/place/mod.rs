@@ -39,7 +39,10 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         let user = rustix::process::geteuid().is_root().then(|| ids(names));
         // The user must get at the tool wherever the checkout is.
-        fs::copy(assert_cmd::cargo::cargo_bin!("quintet"), dir.path().join("quintet")).unwrap();
+        // Copied by another process: what a test beside this one forks meanwhile would hold a copy of ours open for writing.
+        let mut copy = Command::new("cp");
+        copy.arg(assert_cmd::cargo::cargo_bin!("quintet")).arg(dir.path());
+        assert!(copy.status().unwrap().success(), "{copy:?}");
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         if let Some((uid, gid)) = user {
             chown(dir.path(), Some(uid), Some(gid)).unwrap();
@@ -87,13 +90,70 @@ impl Place {
         command
     }
 
+    /// The words of a command line that runs another one in an IPC namespace of its own: as root, if the test is, or as the
+    /// place's user. `None`: this machine lets nobody make one.
+    pub fn apart(&self, as_root: bool) -> Option<Vec<String>> {
+        let words = match self.user {
+            Some(_) if as_root => "unshare --ipc".to_owned(),
+            Some((uid, gid)) => format!("unshare --ipc setpriv --reuid {uid} --regid {gid} --clear-groups"),
+            None => "unshare --user --map-current-user --ipc".to_owned(),
+        };
+        let words: Vec<String> = words.split(' ').map(String::from).collect();
+        let tried = Command::new(&words[0]).args(&words[1..]).arg("true").stderr(Stdio::null()).status();
+        tried.is_ok_and(|status| status.success()).then_some(words)
+    }
+
+    /// What the words of a command line say, and what they leave in the kernel's tables, a line each; that is `None` where it cannot be told.
+    pub fn with_tables(
+        &self,
+        as_root: bool,
+        words: &[&str],
+        run: impl Fn(&mut Command) -> String,
+    ) -> (String, Option<Vec<String>>) {
+        const SHOW: &str =
+            "\"$@\"; status=$?\nfor table in shm sem msg; do tail -n +2 /proc/sysvipc/$table; done >tables\nexit $status";
+        let Some(apart) = self.apart(as_root) else {
+            println!("not looked at: the kernel's tables, as no IPC namespace can be made");
+            let mut command = if as_root { self.command_of_root(words[0]) } else { self.command(words[0]) };
+            return (run(command.args(&words[1..])), None);
+        };
+        let said = run(self.command_of_root(&apart[0]).args(&apart[1..]).args(["sh", "-c", SHOW, "sh"]).args(words));
+        let tables = fs::read_to_string(self.path("tables")).unwrap();
+        fs::remove_file(self.path("tables")).unwrap();
+        (said, Some(tables.lines().map(String::from).collect()))
+    }
+
+    /// What the words of a command line say on Quintet, where they leave nothing behind, neither there nor in the kernel.
+    pub fn on_quintet_alone(&self, as_root: bool, words: &[&str]) -> String {
+        let (quintet, ns) = (self.path("quintet"), self.path("ns"));
+        let before = [quintet.to_str().unwrap(), "run", "--namespace", ns.to_str().unwrap(), "--"];
+        let (said, tables) = self.with_tables(as_root, &[&before, words].concat(), run);
+        assert_eq!(tables.unwrap_or_default(), Vec::<String>::new());
+        assert_eq!(["shm", "sem", "msg"].map(|kind| self.objects(kind)), [const { Vec::<Value>::new() }; 3]);
+        said
+    }
+
     /// The objects of a kind in the namespace, as the tool lists them.
     pub fn objects(&self, kind: &str) -> Vec<Value> {
-        let mut command = self.command(self.path("quintet"));
+        let mut command = self.command_of_root(self.path("quintet"));
         let listed = run(command.args(["ls", "--json", "--namespace"]).arg(self.path("ns")));
         let value: Value = serde_json::from_str(&listed).unwrap();
         value[kind].as_array().unwrap_or_else(|| panic!("no {kind} in {listed}")).clone()
     }
+}
+
+/// Whether a program can be had. In CI it must.
+pub fn has(program: &str) -> bool {
+    let found =
+        Command::new("which").arg(program).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
+    found || lacks(program)
+}
+
+/// Says that a test lacks something: `false`.
+pub fn lacks(what: &str) -> bool {
+    assert!(std::env::var_os("CI").is_none(), "{what} must be installed in CI");
+    println!("skipped: {what} is not installed");
+    false
 }
 
 pub fn finish(child: Child) -> ExitStatus {

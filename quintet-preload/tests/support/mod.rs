@@ -7,12 +7,14 @@
 #![allow(dead_code, unsafe_code)]
 
 pub mod filter;
+pub mod run;
 
 use libc::{c_int, c_long, c_void, sembuf};
 use quintet::{Kind, Namespace};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
+use tempfile::{Builder, TempDir};
 
 /// The most that anything may take: an upper bound against hanging, never a measurement.
 pub const BOUND: Duration = Duration::from_secs(60);
@@ -45,11 +47,15 @@ pub fn preloaded_by(name: &str, prepare: impl FnOnce(&mut Command, &Path), body:
     assert!(text.contains("1 passed"), "{name} is not the name of a test");
 }
 
-/// A directory that anybody may enter, in memory if that can be.
-pub fn place() -> tempfile::TempDir {
+/// Where the namespaces lie.
+fn memory() -> PathBuf {
     let memory = Path::new("/dev/shm");
-    let place = if tempfile::tempfile_in(memory).is_ok() { memory.to_path_buf() } else { std::env::temp_dir() };
-    let directory = tempfile::Builder::new().prefix("quintet-test-").tempdir_in(place).unwrap();
+    if tempfile::tempfile_in(memory).is_ok() { memory.to_path_buf() } else { std::env::temp_dir() }
+}
+
+/// A directory that anybody may enter, in memory if that can be.
+pub fn place() -> TempDir {
+    let directory = Builder::new().prefix("quintet-test-").tempdir_in(memory()).unwrap();
     let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(directory.path(), all).unwrap();
     directory
@@ -81,6 +87,74 @@ pub fn library_for(target: Option<&str>) -> PathBuf {
     };
     assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success(), "the drop-in cannot be built");
     built.join("libquintet_preload.so")
+}
+
+/// Compiles `c/NAME.c` and runs it, on the kernel and with the drop-in on fresh namespaces: it says by its status whether all was as expected.
+pub fn c_program(name: &str) {
+    let Some((_place, program)) = compiled(name, &["-pthread"]) else { return };
+    let run = |what: &str, command: &mut Command| {
+        let output = match command.output() {
+            Err(e) if what == "kernel" && e.raw_os_error() == Some(libc::EPERM) => {
+                println!("skipped on the kernel: no IPC namespace of its own: {e}");
+                return;
+            }
+            output => output.unwrap(),
+        };
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        println!("{what}: {text}");
+        assert!(output.status.success(), "{name}, {what}: {}: {text}", output.status);
+    };
+    run("kernel", in_own_ipc(&mut Command::new(&program)));
+    let directory = Builder::new().prefix("quintet-test-").tempdir_in(memory()).unwrap();
+    for kind in [Kind::Private, Kind::Shared] {
+        let namespace = directory.path().join(format!("{kind:?}"));
+        Namespace::create(&namespace, kind).unwrap();
+        let mut command = Command::new(&program);
+        command.env("LD_PRELOAD", library()).env("QUINTET_NAMESPACE", &namespace);
+        run(&format!("{kind:?}"), &mut command);
+        check_clean(&namespace);
+    }
+}
+
+/// Who has ended has left nothing that is held or attached.
+fn check_clean(namespace: &Path) {
+    let namespace = Namespace::open(namespace).unwrap();
+    namespace.sweep().unwrap();
+    let attached: u64 = namespace.segments().unwrap().iter().map(|segment| segment.stat.nattch).sum();
+    assert_eq!(attached, 0);
+}
+
+/// A C program of this name, compiled, and where it is as long as it is kept. `None`: there is no compiler.
+pub fn compiled(name: &str, flags: &[&str]) -> Option<(TempDir, PathBuf)> {
+    let around = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    std::fs::create_dir_all(around).unwrap();
+    let place = Builder::new().tempdir_in(around).unwrap();
+    let program = place.path().join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/c/{name}.c"));
+    let mut compiler = Command::new("cc");
+    compiler.args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-g"]).args(flags).arg("-o").arg(&program).arg(source);
+    match compiler.output() {
+        Ok(output) => assert!(output.status.success(), "{name}.c: {}", String::from_utf8_lossy(&output.stderr)),
+        Err(e) => {
+            assert!(std::env::var_os("CI").is_none(), "cc: {e}");
+            println!("skipped: no C compiler: {e}");
+            return None;
+        }
+    }
+    Some((place, program))
+}
+
+/// In an IPC namespace of its own, for which an ordinary user needs a user namespace.
+fn in_own_ipc(command: &mut Command) -> &mut Command {
+    // SAFETY: a system call only.
+    unsafe {
+        std::os::unix::process::CommandExt::pre_exec(command, || {
+            if libc::unshare(libc::CLONE_NEWIPC) == 0 || libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWIPC) == 0 {
+                return Ok(());
+            }
+            Err(std::io::Error::last_os_error())
+        })
+    }
 }
 
 pub const PAGE: usize = 4096;

@@ -1,7 +1,7 @@
 //! The kernel's own System V IPC behind the same verbs.
 //!
-//! The calls are made with `syscall(2)` and not through libc's functions, so that they reach the
-//! kernel also in a process that runs under the drop-in.
+//! The calls are made by the processor's instruction and not through libc's functions, so that they reach the
+//! kernel also in a process that runs under the drop-in, which carries `syscall(2)`, too.
 //!
 //! # Safety
 //!
@@ -10,9 +10,11 @@
 #![allow(unsafe_code)]
 
 use crate::status::{Attacher, ModeFlags, Permissions, SegmentStat, SegmentStatus};
+use crate::sys::file;
 use crate::{Errno, Id, Key, Limits, Usage};
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
+use syscalls::{Sysno, syscall};
 
 mod msg;
 mod sem;
@@ -48,14 +50,14 @@ struct ShmInfo {
     swap_successes: libc::c_ulong,
 }
 
-fn check(ret: libc::c_long) -> Result<libc::c_long> {
-    if ret == -1 { Err(Errno::from_raw(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))) } else { Ok(ret) }
+fn check(ret: std::result::Result<usize, syscalls::Errno>) -> Result<libc::c_long> {
+    ret.map(|value| value as libc::c_long).map_err(|e| Errno::from_raw(e.into_raw()))
 }
 
 pub fn shmget(key: Key, size: u64, flags: i32) -> Result<Id> {
     let size = usize::try_from(size).map_err(|_| Errno::INVAL)?;
     // SAFETY: numbers only.
-    let id = check(unsafe { libc::syscall(libc::SYS_shmget, key.raw(), size, flags) })?;
+    let id = check(unsafe { syscall!(Sysno::shmget, key.raw(), size, flags) })?;
     Id::from_raw(id as i32)
 }
 
@@ -64,7 +66,7 @@ pub fn shmget(key: Key, size: u64, flags: i32) -> Result<Id> {
 /// That of [`crate::Namespace::shmat`].
 pub unsafe fn shmat(id: i32, address: usize, flags: i32) -> Result<*mut c_void> {
     // SAFETY: the caller vouches for the address.
-    let at = check(unsafe { libc::syscall(libc::SYS_shmat, id, address, flags) })?;
+    let at = check(unsafe { syscall!(Sysno::shmat, id, address, flags) })?;
     Ok(at as usize as *mut c_void)
 }
 
@@ -73,12 +75,12 @@ pub unsafe fn shmat(id: i32, address: usize, flags: i32) -> Result<*mut c_void> 
 /// That of [`crate::Namespace::shmdt`].
 pub unsafe fn shmdt(address: usize) -> Result<()> {
     // SAFETY: the caller vouches that nothing uses the memory.
-    check(unsafe { libc::syscall(libc::SYS_shmdt, address) }).map(drop)
+    check(unsafe { syscall!(Sysno::shmdt, address) }).map(drop)
 }
 
 fn shmctl<T>(id: i32, command: i32, buffer: *mut T) -> Result<i32> {
     // SAFETY: every caller passes null or a local of the type that `command` reads or fills.
-    check(unsafe { libc::syscall(libc::SYS_shmctl, id, command | IPC_64, buffer) }).map(|r| r as i32)
+    check(unsafe { syscall!(Sysno::shmctl, id, command | IPC_64, buffer) }).map(|r| r as i32)
 }
 
 fn none() -> *mut u8 {
@@ -151,16 +153,14 @@ pub fn shm_usage() -> Result<Usage> {
 }
 
 fn sysctl(name: &str) -> Result<String> {
-    let read = std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
-    read.map(|s| s.trim().to_owned()).map_err(io_errno)
+    file::read(&*format!("/proc/sys/kernel/{name}")).map(|s| s.trim().to_owned())
 }
 
 fn set_sysctl(name: &str, value: &str) -> Result<()> {
-    std::fs::write(format!("/proc/sys/kernel/{name}"), value).map_err(io_errno)
-}
-
-fn io_errno(e: std::io::Error) -> Errno {
-    Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))
+    use rustix::fs::{Mode, OFlags, open};
+    let fd = open(format!("/proc/sys/kernel/{name}"), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&fd, value.as_bytes())?;
+    Ok(())
 }
 
 fn number<T: std::str::FromStr>(name: &str) -> Result<T> {
@@ -214,7 +214,7 @@ pub fn segments() -> Result<Vec<SegmentStatus>> {
 
 /// The `rss` column of `/proc/sysvipc/shm`, by identifier.
 fn resident_sizes() -> Vec<(i32, u64)> {
-    let text = std::fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+    let text = file::read("/proc/sysvipc/shm").unwrap_or_default();
     let parse = |line: &str| {
         let mut fields = line.split_whitespace();
         Some((fields.nth(1)?.parse().ok()?, fields.nth(12)?.parse().ok()?))

@@ -11,6 +11,7 @@ use crate::{Errno, Id, Key, Limits, MessageStat, MsgFlags, MsgUsage, Permissions
 use std::ffi::c_long;
 use std::mem::MaybeUninit;
 use std::time::Duration;
+use syscalls::{Sysno, syscall};
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -21,7 +22,7 @@ const TYPE: usize = size_of::<c_long>();
 
 pub fn msgget(key: Key, flags: i32) -> Result<Id> {
     // SAFETY: numbers only.
-    let id = check(unsafe { libc::syscall(libc::SYS_msgget, key.raw(), flags) })?;
+    let id = check(unsafe { syscall!(Sysno::msgget, key.raw(), flags) })?;
     Id::from_raw(id as i32)
 }
 
@@ -45,7 +46,7 @@ pub fn msgsnd(id: i32, mtype: i64, data: &[u8], flags: MsgFlags, timeout: Option
     message.extend_from_slice(&c_type(mtype)?.to_ne_bytes());
     message.extend_from_slice(data);
     // SAFETY: a type and as many bytes as is said.
-    check(unsafe { libc::syscall(libc::SYS_msgsnd, id, message.as_ptr(), data.len(), flags.bits()) }).map(drop)
+    check(unsafe { syscall!(Sysno::msgsnd, id, message.as_ptr(), data.len(), flags.bits()) }).map(drop)
 }
 
 pub fn msgrcv(id: i32, buffer: &mut [u8], mtype: i64, flags: MsgFlags, timeout: Option<Duration>) -> Result<(i64, usize)> {
@@ -53,7 +54,7 @@ pub fn msgrcv(id: i32, buffer: &mut [u8], mtype: i64, flags: MsgFlags, timeout: 
     let mut message = vec![0u8; TYPE + buffer.len()];
     let (at, size) = (message.as_mut_ptr(), buffer.len());
     // SAFETY: room for a type and as many bytes as is said.
-    let ret = check(unsafe { libc::syscall(libc::SYS_msgrcv, id, at, size, c_type(mtype)?, flags.bits()) })?;
+    let ret = check(unsafe { syscall!(Sysno::msgrcv, id, at, size, c_type(mtype)?, flags.bits()) })?;
     let (mtype, text) = message.split_at(TYPE);
     let len = (ret as usize).min(size);
     buffer[..len].copy_from_slice(&text[..len]);
@@ -95,7 +96,7 @@ pub fn peek(id: i32, see: &mut dyn FnMut(MessageStat, &[u8]) -> bool) -> Result<
 
 fn msgctl<T>(id: i32, command: i32, buffer: *mut T) -> Result<i32> {
     // SAFETY: every caller passes null or a local of the type that `command` reads or fills.
-    check(unsafe { libc::syscall(libc::SYS_msgctl, id, command | IPC_64, buffer) }).map(|r| r as i32)
+    check(unsafe { syscall!(Sysno::msgctl, id, command | IPC_64, buffer) }).map(|r| r as i32)
 }
 
 fn read_stat(id: i32, command: i32) -> Result<QueueStat> {

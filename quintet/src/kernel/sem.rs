@@ -9,6 +9,7 @@ use super::{IPC_64, check, number, set_sysctl, sysctl};
 use crate::{Errno, Id, Key, Limits, Permissions, SemOp, SemUsage, SemaphoreStatus, SetStat, SetStatus};
 use std::mem::MaybeUninit;
 use std::time::Duration;
+use syscalls::{Sysno, syscall};
 
 type Result<T> = std::result::Result<T, Errno>;
 
@@ -25,7 +26,7 @@ const SEM_STAT_ANY: i32 = 20;
 
 pub fn semget(key: Key, nsems: i32, flags: i32) -> Result<Id> {
     // SAFETY: numbers only.
-    let id = check(unsafe { libc::syscall(libc::SYS_semget, key.raw(), nsems, flags) })?;
+    let id = check(unsafe { syscall!(Sysno::semget, key.raw(), nsems, flags) })?;
     Id::from_raw(id as i32)
 }
 
@@ -35,22 +36,20 @@ pub fn semtimedop(id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<(
         timeout.map(|t| libc::timespec { tv_sec: t.as_secs().min(i64::MAX as u64) as _, tv_nsec: t.subsec_nanos() as _ });
     let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: `SemOp` is laid out as `sembuf`; the timeout is null or a local.
-    check(unsafe { libc::syscall(libc::SYS_semtimedop, id, ops.as_ptr(), ops.len(), timeout) }).map(drop)
+    check(unsafe { syscall!(Sysno::semtimedop, id, ops.as_ptr(), ops.len(), timeout) }).map(drop)
 }
 
 #[cfg(target_pointer_width = "32")]
 pub fn semtimedop(id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
-    // `semtimedop_time64`, since Linux 5.1.
-    const SEMTIMEDOP_TIME64: libc::c_long = 420;
     let timeout = timeout.map(|t| [t.as_secs().min(i64::MAX as u64) as i64, i64::from(t.subsec_nanos())]);
     let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     // SAFETY: `SemOp` is laid out as `sembuf`; the timeout is null or a local `__kernel_timespec`.
-    check(unsafe { libc::syscall(SEMTIMEDOP_TIME64, id, ops.as_ptr(), ops.len(), timeout) }).map(drop)
+    check(unsafe { syscall!(Sysno::semtimedop_time64, id, ops.as_ptr(), ops.len(), timeout) }).map(drop)
 }
 
 fn semctl(id: i32, num: i32, command: i32, arg: usize) -> Result<i32> {
     // SAFETY: every caller passes a number, or the address of a local that `command` reads or fills.
-    check(unsafe { libc::syscall(libc::SYS_semctl, id, num, command | IPC_64, arg) }).map(|r| r as i32)
+    check(unsafe { syscall!(Sysno::semctl, id, num, command | IPC_64, arg) }).map(|r| r as i32)
 }
 
 pub fn sem_value(id: i32, num: i32) -> Result<u16> {

@@ -5,9 +5,9 @@ use crate::engine::Engine;
 use crate::layout::{Mechanism, QueueState, Rights};
 use crate::registry::{Held, no_memory};
 use crate::sys::file;
+use crate::sys::file::Fd;
 use crate::sys::{self, credentials};
 use crate::{Errno, Id, Key, Kind, MAX_OBJECTS};
-use rustix::fd::OwnedFd;
 use rustix::fs::{self, Mode};
 use std::sync::atomic::Ordering::*;
 
@@ -56,7 +56,7 @@ impl Engine {
 
     fn make_queue_at(&self, held: &Held<'_>, id: Id, key: Key, mode: u32, capacity: u64) -> Result<()> {
         let index = id.index();
-        let create = || -> Result<(OwnedFd, Option<OwnedFd>)> {
+        let create = || -> Result<(Fd, Option<Fd>)> {
             // Under its name it is no queue yet, but nothing; then one that is being made.
             let header = file::create(self.queue_path(index).c_str())?;
             let pages = match self.kind() {
@@ -100,7 +100,7 @@ impl Engine {
     }
 
     /// Gives new files their rights, and their place on the file system.
-    fn fill_queue_files(&self, header: &OwnedFd, pages: Option<&OwnedFd>, mode: u32) -> Result<()> {
+    fn fill_queue_files(&self, header: &Fd, pages: Option<&Fd>, mode: u32) -> Result<()> {
         let bytes = u64::from(FIRST_PAGES) * PAGE;
         file::fits_file_limit(bytes)?;
         fs::fchmod(header, Mode::from_raw_mode(self.queue_mode(mode)))?;

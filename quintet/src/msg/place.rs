@@ -16,11 +16,12 @@ use crate::registry::{Keyed, Made};
 use crate::rights::{self, Remembered};
 use crate::sync::redo;
 use crate::sys::credentials;
+use crate::sys::file::Fd;
 use crate::sys::file::{self, Name};
 use crate::sys::memory::{self, Access, Place};
+use crate::sys::starved;
+use crate::sys::table::{Table, Zeroable};
 use crate::{Errno, Id, Key, Kind, MAX_OBJECTS, Permissions, QueueStat};
-use rustix::fd::OwnedFd;
-use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -59,24 +60,11 @@ pub struct Local {
     chunks: [AtomicU64; CHUNKS],
 }
 
-/// The table of all indexes: zeroed memory that costs nothing until touched.
-pub struct Locals(usize);
+// SAFETY: atomics only.
+unsafe impl Zeroable for Local {}
 
-impl Locals {
-    pub fn new() -> Result<Locals> {
-        memory::anonymous(size_of::<Local>() * MAX_OBJECTS as usize).map(Locals)
-    }
-}
-
-impl Deref for Locals {
-    type Target = [Local; MAX_OBJECTS as usize];
-
-    #[inline]
-    fn deref(&self) -> &Self::Target {
-        // SAFETY: mapped with this size, zeroed, never unmapped; atomics only.
-        unsafe { &*(self.0 as *const [Local; MAX_OBJECTS as usize]) }
-    }
-}
+/// The table of all indexes.
+pub type Locals = Table<Local>;
 
 /// A mapping in one word: page number, index, whether the header and whether the pages can be written. (So a view is two words, which the processor keeps in
 /// registers.)
@@ -287,7 +275,7 @@ impl<'a> QueueView<'a> {
         pages.saturating_mul(UNITS_PER_PAGE)
     }
 
-    fn open_pages(&self) -> Result<(OwnedFd, u64)> {
+    fn open_pages(&self) -> Result<(Fd, u64)> {
         let opened = file::open(self.engine.pages_path(self.index()).c_str(), true);
         let (fd, stat) = opened.map_err(|e| if e == Errno::NOENT { Errno::IDRM } else { e })?;
         if stat.st_ino as u64 != self.local().pages_inode.load(Relaxed) {
@@ -297,7 +285,7 @@ impl<'a> QueueView<'a> {
     }
 
     fn ask_pages(&self) -> Result<u32> {
-        let (_, size) = self.open_pages()?;
+        let size = starved::feed(|| Ok::<_, Errno>(self.open_pages()?.1))?;
         let pages = (size / PAGE).min(MOST_PAGES.into());
         self.local().pages.store(pages << 16 | self.mapped.tag(), Relaxed);
         Ok(pages as u32)
@@ -311,9 +299,9 @@ impl<'a> QueueView<'a> {
     fn map_chunk(&self, chunk: usize) -> Result<usize> {
         let local = &self.local().chunks[chunk];
         let before = local.load(Acquire);
-        let (fd, _) = self.open_pages()?;
         let len = chunk_bytes(chunk);
-        let at = memory::map_range(&fd, u64::from(chunk_start(chunk)) * PAGE, len, Access::WRITE)?;
+        let from = u64::from(chunk_start(chunk)) * PAGE;
+        let at = starved::feed(|| memory::map_range(&self.open_pages()?.0, from, len, Access::WRITE))?;
         let known = (at as u64 / PAGE) << 16 | self.mapped.tag();
         match local.compare_exchange(before, known, AcqRel, Acquire) {
             Ok(_) => Ok(at),
@@ -329,10 +317,12 @@ impl<'a> QueueView<'a> {
     /// Sees to it that the file has `more` further pages. The caller holds the queue's lock. `ENOMEM`: there is no room.
     pub fn grow(&self, more: u32) -> Result<()> {
         let pages = self.pages().checked_add(more).filter(|pages| *pages <= MOST_PAGES).ok_or(Errno::NOMEM)?;
-        let (fd, _) = self.open_pages()?;
         let bytes = u64::from(pages) * PAGE;
-        file::fits_file_limit(bytes)?;
-        file::reserve(&fd, bytes).map_err(|_| Errno::NOMEM)?;
+        starved::feed(|| {
+            let (fd, _) = self.open_pages()?;
+            file::fits_file_limit(bytes)?;
+            file::reserve(&fd, bytes).map_err(|_| Errno::NOMEM)
+        })?;
         self.header().pages.store(pages, Release);
         Ok(())
     }
@@ -340,10 +330,12 @@ impl<'a> QueueView<'a> {
     /// Gives the memory of all but the first pages back. The caller holds the queue's lock, and nothing is kept there.
     pub fn shrink(&self) {
         let (from, to) = (u64::from(FIRST_PAGES) * PAGE, u64::from(self.pages()) * PAGE);
-        if let Ok((fd, _)) = self.open_pages() {
+        let _ = starved::feed(|| {
+            let (fd, _) = self.open_pages()?;
             self.header().pages.store(FIRST_PAGES, Release);
             file::punch(&fd, from, to - from);
-        }
+            Ok::<_, Errno>(())
+        });
     }
 
     /// The word that a place names.
@@ -449,10 +441,11 @@ impl Engine {
     pub fn whole_queue(&self, index: u16) -> Result<Option<QueueView<'_>>> {
         match self.queue(index)? {
             // As long as it may not be written the mapping stays what it is.
-            Some(view) if !view.is_whole() => match file::open(self.pages_path(index).c_str(), true) {
+            Some(view) if !view.is_whole() => starved::feed(|| match file::open(self.pages_path(index).c_str(), true) {
                 Err(Errno::ACCES | Errno::ROFS) => Ok(Some(view)),
+                Err(Errno::MFILE) => Err(Errno::MFILE),
                 _ => self.map_queue(index),
-            },
+            }),
             other => Ok(other),
         }
     }
@@ -470,6 +463,10 @@ impl Engine {
     }
 
     fn map_queue(&self, index: u16) -> Result<Option<QueueView<'_>>> {
+        starved::feed(|| self.open_queue(index))
+    }
+
+    fn open_queue(&self, index: u16) -> Result<Option<QueueView<'_>>> {
         let before = Mapped::load(&self.queues[usize::from(index)].mapped);
         let path = self.queue_path(index);
         let (opened, writable) = match file::open(path.c_str(), true) {
@@ -484,14 +481,17 @@ impl Engine {
         };
         let pages = match self.kind() {
             Kind::Private => None,
-            Kind::Shared => file::open(self.pages_path(index).c_str(), true).ok().map(|(fd, _)| fd),
+            Kind::Shared => match file::open(self.pages_path(index).c_str(), true) {
+                Err(e @ (Errno::MFILE | Errno::NFILE)) => return Err(e),
+                opened => opened.ok().map(|(fd, _)| fd),
+            },
         };
         let view = self.put_queue_in_place(index, before, &fd, pages.as_ref(), writable)?;
         Ok(view.header().is_valid().then_some(view))
     }
 
     /// Maps a queue's files in the place of whatever was mapped at its index: the second one is that of the pages, if they are not in the first.
-    pub fn map_new_queue(&self, index: u16, fd: &OwnedFd, pages: Option<&OwnedFd>) -> Result<QueueView<'_>> {
+    pub fn map_new_queue(&self, index: u16, fd: &Fd, pages: Option<&Fd>) -> Result<QueueView<'_>> {
         let before = Mapped::load(&self.queues[usize::from(index)].mapped);
         let queue = self.put_queue_in_place(index, before, fd, pages, true)?;
         queue.header().set_up();
@@ -502,8 +502,8 @@ impl Engine {
         &self,
         index: u16,
         before: Option<Mapped>,
-        fd: &OwnedFd,
-        pages: Option<&OwnedFd>,
+        fd: &Fd,
+        pages: Option<&Fd>,
         writable: bool,
     ) -> Result<QueueView<'_>> {
         let local = &self.queues[usize::from(index)];

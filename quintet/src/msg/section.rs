@@ -383,7 +383,8 @@ impl Engine {
             let signals = Blocked::all();
             let taken = match latch::holder(word) {
                 None => latch::try_acquire(word, mine).then_some(From::Nobody),
-                Some(holder) if holder == mine => Some(From::OwnThread),
+                // Unless it goes by the same name: see `waiting::interrupted`.
+                Some(holder) if holder == mine && sys::tid() == mine.tid() => Some(From::OwnThread),
                 Some(holder) if looks >= YIELDS && !self.holds_on(holder) => {
                     latch::take_over(word, holder, mine).then_some(From::Dead)
                 }

@@ -561,6 +561,10 @@ impl Waiting for Call<'_> {
 
     /// Its caller does, when it has the message.
     fn release(&self) {}
+
+    fn ends_when_cancelled(&self) -> bool {
+        crate::cancel::is_told()
+    }
 }
 
 /// A handler ends the call that it has interrupted.

@@ -6,9 +6,9 @@ use crate::layout::{Mechanism, Rights, SetMemory, SetState};
 use crate::registry::{Held, no_memory};
 use crate::sync::word::Word;
 use crate::sys::file;
+use crate::sys::file::Fd;
 use crate::sys::{self, credentials};
 use crate::{Errno, Id, Key, Kind, MAX_OBJECTS};
-use rustix::fd::OwnedFd;
 use rustix::fs::{self, Mode};
 use std::sync::atomic::Ordering::*;
 
@@ -93,7 +93,7 @@ impl Engine {
     }
 
     /// Gives a new file its rights, and its place on the file system.
-    fn fill_file(&self, fd: &OwnedFd, nsems: u32, mode: u32) -> Result<()> {
+    fn fill_file(&self, fd: &Fd, nsems: u32, mode: u32) -> Result<()> {
         let bytes = SetMemory::bytes(nsems);
         file::fits_file_limit(bytes)?;
         fs::fchmod(fd, Mode::from_raw_mode(self.set_mode(mode)))?;

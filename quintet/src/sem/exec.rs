@@ -10,6 +10,7 @@ use crate::layout::{Mechanism, Registry};
 use crate::participant::pack;
 use crate::process::Inside;
 use crate::sync::presence::Me;
+use crate::sys::file::Fd;
 use crate::sys::{self, file, memory};
 use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ffi::{CStr, CString};
@@ -20,7 +21,7 @@ const FIRST_DESCRIPTOR: i32 = 100;
 /// What a program that execs another one leaves to it.
 pub struct HandOver {
     variable: CString,
-    _heirs: Vec<OwnedFd>,
+    _heirs: Vec<Fd>,
 }
 
 impl HandOver {
@@ -67,9 +68,9 @@ impl Engine {
     }
 
     /// A descriptor that outlives exec, with the lock on a heir's byte.
-    fn lock_heir(&self, who: Me, byte: usize) -> Option<OwnedFd> {
-        let fd = file::reopen(self.registry_path().c_str()).ok()?;
-        let heir = rustix::io::fcntl_dupfd_cloexec(&fd, FIRST_DESCRIPTOR).unwrap_or(fd);
+    fn lock_heir(&self, who: Me, byte: usize) -> Option<Fd> {
+        let fd = file::reopen(self.registry_path()).ok()?;
+        let heir = rustix::io::fcntl_dupfd_cloexec(&fd, FIRST_DESCRIPTOR).map_or(fd, Fd::from);
         let at = Registry::HEIRS[byte] + u64::from(who.slot);
         file::lock_byte(&heir, at).ok().filter(|locked| *locked)?;
         rustix::io::fcntl_setfd(&heir, rustix::io::FdFlags::empty()).ok()?;
@@ -120,15 +121,15 @@ impl Engine {
     }
 
     /// A descriptor by its number, if it is one of this namespace's registry: the variable may say anything.
-    fn own_descriptor(&self, number: u32) -> Result<OwnedFd, Errno> {
+    fn own_descriptor(&self, number: u32) -> Result<Fd, Errno> {
         let number = i32::try_from(number).ok().filter(|number| *number > 2).ok_or(Errno::BADF)?;
         let path = file::Name::new(b"/proc/self/fd/", format_args!("{number}"));
-        let (there, own) = (rustix::fs::stat(path.c_str())?, rustix::fs::stat(self.registry_path().c_str())?);
+        let (there, own) = (rustix::fs::stat(path.c_str())?, rustix::fs::stat(self.registry_path())?);
         if (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino) {
             return Err(Errno::BADF);
         }
         #[allow(unsafe_code)]
         // SAFETY: it is open, on a file that only this crate opens, and was left to this process for this purpose.
-        Ok(unsafe { OwnedFd::from_raw_fd(number) })
+        Ok(Fd::from(unsafe { OwnedFd::from_raw_fd(number) }))
     }
 }

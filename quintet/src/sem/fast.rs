@@ -283,6 +283,9 @@ impl Engine {
             if left.is_zero() {
                 return Err(Errno::AGAIN);
             }
+            if crate::cancel::is_unasked() {
+                return Err(crate::cancel::CANCELLED);
+            }
             // A word of this process's own, which nobody wakes.
             let never = std::sync::atomic::AtomicU32::new(0);
             if sys::futex::wait(&never, 0, left.min(Duration::from_millis(10))) == sys::futex::Woken::Interrupted {

@@ -14,13 +14,14 @@ use crate::layout::{CELLS_INLINE, Mechanism, Page, Rights, SetHeader, SetMemory,
 use crate::registry::{Keyed, Made};
 use crate::rights::{self, Remembered};
 use crate::sync::word::{self, Descriptor, Word, Words};
+use crate::sys::file::Fd;
 use crate::sys::file::{self, Name};
 use crate::sys::memory::{self, Access, Place};
+use crate::sys::starved;
+use crate::sys::table::{Table, Zeroable};
 use crate::sys::{self, credentials};
-use crate::{Errno, Id, Key, Limits, MAX_OBJECTS, Permissions, SetStat};
-use rustix::fd::OwnedFd;
+use crate::{Errno, Id, Key, Limits, Permissions, SetStat};
 use rustix::fs::Stat;
-use std::ops::Deref;
 use std::sync::atomic::{AtomicI16, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -51,24 +52,11 @@ pub struct Local {
     chunks: [AtomicU64; CHUNKS],
 }
 
-/// The table of all indexes: zeroed memory that costs nothing until touched.
-pub struct Locals(usize);
+// SAFETY: atomics only.
+unsafe impl Zeroable for Local {}
 
-impl Locals {
-    pub fn new() -> Result<Locals> {
-        memory::anonymous(size_of::<Local>() * MAX_OBJECTS as usize).map(Locals)
-    }
-}
-
-impl Deref for Locals {
-    type Target = [Local; MAX_OBJECTS as usize];
-
-    #[inline]
-    fn deref(&self) -> &Self::Target {
-        // SAFETY: mapped with this size, zeroed, never unmapped; atomics only.
-        unsafe { &*(self.0 as *const [Local; MAX_OBJECTS as usize]) }
-    }
-}
+/// The table of all indexes.
+pub type Locals = Table<Local>;
 
 /// A mapping in one word: page number, whether it is writable, number of semaphores.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -273,6 +261,10 @@ impl<'a> SetView<'a> {
     }
 
     fn map_chunk(&self, chunk: usize) -> Result<usize> {
+        starved::feed(|| self.open_chunk(chunk))
+    }
+
+    fn open_chunk(&self, chunk: usize) -> Result<usize> {
         let local = &self.local().chunks[chunk];
         let before = local.load(Acquire);
         let (fd, stat) = file::open(self.engine.set_path(self.index).c_str(), self.writable())?;
@@ -297,6 +289,10 @@ impl<'a> SetView<'a> {
 
     /// Gives the file twice as many pages. The caller holds the set's lock. `ENOMEM`: there is no room.
     pub fn grow(&self) -> Result<()> {
+        starved::feed(|| self.open_and_grow())
+    }
+
+    fn open_and_grow(&self) -> Result<()> {
         let pages = self.pages();
         let chunk = (pages / FIRST_CHUNK + 1).ilog2() as usize;
         if chunk >= CHUNKS || chunk_start(chunk) != pages {
@@ -365,11 +361,13 @@ impl Engine {
         if !set.writable() || set.all_pages().count() as u32 == set.pages() {
             return set;
         }
-        let Ok((fd, stat)) = file::open(self.set_path(set.index).c_str(), false) else { return set };
-        if stat.st_ino as u64 != set.local().inode.load(Relaxed) {
-            return set;
-        }
-        let mapped = self.put_in_place(set.index, Some(set.mapped), &fd, &stat, set.nsems(), false);
+        let mapped = starved::feed(|| {
+            let (fd, stat) = file::open(self.set_path(set.index).c_str(), false)?;
+            if stat.st_ino as u64 != set.local().inode.load(Relaxed) {
+                return Ok(None);
+            }
+            self.put_in_place(set.index, Some(set.mapped), &fd, &stat, set.nsems(), false)
+        });
         mapped.ok().flatten().unwrap_or(set)
     }
 
@@ -394,10 +392,11 @@ impl Engine {
     pub fn writable_set(&self, index: u16) -> Result<Option<SetView<'_>>> {
         match self.set(index)? {
             // As long as it may not be written the mapping stays what it is.
-            Some(view) if !view.writable() => match file::open(self.set_path(index).c_str(), true) {
+            Some(view) if !view.writable() => starved::feed(|| match file::open(self.set_path(index).c_str(), true) {
                 Err(Errno::ACCES | Errno::ROFS) => Ok(Some(view)),
+                Err(Errno::MFILE) => Err(Errno::MFILE),
                 _ => self.map_set(index),
-            },
+            }),
             other => Ok(other),
         }
     }
@@ -417,6 +416,10 @@ impl Engine {
     }
 
     fn map_set(&self, index: u16) -> Result<Option<SetView<'_>>> {
+        starved::feed(|| self.open_set(index))
+    }
+
+    fn open_set(&self, index: u16) -> Result<Option<SetView<'_>>> {
         let local = &self.sets[usize::from(index)];
         let before = Mapped::load(&local.mapped);
         let path = self.set_path(index);
@@ -440,7 +443,7 @@ impl Engine {
     }
 
     /// Maps a file that was just made for a set of `nsems`, and is all zeroes.
-    pub fn map_new_set(&self, index: u16, fd: &OwnedFd, nsems: u32) -> Result<SetView<'_>> {
+    pub fn map_new_set(&self, index: u16, fd: &Fd, nsems: u32) -> Result<SetView<'_>> {
         let before = Mapped::load(&self.sets[usize::from(index)].mapped);
         let set = self.put_in_place(index, before, fd, &rustix::fs::fstat(fd)?, nsems, true)?.ok_or(Errno::INVAL)?;
         set.header().begin(nsems);
@@ -452,7 +455,7 @@ impl Engine {
         &self,
         index: u16,
         before: Option<Mapped>,
-        fd: &OwnedFd,
+        fd: &Fd,
         stat: &Stat,
         nsems: u32,
         writable: bool,

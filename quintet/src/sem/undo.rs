@@ -220,12 +220,14 @@ impl Section<'_> {
 
 impl Engine {
     pub fn note_undo(&self, index: u16) {
+        self.undo_noted.store(1, Relaxed);
         self.with_undo[usize::from(index) / 64].fetch_or(1 << (index % 64), Relaxed);
     }
 
     /// The sets in which this process has, or had, an undo record.
     pub fn sets_with_undo(&self) -> impl Iterator<Item = SetView<'_>> {
-        marked(&self.with_undo).filter_map(|index| self.set(index).ok().flatten()).filter(|set| set.stands())
+        let noted = (self.undo_noted.load(Relaxed) != 0).then_some(self.with_undo);
+        noted.into_iter().flat_map(marked).filter_map(|index| self.set(index).ok().flatten()).filter(|set| set.stands())
     }
 
     /// This process ends: what it has to take back is taken back. The records stay its own until it has ended: another thread
@@ -243,7 +245,10 @@ impl Engine {
 
     /// A child has nothing to take back.
     pub fn forget_own_undo(&self) {
-        self.with_undo.iter().for_each(|word| word.store(0, Relaxed));
+        if self.undo_noted.load(Relaxed) != 0 {
+            self.with_undo.iter().for_each(|word| word.store(0, Relaxed));
+            self.undo_noted.store(0, Relaxed);
+        }
         if let Ok(mut kept) = self.kept.try_lock() {
             kept.clear();
         }

@@ -75,6 +75,11 @@ impl Waiting for Call<'_> {
     fn release(&self) {
         self.set.release_waiter(self.waiter);
     }
+
+    /// POSIX makes it no place to end at, so only a thread does that ends anywhere.
+    fn ends_when_cancelled(&self) -> bool {
+        crate::cancel::anywhere()
+    }
 }
 
 impl Engine {

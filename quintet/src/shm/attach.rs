@@ -16,6 +16,7 @@ use crate::rights::{EXECUTE, READ, WRITE};
 use crate::sync::presence::Me;
 use crate::sys::file;
 use crate::sys::memory::{self, Access, Place};
+use crate::sys::starved;
 use crate::{Errno, Id, sys};
 use std::ffi::c_void;
 use std::sync::atomic::Ordering::*;
@@ -92,7 +93,7 @@ impl Engine {
         let again = if plain { template.duplicate(serial, len) } else { None };
         let address = match again {
             Some(address) => address,
-            None => self.open_and_map(view, id, me, access, place, len)?,
+            None => starved::feed(|| self.open_and_map(view, id, me, access, place, len))?,
         };
         if huge {
             memory::prefer_huge_pages(address, len);

@@ -21,8 +21,11 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
 const BUSY: usize = 1;
 const PER_CHUNK: usize = 1024;
 
+/// The first entries, where the process keeps what a fork copies.
+pub const FIRST: usize = 32;
+
 #[repr(C)]
-struct Entry {
+pub struct Entry {
     address: AtomicUsize,
     len: AtomicUsize,
     id: AtomicU32,
@@ -78,7 +81,8 @@ impl Taken {
 
 /// The list.
 pub struct Attachments {
-    first: AtomicUsize,
+    near: &'static [Entry; FIRST],
+    more: AtomicUsize,
     /// How many there are, at least; more while one is being made.
     count: AtomicUsize,
     /// One more than the greatest place ever taken.
@@ -86,8 +90,9 @@ pub struct Attachments {
 }
 
 impl Attachments {
-    pub const fn new() -> Attachments {
-        Attachments { first: AtomicUsize::new(0), count: AtomicUsize::new(0), high: AtomicUsize::new(0) }
+    /// An empty list with room for the first entries.
+    pub const fn new(near: &'static [Entry; FIRST]) -> Attachments {
+        Attachments { near, more: AtomicUsize::new(0), count: AtomicUsize::new(0), high: AtomicUsize::new(0) }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -96,15 +101,19 @@ impl Attachments {
 
     /// The entries that are, or have been, in use.
     fn entries(&self) -> impl Iterator<Item = &'static Entry> {
-        let chunks = std::iter::successors(chunk_at(self.first.load(Acquire)), |chunk| chunk_at(chunk.next.load(Acquire)));
-        chunks.flat_map(|chunk| &chunk.entries).take(self.high.load(Acquire)).filter(|entry| entry.address.load(Acquire) != 0)
+        let chunks = std::iter::successors(chunk_at(self.more.load(Acquire)), |chunk| chunk_at(chunk.next.load(Acquire)));
+        let all = self.near.iter().chain(chunks.flat_map(|chunk| &chunk.entries));
+        all.take(self.high.load(Acquire)).filter(|entry| entry.address.load(Acquire) != 0)
     }
 
     /// Reserves an entry for a mapping about to be made.
     pub fn reserve(&self) -> Result<Taken, Errno> {
         self.count.fetch_add(1, AcqRel);
-        let mut link = &self.first;
-        let mut before = 0;
+        if let Some(taken) = self.reserve_among(self.near, 0) {
+            return Ok(taken);
+        }
+        let mut link = &self.more;
+        let mut before = FIRST;
         loop {
             let chunk = match chunk_at(link.load(Acquire)) {
                 Some(chunk) => chunk,
@@ -116,15 +125,20 @@ impl Attachments {
                     }
                 },
             };
-            for (i, entry) in chunk.entries.iter().enumerate() {
-                if entry.address.load(Relaxed) == 0 && entry.address.compare_exchange(0, BUSY, Acquire, Relaxed).is_ok() {
-                    self.high.fetch_max(before + i + 1, AcqRel);
-                    return Ok(Taken(entry));
-                }
+            if let Some(taken) = self.reserve_among(&chunk.entries, before) {
+                return Ok(taken);
             }
             before += PER_CHUNK;
             link = &chunk.next;
         }
+    }
+
+    fn reserve_among(&self, entries: &'static [Entry], before: usize) -> Option<Taken> {
+        let free =
+            |entry: &Entry| entry.address.load(Relaxed) == 0 && entry.address.compare_exchange(0, BUSY, Acquire, Relaxed).is_ok();
+        let place = entries.iter().position(free)?;
+        self.high.fetch_max(before + place + 1, AcqRel);
+        Some(Taken(&entries[place]))
     }
 
     /// Gives a reserved or taken entry back.
@@ -195,7 +209,10 @@ mod tests {
 
     #[test]
     fn takes_out_what_was_put_in() {
-        let list = Attachments::new();
+        static NEAR: [Entry; FIRST] = [const {
+            Entry { address: AtomicUsize::new(0), len: AtomicUsize::new(0), id: AtomicU32::new(0), torn: AtomicU32::new(0) }
+        }; FIRST];
+        let list = Attachments::new(&NEAR);
         for i in 1..=3000 {
             list.reserve().unwrap().fill(mapped(i * 8192));
         }

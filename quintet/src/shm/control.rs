@@ -18,7 +18,9 @@ use crate::sync::presence::{Head, Me, Presence};
 use crate::sys::credentials;
 use crate::sys::file::{self, Name};
 use crate::sys::memory::{self, Access, Place};
-use crate::{Errno, Id, Key, MAX_OBJECTS, rights};
+use crate::sys::starved;
+use crate::sys::table::{Table, Zeroable};
+use crate::{Errno, Id, Key, rights};
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
@@ -45,23 +47,11 @@ impl Local {
     }
 }
 
-/// The table of all indexes: zeroed memory that costs nothing until touched.
-pub struct Locals(usize);
+// SAFETY: atomics only.
+unsafe impl Zeroable for Local {}
 
-impl Locals {
-    pub fn new() -> Result<Locals> {
-        memory::anonymous(size_of::<Local>() * MAX_OBJECTS as usize).map(Locals)
-    }
-}
-
-impl Deref for Locals {
-    type Target = [Local; MAX_OBJECTS as usize];
-
-    fn deref(&self) -> &Self::Target {
-        // SAFETY: mapped with this size, zeroed, never unmapped; atomics only.
-        unsafe { &*(self.0 as *const [Local; MAX_OBJECTS as usize]) }
-    }
-}
+/// The table of all indexes.
+pub type Locals = Table<Local>;
 
 /// A control file that is mapped.
 #[derive(Clone, Copy)]
@@ -206,6 +196,10 @@ impl Engine {
     }
 
     fn map_control(&self, index: u16) -> Result<Option<View>> {
+        starved::feed(|| self.open_control(index))
+    }
+
+    fn open_control(&self, index: u16) -> Result<Option<View>> {
         let local = &self.locals[usize::from(index)];
         let path = self.control_path(index);
         let (opened, writable) = match file::open(path.c_str(), true) {
@@ -254,8 +248,10 @@ impl Engine {
         if bytes <= Control::FIRST_BYTES as u32 || bytes <= local.reserved.load(Relaxed) || !view.writable {
             return Ok(());
         }
-        let (fd, _) = file::open(self.control_path(index).c_str(), true)?;
-        file::reserve_range(&fd, 0, u64::from(bytes)).map_err(|_| Errno::NOMEM)?;
+        starved::feed(|| {
+            let (fd, _) = file::open(self.control_path(index).c_str(), true)?;
+            file::reserve_range(&fd, 0, u64::from(bytes)).map_err(|_| Errno::NOMEM)
+        })?;
         local.reserved.store(bytes, Relaxed);
         Ok(())
     }

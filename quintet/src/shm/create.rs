@@ -7,10 +7,11 @@ use crate::process::Inside;
 use crate::registry::{Found, Held, no_memory};
 use crate::sync::presence::{Head, State};
 use crate::sys::credentials;
+use crate::sys::file::Fd;
 use crate::sys::file::{self, Name};
 use crate::sys::memory;
+use crate::sys::starved;
 use crate::{Errno, Id, Key, Kind, MAX_OBJECTS, sys};
-use rustix::fd::OwnedFd;
 use rustix::fs::{self, Mode};
 use std::sync::atomic::Ordering::*;
 
@@ -39,6 +40,10 @@ struct Wanted {
 impl Engine {
     /// `shmget`, in the order in which the kernel checks.
     pub fn shmget(&self, key: Key, size: u64, flags: i32) -> Result<Id> {
+        starved::feed(|| self.find_or_make_segment(key, size, flags))
+    }
+
+    fn find_or_make_segment(&self, key: Key, size: u64, flags: i32) -> Result<Id> {
         if key.is_private() {
             let _inside = Inside::enter();
             return self.make(&self.lock()?, key, size, flags);
@@ -118,7 +123,8 @@ impl Engine {
             if local.foreign.load(Relaxed) != 0 {
                 continue;
             }
-            let Some(view) = self.own_control(held, index, wanted)? else {
+            let control = self.own_control(held, index, wanted).map_err(|e| self.asked_in_vain(Mechanism::Shm, asked, e))?;
+            let Some(view) = control else {
                 local.foreign.store(1, Relaxed);
                 continue;
             };
@@ -138,7 +144,7 @@ impl Engine {
                     match e {
                         // Another user's leftover is in the way.
                         Errno::EXIST => local.foreign.store(1, Relaxed),
-                        e => return Err(e),
+                        e => return Err(self.asked_in_vain(Mechanism::Shm, asked, e)),
                     }
                 }
             }
@@ -195,6 +201,8 @@ impl Engine {
             }
             Ok(None) | Err(Errno::INVAL | Errno::ACCES) => match fs::unlink(path.c_str()) {
                 Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                // It is not this file: no other index would do either.
+                Err(e @ (rustix::io::Errno::ROFS | rustix::io::Errno::ACCESS)) => return Err(e.into()),
                 Err(_) => return Ok(None),
             },
             Err(e) => return Err(e),
@@ -299,7 +307,7 @@ impl Engine {
     }
 
     /// Sees to it that no later write to the `bytes` of a new data file can fail for want of room.
-    fn promise(&self, _held: &Held<'_>, view: &View, fd: &OwnedFd, bytes: u64, reserve: bool) -> Result<()> {
+    fn promise(&self, _held: &Held<'_>, view: &View, fd: &Fd, bytes: u64, reserve: bool) -> Result<()> {
         let counted_only = reserve && bytes > ALLOCATE_UP_TO;
         view.counted_only.store(u32::from(counted_only), Relaxed);
         if reserve && bytes > 1 << 20 {
@@ -329,7 +337,7 @@ impl Engine {
     }
 
     fn has_room(&self, wanted: &Wanted) -> bool {
-        let directory = fs::openat(fs::CWD, self.path(), fs::OFlags::PATH | fs::OFlags::CLOEXEC, Mode::empty());
+        let directory = fs::openat(fs::CWD, self.path(), fs::OFlags::PATH | fs::OFlags::CLOEXEC, Mode::empty()).map(Fd::from);
         let free = directory.ok().and_then(|fd| file::free_space(fd).ok().flatten());
         !wanted.reserve || free.is_none_or(|free| free >= wanted.pages * PAGE)
     }

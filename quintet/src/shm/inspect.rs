@@ -157,7 +157,7 @@ impl Engine {
     }
 
     /// The bytes that a data file holds.
-    fn resident(&self, index: u16) -> u64 {
+    pub fn resident(&self, index: u16) -> u64 {
         rustix::fs::stat(self.data_path(index).c_str()).map_or(0, |stat| stat.st_blocks as u64 * 512)
     }
 

@@ -10,7 +10,7 @@ use crate::process::Inside;
 use crate::registry::Held;
 use crate::sem::place::SetView;
 use crate::sync::presence::{Census, Head, Me, State};
-use crate::sys::credentials;
+use crate::sys::{credentials, file, starved};
 use crate::{Errno, Id, Key, MAX_OBJECTS};
 use rustix::fs;
 use std::sync::atomic::Ordering::*;
@@ -172,9 +172,7 @@ impl Engine {
         }
         let elsewhere = templates != 0 && templates != me.slot + 1;
         let truncate = || {
-            if let Ok((fd, _)) = crate::sys::file::open(path.c_str(), true) {
-                let _ = fs::ftruncate(&fd, 0);
-            }
+            let _ = starved::feed(|| Ok::<_, Errno>(fs::ftruncate(file::open(path.c_str(), true)?.0, 0)?));
         };
         if elsewhere {
             truncate();

@@ -17,8 +17,8 @@
 use super::control::View;
 use crate::engine::Engine;
 use crate::layout::WARM_BYTES;
+use crate::sys::file::Fd;
 use crate::sys::memory::{self, Access, Place};
-use rustix::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 
 const LEN: usize = WARM_BYTES as usize;
@@ -59,7 +59,7 @@ impl Template {
         self.seen.swap(serial, Relaxed) == serial && self.serves(serial, 0).is_none()
     }
 
-    fn put(&self, fd: &OwnedFd, serial: u64, write: bool) -> bool {
+    fn put(&self, fd: &Fd, serial: u64, write: bool) -> bool {
         let Ok(stat) = rustix::fs::fstat(fd) else { return false };
         let old = self.address.load(Acquire);
         let place = if old == 0 { Place::Anywhere } else { Place::Over(old) };
@@ -87,7 +87,7 @@ impl Template {
 
 impl Engine {
     /// Keeps a view of a segment's data file, and says so in its control file.
-    pub fn set_template(&self, view: &View, index: u16, slot: u32, fd: &OwnedFd, write: bool) {
+    pub fn set_template(&self, view: &View, index: u16, slot: u32, fd: &Fd, write: bool) {
         let serial = view.data_serial.load(Relaxed);
         if self.locals[usize::from(index)].template(write).put(fd, serial, write) {
             let mine = slot + 1;

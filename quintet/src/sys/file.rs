@@ -5,10 +5,12 @@
 //! The raw calls pass a valid descriptor and pointers to locals or NUL-terminated paths.
 #![allow(unsafe_code)]
 
+use super::starved;
 use crate::Errno;
-use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use std::ffi::CStr;
+use std::mem::ManuallyDrop;
 use std::path::Path;
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -23,6 +25,39 @@ pub fn errno() -> i32 {
 pub fn set_errno(value: i32) {
     // SAFETY: as above.
     unsafe { *libc::__errno_location() = value }
+}
+
+/// A descriptor, which is closed by the kernel's own call: the C library's is a place where a cancelled thread ends, and somebody's who counts.
+pub struct Fd(ManuallyDrop<OwnedFd>);
+
+impl From<OwnedFd> for Fd {
+    fn from(fd: OwnedFd) -> Fd {
+        let fd = Fd(ManuallyDrop::new(fd));
+        if fd.as_raw_fd() > 2 {
+            return fd;
+        }
+        // A stream of the program's was closed: what another thread writes there must not go into a file of ours.
+        rustix::io::fcntl_dupfd_cloexec(&fd, 3).map_or(fd, Fd::from)
+    }
+}
+
+impl AsFd for Fd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Fd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl Drop for Fd {
+    fn drop(&mut self) {
+        // SAFETY: owned, and not used any more.
+        unsafe { rustix::io::close(self.as_raw_fd()) };
+    }
 }
 
 /// A path in a namespace, built without allocating: a call may come from a signal handler.
@@ -62,12 +97,12 @@ impl std::fmt::Write for Name {
 /// Opens a regular file, whatever is there: a fifo does not hang it, a symlink is not followed.
 ///
 /// `EBADMSG`: something else than a regular file is there.
-pub fn open(path: &CStr, write: bool) -> Result<(OwnedFd, Stat)> {
+pub fn open(path: &CStr, write: bool) -> Result<(Fd, Stat)> {
     let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
     let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let fd = match fs::openat(fs::CWD, path, flags, Mode::empty()) {
         Err(rustix::io::Errno::LOOP | rustix::io::Errno::ISDIR | rustix::io::Errno::NXIO) => return Err(Errno::BADMSG),
-        other => other?,
+        other => Fd::from(other?),
     };
     let stat = fs::fstat(&fd)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -83,8 +118,12 @@ pub fn is_directory(path: &Path) -> bool {
 }
 
 /// A text of the kernel's.
-pub fn read(path: impl rustix::path::Arg) -> Result<String> {
-    let fd = fs::openat(fs::CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+pub fn read(path: impl rustix::path::Arg + Copy) -> Result<String> {
+    starved::feed(|| read_here(path))
+}
+
+fn read_here(path: impl rustix::path::Arg) -> Result<String> {
+    let fd = Fd::from(fs::openat(fs::CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
     let mut text = Vec::with_capacity(4096);
     loop {
         text.reserve(4096);
@@ -97,17 +136,17 @@ pub fn read(path: impl rustix::path::Arg) -> Result<String> {
 }
 
 /// Opens for reading and writing a file that was checked when it was opened before.
-pub fn reopen(path: &CStr) -> Result<OwnedFd> {
+pub fn reopen(path: &CStr) -> Result<Fd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    Ok(fs::openat(fs::CWD, path, flags, Mode::empty())?)
+    Ok(fs::openat(fs::CWD, path, flags, Mode::empty())?.into())
 }
 
 /// A file of `len` bytes with exactly this mode that nobody sees until it is linked: its first `content.len()`
 /// bytes are `content`, and `reserved` bytes have their place on the file system.
-pub fn unpublished(directory: &CStr, mode: u32, len: u64, reserved: u64, content: &[u8]) -> Result<OwnedFd> {
+pub fn unpublished(directory: &CStr, mode: u32, len: u64, reserved: u64, content: &[u8]) -> Result<Fd> {
     fits_file_limit(len)?;
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let fd = fs::openat(fs::CWD, directory, flags, Mode::RUSR | Mode::WUSR)?;
+    let fd = Fd::from(fs::openat(fs::CWD, directory, flags, Mode::RUSR | Mode::WUSR)?);
     fs::ftruncate(&fd, len)?;
     reserve(&fd, reserved)?;
     let written = rustix::io::pwrite(&fd, content, 0)?;
@@ -119,11 +158,11 @@ pub fn unpublished(directory: &CStr, mode: u32, len: u64, reserved: u64, content
 }
 
 /// Gives an unpublished file its name. `EEXIST`: somebody was first.
-pub fn publish(fd: &OwnedFd, path: &CStr) -> Result<()> {
+pub fn publish(fd: &Fd, path: &CStr) -> Result<()> {
     match fs::linkat(fd, c"", fs::CWD, path, AtFlags::EMPTY_PATH) {
         // Without CAP_DAC_READ_SEARCH older kernels want the detour.
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::PERM) => {
-            let detour = Name::new(b"/proc/self/fd/", format_args!("{}", fd.as_raw_fd()));
+            let detour = Name::new(b"/proc/thread-self/fd/", format_args!("{}", fd.as_raw_fd()));
             Ok(fs::linkat(fs::CWD, detour.c_str(), fs::CWD, path, AtFlags::SYMLINK_FOLLOW)?)
         }
         other => Ok(other?),
@@ -131,18 +170,18 @@ pub fn publish(fd: &OwnedFd, path: &CStr) -> Result<()> {
 }
 
 /// Creates an empty file of this mode; whatever had the name must be gone.
-pub fn create(path: &CStr) -> Result<OwnedFd> {
+pub fn create(path: &CStr) -> Result<Fd> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    Ok(fs::openat(fs::CWD, path, flags, Mode::RUSR | Mode::WUSR)?)
+    Ok(fs::openat(fs::CWD, path, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
 /// Gives the first `len` bytes of a file their place, so that writing to them through a mapping cannot fail.
-pub fn reserve(fd: &OwnedFd, len: u64) -> Result<()> {
+pub fn reserve(fd: &Fd, len: u64) -> Result<()> {
     extend(fd, 0, len)
 }
 
 /// The same for the bytes from `from` on, of which the file has none yet.
-pub fn extend(fd: &OwnedFd, from: u64, to: u64) -> Result<()> {
+pub fn extend(fd: &Fd, from: u64, to: u64) -> Result<()> {
     if to <= from {
         return Ok(());
     }
@@ -157,7 +196,7 @@ pub fn extend(fd: &OwnedFd, from: u64, to: u64) -> Result<()> {
 }
 
 /// As [`reserve`], for `len` bytes from `offset` on of a file that has them.
-pub fn reserve_range(fd: &OwnedFd, offset: u64, len: u64) -> Result<()> {
+pub fn reserve_range(fd: &Fd, offset: u64, len: u64) -> Result<()> {
     match fs::fallocate(fd, fs::FallocateFlags::KEEP_SIZE, offset, len) {
         // Without it a full file system is found out by the first write.
         Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
@@ -166,12 +205,12 @@ pub fn reserve_range(fd: &OwnedFd, offset: u64, len: u64) -> Result<()> {
 }
 
 /// Gives the memory of `len` bytes from `offset` on back, where the file system can: they become zeroes.
-pub fn punch(fd: &OwnedFd, offset: u64, len: u64) {
+pub fn punch(fd: &Fd, offset: u64, len: u64) {
     let _ = fs::fallocate(fd, fs::FallocateFlags::KEEP_SIZE | fs::FallocateFlags::PUNCH_HOLE, offset, len);
 }
 
 /// Overwrites the bytes from `from` to `to` with zeroes.
-pub fn write_zeroes(fd: &OwnedFd, from: u64, to: u64) -> Result<()> {
+pub fn write_zeroes(fd: &Fd, from: u64, to: u64) -> Result<()> {
     let block = [0u8; 4096];
     let mut at = from;
     while at < to {
@@ -199,7 +238,7 @@ type Flock = libc::flock64;
 #[cfg(not(target_env = "gnu"))]
 type Flock = libc::flock;
 
-fn byte_lock(fd: &OwnedFd, command: i32, kind: i32, at: u64) -> Result<Flock> {
+fn byte_lock(fd: &Fd, command: i32, kind: i32, at: u64) -> Result<Flock> {
     // SAFETY: zeroes are a valid flock, and l_pid must be 0.
     let mut lock: Flock = unsafe { std::mem::zeroed() };
     lock.l_type = kind as _;
@@ -215,7 +254,7 @@ fn byte_lock(fd: &OwnedFd, command: i32, kind: i32, at: u64) -> Result<Flock> {
 }
 
 /// Takes the lock on the byte at `at` for as long as this open file description lives. `false`: somebody has it.
-pub fn lock_byte(fd: &OwnedFd, at: u64) -> Result<bool> {
+pub fn lock_byte(fd: &Fd, at: u64) -> Result<bool> {
     match byte_lock(fd, libc::F_OFD_SETLK, libc::F_WRLCK as i32, at) {
         Ok(_) => Ok(true),
         Err(Errno::AGAIN | Errno::ACCES) => Ok(false),
@@ -224,12 +263,12 @@ pub fn lock_byte(fd: &OwnedFd, at: u64) -> Result<bool> {
 }
 
 /// Gives the lock on the byte at `at` back; always `false`, as nobody has it now.
-pub fn unlock_byte(fd: &OwnedFd, at: u64) -> Result<bool> {
+pub fn unlock_byte(fd: &Fd, at: u64) -> Result<bool> {
     byte_lock(fd, libc::F_OFD_SETLK, libc::F_UNLCK as i32, at).map(|_| false)
 }
 
 /// Whether another open file description has the lock on the byte at `at`.
-pub fn is_byte_locked(fd: &OwnedFd, at: u64) -> Result<bool> {
+pub fn is_byte_locked(fd: &Fd, at: u64) -> Result<bool> {
     byte_lock(fd, libc::F_OFD_GETLK, libc::F_WRLCK as i32, at).map(|lock| i32::from(lock.l_type) != libc::F_UNLCK)
 }
 

@@ -7,13 +7,20 @@
 #![allow(unsafe_code)]
 
 use crate::Errno;
-use rustix::fd::OwnedFd;
+use crate::sys::file::Fd;
 use rustix::mm::{self, Advice, MapFlags, MlockFlags, MremapFlags, ProtFlags};
 use std::ffi::c_void;
 
 type Result<T> = std::result::Result<T, Errno>;
 
 /// The size of a page.
+#[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
+pub const fn page() -> usize {
+    4096
+}
+
+/// The size of a page.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "x86")))]
 pub fn page() -> usize {
     rustix::param::page_size()
 }
@@ -53,7 +60,7 @@ impl Access {
 /// # Safety
 ///
 /// With [`Place::Over`] whatever is mapped there is the caller's to lose.
-pub unsafe fn map(fd: &OwnedFd, len: usize, access: Access, place: Place) -> Result<usize> {
+pub unsafe fn map(fd: &Fd, len: usize, access: Access, place: Place) -> Result<usize> {
     let (address, flags) = match place {
         Place::Anywhere => (0, MapFlags::SHARED),
         Place::At(at) => (at, MapFlags::SHARED | MapFlags::FIXED_NOREPLACE),
@@ -71,14 +78,14 @@ pub unsafe fn map(fd: &OwnedFd, len: usize, access: Access, place: Place) -> Res
 }
 
 /// Maps `len` bytes of a file from `offset` on, shared, where there is room.
-pub fn map_range(fd: &OwnedFd, offset: u64, len: usize, access: Access) -> Result<usize> {
+pub fn map_range(fd: &Fd, offset: u64, len: usize, access: Access) -> Result<usize> {
     // SAFETY: overlaps nothing.
     let at = unsafe { mm::mmap(std::ptr::null_mut(), len, access.prot(), MapFlags::SHARED, fd, offset) }?;
     Ok(at as usize)
 }
 
 /// Maps one page of a file, without access to it: it only keeps the open file description.
-pub fn map_token(fd: &OwnedFd) -> Result<usize> {
+pub fn map_token(fd: &Fd) -> Result<usize> {
     // SAFETY: overlaps nothing.
     let at = unsafe { mm::mmap(std::ptr::null_mut(), page(), ProtFlags::empty(), MapFlags::SHARED, fd, 0) }?;
     Ok(at as usize)

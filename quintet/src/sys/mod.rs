@@ -10,6 +10,8 @@ pub mod futex;
 pub mod memory;
 pub mod region;
 pub mod signal;
+pub mod starved;
+pub mod table;
 pub mod trace;
 
 use std::cell::Cell;
@@ -36,7 +38,7 @@ pub fn nanos() -> u128 {
 }
 
 /// This process's id, remembered: asking costs as much as all the rest of a detach.
-static PID: AtomicU32 = AtomicU32::new(0);
+const PID: &AtomicU32 = &crate::engine::FIRST.hot.pid;
 
 /// This process, as it sees itself.
 #[inline]
@@ -99,6 +101,31 @@ pub fn known_tid() -> u32 {
         static KNOWN: KnownTid = const { KnownTid::new() };
     }
     KNOWN.with(KnownTid::get)
+}
+
+/// The calling thread, as the C library knows it.
+pub fn thread() -> usize {
+    #[allow(unsafe_code)]
+    // SAFETY: takes nothing and cannot fail.
+    let thread = unsafe { libc::pthread_self() };
+    thread as usize
+}
+
+/// Whether the calling thread does not end where it is cancelled.
+#[allow(unsafe_code)]
+pub fn ignores_cancellation() -> bool {
+    unsafe extern "C" {
+        fn pthread_setcancelstate(state: libc::c_int, old: *mut libc::c_int) -> libc::c_int;
+    }
+    // PTHREAD_CANCEL_DISABLE, the same in all C libraries.
+    const DISABLE: libc::c_int = 1;
+    let mut before = 0;
+    // SAFETY: a local, and what it was before. The thread ends by neither: it is only looked for at certain places.
+    unsafe {
+        pthread_setcancelstate(DISABLE, &raw mut before);
+        pthread_setcancelstate(before, std::ptr::null_mut());
+    }
+    before == DISABLE
 }
 
 /// Whether a process of the caller's PID namespace has this thread.

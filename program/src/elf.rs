@@ -1,9 +1,8 @@
 //! ELF programs: whether a loader runs that can load the drop-in.
 
-use super::Refusal;
-use std::fs::File;
+use crate::Refusal;
+use crate::file::{Looked, in_terminal};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// How every ELF file begins.
@@ -28,19 +27,18 @@ struct Machine {
 }
 
 /// Refuses a program into which the drop-in cannot be loaded.
-pub fn check(file: &File, path: &Path) -> Result<(), Refusal> {
-    let read = |offset: u64, bytes: &mut [u8]| file.read_exact_at(bytes, offset).ok();
-    let elf = parse(&read).ok_or_else(|| Refusal::new("its ELF header is damaged"))?;
-    let ours = machine(&|offset, bytes| from_slice(crate::preload::LIBRARY, offset, bytes));
-    if let Some(ours) = ours.filter(|ours| *ours != elf.machine) {
-        return Err(Refusal::new(format!("it is for {}, and this quintet is for {}", elf.machine.name(), ours.name()))
+pub fn check(file: &Looked, path: &Path) -> Result<(), Refusal> {
+    let elf = parse(&|offset, bytes| file.read(offset, bytes)).ok_or_else(|| Refusal::new("its ELF header is damaged"))?;
+    if elf.machine != Machine::OURS {
+        let (theirs, ours) = (elf.machine.name(), Machine::OURS.name());
+        return Err(Refusal::bypassed(format!("it is for {theirs}, and this quintet is for {ours}"))
             .remedy("use a quintet that is built for it"));
     }
     match elf.loader {
         Some(loader) => same_libc(&loader),
         // Started by hand, the loader is a program without a loader, and loads what LD_PRELOAD says.
         None if is_loader(path) => Ok(()),
-        None => Err(Refusal::new("it is statically linked, so no loader runs that could load the drop-in")
+        None => Err(Refusal::bypassed("it is statically linked, so no loader runs that could load the drop-in")
             .remedy("use a dynamically linked build of it")),
     }
 }
@@ -55,8 +53,8 @@ fn same_libc(loader: &Path) -> Result<(), Refusal> {
         ""
     };
     let ours = if cfg!(target_env = "musl") { "musl" } else { "gnu" };
-    if libc == ours && !loader.exists() {
-        return Err(Refusal::new(format!("its loader {} is not installed", crate::output::clean(&loader.to_string_lossy()))));
+    if libc == ours && rustix::fs::stat(loader).is_err() {
+        return Err(Refusal::new(format!("its loader {} is not installed", in_terminal(loader))));
     }
     if libc == ours {
         return Ok(());
@@ -64,26 +62,22 @@ fn same_libc(loader: &Path) -> Result<(), Refusal> {
     let theirs = match libc {
         "musl" => "musl".to_owned(),
         "gnu" => "glibc".to_owned(),
-        _ => format!("the C library of {}", crate::output::clean(&name)),
+        _ => format!("the C library of {}", in_terminal(Path::new(&name))),
     };
     let ours = if ours == "gnu" { "glibc" } else { ours };
-    Err(Refusal::new(format!("it uses {theirs}, and this quintet carries a drop-in for {ours}"))
+    Err(Refusal::hindered(format!("it uses {theirs}, and this quintet carries a drop-in for {ours}"))
         .remedy("use a quintet that is built for that C library"))
 }
 
+/// The loader, and valgrind's tools, which load programs as it does.
 fn is_loader(path: &Path) -> bool {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"ld-") || name.as_bytes().starts_with(b"ld.so"))
+    let named = |name: &std::ffi::OsStr| name.as_bytes().starts_with(b"ld-") || name.as_bytes().starts_with(b"ld.so");
+    path.file_name().is_some_and(named) || path.parent().is_some_and(|directory| directory.ends_with("valgrind"))
 }
 
 /// Reads `bytes` at an offset, or nothing if the file ends before.
 type Reader<'a> = dyn Fn(u64, &mut [u8]) -> Option<()> + 'a;
-
-fn from_slice(file: &[u8], offset: u64, bytes: &mut [u8]) -> Option<()> {
-    let start = usize::try_from(offset).ok()?;
-    bytes.copy_from_slice(file.get(start..start.checked_add(bytes.len())?)?);
-    Some(())
-}
 
 fn machine(read: &Reader) -> Option<Machine> {
     let mut head = [0; 20];
@@ -127,6 +121,32 @@ fn number(bytes: &[u8], order: u8) -> u64 {
 }
 
 impl Machine {
+    const OURS: Machine = Machine {
+        class: if cfg!(target_pointer_width = "64") { 2 } else { 1 },
+        order: if cfg!(target_endian = "little") { 1 } else { 2 },
+        number: if cfg!(target_arch = "x86_64") {
+            62
+        } else if cfg!(target_arch = "aarch64") {
+            183
+        } else if cfg!(target_arch = "x86") {
+            3
+        } else if cfg!(target_arch = "arm") {
+            40
+        } else if cfg!(any(target_arch = "riscv32", target_arch = "riscv64")) {
+            243
+        } else if cfg!(target_arch = "loongarch64") {
+            258
+        } else if cfg!(target_arch = "s390x") {
+            22
+        } else if cfg!(target_arch = "powerpc64") {
+            21
+        } else if cfg!(target_arch = "powerpc") {
+            20
+        } else {
+            8
+        },
+    };
+
     fn name(self) -> String {
         let bits = if self.class == 2 { 64 } else { 32 };
         let name = match self.number {
@@ -148,6 +168,7 @@ impl Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file::from_slice;
 
     fn parse_slice(file: &[u8]) -> Option<Elf> {
         parse(&|offset, bytes| from_slice(file, offset, bytes))
@@ -157,7 +178,7 @@ mod tests {
     fn reads_this_program() {
         let elf = parse_slice(&std::fs::read("/proc/self/exe").unwrap()).unwrap();
         assert!(elf.loader.is_some_and(|loader| loader.exists()));
-        assert_eq!(Some(elf.machine), machine(&|offset, bytes| from_slice(crate::preload::LIBRARY, offset, bytes)));
+        assert_eq!(elf.machine, Machine::OURS);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Scripts: the drop-in must be loadable into their interpreter.
 
-use super::{Refusal, search};
+use crate::file::in_terminal;
+use crate::{Refusal, search};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -11,7 +12,7 @@ const LINE: usize = 255;
 /// Checks the interpreter, and the program behind `/usr/bin/env`.
 pub fn check(head: &[u8], scripts_left: u32) -> Result<(), Refusal> {
     if scripts_left == 0 {
-        return Err(Refusal::new("its interpreter is a script whose interpreter is a script, and so on"));
+        return Err(too_deep());
     }
     let words = words(head);
     let Some((interpreter, arguments)) = words.split_first() else {
@@ -25,9 +26,13 @@ pub fn check(head: &[u8], scripts_left: u32) -> Result<(), Refusal> {
     }
 }
 
+pub fn too_deep() -> Refusal {
+    Refusal::new("its interpreter is a script whose interpreter is a script, and so on")
+}
+
 fn check_interpreter(path: &Path, scripts_left: u32) -> Result<(), Refusal> {
-    super::check(path, scripts_left - 1).map_err(|refusal| {
-        let path = crate::output::clean(&path.to_string_lossy());
+    crate::check_nested(path, scripts_left - 1).map_err(|refusal| {
+        let path = in_terminal(path);
         Refusal { reason: format!("its interpreter {path} cannot be used: {}", refusal.reason), ..refusal }
     })
 }
@@ -39,7 +44,7 @@ fn check_env(arguments: &[&[u8]], scripts_left: u32) -> Result<(), Refusal> {
         Some(name) if !name.starts_with(b"-") => {
             let name = OsStr::from_bytes(name);
             let path = if name.as_bytes().contains(&b'/') { Some(name.into()) } else { search::in_path(name) };
-            let shown = crate::output::clean(&name.to_string_lossy());
+            let shown = in_terminal(Path::new(name));
             let path = path.ok_or_else(|| Refusal::new(format!("its interpreter {shown} is not in PATH")))?;
             check_interpreter(&path, scripts_left)
         }

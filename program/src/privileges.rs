@@ -1,10 +1,8 @@
 //! Programs that gain rights when started: there the loader ignores LD_PRELOAD.
 
-use super::Refusal;
-use rustix::fs::StatVfsMountFlags;
+use crate::Refusal;
+use rustix::fs::{Stat, StatVfsMountFlags};
 use rustix::process::{getgid, getuid};
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 const SETUID: u32 = 0o4000;
@@ -12,12 +10,12 @@ const SETGID: u32 = 0o2000;
 const GROUP_EXECUTE: u32 = 0o0010;
 
 /// Refuses a program that would run with other rights than ours.
-pub fn check(path: &Path, metadata: &Metadata) -> Result<(), Refusal> {
-    let mode = metadata.mode();
-    let changes_user = mode & SETUID != 0 && metadata.uid() != getuid().as_raw();
+pub fn check(path: &Path, stat: &Stat) -> Result<(), Refusal> {
+    let mode = stat.st_mode;
+    let changes_user = mode & SETUID != 0 && stat.st_uid != getuid().as_raw();
     // Without the execute bit, the setgid bit means something else.
     let both = SETGID | GROUP_EXECUTE;
-    let changes_group = mode & both == both && metadata.gid() != getgid().as_raw();
+    let changes_group = mode & both == both && stat.st_gid != getgid().as_raw();
     let gains = if changes_user {
         Some("it is setuid, and changes its user when started")
     } else if changes_group {
@@ -28,7 +26,7 @@ pub fn check(path: &Path, metadata: &Metadata) -> Result<(), Refusal> {
         None
     };
     match gains {
-        Some(gains) if !are_ignored(path) => Err(Refusal::new(format!("{gains}, so the loader ignores LD_PRELOAD"))
+        Some(gains) if !are_ignored(path) => Err(Refusal::bypassed(format!("{gains}, so the loader ignores LD_PRELOAD"))
             .remedy("run it as the user whose rights it takes, or use a copy without them")),
         _ => Ok(()),
     }
@@ -42,6 +40,5 @@ fn has_capabilities(path: &Path) -> bool {
 /// Whether the kernel grants no such rights here: a nosuid mount, or `no_new_privs`.
 fn are_ignored(path: &Path) -> bool {
     let nosuid = rustix::fs::statvfs(path).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::NOSUID));
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    nosuid || status.lines().any(|line| line.strip_prefix("NoNewPrivs:").is_some_and(|value| value.trim() == "1"))
+    nosuid || rustix::thread::no_new_privs().unwrap_or(false)
 }

@@ -1,0 +1,51 @@
+//! Finding a program in PATH.
+
+use rustix::fs::{Access, AtFlags, CWD, FileType};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Why a program is not found.
+#[derive(Debug)]
+pub enum NotFound {
+    /// The name is empty.
+    NoName,
+    /// No directory of `PATH` has it.
+    NotInPath,
+    /// The path leads nowhere.
+    Path(Errno),
+}
+
+/// The file that execvp(3) would run: a name with a slash is a path, any other is looked for in `PATH`.
+///
+/// # Errors
+///
+/// Why there is none.
+pub fn find(name: &OsStr) -> Result<PathBuf, NotFound> {
+    if name.is_empty() {
+        return Err(NotFound::NoName);
+    }
+    if name.as_bytes().contains(&b'/') {
+        return rustix::fs::stat(name).map(|_| name.into()).map_err(NotFound::Path);
+    }
+    in_path(name).ok_or(NotFound::NotInPath)
+}
+
+/// The first file of this name that may be executed, else the first that is there at all.
+pub fn in_path(name: &OsStr) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    let mut forbidden = None;
+    for dir in std::env::split_paths(&path) {
+        // An empty entry is the working directory.
+        let file = if dir.as_os_str().is_empty() { Path::new(".").join(name) } else { dir.join(name) };
+        if !rustix::fs::stat(&file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile) {
+            continue;
+        }
+        if rustix::fs::accessat(CWD, &file, Access::EXEC_OK, AtFlags::EACCESS).is_ok() {
+            return Some(file);
+        }
+        forbidden.get_or_insert(file);
+    }
+    forbidden
+}

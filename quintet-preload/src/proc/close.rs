@@ -1,0 +1,97 @@
+//! What closes a descriptor: what has been written to it past us is carried out.
+//!
+//! # Safety
+//!
+//! As in the module above.
+#![allow(unsafe_code)]
+
+use crate::next::Next;
+use crate::proc::{errno, missing, set_errno, written};
+use libc::c_int;
+use std::panic::catch_unwind;
+
+// SAFETY: the C library's prototype.
+static CLOSE: Next<unsafe extern "C-unwind" fn(c_int) -> c_int> = unsafe { Next::new(c"close") };
+// SAFETY: as above.
+static DUP2: Next<unsafe extern "C" fn(c_int, c_int) -> c_int> = unsafe { Next::new(c"dup2") };
+// SAFETY: as above.
+static DUP3: Next<unsafe extern "C" fn(c_int, c_int, c_int) -> c_int> = unsafe { Next::new(c"dup3") };
+
+/// Looks all of them up.
+pub fn at_load() {
+    CLOSE.resolve();
+    DUP2.resolve();
+    DUP3.resolve();
+}
+
+/// Before a descriptor's end: whether it is one of ours.
+#[cold]
+#[inline(never)]
+fn ending(fd: c_int) -> bool {
+    let before = errno();
+    let ours = catch_unwind(|| {
+        let _ = written::deliver(fd);
+        written::file(fd).is_some()
+    });
+    set_errno(before);
+    ours.unwrap_or(false)
+}
+
+#[cold]
+#[inline(never)]
+fn ended() {
+    let before = errno();
+    let _ = catch_unwind(written::tidy);
+    set_errno(before);
+}
+
+/// close(2)
+///
+/// # Safety
+///
+/// As the C function.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
+    let Some(real) = CLOSE.get() else { return missing(-1) };
+    let ours = written::any() && ending(fd);
+    // SAFETY: the caller's contract is the same.
+    let ret = unsafe { real(fd) };
+    if ours {
+        ended();
+    }
+    ret
+}
+
+/// dup(2)
+///
+/// # Safety
+///
+/// As the C function.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dup2(from: c_int, to: c_int) -> c_int {
+    let Some(real) = DUP2.get() else { return missing(-1) };
+    let ours = written::any() && from != to && ending(to);
+    // SAFETY: the caller's contract is the same.
+    let ret = unsafe { real(from, to) };
+    if ours {
+        ended();
+    }
+    ret
+}
+
+/// dup(2)
+///
+/// # Safety
+///
+/// As the C function.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int {
+    let Some(real) = DUP3.get() else { return missing(-1) };
+    let ours = written::any() && from != to && ending(to);
+    // SAFETY: the caller's contract is the same.
+    let ret = unsafe { real(from, to, flags) };
+    if ours {
+        ended();
+    }
+    ret
+}

@@ -1,0 +1,106 @@
+//! `open` and its like.
+//!
+//! # Safety
+//!
+//! As in the module above. The mode, which a caller may leave out, is passed on as it is found: in a register, in the machines'
+//! conventions; the C library uses it only where the flags say that it is there.
+#![allow(unsafe_code)]
+
+use crate::c_call;
+use crate::credentials::cstr;
+use crate::next::Next;
+use crate::proc::{errno, may_be_missed, missing, no_file, path, set_errno, text};
+use libc::{AT_FDCWD, O_CREAT, O_TRUNC, O_WRONLY, c_char, c_int, mode_t};
+use rustix::fs::OFlags;
+
+/// What is to be done after a call that opens a path: the descriptor that the program gets. `before` is what `errno` was before the
+/// call.
+///
+/// # Safety
+///
+/// The call was made with this path, and has set `errno` if `ret` is -1.
+#[inline(always)]
+pub unsafe fn after(directory: c_int, path: *const c_char, flags: c_int, before: c_int, ret: c_int) -> c_int {
+    if ret < 0 && !may_be_missed(errno()) {
+        return ret;
+    }
+    // SAFETY: a call that opens a file, or finds none, has read its path.
+    match unsafe { path::candidate(path) } {
+        None => ret,
+        Some(path) => replace(directory, path, flags, before, ret),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn replace(directory: c_int, path: &[u8], flags: c_int, before: c_int, ret: c_int) -> c_int {
+    let flags = OFlags::from_bits_retain(flags as u32);
+    if flags.contains(OFlags::PATH) {
+        return ret;
+    }
+    let made = c_call(Some(-1), || {
+        let place = (ret >= 0).then_some(ret);
+        let Some(file) = path::file(directory, path, place.and_then(text::borrow)) else { return Ok(None) };
+        text::open(file, flags, place).map(Some).map_err(no_file)
+    });
+    if made.is_some_and(|fd| fd >= 0) {
+        set_errno(before);
+    }
+    made.unwrap_or(ret)
+}
+
+macro_rules! opens {
+    ($($name:ident($($arg:ident: $type:ty),*) as $real:tt in $directory:expr, $path:expr, $flags:expr;)*) => {
+        mod next {
+            use super::*;
+            $(
+                #[allow(non_upper_case_globals)]
+                // SAFETY: the C library's prototype.
+                pub static $name: Next<unsafe extern "C-unwind" fn $real -> c_int> = unsafe {
+                    Next::new(cstr(concat!(stringify!($name), "\0")))
+                };
+            )*
+        }
+
+        $(
+            #[doc = concat!("`", stringify!($name), "`: open(2)")]
+            ///
+            /// # Safety
+            ///
+            /// As the C function.
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C-unwind" fn $name($($arg: $type),*) -> c_int {
+                let Some(real) = next::$name.get() else { return missing(-1) };
+                let before = errno();
+                // SAFETY: the caller's contract is the same.
+                let ret = unsafe { real($($arg),*) };
+                // SAFETY: it was made with this path.
+                unsafe { after($directory, $path, $flags, before, ret) }
+            }
+        )*
+
+        /// Looks all of them up.
+        pub fn at_load() {
+            $(next::$name.resolve();)*
+        }
+    };
+}
+
+type Path = *const c_char;
+
+const CREATING: c_int = O_CREAT | O_WRONLY | O_TRUNC;
+
+opens! {
+    open(path: Path, flags: c_int, mode: mode_t) as (Path, c_int, ...) in AT_FDCWD, path, flags;
+    open64(path: Path, flags: c_int, mode: mode_t) as (Path, c_int, ...) in AT_FDCWD, path, flags;
+    __open(path: Path, flags: c_int, mode: mode_t) as (Path, c_int, ...) in AT_FDCWD, path, flags;
+    __open64(path: Path, flags: c_int, mode: mode_t) as (Path, c_int, ...) in AT_FDCWD, path, flags;
+    __open_2(path: Path, flags: c_int) as (Path, c_int) in AT_FDCWD, path, flags;
+    __open64_2(path: Path, flags: c_int) as (Path, c_int) in AT_FDCWD, path, flags;
+    openat(directory: c_int, path: Path, flags: c_int, mode: mode_t) as (c_int, Path, c_int, ...) in directory, path, flags;
+    openat64(directory: c_int, path: Path, flags: c_int, mode: mode_t) as (c_int, Path, c_int, ...) in directory, path, flags;
+    __openat_2(directory: c_int, path: Path, flags: c_int) as (c_int, Path, c_int) in directory, path, flags;
+    __openat64_2(directory: c_int, path: Path, flags: c_int) as (c_int, Path, c_int) in directory, path, flags;
+    creat(path: Path, mode: mode_t) as (Path, mode_t) in AT_FDCWD, path, CREATING;
+    creat64(path: Path, mode: mode_t) as (Path, mode_t) in AT_FDCWD, path, CREATING;
+}

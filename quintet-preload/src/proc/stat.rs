@@ -1,0 +1,147 @@
+//! `stat` and its like, where the kernel has no such file: there is one, as the kernel's would be.
+//!
+//! # Safety
+//!
+//! As in the module above. A `struct stat` and a `struct statx` are plain integers.
+#![allow(unsafe_code)]
+
+use crate::credentials::cstr;
+use crate::next::Next;
+use crate::proc::{errno, may_be_missed, missing, no_file, path, set_errno};
+use crate::{c_call, user};
+use libc::{AT_FDCWD, c_char, c_int, c_uint};
+use quintet::drop_in::{self, ProcFile};
+use quintet::{Errno, Limits};
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+type Path = *const c_char;
+
+/// What a call tells of a file: `struct stat` or `struct statx`.
+pub trait Told: Copy {
+    /// What it tells of this one.
+    fn of(file: ProcFile, now: Timespec) -> Self;
+}
+
+const BLOCK: u32 = 1024;
+
+fn mode(file: ProcFile) -> u32 {
+    libc::S_IFREG | file.mode()
+}
+
+impl Told for libc::stat {
+    fn of(file: ProcFile, now: Timespec) -> libc::stat {
+        // SAFETY: zeroes are valid.
+        let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+        stat.st_mode = mode(file);
+        stat.st_nlink = 1;
+        stat.st_blksize = BLOCK as _;
+        (stat.st_atime, stat.st_mtime, stat.st_ctime) = (now.tv_sec as _, now.tv_sec as _, now.tv_sec as _);
+        stat
+    }
+}
+
+impl Told for libc::statx {
+    fn of(file: ProcFile, now: Timespec) -> libc::statx {
+        // SAFETY: zeroes are valid.
+        let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+        stat.stx_mask = libc::STATX_BASIC_STATS;
+        stat.stx_mode = mode(file) as u16;
+        stat.stx_nlink = 1;
+        stat.stx_blksize = BLOCK;
+        for time in [&mut stat.stx_atime, &mut stat.stx_mtime, &mut stat.stx_ctime] {
+            time.tv_sec = now.tv_sec as _;
+        }
+        stat
+    }
+}
+
+/// What is to be done after a call that asks about a path: what the program is told. `before` is what `errno` was before the call.
+///
+/// # Safety
+///
+/// The call was made with this path, and has set `errno` if `ret` is -1.
+#[inline(always)]
+pub unsafe fn after<T: Told>(directory: c_int, path: Path, to: *mut T, before: c_int, ret: c_int) -> c_int {
+    if ret == 0 || !may_be_missed(errno()) {
+        return ret;
+    }
+    // SAFETY: a call that finds no file has read its path.
+    match unsafe { path::candidate(path) } {
+        None => ret,
+        Some(path) => tell(directory, path, to, before),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn tell<T: Told>(directory: c_int, path: &[u8], to: *mut T, before: c_int) -> c_int {
+    let error = Errno::from_raw(errno());
+    let told = c_call(-1, || {
+        let file = path::file(directory, path, None).ok_or(error)?;
+        // There is none if there is no namespace.
+        let _: (Limits, u32) = drop_in::limits().map_err(no_file)?;
+        user::write(to, &T::of(file, clock_gettime(ClockId::Realtime)))?;
+        Ok(0)
+    });
+    if told == 0 {
+        set_errno(before);
+    }
+    told
+}
+
+macro_rules! stats {
+    ($($name:ident($($arg:ident: $type:ty),*) in $directory:expr, $path:expr, $to:expr;)*) => {
+        mod next {
+            use super::*;
+            $(
+                #[allow(non_upper_case_globals)]
+                // SAFETY: the C library's prototype.
+                pub static $name: Next<unsafe extern "C" fn($($type),*) -> c_int> = unsafe {
+                    Next::new(cstr(concat!(stringify!($name), "\0")))
+                };
+            )*
+        }
+
+        $(
+            #[doc = concat!("`", stringify!($name), "`: stat(2)")]
+            ///
+            /// # Safety
+            ///
+            /// As the C function.
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C" fn $name($($arg: $type),*) -> c_int {
+                let Some(real) = next::$name.get() else { return missing(-1) };
+                let before = errno();
+                // SAFETY: the caller's contract is the same.
+                let ret = unsafe { real($($arg),*) };
+                // SAFETY: it was made with this path.
+                unsafe { after($directory, $path, $to, before, ret) }
+            }
+        )*
+
+        /// Looks all of them up.
+        pub fn at_load() {
+            $(next::$name.resolve();)*
+        }
+    };
+}
+
+type Stat = *mut libc::stat;
+
+// On the machines of 64 bits that this is for, a stat64 is a stat. What begins with `__` is what programs were compiled to before
+// glibc 2.33.
+stats! {
+    stat(path: Path, to: Stat) in AT_FDCWD, path, to;
+    stat64(path: Path, to: Stat) in AT_FDCWD, path, to;
+    lstat(path: Path, to: Stat) in AT_FDCWD, path, to;
+    lstat64(path: Path, to: Stat) in AT_FDCWD, path, to;
+    fstatat(directory: c_int, path: Path, to: Stat, flags: c_int) in directory, path, to;
+    fstatat64(directory: c_int, path: Path, to: Stat, flags: c_int) in directory, path, to;
+    __xstat(version: c_int, path: Path, to: Stat) in AT_FDCWD, path, to;
+    __xstat64(version: c_int, path: Path, to: Stat) in AT_FDCWD, path, to;
+    __lxstat(version: c_int, path: Path, to: Stat) in AT_FDCWD, path, to;
+    __lxstat64(version: c_int, path: Path, to: Stat) in AT_FDCWD, path, to;
+    __fxstatat(version: c_int, directory: c_int, path: Path, to: Stat, flags: c_int) in directory, path, to;
+    __fxstatat64(version: c_int, directory: c_int, path: Path, to: Stat, flags: c_int) in directory, path, to;
+    statx(directory: c_int, path: Path, flags: c_int, mask: c_uint, to: *mut libc::statx) in directory, path, to;
+}

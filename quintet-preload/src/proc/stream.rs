@@ -1,0 +1,268 @@
+//! `FILE`: what is opened as one, and what it writes.
+//!
+//! A stream's descriptor is replaced beneath it. The C library writes it by calls that nobody sees; so what has been written is carried
+//! out when the stream is flushed or closed, and an error is told there, as the kernel's is.
+//!
+//! # Safety
+//!
+//! As in the module above. A stream is passed on to the C library, which knows whether it is one; but for the word of its flags, see
+//! [`set_error`].
+#![allow(unsafe_code)]
+
+use crate::c_call;
+use crate::next::Next;
+use crate::proc::{errno, may_be_missed, missing, no_file, path, set_errno, text, written};
+use libc::{AT_FDCWD, EOF, FILE, c_char, c_int};
+use quintet::Errno;
+use quintet::drop_in::ProcFile;
+use rustix::fs::{self, OFlags};
+use rustix::io::{FdFlags, fcntl_getfd};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicI32, Ordering::*};
+
+type Path = *const c_char;
+type Open = unsafe extern "C-unwind" fn(Path, *const c_char) -> *mut FILE;
+type Reopen = unsafe extern "C-unwind" fn(Path, *const c_char, *mut FILE) -> *mut FILE;
+type End = unsafe extern "C-unwind" fn(*mut FILE) -> c_int;
+
+// SAFETY: the C library's prototype.
+static FOPEN: Next<Open> = unsafe { Next::new(c"fopen") };
+// SAFETY: as above.
+static FOPEN64: Next<Open> = unsafe { Next::new(c"fopen64") };
+// SAFETY: as above.
+static FREOPEN: Next<Reopen> = unsafe { Next::new(c"freopen") };
+// SAFETY: as above.
+static FREOPEN64: Next<Reopen> = unsafe { Next::new(c"freopen64") };
+// SAFETY: as above.
+static FFLUSH: Next<End> = unsafe { Next::new(c"fflush") };
+// SAFETY: as above.
+static FCLOSE: Next<End> = unsafe { Next::new(c"fclose") };
+
+unsafe extern "C" {
+    static stdout: *mut FILE;
+}
+
+/// Looks all of them up.
+pub fn at_load() {
+    FOPEN.resolve();
+    FOPEN64.resolve();
+    FREOPEN.resolve();
+    FREOPEN64.resolve();
+    FFLUSH.resolve();
+    FCLOSE.resolve();
+}
+
+/// What the C library opens instead of a file that the kernel does not have, so that it looks at the mode.
+const ANYTHING: Path = c"/dev/null".as_ptr();
+
+/// Puts a file beneath a stream that has just been opened; closes it if that fails.
+///
+/// # Safety
+///
+/// An open stream.
+unsafe fn put_beneath(stream: *mut FILE, file: ProcFile, before: c_int) -> *mut FILE {
+    let done = c_call(-1, || {
+        // SAFETY: the caller's.
+        let fd = unsafe { libc::fileno(stream) };
+        let open = text::borrow(fd).ok_or(Errno::BADF)?;
+        let cloexec = fcntl_getfd(open)?.contains(FdFlags::CLOEXEC);
+        let flags = fs::fcntl_getfl(open)? & (OFlags::ACCMODE | OFlags::NONBLOCK);
+        text::put(file, if cloexec { flags | OFlags::CLOEXEC } else { flags }, fd).map_err(no_file)?;
+        written::set_stream(fd, stream);
+        Ok(0)
+    });
+    if done == 0 {
+        set_errno(before);
+        return stream;
+    }
+    let error = errno();
+    if let Some(real) = FCLOSE.get() {
+        // SAFETY: the caller's; the program has not been told of it.
+        unsafe { real(stream) };
+    }
+    set_errno(error);
+    null_mut()
+}
+
+/// The file that a stream was opened for.
+fn file_of(path: &[u8], stream: *mut FILE) -> Option<ProcFile> {
+    // SAFETY: null, or a stream that has just been opened.
+    let fd = if stream.is_null() { -1 } else { unsafe { libc::fileno(stream) } };
+    std::panic::catch_unwind(|| path::file(AT_FDCWD, path, text::borrow(fd))).ok().flatten()
+}
+
+/// # Safety
+///
+/// As the C function.
+#[inline(always)]
+unsafe fn open(real: Option<Open>, path: Path, mode: *const c_char) -> *mut FILE {
+    let Some(real) = real else { return missing(null_mut()) };
+    let before = errno();
+    // SAFETY: the caller's contract is the same.
+    let stream = unsafe { real(path, mode) };
+    if stream.is_null() && !may_be_missed(errno()) {
+        return stream;
+    }
+    // SAFETY: a call that opens a file, or finds none, has read its path.
+    let Some(candidate) = (unsafe { path::candidate(path) }) else { return stream };
+    let Some(file) = file_of(candidate, stream) else { return stream };
+    // SAFETY: the caller's contract is the same.
+    let stream = if stream.is_null() { unsafe { real(ANYTHING, mode) } } else { stream };
+    // SAFETY: just opened.
+    if stream.is_null() { stream } else { unsafe { put_beneath(stream, file, before) } }
+}
+
+/// # Safety
+///
+/// As the C function.
+#[inline(always)]
+unsafe fn reopen(real: Option<Reopen>, path: Path, mode: *const c_char, stream: *mut FILE) -> *mut FILE {
+    let Some(real) = real else { return missing(null_mut()) };
+    let before = errno();
+    // What a stream was that cannot be opened again is closed; so it is asked before.
+    let file = if path.is_null() { None } else { std::panic::catch_unwind(|| path::unseen_file(path)).ok().flatten() };
+    if written::any() && !stream.is_null() {
+        // SAFETY: the caller's contract is the same.
+        let _ = unsafe { flush(stream) };
+    }
+    // SAFETY: the caller's contract is the same.
+    let stream = unsafe { real(if file.is_some() { ANYTHING } else { path }, mode, stream) };
+    match file {
+        // SAFETY: just opened.
+        Some(file) if !stream.is_null() => unsafe { put_beneath(stream, file, before) },
+        _ => stream,
+    }
+}
+
+/// Carries out what a stream has written. -1: `errno` says why that was refused.
+///
+/// # Safety
+///
+/// An open stream.
+unsafe fn flush(stream: *mut FILE) -> c_int {
+    let Some(real) = FFLUSH.get() else { return missing(EOF) };
+    // SAFETY: the caller's.
+    let (flushed, fd) = unsafe { (real(stream), libc::fileno(stream)) };
+    if flushed != 0 || c_call(-1, || written::deliver(fd).map(|()| 0)) == 0 {
+        return flushed;
+    }
+    set_error(stream);
+    EOF
+}
+
+/// As after a write that has failed: a shell asks for that.
+fn set_error(stream: *mut FILE) {
+    const ERROR: c_int = 0x20;
+    // SAFETY: a stream's first word is its flags, and this the flag of an error: macros of glibc's <bits/stdio.h> are compiled
+    // into programs with it, and musl has the same.
+    unsafe { AtomicI32::from_ptr(stream.cast()) }.fetch_or(ERROR, Relaxed);
+}
+
+/// Flushes the streams that were opened for our files, and the standard output.
+pub fn flush_all() {
+    // What was closed unseen is forgotten.
+    written::tidy();
+    for stream in written::streams() {
+        // SAFETY: its descriptor is open, so it is.
+        unsafe { flush(stream) };
+    }
+    // SAFETY: the C library's variable, and its stream.
+    unsafe {
+        if !stdout.is_null() && written::file(libc::fileno(stdout)).is_some() {
+            flush(stdout);
+        }
+    }
+}
+
+/// fopen(3)
+///
+/// # Safety
+///
+/// As the C function.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn fopen(path: Path, mode: *const c_char) -> *mut FILE {
+    // SAFETY: the caller's contract is the same.
+    unsafe { open(FOPEN.get(), path, mode) }
+}
+
+/// fopen(3)
+///
+/// # Safety
+///
+/// As the C function.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn fopen64(path: Path, mode: *const c_char) -> *mut FILE {
+    // SAFETY: the caller's contract is the same.
+    unsafe { open(FOPEN64.get(), path, mode) }
+}
+
+/// fopen(3)
+///
+/// # Safety
+///
+/// As the C function.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn freopen(path: Path, mode: *const c_char, stream: *mut FILE) -> *mut FILE {
+    // SAFETY: the caller's contract is the same.
+    unsafe { reopen(FREOPEN.get(), path, mode, stream) }
+}
+
+/// fopen(3)
+///
+/// # Safety
+///
+/// As the C function.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn freopen64(path: Path, mode: *const c_char, stream: *mut FILE) -> *mut FILE {
+    // SAFETY: the caller's contract is the same.
+    unsafe { reopen(FREOPEN64.get(), path, mode, stream) }
+}
+
+/// fflush(3)
+///
+/// # Safety
+///
+/// As the C function.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn fflush(stream: *mut FILE) -> c_int {
+    let Some(real) = FFLUSH.get() else { return missing(EOF) };
+    if !written::any() {
+        // SAFETY: the caller's contract is the same.
+        return unsafe { real(stream) };
+    }
+    if stream.is_null() {
+        // SAFETY: the caller's contract is the same.
+        let ret = unsafe { real(stream) };
+        flush_all();
+        return ret;
+    }
+    // SAFETY: the caller's contract is the same.
+    unsafe { flush(stream) }
+}
+
+/// fclose(3)
+///
+/// # Safety
+///
+/// As the C function.
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn fclose(stream: *mut FILE) -> c_int {
+    let Some(real) = FCLOSE.get() else { return missing(EOF) };
+    // SAFETY: the caller's contract is the same.
+    if stream.is_null() || !written::any() || written::file(unsafe { libc::fileno(stream) }).is_none() {
+        // SAFETY: as above.
+        return unsafe { real(stream) };
+    }
+    // SAFETY: as above.
+    let (flushed, fd) = unsafe { (flush(stream), libc::fileno(stream)) };
+    let error = errno();
+    written::set_stream(fd, null_mut());
+    // SAFETY: as above.
+    let closed = unsafe { real(stream) };
+    written::tidy();
+    if flushed == 0 {
+        return closed;
+    }
+    set_errno(error);
+    flushed
+}

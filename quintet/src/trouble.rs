@@ -1,0 +1,112 @@
+//! A namespace that stops being usable while a program uses it: its directory was removed, or replaced, or may not be entered any more; it
+//! cannot be written, or is full.
+//!
+//! What is mapped goes on working. A call that needs a file gets a number from the file system that the C call does not have,
+//! or that means something else there. So it is found out what has happened, who wants to know is told, and the number is
+//! made one that a program understands.
+
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::furniture::damaged;
+use crate::sys::{self, file::Name};
+use crate::{Errno, drop_in};
+use rustix::fs;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// What a call is that has failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Call {
+    /// It looks for an object, which need not be there.
+    Find,
+    /// It makes an object if there is none.
+    Make,
+    /// It has an identifier.
+    Use,
+}
+
+/// A file system with less than this is full.
+const FULL: u64 = 64 << 10;
+
+/// What may be as it should be is looked into once in so many nanoseconds.
+const SELDOM: u64 = 1_000_000_000;
+
+impl Engine {
+    /// What the number of a failed call is to a program.
+    #[cold]
+    #[inline(never)]
+    pub fn explained(&self, call: Call, errno: Errno) -> Errno {
+        let usual = matches!((call, errno), (_, Errno::ACCES) | (Call::Find, Errno::NOENT));
+        let trouble = match errno {
+            _ if usual => self.may_look().then(|| self.whereabouts()).flatten(),
+            Errno::NOENT | Errno::NOTDIR => self.whereabouts(),
+            Errno::NOMEM | Errno::NOSPC | Errno::DQUOT => self.room(),
+            Errno::ROFS => Some(self.trouble(errno).remedy("a namespace must be on a file system that can be written")),
+            Errno::LOOP | Errno::STALE | Errno::IO | Errno::NODEV | Errno::NOTCONN | Errno::UCLEAN => Some(self.trouble(errno)),
+            _ => return errno,
+        };
+        if let Some(trouble) = &trouble {
+            drop_in::tell(|listener| listener.trouble(trouble));
+        }
+        match (call, errno) {
+            _ if usual => errno,
+            (_, Errno::NOMEM | Errno::NOSPC) => errno,
+            (_, Errno::DQUOT) => Errno::NOMEM,
+            (Call::Use, Errno::ROFS) => Errno::ACCES,
+            // Its file has gone.
+            (Call::Use, _) => Errno::IDRM,
+            _ => Errno::NOSYS,
+        }
+    }
+
+    fn trouble(&self, errno: Errno) -> Error {
+        Error::at(errno, "use the namespace", self.path())
+    }
+
+    /// What has become of the directory, if it is not as it was.
+    fn whereabouts(&self) -> Option<Error> {
+        let header = Name::new(self.directory(), format_args!("/namespace"));
+        match fs::stat(header.c_str()) {
+            Ok(stat) if (stat.st_dev as u64, stat.st_ino as u64) != self.identity => {
+                Some(self.trouble(Errno::NOENT).why("another one was put in its place").remedy("start the program again"))
+            }
+            Ok(_) => ["shm", "sem", "msg", "key"].into_iter().find_map(|folder| {
+                let missing = fs::stat(Name::new(self.directory(), format_args!("/{folder}")).c_str()).is_err();
+                missing.then(|| damaged(self.path(), folder))
+            }),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {
+                let why = "it was removed while the program used it";
+                let remedy = "what the program has attached stays; start it again for a new one";
+                Some(self.trouble(Errno::NOENT).why(why).remedy(remedy))
+            }
+            Err(rustix::io::Errno::ACCESS) => {
+                let why = "this program may not enter it, or not any more";
+                Some(
+                    self.trouble(Errno::ACCES)
+                        .why(why)
+                        .remedy("ask its owner, or make a shared one for programs that change their user"),
+                )
+            }
+            Err(e) => Some(self.trouble(e.into())),
+        }
+    }
+
+    /// Whether the file system is full.
+    fn room(&self) -> Option<Error> {
+        let stat = fs::statfs(Name::new(self.directory(), format_args!("")).c_str()).ok()?;
+        let full = stat.f_blocks != 0 && (stat.f_bavail as u64).saturating_mul(stat.f_bsize as u64) < FULL;
+        let full = full || stat.f_files != 0 && stat.f_ffree == 0;
+        let error =
+            || self.trouble(Errno::NOSPC).why("its file system is full").remedy("make room there, or choose another directory");
+        full.then(error)
+    }
+
+    fn may_look(&self) -> bool {
+        static LOOKED: AtomicU64 = AtomicU64::new(0);
+        let (now, looked) = (sys::coarse_nanos(), LOOKED.load(Relaxed));
+        let may = now.wrapping_sub(looked) > SELDOM;
+        if may {
+            LOOKED.store(now, Relaxed);
+        }
+        may
+    }
+}
