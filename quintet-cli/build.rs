@@ -25,6 +25,7 @@ fn main() {
         println!("cargo::rerun-if-changed={}", root.join(package).join("src").display());
         println!("cargo::rerun-if-changed={}", root.join(package).join("Cargo.toml").display());
     }
+    println!("cargo::rerun-if-changed={}", root.join("quintet-preload/build.rs").display());
     println!("cargo::rerun-if-changed={}", root.join("Cargo.lock").display());
     println!("cargo::rerun-if-changed=build.rs");
 
@@ -47,9 +48,13 @@ fn build(root: &Path, target_dir: &Path) -> PathBuf {
     for name in NOT_FOR_THE_NESTED_BUILD {
         cargo.env_remove(name);
     }
-    // A musl target links statically by default, and then has no shared libraries.
+    // A musl target links statically by default, and then has no shared libraries. Elsewhere its linker is musl-tools'.
     if var("CARGO_CFG_TARGET_ENV") == "musl" {
         cargo.env("RUSTFLAGS", "-C target-feature=-crt-static");
+        let linker = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"));
+        if !var("HOST").ends_with("musl") && env::var_os(&linker).is_none() {
+            cargo.env(linker, "musl-gcc");
+        }
     }
     cargo.env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo");
     let status = cargo.status().unwrap_or_else(|e| panic!("cannot start cargo for the drop-in library: {e}"));

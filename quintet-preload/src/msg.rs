@@ -15,7 +15,7 @@ use crate::trace::{self, Address, Command, Flags, Pointed, nothing, traced, trac
 use crate::{IPC_INFO, user};
 use libc::{c_int, c_long, c_ulong, c_void, key_t, msginfo, msqid_ds, size_t, ssize_t};
 use quintet::drop_in::{self, Piece, Sink, Source};
-use quintet::{Errno, Key, Limits, MsgFlags, QueueStat};
+use quintet::{Errno, Key, Limits, MsgFlags, QueueStat, abi};
 use std::fmt::Write;
 
 const MSG_STAT: c_int = 11;
@@ -245,7 +245,7 @@ fn info(buf: *mut msginfo, usage: bool) -> Result<c_int, Errno> {
 fn to_c(stat: &QueueStat) -> msqid_ds {
     // SAFETY: zeroes are a valid msqid_ds.
     let mut ds: msqid_ds = unsafe { std::mem::zeroed() };
-    ds.msg_perm.__key = stat.key.raw();
+    abi::set_key(&mut ds.msg_perm, stat.key.raw());
     ds.msg_perm.uid = stat.perm.uid;
     ds.msg_perm.gid = stat.perm.gid;
     ds.msg_perm.cuid = stat.perm.cuid;

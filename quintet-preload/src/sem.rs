@@ -11,7 +11,8 @@
 use crate::log::{self, Line};
 use crate::trace::{self, Address, Command, Flags, Operations, Pointed, nothing, traced, traced_call};
 use crate::{IPC_INFO, cancel, carry, user};
-use libc::{c_int, c_uint, c_ushort, key_t, sembuf, semid_ds, seminfo, size_t, timespec};
+use libc::{c_int, c_uint, c_ushort, key_t, sembuf, size_t, timespec};
+use quintet::abi::{self, semid_ds, seminfo};
 use quintet::{Errno, Key, Limits, SemOp, SetStat, drop_in};
 use std::fmt::Write;
 use std::mem::MaybeUninit;
@@ -280,7 +281,7 @@ fn info(buf: *mut seminfo, usage: bool) -> Result<c_int, Errno> {
 fn to_c(stat: &SetStat) -> semid_ds {
     // SAFETY: zeroes are a valid semid_ds.
     let mut ds: semid_ds = unsafe { std::mem::zeroed() };
-    ds.sem_perm.__key = stat.key.raw();
+    abi::set_key(&mut ds.sem_perm, stat.key.raw());
     ds.sem_perm.uid = stat.perm.uid;
     ds.sem_perm.gid = stat.perm.gid;
     ds.sem_perm.cuid = stat.perm.cuid;

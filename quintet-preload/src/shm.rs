@@ -9,7 +9,7 @@ use crate::log::Line;
 use crate::trace::{self, Address, Command, Flags, Pointed, nothing, traced_call};
 use crate::{IPC_INFO, user};
 use libc::{c_int, c_void, key_t, shmid_ds, size_t};
-use quintet::{Errno, Key, SegmentStat, drop_in};
+use quintet::{Errno, Key, SegmentStat, abi, drop_in};
 use std::fmt::Write;
 
 const SHM_LOCK: c_int = 11;
@@ -154,7 +154,7 @@ fn usage(buf: *mut ShmUsage) -> Result<c_int, Errno> {
 fn to_c(stat: &SegmentStat) -> shmid_ds {
     // SAFETY: zeroes are a valid shmid_ds.
     let mut ds: shmid_ds = unsafe { std::mem::zeroed() };
-    ds.shm_perm.__key = stat.key.raw();
+    abi::set_key(&mut ds.shm_perm, stat.key.raw());
     ds.shm_perm.uid = stat.perm.uid;
     ds.shm_perm.gid = stat.perm.gid;
     ds.shm_perm.cuid = stat.perm.cuid;

@@ -12,7 +12,9 @@
 
 use crate::proc::write::{Gathered, Place};
 use crate::{exec, exit, msg, proc, sem, shm, user};
-use libc::{AT_FDCWD, O_CREAT, O_TRUNC, O_WRONLY, c_int, c_long};
+#[cfg(target_arch = "x86_64")]
+use libc::{AT_FDCWD, O_CREAT, O_TRUNC, O_WRONLY};
+use libc::{c_int, c_long};
 use quintet::{Errno, drop_in};
 use std::arch::naked_asm;
 use std::ffi::c_void;
@@ -88,7 +90,8 @@ pub fn at_load() {
     REAL.store(crate::next::find(c"syscall"), Release);
 }
 
-/// Whether this is the function that calls which are not carried go on to.
+/// Whether this is the function that calls which are not carried go on to. Asked by what is for glibc only.
+#[cfg_attr(not(target_env = "gnu"), allow(dead_code))]
 pub fn is_next(function: *mut c_void) -> bool {
     !function.is_null() && function == REAL.load(Acquire)
 }

@@ -324,7 +324,7 @@ pub fn message(mtype: &c_long, f: &mut Formatter) -> fmt::Result {
 
 fn rights(perm: &libc::ipc_perm, f: &mut Formatter) -> fmt::Result {
     let mode = u32::from(perm.mode);
-    write!(f, "{{key={}, uid={}, gid={}, ", Key(perm.__key), perm.uid, perm.gid)?;
+    write!(f, "{{key={}, uid={}, gid={}, ", Key(quintet::abi::key(perm)), perm.uid, perm.gid)?;
     write!(f, "cuid={}, cgid={}, mode=0{mode:03o}, seq={}", perm.cuid, perm.cgid, perm.__seq)
 }
 
@@ -334,7 +334,7 @@ pub fn shmid_ds(ds: &libc::shmid_ds, f: &mut Formatter) -> fmt::Result {
     write!(f, ", atime={}, dtime={}, ctime={}}}", ds.shm_atime, ds.shm_dtime, ds.shm_ctime)
 }
 
-pub fn semid_ds(ds: &libc::semid_ds, f: &mut Formatter) -> fmt::Result {
+pub fn semid_ds(ds: &quintet::abi::semid_ds, f: &mut Formatter) -> fmt::Result {
     rights(&ds.sem_perm, f)?;
     write!(f, ", nsems={}, otime={}, ctime={}}}", ds.sem_nsems, ds.sem_otime, ds.sem_ctime)
 }
@@ -356,7 +356,7 @@ pub fn shmid_to_set(ds: &libc::shmid_ds, f: &mut Formatter) -> fmt::Result {
     f.write_str("}")
 }
 
-pub fn semid_to_set(ds: &libc::semid_ds, f: &mut Formatter) -> fmt::Result {
+pub fn semid_to_set(ds: &quintet::abi::semid_ds, f: &mut Formatter) -> fmt::Result {
     to_set(&ds.sem_perm, f)?;
     f.write_str("}")
 }

@@ -233,7 +233,7 @@ fn twin(memory: c_int, set: c_int) -> c_int {
         ];
         let status = expectations.iter().position(|holds| !holds).map_or(0, |nth| nth + 1);
         // SAFETY: ends the process.
-        unsafe { libc::syscall(libc::SYS_exit_group, status) };
+        unsafe { libc::syscall(libc::SYS_exit, status) };
     });
     end(child)
 }

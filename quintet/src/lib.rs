@@ -60,6 +60,8 @@
 //! | the C calls' verbs, one for one | the `shm*`, `sem*` and `msg*` methods of [`Namespace`] |
 //! | errors | [`Errno`] where a number is enough, [`Error`] where a person reads it |
 
+#[doc(hidden)]
+pub mod abi;
 mod cancel;
 #[doc(hidden)]
 pub mod drop_in;

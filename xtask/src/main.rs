@@ -8,7 +8,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   ci        all that CI runs: lint, then doc, then model; after the tests, which are 'cargo test --workspace'
-  lint      rustfmt and clippy, with warnings denied
+  lint      rustfmt and clippy, with warnings denied; and whether it compiles for the other targets that are installed
   doc       the documentation, with warnings denied
   model     the lock and the attach protocol under the loom model checker
   random N  N random programs over segments, N over sets and N over queues, on the library and on the drop-in, compared with the kernel
@@ -44,7 +44,25 @@ fn test() -> Steps {
 
 fn lint() -> Steps {
     cargo(&["fmt", "--all", "--check"], &[])?;
-    cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[])
+    cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[])?;
+    OTHER_TARGETS.iter().try_for_each(|target| check(target))
+}
+
+/// What must compile, beside the machine this is.
+const OTHER_TARGETS: [&str; 2] = ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-gnu"];
+
+/// The library and the drop-in. (The tool has the drop-in built, for which there need not be a linker here.)
+fn check(target: &str) -> Steps {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let libraries = Command::new(rustc).args(["--print", "target-libdir", "--target", target]).output();
+    let installed = libraries.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim_end()).exists());
+    if !installed {
+        eprintln!("xtask: skipped: {target} is not installed ('rustup target add {target}')");
+        return Ok(());
+    }
+    // A musl target is static by default, and then has no shared libraries.
+    let flags = if target.ends_with("musl") { "-D warnings -C target-feature=-crt-static" } else { "-D warnings" };
+    cargo(&["check", "-p", "quintet", "-p", "quintet-preload", "--locked", "--target", target], &[("RUSTFLAGS", flags)])
 }
 
 fn doc() -> Steps {

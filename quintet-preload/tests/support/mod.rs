@@ -63,17 +63,30 @@ pub fn place() -> TempDir {
 
 /// The drop-in, built in the profile and the target directory of this test.
 pub fn library() -> PathBuf {
+    library_for(None)
+}
+
+/// The same, for another target.
+pub fn library_for(target: Option<&str>) -> PathBuf {
     let exe = std::env::current_exe().unwrap();
     let profile = exe.parent().and_then(Path::parent).expect("a test is in PROFILE/deps");
-    let target = profile.parent().unwrap();
+    let directory = profile.parent().unwrap();
     let name = match profile.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
         Some(name) => name,
     };
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--package", "quintet-preload", "--lib", "--profile", name, "--target-dir"]).arg(target);
+    build.args(["build", "--quiet", "--package", "quintet-preload", "--lib", "--profile", name, "--target-dir"]).arg(directory);
+    let built = match target {
+        Some(target) => {
+            let linker = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"));
+            build.args(["--target", target]).env("RUSTFLAGS", "-C target-feature=-crt-static").env(linker, "musl-gcc");
+            directory.join(target).join(profile.file_name().unwrap())
+        }
+        None => profile.to_owned(),
+    };
     assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success(), "the drop-in cannot be built");
-    profile.join("libquintet_preload.so")
+    built.join("libquintet_preload.so")
 }
 
 /// Compiles `c/NAME.c` and runs it, on the kernel and with the drop-in on fresh namespaces: it says by its status whether all was as expected.

@@ -95,7 +95,7 @@ fn read_stat(id: i32, command: i32) -> Result<SegmentStat> {
     let id = if command == libc::IPC_STAT { id } else { ret };
     let mode = u32::from(ds.shm_perm.mode);
     Ok(SegmentStat {
-        key: Key::new(ds.shm_perm.__key),
+        key: Key::new(crate::abi::key(&ds.shm_perm)),
         id: Id::from_raw(id)?,
         perm: Permissions {
             uid: ds.shm_perm.uid,

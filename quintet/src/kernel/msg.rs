@@ -106,7 +106,7 @@ fn read_stat(id: i32, command: i32) -> Result<QueueStat> {
     let ds = unsafe { ds.assume_init() };
     let id = if command == libc::IPC_STAT { id } else { ret };
     Ok(QueueStat {
-        key: Key::new(ds.msg_perm.__key),
+        key: Key::new(crate::abi::key(&ds.msg_perm)),
         id: Id::from_raw(id)?,
         perm: Permissions {
             uid: ds.msg_perm.uid,

@@ -94,13 +94,13 @@ pub fn sem_set_values(id: i32, values: &[u16]) -> Result<()> {
 }
 
 fn read_stat(id: i32, command: i32) -> Result<SetStat> {
-    let mut ds = MaybeUninit::<libc::semid_ds>::zeroed();
+    let mut ds = MaybeUninit::<crate::abi::semid_ds>::zeroed();
     let ret = semctl(id, 0, command, ds.as_mut_ptr() as usize)?;
     // SAFETY: zeroes are a valid semid_ds, and the kernel has filled it.
     let ds = unsafe { ds.assume_init() };
     let id = if command == libc::IPC_STAT { id } else { ret };
     Ok(SetStat {
-        key: Key::new(ds.sem_perm.__key),
+        key: Key::new(crate::abi::key(&ds.sem_perm)),
         id: Id::from_raw(id)?,
         perm: Permissions {
             uid: ds.sem_perm.uid,
@@ -125,7 +125,7 @@ pub fn sem_stat_index(index: i32, any: bool) -> Result<SetStat> {
 
 pub fn sem_set(id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
     // SAFETY: zeroes are a valid semid_ds.
-    let mut ds: libc::semid_ds = unsafe { MaybeUninit::zeroed().assume_init() };
+    let mut ds: crate::abi::semid_ds = unsafe { MaybeUninit::zeroed().assume_init() };
     ds.sem_perm.uid = uid;
     ds.sem_perm.gid = gid;
     ds.sem_perm.mode = (mode & 0o777) as _;
@@ -137,7 +137,7 @@ pub fn sem_remove(id: i32) -> Result<()> {
 }
 
 pub fn sem_usage() -> Result<SemUsage> {
-    let mut info = MaybeUninit::<libc::seminfo>::zeroed();
+    let mut info = MaybeUninit::<crate::abi::seminfo>::zeroed();
     let max_index = semctl(0, 0, SEM_INFO, info.as_mut_ptr() as usize)?;
     // SAFETY: zeroes are a valid seminfo, and the kernel has filled it.
     let info = unsafe { info.assume_init() };

@@ -35,6 +35,8 @@ impl Blocked {
     }
 }
 
+// The first two are for the assembly in `trace`.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 impl Blocked {
     /// For a caller that has blocked them himself, with this mask before.
     pub fn with_mask(before: libc::sigset_t) -> Blocked {

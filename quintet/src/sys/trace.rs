@@ -13,7 +13,9 @@
 #![allow(unsafe_code)]
 
 use super::futex::Woken;
-use super::signal::{self, Blocked};
+#[cfg(target_arch = "x86_64")]
+use super::signal;
+use super::signal::Blocked;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 

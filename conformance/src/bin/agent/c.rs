@@ -324,7 +324,7 @@ pub fn wait(pid: i32, options: c_int) -> Result<(i32, c_int), c_int> {
 
 pub fn close_from(first: u32) -> Result<(), c_int> {
     // SAFETY: the agent's own descriptor is 0, and it owns no others between commands.
-    call(-1, || unsafe { libc::close_range(first, u32::MAX, 0) }).map(drop)
+    call(-1, || unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) as c_int }).map(drop)
 }
 
 pub fn set_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), c_int> {
@@ -352,14 +352,14 @@ pub fn set_umask(mask: u32) -> u32 {
     unsafe { libc::umask(mask) }
 }
 
-pub fn set_limit(resource: u32, value: u64) -> Result<(), c_int> {
+pub fn set_limit(resource: c_int, value: u64) -> Result<(), c_int> {
     let limit = libc::rlimit { rlim_cur: value, rlim_max: libc::RLIM_INFINITY };
     let mut old = limit;
     // SAFETY: both are locals of the right type.
     unsafe {
-        call(-1, || libc::getrlimit(resource, &raw mut old))?;
+        call(-1, || libc::getrlimit(resource as _, &raw mut old))?;
         let limit = libc::rlimit { rlim_cur: value.min(old.rlim_max), rlim_max: old.rlim_max };
-        call(-1, || libc::setrlimit(resource, &raw const limit)).map(drop)
+        call(-1, || libc::setrlimit(resource as _, &raw const limit)).map(drop)
     }
 }
 

@@ -76,24 +76,24 @@ pub fn setall(id: c_int, values: &[u16]) -> Result<(), c_int> {
 }
 
 /// Makes a `semctl` that fills a `semid_ds`.
-pub fn stat(id: c_int, command: c_int) -> Result<(c_int, libc::semid_ds), c_int> {
+pub fn stat(id: c_int, command: c_int) -> Result<(c_int, quintet::abi::semid_ds), c_int> {
     // SAFETY: zeroes are a valid semid_ds.
-    let mut ds: libc::semid_ds = unsafe { std::mem::zeroed() };
+    let mut ds: quintet::abi::semid_ds = unsafe { std::mem::zeroed() };
     let ret = semctl(id, 0, command, &raw mut ds as usize)?;
     Ok((ret, ds))
 }
 
 /// Makes a `semctl` that fills a `seminfo`.
-pub fn info(command: c_int) -> Result<(c_int, libc::seminfo), c_int> {
+pub fn info(command: c_int) -> Result<(c_int, quintet::abi::seminfo), c_int> {
     // SAFETY: zeroes are a valid seminfo.
-    let mut info: libc::seminfo = unsafe { std::mem::zeroed() };
+    let mut info: quintet::abi::seminfo = unsafe { std::mem::zeroed() };
     let ret = semctl(0, 0, command, &raw mut info as usize)?;
     Ok((ret, info))
 }
 
 pub fn set(id: c_int, uid: u32, gid: u32, mode: u32) -> Result<(), c_int> {
     // SAFETY: zeroes are a valid semid_ds.
-    let mut ds: libc::semid_ds = unsafe { std::mem::zeroed() };
+    let mut ds: quintet::abi::semid_ds = unsafe { std::mem::zeroed() };
     ds.sem_perm.uid = uid;
     ds.sem_perm.gid = gid;
     ds.sem_perm.mode = mode as _;

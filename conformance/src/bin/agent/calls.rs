@@ -131,7 +131,7 @@ fn c_stat(id: i32, command: i32) -> Answer {
     let (ret, ds) = c::shmctl_get::<libc::shmid_ds>(id, command)?;
     let id = if command == libc::IPC_STAT { id } else { ret };
     let p = &ds.shm_perm;
-    let identity = format!("{id} {} {} {} {} {} {} {}", p.__key, p.uid, p.gid, p.cuid, p.cgid, p.mode, p.__seq);
+    let identity = format!("{id} {} {} {} {} {} {} {}", quintet::abi::key(p), p.uid, p.gid, p.cuid, p.cgid, p.mode, p.__seq);
     let times = format!("{} {} {}", ds.shm_atime, ds.shm_dtime, ds.shm_ctime);
     Ok(format!("{identity} {} {times} {} {} {}", ds.shm_segsz, ds.shm_cpid, ds.shm_lpid, ds.shm_nattch))
 }

@@ -70,7 +70,7 @@ impl Queues for Libc {
         let (ret, ds) = c_msg::stat(id, command)?;
         let id = if command == libc::IPC_STAT { id } else { ret };
         let p = &ds.msg_perm;
-        let identity = format!("{id} {} {} {} {} {} {} {}", p.__key, p.uid, p.gid, p.cuid, p.cgid, p.mode, p.__seq);
+        let identity = format!("{id} {} {} {} {} {} {} {}", quintet::abi::key(p), p.uid, p.gid, p.cuid, p.cgid, p.mode, p.__seq);
         let times = format!("{} {} {}", ds.msg_stime, ds.msg_rtime, ds.msg_ctime);
         let holds = format!("{} {} {}", ds.__msg_cbytes, ds.msg_qnum, ds.msg_qbytes);
         Ok(format!("{identity} {times} {holds} {} {}", ds.msg_lspid, ds.msg_lrpid))

@@ -28,8 +28,8 @@ pub fn perform(image: &[String], verb: &str, args: &[&str]) -> Option<Answer> {
         "setegid" => become_another(|| c::set_effective_group(number(args[0]))),
         "umask" => Ok(c::set_umask(number(args[0])).to_string()),
         "chdir" => std::env::set_current_dir(args[0]).map(done).map_err(|e| e.raw_os_error().unwrap_or(libc::EIO)),
-        "memlock" => c::set_limit(libc::RLIMIT_MEMLOCK, number(args[0])).map(done),
-        "nofile" => c::set_limit(libc::RLIMIT_NOFILE, number(args[0])).map(done),
+        "memlock" => c::set_limit(libc::RLIMIT_MEMLOCK as _, number(args[0])).map(done),
+        "nofile" => c::set_limit(libc::RLIMIT_NOFILE as _, number(args[0])).map(done),
         "bare" => {
             c::set_bare(number(args[0]));
             Ok(String::new())

@@ -62,7 +62,7 @@ impl Sets for Libc {
         let (ret, ds) = c_sem::stat(id, command)?;
         let id = if command == libc::IPC_STAT { id } else { ret };
         let p = &ds.sem_perm;
-        let identity = format!("{id} {} {} {} {} {} {} {}", p.__key, p.uid, p.gid, p.cuid, p.cgid, p.mode, p.__seq);
+        let identity = format!("{id} {} {} {} {} {} {} {}", quintet::abi::key(p), p.uid, p.gid, p.cuid, p.cgid, p.mode, p.__seq);
         Ok(format!("{identity} {} {} {}", ds.sem_otime, ds.sem_ctime, ds.sem_nsems))
     }
 
