@@ -23,3 +23,8 @@ fn children_of_every_kind() {
 fn descriptors_directory_and_umask() {
     c_program("surroundings");
 }
+
+#[test]
+fn a_small_stack() {
+    c_program("small");
+}

@@ -100,6 +100,7 @@ impl Engine {
     }
 
     /// Takes a free slot and its lock. The mapping that keeps the lock is still inherited by children.
+    #[inline(never)]
     fn take_slot(&self) -> Result<(Me, usize)> {
         let fd = file::reopen(self.registry_path())?;
         let slot = self.lock_a_slot(&fd)?;

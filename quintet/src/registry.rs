@@ -315,6 +315,7 @@ impl Engine {
 
     /// Sees to it that an index's place in the key table is on the file system, before the index is marked as in use:
     /// a read, too, would otherwise be a SIGBUS when that is full.
+    #[inline(never)]
     pub fn reserve_key(&self, of: Mechanism, index: u16) -> Result<()> {
         const PER_PAGE: u16 = 1024;
         let page = 1 << (index / PER_PAGE);
@@ -330,6 +331,7 @@ impl Engine {
     }
 
     /// The identifier that a key's name says.
+    #[inline(never)]
     fn read_key(&self, of: Mechanism, key: Key, nth: u32) -> Result<Option<Id>> {
         let mut text = [MaybeUninit::uninit(); 16];
         let path = self.key_path(of, key, nth);
@@ -345,6 +347,7 @@ impl Engine {
     }
 
     /// Gives `id` the key, under the lock, when no object has it.
+    #[inline(never)]
     pub fn link_key(&self, _held: &Held<'_>, of: Mechanism, key: Key, id: Id) -> Result<()> {
         if self.kind() == Kind::Private {
             self.registry.keys(of)[usize::from(id.index())].store(key.raw() as u32, Release);
@@ -369,6 +372,7 @@ impl Engine {
     }
 
     /// Takes the key from `id`, if it is its.
+    #[inline(never)]
     pub fn unlink_key(&self, _held: &Held<'_>, of: Mechanism, key: Key, id: Id) {
         if key.is_private() {
             return;
@@ -384,6 +388,7 @@ impl Engine {
     }
 
     /// Takes away the names of a key that lead to no segment with it, as far as they are the caller's to take.
+    #[inline(never)]
     pub fn drop_stale_names<'a, T: Keyed<'a>>(&'a self, _held: &Held<'_>, key: Key) {
         for nth in self.key_names() {
             let Ok(Some(id)) = self.read_key(T::OF, key, nth) else { continue };

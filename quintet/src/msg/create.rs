@@ -48,12 +48,14 @@ impl Engine {
     }
 
     /// `false`: a file of it is another user's to remove.
+    #[inline(never)]
     pub fn unlink_queue(&self, index: u16) -> bool {
         let unlink = |path: file::Name| matches!(fs::unlink(path.c_str()), Ok(()) | Err(rustix::io::Errno::NOENT));
         let pages = self.kind() == Kind::Private || unlink(self.pages_path(index));
         unlink(self.queue_path(index)) && pages
     }
 
+    #[inline(never)]
     fn make_queue_at(&self, held: &Held<'_>, id: Id, key: Key, mode: u32, capacity: u64) -> Result<()> {
         let index = id.index();
         let create = || -> Result<(Fd, Option<Fd>)> {

@@ -438,6 +438,7 @@ impl Engine {
     }
 
     /// As [`Engine::queue`], for a caller that will write: what could not be mapped is tried anew, rights may have come.
+    #[inline(never)]
     pub fn whole_queue(&self, index: u16) -> Result<Option<QueueView<'_>>> {
         match self.queue(index)? {
             // As long as it may not be written the mapping stays what it is.
@@ -466,6 +467,7 @@ impl Engine {
         starved::feed(|| self.open_queue(index))
     }
 
+    #[inline(never)]
     fn open_queue(&self, index: u16) -> Result<Option<QueueView<'_>>> {
         let before = Mapped::load(&self.queues[usize::from(index)].mapped);
         let path = self.queue_path(index);

@@ -45,6 +45,7 @@ impl Engine {
     }
 
     /// Takes away what an earlier set has left at a free index. `false`: it is another user's.
+    #[inline(never)]
     fn clear_place(&self, index: u16) -> bool {
         if let Ok(Some(old)) = self.writable_set(index)
             && old.writable()
@@ -54,6 +55,7 @@ impl Engine {
         matches!(fs::unlink(self.set_path(index).c_str()), Ok(()) | Err(rustix::io::Errno::NOENT))
     }
 
+    #[inline(never)]
     fn make_set_at(&self, held: &Held<'_>, id: Id, key: Key, nsems: u32, mode: u32, values: &[u16]) -> Result<()> {
         let index = id.index();
         let path = self.set_path(index);

@@ -389,6 +389,7 @@ impl Engine {
     }
 
     /// As [`Engine::set`], for a caller that will write: a read-only mapping is tried anew, rights may have come.
+    #[inline(never)]
     pub fn writable_set(&self, index: u16) -> Result<Option<SetView<'_>>> {
         match self.set(index)? {
             // As long as it may not be written the mapping stays what it is.
@@ -419,6 +420,7 @@ impl Engine {
         starved::feed(|| self.open_set(index))
     }
 
+    #[inline(never)]
     fn open_set(&self, index: u16) -> Result<Option<SetView<'_>>> {
         let local = &self.sets[usize::from(index)];
         let before = Mapped::load(&local.mapped);

@@ -104,6 +104,7 @@ impl Engine {
         Ok((Mapped { address, len, id, torn: false }, size as usize))
     }
 
+    #[inline(never)]
     fn open_and_map(&self, view: &View, id: Id, me: Me, access: Access, place: Place, len: usize) -> Result<usize> {
         let index = id.index();
         let (fd, stat) = file::open(self.data_path(index).c_str(), access.write).map_err(|e| match e {

@@ -199,6 +199,7 @@ impl Engine {
         starved::feed(|| self.open_control(index))
     }
 
+    #[inline(never)]
     fn open_control(&self, index: u16) -> Result<Option<View>> {
         let local = &self.locals[usize::from(index)];
         let path = self.control_path(index);
@@ -242,6 +243,7 @@ impl Engine {
     }
 
     /// Makes sure that `who`'s entry in the control file has its place on the file system.
+    #[inline(never)]
     pub fn reserve_entry(&self, view: &View, index: u16, who: Me) -> Result<()> {
         let bytes = Control::bytes_for(who.slot) as u32;
         let local = &self.locals[usize::from(index)];

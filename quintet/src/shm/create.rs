@@ -182,6 +182,7 @@ impl Engine {
 
     /// The control file of a free index, if it is the caller's to use: made if there is none.
     /// `None`: it is another user's.
+    #[inline(never)]
     fn own_control(&self, _held: &Held<'_>, index: u16, wanted: &Wanted) -> Result<Option<View>> {
         let file_mode = self.control_mode(wanted.mode);
         let path = self.control_path(index);
@@ -233,6 +234,7 @@ impl Engine {
     }
 
     /// The data file: the one that was kept for reuse, zeroed, or a new one.
+    #[inline(never)]
     fn make_data(&self, held: &Held<'_>, view: &View, index: u16, wanted: &Wanted) -> Result<()> {
         let path = self.data_path(index);
         if self.warm_index() == Some(index) {

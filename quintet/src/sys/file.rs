@@ -211,11 +211,12 @@ pub fn punch(fd: &Fd, offset: u64, len: u64) {
 
 /// Overwrites the bytes from `from` to `to` with zeroes.
 pub fn write_zeroes(fd: &Fd, from: u64, to: u64) -> Result<()> {
-    let block = [0u8; 4096];
+    // Not on the stack, which may be small.
+    static BLOCK: [u8; 4096] = [0; 4096];
     let mut at = from;
     while at < to {
         let n = (to - at).min(4096) as usize;
-        at += rustix::io::pwrite(fd, &block[..n], at)? as u64;
+        at += rustix::io::pwrite(fd, &BLOCK[..n], at)? as u64;
     }
     Ok(())
 }
