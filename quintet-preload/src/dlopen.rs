@@ -250,11 +250,10 @@ unsafe extern "C" fn ours(handle: *mut c_void, name: *const c_char) -> *mut c_vo
     }
     let Some((_, ours)) = CALLS.iter().find(|(call, _)| *call == name) else { return null_mut() };
     let found = real_dlsym(handle, name.as_ptr());
-    if !found.is_null() && image(found) == image(libc::__errno_location as *mut c_void) {
-        ours.cast_mut().cast()
-    } else {
-        null_mut()
-    }
+    // Most often the C library comes next; else somebody stands between.
+    let is_the_c_librarys = !found.is_null()
+        && (found == real_dlsym(libc::RTLD_NEXT, name.as_ptr()) || image(found) == image(libc::__errno_location as *mut c_void));
+    if is_the_c_librarys { ours.cast_mut().cast() } else { null_mut() }
 }
 
 /// The library that an address is in.
