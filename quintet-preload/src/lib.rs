@@ -24,6 +24,7 @@ mod load;
 mod msg;
 mod next;
 mod pages;
+mod root;
 mod sem;
 mod shm;
 mod user;

@@ -5,7 +5,7 @@
 //! The loader calls each entry of the section once, as a C function; further arguments are ignored.
 #![allow(unsafe_code)]
 
-use crate::{cancel, credentials, exec, jump, known};
+use crate::{cancel, credentials, exec, jump, known, root};
 use std::panic::catch_unwind;
 
 #[used]
@@ -19,5 +19,6 @@ extern "C" fn at_load() {
         jump::at_load();
         exec::at_load();
         cancel::at_load();
+        root::at_load();
     });
 }

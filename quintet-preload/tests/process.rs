@@ -33,6 +33,15 @@ fn descriptors_directory_and_umask() {
 }
 
 #[test]
+fn another_root() {
+    if !is_root() {
+        println!("skipped: only the superuser changes the root");
+        return;
+    }
+    c_program("chroot");
+}
+
+#[test]
 fn clocks_that_are_shifted_and_stand_still() {
     let Some((_place, clocks)) = compiled("clock", &["-shared", "-fPIC", "-DCLOCKS"]) else { return };
     c_program_with("clock", Some(&clocks));
