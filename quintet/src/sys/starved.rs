@@ -32,6 +32,8 @@ const STACK: usize = 512 << 10;
 
 /// So many descriptors are made free: nothing needs more at a time.
 const SPARE: u64 = 16;
+/// Below this limit there is nothing to be done.
+const LEAST: u64 = 3;
 
 /// A descriptor of the namespace's directory, once the program has changed its root: -1 before. And what it is of, as the program may have
 /// closed it.
@@ -144,7 +146,7 @@ pub fn feed<T, E: Failure>(mut work: impl FnMut() -> Result<T, E>) -> Result<T, 
         return instead(&mut work).unwrap_or_else(work);
     }
     match work() {
-        Err(e) if e.is_starved() && !INSTEAD.get() => instead(work).unwrap_or(Err(e)),
+        Err(e) if e.is_starved() && !INSTEAD.get() && limit() >= LEAST => instead(work).unwrap_or(Err(e)),
         other => other,
     }
 }
@@ -192,10 +194,15 @@ extern "C" fn run<R, F: FnMut() -> R>(task: *mut c_void) -> libc::c_int {
     0
 }
 
+/// No descriptor may have this number, or a greater one.
+fn limit() -> u64 {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    limit.min(i32::MAX as u64 + 1)
+}
+
 /// Closes the last descriptors below the limit, or whatever there is if the limit is that low.
 fn make_room() {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    let limit = limit.min(i32::MAX as u64 + 1);
+    let limit = limit();
     for fd in limit.saturating_sub(SPARE)..limit {
         // A copy, in this thread's own table, that nobody uses here.
         file::close(fd as i32);
