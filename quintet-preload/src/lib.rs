@@ -30,6 +30,7 @@ mod next;
 mod pages;
 mod proc;
 mod room;
+mod root;
 mod sem;
 mod shm;
 mod spawn;

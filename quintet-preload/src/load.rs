@@ -5,7 +5,7 @@
 //! The loader calls each entry of the section once, as a C function; further arguments are ignored.
 #![allow(unsafe_code)]
 
-use crate::{cancel, credentials, environment, exec, exit, jump, known, log, proc, spawn, syscall};
+use crate::{cancel, credentials, environment, exec, exit, jump, known, log, proc, root, spawn, syscall};
 use std::panic::catch_unwind;
 
 #[used]
@@ -27,5 +27,6 @@ extern "C" fn at_load() {
         spawn::at_load();
         proc::at_load();
         cancel::at_load();
+        root::at_load();
     });
 }

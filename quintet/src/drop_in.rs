@@ -4,6 +4,7 @@
 use crate::engine::{Engine, VARIABLE};
 use crate::error::Error;
 use crate::layout::Mechanism;
+use crate::sys::starved::{self, by_path};
 use crate::trouble::Call;
 use crate::{Errno, Id, Key, Kind, Limits, MsgFlags, MsgUsage, QueueStat, SegmentStat, SemOp, SemUsage, SetStat, Usage, process};
 use std::ffi::{CStr, c_void};
@@ -131,27 +132,27 @@ pub unsafe fn shmat(id: i32, address: usize, flags: i32) -> Result<*mut c_void> 
 #[allow(unsafe_code)]
 pub unsafe fn shmdt(address: usize) -> Result<()> {
     // SAFETY: the caller's.
-    unsafe { with_id(|engine| engine.shmdt(address)) }
+    by_path(|| unsafe { with_id(|engine| engine.shmdt(address)) })
 }
 
 /// `IPC_STAT`.
 pub fn stat(id: i32) -> Result<SegmentStat> {
-    with_id(|engine| engine.shm_stat(id))
+    by_path(|| with_id(|engine| engine.shm_stat(id)))
 }
 
 /// `SHM_STAT`, `SHM_STAT_ANY`.
 pub fn stat_index(index: i32, any: bool) -> Result<SegmentStat> {
-    with_id(|engine| engine.shm_stat_index(index, any))
+    by_path(|| with_id(|engine| engine.shm_stat_index(index, any)))
 }
 
 /// `IPC_SET`.
 pub fn set(id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
-    with_id(|engine| engine.shm_set(id, uid, gid, mode))
+    by_path(|| with_id(|engine| engine.shm_set(id, uid, gid, mode)))
 }
 
 /// `IPC_RMID`.
 pub fn remove(id: i32) -> Result<()> {
-    with_id(|engine| engine.shm_remove(id))
+    by_path(|| with_id(|engine| engine.shm_remove(id)))
 }
 
 /// `SHM_LOCK`, `SHM_UNLOCK`.
@@ -172,14 +173,18 @@ pub fn usage() -> Result<Usage> {
 
 /// The program has unmapped a range of memory by itself.
 pub fn unmapped(address: usize, len: usize) {
-    if let Some(engine) = opened() {
-        engine.unmapped(address, len);
-    }
+    by_path(|| {
+        if let Some(engine) = opened() {
+            engine.unmapped(address, len);
+        }
+    })
 }
 
 /// The process is about to end by a call that runs no handlers.
 pub fn at_exit() {
-    process::at_exit();
+    by_path(|| {
+        process::at_exit();
+    })
 }
 
 /// `semget`.
@@ -259,12 +264,12 @@ pub fn sem_stat_index(index: i32, any: bool) -> Result<SetStat> {
 
 /// `IPC_SET` of a set.
 pub fn sem_set(id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
-    with_id(|engine| engine.sem_set(id, uid, gid, mode))
+    by_path(|| with_id(|engine| engine.sem_set(id, uid, gid, mode)))
 }
 
 /// `IPC_RMID` of a set.
 pub fn sem_remove(id: i32) -> Result<()> {
-    with_id(|engine| engine.sem_remove(id))
+    by_path(|| with_id(|engine| engine.sem_remove(id)))
 }
 
 /// `IPC_INFO` of semaphores: the limits, and the highest index in use.
@@ -314,12 +319,12 @@ pub fn msg_stat_index(index: i32, any: bool) -> Result<QueueStat> {
 
 /// `IPC_SET` of a queue.
 pub fn msg_set(id: i32, uid: u32, gid: u32, mode: u32, capacity: u64) -> Result<()> {
-    with_id(|engine| engine.msg_set(id, uid, gid, mode, capacity))
+    by_path(|| with_id(|engine| engine.msg_set(id, uid, gid, mode, capacity)))
 }
 
 /// `IPC_RMID` of a queue.
 pub fn msg_remove(id: i32) -> Result<()> {
-    with_id(|engine| engine.msg_remove(id))
+    by_path(|| with_id(|engine| engine.msg_remove(id)))
 }
 
 /// `IPC_INFO` of queues: the limits, and the highest index in use.
@@ -365,6 +370,19 @@ pub use crate::cancel::{CANCELLED, about_to as about_to_cancel, asking as asking
 pub use crate::cancel::{
     anywhere as is_cancellable_anywhere, set_anywhere as set_cancellable_anywhere, will_be_told as cancels_will_be_told,
 };
+
+/// The program is about to change its root. Whether [`chroot_failed`] is to be told if it does not.
+pub fn before_chroot() -> bool {
+    // It may use for the first time afterwards what is there now.
+    let named = std::env::var_os(crate::engine::VARIABLE).is_some_and(|path| !path.is_empty());
+    let engine = if named { engine().ok() } else { opened() };
+    engine.is_some_and(|engine| starved::keep_way(engine.path()))
+}
+
+/// It has not.
+pub fn chroot_failed() {
+    starved::forget_way();
+}
 
 /// The environment variable with which [`adopt_undo`] is to be called.
 pub const UNDO_VARIABLE: &CStr = c"QUINTET_UNDO";

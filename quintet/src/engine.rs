@@ -331,15 +331,15 @@ impl Engine {
 
     /// The directory.
     pub fn path(&self) -> &Path {
-        Path::new(OsStr::from_bytes(self.directory()))
+        Path::new(OsStr::from_bytes(&self.directory[..self.directory_len]))
     }
 
     pub(crate) fn directory(&self) -> &[u8] {
-        &self.directory[..self.directory_len]
+        if starved::is_there() { b"." } else { &self.directory[..self.directory_len] }
     }
 
     pub(crate) fn registry_path(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.directory).unwrap_or_default()
+        if starved::is_there() { c"registry" } else { CStr::from_bytes_until_nul(&self.directory).unwrap_or_default() }
     }
 
     /// Private or shared.

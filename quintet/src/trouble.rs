@@ -8,7 +8,7 @@
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::furniture::damaged;
-use crate::sys::{self, file::Name};
+use crate::sys::{self, file::Name, starved::by_path};
 use crate::{Errno, drop_in};
 use rustix::fs;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -37,10 +37,10 @@ impl Engine {
     pub fn explained(&self, call: Call, errno: Errno) -> Errno {
         let usual = matches!((call, errno), (_, Errno::ACCES) | (Call::Find, Errno::NOENT));
         let trouble = match errno {
-            _ if usual => self.may_look().then(|| self.whereabouts()).flatten(),
-            Errno::NOENT | Errno::NOTDIR => self.whereabouts(),
-            Errno::NOMEM | Errno::NOSPC | Errno::DQUOT => self.room(),
+            _ if usual => by_path(|| self.may_look().then(|| self.whereabouts()).flatten()),
+            Errno::NOENT | Errno::NOTDIR => by_path(|| self.whereabouts()),
             Errno::ROFS => Some(self.trouble(errno).remedy("a namespace must be on a file system that can be written")),
+            Errno::NOMEM | Errno::NOSPC | Errno::DQUOT => by_path(|| self.room()),
             Errno::LOOP | Errno::STALE | Errno::IO | Errno::NODEV | Errno::NOTCONN | Errno::UCLEAN => Some(self.trouble(errno)),
             _ => return errno,
         };

@@ -5,13 +5,14 @@
 
 use crate::cancel::{self, CANCELLED, Point};
 use crate::layout::{Sleeper, WaiterState};
+use crate::sys::clock::Instant;
 use crate::sys::futex::{self, Woken};
 use crate::sys::signal::Blocked;
 use crate::sys::{self, trace};
 use crate::{Errno, Id};
 use std::cell::Cell;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Errno>;
 

@@ -58,6 +58,7 @@ static ino_t inodes[32];
 
 /* Files of its own in the place of all descriptors that there were, with something in them. */
 static void reuse_descriptors(void) {
+    EQ(chroot("/tmp/there is none"), -1);
     close_all();
     for (int fd = 3; fd < 32; fd++) {
         char name[] = "/tmp/quintet-XXXXXX";
@@ -79,6 +80,8 @@ static void look_at_descriptors(void) {
     }
     /* And nothing else is open. */
     EQ(dup(3), 32);
+    EQ(close(32), 0);
+    for (int fd = 32; fd < 200; fd++) EQ(fcntl(fd, F_GETFD), -1);
 }
 
 static void in_child(void (*change)(void), void (*look)(void), int before) {

@@ -91,7 +91,16 @@ pub fn library_for(target: Option<&str>) -> PathBuf {
 
 /// Compiles `c/NAME.c` and runs it, on the kernel and with the drop-in on fresh namespaces: it says by its status whether all was as expected.
 pub fn c_program(name: &str) {
+    c_program_with(name, None);
+}
+
+/// The same with a further library preloaded, before the drop-in.
+pub fn c_program_with(name: &str, further: Option<&Path>) {
     let Some((_place, program)) = compiled(name, &["-pthread"]) else { return };
+    let preloaded = |libraries: &[&Path]| {
+        let all = further.iter().copied().chain(libraries.iter().copied());
+        all.map(|library| library.to_str().unwrap()).collect::<Vec<_>>().join(":")
+    };
     let run = |what: &str, command: &mut Command| {
         let output = match command.output() {
             Err(e) if what == "kernel" && e.raw_os_error() == Some(libc::EPERM) => {
@@ -104,13 +113,13 @@ pub fn c_program(name: &str) {
         println!("{what}: {text}");
         assert!(output.status.success(), "{name}, {what}: {}: {text}", output.status);
     };
-    run("kernel", in_own_ipc(&mut Command::new(&program)));
+    run("kernel", in_own_ipc(Command::new(&program).env("LD_PRELOAD", preloaded(&[]))));
     let directory = Builder::new().prefix("quintet-test-").tempdir_in(memory()).unwrap();
     for kind in [Kind::Private, Kind::Shared] {
         let namespace = directory.path().join(format!("{kind:?}"));
         Namespace::create(&namespace, kind).unwrap();
         let mut command = Command::new(&program);
-        command.env("LD_PRELOAD", library()).env("QUINTET_NAMESPACE", &namespace);
+        command.env("LD_PRELOAD", preloaded(&[&library()])).env("QUINTET_NAMESPACE", &namespace);
         run(&format!("{kind:?}"), &mut command);
         check_clean(&namespace);
     }

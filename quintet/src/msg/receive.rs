@@ -10,10 +10,11 @@ use super::spin::{self, Attempt};
 use super::wait::{ANEW, Call, Side, draft_end_of, own_stamp};
 use crate::engine::Engine;
 use crate::layout::{BLOCK_BYTES, Slot, SlotKind, SlotUse, UNIT, halves, high, low, words};
+use crate::sys::clock::Instant;
 use crate::waiting::{self, Waiting};
 use crate::{Errno, Id, MsgFlags, process};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Errno>;
 

@@ -10,10 +10,11 @@ use super::wait::{ANEW, Call, Given, Side, draft_end_of, draft_given, fits, hold
 use crate::engine::Engine;
 use crate::layout::{Slot, SlotKind, SlotUse, halves, high, low, words};
 use crate::sync::latch::Holder;
+use crate::sys::clock::Instant;
 use crate::waiting;
 use crate::{Errno, Id, MsgFlags, process, sys};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Errno>;
 

@@ -5,9 +5,10 @@
 
 use super::place::QueueView;
 use super::section::THREAD;
+use crate::sys::clock::Instant;
 use crate::{Errno, sys};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What comes of an operation that does not hold signals off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,9 +6,10 @@ use crate::engine::Engine;
 use crate::participant::unpack;
 use crate::sync::presence::Census;
 use crate::sync::word::{self, DESCRIBED, Descriptor, Planned, Word};
+use crate::sys::clock::Instant;
 use crate::{Errno, Id, Limits, SemFlags, SemOp, process, sys};
 use std::sync::atomic::{AtomicU64, Ordering::*};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Errno>;
 

@@ -4,10 +4,11 @@ use super::place::SetView;
 use super::section::{Ops, Verdict};
 use crate::engine::Engine;
 use crate::layout::{JournalKind, Sleeper, Waiter, WaiterState};
+use crate::sys::clock::Instant;
 use crate::waiting::{self, Interruptible, Waiting};
 use crate::{Errno, Id, SemFlags, SemOp, process, sys};
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Errno>;
 

@@ -55,9 +55,16 @@ impl AsRawFd for Fd {
 
 impl Drop for Fd {
     fn drop(&mut self) {
-        // SAFETY: owned, and not used any more.
-        unsafe { rustix::io::close(self.as_raw_fd()) };
+        close(self.as_raw_fd());
     }
+}
+
+/// Closes a descriptor, if it is one.
+pub fn close(number: RawFd) {
+    let saved = errno();
+    // SAFETY: a number. The caller owns it, or a copy of the table.
+    unsafe { libc::syscall(libc::SYS_close, number) };
+    set_errno(saved);
 }
 
 /// A path in a namespace, built without allocating: a call may come from a signal handler.

@@ -3,6 +3,7 @@
 //! They go to the kernel by rustix's raw backend, which is no cancellation point, leaves `errno`
 //! alone and is not intercepted by other preloaded libraries.
 
+pub mod clock;
 pub mod credentials;
 pub mod file;
 pub mod fork;
@@ -16,26 +17,8 @@ pub mod trace;
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Seconds since the Epoch, as the kernel stamps its objects.
-pub fn now() -> i64 {
-    rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse).tv_sec
-}
-
-/// The same in the hot path: the C library's cheapest clock makes no system call either.
-#[inline]
-pub fn time() -> i64 {
-    #[allow(unsafe_code)]
-    // SAFETY: null is allowed, and nothing is stored.
-    let now = unsafe { libc::time(std::ptr::null_mut()) };
-    now as i64
-}
-
-/// Now, from the precise clock: for names that should differ.
-pub fn nanos() -> u128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos())
-}
+pub use clock::{coarse_nanos, nanos, now, time};
 
 /// This process's id, remembered: asking costs as much as all the rest of a detach.
 const PID: &AtomicU32 = &crate::engine::FIRST.hot.pid;
@@ -154,12 +137,6 @@ pub fn runs_on_one_processor() -> bool {
     let one = rustix::thread::sched_getaffinity(None).is_ok_and(|set| set.count() == 1);
     KNOWN.set((one, now + FOR));
     one
-}
-
-/// Now, from a clock that costs little and steps a few milliseconds at a time, in nanoseconds since the Epoch.
-pub fn coarse_nanos() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-    (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
 }
 
 /// After a fork, in the child.

@@ -15,20 +15,109 @@
 //! it any more. What it is given lives on the calling thread's stack, which is there all that time.
 #![allow(unsafe_code)]
 
+use super::file::{self, Fd};
 use super::memory;
 use super::signal::Blocked;
 use crate::{Errno, Error};
+use rustix::fd::{BorrowedFd, IntoRawFd};
+use rustix::fs::{self, Mode, OFlags};
 use std::any::Any;
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::*};
 
 const STACK: usize = 512 << 10;
 
 /// So many descriptors are made free: nothing needs more at a time.
 const SPARE: u64 = 16;
+/// Below this limit there is nothing to be done.
+const LEAST: u64 = 3;
+
+/// A descriptor of the namespace's directory, once the program has changed its root: -1 before. And what it is of, as the program may have
+/// closed it.
+static WAY: AtomicI32 = AtomicI32::new(-1);
+static DEVICE: AtomicU64 = AtomicU64::new(0);
+static INODE: AtomicU64 = AtomicU64::new(0);
+
+/// Out of the way of those that programs count on.
+const FIRST_DESCRIPTOR: i32 = 100;
+
+/// The program is about to change its root: paths will lead nowhere, or elsewhere. What is done with them is done from now on by a thread
+/// that is in this directory.
+///
+/// `false`: that was so before.
+pub fn keep_way(directory: &Path) -> bool {
+    if has_way() {
+        return false;
+    }
+    let open = || -> Result<(), Errno> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = Fd::from(fs::open(directory, flags, Mode::empty())?);
+        let stat = fs::fstat(&fd)?;
+        let kept = rustix::io::fcntl_dupfd_cloexec(&fd, FIRST_DESCRIPTOR)?.into_raw_fd();
+        DEVICE.store(stat.st_dev as u64, Relaxed);
+        INODE.store(stat.st_ino as u64, Relaxed);
+        WAY.store(kept, Release);
+        Ok(())
+    };
+    // Without it, what is open already goes on working.
+    open().is_ok()
+}
+
+/// The root is what it was.
+pub fn forget_way() {
+    let number = WAY.swap(-1, AcqRel);
+    if is_way(number) {
+        file::close(number);
+    }
+}
+
+#[inline]
+pub fn has_way() -> bool {
+    WAY.load(Relaxed) != -1
+}
+
+/// Whether the descriptor is still the directory's.
+fn is_way(number: i32) -> bool {
+    if number == -1 {
+        return false;
+    }
+    // SAFETY: whatever it is by now, it is only looked at.
+    let stat = fs::fstat(unsafe { BorrowedFd::borrow_raw(number) });
+    stat.is_ok_and(|stat| (stat.st_dev as u64, stat.st_ino as u64) == (DEVICE.load(Relaxed), INODE.load(Relaxed)))
+}
+
+/// Goes to the directory, if that can be.
+fn go() -> bool {
+    let number = WAY.load(Acquire);
+    // SAFETY: as just looked at, in this thread's own table.
+    is_way(number) && rustix::process::fchdir(unsafe { BorrowedFd::borrow_raw(number) }).is_ok()
+}
+
+/// Whether the calling thread is in the namespace's directory, and is to use names relative to it.
+pub fn is_there() -> bool {
+    THERE.get()
+}
+
+/// Does what goes by paths, also in a program that has changed its root. It waits for nobody.
+pub fn by_path<T>(work: impl FnOnce() -> T) -> T {
+    if !has_way() || INSTEAD.get() {
+        return work();
+    }
+    let mut work = Some(work);
+    let done = instead(|| work.take().map(|work| work()));
+    match (done.flatten(), work) {
+        (Some(done), _) => done,
+        (None, Some(work)) => work(),
+        (None, None) => std::process::abort(),
+    }
+}
 
 thread_local! {
+    /// Whether it is in the namespace's directory.
+    static THERE: Cell<bool> = const { Cell::new(false) };
     /// Whether this is such a thread, in place of its caller.
     static INSTEAD: Cell<bool> = const { Cell::new(false) };
 }
@@ -53,8 +142,11 @@ impl Failure for Error {
 /// Does what needs descriptors for a moment, also if none is free. It closes what it opens, uses no descriptor from outside, waits for nobody, and has
 /// done nothing if it fails.
 pub fn feed<T, E: Failure>(mut work: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+    if has_way() && !INSTEAD.get() {
+        return instead(&mut work).unwrap_or_else(work);
+    }
     match work() {
-        Err(e) if e.is_starved() && !INSTEAD.get() => instead(work).unwrap_or(Err(e)),
+        Err(e) if e.is_starved() && !INSTEAD.get() && limit() >= LEAST => instead(work).unwrap_or(Err(e)),
         other => other,
     }
 }
@@ -83,6 +175,7 @@ fn instead<R, F: FnMut() -> R>(mut work: F) -> Option<R> {
         unsafe { libc::clone(run::<R, F>, (stack + STACK) as *mut c_void, flags, (&raw mut task).cast::<c_void>()) };
         super::file::set_errno(saved);
         INSTEAD.set(false);
+        THERE.set(false);
     }
     // SAFETY: mapped above, and nobody runs on it any more.
     let _ = unsafe { memory::unmap(stack, STACK) };
@@ -95,17 +188,23 @@ fn instead<R, F: FnMut() -> R>(mut work: F) -> Option<R> {
 extern "C" fn run<R, F: FnMut() -> R>(task: *mut c_void) -> libc::c_int {
     // SAFETY: `instead` passes a task of these types, and waits.
     let task = unsafe { &mut *task.cast::<Task<'_, F, R>>() };
+    THERE.set(go());
     make_room();
     task.outcome = Some(catch_unwind(AssertUnwindSafe(&mut task.work)));
     0
 }
 
+/// No descriptor may have this number, or a greater one.
+fn limit() -> u64 {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    limit.min(i32::MAX as u64 + 1)
+}
+
 /// Closes the last descriptors below the limit, or whatever there is if the limit is that low.
 fn make_room() {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    let limit = limit.min(i32::MAX as u64 + 1);
+    let limit = limit();
     for fd in limit.saturating_sub(SPARE)..limit {
-        // SAFETY: a copy of a descriptor, in this thread's own table, that nobody uses here.
-        unsafe { rustix::io::close(fd as i32) };
+        // A copy, in this thread's own table, that nobody uses here.
+        file::close(fd as i32);
     }
 }
