@@ -336,12 +336,16 @@ fn pid_namespace() -> u64 {
     match PID_NAMESPACE.load(Relaxed) {
         0 => {
             let number = rustix::fs::stat(c"/proc/self/ns/pid").map_or(0, |stat| stat.st_ino & u64::from(u32::MAX));
-            PID_NAMESPACE.store(number, Relaxed);
+            PID_NAMESPACE.store(if number == 0 { UNKNOWN } else { number }, Relaxed);
             number
         }
+        UNKNOWN => 0,
         known => known,
     }
 }
+
+/// `/proc` does not tell; a program that has locked itself in may not ask again.
+const UNKNOWN: u64 = u64::MAX;
 
 static PID_NAMESPACE: AtomicU64 = AtomicU64::new(0);
 
