@@ -32,7 +32,7 @@ pub fn interpreters(head: &[u8]) -> Vec<PathBuf> {
     let Some((interpreter, arguments)) = words.split_first() else { return Vec::new() };
     let path = PathBuf::from(OsStr::from_bytes(interpreter));
     let behind = if path.file_name().is_some_and(|name| name == "env") { behind_env(arguments) } else { None };
-    let behind = behind.and_then(|name| search::of_name(name));
+    let behind = behind.and_then(search::of_name);
     std::iter::once(path).chain(behind).collect()
 }
 
