@@ -43,6 +43,11 @@ pub fn check(file: &Looked, path: &Path) -> Result<(), Refusal> {
     }
 }
 
+/// The loader that a program names.
+pub fn loader(file: &Looked) -> Option<PathBuf> {
+    parse(&|offset, bytes| file.read(offset, bytes))?.loader
+}
+
 fn same_libc(loader: &Path) -> Result<(), Refusal> {
     let name = loader.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let libc = if name.starts_with("ld-musl") {

@@ -13,7 +13,7 @@ mod search;
 use file::Looked;
 use rustix::fs::{Access, AtFlags, CWD, StatVfsMountFlags};
 use rustix::io::Errno;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use file::{describe, in_terminal};
 pub use search::{NotFound, find, in_path};
@@ -91,6 +91,37 @@ fn check_nested(path: &Path, scripts_left: u32) -> Result<(), Refusal> {
         // What execvp(3) does with a file that the kernel does not know.
         check_nested(Path::new("/bin/sh"), 0)
     }
+}
+
+/// What starts a program.
+#[derive(Debug, Default)]
+pub struct StartedBy {
+    /// Those that run a script, in their order; the last one is no script.
+    pub interpreters: Vec<PathBuf>,
+    /// The loader of the last of them, or of the program itself.
+    pub loader: Option<PathBuf>,
+}
+
+/// What starts a program, as far as it can be seen.
+pub fn started_by(path: &Path) -> StartedBy {
+    let mut found = StartedBy::default();
+    let mut at = path.to_owned();
+    for _ in 0..=MAX_SCRIPTS {
+        let Ok(file) = Looked::at(&at) else { break };
+        let named = match file.head() {
+            head if head.starts_with(elf::MAGIC) => {
+                found.loader = elf::loader(&file);
+                break;
+            }
+            head if head.starts_with(b"#!") => script::interpreters(head),
+            head if head.contains(&0) => break,
+            _ => vec!["/bin/sh".into()],
+        };
+        let Some(last) = named.last() else { break };
+        at.clone_from(last);
+        found.interpreters.extend(named);
+    }
+    found
 }
 
 fn executable(path: &Path, stat: &rustix::fs::Stat) -> Result<(), Refusal> {

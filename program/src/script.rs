@@ -4,7 +4,7 @@ use crate::file::in_terminal;
 use crate::{Refusal, search};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The kernel reads no more of the first line.
 const LINE: usize = 255;
@@ -26,6 +26,16 @@ pub fn check(head: &[u8], scripts_left: u32) -> Result<(), Refusal> {
     }
 }
 
+/// The programs that the first line names: the interpreter, and the one behind `/usr/bin/env`.
+pub fn interpreters(head: &[u8]) -> Vec<PathBuf> {
+    let words = words(head);
+    let Some((interpreter, arguments)) = words.split_first() else { return Vec::new() };
+    let path = PathBuf::from(OsStr::from_bytes(interpreter));
+    let behind = if path.file_name().is_some_and(|name| name == "env") { behind_env(arguments) } else { None };
+    let behind = behind.and_then(search::of_name);
+    std::iter::once(path).chain(behind).collect()
+}
+
 pub fn too_deep() -> Refusal {
     Refusal::new("its interpreter is a script whose interpreter is a script, and so on")
 }
@@ -37,19 +47,17 @@ fn check_interpreter(path: &Path, scripts_left: u32) -> Result<(), Refusal> {
     })
 }
 
-/// `env prog` and `env -S NAME=value prog`; other options of env are not followed.
 fn check_env(arguments: &[&[u8]], scripts_left: u32) -> Result<(), Refusal> {
+    let Some(name) = behind_env(arguments) else { return Ok(()) };
+    let shown = in_terminal(Path::new(name));
+    let path = search::of_name(name).ok_or_else(|| Refusal::new(format!("its interpreter {shown} is not in PATH")))?;
+    check_interpreter(&path, scripts_left)
+}
+
+/// `env prog` and `env -S NAME=value prog`; other options of env are not followed.
+fn behind_env<'a>(arguments: &[&'a [u8]]) -> Option<&'a OsStr> {
     let mut arguments = arguments.iter().skip_while(|a| **a == b"-S" || a.contains(&b'='));
-    match arguments.next() {
-        Some(name) if !name.starts_with(b"-") => {
-            let name = OsStr::from_bytes(name);
-            let path = if name.as_bytes().contains(&b'/') { Some(name.into()) } else { search::in_path(name) };
-            let shown = in_terminal(Path::new(name));
-            let path = path.ok_or_else(|| Refusal::new(format!("its interpreter {shown} is not in PATH")))?;
-            check_interpreter(&path, scripts_left)
-        }
-        _ => Ok(()),
-    }
+    arguments.next().filter(|name| !name.starts_with(b"-")).map(|name| OsStr::from_bytes(name))
 }
 
 fn words(head: &[u8]) -> Vec<&[u8]> {

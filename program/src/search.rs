@@ -32,6 +32,11 @@ pub fn find(name: &OsStr) -> Result<PathBuf, NotFound> {
     in_path(name).ok_or(NotFound::NotInPath)
 }
 
+/// What a script's first line means: a path, if there is a slash in it, even if nothing is there.
+pub fn of_name(name: &OsStr) -> Option<PathBuf> {
+    if name.as_bytes().contains(&b'/') { Some(name.into()) } else { in_path(name) }
+}
+
 /// The first file of this name that may be executed, else the first that is there at all.
 pub fn in_path(name: &OsStr) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());

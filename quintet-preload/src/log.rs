@@ -513,7 +513,11 @@ impl HeldOff {
         unsafe {
             let (held, before) = (&raw const held, &raw mut before);
             libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK as c_long, held, before, SET);
-            libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, SET);
+        }
+        // Only what the program itself holds off can have been pending.
+        if before & (bit(libc::SIGPIPE) | bit(libc::SIGXFSZ)) != 0 {
+            // SAFETY: as above.
+            unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, SET) };
         }
         HeldOff { before, pending }
     }

@@ -3,14 +3,16 @@
 //!
 //! What is mapped goes on working. A call that needs a file gets a number from the file system that the C call does not have,
 //! or that means something else there. So it is found out what has happened, who wants to know is told, and the number is
-//! made one that a program understands.
+//! made one that a program understands. It is found out by system calls that the failed call has just made, or would have:
+//! a sandbox may allow no others.
 
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::furniture::damaged;
-use crate::sys::{self, file::Name, starved::by_path};
+use crate::sys::file::{self, Name};
+use crate::sys::{self, starved::by_path};
 use crate::{Errno, drop_in};
-use rustix::fs;
+use rustix::fs::{self, Mode, OFlags};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What a call is that has failed.
@@ -37,10 +39,11 @@ impl Engine {
     pub fn explained(&self, call: Call, errno: Errno) -> Errno {
         let usual = matches!((call, errno), (_, Errno::ACCES) | (Call::Find, Errno::NOENT));
         let trouble = match errno {
-            _ if usual => by_path(|| self.may_look().then(|| self.whereabouts()).flatten()),
+            Errno::NOENT if usual => None,
+            Errno::ACCES => by_path(|| self.may_look().then(|| self.whereabouts()).flatten()),
             Errno::NOENT | Errno::NOTDIR => by_path(|| self.whereabouts()),
             Errno::ROFS => Some(self.trouble(errno).remedy("a namespace must be on a file system that can be written")),
-            Errno::NOMEM | Errno::NOSPC | Errno::DQUOT => by_path(|| self.room()),
+            Errno::NOMEM | Errno::NOSPC | Errno::DQUOT => by_path(|| self.may_look().then(|| self.room()).flatten()),
             Errno::LOOP | Errno::STALE | Errno::IO | Errno::NODEV | Errno::NOTCONN | Errno::UCLEAN => Some(self.trouble(errno)),
             _ => return errno,
         };
@@ -64,15 +67,15 @@ impl Engine {
 
     /// What has become of the directory, if it is not as it was.
     fn whereabouts(&self) -> Option<Error> {
-        let header = Name::new(self.directory(), format_args!("/namespace"));
-        match fs::stat(header.c_str()) {
-            Ok(stat) if (stat.st_dev as u64, stat.st_ino as u64) != self.identity => {
+        match self.look_at(format_args!("/namespace")) {
+            Ok(now) if now != self.identity => {
                 Some(self.trouble(Errno::NOENT).why("another one was put in its place").remedy("start the program again"))
             }
             Ok(_) => ["shm", "sem", "msg", "key"].into_iter().find_map(|folder| {
-                let missing = fs::stat(Name::new(self.directory(), format_args!("/{folder}")).c_str()).is_err();
+                let missing = self.look_at(format_args!("/{folder}")) == Err(rustix::io::Errno::NOENT);
                 missing.then(|| damaged(self.path(), folder))
             }),
+            Err(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => None,
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {
                 let why = "it was removed while the program used it";
                 let remedy = "what the program has attached stays; start it again for a new one";
@@ -90,14 +93,25 @@ impl Engine {
         }
     }
 
-    /// Whether the file system is full.
+    /// Which file this is.
+    fn look_at(&self, entry: std::fmt::Arguments) -> std::result::Result<(u64, u64), rustix::io::Errno> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let stat = fs::fstat(fs::open(Name::new(self.directory(), entry).c_str(), flags, Mode::empty())?)?;
+        Ok((stat.st_dev as u64, stat.st_ino as u64))
+    }
+
+    /// Whether the file system is full: a file of some size cannot be had.
     fn room(&self) -> Option<Error> {
-        let stat = fs::statfs(Name::new(self.directory(), format_args!("")).c_str()).ok()?;
-        let full = stat.f_blocks != 0 && (stat.f_bavail as u64).saturating_mul(stat.f_bsize as u64) < FULL;
-        let full = full || stat.f_files != 0 && stat.f_ffree == 0;
-        let error =
-            || self.trouble(Errno::NOSPC).why("its file system is full").remedy("make room there, or choose another directory");
-        full.then(error)
+        file::fits_file_limit(FULL).ok()?;
+        let folder = Name::new(self.directory(), format_args!("/sem"));
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = fs::open(folder.c_str(), flags, Mode::RUSR | Mode::WUSR);
+        match file.and_then(|file| fs::fallocate(file, fs::FallocateFlags::empty(), 0, FULL)) {
+            Err(e @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)) => {
+                Some(self.trouble(e.into()).why("its file system is full").remedy("make room there, or choose another directory"))
+            }
+            _ => None,
+        }
     }
 
     fn may_look(&self) -> bool {

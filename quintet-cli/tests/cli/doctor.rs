@@ -97,6 +97,85 @@ fn a_program_that_can_be_run_is_ok() {
     assert_says(&String::from_utf8(output.stdout).unwrap(), &["FAIL  program", "no-such-program"]);
 }
 
+fn of<'a>(value: &'a Value, subject: &str) -> (&'a str, &'a str) {
+    let found = value["findings"].as_array().unwrap().iter().find(|f| f["subject"] == subject);
+    let found = found.unwrap_or_else(|| panic!("no finding '{subject}' in {value}"));
+    (found["level"].as_str().unwrap(), found["message"].as_str().unwrap())
+}
+
+#[test]
+fn what_a_program_needs_is_looked_at() {
+    let t = Ns::new();
+    let script = t.file("script", "#!/usr/bin/env sh\n");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let value = parsed(&mut t.quintet(&["doctor", "--json", "--", script.to_str().unwrap()]), "doctor");
+    assert_says(of(&value, "program").1, &["as a script for /usr/bin/env, then /", "bin/sh"]);
+    let (level, message) = of(&value, "libraries");
+    assert_eq!(level, "ok", "{message}");
+    assert_says(message, &["finds all that it needs, and the drop-in"]);
+    assert_eq!(of(&value, "namespace").0, "ok");
+    assert_says(of(&value, "namespace").1, &["the program can use the private one at", t.path().to_str().unwrap()]);
+    assert_eq!((of(&value, "children").0, value["healthy"].as_bool()), ("ok", Some(true)));
+
+    // Asked of another name, so that no library is there.
+    let mut bytes = std::fs::read(program()).unwrap();
+    let name = b"libc.so.6\0";
+    let at = bytes.windows(name.len()).position(|window| window == name).unwrap();
+    bytes[at..at + 4].copy_from_slice(b"none");
+    let lost = t.file("lost", bytes);
+    std::fs::set_permissions(&lost, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let output = t.quintet(&["doctor", "--json", "--", lost.to_str().unwrap()]).output().unwrap();
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(of(&value, "libraries").0, "fail");
+    assert_says(of(&value, "libraries").1, &["cannot load the program: none.so.6: cannot open shared object file"]);
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn the_namespace_of_a_program_is_looked_at() {
+    let t = Ns::new();
+    let missing = t.dir.path().join("new");
+    let examined = |path: &std::path::Path| {
+        let output = quintet().args(["--namespace", path.to_str().unwrap(), "doctor", "--json", "--", "sh"]).output().unwrap();
+        (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap())
+    };
+    let (code, value) = examined(&missing);
+    assert_eq!((code, of(&value, "namespace").0), (Some(0), "ok"));
+    assert_says(of(&value, "namespace").1, &["there is none at", "'quintet run' makes it"]);
+    assert!(!missing.exists());
+    for (path, message) in [
+        ("/proc".into(), "is no namespace, and not empty"),
+        (t.dir.path().join("no/new"), "none can be made: No such file or directory"),
+        (t.file("file", ""), "is not a directory"),
+    ] {
+        let (code, value) = examined(&path);
+        let (level, said) = of(&value, "namespace");
+        assert_eq!((code, level), (Some(1), "fail"));
+        assert_says(said, &[message]);
+    }
+    std::fs::write(t.path().join("namespace"), [0; 4096]).unwrap();
+    let (code, value) = examined(&t.path());
+    assert_eq!((code, of(&value, "namespace").0), (Some(1), "fail"));
+    assert_says(of(&value, "namespace").1, &["its file 'namespace' is damaged"]);
+}
+
+#[test]
+fn variables_that_the_drop_in_reads_are_looked_at() {
+    let t = Ns::new();
+    let examined = |name: &str, value: &str| {
+        let output = t.quintet(&["doctor", "--json", "--", "sh"]).env(name, value).output().unwrap();
+        assert!(output.status.success());
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let value = examined("QUINTET_INHERIT", "0");
+    assert_eq!(of(&value, "children").0, "warn");
+    let value = examined("QUINTET_LOG", "loud");
+    assert_eq!(of(&value, "log"), ("warn", "there is no QUINTET_LOG=loud"));
+    assert_eq!(of(&examined("QUINTET_LOG", "off"), "log").0, "warn");
+    assert_eq!(of(&examined("QUINTET_LOG_FILE", "/no/such/file"), "log").0, "warn");
+    assert_eq!(of(&examined("QUINTET_LOG_FILE", t.dir.path().join("log").to_str().unwrap()), "log").0, "ok");
+}
+
 #[test]
 fn the_limits_of_sets_are_looked_at_too() {
     let t = Ns::new();

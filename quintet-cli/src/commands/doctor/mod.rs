@@ -67,7 +67,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let mut findings = Vec::new();
     let mut path = None;
     match args.program.first() {
-        Some(name) => program::examine(name, &mut findings),
+        Some(name) => program::examine(context, name, &mut findings),
         None => {
             let dir = context.namespace_path();
             path = Some(dir.to_string_lossy().into_owned());

@@ -19,9 +19,18 @@ EXIT STATUS:
   The program's own; 125 if quintet itself failed, 126 if the program was found and cannot
   be run or carried, 127 if it was not found.
 
+ENVIRONMENT:
+  QUINTET_LOG       what the drop-in says: off, error, warn (the default), info (namespace, forks,
+                    changed rights) or debug (every call, as strace tells them)
+  QUINTET_LOG_FILE  where: a file to which the lines are added, %p in its name is the process;
+                    else descriptor 2, as long as it is the program's first one
+  QUINTET_INHERIT   0: programs that are started with an environment of their own stay without
+
 EXAMPLES:
   quintet run -- ./server --port 80        on the default namespace, made on first use
   quintet run --namespace /srv/ipc -- psql on a namespace of your choice
+  QUINTET_LOG=debug QUINTET_LOG_FILE=/tmp/ipc.%p quintet run -- ./server
+                                           why does it not work?
   quintet run --private -- make check      on a fresh one that goes when the program ends";
 
 /// Run an unmodified program on a namespace, in place of this process
