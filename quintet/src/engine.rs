@@ -53,9 +53,10 @@ pub struct Engine {
     /// The pages of the registry's key table that are known to have their place, a bit each.
     pub(crate) key_pages: [AtomicU32; Mechanism::ALL.len()],
     pub(crate) next: AtomicPtr<Engine>,
+    /// How much of the name below is the directory.
     directory_len: usize,
-    /// The directory, and the registry in it as a C string.
-    directory: [u8; Name::LONGEST_DIRECTORY + REGISTRY.len() + 1],
+    /// The registry, as a C string.
+    registry_name: [u8; Name::LONGEST_DIRECTORY + REGISTRY.len() + 1],
     /// The sets in which this process may have an undo record, a bit each.
     pub(crate) with_undo: &'static [AtomicU64; MAX_OBJECTS as usize / 64],
     /// Whether any is set: to look at them costs a fork, or an exit, their pages.
@@ -257,7 +258,7 @@ impl Engine {
             key_pages: [const { AtomicU32::new(0) }; Mechanism::ALL.len()],
             next: AtomicPtr::default(),
             directory_len: directory.len(),
-            directory: bytes,
+            registry_name: bytes,
             with_undo: &nursery.with_undo,
             undo_noted: &nursery.undo_noted,
         };
@@ -331,15 +332,15 @@ impl Engine {
 
     /// The directory.
     pub fn path(&self) -> &Path {
-        Path::new(OsStr::from_bytes(&self.directory[..self.directory_len]))
+        Path::new(OsStr::from_bytes(&self.registry_name[..self.directory_len]))
     }
 
     pub(crate) fn directory(&self) -> &[u8] {
-        if starved::is_there() { b"." } else { &self.directory[..self.directory_len] }
+        if starved::is_there() { b"." } else { &self.registry_name[..self.directory_len] }
     }
 
     pub(crate) fn registry_path(&self) -> &CStr {
-        if starved::is_there() { c"registry" } else { CStr::from_bytes_until_nul(&self.directory).unwrap_or_default() }
+        if starved::is_there() { c"registry" } else { CStr::from_bytes_until_nul(&self.registry_name).unwrap_or_default() }
     }
 
     /// Private or shared.
@@ -398,7 +399,7 @@ impl Engine {
 
     /// Whether the caller may.
     pub(crate) fn may_set_limits(&self) -> bool {
-        let name = Name::new(&self.directory, format_args!("/namespace"));
+        let name = Name::new(self.directory(), format_args!("/namespace"));
         file::open(name.c_str(), true).is_ok()
     }
 
