@@ -14,7 +14,7 @@
 use crate::environment::{self, Inherited, Strings};
 use crate::next::Next;
 use crate::strings::Reader;
-use crate::{log, syscall};
+use crate::{errno, log, set_errno, syscall};
 use libc::{c_char, c_int};
 use quintet::drop_in;
 use quintet_program::Effect;
@@ -103,28 +103,26 @@ impl Program {
 
 /// Runs an exec, with what is to be inherited and handed over added to the environment. Only an exec that fails comes back.
 fn exec(program: Program, environment: Strings, real: impl Fn(Strings) -> c_int) -> c_int {
-    // SAFETY: the location is valid for the thread's life.
-    let errno = unsafe { libc::__errno_location() };
+    let before = errno();
     let inherited = program.examine(environment);
     let undo = catch_unwind(drop_in::before_exec).unwrap_or(None);
     let mut error = 0;
     let ret = environment::with_heritage(environment, inherited, undo.as_ref().map(|undo| undo.variable()), |environment| {
+        // In a child made by vfork this is its parent's, too, which goes on when the exec has succeeded.
+        set_errno(before);
         let ret = real(environment);
-        // SAFETY: as above.
-        error = unsafe { *errno };
+        error = errno();
         ret
     });
     if let Some(undo) = undo {
         let _ = catch_unwind(AssertUnwindSafe(|| undo.take_back()));
     }
-    // SAFETY: as above.
-    unsafe { *errno = error };
+    set_errno(error);
     ret
 }
 
 fn missing() -> c_int {
-    // SAFETY: the location is valid for the thread's life.
-    unsafe { *libc::__errno_location() = libc::ENOSYS };
+    set_errno(libc::ENOSYS);
     -1
 }
 

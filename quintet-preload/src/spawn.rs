@@ -10,6 +10,7 @@
 use crate::environment::{self, Strings};
 use crate::exec::Program;
 use crate::next::Next;
+use crate::{errno, set_errno};
 use libc::{c_char, c_int, c_void};
 use std::ffi::CStr;
 use std::panic::catch_unwind;
@@ -37,8 +38,10 @@ macro_rules! spawns {
                 envp: Strings,
             ) -> c_int {
                 let Some(real) = $next.get() else { return libc::ENOSYS };
+                let before = errno();
                 let inherited = $named(program).examine(envp);
                 environment::with_heritage(envp, inherited, None, |envp| {
+                    set_errno(before);
                     // SAFETY: the caller's contract is the same.
                     unsafe { real(child, program, actions, attributes, argv, envp) }
                 })
@@ -117,7 +120,9 @@ impl Command {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn system(command: *const c_char) -> c_int {
     let Some(real) = SYSTEM.get() else { return -1 };
+    let before = errno();
     let completed = Command::completed(command);
+    set_errno(before);
     // SAFETY: the caller's contract is the same.
     let status = unsafe { real(completed.map_or(command, |completed| completed.text.cast_const().cast())) };
     if let Some(completed) = completed {
@@ -134,7 +139,9 @@ pub unsafe extern "C-unwind" fn system(command: *const c_char) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn popen(command: *const c_char, mode: *const c_char) -> *mut c_void {
     let Some(real) = POPEN.get() else { return std::ptr::null_mut() };
+    let before = errno();
     let completed = Command::completed(command);
+    set_errno(before);
     // SAFETY: the caller's contract is the same.
     let stream = unsafe { real(completed.map_or(command, |completed| completed.text.cast_const().cast()), mode) };
     if let Some(completed) = completed {

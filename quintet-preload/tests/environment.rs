@@ -188,14 +188,18 @@ fn a_child_made_by_vfork() {
     preloaded("a_child_made_by_vfork", || {
         let found = told(|path, argv| {
             let environment = [null::<c_char>()];
-            // SAFETY: the child only calls exec, or ends.
+            // SAFETY: the child only calls exec, or ends. The location of errno is valid, and shared with the child.
             let status = unsafe {
+                *libc::__errno_location() = 4242;
                 match vfork() {
                     0 => {
                         libc::execve(path.as_ptr(), argv.as_ptr(), environment.as_ptr());
                         libc::_exit(99)
                     }
-                    child => end(child),
+                    child => {
+                        assert_eq!(errno(), 4242);
+                        end(child)
+                    }
                 }
             };
             // SAFETY: ends the process.
