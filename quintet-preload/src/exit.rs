@@ -27,7 +27,17 @@ pub fn at_load() {
     MUNMAP.resolve();
 }
 
+/// Most programs have nothing to end.
+#[inline(always)]
 fn ends() {
+    if drop_in::has_opened() || crate::proc::written::any() {
+        ends_here();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn ends_here() {
     let _ = catch_unwind(crate::proc::at_exit);
     let _ = catch_unwind(drop_in::at_exit);
 }
@@ -43,6 +53,8 @@ pub fn by_number(status: c_int) -> ! {
 
 /// _exit(2)
 #[unsafe(no_mangle)]
+// SAFETY: any section of code will do; this one has what a child runs, too.
+#[unsafe(link_section = ".text.hot.quintet_fork")]
 pub extern "C" fn _exit(status: c_int) -> ! {
     let Some(real) = EXIT.get() else { by_number(status) };
     ends();

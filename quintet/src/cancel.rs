@@ -13,6 +13,7 @@
 //! | a thread | it waits; `told` says that it was cancelled | 0 by that thread; by its child, in the child |
 
 use crate::Errno;
+use crate::engine::FIRST;
 use crate::sys::{self, futex};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering::*};
@@ -133,6 +134,7 @@ impl Point {
     /// `word` is what the call sleeps on.
     pub fn new(word: &'static AtomicU32) -> Point {
         let thread = sys::thread();
+        FIRST.hot.cancels.store(true, Relaxed);
         let take =
             |entry: &&Entry| entry.thread.load(Relaxed) == 0 && entry.thread.compare_exchange(0, thread, SeqCst, Relaxed).is_ok();
         let entry = ENTRIES.iter().find(take);

@@ -180,6 +180,12 @@ pub fn unmapped(address: usize, len: usize) {
     })
 }
 
+/// Whether this process has opened a namespace, so that [`at_exit`] has something to do.
+#[inline]
+pub fn has_opened() -> bool {
+    process::engines().next().is_some()
+}
+
 /// The process is about to end by a call that runs no handlers.
 pub fn at_exit() {
     by_path(|| {

@@ -17,7 +17,7 @@
 use crate::engine::{Engine, FIRST};
 use crate::sys::{self, futex, memory, signal::Blocked};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*, compiler_fence};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*, compiler_fence};
 use std::sync::{Mutex, Once};
 use std::time::Duration;
 
@@ -35,19 +35,26 @@ const GATE: &AtomicU32 = &FIRST.hot.gate;
 /// How many threads wait at the gate.
 const WAITING: &AtomicU32 = &FIRST.hot.waiting;
 /// The engines of this process, which are never freed: a list that a fork handler can walk.
-static ENGINES: AtomicPtr<Engine> = AtomicPtr::new(std::ptr::null_mut());
+const ENGINES: &AtomicPtr<Engine> = &FIRST.hot.engines;
 /// A page that a child finds zeroed, however it was made. 0: not there yet.
-static BIRTHMARK: AtomicUsize = AtomicUsize::new(0);
+const BIRTHMARK: &AtomicUsize = &FIRST.hot.birthmark;
 /// The forking thread's signals, while it forks.
 const FORK_MASK: &Mutex<Option<Blocked>> = &FIRST.hot.mask;
 /// The thread that forks: the program's own fork handlers may call us then.
 const FORKER: &AtomicUsize = &FIRST.hot.forker;
 
-/// What a fork writes to, in a page that it writes to in any case: `engine::Nursery`.
+/// What a fork, or an exit, looks at and writes to, in one page: `engine::Nursery`. Each page costs a child more than all the rest of its handlers.
 pub struct Hot {
     gate: AtomicU32,
     waiting: AtomicU32,
     pub pid: AtomicU32,
+    pub generation: AtomicU32,
+    /// Whether a thread that waits has ever been written down to be cancelled.
+    pub cancels: AtomicBool,
+    engines: AtomicPtr<Engine>,
+    birthmark: AtomicUsize,
+    /// Where there is no birthmark: see [`life`].
+    life: AtomicU64,
     forker: AtomicUsize,
     mask: Mutex<Option<Blocked>>,
 }
@@ -58,6 +65,11 @@ impl Hot {
             gate: AtomicU32::new(0),
             waiting: AtomicU32::new(0),
             pid: AtomicU32::new(0),
+            generation: AtomicU32::new(1),
+            cancels: AtomicBool::new(false),
+            engines: AtomicPtr::new(std::ptr::null_mut()),
+            birthmark: AtomicUsize::new(0),
+            life: AtomicU64::new(0),
             forker: AtomicUsize::new(0),
             mask: Mutex::new(None),
         }
@@ -224,11 +236,10 @@ pub fn life() -> (&'static AtomicU64, u64) {
 
 #[inline(always)]
 fn life_word() -> &'static AtomicU64 {
-    static WITHOUT_BIRTHMARK: AtomicU64 = AtomicU64::new(0);
     let at = BIRTHMARK.load(Relaxed);
     #[allow(unsafe_code)]
     // SAFETY: the page of the birthmark has room for this behind it.
-    if at == 0 { &WITHOUT_BIRTHMARK } else { unsafe { &*((at + 8) as *const AtomicU64) } }
+    if at == 0 { &FIRST.hot.life } else { unsafe { &*((at + 8) as *const AtomicU64) } }
 }
 
 /// Whether this process was made by a fork that no handler saw (a bare `clone`), and has not been told so yet.
@@ -250,6 +261,9 @@ pub fn adopt_foundling() {
     }
 }
 
+#[allow(unsafe_code)]
+// SAFETY: any section of code will do. These lie together: what a child runs must be mapped again, page by page.
+#[unsafe(link_section = ".text.hot.quintet_fork")]
 extern "C" fn before_fork() {
     crate::msg::section::let_go();
     let blocked = Blocked::all();
@@ -277,6 +291,9 @@ extern "C" fn before_fork() {
     }
 }
 
+#[allow(unsafe_code)]
+// SAFETY: any section of code will do. These lie together: what a child runs must be mapped again, page by page.
+#[unsafe(link_section = ".text.hot.quintet_fork")]
 extern "C" fn after_fork_in_parent() {
     for engine in engines() {
         engine.after_fork_in_parent();
@@ -284,6 +301,9 @@ extern "C" fn after_fork_in_parent() {
     open_gate();
 }
 
+#[allow(unsafe_code)]
+// SAFETY: any section of code will do. These lie together: what a child runs must be mapped again, page by page.
+#[unsafe(link_section = ".text.hot.quintet_fork")]
 extern "C" fn after_fork_in_child() {
     // Those who waited are in the parent.
     WAITING.store(0, Relaxed);

@@ -266,10 +266,14 @@ fn receive_quickly(queue: QueueView<'_>, to: &mut impl Sink, wanted: &Wanted) ->
             return Attempt::Slow;
         }
         let Some(at) = to.ready(len) else { return Attempt::Slow };
-        copy_out(at, queue.pieces(message, len));
         let mtype = message.get(words::TYPE) as i64;
         let mut draft = Draft::new(queue);
-        if draft_taken(&mut draft, message, kind, whole).is_err() || draft.check().is_err() || !quick.commit(&draft) {
+        if draft_taken(&mut draft, message, kind, whole).is_err() || draft.check().is_err() {
+            return Attempt::Slow;
+        }
+        // From here on only a handler of this thread's can be in the way.
+        copy_out(at, queue.pieces(message, len));
+        if !quick.commit(&draft) {
             return Attempt::Slow;
         }
         to.put_type(mtype);

@@ -51,7 +51,7 @@ pub struct KnownTid(Cell<(u32, u32)>);
 
 /// How many forks this memory has been through, plus one: what was remembered before one is not true of the child. (Its pid
 /// does not tell: in a PID namespace of its own a child may have its parent's number.)
-static GENERATION: AtomicU32 = AtomicU32::new(1);
+const GENERATION: &AtomicU32 = &crate::engine::FIRST.hot.generation;
 
 /// A number that is another one in a child than in its parent.
 #[inline(always)]

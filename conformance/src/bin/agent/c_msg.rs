@@ -23,6 +23,8 @@ pub const UNTOUCHED: u8 = 0xee;
 const GUARD: usize = 64;
 /// An error of its own: more was written than the call told.
 pub const OVERRUN: c_int = 200_000;
+/// The same within the buffer.
+pub const SPILT: c_int = 200_001;
 
 pub fn msgget(key: i32, flags: c_int) -> Result<c_int, c_int> {
     // SAFETY: numbers only.
@@ -76,8 +78,12 @@ pub fn receive(id: c_int, size: usize, mtype: i64, flags: c_int) -> Result<(i64,
     let mut buffer = vec![UNTOUCHED; TYPE + size.min(ROOM) + GUARD];
     let received = msgrcv(id, buffer.as_mut_ptr() as usize, size, mtype, flags);
     let written = received.map_or(0, |len| TYPE + len);
-    if buffer.get(written..).is_none_or(|rest| rest.iter().any(|byte| *byte != UNTOUCHED)) {
+    let touched = |bytes: Option<&[u8]>| bytes.is_none_or(|rest| rest.iter().any(|byte| *byte != UNTOUCHED));
+    if touched(buffer.get(TYPE + size.min(ROOM)..)) {
         return Err(OVERRUN);
+    }
+    if touched(buffer.get(written..)) {
+        return Err(SPILT);
     }
     received?;
     let (mtype, text) = buffer[..written].split_at(TYPE);

@@ -118,7 +118,7 @@ impl Queues for Namespace {
         let received = self.msgrcv(id, &mut buffer, mtype, MsgFlags::from_bits_retain(flags), None);
         let written = received.map_or(0, |(_, len)| len);
         if buffer.get(written..).is_none_or(|rest| rest.iter().any(|byte| *byte != c_msg::UNTOUCHED)) {
-            return Err(c_msg::OVERRUN);
+            return Err(c_msg::SPILT);
         }
         buffer.truncate(written);
         received.map(|(mtype, _)| (mtype, buffer)).map_err(|e| e.raw())
@@ -271,6 +271,8 @@ fn storm(queues: &impl Queues, id: i32, mut dice: u64) -> i32 {
         };
         match done {
             Ok(()) | Err(libc::EAGAIN | libc::ENOMSG | libc::EINTR) => {}
+            // A handler has sent meanwhile: docs/semantics.md.
+            Err(c_msg::SPILT) if c_sem::handled() > 0 => {}
             Err(e) => return e,
         }
     }
