@@ -42,8 +42,9 @@ impl Engine {
         if self.sem_at_once(id, ops) { Ok(()) } else { self.semtimedop_whole(id, ops, timeout) }
     }
 
-    /// One operation with `SEM_UNDO`, of a process that has a record.
-    #[inline(never)]
+    /// One operation with `SEM_UNDO`, of a process that has a record. (Passed by reference, the set would be written to the stack and read
+    /// from there at once in other pieces, which the processor waits for.)
+    #[inline(always)]
     fn one_with_undo(&self, set: SetView<'_>, op: SemOp) -> Fast {
         match self.me_word().and_then(|me| set.own_record(me)) {
             Some(record) => one::<true>(set, op, record),
