@@ -33,8 +33,14 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
+/// Where an ordinary user's shell does not look, too: sysctl is there.
+fn path() -> String {
+    std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin"
+}
+
 fn unshare() -> Command {
     let mut command = Command::new("unshare");
+    command.env("PATH", path());
     command.args(["--ipc", "--pid", "--fork", "--mount-proc"]);
     if !is_root() {
         command.args(["--user", "--map-root-user"]);
@@ -45,7 +51,10 @@ fn unshare() -> Command {
 
 /// Whether the programs and the namespaces are there.
 fn can_run(programs: &[&str]) -> bool {
-    let found = |name: &&&str| Command::new("sh").args(["-c", &format!("command -v {name}")]).output().unwrap().status.success();
+    let found = |name: &&&str| {
+        let mut shell = Command::new("sh");
+        shell.env("PATH", path()).args(["-c", &format!("command -v {name}")]).output().unwrap().status.success()
+    };
     if let Some(name) = programs.iter().find(|name| !found(name)) {
         assert!(std::env::var_os("CI").is_none(), "{name} is missing");
         println!("skipped: no {name} here");
