@@ -87,6 +87,12 @@ impl ProcFile {
     }
 }
 
+/// Whether user ids are the machine's: only those of the first user namespace are all there, and their own.
+fn is_first_user_namespace() -> bool {
+    let map = crate::sys::file::read(c"/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
 const SHM_COLUMNS: &str = "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      dtime      \
                            ctime                   rss                  swap\n";
 const SEM_COLUMNS: &str = "       key      semid perms      nsems   uid   gid  cuid  cgid      otime      ctime\n";
@@ -251,8 +257,8 @@ impl Engine {
     /// Whether the caller may open a file for writing.
     pub fn proc_may_write(&self, file: ProcFile) -> bool {
         match file {
-            // The kernel lets the superuser, and then refuses what he writes.
-            ProcFile::List(_) => capable(CapabilitySet::DAC_OVERRIDE),
+            // The kernel lets the machine's superuser, and then refuses what he writes.
+            ProcFile::List(_) => capable(CapabilitySet::DAC_OVERRIDE) && is_first_user_namespace(),
             ProcFile::NextId(_) => self.is_owner(),
             _ => self.may_set_limits(),
         }

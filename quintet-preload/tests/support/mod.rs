@@ -153,15 +153,25 @@ pub fn compiled(name: &str, flags: &[&str]) -> Option<(TempDir, PathBuf)> {
     Some((place, program))
 }
 
-/// In an IPC namespace of its own, for which an ordinary user needs a user namespace.
+/// In an IPC namespace of its own, for which an ordinary user needs a user namespace; he is the same in that.
 fn in_own_ipc(command: &mut Command) -> &mut Command {
-    // SAFETY: a system call only.
+    // SAFETY: cannot fail.
+    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+    let maps = [
+        ("/proc/self/setgroups", "deny".to_owned()),
+        ("/proc/self/uid_map", format!("{uid} {uid} 1")),
+        ("/proc/self/gid_map", format!("{gid} {gid} 1")),
+    ];
+    // SAFETY: system calls only.
     unsafe {
-        std::os::unix::process::CommandExt::pre_exec(command, || {
-            if libc::unshare(libc::CLONE_NEWIPC) == 0 || libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWIPC) == 0 {
+        std::os::unix::process::CommandExt::pre_exec(command, move || {
+            if libc::unshare(libc::CLONE_NEWIPC) == 0 {
                 return Ok(());
             }
-            Err(std::io::Error::last_os_error())
+            if libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWIPC) != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            maps.iter().try_for_each(|(path, text)| std::fs::write(path, text))
         })
     }
 }
