@@ -30,7 +30,9 @@ fn can_be_built() -> bool {
         None
     };
     if let Some(missing) = &missing {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "not there: {missing}");
+        // CI says so where it cannot fetch the target.
+        let excused = std::env::var("QUINTET_WITHOUT_TARGETS").is_ok_and(|value| !value.is_empty());
+        assert!(excused || std::env::var("CI").as_deref() != Ok("true"), "not there: {missing}");
         println!("skipped: not there: {missing}");
     }
     missing.is_none()
