@@ -17,10 +17,10 @@
 
 mod common;
 
-use common::Place;
 use common::companion::{Companion, answer_lines};
 use common::loaded::Loaded;
 use common::turns::{Batch, ROUNDS, measure, timed};
+use common::{Place, fork_and_wait};
 use libc::{c_int, c_void, key_t, shmid_ds, size_t};
 use quintet::Kind;
 use std::hint::black_box;
@@ -184,17 +184,6 @@ fn be_companion(role: &str, id: &str) {
         (0..n).for_each(|_| fork_and_wait());
         start.elapsed().as_nanos().to_string()
     });
-}
-
-fn fork_and_wait() {
-    // SAFETY: this process has one thread, and the child does nothing but end.
-    unsafe {
-        let child = libc::fork();
-        if child == 0 {
-            libc::_exit(0);
-        }
-        assert!(child > 0 && libc::waitpid(child, std::ptr::null_mut(), 0) == child, "fork or wait failed");
-    }
 }
 
 struct Case<'a> {

@@ -9,7 +9,7 @@ mod common;
 
 use common::companion::{Companion, answer_lines};
 use common::turns::{Batch, Figures, measure, rounds, timed};
-use common::{Place, report};
+use common::{Place, fork_and_wait, report};
 use quintet::Kind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -109,15 +109,4 @@ fn by_number() {
 fn look_up() {
     // SAFETY: a NUL-terminated name.
     assert!(!unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"malloc".as_ptr()) }.is_null());
-}
-
-fn fork_and_wait() {
-    // SAFETY: this process has one thread, and the child ends at once.
-    unsafe {
-        let child = libc::fork();
-        if child == 0 {
-            libc::_exit(0);
-        }
-        assert!(child > 0 && libc::waitpid(child, std::ptr::null_mut(), 0) == child, "fork or wait failed");
-    }
 }

@@ -3,30 +3,30 @@
 //!
 //! It is told before the change and after it: what another thread finds out meanwhile may be true of either time.
 //!
-//! Not seen: a system call by number. (A program that execs another begins anew in any case.)
+//! Calls by number come here, too (`syscall.rs`). (A program that execs another begins anew in any case.)
 //!
 //! # Safety
 //!
 //! The functions have the C library's types and pass their arguments on to it.
 #![allow(unsafe_code)]
 
-use crate::log;
-use crate::next::Next;
+use crate::next::next_functions;
+use crate::{log, missing};
 use libc::{c_char, c_int, c_void, gid_t, size_t, uid_t};
 use quintet::drop_in;
 
+/// Tells of a change, before it and after it.
+pub fn told(function: &str, change: impl FnOnce() -> c_int) -> c_int {
+    drop_in::credentials_changed();
+    let ret = change();
+    drop_in::credentials_changed();
+    log::changed_rights(function, ret);
+    ret
+}
+
 macro_rules! told {
     ($($name:ident($($arg:ident: $type:ty),*);)*) => {
-        mod next {
-            use super::*;
-            $(
-                #[allow(non_upper_case_globals)]
-                pub static $name: Next<unsafe extern "C" fn($($type),*) -> c_int> = {
-                    // SAFETY: the C library's prototype.
-                    unsafe { Next::new(cstr(concat!(stringify!($name), "\0"))) }
-                };
-            )*
-        }
+        next_functions! { $($name: unsafe extern "C" fn($($type),*) -> c_int;)* }
 
         $(
             #[doc = concat!(stringify!($name), "(2)")]
@@ -36,20 +36,11 @@ macro_rules! told {
             /// As the C function.
             #[unsafe(no_mangle)]
             pub unsafe extern "C" fn $name($($arg: $type),*) -> c_int {
-                let Some(real) = next::$name.get() else { return missing() };
-                drop_in::credentials_changed();
+                let Some(real) = next::$name.get() else { return missing(-1) };
                 // SAFETY: the caller's contract is the same.
-                let ret = unsafe { real($($arg),*) };
-                drop_in::credentials_changed();
-                log::changed_rights(stringify!($name), ret);
-                ret
+                told(stringify!($name), || unsafe { real($($arg),*) })
             }
         )*
-
-        /// Looks all of them up.
-        pub fn at_load() {
-            $(next::$name.resolve();)*
-        }
     };
 }
 
@@ -67,17 +58,4 @@ told! {
     capset(header: *mut c_void, data: *const c_void);
     unshare(flags: c_int);
     setns(fd: c_int, nstype: c_int);
-}
-
-pub const fn cstr(name: &'static str) -> &'static std::ffi::CStr {
-    match std::ffi::CStr::from_bytes_with_nul(name.as_bytes()) {
-        Ok(name) => name,
-        Err(_) => panic!("a name ends with NUL"),
-    }
-}
-
-fn missing() -> c_int {
-    // SAFETY: the location is valid for the thread's life.
-    unsafe { *libc::__errno_location() = libc::ENOSYS };
-    -1
 }

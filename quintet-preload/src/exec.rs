@@ -14,7 +14,7 @@
 use crate::environment::{self, Inherited, Strings};
 use crate::next::Next;
 use crate::strings::Reader;
-use crate::{errno, log, set_errno, syscall};
+use crate::{errno, log, missing, set_errno, syscall};
 use libc::{c_char, c_int};
 use quintet::drop_in;
 use quintet_program::Effect;
@@ -121,11 +121,6 @@ fn exec(program: Program, environment: Strings, real: impl Fn(Strings) -> c_int)
     ret
 }
 
-fn missing() -> c_int {
-    set_errno(libc::ENOSYS);
-    -1
-}
-
 /// `syscall(SYS_execve, ...)`
 ///
 /// # Safety
@@ -155,7 +150,7 @@ pub unsafe fn at_by_number(dirfd: c_int, path: *const c_char, argv: Strings, env
 /// As the C function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn execve(path: *const c_char, argv: Strings, envp: Strings) -> c_int {
-    let Some(real) = EXECVE.get() else { return missing() };
+    let Some(real) = EXECVE.get() else { return missing(-1) };
     // SAFETY: the caller's contract is the same.
     exec(Program::Path(path), envp, |envp| unsafe { real(path, argv, envp) })
 }
@@ -178,7 +173,7 @@ pub unsafe extern "C" fn execv(path: *const c_char, argv: Strings) -> c_int {
 /// As the C function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn execvpe(file: *const c_char, argv: Strings, envp: Strings) -> c_int {
-    let Some(real) = EXECVPE.get() else { return missing() };
+    let Some(real) = EXECVPE.get() else { return missing(-1) };
     // SAFETY: the caller's contract is the same.
     exec(Program::Name(file), envp, |envp| unsafe { real(file, argv, envp) })
 }
@@ -201,7 +196,7 @@ pub unsafe extern "C" fn execvp(file: *const c_char, argv: Strings) -> c_int {
 /// As the C function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fexecve(fd: c_int, argv: Strings, envp: Strings) -> c_int {
-    let Some(real) = FEXECVE.get() else { return missing() };
+    let Some(real) = FEXECVE.get() else { return missing(-1) };
     // SAFETY: the caller's contract is the same.
     exec(Program::At(fd, std::ptr::null()), envp, |envp| unsafe { real(fd, argv, envp) })
 }
@@ -213,7 +208,7 @@ pub unsafe extern "C" fn fexecve(fd: c_int, argv: Strings, envp: Strings) -> c_i
 /// As the C function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn execveat(dirfd: c_int, path: *const c_char, argv: Strings, envp: Strings, flags: c_int) -> c_int {
-    let Some(real) = EXECVEAT.get() else { return missing() };
+    let Some(real) = EXECVEAT.get() else { return missing(-1) };
     // SAFETY: the caller's contract is the same.
     exec(Program::At(dirfd, path), envp, |envp| unsafe { real(dirfd, path, argv, envp, flags) })
 }

@@ -59,6 +59,12 @@ fn set_errno(value: c_int) {
     unsafe { *libc::__errno_location() = value }
 }
 
+/// The outcome of a call that this C library does not have.
+fn missing<T>(failed: T) -> T {
+    set_errno(libc::ENOSYS);
+    failed
+}
+
 /// Runs an exported call: its value, or `failed` with `errno` set.
 #[inline(always)]
 fn c_call<T: Copy>(failed: T, call: impl Fn() -> Result<T, Errno>) -> T {

@@ -15,8 +15,6 @@ static AT_LOAD: extern "C" fn() = at_load;
 extern "C" fn at_load() {
     let _ = catch_unwind(|| {
         syscall::at_load();
-        #[cfg(all(target_env = "gnu", any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")))]
-        crate::dlopen::at_load();
         log::at_load();
         known::at_load();
         credentials::at_load();

@@ -12,18 +12,46 @@ use std::ffi::CStr;
 use std::sync::atomic::{AtomicPtr, Ordering::*};
 
 /// The next library's function of this name; null: there is none. A program may have a `dlsym` of its own, for which what comes next would be ours: so
-/// the C library's is called.
-#[cfg(all(target_env = "gnu", any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")))]
+/// the C library's is called, where that is told from others.
 pub fn find(name: &CStr) -> *mut c_void {
-    crate::dlopen::next_named(name)
+    #[cfg(all(target_env = "gnu", any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")))]
+    return crate::dlopen::next_named(name);
+    #[cfg(not(all(target_env = "gnu", any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64"))))]
+    // SAFETY: a NUL-terminated name.
+    unsafe {
+        libc::dlsym(libc::RTLD_NEXT, name.as_ptr())
+    }
 }
 
-/// The next library's function of this name; null: there is none.
-#[cfg(not(all(target_env = "gnu", any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64"))))]
-pub fn find(name: &CStr) -> *mut c_void {
-    // SAFETY: a NUL-terminated name.
-    unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) }
+/// A name, as the loader takes it. In a constant: what has no NUL at its end does not compile.
+pub const fn name(name: &'static str) -> &'static CStr {
+    match CStr::from_bytes_with_nul(name.as_bytes()) {
+        Ok(name) => name,
+        Err(_) => panic!("a name ends with NUL"),
+    }
 }
+
+/// Declares the next library's functions of these names and types, in a module `next`, and `at_load`, which looks all of them up.
+macro_rules! next_functions {
+    ($($name:ident: $type:ty;)*) => {
+        mod next {
+            use super::*;
+            $(
+                #[allow(non_upper_case_globals)]
+                // SAFETY: the C library's prototype.
+                pub static $name: $crate::next::Next<$type> = unsafe {
+                    $crate::next::Next::new($crate::next::name(concat!(stringify!($name), "\0")))
+                };
+            )*
+        }
+
+        /// Looks all of them up.
+        pub fn at_load() {
+            $(next::$name.resolve();)*
+        }
+    };
+}
+pub(crate) use next_functions;
 
 /// A function of the next library, as a function pointer of type `F`.
 pub struct Next<F> {

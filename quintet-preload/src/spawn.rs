@@ -9,7 +9,7 @@
 
 use crate::environment::{self, Strings};
 use crate::exec::Program;
-use crate::next::Next;
+use crate::next::{self, Next};
 use crate::{errno, set_errno};
 use libc::{c_char, c_int, c_void};
 use std::ffi::CStr;
@@ -21,7 +21,7 @@ macro_rules! spawns {
     ($($name:ident, $next:ident, $named:path;)*) => {
         $(
             // SAFETY: the C library's prototype.
-            static $next: Next<Spawn> = unsafe { Next::new(name(concat!(stringify!($name), "\0"))) };
+            static $next: Next<Spawn> = unsafe { Next::new(next::name(concat!(stringify!($name), "\0"))) };
 
             #[doc = concat!(stringify!($name), "(3)")]
             ///
@@ -57,13 +57,6 @@ macro_rules! spawns {
 spawns! {
     posix_spawn, POSIX_SPAWN, Program::Path;
     posix_spawnp, POSIX_SPAWNP, Program::Name;
-}
-
-const fn name(name: &'static str) -> &'static CStr {
-    match CStr::from_bytes_with_nul(name.as_bytes()) {
-        Ok(name) => name,
-        Err(_) => panic!("a name ends with NUL"),
-    }
 }
 
 // SAFETY: the C library's prototype. It may be left by a cancellation.

@@ -11,14 +11,13 @@
 #![allow(unsafe_code)]
 
 use crate::proc::write::{Gathered, Place};
-use crate::{exec, exit, msg, proc, sem, shm, user};
+use crate::{credentials, errno, exec, exit, missing, msg, proc, sem, set_errno, shm, user};
 #[cfg(target_arch = "x86_64")]
 use libc::{AT_FDCWD, O_CREAT, O_TRUNC, O_WRONLY};
 use libc::{c_int, c_long};
-use quintet::{Errno, drop_in};
+use quintet::Errno;
 use std::arch::naked_asm;
 use std::ffi::c_void;
-use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicPtr, Ordering::*};
 use syscalls::Sysno;
 
@@ -170,8 +169,7 @@ pub unsafe fn kernel(call: Sysno, arguments: [usize; 6]) -> c_long {
     match unsafe { syscalls::syscall6(call, a, b, c, d, e, f) } {
         Ok(value) => value as c_long,
         Err(error) => {
-            // SAFETY: the location is valid for the thread's life.
-            unsafe { *libc::__errno_location() = error.into_raw() };
+            set_errno(error.into_raw());
             -1
         }
     }
@@ -183,11 +181,8 @@ pub unsafe fn kernel(call: Sysno, arguments: [usize; 6]) -> c_long {
 ///
 /// That of the call.
 unsafe fn told(call: Sysno, arguments: [usize; 6]) -> c_long {
-    let _ = catch_unwind(drop_in::credentials_changed);
     // SAFETY: the caller's.
-    let value = unsafe { kernel(call, arguments) };
-    let _ = catch_unwind(drop_in::credentials_changed);
-    value
+    credentials::told(call.name(), || unsafe { kernel(call, arguments) } as c_int).into()
 }
 
 /// As [`kernel`], for what opens a path that may be one of ours.
@@ -196,9 +191,9 @@ unsafe fn told(call: Sysno, arguments: [usize; 6]) -> c_long {
 ///
 /// That of the call.
 unsafe fn open(call: Sysno, arguments: [usize; 6], directory: c_int, path: usize, flags: c_int) -> c_long {
-    // SAFETY: the location is valid for the thread's life; the rest is the caller's.
+    let before = errno();
+    // SAFETY: the caller's.
     unsafe {
-        let before = *libc::__errno_location();
         let fd = kernel(call, arguments) as c_int;
         proc::open::after(directory, path as _, flags, before, fd).into()
     }
@@ -210,9 +205,9 @@ unsafe fn open(call: Sysno, arguments: [usize; 6], directory: c_int, path: usize
 ///
 /// That of the call.
 unsafe fn access(call: Sysno, arguments: [usize; 6], directory: c_int, path: usize, mode: c_int) -> c_long {
-    // SAFETY: the location is valid for the thread's life; the rest is the caller's.
+    let before = errno();
+    // SAFETY: the caller's.
     unsafe {
-        let before = *libc::__errno_location();
         let ret = kernel(call, arguments) as c_int;
         proc::access::after(directory, path as _, mode, before, ret).into()
     }
@@ -284,8 +279,7 @@ unsafe extern "C-unwind" fn carried(number: c_long, a: usize, b: usize, c: usize
                 at_load();
                 let real = REAL.load(Acquire);
                 if real.is_null() {
-                    *libc::__errno_location() = libc::ENOSYS;
-                    return -1;
+                    return missing(-1);
                 }
                 std::mem::transmute::<*mut c_void, Real>(real)(number, a, b, c, d, e, f)
             }

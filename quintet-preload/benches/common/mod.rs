@@ -144,3 +144,15 @@ pub fn quantile(values: &[f64], part: f64) -> f64 {
     sorted.sort_by(f64::total_cmp);
     sorted[((sorted.len() - 1) as f64 * part).round() as usize]
 }
+
+/// Makes a child that ends at once, and waits for its end. The caller has one thread.
+pub fn fork_and_wait() {
+    // SAFETY: the child does nothing but end.
+    unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            libc::_exit(0);
+        }
+        assert!(child > 0 && libc::waitpid(child, std::ptr::null_mut(), 0) == child, "fork or wait failed");
+    }
+}

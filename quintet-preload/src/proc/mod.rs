@@ -35,6 +35,7 @@ mod text;
 pub mod write;
 pub mod written;
 
+use crate::{errno, missing, set_errno};
 use quintet::Errno;
 
 /// Looks all functions up, and takes over the descriptors that the program before this one, or a shell, has left.
@@ -58,24 +59,6 @@ pub fn at_exit() {
 /// To a program a namespace that cannot be used is a kernel without these files.
 fn no_file(errno: Errno) -> Errno {
     if errno == Errno::NOSYS { Errno::NOENT } else { errno }
-}
-
-/// The calling thread's `errno`.
-#[allow(unsafe_code)]
-fn errno() -> libc::c_int {
-    // SAFETY: the location is valid for the thread's life.
-    unsafe { *libc::__errno_location() }
-}
-
-#[allow(unsafe_code)]
-fn set_errno(value: libc::c_int) {
-    // SAFETY: the location is valid for the thread's life.
-    unsafe { *libc::__errno_location() = value };
-}
-
-fn missing<T>(failed: T) -> T {
-    set_errno(libc::ENOSYS);
-    failed
 }
 
 /// Whether a call that failed like this may be for want of the kernel's file, or of rights to it, and has read its path.

@@ -7,8 +7,7 @@
 #![allow(unsafe_code)]
 
 use crate::c_call;
-use crate::credentials::cstr;
-use crate::next::Next;
+use crate::next::next_functions;
 use crate::proc::{errno, may_be_missed, missing, no_file, path, set_errno, text};
 use libc::{AT_FDCWD, O_CREAT, O_TRUNC, O_WRONLY, c_char, c_int, mode_t};
 use rustix::fs::OFlags;
@@ -51,16 +50,7 @@ fn replace(directory: c_int, path: &[u8], flags: c_int, before: c_int, ret: c_in
 
 macro_rules! opens {
     ($($name:ident($($arg:ident: $type:ty),*) as $real:tt in $directory:expr, $path:expr, $flags:expr;)*) => {
-        mod next {
-            use super::*;
-            $(
-                #[allow(non_upper_case_globals)]
-                // SAFETY: the C library's prototype.
-                pub static $name: Next<unsafe extern "C-unwind" fn $real -> c_int> = unsafe {
-                    Next::new(cstr(concat!(stringify!($name), "\0")))
-                };
-            )*
-        }
+        next_functions! { $($name: unsafe extern "C-unwind" fn $real -> c_int;)* }
 
         $(
             #[doc = concat!("`", stringify!($name), "`: open(2)")]
@@ -78,11 +68,6 @@ macro_rules! opens {
                 unsafe { after($directory, $path, $flags, before, ret) }
             }
         )*
-
-        /// Looks all of them up.
-        pub fn at_load() {
-            $(next::$name.resolve();)*
-        }
     };
 }
 

@@ -5,8 +5,7 @@
 //! As in the module above. A `struct stat` and a `struct statx` are plain integers.
 #![allow(unsafe_code)]
 
-use crate::credentials::cstr;
-use crate::next::Next;
+use crate::next::next_functions;
 use crate::proc::{errno, may_be_missed, missing, no_file, path, set_errno};
 use crate::{c_call, user};
 use libc::{AT_FDCWD, c_char, c_int, c_uint};
@@ -91,16 +90,7 @@ fn tell<T: Told>(directory: c_int, path: &[u8], to: *mut T, before: c_int) -> c_
 
 macro_rules! stats {
     ($($name:ident($($arg:ident: $type:ty),*) in $directory:expr, $path:expr, $to:expr;)*) => {
-        mod next {
-            use super::*;
-            $(
-                #[allow(non_upper_case_globals)]
-                // SAFETY: the C library's prototype.
-                pub static $name: Next<unsafe extern "C" fn($($type),*) -> c_int> = unsafe {
-                    Next::new(cstr(concat!(stringify!($name), "\0")))
-                };
-            )*
-        }
+        next_functions! { $($name: unsafe extern "C" fn($($type),*) -> c_int;)* }
 
         $(
             #[doc = concat!("`", stringify!($name), "`: stat(2)")]
@@ -118,11 +108,6 @@ macro_rules! stats {
                 unsafe { after($directory, $path, $to, before, ret) }
             }
         )*
-
-        /// Looks all of them up.
-        pub fn at_load() {
-            $(next::$name.resolve();)*
-        }
     };
 }
 

@@ -5,8 +5,7 @@
 //! As in the module above.
 #![allow(unsafe_code)]
 
-use crate::credentials::cstr;
-use crate::next::Next;
+use crate::next::next_functions;
 use crate::proc::{missing, text, written};
 use crate::{c_call, user};
 use libc::{c_int, c_void, iovec, off_t, off64_t, size_t, ssize_t};
@@ -114,16 +113,7 @@ impl Gathered {
 
 macro_rules! writes {
     ($($name:ident($fd:ident, $($arg:ident: $type:ty),*) as $gather:ident($($from:ident),*), $place:expr;)*) => {
-        mod next {
-            use super::*;
-            $(
-                #[allow(non_upper_case_globals)]
-                // SAFETY: the C library's prototype.
-                pub static $name: Next<unsafe extern "C-unwind" fn(c_int, $($type),*) -> ssize_t> = unsafe {
-                    Next::new(cstr(concat!(stringify!($name), "\0")))
-                };
-            )*
-        }
+        next_functions! { $($name: unsafe extern "C-unwind" fn(c_int, $($type),*) -> ssize_t;)* }
 
         $(
             #[doc = concat!("`", stringify!($name), "`: write(2)")]
@@ -141,11 +131,6 @@ macro_rules! writes {
                 unsafe { real($fd, $($arg),*) }
             }
         )*
-
-        /// Looks all of them up.
-        pub fn at_load() {
-            $(next::$name.resolve();)*
-        }
     };
 }
 
