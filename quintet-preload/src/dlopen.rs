@@ -65,6 +65,60 @@ fn real_dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void {
     unsafe { std::mem::transmute::<*mut c_void, Dlsym>(real)(handle, name) }
 }
 
+/// Clears the flag in the register that it came in, and jumps to the real function, which a library that was set up before us finds not yet
+/// looked up: then the registers that either function's arguments are in are kept while that is done.
+#[cfg(target_arch = "x86_64")]
+macro_rules! without_deepbind {
+    ($flags:literal, $real:ident) => {
+        naked_asm!(
+            concat!("and ", $flags, ", {kept}"),
+            "2:",
+            "mov rax, qword ptr [rip + {real}]",
+            "test rax, rax",
+            "jz 3f",
+            "jmp rax",
+            "3:",
+            "push rdi",
+            "push rsi",
+            "push rdx",
+            "call {at_load}",
+            "pop rdx",
+            "pop rsi",
+            "pop rdi",
+            "jmp 2b",
+            kept = const !libc::RTLD_DEEPBIND,
+            real = sym $real,
+            at_load = sym load_early,
+        )
+    };
+}
+
+#[cfg(target_arch = "aarch64")]
+macro_rules! without_deepbind {
+    ($flags:literal, $real:ident) => {
+        naked_asm!(
+            concat!("and ", $flags, ", ", $flags, ", #{kept}"),
+            "2:",
+            "adrp x16, {real}",
+            "ldr x16, [x16, :lo12:{real}]",
+            "cbz x16, 3f",
+            "br x16",
+            "3:",
+            "stp x29, x30, [sp, #-48]!",
+            "stp x0, x1, [sp, #16]",
+            "str x2, [sp, #32]",
+            "bl {at_load}",
+            "ldr x2, [sp, #32]",
+            "ldp x0, x1, [sp, #16]",
+            "ldp x29, x30, [sp], #48",
+            "b 2b",
+            kept = const !libc::RTLD_DEEPBIND,
+            real = sym $real,
+            at_load = sym load_early,
+        )
+    };
+}
+
 /// dlopen(3)
 ///
 /// # Safety
@@ -74,46 +128,9 @@ fn real_dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dlopen(name: *const c_char, flags: c_int) -> *mut c_void {
     #[cfg(target_arch = "x86_64")]
-    naked_asm!(
-        "and esi, {kept}",
-        "2:",
-        "mov rax, qword ptr [rip + {real}]",
-        "test rax, rax",
-        "jz 3f",
-        "jmp rax",
-        // A library that was set up before us.
-        "3:",
-        "push rdi",
-        "push rsi",
-        "sub rsp, 8",
-        "call {at_load}",
-        "add rsp, 8",
-        "pop rsi",
-        "pop rdi",
-        "jmp 2b",
-        kept = const !libc::RTLD_DEEPBIND,
-        real = sym DLOPEN,
-        at_load = sym load_early,
-    );
+    without_deepbind!("esi", DLOPEN);
     #[cfg(target_arch = "aarch64")]
-    naked_asm!(
-        "and w1, w1, #{kept}",
-        "2:",
-        "adrp x16, {real}",
-        "ldr x16, [x16, :lo12:{real}]",
-        "cbz x16, 3f",
-        "br x16",
-        "3:",
-        "stp x29, x30, [sp, #-32]!",
-        "stp x0, x1, [sp, #16]",
-        "bl {at_load}",
-        "ldp x0, x1, [sp, #16]",
-        "ldp x29, x30, [sp], #32",
-        "b 2b",
-        kept = const !libc::RTLD_DEEPBIND,
-        real = sym DLOPEN,
-        at_load = sym load_early,
-    );
+    without_deepbind!("w1", DLOPEN);
 }
 
 /// dlmopen(3)
@@ -125,47 +142,9 @@ pub unsafe extern "C" fn dlopen(name: *const c_char, flags: c_int) -> *mut c_voi
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dlmopen(namespace: isize, name: *const c_char, flags: c_int) -> *mut c_void {
     #[cfg(target_arch = "x86_64")]
-    naked_asm!(
-        "and edx, {kept}",
-        "2:",
-        "mov rax, qword ptr [rip + {real}]",
-        "test rax, rax",
-        "jz 3f",
-        "jmp rax",
-        "3:",
-        "push rdi",
-        "push rsi",
-        "push rdx",
-        "call {at_load}",
-        "pop rdx",
-        "pop rsi",
-        "pop rdi",
-        "jmp 2b",
-        kept = const !libc::RTLD_DEEPBIND,
-        real = sym DLMOPEN,
-        at_load = sym load_early,
-    );
+    without_deepbind!("edx", DLMOPEN);
     #[cfg(target_arch = "aarch64")]
-    naked_asm!(
-        "and w2, w2, #{kept}",
-        "2:",
-        "adrp x16, {real}",
-        "ldr x16, [x16, :lo12:{real}]",
-        "cbz x16, 3f",
-        "br x16",
-        "3:",
-        "stp x29, x30, [sp, #-48]!",
-        "stp x0, x1, [sp, #16]",
-        "str x2, [sp, #32]",
-        "bl {at_load}",
-        "ldr x2, [sp, #32]",
-        "ldp x0, x1, [sp, #16]",
-        "ldp x29, x30, [sp], #48",
-        "b 2b",
-        kept = const !libc::RTLD_DEEPBIND,
-        real = sym DLMOPEN,
-        at_load = sym load_early,
-    );
+    without_deepbind!("w2", DLMOPEN);
 }
 
 /// dlsym(3)
