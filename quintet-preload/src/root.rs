@@ -6,9 +6,11 @@
 #![allow(unsafe_code)]
 
 use crate::next::Next;
+use crate::{errno, missing, set_errno, syscall};
 use libc::{c_char, c_int};
 use quintet::drop_in;
 use std::panic::catch_unwind;
+use syscalls::Sysno;
 
 // SAFETY: the C library's prototype.
 static CHROOT: Next<unsafe extern "C" fn(*const c_char) -> c_int> = unsafe { Next::new(c"chroot") };
@@ -18,6 +20,30 @@ pub fn at_load() {
     CHROOT.resolve();
 }
 
+/// Changes the root by `change`, of which the engine is told.
+fn told(change: impl FnOnce() -> c_int) -> c_int {
+    let error = errno();
+    let told = catch_unwind(drop_in::before_chroot).unwrap_or(false);
+    set_errno(error);
+    let ret = change();
+    if told && ret != 0 {
+        let error = errno();
+        let _ = catch_unwind(drop_in::chroot_failed);
+        set_errno(error);
+    }
+    ret
+}
+
+/// `syscall(SYS_chroot, ...)`
+///
+/// # Safety
+///
+/// As the system call.
+pub unsafe fn by_number(path: *const c_char) -> c_int {
+    // SAFETY: the caller's contract is the same.
+    told(|| unsafe { syscall::kernel(Sysno::chroot, [path as usize, 0, 0, 0, 0, 0]) } as c_int)
+}
+
 /// chroot(2)
 ///
 /// # Safety
@@ -25,21 +51,7 @@ pub fn at_load() {
 /// As the C function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn chroot(path: *const c_char) -> c_int {
-    let error = crate::errno();
-    let told = catch_unwind(drop_in::before_chroot).unwrap_or(false);
-    crate::set_errno(error);
-    let ret = match CHROOT.get() {
-        // SAFETY: the caller's contract is the same.
-        Some(real) => unsafe { real(path) },
-        None => {
-            crate::set_errno(libc::ENOSYS);
-            -1
-        }
-    };
-    if told && ret != 0 {
-        let error = crate::errno();
-        let _ = catch_unwind(drop_in::chroot_failed);
-        crate::set_errno(error);
-    }
-    ret
+    let Some(real) = CHROOT.get() else { return missing(-1) };
+    // SAFETY: the caller's contract is the same.
+    told(|| unsafe { real(path) })
 }

@@ -11,7 +11,7 @@
 #![allow(unsafe_code)]
 
 use crate::proc::write::{Gathered, Place};
-use crate::{credentials, errno, exec, exit, missing, msg, proc, sem, set_errno, shm, user};
+use crate::{credentials, errno, exec, exit, missing, msg, proc, root, sem, set_errno, shm, user};
 #[cfg(target_arch = "x86_64")]
 use libc::{AT_FDCWD, O_CREAT, O_TRUNC, O_WRONLY};
 use libc::{c_int, c_long};
@@ -32,7 +32,7 @@ const OLD: [c_long; 3] = [libc::SYS_open, libc::SYS_creat, libc::SYS_access];
 #[cfg(not(target_arch = "x86_64"))]
 const OLD: [c_long; 3] = [libc::SYS_openat; 3];
 
-const NUMBERS: [c_long; 36] = [
+const NUMBERS: [c_long; 37] = [
     OLD[0],
     OLD[1],
     OLD[2],
@@ -65,6 +65,7 @@ const NUMBERS: [c_long; 36] = [
     libc::SYS_capset,
     libc::SYS_unshare,
     libc::SYS_setns,
+    libc::SYS_chroot,
     libc::SYS_execve,
     libc::SYS_execveat,
     libc::SYS_exit_group,
@@ -256,6 +257,7 @@ unsafe extern "C-unwind" fn carried(number: c_long, a: usize, b: usize, c: usize
             libc::SYS_capset => told(Sysno::capset, all),
             libc::SYS_unshare => told(Sysno::unshare, all),
             libc::SYS_setns => told(Sysno::setns, all),
+            libc::SYS_chroot => root::by_number(a as _).into(),
             libc::SYS_execve => exec::by_number(a as _, b as _, c as _).into(),
             libc::SYS_execveat => exec::at_by_number(a as c_int, b as _, c as _, d as _, e as c_int).into(),
             libc::SYS_exit_group => exit::by_number(a as c_int),

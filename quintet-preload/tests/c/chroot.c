@@ -3,12 +3,12 @@
 
 static int segment, set, queue;
 
-static void change_root(void) {
+static void change_root(int by_number) {
     char name[] = "/tmp/quintet-XXXXXX";
     OK(mkdtemp(name));
     OK(chdir(name));
     OK(rmdir(name));
-    OK(chroot("."));
+    OK(by_number ? syscall(SYS_chroot, ".") : chroot("."));
     EQ(access("/tmp", F_OK), -1);
 }
 
@@ -51,11 +51,12 @@ int main(void) {
     segment = OK(shmget(IPC_PRIVATE, 4096, 0600));
     set = new_set(0);
     queue = OK(msgget(IPC_PRIVATE, 0600));
-    for (int used = 0; used < 2; used++) {
+    for (int way = 0; way < 4; way++) {
+        int used = way & 1;
         int child = OK(fork());
         if (child == 0) {
             if (used) use_all(2);
-            change_root();
+            change_root(way & 2);
             for (int i = 0; i < 3; i++) use_all(4);
             /* Whoever closes all descriptors afterwards, too. */
             OK(syscall(SYS_close_range, 3, ~0U, 0));
