@@ -65,11 +65,18 @@ fn semop_here(id: c_int, sops: *const SemOp, nsops: size_t) -> c_int {
     if nsops as c_uint == 1 && user::is_known_readable(sops.cast(), size_of::<SemOp>()) {
         // SAFETY: can be read, as was just said.
         let op = unsafe { sops.read_unaligned() };
-        if let Ok(true) = catch_unwind(|| drop_in::sem_at_once(id, &[op])) {
-            return 0;
-        }
+        return match catch_unwind(|| drop_in::sem_at_once(id, &[op])) {
+            Ok(true) => 0,
+            _ => semop_tried(id, op),
+        };
     }
     semop_whole(id, sops, nsops)
+}
+
+/// One operation that could not be done at once.
+#[inline(never)]
+fn semop_tried(id: c_int, op: SemOp) -> c_int {
+    carry(-1, || drop_in::semtimedop_tried(id, &[op], None).map(|()| 0))
 }
 
 #[inline(never)]

@@ -204,7 +204,12 @@ pub fn semtimedop(id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<(
     with_id(|engine| engine.semtimedop(id, ops, timeout))
 }
 
-/// `semop`, if it can be done at once and without a system call. `false`: [`semtimedop`] says what is the matter.
+/// The same after [`sem_at_once`] has tried it in vain.
+pub fn semtimedop_tried(id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
+    with_id(|engine| engine.semtimedop_whole(id, ops, timeout))
+}
+
+/// `semop`, if it can be done at once and without a system call. `false`: [`semtimedop_tried`] says what is the matter.
 #[inline(always)]
 pub fn sem_at_once(id: i32, ops: &[SemOp]) -> bool {
     opened().is_some_and(|engine| engine.sem_at_once(id, ops))
