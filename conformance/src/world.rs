@@ -260,15 +260,6 @@ impl World {
         assert_eq!(look(), expected);
     }
 
-    /// Asserts what follows from a process's death: of the kernel at once, of the others as soon as they know of the death.
-    pub fn after_death<T: PartialEq + std::fmt::Debug>(&self, look: impl Fn() -> T, expected: T) {
-        let end = Instant::now() + PATIENCE;
-        while !self.subject.is_kernel() && look() != expected && Instant::now() < end {
-            std::thread::yield_now();
-        }
-        assert_eq!(look(), expected);
-    }
-
     /// Has what the dead left cleared at once, also where nothing shows it: the kernel has done that already.
     pub(crate) fn sweep(&self) {
         if let Some(operator) = &self.operator {

@@ -578,7 +578,7 @@ clauses! {
         a.msgsnd(id, 5, b"x", WAIT).unwrap();
         let pid = b.pid;
         b.slay(SIGKILL);
-        world.after_death(|| a.msg_stat(id).map(|q| (q.holds(), q.lrpid)), Ok(((0, 0), pid)));
+        assert_eq!(a.msg_stat(id).map(|q| (q.holds(), q.lrpid)), Ok(((0, 0), pid)));
         assert_eq!(a.msgrcv(id, 10, 0, TRY), Err(Errno::NOMSG));
     }
 

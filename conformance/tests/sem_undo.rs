@@ -27,7 +27,7 @@ clauses! {
         assert_eq!(a.getall(id), Ok(vec![3, 8, 6]));
         let pid = b.pid;
         b.exit(0);
-        world.after_death(|| world.look(id), Look { values: vec![5, 5, 6], pids: vec![pid; 3], ncnt: vec![0; 3], zcnt: vec![0; 3] });
+        assert_eq!(world.look(id), Look { values: vec![5, 5, 6], pids: vec![pid; 3], ncnt: vec![0; 3], zcnt: vec![0; 3] });
     }
 
     /// Whatever kind of end it is.
@@ -51,7 +51,29 @@ clauses! {
             assert_eq!(a.getval(id, 0), Ok(2));
             let pid = b.pid;
             end(b);
-            world.after_death(|| (a.getval(id, 0), a.getpid(id, 0)), (Ok(5), Ok(pid)));
+            assert_eq!((a.getval(id, 0), a.getpid(id, 0)), (Ok(5), Ok(pid)));
+        }
+    }
+
+    /// A call that is refused was refused after it: whoever has seen a process's end finds free what it held.
+    fn known_to_who_is_refused(world) {
+        let a = world.agent();
+        let id = set(&a, &[1, 32767]);
+        for nth in 0..20 {
+            let (b, c) = (world.agent(), world.agent());
+            b.semop(id, &[undo(0, -1)]).unwrap();
+            c.semop(id, &[op(1, -1)]).unwrap();
+            c.semop(id, &[undo(1, 1)]).unwrap();
+            assert_eq!(a.semop(id, &[op(0, -1).flags(NOWAIT)]), Err(Errno::AGAIN));
+            assert_eq!(a.semop(id, &[op(1, 1)]), Err(Errno::RANGE));
+            b.slay(SIGKILL);
+            c.slay(SIGKILL);
+            match nth % 2 {
+                0 => assert_eq!(a.semop(id, &[op(0, -1).flags(NOWAIT)]), Ok(())),
+                _ => assert_eq!(a.semop(id, &[op(0, -1).flags(NOWAIT), op(0, 0)]), Ok(())),
+            }
+            assert_eq!(a.semop(id, &[op(1, 1)]), Ok(()));
+            a.semop(id, &[op(0, 1)]).unwrap();
         }
     }
 
@@ -65,7 +87,7 @@ clauses! {
         b.semop(id, &[undo(1, 2), undo(1, -1)]).unwrap();
         assert_eq!(a.getall(id), Ok(vec![1, 6]));
         b.exit(0);
-        world.after_death(|| world.values(id), vec![5, 5]);
+        assert_eq!(world.values(id), vec![5, 5]);
     }
 
     /// What sums up to nothing leaves no trace: sempid remains.
@@ -79,7 +101,7 @@ clauses! {
         let c = world.agent();
         c.semop(id, &[undo(0, 0).flags(UNDO | NOWAIT)]).unwrap_err();
         c.exit(0);
-        world.after_death(|| (a.getval(id, 0), a.getpid(id, 0)), (Ok(6), Ok(a.pid)));
+        assert_eq!((a.getval(id, 0), a.getpid(id, 0)), (Ok(6), Ok(a.pid)));
     }
 
     /// An operation without SEM_UNDO is not undone, also in a call with others.
@@ -89,7 +111,7 @@ clauses! {
         b.semop(id, &[op(0, -1), undo(0, -2), op(0, 1)]).unwrap();
         assert_eq!(a.getval(id, 0), Ok(3));
         b.exit(0);
-        world.after_death(|| world.values(id), vec![5]);
+        assert_eq!(world.values(id), vec![5]);
     }
 
     /// Each process's is its own.
@@ -100,9 +122,9 @@ clauses! {
         c.semop(id, &[undo(0, -3)]).unwrap();
         assert_eq!(a.getval(id, 0), Ok(5));
         b.slay(SIGKILL);
-        world.after_death(|| world.values(id), vec![7]);
+        assert_eq!(world.values(id), vec![7]);
         c.slay(SIGKILL);
-        world.after_death(|| world.values(id), vec![10]);
+        assert_eq!(world.values(id), vec![10]);
     }
 
     /// In several sets.
@@ -113,7 +135,7 @@ clauses! {
             b.semop(*id, &[undo(0, 1), undo(1, -20)]).unwrap();
         }
         b.slay(SIGKILL);
-        world.after_death(|| ids.iter().map(|id| world.values(*id)).collect::<Vec<_>>(), (0..12).map(|i| vec![i, 20]).collect());
+        assert_eq!(ids.iter().map(|id| world.values(*id)).collect::<Vec<_>>(), (0..12).map(|i| vec![i, 20]).collect::<Vec<_>>());
     }
 
     /// "the effect of undoing would be to make the value negative": "Linux ... reduces the semaphore value as far as possible (i.e., to zero)".
@@ -123,7 +145,7 @@ clauses! {
         b.semop(id, &[undo(0, 10), undo(1, 10)]).unwrap();
         a.semop(id, &[op(0, -7)]).unwrap();
         b.exit(0);
-        world.after_death(|| world.values(id), vec![0, 0]);
+        assert_eq!(world.values(id), vec![0, 0]);
     }
 
     /// Nor beyond SEMVMX.
@@ -134,7 +156,7 @@ clauses! {
         a.semop(id, &[op(0, 32717)]).unwrap();
         assert_eq!(a.getval(id, 0), Ok(32767));
         b.exit(0);
-        world.after_death(|| world.values(id), vec![32767]);
+        assert_eq!(world.values(id), vec![32767]);
     }
 
     /// "ERANGE" if semadj would leave -32768..=32767: nothing is done then.
@@ -157,7 +179,7 @@ clauses! {
         assert_eq!(b.semop(id, &[op(1, -1)]), Ok(()), "without SEM_UNDO");
         assert_eq!(a.getall(id), Ok(vec![2, 0, 5]));
         b.exit(0);
-        world.after_death(|| world.values(id), vec![0, 32767, 5]);
+        assert_eq!(world.values(id), vec![0, 32767, 5]);
     }
 
     /// What SEM_UNDO cannot keep is refused at once, though the call would have to wait at a later operation. But not at an earlier one.
@@ -182,7 +204,7 @@ clauses! {
         assert_eq!(b.semop(id, &[undo(0, -2), op(2, 1)]), Err(Errno::FBIG));
         world.wait_in(&b, id, &[undo(0, -2), op(1, -1)]);
         b.slay(SIGKILL);
-        world.after_death(|| world.look(id), Look { values: vec![5, 0], pids: vec![a.pid; 2], ncnt: vec![0; 2], zcnt: vec![0; 2] });
+        assert_eq!(world.look(id), Look { values: vec![5, 0], pids: vec![a.pid; 2], ncnt: vec![0; 2], zcnt: vec![0; 2] });
     }
 
     /// What was done for one that waited is undone at its end.
@@ -194,7 +216,7 @@ clauses! {
         assert_eq!((b.answer(), a.getval(id, 0)), (Ok(()), Ok(0)));
         let pid = b.pid;
         b.exit(0);
-        world.after_death(|| (a.getval(id, 0), a.getpid(id, 0)), (Ok(1), Ok(pid)));
+        assert_eq!((a.getval(id, 0), a.getpid(id, 0)), (Ok(1), Ok(pid)));
     }
 
     /// Killed between the other's call and its own return, it undoes what was done for it.
@@ -206,7 +228,7 @@ clauses! {
             world.wait_in(&b, id, &[undo(0, -1)]);
             a.semop(id, &[op(0, 1)]).unwrap();
             b.slay(SIGKILL);
-            world.after_death(|| a.getval(id, 0), Ok(1));
+            assert_eq!(a.getval(id, 0), Ok(1));
             assert_eq!(a.semop(id, &[op(0, -1).flags(NOWAIT)]), Ok(()), "round {round}");
         }
     }
@@ -219,10 +241,10 @@ clauses! {
         c.semop(id, &[undo(0, 4), undo(1, -2)]).unwrap();
         a.setval(id, 0, 100).unwrap();
         b.slay(SIGKILL);
-        world.after_death(|| world.values(id), vec![100, 3]);
+        assert_eq!(world.values(id), vec![100, 3]);
         c.semop(id, &[undo(0, 1)]).unwrap();
         c.slay(SIGKILL);
-        world.after_death(|| world.values(id), vec![100, 5]);
+        assert_eq!(world.values(id), vec![100, 5]);
     }
 
     /// And by SETALL.
@@ -233,7 +255,7 @@ clauses! {
         a.setall(id, &[7, 8]).unwrap();
         b.semop(id, &[undo(1, -1)]).unwrap();
         b.exit(0);
-        world.after_death(|| world.values(id), vec![7, 8]);
+        assert_eq!(world.values(id), vec![7, 8]);
     }
 
     /// A call that waits with SEM_UNDO when SETVAL comes, remembers what it does after it.
@@ -244,7 +266,7 @@ clauses! {
         a.setval(id, 0, 7).unwrap();
         assert_eq!((b.answer(), a.getval(id, 0)), (Ok(()), Ok(5)));
         b.exit(0);
-        world.after_death(|| world.values(id), vec![7]);
+        assert_eq!(world.values(id), vec![7]);
     }
 
     /// "semadj values are not inherited by a child process created via fork(2)".
@@ -258,9 +280,9 @@ clauses! {
         let child = b.fork();
         child.semop(id, &[undo(0, -1)]).unwrap();
         b.slay(SIGKILL);
-        world.after_death(|| world.values(id), vec![4]);
+        assert_eq!(world.values(id), vec![4]);
         child.slay(SIGKILL);
-        world.after_death(|| world.values(id), vec![5]);
+        assert_eq!(world.values(id), vec![5]);
     }
 
     /// A child that waits is not touched by its parent's end, nor its own notes by what the parent's were.
@@ -273,12 +295,12 @@ clauses! {
             let child = b.fork();
             world.wait_in(&child, id, &[op(0, 0), undo(1, 1)]);
             if by_exit { b.exit(0) } else { b.slay(SIGKILL) }
-            world.after_death(|| world.values(id), vec![1, 5]);
+            assert_eq!(world.values(id), vec![1, 5]);
             assert_eq!(a.getzcnt(id, 0), Ok(1));
             a.setval(id, 0, 0).unwrap();
             assert_eq!((child.answer(), a.getall(id)), (Ok(()), Ok(vec![0, 6])));
             child.exit(0);
-            world.after_death(|| world.values(id), vec![0, 5]);
+            assert_eq!(world.values(id), vec![0, 5]);
         }
     }
 
@@ -290,9 +312,9 @@ clauses! {
         let child = b.vfork();
         child.semop(id, &[undo(0, -1)]).unwrap();
         child.exit(0);
-        world.after_death(|| world.values(id), vec![3]);
+        assert_eq!(world.values(id), vec![3]);
         b.exit(0);
-        world.after_death(|| world.values(id), vec![5]);
+        assert_eq!(world.values(id), vec![5]);
     }
 
     /// "... semadj values are preserved across an execve(2)".
@@ -302,7 +324,7 @@ clauses! {
         b.semop(id, &[undo(0, -2)]).unwrap();
         b.exec();
         if ends_by_exec(world) {
-            world.after_death(|| world.values(id), vec![5]);
+            assert_eq!(world.values(id), vec![5]);
             return;
         }
         assert_eq!(a.getval(id, 0), Ok(3));
@@ -311,7 +333,7 @@ clauses! {
         assert_eq!(a.getval(id, 0), Ok(2));
         let pid = b.pid;
         b.slay(SIGKILL);
-        world.after_death(|| (a.getval(id, 0), a.getpid(id, 0)), (Ok(5), Ok(pid)));
+        assert_eq!((a.getval(id, 0), a.getpid(id, 0)), (Ok(5), Ok(pid)));
     }
 
     /// Also by a user who has no right to the set any more.
@@ -325,12 +347,12 @@ clauses! {
         b.become_user(NOBODY, NOBODY, &[]);
         b.exec();
         if ends_by_exec(world) {
-            world.after_death(|| world.values(id), vec![5]);
+            assert_eq!(world.values(id), vec![5]);
             return;
         }
         assert_eq!((a.getval(id, 0), b.getval(id, 0)), (Ok(3), Err(Errno::ACCES)));
         b.slay(SIGKILL);
-        world.after_death(|| world.values(id), vec![5]);
+        assert_eq!(world.values(id), vec![5]);
     }
 
     /// A new image that makes no call of sets undoes what the one before it did.
@@ -343,7 +365,7 @@ clauses! {
             assert_eq!(a.getval(id, 0), Ok(3));
         }
         b.exit(0);
-        world.after_death(|| world.values(id), vec![5]);
+        assert_eq!(world.values(id), vec![5]);
     }
 
     /// An exec that fails changes nothing.
@@ -354,7 +376,7 @@ clauses! {
         assert_eq!(b.exec_missing(), Errno::NOENT);
         assert_eq!(a.getval(id, 0), Ok(3));
         b.exit(0);
-        world.after_death(|| world.values(id), vec![5]);
+        assert_eq!(world.values(id), vec![5]);
     }
 
     /// pthreads(7): "semadj values are shared" by the threads of a process: a thread's end undoes nothing.
@@ -367,7 +389,7 @@ clauses! {
         b.semop_in_a_thread(id, &[undo(0, -3)]).unwrap();
         assert_eq!(a.getval(id, 0), Ok(1));
         b.exit(0);
-        world.after_death(|| world.values(id), vec![5]);
+        assert_eq!(world.values(id), vec![5]);
     }
 
     /// Undoing lets those proceed who wait.
@@ -380,7 +402,7 @@ clauses! {
         b.slay(SIGKILL);
         assert_eq!((c.answer(), d.answer()), (Ok(()), Ok(())), "without anybody making a call");
         let expected = Look { values: vec![0, 0], pids: vec![c.pid, d.pid], ncnt: vec![0; 2], zcnt: vec![0; 2] };
-        world.after_death(|| world.look(id), expected);
+        assert_eq!(world.look(id), expected);
     }
 
     /// A lock that is handed on from one dying holder to the next.
@@ -396,10 +418,10 @@ clauses! {
             holders.remove(0).slay(SIGKILL);
             assert_eq!(holders[0].answer(), Ok(()));
             assert_eq!((a.getpid(id, 0), a.getval(id, 0)), (Ok(holders[0].pid), Ok(0)));
-            world.after_death(|| a.getncnt(id, 0), Ok(holders.len() as i32 - 1));
+            assert_eq!(a.getncnt(id, 0), Ok(holders.len() as i32 - 1));
         }
         holders.remove(0).slay(SIGKILL);
-        world.after_death(|| world.values(id), vec![1]);
+        assert_eq!(world.values(id), vec![1]);
     }
 
     /// A set that is removed takes what was to be undone with it; another with its key has nothing to do with it.
@@ -413,7 +435,7 @@ clauses! {
         let c = world.agent();
         c.semop(id, &[undo(0, -1)]).unwrap();
         c.slay(SIGKILL);
-        world.after_death(|| world.values(id), vec![5]);
+        assert_eq!(world.values(id), vec![5]);
     }
 
     /// It is undone whatever the mode has become, for who may do nothing any more.
@@ -429,7 +451,7 @@ clauses! {
         assert_eq!(b.getval(id, 0), Err(Errno::ACCES));
         let pid = b.pid;
         b.slay(SIGKILL);
-        world.after_death(|| (a.getval(id, 0), a.getpid(id, 0)), (Ok(5), Ok(pid)));
+        assert_eq!((a.getval(id, 0), a.getpid(id, 0)), (Ok(5), Ok(pid)));
     }
 
     /// One that has become another user, too.
@@ -443,7 +465,7 @@ clauses! {
         b.become_user(NOBODY, NOBODY, &[]);
         assert_eq!(b.semop(id, &[undo(0, -1)]), Err(Errno::ACCES));
         b.exit(0);
-        world.after_death(|| world.values(id), vec![5]);
+        assert_eq!(world.values(id), vec![5]);
     }
 
     /// Undoing sets otime, also if nothing was left to be undone; it leaves ctime alone.
@@ -457,7 +479,7 @@ clauses! {
             let before = a.sem_stat(id).unwrap();
             let start = Clock::tick();
             b.exit(0);
-            world.after_death(|| start.saw(a.sem_stat(id).unwrap().otime), true);
+            assert_eq!(start.saw(a.sem_stat(id).unwrap().otime), true);
             let after = a.sem_stat(id).unwrap();
             assert_eq!(after, Set { otime: after.otime, ..before });
         }
@@ -481,7 +503,7 @@ clauses! {
         assert_eq!(a.getpid(id, 0), Ok(b.pid));
         a.semop(id, &[op(0, 3)]).unwrap();
         b.exit(0);
-        world.after_death(|| (a.getval(id, 0), a.getpid(id, 0)), (Ok(3), Ok(a.pid)));
+        assert_eq!((a.getval(id, 0), a.getpid(id, 0)), (Ok(3), Ok(a.pid)));
     }
 
     /// Who has let go of all descriptors, as daemons do, is still undone.
@@ -493,7 +515,7 @@ clauses! {
         b.semop(id, &[undo(0, -1)]).unwrap();
         assert_eq!(a.getval(id, 0), Ok(2));
         b.slay(SIGKILL);
-        world.after_death(|| world.values(id), vec![5]);
+        assert_eq!(world.values(id), vec![5]);
     }
 
     /// A process that has not been reaped is dead.
@@ -504,7 +526,7 @@ clauses! {
         child.semop(id, &[undo(0, -2)]).unwrap();
         let pid = child.pid;
         child.slay(SIGKILL);
-        world.after_death(|| world.values(id), vec![5]);
+        assert_eq!(world.values(id), vec![5]);
         assert_eq!(parent.wait(pid), Death::Signal(SIGKILL));
     }
 }

@@ -162,7 +162,7 @@ clauses! {
         assert_eq!(b.sem_stat(id).map(|s| (s.nsems, s.mode)), Ok((2, 0o644)));
         let pid = a.pid;
         a.slay(libc::SIGKILL);
-        world.after_death(|| (world.values(id), world.watcher().getpid(id, 1)), (vec![7, 8], Ok(pid)));
+        assert_eq!((world.values(id), world.watcher().getpid(id, 1)), (vec![7, 8], Ok(pid)));
         assert_eq!((b.getall(id), b.getncnt(id, 0)), (Ok(vec![7, 8]), Ok(0)));
     }
 

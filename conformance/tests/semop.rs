@@ -66,7 +66,7 @@ clauses! {
         assert_eq!(b.semop(id, &[op(0, 5), op(1, 32767)]), Err(Errno::RANGE));
         assert_eq!(a.look(id), Ok(before), "values and pids");
         b.exit(0);
-        world.after_death(|| world.values(id), vec![1, 1, 0]);
+        assert_eq!(world.values(id), vec![1, 1, 0]);
     }
 
     /// IPC_NOWAIT is of one operation: of that which cannot proceed.

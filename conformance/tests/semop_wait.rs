@@ -357,7 +357,7 @@ clauses! {
         world.wait_in(&c, id, &[op(0, -1)]);
         assert_eq!(a.getncnt(id, 0), Ok(2));
         b.slay(SIGKILL);
-        world.after_death(|| a.getncnt(id, 0), Ok(1));
+        assert_eq!(a.getncnt(id, 0), Ok(1));
         a.semop(id, &[op(0, 1)]).unwrap();
         assert_eq!(c.answer(), Ok(()));
         assert_eq!((a.getval(id, 0), a.getpid(id, 0)), (Ok(0), Ok(c.pid)));
@@ -476,11 +476,11 @@ clauses! {
         }
         assert_eq!(a.getncnt(id, 0), Ok(6));
         b.exit_at_once(0);
-        world.after_death(|| a.getncnt(id, 0), Ok(4));
+        assert_eq!(a.getncnt(id, 0), Ok(4));
         c.slay(SIGKILL);
-        world.after_death(|| a.getncnt(id, 0), Ok(2));
+        assert_eq!(a.getncnt(id, 0), Ok(2));
         d.exec();
-        world.after_death(|| a.getncnt(id, 0), Ok(0));
+        assert_eq!(a.getncnt(id, 0), Ok(0));
         a.semop(id, &[op(0, 3)]).unwrap();
         assert_eq!(a.getval(id, 0), Ok(3));
     }
@@ -544,6 +544,6 @@ clauses! {
         b.exit(0);
         let mut back = vec![1; 500];
         back[499] = 0;
-        world.after_death(|| world.values(id), back);
+        assert_eq!(world.values(id), back);
     }
 }

@@ -76,7 +76,7 @@ clauses! { in C:
         let expected = Look { values: vec![1, 0], pids: vec![bare.pid; 2], ncnt: vec![0; 2], zcnt: vec![0; 2] };
         assert_eq!((by_name.look(id), bare.look(id)), (Ok(expected.clone()), Ok(expected)));
         bare.exit(0);
-        world.after_death(|| by_name.getval(id, 0), Ok(2));
+        assert_eq!(by_name.getval(id, 0), Ok(2));
         assert_eq!(by_name.sem_remove(id), Ok(()));
     }
 

@@ -119,7 +119,7 @@ impl Engine {
                 if !section.set.stands_as(Id::from_raw(id)?) {
                     return Err(Errno::IDRM);
                 }
-                if section.set.is_census_due() {
+                if section.set.dead_hold_undo() {
                     section.census();
                 }
                 for (num, value) in (0..).zip(values.iter_mut()) {
@@ -168,7 +168,7 @@ impl Engine {
         let set = self.to_look_at(set);
         match self.section(set) {
             Ok(section) if section.set.stands_as(Id::from_raw(id)?) => {
-                if section.set.is_census_due() {
+                if section.set.dead_hold_undo() {
                     section.census();
                 }
                 Ok(section.count_waiting(num, zero))
@@ -201,9 +201,9 @@ impl Engine {
         if set.stands_as(id) { Ok(set.stat(id)) } else { Err(Errno::INVAL) }
     }
 
-    /// What the dead have to take back is taken back, if it may be time to ask.
-    fn settle_undo(&self, set: &SetView<'_>) {
-        if set.is_census_due()
+    /// What the dead have to take back is taken back.
+    pub fn settle_undo(&self, set: &SetView<'_>) {
+        if set.dead_hold_undo()
             && let Ok(section) = self.section(*set)
         {
             section.census();

@@ -95,7 +95,7 @@ impl Engine {
                 set.stamp();
                 Ok(())
             }
-            Fast::Failed(e) => Err(e),
+            Fast::Failed(e) if e == Errno::FBIG || e == Errno::ACCES || !set.dead_hold_undo() => Err(e),
             other => self.not_at_once(set, id, ops, timeout, other),
         }
     }
@@ -237,7 +237,7 @@ impl Engine {
     fn word_at_once(&self, id: i32, num: i32) -> Option<Word> {
         let set = self.hot_set(id)?;
         let word = Word(set.memory().word(num as u32)?.load(Acquire));
-        (word.is_plain() && set.may(false) && !set.is_census_due()).then_some(word)
+        (word.is_plain() && set.may(false) && !set.others_hold_undo()).then_some(word)
     }
 
     #[inline(never)]
@@ -251,11 +251,7 @@ impl Engine {
     }
 
     fn read_contended(&self, set: SetView<'_>, num: u32) -> Result<Word> {
-        if set.is_census_due()
-            && let Ok(section) = self.section(set)
-        {
-            section.census();
-        }
+        self.settle_undo(&set);
         for _ in 0..1000 {
             if let Some(word) = set.whole(num) {
                 return Ok(word);

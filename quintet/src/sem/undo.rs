@@ -21,6 +21,8 @@ use std::sync::atomic::{AtomicI16, Ordering::*};
 
 type Result<T> = std::result::Result<T, Errno>;
 
+/// Of so many others it is asked each time whether they live, when a call is refused or a value told; of more, every [`CENSUS`].
+const FEW: u32 = 16;
 /// How long it may stay unnoticed that somebody with something to take back has died, while others use the set, in nanoseconds.
 const CENSUS: u64 = 4_000_000;
 
@@ -43,9 +45,30 @@ impl<'a> SetView<'a> {
     /// The same, after `by` nanoseconds.
     #[inline(never)]
     pub fn is_census_late(&self, by: u64) -> bool {
-        let own = self.engine.me_word().is_some_and(|me| self.own_record(me).is_some());
-        self.header().records.load(Relaxed) > u32::from(own)
-            && sys::coarse_nanos().abs_diff(self.header().census.load(Relaxed)) >= by
+        self.others_hold_undo() && sys::coarse_nanos().abs_diff(self.header().census.load(Relaxed)) >= by
+    }
+
+    /// Whether another process, living or dead, has something to take back.
+    #[inline]
+    pub fn others_hold_undo(&self) -> bool {
+        let records = self.header().records.load(Relaxed);
+        records != 0 && records > u32::from(self.engine.me_word().is_some_and(|me| self.own_record(me).is_some()))
+    }
+
+    /// Whether somebody has died and not taken back what he has to. Who refuses a call, or tells a value, asks: his caller may
+    /// have seen that death.
+    #[inline(never)]
+    pub fn dead_hold_undo(&self) -> bool {
+        if !self.others_hold_undo() || self.header().records.load(Relaxed) > FEW && !self.is_census_due() {
+            return false;
+        }
+        let own = self.engine.me_word();
+        let living = self.engine.living(None);
+        let dead = self.records().any(|(.., who, _)| Some(pack(who)) != own && !living.holds_undo(who));
+        if !dead && self.writable() {
+            self.header().census.store(sys::coarse_nanos(), Relaxed);
+        }
+        dead
     }
 
     /// A record's cell for a semaphore.

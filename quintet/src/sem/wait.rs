@@ -102,7 +102,18 @@ impl Engine {
         let mine = Ops::Own(ops);
         let undo = ops.iter().any(|op| op.flags.contains(SemFlags::UNDO));
         let record = if undo { section.own_record()? } else { 0 };
-        let verdict = section.judge(mine, record, sys::pid());
+        let is_late = || deadline.is_some_and(|deadline| deadline <= Instant::now());
+        let mut verdict = section.judge(mine, record, sys::pid());
+        let refuses = match verdict {
+            Ok(Verdict::Failed(_)) => true,
+            Ok(Verdict::Blocked(_)) => is_late(),
+            _ => false,
+        };
+        if refuses && set.dead_hold_undo() {
+            section.let_go_of(mine);
+            section.census();
+            verdict = section.judge(mine, record, sys::pid());
+        }
         let blocking = match verdict {
             Ok(Verdict::Done(changes)) => {
                 section.commit(JournalKind::Changes, changes, 0);
@@ -120,7 +131,7 @@ impl Engine {
                 return Err(e);
             }
         };
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+        if is_late() {
             section.let_go_of(mine);
             return Err(Errno::AGAIN);
         }
