@@ -1,0 +1,1 @@
+//! What kills, stops and hinders the processes of a namespace, and checks by value what is left.
