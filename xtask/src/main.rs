@@ -12,6 +12,8 @@ usage: cargo xtask COMMAND
   doc       the documentation, with warnings denied
   model     the lock and the attach protocol under the loom model checker
   random N  N random programs over segments, N over sets and N over queues, on the library and on the drop-in, compared with the kernel
+  soak [--minutes N]
+            16 processes at random on one namespace, killed and stopped at random (1 minute without N)
   bench     the benchmarks against the kernel
 ";
 
@@ -26,6 +28,9 @@ fn main() -> ExitCode {
         ["doc"] => doc(),
         ["model"] => model(),
         ["random", n] => random(n),
+        ["soak", ref options @ ..] => {
+            cargo(&[&["run", "--release", "-p", "crash", "--bin", "soak", "--"], options].concat(), &[])
+        }
         ["bench"] => cargo(&["bench", "-p", "quintet-preload"], &[]),
         _ => Err(USAGE.to_owned()),
     };
