@@ -19,7 +19,7 @@
 use super::draft::Draft;
 use super::place::QueueView;
 use crate::engine::Engine;
-use crate::participant::unpack;
+use crate::participant::{Living, unpack};
 use crate::process::{self, Inside};
 use crate::sync::latch::{self, Holder};
 use crate::sync::lock::{Owner, World};
@@ -47,6 +47,8 @@ const PAUSES: u32 = 32;
 /// Then it sleeps between two looks: ever longer.
 const FIRST_NAP: Duration = Duration::from_micros(50);
 const LONGEST_NAP: Duration = Duration::from_millis(2);
+/// How often it looks if nobody can be asked whether the holder lives: about a second.
+const UNASKED_LOOKS: u32 = 600;
 /// How often a sequence is tried that is interrupted each time, as by a debugger that goes step by step.
 const TRIES: u32 = 8;
 
@@ -380,12 +382,13 @@ impl Engine {
         let mut nap = FIRST_NAP;
         let mut looks = 0;
         loop {
+            let living = self.living(None);
             let signals = Blocked::all();
             let taken = match latch::holder(word) {
                 None => latch::try_acquire(word, mine).then_some(From::Nobody),
                 // Unless it goes by the same name: see `waiting::interrupted`.
                 Some(holder) if holder == mine && sys::tid() == mine.tid() => Some(From::OwnThread),
-                Some(holder) if looks >= YIELDS && !self.holds_on(holder) => {
+                Some(holder) if looks >= YIELDS && !self.is_there(&living, holder) => {
                     latch::take_over(word, holder, mine).then_some(From::Dead)
                 }
                 Some(_) => None,
@@ -406,6 +409,9 @@ impl Engine {
             }
             drop(signals);
             looks += 1;
+            if let Some(e) = living.unaskable().filter(|_| looks > UNASKED_LOOKS) {
+                return Err(e);
+            }
             if looks == most_looks {
                 return Err(Errno::AGAIN);
             }
@@ -423,9 +429,13 @@ impl Engine {
 
     /// Whether who holds a lock is there to free it.
     pub fn holds_on(&self, holder: Holder) -> bool {
+        self.is_there(&self.living(None), holder)
+    }
+
+    fn is_there(&self, living: &Living<'_>, holder: Holder) -> bool {
         let Some(slot) = holder.owner().slot() else { return false };
         let who = Me { slot, incarnation: holder.owner().incarnation() };
-        self.living(None).alive(holder.owner()) && self.has_thread(who, holder.tid())
+        living.alive(holder.owner()) && self.has_thread(who, holder.tid())
     }
 
     /// Whether a living participant still has a thread, as far as can be told.

@@ -544,19 +544,19 @@ impl Waiting for Call<'_> {
         LOOK
     }
 
-    fn look_around(&self) {
-        drop(self.queue.engine.queue_section_in_call(self.queue));
+    fn look_around(&self) -> Result<()> {
+        self.queue.engine.queue_section_in_call(self.queue).map(drop)
     }
 
-    fn leave_queue(&self) -> Option<bool> {
-        let section = self.queue.engine.queue_section_in_call(self.queue).ok()?;
+    fn leave_queue(&self) -> Result<bool> {
+        let section = self.queue.engine.queue_section_in_call(self.queue)?;
         // No handler comes in between any more.
         let waits = self.is_own() && self.sleeper().state() == WaiterState::Waiting;
         if waits && section.drop_call(self.side, self.slot).is_err() {
             // In a damaged queue its place is left behind.
             waiter::free(&self.sleeper().state);
         }
-        Some(waits)
+        Ok(waits)
     }
 
     /// Its caller does, when it has the message.

@@ -55,22 +55,22 @@ impl Waiting for Call<'_> {
     }
 
     /// Somebody may have held the lock, or have something to take back.
-    fn look_around(&self) {
-        if let Ok(section) = self.set.engine.section_in_call(self.set)
-            && section.set.is_census_late(ASKED_LATELY)
-        {
+    fn look_around(&self) -> Result<()> {
+        let section = self.set.engine.section_in_call(self.set)?;
+        if section.set.is_census_late(ASKED_LATELY) {
             section.census();
         }
+        Ok(())
     }
 
-    fn leave_queue(&self) -> Option<bool> {
-        let section = self.set.engine.section_in_call(self.set).ok()?;
+    fn leave_queue(&self) -> Result<bool> {
+        let section = self.set.engine.section_in_call(self.set)?;
         // No handler comes in between any more.
         let waits = self.is_own() && self.waiter.state() == WaiterState::Waiting;
         if waits {
             section.drop_waiter(self.number, self.waiter);
         }
-        Some(waits)
+        Ok(waits)
     }
 
     fn release(&self) {
