@@ -140,7 +140,7 @@ impl Engine {
         }
         let queue = self.standing_queue(id)?;
         if !queue.may(false) {
-            return Err(Errno::ACCES);
+            return self.denied_queue(id, Errno::ACCES);
         }
         let id = Id::from_raw(id)?;
         let nowait = nowait || timeout == Some(Duration::ZERO);

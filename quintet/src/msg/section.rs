@@ -358,7 +358,10 @@ impl Engine {
     fn queue_section_in<'a>(&'a self, queue: QueueView<'a>, most_looks: u32) -> Result<Section<'a>> {
         let queue = match queue.is_whole() {
             true => queue,
-            false => self.whole_queue(queue.index())?.filter(QueueView::is_whole).ok_or(Errno::ACCES)?,
+            false => self
+                .whole_queue(queue.index())?
+                .ok_or(Errno::IDRM)
+                .and_then(|queue| queue.is_whole().then_some(queue).ok_or(Errno::ACCES))?,
         };
         let me = match self.me_if_joined() {
             Some(me) => me,

@@ -57,7 +57,7 @@ impl Engine {
         }
         let queue = self.standing_queue(id)?;
         if !queue.may(true) {
-            return Err(Errno::ACCES);
+            return self.denied_queue(id, Errno::ACCES);
         }
         let id = Id::from_raw(id)?;
         let nowait = flags.contains(MsgFlags::NOWAIT) || timeout == Some(Duration::ZERO);

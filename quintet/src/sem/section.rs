@@ -105,7 +105,10 @@ impl Engine {
     pub fn section_in_call<'a>(&'a self, set: SetView<'a>) -> Result<Section<'a>> {
         let set = match set.writable() {
             true => set,
-            false => self.writable_set(set.index)?.filter(|set| set.writable()).ok_or(Errno::ACCES)?,
+            false => self
+                .writable_set(set.index)?
+                .ok_or(Errno::IDRM)
+                .and_then(|set| set.writable().then_some(set).ok_or(Errno::ACCES))?,
         };
         let me = match self.me_if_joined() {
             Some(me) => me,
