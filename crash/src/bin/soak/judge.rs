@@ -9,8 +9,10 @@ use quintet::{Errno, Key, Kind, MsgFlags, Namespace};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::Permissions;
 use std::io::Write;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::atomic::Ordering::SeqCst;
@@ -18,6 +20,8 @@ use std::time::{Duration, Instant};
 
 pub const NAMESPACE: &str = "ns";
 pub const LEDGER: &str = "ledger";
+/// Another user, and his group.
+const NOBODY: u32 = 65534;
 const FINDINGS: &str = "findings";
 
 /// Nothing takes so long: no call waits for more than a moment.
@@ -48,6 +52,8 @@ struct Figures {
 
 pub struct Storm {
     directory: tempfile::TempDir,
+    /// Every other worker is another user.
+    others: bool,
     ns: Namespace,
     ledger: Ledger,
     objects: Objects,
@@ -82,7 +88,7 @@ impl fmt::Display for State {
 }
 
 /// What lasts, and what sixteen processes may have at a time of what comes and goes: control files stay for the next user.
-const MOST_FILES: usize = 80;
+const MOST_FILES: usize = 120;
 /// Of each file one or two, and the program's own.
 const MOST_MAPPINGS: usize = 3 * MOST_FILES;
 
@@ -95,22 +101,36 @@ fn most_bytes(name: &str) -> u64 {
         // Each who holds or waits has a page or two.
         ["", "sem", _] => 512 << 10,
         // Messages have a head each, and few bytes most of them.
-        ["", "msg", index] => 8 * index.parse().ok().and_then(|nth: usize| CAPACITIES.get(nth)).unwrap_or(&0) + (128 << 10),
+        ["", "msg", index] => {
+            8 * index.trim_end_matches(".data").parse().ok().and_then(|nth: usize| CAPACITIES.get(nth)).unwrap_or(&0)
+                + (128 << 10)
+        }
         ["", "registry"] => 64 << 10,
         _ => 4096,
     }
 }
 
 impl Storm {
-    pub fn new(seed: u64, round: Duration) -> Result<Storm, String> {
+    pub fn new(seed: u64, round: Duration, kind: Kind) -> Result<Storm, String> {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(|e| e.to_string())?;
         let memory = Path::new("/dev/shm");
         let place = if tempfile::tempfile_in(memory).is_ok() { memory.to_path_buf() } else { std::env::temp_dir() };
         let directory = tempfile::Builder::new().prefix("quintet-soak-").tempdir_in(place).map_err(|e| e.to_string())?;
-        let ns = Namespace::create(directory.path().join(NAMESPACE), Kind::Private).map_err(|e| e.to_string())?;
-        let ledger = Ledger::create(&directory.path().join(LEDGER)).map_err(|e| e.to_string())?;
-        let objects = Objects::create(&ns).map_err(|e| e.to_string())?;
+        let others = kind == Kind::Shared && rustix::process::geteuid().is_root();
+        if others {
+            std::fs::set_permissions(directory.path(), Permissions::from_mode(0o711)).map_err(|e| e.to_string())?;
+        }
+        let ns = Namespace::create(directory.path().join(NAMESPACE), kind).map_err(|e| e.to_string())?;
+        let path = directory.path().join(LEDGER);
+        let ledger = Ledger::create(&path).map_err(|e| e.to_string())?;
+        for path in [path, directory.path().join(FINDINGS)] {
+            let file = std::fs::File::options().append(true).create(true).open(&path);
+            let opened = file.and_then(|file| file.set_permissions(Permissions::from_mode(if others { 0o666 } else { 0o600 })));
+            opened.map_err(|e| e.to_string())?;
+        }
+        let objects = Objects::create(&ns, if others { 0o666 } else { 0o600 }).map_err(|e| e.to_string())?;
         Ok(Storm {
+            others,
             directory,
             ns,
             ledger,
@@ -162,6 +182,9 @@ impl Storm {
         let program = std::env::current_exe().map_err(|e| e.to_string())?;
         let mut command = Command::new(program);
         command.arg("worker").arg(number.to_string()).arg(self.directory.path()).arg(self.dice.u64(..).to_string());
+        if self.others && number % 2 == 1 {
+            command.uid(NOBODY).gid(NOBODY);
+        }
         command.spawn().map_err(|e| e.to_string())
     }
 

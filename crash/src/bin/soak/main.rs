@@ -12,6 +12,7 @@ mod stripe;
 mod worker;
 
 use clap::{Parser, Subcommand};
+use quintet::Kind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -28,7 +29,10 @@ struct Args {
     /// The length of a round, in seconds; at its end all is counted
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     round: u64,
-    /// What the dice begin with [default: the clock]
+    /// A shared namespace: if this is the superuser, half of them are another user
+    #[arg(long)]
+    shared: bool,
+    /// What the dice begin with [default: other ones each time]
     #[arg(long)]
     seed: Option<u64>,
     #[command(subcommand)]
@@ -54,8 +58,9 @@ fn main() -> ExitCode {
         return worker::run(number, &directory, seed);
     }
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
-    println!("soak: {WORKERS} processes for {} minutes, seed {seed}", args.minutes);
-    let storm = judge::Storm::new(seed, Duration::from_secs(args.round));
+    let kind = if args.shared { Kind::Shared } else { Kind::Private };
+    println!("soak: {WORKERS} processes for {} minutes, {kind:?} namespace, seed {seed}", args.minutes);
+    let storm = judge::Storm::new(seed, Duration::from_secs(args.round), kind);
     match storm.and_then(|mut storm| storm.rage(Duration::from_secs_f64(args.minutes * 60.0))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {

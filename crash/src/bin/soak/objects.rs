@@ -46,15 +46,15 @@ pub fn place(segment: usize, nth: usize) -> usize {
 }
 
 impl Objects {
-    /// Makes them.
-    pub fn create(ns: &Namespace) -> Result<Objects, Errno> {
+    /// Makes them, for those whom `mode` lets.
+    pub fn create(ns: &Namespace, mode: i32) -> Result<Objects, Errno> {
         let limits = ns.limits()?;
         let bytes = CAPACITIES.into_iter().max().unwrap_or(0) as u32;
         ns.set_limits(&Limits { msgmax: 2 * LONGEST as u32, msgmnb: bytes, ..limits })?;
         for (nth, size) in SEGMENTS.into_iter().enumerate() {
-            ns.shmget(segment(nth), size, libc::IPC_CREAT | libc::IPC_EXCL | 0o600)?;
+            ns.shmget(segment(nth), size, libc::IPC_CREAT | libc::IPC_EXCL | mode)?;
         }
-        let objects = Objects::find_or_make(ns, libc::IPC_CREAT | libc::IPC_EXCL | 0o600)?;
+        let objects = Objects::find_or_make(ns, libc::IPC_CREAT | libc::IPC_EXCL | mode)?;
         ns.sem_set_values(objects.guards, &[1; SEGMENTS.len() * STRIPES])?;
         ns.sem_set_values(objects.pool, &[POOL_VALUE; POOL as usize])?;
         ns.sem_set_values(objects.scales, &[SCALES_VALUE; SCALES as usize])?;

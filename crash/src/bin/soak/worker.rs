@@ -11,7 +11,7 @@ use crate::letter::Letter;
 use crate::objects::{self, LONGEST, Objects, PASSING, POOL, QUEUES, SCALES, SEGMENTS, STRIPES, undo};
 use crate::stripe::{self, Writer};
 use fastrand::Rng;
-use quintet::{Attachment, Errno, Key, MsgFlags, Namespace, Segment, SemFlags, SemOp};
+use quintet::{Attachment, Errno, Key, Kind, MsgFlags, Namespace, Segment, SemFlags, SemOp};
 use signal_hook::consts::SIGUSR1;
 use std::collections::HashMap;
 use std::path::Path;
@@ -395,9 +395,11 @@ impl Worker {
             }),
         };
         match done {
-            Ok(())
-            | Err(Errno::AGAIN | Errno::NOMSG | Errno::INTR | Errno::NOENT | Errno::EXIST | Errno::INVAL | Errno::IDRM) => Ok(()),
-            Err(Errno::RANGE) => Ok(()),
+            Ok(()) | Err(Errno::AGAIN | Errno::NOMSG | Errno::INTR | Errno::RANGE) => Ok(()),
+            // Others remove it, and have what they want of it.
+            Err(Errno::NOENT | Errno::EXIST | Errno::INVAL | Errno::IDRM) => Ok(()),
+            // It is another user's.
+            Err(Errno::ACCES | Errno::PERM) if self.ns.kind() == Kind::Shared => Ok(()),
             Err(e) => Err(e.to_string()),
         }
     }
