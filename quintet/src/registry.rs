@@ -15,7 +15,7 @@ use crate::sync::presence::Me;
 use crate::sys::file::{self, Name};
 use crate::sys::memory;
 use crate::sys::signal::Blocked;
-use crate::sys::starved::{self, Failure};
+use crate::sys::starved;
 use crate::{Errno, Id, Key, Kind, MAX_OBJECTS};
 use rustix::fs::{self, CWD};
 use std::mem::MaybeUninit;
@@ -265,7 +265,7 @@ impl Engine {
                 None => self.next_sequence(held, T::OF, index),
             };
             let id = Id::new(sequence, index);
-            self.reserve_key(T::OF, index)?;
+            self.reserve_key(T::OF, index).map_err(|e| self.asked_in_vain(T::OF, asked, e))?;
             self.mark_used(held, T::OF, index, true);
             match make(id) {
                 Ok(()) => return Ok(id),
@@ -282,11 +282,9 @@ impl Engine {
         Err(Errno::NOSPC)
     }
 
-    /// A creation has failed. If it will be tried again, that is for the identifier that was asked for.
+    /// A creation has failed. The identifier that was asked for is the next one's, as in the kernel: this one's, too, if it is tried again.
     pub fn asked_in_vain(&self, of: Mechanism, asked: Option<Id>, e: Errno) -> Errno {
-        if e.is_starved()
-            && let Some(id) = asked
-        {
+        if let Some(id) = asked {
             self.registry.class(of).next_id.store(id.raw(), Relaxed);
         }
         e
@@ -431,8 +429,12 @@ impl Engine {
         };
         let words = self.registry.used(of).iter().enumerate().rev();
         let indexes = words.flat_map(|(i, word)| {
-            let bits = word.load(Acquire);
-            (0..64).rev().filter(move |bit| bits >> bit & 1 != 0).map(move |bit| i as u16 * 64 + bit)
+            let mut bits = word.load(Acquire);
+            std::iter::from_fn(move || {
+                let highest = bits.checked_ilog2()? as u16;
+                bits &= !(1 << highest);
+                Some(i as u16 * 64 + highest)
+            })
         });
         indexes.into_iter().find(stands).map_or(0, u32::from)
     }

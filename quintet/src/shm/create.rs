@@ -135,7 +135,7 @@ impl Engine {
                 None => self.next_sequence(held, Mechanism::Shm, index),
             };
             let id = Id::new(sequence, index);
-            self.reserve_key(Mechanism::Shm, index)?;
+            self.reserve_key(Mechanism::Shm, index).map_err(|e| self.asked_in_vain(Mechanism::Shm, asked, e))?;
             self.mark_used(held, Mechanism::Shm, index, true);
             view.head.store(Head::new(id, State::Making).pack(), SeqCst);
             match self.make_at(held, &view, id, wanted) {
