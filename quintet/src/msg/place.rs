@@ -155,7 +155,8 @@ impl<'a> QueueView<'a> {
             2 => QueueState::Gone,
             _ => QueueState::Making,
         };
-        (Id::from_raw((head >> 32) as i32 & i32::MAX).unwrap_or(Id::new(0, 0)), state)
+        // The index is where the file is, whatever its head says.
+        (Id::new((head >> 47) as u16, self.index()), state)
     }
 
     pub fn set_head(&self, id: Id, state: QueueState) {
@@ -408,6 +409,10 @@ impl Engine {
 
     /// Where the pages after the header are: in a shared namespace in a file of their own.
     pub fn pages_path(&self, index: u16) -> Name {
+    fn is_live(&self) -> bool {
+        self.stands()
+    }
+
         match self.kind() {
             Kind::Private => self.queue_path(index),
             Kind::Shared => Name::new(self.directory(), format_args!("/msg/{index}.data")),

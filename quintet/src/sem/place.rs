@@ -150,7 +150,8 @@ impl<'a> SetView<'a> {
             2 => SetState::Gone,
             _ => SetState::Making,
         };
-        (Id::from_raw((head >> 32) as i32 & i32::MAX).unwrap_or(Id::new(0, 0)), state)
+        // The index is where the file is, whatever its head says.
+        (Id::new((head >> 47) as u16, self.index), state)
     }
 
     pub fn set_head(&self, id: Id, state: SetState) {
@@ -354,6 +355,10 @@ impl Engine {
         let mapped = Mapped::load(&self.sets[usize::from(index)].mapped)?;
         Some(SetView { engine: self, index, mapped })
     }
+    fn is_live(&self) -> bool {
+        self.stands()
+    }
+
 
     /// The set with all its pages, to look at. Who had the right to write its file when he first came, and has it no more, cannot map
     /// further pages for writing: he goes on as one who may only read.

@@ -68,6 +68,7 @@ impl Deref for View {
 
     fn deref(&self) -> &Control {
         &self.control
+    index: u16,
     }
 }
 
@@ -77,12 +78,13 @@ impl View {
     }
 
     pub fn head(&self) -> Head {
-        self.presence().head()
+        self.presence().head().at(self.index)
     }
 
     /// The size in bytes. A size that cannot be is cut: what peers write must not make sums overflow.
     pub fn bytes(&self) -> u64 {
         self.size.load(Relaxed).min(i64::MAX as u64)
+    /// The index is where the file is, whatever its head says.
     }
 
     /// The size in pages.
@@ -170,8 +172,7 @@ impl Engine {
     ///
     /// `EACCES`: the directory may not be searched; `EINVAL`: what is there is no control file.
     pub fn control(&self, index: u16) -> Result<Option<View>> {
-        let local = &self.locals[usize::from(index)];
-        if let Some(view) = self.cached(local)
+        if let Some(view) = self.cached(index)
             && view.is_valid()
         {
             return Ok(Some(view));
@@ -187,12 +188,13 @@ impl Engine {
         }
     }
 
-    fn cached(&self, local: &Local) -> Option<View> {
+    fn cached(&self, index: u16) -> Option<View> {
+        let local = &self.locals[usize::from(index)];
         let at = local.control.load(Acquire);
         let owner = local.owner.load(Acquire);
         // SAFETY: mapped by `map_control`, which never unmaps.
         let control = (at != 0).then(|| unsafe { Shared::<Control>::new(at) })?;
-        Some(View { control, writable: owner & 1 != 0, owner: (owner >> 1) as u32 })
+        Some(View { control, writable: owner & 1 != 0, owner: (owner >> 1) as u32, index })
     }
 
     fn map_control(&self, index: u16) -> Result<Option<View>> {
@@ -239,7 +241,7 @@ impl Engine {
             // SAFETY: just mapped, and nobody has seen it.
             let _ = unsafe { memory::unmap(at, len) };
         }
-        Ok(self.cached(local))
+        Ok(self.cached(index))
     }
 
     /// Makes sure that `who`'s entry in the control file has its place on the file system.
