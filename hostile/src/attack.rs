@@ -173,6 +173,7 @@ impl Attacker {
     fn put(&mut self, nth: usize, at: usize, value: u64, wide: bool) {
         let (kind, path, target) = &self.targets[nth];
         let at = at % target.len & !(if wide { 7 } else { 3 });
+        let wide = wide && !(*kind == Kind::Limits && at == 40);
         self.counts[*kind as usize] += 1;
         // Anybody may hold a lock that he can write; who is alive gives it back.
         let lock = lock_of(*kind).filter(|lock| *lock & !7 == at & !7);
@@ -182,7 +183,8 @@ impl Attacker {
             target.word(at).store(value as u32, Relaxed);
         }
         if let Some(lock) = lock {
-            let word = if *kind == Kind::Queue { target.long(lock).load(Relaxed) } else { target.word(lock).load(Relaxed).into() };
+            let word =
+                if *kind == Kind::Queue { target.long(lock).load(Relaxed) } else { target.word(lock).load(Relaxed).into() };
             let slot = (word & 0x7fff) as u32;
             if self.living.iter().any(|(living, ..)| slot == living + 1) {
                 if self.lent.contains(path) {
@@ -195,6 +197,11 @@ impl Attacker {
         }
     }
 
+    /// The same everywhere counts as a few.
+    fn uncount(&mut self, kind: Kind, nth: usize) {
+        self.counts[kind as usize] -= u64::from(nth >= 4);
+    }
+
     /// One corruption, or several that belong together, in files of these kinds.
     pub fn corrupt(&mut self, kinds: &[Kind]) {
         let fitting: Vec<usize> = (0..self.targets.len()).filter(|nth| kinds.contains(&self.targets[*nth].0)).collect();
@@ -202,7 +209,11 @@ impl Attacker {
             return;
         }
         // Mostly the object that is most used.
-        let first: Vec<usize> = fitting.iter().copied().filter(|nth| self.targets[*nth].1.contains('0') || self.targets[*nth].0 as usize <= 1).collect();
+        let first: Vec<usize> = fitting
+            .iter()
+            .copied()
+            .filter(|nth| self.targets[*nth].1.contains('0') || self.targets[*nth].0 as usize <= 1)
+            .collect();
         let nth = if first.is_empty() || self.dice.once_in(8) { self.dice.one_of(&fitting) } else { self.dice.one_of(&first) };
         if self.dice.once_in(6) {
             self.lie(nth);
@@ -220,7 +231,8 @@ impl Attacker {
         let dice = &mut self.dice;
         let mut within = |from: usize, to: usize| from + dice.below((to - from) as u64) as usize;
         let at = match kind {
-            Kind::Limits => within(0, 80),
+            // But not `shm_rmid_forced`, which ends segments.
+            Kind::Limits => within(0, 3) / 2 * 48 + within(0, 40),
             Kind::Data => within(0, len as usize),
             Kind::Registry => match within(0, 8) {
                 0..3 => within(0, 136),
@@ -264,8 +276,30 @@ impl Attacker {
             0 => now ^ 1 << dice.below(64),
             1 => dice.word(),
             2 => dice.one_of(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 33, 64, 255, 256, 500, 501]),
-            3 => dice.one_of(&[u64::MAX, 1 << 63, u64::MAX >> 1, 1 << 32, u64::from(u32::MAX), 1 << 31, (1 << 31) - 1, 0x7fff, 0xffff, 1 << 62]),
-            4 => dice.one_of(&[len, len - 1, len + 1, len / 8, len / 128, len / 4096, len / 128 + 1, len / 4096 + 1, len / 4096 - 1, len + 4096]),
+            3 => dice.one_of(&[
+                u64::MAX,
+                1 << 63,
+                u64::MAX >> 1,
+                1 << 32,
+                u64::from(u32::MAX),
+                1 << 31,
+                (1 << 31) - 1,
+                0x7fff,
+                0xffff,
+                1 << 62,
+            ]),
+            4 => dice.one_of(&[
+                len,
+                len - 1,
+                len + 1,
+                len / 8,
+                len / 128,
+                len / 4096,
+                len / 128 + 1,
+                len / 4096 + 1,
+                len / 4096 - 1,
+                len + 4096,
+            ]),
             5 => halves(small(dice), small(dice)),
             6 => small(dice),
             7 => halves(dice.one_of(&[0, 1, 32, u64::from(u32::MAX)]), dice.one_of(&[0, 1, 32, u64::from(u32::MAX), 1 << 31])),
@@ -313,7 +347,10 @@ impl Attacker {
             0 => {
                 let bits = self.dice.one_of(&[u64::MAX, 0, 1, 2, 3, 1 << 63]);
                 let words = self.dice.one_of(&[1, 512]);
-                (0..words).for_each(|word| self.put(nth, REGISTRY_USED + 4096 * of + 8 * word, bits, true));
+                (0..words).for_each(|word| {
+                    self.put(nth, REGISTRY_USED + 4096 * of + 8 * word, bits, true);
+                    self.uncount(Kind::Registry, word);
+                });
             }
             // All places are taken.
             1 => {
@@ -322,6 +359,7 @@ impl Attacker {
                 for slot in 0..self.dice.one_of(&[4, 16256]) {
                     let at = REGISTRY_SLOTS + 32 * slot;
                     self.put(nth, at + 4, 1, false);
+                    self.uncount(Kind::Registry, slot);
                 }
             }
             // Everything has the same key.
@@ -346,7 +384,10 @@ impl Attacker {
                 }
             }
             6 => {
-                let counters = [self.dice.one_of(&[0, u64::from(u32::MAX), 32768]), self.dice.one_of(&[0, 0xffff, 0x10000, u64::from(u32::MAX)])];
+                let counters = [
+                    self.dice.one_of(&[0, u64::from(u32::MAX), 32768]),
+                    self.dice.one_of(&[0, 0xffff, 0x10000, u64::from(u32::MAX)]),
+                ];
                 (0..2).for_each(|word| self.put(nth, class + 4 * word, counters[word], false));
                 let sum = self.dice.one_of(&[0, u64::MAX, 1 << 63]);
                 self.put(nth, class + 8, sum, true);
@@ -376,7 +417,21 @@ impl Attacker {
                 self.put(nth, 8, id | state << 31 | ticket << 36, true);
             }
             1 => {
-                let size = self.dice.one_of(&[0, 1, 20000, 20480, 20481, 24576, 1 << 20, 1 << 32, 1 << 46, 1 << 47, 1 << 63, u64::MAX, u64::MAX - 4095]);
+                let size = self.dice.one_of(&[
+                    0,
+                    1,
+                    20000,
+                    20480,
+                    20481,
+                    24576,
+                    1 << 20,
+                    1 << 32,
+                    1 << 46,
+                    1 << 47,
+                    1 << 63,
+                    u64::MAX,
+                    u64::MAX - 4095,
+                ]);
                 self.put(nth, 16, size, true);
             }
             2 => {
@@ -385,10 +440,14 @@ impl Attacker {
                 let entry = self.dice.one_of(&[u64::from(u32::MAX), 0x1_ffff, 0xffff, 1, 0x1_0001]);
                 for slot in 0..self.dice.one_of(&[4, 16256]) {
                     self.put(nth, 512 + 4 * slot, entry, false);
+                    self.uncount(Kind::Control, slot);
                 }
             }
             3 => {
-                let (mode, pages) = (self.dice.one_of(&[0o600, 0o777, 0, u64::from(u32::MAX)]), self.dice.one_of(&[0, 1, 5, 16, 17, u64::from(u32::MAX)]));
+                let (mode, pages) = (
+                    self.dice.one_of(&[0o600, 0o777, 0, u64::from(u32::MAX)]),
+                    self.dice.one_of(&[0, 1, 5, 16, 17, u64::from(u32::MAX)]),
+                );
                 self.put(nth, 136, mode, false);
                 self.put(nth, 140, pages, false);
                 let serial = self.dice.below(5);
@@ -428,12 +487,17 @@ impl Attacker {
             self.put(nth, at + 16, who.2.into(), false);
             let nops = self.dice.one_of(&[0, 1, 2, 8, 9, 500, 501, u64::from(u32::MAX)]);
             self.put(nth, at + 40, nops, false);
-            let (blocking, next, ops_page) = (self.dice.below(10), self.dice.below(all), self.dice.one_of(&[0, 0, 1, 2, page as u64 + 1, u64::from(u32::MAX)]));
+            let (blocking, next, ops_page) = (
+                self.dice.below(10),
+                self.dice.below(all),
+                self.dice.one_of(&[0, 0, 1, 2, page as u64 + 1, u64::from(u32::MAX)]),
+            );
             self.put(nth, at + 44, blocking, false);
             self.put(nth, at + 48, next, false);
             self.put(nth, at + 52, ops_page, false);
             for op in 0..8 {
-                let (num, op_value) = (self.dice.one_of(&[0, 1, 5, 39, 40, 65535]), self.dice.one_of(&[0, 1, 0xffff, 0x7fff, 0x8000]));
+                let (num, op_value) =
+                    (self.dice.one_of(&[0, 1, 5, 39, 40, 65535]), self.dice.one_of(&[0, 1, 0xffff, 0x7fff, 0x8000]));
                 let flags = self.dice.one_of(&[0, 0x1000, 0o4000]);
                 self.put(nth, at + 56 + 8 * op, num | op_value << 16 | flags << 32, true);
             }
@@ -460,7 +524,10 @@ impl Attacker {
             2 | 3 => {
                 for change in 0..self.dice.one_of(&[2, SEMAPHORES as usize]) {
                     let at = SET_JOURNAL + 32 * change;
-                    let (num, record) = (self.dice.one_of(&[0, 1, 39, 40, u64::from(u32::MAX)]), self.dice.one_of(&[0, 1, 2, 16383, u64::from(u32::MAX)]));
+                    let (num, record) = (
+                        self.dice.one_of(&[0, 1, 39, 40, u64::from(u32::MAX)]),
+                        self.dice.one_of(&[0, 1, 2, 16383, u64::from(u32::MAX)]),
+                    );
                     self.put(nth, at, num, false);
                     self.put(nth, at + 4, record, false);
                     for word in [8, 16, 24] {
@@ -522,7 +589,20 @@ impl Attacker {
                 self.put(nth, SET_WORDS, word, true);
             }
             8 => {
-                let (at, value) = self.dice.one_of(&[(0, 0), (4, 0), (4, 41), (4, 65536), (4, u64::from(u32::MAX)), (8, 0), (8, 2), (8, 3), (40, 1), (164, 1), (56, 0), (56, 8)]);
+                let (at, value) = self.dice.one_of(&[
+                    (0, 0),
+                    (4, 0),
+                    (4, 41),
+                    (4, 65536),
+                    (4, u64::from(u32::MAX)),
+                    (8, 0),
+                    (8, 2),
+                    (8, 3),
+                    (40, 1),
+                    (164, 1),
+                    (56, 0),
+                    (56, 8),
+                ]);
                 self.put(nth, at, value, false);
             }
             _ => {
@@ -559,7 +639,11 @@ impl Attacker {
                     let at = slot(unit);
                     let who = if self.living.is_empty() { (0, 1, 1) } else { self.dice.one_of(&self.living) };
                     self.in_queue(nth, at, 4 | halves(0, 1));
-                    let (mtype, wants, size) = (self.dice.one_of(&[0, 3, u64::MAX, 1 << 63, 9]), self.dice.word(), self.dice.one_of(&[0, 10, 8192, u64::MAX]));
+                    let (mtype, wants, size) = (
+                        self.dice.one_of(&[0, 3, u64::MAX, 1 << 63, 9]),
+                        self.dice.word(),
+                        self.dice.one_of(&[0, 10, 8192, u64::MAX]),
+                    );
                     self.in_queue(nth, at + 8, mtype);
                     self.in_queue(nth, at + 16, halves(next, previous));
                     self.in_queue(nth, at + 24, halves(wants & 0xf000, other));
@@ -633,7 +717,17 @@ impl Attacker {
                 self.in_queue(nth, 120, halves(damaged, pages));
             }
             12 => {
-                let (at, value) = self.dice.one_of(&[(64, 0), (72, 2), (72, 0), (72, 7), (80, 0), (80, u64::MAX), (200, u64::MAX), (8, u64::MAX), (32, u64::MAX)]);
+                let (at, value) = self.dice.one_of(&[
+                    (64, 0),
+                    (72, 2),
+                    (72, 0),
+                    (72, 7),
+                    (80, 0),
+                    (80, u64::MAX),
+                    (200, u64::MAX),
+                    (8, u64::MAX),
+                    (32, u64::MAX),
+                ]);
                 self.in_queue(nth, at, value);
             }
             _ => {
@@ -653,6 +747,7 @@ impl Attacker {
         let nth = self.dice.one_of(&fitting);
         let at = self.place(nth) & !7;
         let kind = self.targets[nth].0;
+        let at = if kind == Kind::Limits { 48 } else { at };
         // A lock that always has another owner is one that is never free.
         let at = if lock_of(kind).is_some_and(|lock| lock & !7 == at) { at + 8 } else { at };
         let values = [self.value(nth, at), self.value(nth, at)];

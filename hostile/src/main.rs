@@ -151,7 +151,11 @@ fn ended(pid: i32, wait: bool) -> Option<i32> {
 }
 
 fn describe(status: i32) -> String {
-    if libc::WIFSIGNALED(status) { format!("it was killed by signal {}", libc::WTERMSIG(status)) } else { format!("it ended with status {}", libc::WEXITSTATUS(status)) }
+    if libc::WIFSIGNALED(status) {
+        format!("it was killed by signal {}", libc::WTERMSIG(status))
+    } else {
+        format!("it ended with status {}", libc::WEXITSTATUS(status))
+    }
 }
 
 /// A child has to end well.
@@ -181,7 +185,10 @@ fn kill(pid: i32) {
 fn show(pid: i32) {
     let gdb = std::process::Command::new("gdb").args(["-batch", "-p", &pid.to_string(), "-ex", "bt"]).output();
     if let Ok(output) = gdb {
-        println!("{}", String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.starts_with('#')).collect::<Vec<_>>().join("\n"));
+        println!(
+            "{}",
+            String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.starts_with('#')).collect::<Vec<_>>().join("\n")
+        );
     }
 }
 
@@ -280,7 +287,7 @@ fn rounds(
     others: &Others,
     totals: &mut Totals,
 ) -> Result<(), String> {
-    wait_for(victims, 0, |_| {})?;
+    wait_for(victims, 0, |_| false)?;
     let tids: Vec<u32> = victims.iter().map(|victim| victim.board.tid.load(SeqCst)).collect();
     attacker.meet(&tids);
     for round in 1..=ROUNDS {
@@ -314,16 +321,15 @@ fn rounds(
         }
         match dice.below(4) {
             // Only before.
-            0 => wait_for(victims, round, |_| attacker.end_loans(false))?,
+            0 => wait_for(victims, round, |_| {
+                attacker.end_loans(false);
+                false
+            })?,
             // The same word all the time.
             1 => {
                 attacker.end_loans(true);
                 let storm = attacker.storm(kinds);
-                wait_for(victims, round, |_| {
-                    if let Some(storm) = &storm {
-                        storm.blow();
-                    }
-                })?;
+                wait_for(victims, round, |_| storm.as_ref().inspect(|storm| storm.blow()).is_some())?;
             }
             // One after the other, as fast as calls are made.
             _ => {
@@ -333,6 +339,7 @@ fn rounds(
                     let due = (begun - seen).min(8).max(u64::from(seen == 0));
                     seen = begun;
                     (0..2 * due).for_each(|_| attacker.corrupt(kinds));
+                    due != 0
                 })?;
             }
         }
@@ -341,13 +348,15 @@ fn rounds(
         others.check()?;
     }
     for victim in victims {
+        victim.board.last.store(memory::END, SeqCst);
+        memory::wake(&victim.board.last);
         must_end(std::mem::take(&mut victim.pid), "the end of a process that was attacked")?;
     }
     Ok(())
 }
 
-/// Waits until all have ended the round, and does something meanwhile, which is told how many calls there were.
-fn wait_for(victims: &[Process], round: u32, mut meanwhile: impl FnMut(u64)) -> Result<(), String> {
+/// Waits until all have ended the round, and does something meanwhile, which is told how many calls there were. `false`: there was nothing to do.
+fn wait_for(victims: &[Process], round: u32, mut meanwhile: impl FnMut(u64) -> bool) -> Result<(), String> {
     let mut suspects: Vec<Option<Suspect>> = vec![None; victims.len()];
     let begin = Instant::now();
     let calls = |board: &Board| board.begun.load(Relaxed);
@@ -356,20 +365,21 @@ fn wait_for(victims: &[Process], round: u32, mut meanwhile: impl FnMut(u64)) -> 
     loop {
         let running = victims.iter().find(|victim| victim.board.done.load(SeqCst) <= round);
         let Some(running) = running else { return Ok(()) };
-        meanwhile(victims.iter().map(|victim| calls(victim.board)).sum::<u64>() - before);
-        memory::wait_while(&running.board.done, round, 0);
+        if !meanwhile(victims.iter().map(|victim| calls(victim.board)).sum::<u64>() - before) {
+            // Whoever is attacked needs the processor, too.
+            memory::wait_while(&running.board.done, running.board.done.load(SeqCst), Duration::from_micros(50));
+        }
         if looked.elapsed() < Duration::from_millis(5) {
             continue;
         }
         looked = Instant::now();
         for (victim, suspect) in victims.iter().zip(&mut suspects) {
             let board = victim.board;
+            if board.done.load(SeqCst) > round {
+                continue;
+            }
             if let Some(status) = ended(victim.pid, false) {
-                // It has been waited for.
                 let what = victim::CALLS[board.call.load(SeqCst) as usize];
-                if status == 0 && board.last.load(SeqCst) != 0 {
-                    continue;
-                }
                 return Err(format!("{what}: {}", describe(status)));
             }
             let call = calls(board);

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::time::Duration;
 
 /// What a process tells the one that watches it, and is told.
 #[repr(C)]
@@ -34,9 +35,11 @@ pub struct Board {
     pub longest_call: AtomicU32,
     /// Registry or limits are attacked: creation may fail.
     pub hindered: AtomicU32,
-    /// Not 0: the process ends after this round.
+    /// Not 0: the process ends after this round, when this is [`END`].
     pub last: AtomicU32,
 }
+
+pub const END: u32 = 2;
 
 fn map(len: usize, file: Option<&File>) -> *mut u8 {
     let (protection, shared) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
@@ -53,9 +56,9 @@ pub fn board() -> &'static Board {
     unsafe { &*map(size_of::<Board>(), None).cast() }
 }
 
-/// Waits until the word is not `value` any more, for some milliseconds at the most.
-pub fn wait_while(word: &AtomicU32, value: u32, millis: i64) {
-    let time = libc::timespec { tv_sec: millis / 1000, tv_nsec: millis % 1000 * 1_000_000 };
+/// Waits until the word is not `value` any more, for some time at the most.
+pub fn wait_while(word: &AtomicU32, value: u32, most: Duration) {
+    let time = libc::timespec { tv_sec: most.as_secs() as i64, tv_nsec: i64::from(most.subsec_nanos()) };
     // SAFETY: a word that lives, and a local.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, &raw const time) };
 }
@@ -84,15 +87,6 @@ impl Target {
         let stat = file.metadata().ok()?;
         let len = stat.len().min(MOST) as usize & !7;
         (len != 0).then(|| Target { at: map(len, Some(&file)), len, file, inode: stat.ino() })
-    }
-
-    /// How long the file is now.
-    pub fn size(&self) -> u64 {
-        self.file.metadata().map_or(0, |stat| stat.len())
-    }
-
-    pub fn set_size(&self, len: u64) {
-        let _ = self.file.set_len(len);
     }
 
     pub fn long(&self, at: usize) -> &AtomicU64 {

@@ -30,7 +30,7 @@ pub fn make(path: &Path, kind: Kind) -> Namespace {
     let limits = Limits { shmmax: 1 << 20, shmall: 1 << 10, ..ns.limits().unwrap() };
     ns.set_limits(&limits).unwrap();
     for keys in [KEYS, OTHERS] {
-        make_objects(&ns, keys);
+        let _ = make_objects(&ns, keys).map(|made| made.unwrap());
     }
     fill_attacked(&ns, ID);
     let memory = quintet::Segment::open(&ns, OTHERS[0]).unwrap().attach().unwrap();

@@ -15,11 +15,46 @@ use std::time::{Duration, Instant};
 
 /// The calls, by what a report calls them.
 pub const CALLS: [&str; 40] = [
-    "shmget", "shmat", "reading attached memory", "shmdt", "shm IPC_STAT", "SHM_STAT", "shm IPC_SET", "shm IPC_RMID", "SHM_LOCK", "segments",
-    "semget", "semop", "semop of several", "semop with SEM_UNDO", "semop that waits", "GETVAL", "GETALL", "SETVAL", "SETALL", "GETPID",
-    "GETNCNT", "sem IPC_STAT", "SEM_STAT", "sem IPC_SET", "sem IPC_RMID", "sets",
-    "msgget", "msgsnd", "msgsnd that waits", "msgrcv", "msgrcv that waits", "MSG_COPY", "peek", "msg IPC_STAT", "msg IPC_SET", "msg IPC_RMID",
-    "queues", "sweep and doctor", "fork", "limits",
+    "shmget",
+    "shmat",
+    "reading attached memory",
+    "shmdt",
+    "shm IPC_STAT",
+    "SHM_STAT",
+    "shm IPC_SET",
+    "shm IPC_RMID",
+    "SHM_LOCK",
+    "segments",
+    "semget",
+    "semop",
+    "semop of several",
+    "semop with SEM_UNDO",
+    "semop that waits",
+    "GETVAL",
+    "GETALL",
+    "SETVAL",
+    "SETALL",
+    "GETPID",
+    "GETNCNT",
+    "sem IPC_STAT",
+    "SEM_STAT",
+    "sem IPC_SET",
+    "sem IPC_RMID",
+    "sets",
+    "msgget",
+    "msgsnd",
+    "msgsnd that waits",
+    "msgrcv",
+    "msgrcv that waits",
+    "MSG_COPY",
+    "peek",
+    "msg IPC_STAT",
+    "msg IPC_SET",
+    "msg IPC_RMID",
+    "queues",
+    "sweep and doctor",
+    "fork",
+    "limits",
 ];
 
 struct Victim<'a> {
@@ -60,9 +95,10 @@ pub fn run(path: &Path, board: &Board) {
     memory::wake(&board.done);
     loop {
         while board.round.load(SeqCst) <= round {
-            memory::wait_while(&board.round, round, 1000);
+            memory::wait_while(&board.round, round, Duration::from_secs(1));
         }
         round = board.round.load(SeqCst);
+        let last = board.last.load(SeqCst) != 0;
         let dice = Dice::new(board.seed.load(SeqCst));
         let mut victim = Victim { ns: &ns, board, dice, buffer: buffer.take().expect("lent") };
         victim.round();
@@ -70,7 +106,10 @@ pub fn run(path: &Path, board: &Board) {
         private.check();
         board.done.store(round + 1, SeqCst);
         memory::wake(&board.done);
-        if board.last.load(SeqCst) != 0 {
+        if last {
+            while board.last.load(SeqCst) != memory::END {
+                memory::wait_while(&board.last, 1, Duration::from_secs(1));
+            }
             return;
         }
     }
@@ -133,7 +172,13 @@ impl Victim<'_> {
             46..90 => 26 + self.dice.below(11) as usize,
             90..96 => 27 + self.dice.below(6) as usize,
             96 | 97 => 37,
-            98 => if self.dice.once_in(4) { 38 } else { 11 },
+            98 => {
+                if self.dice.once_in(4) {
+                    38
+                } else {
+                    11
+                }
+            }
             _ => 39,
         };
         self.make(what);
@@ -144,8 +189,12 @@ impl Victim<'_> {
         let creat = libc::IPC_CREAT | 0o600;
         match what {
             0 => {
-                let (key, size) = self.dice.one_of(&[(KEYS[0], scene::SEGMENT), (Key::PRIVATE, 100), (KEYS[0], 0), (Key::new(0xc1), 70000)]);
-                if let Some(made) = self.call(what, || ns.shmget(key, size, creat)) && key != KEYS[0] && made.index() != ID as u16 {
+                let (key, size) =
+                    self.dice.one_of(&[(KEYS[0], scene::SEGMENT), (Key::PRIVATE, 100), (KEYS[0], 0), (Key::new(0xc1), 70000)]);
+                if let Some(made) = self.call(what, || ns.shmget(key, size, creat))
+                    && key != KEYS[0]
+                    && made.index() != ID as u16
+                {
                     self.call(7, || ns.shm_remove(made.raw()));
                 }
             }
@@ -170,8 +219,12 @@ impl Victim<'_> {
                 self.call(9, || ns.shm_usage());
             }
             10 => {
-                let (key, nsems) = self.dice.one_of(&[(KEYS[1], SEMAPHORES), (Key::PRIVATE, 3), (KEYS[1], 0), (Key::new(0xc2), 700)]);
-                if let Some(made) = self.call(what, || ns.semget(key, nsems, creat)) && key != KEYS[1] && made.index() != ID as u16 {
+                let (key, nsems) =
+                    self.dice.one_of(&[(KEYS[1], SEMAPHORES), (Key::PRIVATE, 3), (KEYS[1], 0), (Key::new(0xc2), 700)]);
+                if let Some(made) = self.call(what, || ns.semget(key, nsems, creat))
+                    && key != KEYS[1]
+                    && made.index() != ID as u16
+                {
                     self.call(24, || ns.sem_remove(made.raw()));
                 }
             }
@@ -215,12 +268,16 @@ impl Victim<'_> {
             }
             26 => {
                 let key = self.dice.one_of(&[KEYS[2], KEYS[2], Key::PRIVATE, Key::new(0xc3)]);
-                if let Some(made) = self.call(what, || ns.msgget(key, creat)) && key != KEYS[2] && made.index() != ID as u16 {
+                if let Some(made) = self.call(what, || ns.msgget(key, creat))
+                    && key != KEYS[2]
+                    && made.index() != ID as u16
+                {
                     self.call(35, || ns.msg_remove(made.raw()));
                 }
             }
             27 | 28 => {
-                let (mtype, len) = (self.mtype().max(1), self.dice.one_of(&[0, 5, 20, 80, 81, 300, 1000, 2001, 4048, 4049, 5000, 8192, 8193]));
+                let (mtype, len) =
+                    (self.mtype().max(1), self.dice.one_of(&[0, 5, 20, 80, 81, 300, 1000, 2001, 4048, 4049, 5000, 8192, 8193]));
                 let (flags, time) = if what == 27 { (MsgFlags::NOWAIT, None) } else { (MsgFlags::empty(), SOON) };
                 let bytes = vec![len as u8; len];
                 self.call(what, || ns.msgsnd(id, mtype, &bytes, flags, time));
@@ -325,7 +382,13 @@ impl Victim<'_> {
             _ => 1,
         };
         let ops: Vec<SemOp> = (0..many)
-            .map(|_| SemOp::new(self.num().min(if many > 1 { 39 } else { u16::MAX }), self.dice.one_of(&[-1, 1, 0, -2, 2, 300, -300, i16::MAX, i16::MIN])).flags(flags))
+            .map(|_| {
+                SemOp::new(
+                    self.num().min(if many > 1 { 39 } else { u16::MAX }),
+                    self.dice.one_of(&[-1, 1, 0, -2, 2, 300, -300, i16::MAX, i16::MIN]),
+                )
+                .flags(flags)
+            })
             .collect();
         let ns = self.ns;
         self.call(what, || ns.semtimedop(id, &ops, time));
