@@ -60,6 +60,18 @@ pub struct Local {
     chunks: [AtomicU64; CHUNKS],
 }
 
+impl Local {
+    /// Whether an address lies in what is mapped of this index.
+    pub fn maps(&self, address: usize) -> bool {
+        let near = Mapped::load(&self.mapped).map(Mapped::address);
+        near.is_some_and(|at| (at..at + NEAR_BYTES).contains(&address))
+            || self.chunks.iter().enumerate().any(|(chunk, known)| {
+                let at = ((known.load(Acquire) >> 16) * PAGE) as usize;
+                at != 0 && (at..at + chunk_bytes(chunk)).contains(&address)
+            })
+    }
+}
+
 // SAFETY: atomics only.
 unsafe impl Zeroable for Local {}
 
@@ -397,6 +409,10 @@ impl<'a> Made<'a> for QueueView<'a> {
         rights::permits(&self.permissions().0, flags, credentials::euid)
     }
 
+    fn is_live(&self) -> bool {
+        self.stands()
+    }
+
     fn foreign(engine: &'a Engine, index: u16) -> &'a AtomicU32 {
         &engine.queues[usize::from(index)].foreign
     }
@@ -409,10 +425,6 @@ impl Engine {
 
     /// Where the pages after the header are: in a shared namespace in a file of their own.
     pub fn pages_path(&self, index: u16) -> Name {
-    fn is_live(&self) -> bool {
-        self.stands()
-    }
-
         match self.kind() {
             Kind::Private => self.queue_path(index),
             Kind::Shared => Name::new(self.directory(), format_args!("/msg/{index}.data")),

@@ -52,6 +52,21 @@ pub struct Local {
     chunks: [AtomicU64; CHUNKS],
 }
 
+impl Local {
+    /// Whether an address lies in what is mapped of this index.
+    pub fn maps(&self, address: usize) -> bool {
+        let fixed = Mapped::load(&self.mapped).is_some_and(|mapped| {
+            let memory = mapped.memory();
+            (memory.address()..memory.address() + SetMemory::bytes(memory.nsems()) as usize).contains(&address)
+        });
+        fixed
+            || self.chunks.iter().enumerate().any(|(chunk, known)| {
+                let at = ((known.load(Acquire) >> 16) * PAGE) as usize;
+                at != 0 && (at..at + ((FIRST_CHUNK as usize) << chunk) * PAGE as usize).contains(&address)
+            })
+    }
+}
+
 // SAFETY: atomics only.
 unsafe impl Zeroable for Local {}
 
@@ -340,6 +355,10 @@ impl<'a> Made<'a> for SetView<'a> {
         rights::permits(&self.permissions().0, flags, credentials::euid)
     }
 
+    fn is_live(&self) -> bool {
+        self.stands()
+    }
+
     fn foreign(engine: &'a Engine, index: u16) -> &'a AtomicU32 {
         &engine.sets[usize::from(index)].foreign
     }
@@ -355,10 +374,6 @@ impl Engine {
         let mapped = Mapped::load(&self.sets[usize::from(index)].mapped)?;
         Some(SetView { engine: self, index, mapped })
     }
-    fn is_live(&self) -> bool {
-        self.stands()
-    }
-
 
     /// The set with all its pages, to look at. Who had the right to write its file when he first came, and has it no more, cannot map
     /// further pages for writing: he goes on as one who may only read.

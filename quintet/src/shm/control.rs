@@ -42,6 +42,13 @@ pub struct Local {
 }
 
 impl Local {
+    /// Whether an address lies in what is mapped of this index, but for the attachments.
+    pub fn maps(&self, address: usize) -> bool {
+        let control = self.control.load(Acquire);
+        control != 0 && (control..control + SEGMENT_BYTES as usize).contains(&address)
+            || self.templates.iter().any(|template| template.maps(address))
+    }
+
     pub fn template(&self, write: bool) -> &Template {
         &self.templates[usize::from(write)]
     }
@@ -61,6 +68,7 @@ pub struct View {
     pub writable: bool,
     /// The user id of the file's owner, which is the creator's whatever the content says.
     pub owner: u32,
+    index: u16,
 }
 
 impl Deref for View {
@@ -68,7 +76,6 @@ impl Deref for View {
 
     fn deref(&self) -> &Control {
         &self.control
-    index: u16,
     }
 }
 
@@ -77,6 +84,7 @@ impl View {
         self.control.presence(self.writable)
     }
 
+    /// The index is where the file is, whatever its head says.
     pub fn head(&self) -> Head {
         self.presence().head().at(self.index)
     }
@@ -84,7 +92,6 @@ impl View {
     /// The size in bytes. A size that cannot be is cut: what peers write must not make sums overflow.
     pub fn bytes(&self) -> u64 {
         self.size.load(Relaxed).min(i64::MAX as u64)
-    /// The index is where the file is, whatever its head says.
     }
 
     /// The size in pages.

@@ -165,6 +165,14 @@ pub unsafe fn unmap(at: usize, len: usize) -> Result<()> {
     Ok(unsafe { mm::munmap(at as *mut c_void, len) }?)
 }
 
+/// Puts a private page of zeroes in place of one whose file has been shortened.
+pub fn replace_page(at: usize) -> Result<()> {
+    let flags = MapFlags::PRIVATE | MapFlags::FIXED;
+    // SAFETY: a page of a mapping of this crate's, which nobody can read or write any more.
+    unsafe { mm::mmap_anonymous(at as *mut c_void, page(), ProtFlags::READ | ProtFlags::WRITE, flags) }?;
+    Ok(())
+}
+
 /// A child made by fork does not get this mapping.
 pub fn not_for_children(at: usize) -> Result<()> {
     // SAFETY: `at` is a page that this crate has mapped; the advice changes no memory.
