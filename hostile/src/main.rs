@@ -23,8 +23,10 @@ use std::time::{Duration, Instant};
 
 const USAGE: &str = "usage: hostile [--corruptions N] [--seconds N] [--seed N] [--lives N]";
 
-/// The longest that a call may take that does not wait, or waits for a millisecond.
-const LONGEST_CALL: Duration = Duration::from_secs(1);
+/// A call that takes longer, while it and those that it may wait for could run, is slow: it is counted.
+const SLOW: Duration = Duration::from_secs(1);
+/// One that takes as long as that hangs. (On a machine that is busy with other things, sleeps are longer than was asked for.)
+const LONGEST_CALL: Duration = Duration::from_secs(3);
 /// However busy the machine is.
 const LONGEST_EVER: Duration = Duration::from_secs(60);
 const VICTIMS: usize = 2;
@@ -64,6 +66,7 @@ struct Totals {
     calls: u64,
     succeeded: u64,
     longest: (u64, u32),
+    slow: u64,
 }
 
 fn main() {
@@ -104,14 +107,15 @@ fn main() {
 fn report(totals: &Totals, time: Duration, seed: u64) {
     let all: u64 = totals.corruptions.iter().sum();
     println!(
-        "{all} corruptions, {} calls ({} succeeded), {} rounds, {} lives, {} s; next seed {seed}; longest call {} ms ({})",
+        "{all} corruptions, {} calls ({} succeeded), {} rounds, {} lives, {} s; next seed {seed}; longest call {} ms ({}), {} over 1 s",
         totals.calls,
         totals.succeeded,
         totals.rounds,
         totals.lives,
         time.as_secs(),
         totals.longest.0 / 1000,
-        victim::CALLS[totals.longest.1 as usize]
+        victim::CALLS[totals.longest.1 as usize],
+        totals.slow
     );
     for (kind, count) in Kind::ALL.iter().zip(totals.corruptions) {
         print!("  {kind:?} {count}");
@@ -212,6 +216,7 @@ struct Suspect {
     call: u64,
     since: Instant,
     put_off: Duration,
+    slow: bool,
 }
 
 fn live(directory: &Path, seed: u64, totals: &mut Totals) -> Result<(), String> {
@@ -287,7 +292,7 @@ fn rounds(
     others: &Others,
     totals: &mut Totals,
 ) -> Result<(), String> {
-    wait_for(victims, 0, |_| false)?;
+    wait_for(victims, &mut totals.slow, 0, |_| false)?;
     let tids: Vec<u32> = victims.iter().map(|victim| victim.board.tid.load(SeqCst)).collect();
     attacker.meet(&tids);
     for round in 1..=ROUNDS {
@@ -321,7 +326,7 @@ fn rounds(
         }
         match dice.below(4) {
             // Only before.
-            0 => wait_for(victims, round, |_| {
+            0 => wait_for(victims, &mut totals.slow, round, |_| {
                 attacker.end_loans(false);
                 false
             })?,
@@ -329,12 +334,12 @@ fn rounds(
             1 => {
                 attacker.end_loans(true);
                 let storm = attacker.storm(kinds);
-                wait_for(victims, round, |_| storm.as_ref().inspect(|storm| storm.blow()).is_some())?;
+                wait_for(victims, &mut totals.slow, round, |_| storm.as_ref().inspect(|storm| storm.blow()).is_some())?;
             }
             // One after the other, as fast as calls are made.
             _ => {
                 let mut seen = 0;
-                wait_for(victims, round, |begun| {
+                wait_for(victims, &mut totals.slow, round, |begun| {
                     attacker.end_loans(false);
                     let due = (begun - seen).min(8).max(u64::from(seen == 0));
                     seen = begun;
@@ -356,7 +361,7 @@ fn rounds(
 }
 
 /// Waits until all have ended the round, and does something meanwhile, which is told how many calls there were. `false`: there was nothing to do.
-fn wait_for(victims: &[Process], round: u32, mut meanwhile: impl FnMut(u64) -> bool) -> Result<(), String> {
+fn wait_for(victims: &[Process], slow: &mut u64, round: u32, mut meanwhile: impl FnMut(u64) -> bool) -> Result<(), String> {
     let mut suspects: Vec<Option<Suspect>> = vec![None; victims.len()];
     let begin = Instant::now();
     let calls = |board: &Board| board.begun.load(Relaxed);
@@ -383,18 +388,29 @@ fn wait_for(victims: &[Process], round: u32, mut meanwhile: impl FnMut(u64) -> b
                 return Err(format!("{what}: {}", describe(status)));
             }
             let call = calls(board);
-            let tid = board.tid.load(Relaxed);
-            match *suspect {
+            // Others may have what it waits for.
+            let put_off = || {
+                victims
+                    .iter()
+                    .map(|victim| victim.board.tid.load(Relaxed))
+                    .chain([std::process::id()])
+                    .map(put_off)
+                    .sum::<Duration>()
+            };
+            match suspect {
                 Some(known) if known.call == call => {
                     let time = known.since.elapsed();
-                    let ran = time.saturating_sub(put_off(tid).saturating_sub(known.put_off));
+                    let ran = time.saturating_sub(put_off().saturating_sub(known.put_off));
+                    if ran > SLOW && !known.slow && board.ended.load(SeqCst) < call {
+                        (known.slow, *slow) = (true, *slow + 1);
+                    }
                     if (ran > LONGEST_CALL || time > LONGEST_EVER) && board.ended.load(SeqCst) < call {
                         let what = victim::CALLS[board.call.load(SeqCst) as usize];
                         show(victim.pid);
                         return Err(format!("{what}: it hangs, for {time:?}"));
                     }
                 }
-                _ => *suspect = Some(Suspect { call, since: Instant::now(), put_off: put_off(tid) }),
+                _ => *suspect = Some(Suspect { call, since: Instant::now(), put_off: put_off(), slow: false }),
             }
         }
         if begin.elapsed() > 4 * LONGEST_EVER {

@@ -16,17 +16,31 @@
 use crate::sys::memory::{self, page};
 use crate::{Errno, process};
 use libc::{c_int, c_void, siginfo_t};
+use std::cell::{Cell, UnsafeCell};
 use std::mem::MaybeUninit;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::*};
 
-/// What the program does itself about a SIGBUS that is not ours. Never freed: a handler may be reading it.
+/// What the program does itself about a SIGBUS that is not ours: one of [`ACTIONS`]; null: nothing.
 static PROGRAMS: AtomicPtr<libc::sigaction> = AtomicPtr::new(std::ptr::null_mut());
 
-static GUARDED: AtomicBool = AtomicBool::new(false);
+/// Places for the program's last actions, of which a handler may be reading the one before: none is allocated, as sigaction(2) may be called by a handler.
+struct Actions([UnsafeCell<MaybeUninit<libc::sigaction>>; 16]);
 
-/// How many pages were lost so far.
-static LOST: AtomicU64 = AtomicU64::new(0);
+// SAFETY: a place is written to when it is nobody's, and read when it was published; it is written to again 16 changes later.
+unsafe impl Sync for Actions {}
+
+static ACTIONS: Actions = Actions([const { UnsafeCell::new(MaybeUninit::uninit()) }; 16]);
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+fn set_programs(action: &libc::sigaction) {
+    let place = ACTIONS.0[NEXT.fetch_add(1, AcqRel) % ACTIONS.0.len()].get();
+    // SAFETY: see `Actions`.
+    unsafe { (*place).write(*action) };
+    PROGRAMS.store(place.cast(), Release);
+}
+
+static GUARDED: AtomicBool = AtomicBool::new(false);
 
 /// Who is told of a page that was lost: in a signal handler.
 static LISTENER: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
@@ -45,7 +59,7 @@ pub fn guard() -> Result<(), Errno> {
         return Ok(());
     }
     let before = real(None)?;
-    PROGRAMS.store(Box::into_raw(Box::new(before)), Release);
+    set_programs(&before);
     real(Some(&ours(libc::SA_ONSTACK)))?;
     GUARDED.store(true, Release);
     Ok(())
@@ -77,7 +91,7 @@ pub fn programs_action(new: Option<&libc::sigaction>) -> Option<libc::sigaction>
     }
     let old = programs();
     if let Some(new) = new {
-        PROGRAMS.store(Box::into_raw(Box::new(*new)), Release);
+        set_programs(new);
         // On which stack its handler runs is the program's decision.
         let by_default = new.sa_sigaction == libc::SIG_DFL || new.sa_sigaction == libc::SIG_IGN;
         let _ = real(Some(&ours(if by_default { libc::SA_ONSTACK } else { new.sa_flags & libc::SA_ONSTACK })));
@@ -87,7 +101,7 @@ pub fn programs_action(new: Option<&libc::sigaction>) -> Option<libc::sigaction>
 
 fn programs() -> libc::sigaction {
     let at = PROGRAMS.load(Acquire);
-    // SAFETY: null, or never freed.
+    // SAFETY: null, or a place of `ACTIONS` that was written to.
     unsafe { at.as_ref() }.copied().unwrap_or_else(zeroed)
 }
 
@@ -95,19 +109,21 @@ fn programs() -> libc::sigaction {
 fn real(new: Option<&libc::sigaction>) -> Result<libc::sigaction, Errno> {
     let mut old = zeroed();
     let new = new.map_or(std::ptr::null(), std::ptr::from_ref);
-    IN_OURS.store(true, SeqCst);
+    IN_OURS.set(true);
     // SAFETY: locals; the handler has the type that the flags say.
     let ret = unsafe { libc::sigaction(libc::SIGBUS, new, &raw mut old) };
-    IN_OURS.store(false, SeqCst);
+    IN_OURS.set(false);
     if ret == 0 { Ok(old) } else { Err(Errno::from_raw(super::file::errno())) }
 }
 
-/// Set while it is this module that changes the action, not the program.
-static IN_OURS: AtomicBool = AtomicBool::new(false);
+thread_local! {
+    /// Set while it is this module that changes the action, not the program.
+    static IN_OURS: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Whether a call of `sigaction` comes from here.
 pub fn is_ours() -> bool {
-    IN_OURS.load(SeqCst)
+    IN_OURS.get()
 }
 
 unsafe extern "C" fn on_bus_error(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
@@ -115,7 +131,6 @@ unsafe extern "C" fn on_bus_error(signal: c_int, info: *mut siginfo_t, context: 
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     let place = address & !(page() - 1);
     if code == libc::BUS_ADRERR && is_mapped_by_us(address) && memory::replace_page(place).is_ok() {
-        LOST.fetch_add(1, Relaxed);
         let listener = LISTENER.load(Acquire);
         if !listener.is_null() {
             // SAFETY: only `listen` stores it.
