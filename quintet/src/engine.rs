@@ -336,6 +336,17 @@ impl Engine {
         Ok(engine)
     }
 
+    /// Whether an address lies in a mapping of a file of this namespace. Reads atomics only: for a signal handler.
+    pub fn maps(&self, address: usize) -> bool {
+        let within = |at: usize, len: u64| (at..at + len as usize).contains(&address);
+        within(std::ptr::from_ref::<Header>(&self.header) as usize, HEADER_BYTES)
+            || within(std::ptr::from_ref::<Registry>(&self.registry) as usize, REGISTRY_BYTES)
+            || self.attachments.maps(address)
+            || self.locals.iter().any(|local| local.maps(address))
+            || self.sets.iter().any(|local| local.maps(address))
+            || self.queues.iter().any(|local| local.maps(address))
+    }
+
     /// The directory.
     pub fn path(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.registry_name[..self.directory_len]))

@@ -62,6 +62,9 @@ pub trait Made<'a>: Keyed<'a> {
     /// Whether the calling thread has the access that `flags` names.
     fn permits(&self, flags: u32) -> bool;
 
+    /// Whether an object is there.
+    fn is_live(&self) -> bool;
+
     /// Whether the file at `index` is another user's: nothing can be created there.
     fn foreign(engine: &'a Engine, index: u16) -> &'a AtomicU32;
 }
@@ -124,6 +127,11 @@ impl Engine {
 
     /// Takes a robust lock for `me`, with signals blocked.
     pub fn take(&self, word: &AtomicU32, me: Me) -> Result<(Acquired, Blocked)> {
+        self.take_in(word, me, u32::MAX)
+    }
+
+    /// The same; `EAGAIN` if a living one holds it for so many rounds of sleep.
+    pub fn take_in(&self, word: &AtomicU32, me: Me, most: u32) -> Result<(Acquired, Blocked)> {
         let owner = Owner::new(me.slot, me.incarnation);
         let mut rounds = 0;
         loop {
@@ -138,6 +146,9 @@ impl Engine {
             match how {
                 Some(how) => return Ok((how, signals)),
                 None => rounds += 1,
+            }
+            if rounds == most {
+                return Err(Errno::AGAIN);
             }
             if let Some(e) = living.unaskable().filter(|_| rounds > UNASKED_ROUNDS) {
                 // Nobody can be asked whether the owner lives: better an error than to wait for the dead for ever.
@@ -272,6 +283,8 @@ impl Engine {
                 Err(e) => {
                     self.mark_used(held, T::OF, index, false);
                     match e {
+                        // Somebody has falsified the registry: the index is not free.
+                        Errno::EXIST if lives::<T>(self, index) => self.mark_used(held, T::OF, index, true),
                         // Somebody who does not keep to the lock.
                         Errno::EXIST => foreign.store(1, Relaxed),
                         e => return Err(self.asked_in_vain(T::OF, asked, e)),
@@ -470,6 +483,11 @@ impl Engine {
         class.last_index.store(index.into(), Relaxed);
         sequence as u16
     }
+}
+
+/// Whether an object is at an index, whatever the registry says.
+pub fn lives<'a, T: Made<'a>>(engine: &'a Engine, index: u16) -> bool {
+    matches!(T::at(engine, index), Ok(Some(object)) if object.is_live())
 }
 
 /// A full file system is to a caller of `shmget` or `semget` what full memory is.

@@ -120,14 +120,20 @@ impl Engine {
                 let _ = section.answer_all(side, Errno::IDRM);
             }
         }
-        // The index is where the file is, whatever its head says.
-        let (id, key) = (Id::new(id.sequence(), queue.index()), queue.key());
+        let key = queue.key();
         self.unlink_key(held, Mechanism::Msg, key, id);
         queue.header().key.store(Key::PRIVATE.raw() as u32, Relaxed);
         queue.header().retire();
         self.unlink_queue(queue.index());
         self.registry.class(Mechanism::Msg).discount(0);
         self.mark_used(held, Mechanism::Msg, queue.index(), false);
+    }
+
+    /// The same, unless somebody who lives holds its lock for long.
+    fn end_queue_soon(&self, held: &Held<'_>, queue: QueueView<'_>, id: Id) {
+        if !matches!(self.queue_section_soon(queue), Err(Errno::AGAIN)) {
+            self.end_queue(held, queue, id);
+        }
     }
 
     /// The registry's lock was a dead one's: what it had half made or half removed is ended, and the queues are counted anew.
@@ -145,7 +151,7 @@ impl Engine {
             };
             let (id, state) = queue.head();
             if state != QueueState::Live && queue.writable() {
-                self.end_queue(held, queue, id);
+                self.end_queue_soon(held, queue, id);
                 continue;
             }
             if queue.is_whole() && self.kind() == Kind::Shared {
@@ -165,7 +171,7 @@ impl Engine {
             if state != QueueState::Live {
                 if queue.writable() {
                     // Nobody is at it while the lock is held.
-                    self.end_queue(held, queue, id);
+                    self.end_queue_soon(held, queue, id);
                 }
                 continue;
             }

@@ -156,19 +156,20 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Answers all calls of a list.
+    /// Answers all calls of a list. `EINVAL`: it has no end, as a peer has scribbled.
     pub fn answer_all(&self, side: Side, errno: Errno) -> Result<()> {
-        while let Some(call) = self.queue.calls(side).next() {
+        for _ in 0..=self.queue.most_slots() {
+            let Some(call) = self.queue.calls(side).next() else { return Ok(()) };
             self.answer(side, call, errno)?;
         }
-        Ok(())
+        Err(Errno::INVAL)
     }
 
     /// Sends a message that is in shared memory already: hands it to the first receiver that takes it, else puts it at the end of the line.
     pub fn pass_on(&self, message: Slot, sender: u32) -> Result<()> {
         let (mtype, len) = (message.get(words::TYPE) as i64, message.kind().number as usize);
         let from = message.get(words::NUMBER);
-        'again: loop {
+        'again: for _ in 0..=self.queue.most_slots() {
             for call in self.queue.calls(Side::Receivers) {
                 if !wanted(call).takes(mtype) {
                     continue;
@@ -185,6 +186,8 @@ impl<'a> Section<'a> {
             }
             return self.append_reserved(message, sender);
         }
+        // So many cannot wait: a peer has scribbled.
+        Err(Errno::INVAL)
     }
 
     /// `false`: the receiver is dead.
@@ -274,7 +277,8 @@ impl<'a> Section<'a> {
                 self.move_to_end(call)?;
             }
         }
-        while let Some(call) = calls().next().filter(|call| call.get(words::ROUND) == round) {
+        for _ in 0..waiting.min(self.queue.most_slots() as usize) {
+            let Some(call) = calls().next().filter(|call| call.get(words::ROUND) == round) else { break };
             call.word(words::ROUND).store(0, Relaxed);
             if call.get(words::JUDGED) != u64::from(self.queue.rights_version()) {
                 self.answer(Side::Senders, call, ANEW)?;

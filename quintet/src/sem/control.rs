@@ -281,9 +281,15 @@ impl Engine {
         self.clear_set(held, set, id);
     }
 
+    /// The same, unless somebody who lives holds its lock for long.
+    fn end_set_soon(&self, held: &Held<'_>, set: SetView<'_>, id: Id) {
+        if !matches!(self.section_soon(set), Err(Errno::AGAIN)) {
+            self.end_set(held, set, id);
+        }
+    }
+
     fn clear_set(&self, held: &Held<'_>, set: SetView<'_>, id: Id) {
-        // The index is where the file is, whatever its head says.
-        let (id, key) = (Id::new(id.sequence(), set.index), set.key());
+        let key = set.key();
         self.unlink_key(held, Mechanism::Sem, key, id);
         set.header().key.store(Key::PRIVATE.raw() as u32, Relaxed);
         set.header().retire();
@@ -308,7 +314,7 @@ impl Engine {
             };
             let (id, state) = set.head();
             if state != SetState::Live && set.writable() {
-                self.end_set(held, set, id);
+                self.end_set_soon(held, set, id);
                 continue;
             }
             if set.writable() && self.kind() == Kind::Shared {
@@ -332,7 +338,7 @@ impl Engine {
             }
             if state != SetState::Live {
                 // Nobody is at it while the lock is held.
-                self.end_set(held, set, id);
+                self.end_set_soon(held, set, id);
                 continue;
             }
             let header = set.header();
@@ -344,7 +350,8 @@ impl Engine {
             {
                 continue;
             }
-            if let Ok(section) = self.section(set) {
+            // Nobody's creation waits for who holds this set's lock.
+            if let Ok(section) = self.section_soon(set) {
                 section.census();
                 section.bury_waiters();
                 section.clear_descriptors();

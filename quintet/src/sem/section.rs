@@ -103,6 +103,17 @@ impl Engine {
 
     /// The same in the course of a call that waits.
     pub fn section_in_call<'a>(&'a self, set: SetView<'a>) -> Result<Section<'a>> {
+        self.section_in(set, u32::MAX)
+    }
+
+    /// The same for who would rather not wait for a process that is stopped: `EAGAIN`, if the lock is held for long.
+    pub fn section_soon<'a>(&'a self, set: SetView<'a>) -> Result<Section<'a>> {
+        const ROUNDS: u32 = 5;
+        crate::waiting::give_up_interrupted();
+        self.section_in(set, ROUNDS)
+    }
+
+    fn section_in<'a>(&'a self, set: SetView<'a>, most_rounds: u32) -> Result<Section<'a>> {
         let set = match set.writable() {
             true => set,
             false => self
@@ -117,7 +128,7 @@ impl Engine {
                 self.me()?
             }
         };
-        let (how, signals) = self.take(&set.header().lock, me)?;
+        let (how, signals) = self.take_in(&set.header().lock, me, most_rounds)?;
         let section = Section { set, me, _lock: Lock(set, me), signals };
         let damaged = &section.set.header().damaged;
         if how == Acquired::FromDead {

@@ -127,7 +127,11 @@ impl Engine {
             }
             let control = self.own_control(held, index, wanted).map_err(|e| self.asked_in_vain(Mechanism::Shm, asked, e))?;
             let Some(view) = control else {
-                local.foreign.store(1, Relaxed);
+                if self.segment_stands(index) {
+                    self.mark_used(held, Mechanism::Shm, index, true);
+                } else {
+                    local.foreign.store(1, Relaxed);
+                }
                 continue;
             };
             let sequence = match asked {
@@ -183,12 +187,13 @@ impl Engine {
     }
 
     /// The control file of a free index, if it is the caller's to use: made if there is none.
-    /// `None`: it is another user's.
+    /// `None`: it is another user's; or a segment is there all the same, and somebody has falsified the registry.
     #[inline(never)]
     fn own_control(&self, _held: &Held<'_>, index: u16, wanted: &Wanted) -> Result<Option<View>> {
         let file_mode = self.control_mode(wanted.mode);
         let path = self.control_path(index);
         match self.writable_control(index) {
+            Ok(Some(view)) if view.head().stands() => return Ok(None),
             Ok(Some(view)) if view.writable && view.owner == wanted.uid && self.is_unshared(&path, wanted.uid, file_mode) => {
                 return Ok(Some(view));
             }
