@@ -397,7 +397,7 @@ pub fn draft_given(draft: &mut Draft<'_>, call: Slot, message: Slot, sender: u32
         draft.set(&header.count, halves(low(count), high(count).wrapping_add(1)));
         draft.stamp(&header.sent, sender);
         // If the receiver turns out to be dead, nothing was received.
-        call.word(words::BEFORE).store(draft.get(&header.received), Relaxed);
+        draft.put_in(call, words::BEFORE, header.received.load(Relaxed));
         // The kernel, too, names the thread here, and the process of one that has not waited.
         draft.stamp(&header.received, call.sleeper().tid.load(Relaxed));
     })
