@@ -11,7 +11,7 @@ usage: cargo xtask COMMAND
   lint      rustfmt and clippy, with warnings denied; and whether it compiles for the other targets that are installed
   doc       the documentation, with warnings denied
   model     the lock and the attach protocol under the loom model checker
-  random N  N random programs over segments, N over sets and N over queues, on the library and on the drop-in, compared with the kernel
+  random N  N random programs over segments, N over sets, N over queues and N over all three, on the library and on the drop-in, compared with the kernel
   soak [--minutes N]
             16 processes at random on one namespace, killed and stopped at random (1 minute without N)
   bench     the benchmarks against the kernel
@@ -85,7 +85,7 @@ fn model() -> Steps {
 }
 
 fn random(programs: &str) -> Steps {
-    for about in ["segments", "sets", "queues"] {
+    for about in ["segments", "sets", "queues", "all"] {
         for subject in ["library", "drop-in"] {
             let run = ["run", "--release", "-p", "conformance", "--bin", "random", "--"];
             cargo(&[&run[..], &["--programs", programs, "--about", about, "--subject", subject]].concat(), &[])?;
