@@ -12,7 +12,7 @@
 
 use crate::engine::Engine;
 use crate::layout::{Mechanism, QueueHeader, QueueState, Rights, Slot, UNIT};
-use crate::registry::{Keyed, Made};
+use crate::registry::{Keyed, Made, no_memory};
 use crate::rights::{self, Remembered};
 use crate::sync::redo;
 use crate::sys::credentials;
@@ -321,7 +321,7 @@ impl<'a> QueueView<'a> {
         starved::feed(|| {
             let (fd, _) = self.open_pages()?;
             file::fits_file_limit(bytes)?;
-            file::reserve(&fd, bytes).map_err(|_| Errno::NOMEM)
+            file::reserve(&fd, bytes).map_err(no_memory)
         })?;
         self.header().pages.store(pages, Release);
         Ok(())
