@@ -206,6 +206,16 @@ pub fn reserve(fd: &Fd, len: u64) -> Result<()> {
 
 /// The same for the bytes from `from` on, of which the file has none yet.
 pub fn extend(fd: &Fd, from: u64, to: u64) -> Result<()> {
+    allocate(fd, from, to, from)
+}
+
+/// As [`reserve`], for a file that has `len` bytes already, some of which may have lost their place, and keep what is in them otherwise.
+pub fn reserve_again(fd: &Fd, len: u64, to: u64) -> Result<()> {
+    allocate(fd, 0, to, len)
+}
+
+/// `len`: how many bytes the file has.
+fn allocate(fd: &Fd, from: u64, to: u64, len: u64) -> Result<()> {
     if to <= from {
         return Ok(());
     }
@@ -213,7 +223,7 @@ pub fn extend(fd: &Fd, from: u64, to: u64) -> Result<()> {
         return match fs::fallocate(fd, fs::FallocateFlags::empty(), from, to - from) {
             Ok(()) => Ok(()),
             Err(rustix::io::Errno::INTR) => continue,
-            Err(rustix::io::Errno::OPNOTSUPP) => write_zeroes(fd, from, to),
+            Err(rustix::io::Errno::OPNOTSUPP) => write_zeroes(fd, len, to),
             Err(e) => Err(e.into()),
         };
     }
