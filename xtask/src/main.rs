@@ -1,5 +1,7 @@
 //! `cargo xtask`: what CI runs, and what a developer runs before.
 
+mod coverage;
+
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -12,6 +14,7 @@ usage: cargo xtask COMMAND
   doc       the documentation, with warnings denied
   model     the lock and the attach protocol under the loom model checker
   random N  N random programs over segments, N over sets and N over queues, on the library and on the drop-in, compared with the kernel
+  coverage  the lines of the library and the drop-in that the tests run; 'coverage measured' prints the last run's again
   bench     the benchmarks against the kernel
 ";
 
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
         ["doc"] => doc(),
         ["model"] => model(),
         ["random", n] => random(n),
+        ["coverage", ref args @ ..] => coverage::coverage(&root(), args),
         ["bench"] => cargo(&["bench", "-p", "quintet-preload"], &[]),
         _ => Err(USAGE.to_owned()),
     };
