@@ -187,7 +187,9 @@ impl Operation<'_> {
 /// Whether an operation may say that of a call that has failed with `injected`.
 fn makes_sense(said: Errno, injected: i32) -> bool {
     let no_room = [libc::ENOSPC, libc::EMFILE].contains(&injected);
-    said.raw() == injected || said == Errno::NOMEM && no_room || said == Errno::PERM && injected == libc::EACCES
+    // Without a descriptor, and without the thread that would have had one.
+    let starved = said == Errno::MFILE && injected == libc::ENOMEM;
+    said.raw() == injected || said == Errno::NOMEM && no_room || said == Errno::PERM && injected == libc::EACCES || starved
 }
 
 /// Every call of the operation fails, one after the other, in each of its ways.
@@ -213,7 +215,7 @@ fn inject(test: &str, directory: &Path, kind: Kind, operation: Operation<'_>) {
     let mut faults = 0;
     for (nth, call) in healthy.calls.iter().enumerate() {
         for &errno in failures(call) {
-            let lasts = [libc::ENOMEM, libc::ENOSPC, libc::EIO, libc::EMFILE].contains(&errno);
+            let lasts = [libc::ENOMEM, libc::ENOSPC, libc::EIO, libc::EMFILE].contains(&errno) && call.number != libc::SYS_munmap;
             let lasting = lasts.then_some(Fault::FromThen(nth, errno));
             for fault in [Some(Fault::Once(nth, errno)), lasting].into_iter().flatten() {
                 let path = fresh();
@@ -530,4 +532,71 @@ fn setting_limits() {
         open(ns).set_limits(&limits)
     };
     in_both("setting_limits", Operation { setup: &setup, body: &body, ..Operation::default() });
+}
+
+#[test]
+fn forking_while_attached() {
+    let body = |_: &Path, _: Option<&Namespace>| {
+        // SAFETY: the child only ends; the process has one thread.
+        match unsafe { libc::fork() } {
+            0 => support::exit(0),
+            -1 => Err(Errno::from_raw(std::io::Error::last_os_error().raw_os_error().unwrap())),
+            pid => {
+                let mut status = 0;
+                // SAFETY: a local.
+                while unsafe { libc::waitpid(pid, &raw mut status, 0) } != pid {}
+                assert_eq!(status, 0);
+                Ok(())
+            }
+        }
+    };
+    in_both("forking_while_attached", Operation { setup: &setup, prelude: &attach, body: &body, ..Operation::default() });
+}
+
+/// What is done in a program that has no descriptor left: by a thread that has a table of its own.
+fn starved(body: impl FnOnce() -> Outcome) -> Outcome {
+    // SAFETY: locals.
+    unsafe {
+        let mut before: libc::rlimit = std::mem::zeroed();
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut before), 0);
+        let free = libc::dup(1);
+        assert!(free > 2);
+        libc::close(free);
+        let none = libc::rlimit { rlim_cur: free as u64, ..before };
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none), 0);
+        let outcome = body();
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const before), 0);
+        outcome
+    }
+}
+
+#[test]
+fn making_a_segment_without_a_descriptor() {
+    let body = |_: &Path, ns: Option<&Namespace>| starved(|| make(open(ns)));
+    in_both("making_a_segment_without_a_descriptor", Operation { body: &body, ..Operation::default() });
+}
+
+#[test]
+fn attaching_without_a_descriptor() {
+    // SAFETY: a place of the kernel's choice.
+    let body = |_: &Path, ns: Option<&Namespace>| starved(|| unsafe { open(ns).shmat(0, 0, 0) }.map(drop));
+    in_both("attaching_without_a_descriptor", Operation { setup: &setup, body: &body, ..Operation::default() });
+}
+
+#[test]
+fn removing_without_a_descriptor() {
+    let body = |_: &Path, ns: Option<&Namespace>| starved(|| open(ns).shm_remove(0));
+    in_both("removing_without_a_descriptor", Operation { setup: &setup, body: &body, ..Operation::default() });
+}
+
+#[test]
+fn sending_without_a_descriptor() {
+    let body = |_: &Path, ns: Option<&Namespace>| starved(|| open(ns).msgsnd(0, 2, &[6; 8192], MsgFlags::NOWAIT, None));
+    in_both("sending_without_a_descriptor", Operation { setup: &setup, body: &body, ..Operation::default() });
+}
+
+#[test]
+fn removing_what_is_attached() {
+    let body = |_: &Path, ns: Option<&Namespace>| open(ns).shm_remove(0);
+    in_both("removing_what_is_attached", Operation { setup: &setup, prelude: &attach, body: &body, ..Operation::default() });
 }
