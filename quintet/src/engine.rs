@@ -202,7 +202,8 @@ impl Engine {
         if directory.len() > Name::LONGEST_DIRECTORY || directory.contains(&0) {
             return Err(Error::at(Errno::NAMETOOLONG, "open the namespace", &path).remedy("choose a shorter path"));
         }
-        if !file::is_directory(&path) {
+        let stat = fs::stat(&path).map_err(|e| explain_open(e.into(), &path))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
             return Err(Error::at(Errno::NOTDIR, "open the namespace", &path)
                 .why("it is not a directory")
                 .remedy("name another path"));

@@ -244,7 +244,12 @@ impl Engine {
     fn drop_token(&self, token: usize) {
         #[allow(unsafe_code)]
         // SAFETY: a page that this process mapped for this purpose alone.
-        let _ = unsafe { memory::unmap(token, memory::page()) };
+        unsafe {
+            if memory::unmap(token, memory::page()).is_err() {
+                // The lock must go all the same: else the child would live as long as its parent.
+                memory::blank(token, memory::page());
+            }
+        }
     }
 
     /// Who is alive, as far as `view`'s segment is concerned: the dead that are struck out leave their stamp on it.

@@ -334,7 +334,7 @@ impl Engine {
             starved::feed(|| {
                 let (fd, _) = file::open(self.registry_path(), true)?;
                 let start = Registry::key_offset(of, index / PER_PAGE * PER_PAGE);
-                file::reserve_range(&fd, start, 4 * u64::from(PER_PAGE)).map_err(|_| Errno::NOMEM)
+                file::reserve_range(&fd, start, 4 * u64::from(PER_PAGE)).map_err(no_memory)
             })?;
             self.key_pages[of as usize].fetch_or(page, Relaxed);
         }

@@ -1,5 +1,7 @@
 //! `cargo xtask`: what CI runs, and what a developer runs before.
 
+mod coverage;
+
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -14,6 +16,7 @@ usage: cargo xtask COMMAND
   random N  N random programs over segments, N over sets, N over queues and N over all three, on the library and on the drop-in, compared with the kernel
   soak [--minutes N]
             16 processes at random on one namespace, killed and stopped at random (1 minute without N)
+  coverage  the lines of the library and the drop-in that the tests run; 'coverage measured' prints the last run's again
   bench     the benchmarks against the kernel
 ";
 
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         ["soak", ref options @ ..] => {
             cargo(&[&["run", "--release", "-p", "crash", "--bin", "soak", "--"], options].concat(), &[])
         }
+        ["coverage", ref args @ ..] => coverage::coverage(&root(), args),
         ["bench"] => cargo(&["bench", "-p", "quintet-preload"], &[]),
         _ => Err(USAGE.to_owned()),
     };

@@ -76,8 +76,12 @@ impl Engine {
         let new = Rights { uid, gid, mode: mode & 0o777, ctime: sys::now() };
         let same = (old.uid, old.gid, old.mode) == (new.uid, new.gid, new.mode);
         if !same && self.kind() == Kind::Shared {
-            let perm = Permissions { uid, gid, mode: new.mode, ..perm };
-            self.set_queue_rights(queue.index(), &perm).map_err(|_| Errno::PERM)?;
+            let wanted = Permissions { uid, gid, mode: new.mode, ..perm };
+            self.set_queue_rights(queue.index(), &wanted).map_err(|e| {
+                // One of the files may have changed already.
+                let _ = self.set_queue_rights(queue.index(), &perm);
+                file::not_permitted(e)
+            })?;
         }
         let version = queue.rights_version();
         queue.header().set_rights(new);

@@ -242,8 +242,12 @@ impl Engine {
         let (perm, old) = set.permissions();
         let new = Rights { uid, gid, mode: mode & 0o777, ctime: sys::now() };
         if (old.uid, old.gid, old.mode) != (new.uid, new.gid, new.mode) && self.kind() == Kind::Shared {
-            let perm = Permissions { uid, gid, mode: new.mode, ..perm };
-            self.set_set_rights(set.index, &perm).map_err(|_| Errno::PERM)?;
+            let wanted = Permissions { uid, gid, mode: new.mode, ..perm };
+            self.set_set_rights(set.index, &wanted).map_err(|e| {
+                // Its list may have gone already, if not its mode.
+                let _ = self.set_set_rights(set.index, &perm);
+                file::not_permitted(e)
+            })?;
         }
         set.header().set_rights(new);
         Ok(())

@@ -150,7 +150,12 @@ impl Engine {
             self.unmap_pieces(&mapped);
         } else {
             // SAFETY: the list says that the whole range is this attachment's, and the caller has done with it.
-            unsafe { memory::unmap(mapped.address, mapped.len) }?;
+            let unmapped = unsafe { memory::unmap(mapped.address, mapped.len) };
+            if let Err(e) = unmapped {
+                // The kernel has no memory for it: nothing has changed.
+                taken.fill(mapped);
+                return Err(e);
+            }
         }
         self.attachments.free(taken);
         self.leave_segment(mapped.id);
