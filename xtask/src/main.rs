@@ -12,6 +12,7 @@ usage: cargo xtask COMMAND
   doc       the documentation, with warnings denied
   model     the lock and the attach protocol under the loom model checker
   random N  N random programs over segments, N over sets and N over queues, on the library and on the drop-in, compared with the kernel
+  crash     kills and stops processes at every instruction of every operation, for hours; [--operation NAME] [--every N] [--plan PLAN]
   bench     the benchmarks against the kernel
 ";
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         ["doc"] => doc(),
         ["model"] => model(),
         ["random", n] => random(n),
+        ["crash", ref options @ ..] => crash(options),
         ["bench"] => cargo(&["bench", "-p", "quintet-preload"], &[]),
         _ => Err(USAGE.to_owned()),
     };
@@ -87,6 +89,10 @@ fn random(programs: &str) -> Steps {
         }
     }
     Ok(())
+}
+
+fn crash(options: &[&str]) -> Steps {
+    cargo(&[&["run", "--release", "-p", "crash", "--bin", "crash", "--"], options].concat(), &[])
 }
 
 fn root() -> PathBuf {
