@@ -106,6 +106,9 @@ impl<'a> Run<'a> {
 
     fn sample(&self, scenario: &Scenario<'_>, thinned: usize) {
         scenario.kill_at_points(self, thinned);
+        if !scenario.stores {
+            return;
+        }
         let places = self.places(scenario, None);
         let some = |n: usize| places.iter().skip(places.len() / (2 * n)).step_by(places.len() / n + 1);
         some(4).for_each(|place| self.kill_at(scenario, None, *place));

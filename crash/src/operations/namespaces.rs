@@ -28,6 +28,7 @@ fn making(run: &Run, first: Kind, second: Kind) {
     Scenario {
         kind: second,
         furnished: false,
+        stores: false,
         process: Some(&|path| {
             begin();
             Namespace::create(path, first).unwrap();

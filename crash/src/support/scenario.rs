@@ -28,6 +28,8 @@ pub struct Scenario<'a> {
     pub clear: &'a dyn Fn(&Path, &Namespace),
     /// No more than so many points, unless it is said which.
     pub most: usize,
+    /// Whether its stores are points. Before there is a namespace nobody sees them.
+    pub stores: bool,
     /// Whether it is the same each time.
     pub steady: bool,
     /// What must succeed at once after a death, and leaves all as it is: on the object, if it is there.
@@ -87,6 +89,7 @@ impl Default for Scenario<'_> {
             check: &|_, _| {},
             clear: &|_, _| {},
             most: usize::MAX,
+            stores: true,
             steady: false,
             probe: &nothing,
             repair: &|ns| ns.sweep().unwrap(),
@@ -146,6 +149,9 @@ impl Scenario<'_> {
 
     /// Who makes good what a dead one has left, before he does anything.
     pub fn repairer(&self, path: &Path) -> Tracee {
+        if !self.furnished {
+            return self.victim(path);
+        }
         Tracee::start(|| {
             let ns = Namespace::open(path).unwrap();
             begin();
@@ -174,7 +180,7 @@ impl Scenario<'_> {
     pub fn all_points(&self, run: &Run) -> Vec<Point> {
         let path = run.fresh();
         let (company, tracee) = self.start(&path);
-        let points = tracee.all_points(&mut Watch::new(&path), true);
+        let points = tracee.all_points(&mut Watch::new(&path), self.stores);
         drop(company);
         let _ = std::fs::remove_dir_all(&path);
         points

@@ -49,6 +49,11 @@ fn receive_into(ns: &Namespace, id: i32, size: usize, mtype: i64, flags: MsgFlag
     Ok((mtype, which(&buffer[..len]), len))
 }
 
+/// What is stepped through: it does not look at the bytes.
+fn take(ns: &Namespace, id: i32, buffer: &mut [u8], mtype: i64, flags: MsgFlags) -> Result<(i64, usize), Errno> {
+    ns.msgrcv(id, buffer, mtype, flags, None)
+}
+
 fn receive(ns: &Namespace, id: i32, mtype: i64, flags: MsgFlags) -> Result<Got, Errno> {
     receive_into(ns, id, CAPACITY as usize, mtype, flags)
 }
@@ -209,7 +214,13 @@ fn attempt_to_look<'a>() -> Attempt<'a> {
     Attempt { call, timed_out: Some(Errno::NOMSG), settle: &|_, _| {} }
 }
 
-/// It has the queue mapped, and takes part.
+/// It has sent and received, so that what follows is what it usually is.
+fn warm(ns: &Namespace) {
+    send(ns, queue_of(ns), 77, 77, SMALL);
+    assert_eq!(receive(ns, queue_of(ns), 77, NOWAIT), Ok((77, 77, SMALL)));
+}
+
+/// It has looked at the queue, and takes part.
 fn used(ns: &Namespace) {
     look(ns, queue_of(ns), None).unwrap();
 }

@@ -6,6 +6,7 @@ use crate::campaign::{Run, operations};
 operations! { "queues::pass": sending_for_the_first_time sending_a_small_one sending_one_of_several_blocks sending_a_long_one sending_where_it_grows sending_of_a_type_that_is_there sending_of_a_new_type receiving_by_type_with_an_index receiving_by_type_without_an_index receiving_but_a_type receiving_the_lowest_type receiving_a_small_one receiving_one_of_several_blocks receiving_a_long_one receiving_it_cut_off receiving_what_is_too_long }
 
 fn sending(run: &Run, prelude: &dyn Fn(&Namespace), before: &[Got], mtype: i64, len: usize) {
+    let bytes = text(9, len);
     let with = |more: Option<Got>| before.iter().copied().chain(more).collect::<Vec<Got>>();
     Scenario {
         setup: &|ns| {
@@ -13,7 +14,7 @@ fn sending(run: &Run, prelude: &dyn Fn(&Namespace), before: &[Got], mtype: i64, 
             before.iter().for_each(|(mtype, name, len)| send(ns, queue_of(ns), *mtype, *name, *len));
         },
         prelude,
-        victim: &|ns| send(ns, queue_of(ns), mtype, 9, len),
+        victim: &|ns| ns.msgsnd(queue_of(ns), mtype, &bytes, NOWAIT, None).unwrap(),
         check: &|path, _| ends_with(path, &[with(None), with(Some((mtype, 9, len)))]),
         steady: len < BLOCKS,
         ..scenario()
@@ -27,20 +28,20 @@ fn sending_for_the_first_time(run: &Run) {
 }
 
 fn sending_a_small_one(run: &Run) {
-    sending(run, &used, &[], 7, SMALL);
+    sending(run, &warm, &[], 7, SMALL);
 }
 
 fn sending_one_of_several_blocks(run: &Run) {
-    sending(run, &used, &[(3, 1, BLOCKS)], 7, BLOCKS);
+    sending(run, &warm, &[(3, 1, BLOCKS)], 7, BLOCKS);
 }
 
 fn sending_a_long_one(run: &Run) {
-    sending(run, &used, &[(3, 1, SMALL)], 7, LONG);
+    sending(run, &warm, &[(3, 1, SMALL)], 7, LONG);
 }
 
 /// The file has no more room for it, and grows.
 fn sending_where_it_grows(run: &Run) {
-    sending(run, &used, &[(3, 1, 4000), (3, 2, 4000), (3, 3, 4000)], 7, 4000);
+    sending(run, &warm, &[(3, 1, 4000), (3, 2, 4000), (3, 3, 4000)], 7, 4000);
 }
 
 /// So many that there is an index by type.
@@ -62,11 +63,12 @@ fn make_many(ns: &Namespace, indexed: bool) {
 fn sending_with_an_index(run: &Run, mtype: i64) {
     let mut all = vec![(5, 5, 20)];
     all.extend(many(6));
+    let bytes = text(9, SMALL);
     let with: Vec<Got> = all.iter().copied().chain([(mtype, 9, SMALL)]).collect();
     Scenario {
         setup: &|ns| make_many(ns, true),
-        prelude: &used,
-        victim: &|ns| send(ns, queue_of(ns), mtype, 9, SMALL),
+        prelude: &warm,
+        victim: &|ns| ns.msgsnd(queue_of(ns), mtype, &bytes, NOWAIT, None).unwrap(),
         check: &|path, _| ends_with(path, &[all.clone(), with.clone()]),
         ..scenario()
     }
@@ -88,8 +90,11 @@ fn receiving_by_type(run: &Run, indexed: bool, mtype: i64, flags: MsgFlags, expe
     assert_eq!(without.len() + 1, all.len());
     Scenario {
         setup: &|ns| make_many(ns, indexed),
-        prelude: &used,
-        victim: &|ns| assert_eq!(receive(ns, queue_of(ns), mtype, NOWAIT | flags), Ok(expected)),
+        prelude: if indexed { &warm } else { &used },
+        victim: &|ns| {
+            let got = take(ns, queue_of(ns), &mut [0; 64], mtype, NOWAIT | flags);
+            assert_eq!(got, Ok((expected.0, expected.2)));
+        },
         check: &|path, _| ends_with(path, &[all.clone(), without.clone()]),
         ..scenario()
     }
@@ -123,10 +128,10 @@ fn receiving(run: &Run, len: usize, size: usize, flags: MsgFlags) {
             make_queue(ns);
             all.iter().for_each(|(mtype, name, len)| send(ns, queue_of(ns), *mtype, *name, *len));
         },
-        prelude: &used,
+        prelude: &warm,
         victim: &|ns| {
-            let got = receive_into(ns, queue_of(ns), size, 2, NOWAIT | flags);
-            let expected = if len > size && flags.is_empty() { Err(Errno::TOOBIG) } else { Ok((2, 2, len.min(size))) };
+            let got = take(ns, queue_of(ns), &mut vec![0; size], 2, NOWAIT | flags);
+            let expected = if len > size && flags.is_empty() { Err(Errno::TOOBIG) } else { Ok((2, len.min(size))) };
             assert_eq!(got, expected);
         },
         check: &|path, _| ends_with(path, &[all.clone(), without.clone()]),
