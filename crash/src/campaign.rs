@@ -105,10 +105,12 @@ impl<'a> Run<'a> {
     }
 
     fn sample(&self, scenario: &Scenario<'_>, thinned: usize) {
-        scenario.kill_at_points(self, thinned);
         if !scenario.stores {
-            return;
+            return scenario.kill_at_points(self, thinned);
         }
+        let points = self.points(scenario);
+        let every = thinned * if scenario.steady { 1 } else { 2 }.max(points.len().div_ceil(scenario.most));
+        points.iter().step_by(every).for_each(|place| self.kill_at(scenario, None, *place));
         let places = self.places(scenario, None);
         let some = |n: usize| places.iter().skip(places.len() / (2 * n)).step_by(places.len() / n + 1);
         some(4).for_each(|place| self.kill_at(scenario, None, *place));

@@ -57,6 +57,17 @@ impl Run<'_> {
         all
     }
 
+    /// Places after stores, and after system calls.
+    pub(super) fn points(&self, scenario: &Scenario<'_>) -> Vec<Place> {
+        let mut all = Vec::new();
+        for (stretch, found) in self.stretches(scenario, None, true).into_iter().enumerate() {
+            let begin = Place::begin_of(stretch as u32);
+            all.push(begin);
+            all.extend(found.stores.into_iter().map(|(nth, _)| Place { at: At::Instruction(nth, 0), ..begin }));
+        }
+        all
+    }
+
     /// Places after stores, those with a lock held if there are any.
     pub(super) fn deaths(&self, scenario: &Scenario<'_>, most: usize) -> Vec<Place> {
         let (mut all, mut held) = (Vec::new(), Vec::new());
