@@ -9,6 +9,7 @@
 
 use crate::engine::Engine;
 use crate::layout::{Mechanism, Registry};
+use crate::participant::NAP;
 use crate::process::Inside;
 use crate::sync::lock::{self, Acquired, Owner};
 use crate::sync::presence::Me;
@@ -16,6 +17,7 @@ use crate::sys::file::{self, Name};
 use crate::sys::memory;
 use crate::sys::signal::Blocked;
 use crate::sys::starved;
+use crate::waiting::Patience;
 use crate::{Errno, Id, Key, Kind, MAX_OBJECTS};
 use rustix::fs::{self, CWD};
 use std::mem::MaybeUninit;
@@ -117,7 +119,7 @@ impl Engine {
     /// Takes the registry's lock.
     pub fn lock(&self) -> Result<Held<'_>> {
         let me = self.me()?;
-        let (how, signals) = self.take(&self.registry.lock, me)?;
+        let (how, signals) = self.take(&self.registry.lock, me, Patience::Endless)?;
         let held = Held { engine: self, me, _signals: signals };
         if how == Acquired::FromDead {
             self.repair(&held)?;
@@ -126,17 +128,16 @@ impl Engine {
     }
 
     /// Takes a robust lock for `me`, with signals blocked.
-    pub fn take(&self, word: &AtomicU32, me: Me) -> Result<(Acquired, Blocked)> {
-        self.take_in(word, me, u32::MAX)
-    }
-
-    /// The same; `EAGAIN` if a living one holds it for so many rounds of sleep.
-    pub fn take_in(&self, word: &AtomicU32, me: Me, most: u32) -> Result<(Acquired, Blocked)> {
+    pub fn take(&self, word: &AtomicU32, me: Me, patience: Patience) -> Result<(Acquired, Blocked)> {
         let owner = Owner::new(me.slot, me.incarnation);
         let mut rounds = 0;
+        let mut held_off = None;
         loop {
             let living = self.living(None);
-            let signals = Blocked::all();
+            if rounds > PATIENT_ROUNDS {
+                living.nap.set(patience.nap(NAP));
+            }
+            let signals = held_off.take().unwrap_or_else(Blocked::all);
             let how = if rounds == 0 && lock::try_acquire(word, owner) {
                 Some(Acquired::Clean)
             } else {
@@ -147,8 +148,16 @@ impl Engine {
                 Some(how) => return Ok((how, signals)),
                 None => rounds += 1,
             }
-            if rounds == most {
+            if matches!(patience, Patience::Looks(most) if rounds >= most) {
                 return Err(Errno::AGAIN);
+            }
+            if rounds > PATIENT_ROUNDS
+                && let Some(e) = patience.ends(&signals)
+            {
+                return Err(e);
+            }
+            if patience.holds_signals_off() {
+                held_off = Some(signals);
             }
             if let Some(e) = living.unaskable().filter(|_| rounds > UNASKED_ROUNDS) {
                 // Nobody can be asked whether the owner lives: better an error than to wait for the dead for ever.

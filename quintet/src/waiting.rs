@@ -75,6 +75,43 @@ pub trait Waiting {
     }
 }
 
+/// How long a call waits for an object's lock, which nobody holds for long but a process that has been stopped.
+#[derive(Clone, Copy)]
+pub enum Patience {
+    /// As long as it takes; handlers run meanwhile.
+    Endless,
+    /// So many looks, then `EAGAIN`.
+    Looks(u32),
+    /// A call that may wait: until its deadline, when it ends with this errno, or until a signal comes in.
+    Call(Option<Instant>, Errno),
+}
+
+impl Patience {
+    /// With how the call ends that has had to wait for a while, and has held signals off meanwhile.
+    pub fn ends(self, signals: &Blocked) -> Option<Errno> {
+        match self {
+            Patience::Call(Some(deadline), late) if deadline <= Instant::now() => Some(late),
+            Patience::Call(..) if signals.catches_pending() => Some(Errno::INTR),
+            _ => None,
+        }
+    }
+
+    /// How long it sleeps before it looks again, if it would sleep for `nap`.
+    pub fn nap(self, nap: Duration) -> Duration {
+        match self {
+            Patience::Call(Some(deadline), _) => {
+                nap.min(deadline.saturating_duration_since(Instant::now())).max(Duration::from_micros(50))
+            }
+            _ => nap,
+        }
+    }
+
+    /// A handler that ran between two looks would not end the call.
+    pub fn holds_signals_off(self) -> bool {
+        matches!(self, Patience::Call(..))
+    }
+}
+
 /// What a handler that interrupts a waiting call has to know of it.
 #[derive(Clone, Copy)]
 pub struct Interruptible {

@@ -1,7 +1,7 @@
 //! A namespace whose directory is removed while calls wait in it. What is mapped goes on working; but if the holder of a lock has died with
 //! the directory, nobody can be asked any more whether he lives, and the calls that need that lock end.
 
-mod support;
+use crash::support;
 
 use quintet::{Errno, Key, Kind, MsgFlags, Namespace, SemFlags, SemOp};
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! What is removed leaves nothing that grows: control files and kept memory are used again, each by its owner.
 
-mod support;
+use crash::support;
 
 use quintet::{Key, Kind, Namespace, Segment};
 use std::path::Path;

@@ -5,7 +5,7 @@
 //! What is mapped here is unmapped with the process; a handler only stores to an atomic, ends the process, or puts a page where one was lost.
 #![allow(unsafe_code)]
 
-mod support;
+use crash::support;
 
 use quintet::{Key, Kind, MsgFlags, Namespace, Segment, SemFlags, SemOp};
 use std::os::fd::AsRawFd;
@@ -155,7 +155,7 @@ fn a_file_that_is_too_short_is_refused() {
     alone("a_file_that_is_too_short_is_refused", |directory| {
         for name in ["shm/0", "shm/0.data", "sem/0", "msg/0"] {
             let path = directory.join(name.replace('/', "-"));
-            fork(|| drop(make(&path, Kind::Private))).succeeds();
+            fork(|| _ = make(&path, Kind::Private)).succeeds();
             shorten(&path.join(name), 100);
             fork(|| {
                 let ns = Namespace::open(&path).unwrap();

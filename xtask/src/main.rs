@@ -17,6 +17,7 @@ usage: cargo xtask COMMAND
   soak [--minutes N]
             16 processes at random on one namespace, killed and stopped at random (1 minute without N)
   coverage  the lines of the library and the drop-in that the tests run; 'coverage measured' prints the last run's again
+  crash     kills and stops processes at every instruction of every operation, for hours; [--operation NAME] [--every N] [--plan PLAN]
   bench     the benchmarks against the kernel
 ";
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
             cargo(&[&["run", "--release", "-p", "crash", "--bin", "soak", "--"], options].concat(), &[])
         }
         ["coverage", ref args @ ..] => coverage::coverage(&root(), args),
+        ["crash", ref options @ ..] => crash(options),
         ["bench"] => cargo(&["bench", "-p", "quintet-preload"], &[]),
         _ => Err(USAGE.to_owned()),
     };
@@ -96,6 +98,10 @@ fn random(programs: &str) -> Steps {
         }
     }
     Ok(())
+}
+
+fn crash(options: &[&str]) -> Steps {
+    cargo(&[&["run", "--release", "-p", "crash", "--bin", "crash", "--"], options].concat(), &[])
 }
 
 fn root() -> PathBuf {

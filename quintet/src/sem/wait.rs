@@ -5,7 +5,7 @@ use super::section::{Ops, Verdict};
 use crate::engine::Engine;
 use crate::layout::{JournalKind, Sleeper, Waiter, WaiterState};
 use crate::sys::clock::Instant;
-use crate::waiting::{self, Interruptible, Waiting};
+use crate::waiting::{self, Interruptible, Patience, Waiting};
 use crate::{Errno, Id, SemFlags, SemOp, process, sys};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -88,7 +88,7 @@ impl Engine {
     #[cold]
     pub fn semtimedop_slowly(&self, id: Id, ops: &[SemOp], deadline: Option<Instant>) -> Result<()> {
         let set = self.standing_set(id.raw())?;
-        let section = self.section(set)?;
+        let section = self.section_for_call(set, Patience::Call(deadline, Errno::AGAIN))?;
         let set = section.set;
         if !set.stands_as(id) {
             return Err(Errno::IDRM);
