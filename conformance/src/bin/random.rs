@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const USAGE: &str = "\
 usage: random [--programs N] [--calls N] [--seed N] [--about all|segments|sets|queues] [--subject library|drop-in|kernel]
               [--failures N] [--jobs N] [--progress SECONDS]";
-/// How often it is looked whether it is time to tell how far it has come.
+/// How often it is asked whether it is time to tell how far it has come.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// What the command line asks for.
@@ -49,7 +49,8 @@ fn main() -> ExitCode {
 
 fn wish(mut args: impl Iterator<Item = String>) -> Result<Wish, String> {
     let (about, subject) = (About::All, Subject::Library);
-    let mut wish = Wish { programs: 10_000, calls: None, seed: 1, about, subject, failures: 1, jobs: 1, progress: 60 };
+    let jobs = thread::available_parallelism().map_or(1, usize::from);
+    let mut wish = Wish { programs: 10_000, calls: None, seed: 1, about, subject, failures: 1, jobs, progress: 60 };
     while let Some(option) = args.next() {
         let value = args.next().ok_or(USAGE)?;
         let number = || value.parse::<u64>().map_err(|_| format!("'{value}' is not a number\n{USAGE}"));
