@@ -39,10 +39,12 @@ impl Engine {
     /// The queue of an identifier, for what only owner, creator and the privileged may do.
     fn governed_queue(&self, id: i32) -> Result<QueueView<'_>> {
         let queue = self.standing_queue(id)?;
-        if !rights::governs(&queue.permissions().0) {
-            return Err(Errno::PERM);
+        let whole = if rights::governs(&queue.permissions().0) { self.whole_queue(queue.index())? } else { None };
+        match whole.filter(QueueView::is_whole) {
+            Some(queue) => Ok(queue),
+            // Unless another thread has just removed it.
+            None => self.standing_queue(id).and(Err(Errno::PERM)),
         }
-        self.whole_queue(queue.index())?.filter(QueueView::is_whole).ok_or(Errno::PERM)
     }
 
     /// More than `msgmnb` only the privileged may give a queue.

@@ -213,12 +213,11 @@ impl Engine {
     /// The set of an identifier, for what only owner, creator and the privileged may do.
     fn governed_set(&self, id: i32) -> Result<SetView<'_>> {
         let set = self.standing_set(id)?;
-        if !rights::governs(&set.permissions().0) {
-            return Err(Errno::PERM);
-        }
-        match self.writable_set(set.index)? {
-            Some(set) if set.writable() => Ok(set),
-            _ => Err(Errno::PERM),
+        let writable = if rights::governs(&set.permissions().0) { self.writable_set(set.index)? } else { None };
+        match writable.filter(SetView::writable) {
+            Some(set) => Ok(set),
+            // Unless another thread has just removed it.
+            None => self.standing_set(id).and(Err(Errno::PERM)),
         }
     }
 

@@ -43,7 +43,8 @@ impl Engine {
     pub fn governed(&self, id: Id) -> Result<View> {
         self.settled(id)?;
         let view = self.writable_control(id.index())?.ok_or(Errno::INVAL)?;
-        if view.governs() && view.writable { Ok(view) } else { Err(Errno::PERM) }
+        // Unless another thread has just removed it.
+        if view.governs() && view.writable { Ok(view) } else { self.standing(id).and(Err(Errno::PERM)) }
     }
 
     /// `IPC_RMID`.
