@@ -1,5 +1,7 @@
 //! `cargo xtask`: what CI runs, and what a developer runs before.
 
+mod fuzz;
+
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -12,6 +14,9 @@ usage: cargo xtask COMMAND
   doc       the documentation, with warnings denied
   model     the lock and the attach protocol under the loom model checker
   random N  N random programs over segments, N over sets and N over queues, on the library and on the drop-in, compared with the kernel
+  fuzz [TARGET] [--minutes N]
+            has cargo-fuzz look for what the targets in fuzz/ do not stand, each for 10 minutes; then packs their corpora, minimised
+  sanitize  the threads of one process that share objects, under the thread sanitizer and the address sanitizer
   bench     the benchmarks against the kernel
 ";
 
@@ -26,6 +31,8 @@ fn main() -> ExitCode {
         ["doc"] => doc(),
         ["model"] => model(),
         ["random", n] => random(n),
+        ["fuzz", ref rest @ ..] => fuzz::fuzz(rest),
+        ["sanitize"] => fuzz::sanitize(),
         ["bench"] => cargo(&["bench", "-p", "quintet-preload"], &[]),
         _ => Err(USAGE.to_owned()),
     };
