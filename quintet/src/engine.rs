@@ -202,7 +202,8 @@ impl Engine {
         if directory.len() > Name::LONGEST_DIRECTORY || directory.contains(&0) {
             return Err(Error::at(Errno::NAMETOOLONG, "open the namespace", &path).remedy("choose a shorter path"));
         }
-        if !file::is_directory(&path) {
+        let stat = fs::stat(&path).map_err(|e| explain_open(e.into(), &path))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
             return Err(Error::at(Errno::NOTDIR, "open the namespace", &path)
                 .why("it is not a directory")
                 .remedy("name another path"));
@@ -334,6 +335,17 @@ impl Engine {
                 .remedy("open it as it is, or choose another path"));
         }
         Ok(engine)
+    }
+
+    /// Whether an address lies in a mapping of a file of this namespace. Reads atomics only: for a signal handler.
+    pub fn maps(&self, address: usize) -> bool {
+        let within = |at: usize, len: u64| (at..at + len as usize).contains(&address);
+        within(std::ptr::from_ref::<Header>(&self.header) as usize, HEADER_BYTES)
+            || within(std::ptr::from_ref::<Registry>(&self.registry) as usize, REGISTRY_BYTES)
+            || self.attachments.maps(address)
+            || self.locals.iter().any(|local| local.maps(address))
+            || self.sets.iter().any(|local| local.maps(address))
+            || self.queues.iter().any(|local| local.maps(address))
     }
 
     /// The directory.

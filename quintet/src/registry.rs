@@ -9,6 +9,7 @@
 
 use crate::engine::Engine;
 use crate::layout::{Mechanism, Registry};
+use crate::participant::NAP;
 use crate::process::Inside;
 use crate::sync::lock::{self, Acquired, Owner};
 use crate::sync::presence::Me;
@@ -16,6 +17,7 @@ use crate::sys::file::{self, Name};
 use crate::sys::memory;
 use crate::sys::signal::Blocked;
 use crate::sys::starved;
+use crate::waiting::Patience;
 use crate::{Errno, Id, Key, Kind, MAX_OBJECTS};
 use rustix::fs::{self, CWD};
 use std::mem::MaybeUninit;
@@ -61,6 +63,9 @@ pub trait Keyed<'a>: Sized {
 pub trait Made<'a>: Keyed<'a> {
     /// Whether the calling thread has the access that `flags` names.
     fn permits(&self, flags: u32) -> bool;
+
+    /// Whether an object is there.
+    fn is_live(&self) -> bool;
 
     /// Whether the file at `index` is another user's: nothing can be created there.
     fn foreign(engine: &'a Engine, index: u16) -> &'a AtomicU32;
@@ -114,7 +119,7 @@ impl Engine {
     /// Takes the registry's lock.
     pub fn lock(&self) -> Result<Held<'_>> {
         let me = self.me()?;
-        let (how, signals) = self.take(&self.registry.lock, me)?;
+        let (how, signals) = self.take(&self.registry.lock, me, Patience::Endless)?;
         let held = Held { engine: self, me, _signals: signals };
         if how == Acquired::FromDead {
             self.repair(&held)?;
@@ -123,12 +128,16 @@ impl Engine {
     }
 
     /// Takes a robust lock for `me`, with signals blocked.
-    pub fn take(&self, word: &AtomicU32, me: Me) -> Result<(Acquired, Blocked)> {
+    pub fn take(&self, word: &AtomicU32, me: Me, patience: Patience) -> Result<(Acquired, Blocked)> {
         let owner = Owner::new(me.slot, me.incarnation);
         let mut rounds = 0;
+        let mut held_off = None;
         loop {
             let living = self.living(None);
-            let signals = Blocked::all();
+            if rounds > PATIENT_ROUNDS {
+                living.nap.set(patience.nap(NAP));
+            }
+            let signals = held_off.take().unwrap_or_else(Blocked::all);
             let how = if rounds == 0 && lock::try_acquire(word, owner) {
                 Some(Acquired::Clean)
             } else {
@@ -138,6 +147,17 @@ impl Engine {
             match how {
                 Some(how) => return Ok((how, signals)),
                 None => rounds += 1,
+            }
+            if matches!(patience, Patience::Looks(most) if rounds >= most) {
+                return Err(Errno::AGAIN);
+            }
+            if rounds > PATIENT_ROUNDS
+                && let Some(e) = patience.ends(&signals)
+            {
+                return Err(e);
+            }
+            if patience.holds_signals_off() {
+                held_off = Some(signals);
             }
             if let Some(e) = living.unaskable().filter(|_| rounds > UNASKED_ROUNDS) {
                 // Nobody can be asked whether the owner lives: better an error than to wait for the dead for ever.
@@ -272,6 +292,8 @@ impl Engine {
                 Err(e) => {
                     self.mark_used(held, T::OF, index, false);
                     match e {
+                        // Somebody has falsified the registry: the index is not free.
+                        Errno::EXIST if lives::<T>(self, index) => self.mark_used(held, T::OF, index, true),
                         // Somebody who does not keep to the lock.
                         Errno::EXIST => foreign.store(1, Relaxed),
                         e => return Err(self.asked_in_vain(T::OF, asked, e)),
@@ -321,7 +343,7 @@ impl Engine {
             starved::feed(|| {
                 let (fd, _) = file::open(self.registry_path(), true)?;
                 let start = Registry::key_offset(of, index / PER_PAGE * PER_PAGE);
-                file::reserve_range(&fd, start, 4 * u64::from(PER_PAGE)).map_err(|_| Errno::NOMEM)
+                file::reserve_range(&fd, start, 4 * u64::from(PER_PAGE)).map_err(no_memory)
             })?;
             self.key_pages[of as usize].fetch_or(page, Relaxed);
         }
@@ -470,6 +492,11 @@ impl Engine {
         class.last_index.store(index.into(), Relaxed);
         sequence as u16
     }
+}
+
+/// Whether an object is at an index, whatever the registry says.
+pub fn lives<'a, T: Made<'a>>(engine: &'a Engine, index: u16) -> bool {
+    matches!(T::at(engine, index), Ok(Some(object)) if object.is_live())
 }
 
 /// A full file system is to a caller of `shmget` or `semget` what full memory is.

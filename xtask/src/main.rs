@@ -1,5 +1,6 @@
 //! `cargo xtask`: what CI runs, and what a developer runs before.
 
+mod coverage;
 mod fuzz;
 
 use std::env;
@@ -13,7 +14,11 @@ usage: cargo xtask COMMAND
   lint      rustfmt and clippy, with warnings denied; and whether it compiles for the other targets that are installed
   doc       the documentation, with warnings denied
   model     the lock and the attach protocol under the loom model checker
-  random N  N random programs over segments, N over sets and N over queues, on the library and on the drop-in, compared with the kernel
+  random N  N random programs over segments, N over sets, N over queues and N over all three, on the library and on the drop-in, compared with the kernel
+  soak [--minutes N]
+            16 processes at random on one namespace, killed and stopped at random (1 minute without N)
+  coverage  the lines of the library and the drop-in that the tests run; 'coverage measured' prints the last run's again
+  crash     kills and stops processes at every instruction of every operation, for hours; [--operation NAME] [--every N] [--plan PLAN]
   fuzz [TARGET] [--minutes N]
             has cargo-fuzz look for what the targets in fuzz/ do not stand, each for 10 minutes; then packs their corpora, minimised
   sanitize  the threads of one process that share objects, under the thread sanitizer and the address sanitizer
@@ -31,6 +36,11 @@ fn main() -> ExitCode {
         ["doc"] => doc(),
         ["model"] => model(),
         ["random", n] => random(n),
+        ["soak", ref options @ ..] => {
+            cargo(&[&["run", "--release", "-p", "crash", "--bin", "soak", "--"], options].concat(), &[])
+        }
+        ["coverage", ref args @ ..] => coverage::coverage(&root(), args),
+        ["crash", ref options @ ..] => crash(options),
         ["fuzz", ref rest @ ..] => fuzz::fuzz(rest),
         ["sanitize"] => fuzz::sanitize(),
         ["bench"] => cargo(&["bench", "-p", "quintet-preload"], &[]),
@@ -87,13 +97,17 @@ fn model() -> Steps {
 }
 
 fn random(programs: &str) -> Steps {
-    for about in ["segments", "sets", "queues"] {
+    for about in ["segments", "sets", "queues", "all"] {
         for subject in ["library", "drop-in"] {
             let run = ["run", "--release", "-p", "conformance", "--bin", "random", "--"];
             cargo(&[&run[..], &["--programs", programs, "--about", about, "--subject", subject]].concat(), &[])?;
         }
     }
     Ok(())
+}
+
+fn crash(options: &[&str]) -> Steps {
+    cargo(&[&["run", "--release", "-p", "crash", "--bin", "crash", "--"], options].concat(), &[])
 }
 
 fn root() -> PathBuf {

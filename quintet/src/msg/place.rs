@@ -12,7 +12,7 @@
 
 use crate::engine::Engine;
 use crate::layout::{Mechanism, QueueHeader, QueueState, Rights, Slot, UNIT};
-use crate::registry::{Keyed, Made};
+use crate::registry::{Keyed, Made, no_memory};
 use crate::rights::{self, Remembered};
 use crate::sync::redo;
 use crate::sys::credentials;
@@ -58,6 +58,18 @@ pub struct Local {
     pub foreign: AtomicU32,
     /// Where further pages are mapped, each with the tag of the mapping.
     chunks: [AtomicU64; CHUNKS],
+}
+
+impl Local {
+    /// Whether an address lies in what is mapped of this index.
+    pub fn maps(&self, address: usize) -> bool {
+        let near = Mapped::load(&self.mapped).map(Mapped::address);
+        near.is_some_and(|at| (at..at + NEAR_BYTES).contains(&address))
+            || self.chunks.iter().enumerate().any(|(chunk, known)| {
+                let at = ((known.load(Acquire) >> 16) * PAGE) as usize;
+                at != 0 && (at..at + chunk_bytes(chunk)).contains(&address)
+            })
+    }
 }
 
 // SAFETY: atomics only.
@@ -155,7 +167,8 @@ impl<'a> QueueView<'a> {
             2 => QueueState::Gone,
             _ => QueueState::Making,
         };
-        (Id::from_raw((head >> 32) as i32 & i32::MAX).unwrap_or(Id::new(0, 0)), state)
+        // The index is where the file is, whatever its head says.
+        (Id::new((head >> 47) as u16, self.index()), state)
     }
 
     pub fn set_head(&self, id: Id, state: QueueState) {
@@ -319,9 +332,9 @@ impl<'a> QueueView<'a> {
         let pages = self.pages().checked_add(more).filter(|pages| *pages <= MOST_PAGES).ok_or(Errno::NOMEM)?;
         let bytes = u64::from(pages) * PAGE;
         starved::feed(|| {
-            let (fd, _) = self.open_pages()?;
+            let (fd, len) = self.open_pages()?;
             file::fits_file_limit(bytes)?;
-            file::reserve(&fd, bytes).map_err(|_| Errno::NOMEM)
+            file::reserve_again(&fd, len, bytes).map_err(no_memory)
         })?;
         self.header().pages.store(pages, Release);
         Ok(())
@@ -394,6 +407,10 @@ impl<'a> Keyed<'a> for QueueView<'a> {
 impl<'a> Made<'a> for QueueView<'a> {
     fn permits(&self, flags: u32) -> bool {
         rights::permits(&self.permissions().0, flags, credentials::euid)
+    }
+
+    fn is_live(&self) -> bool {
+        self.stands()
     }
 
     fn foreign(engine: &'a Engine, index: u16) -> &'a AtomicU32 {

@@ -10,7 +10,8 @@ use crate::process::Inside;
 use crate::registry::Held;
 use crate::sem::place::SetView;
 use crate::sync::presence::{Census, Head, Me, State};
-use crate::sys::{credentials, file, starved};
+use crate::sys::file::{self, Name};
+use crate::sys::{credentials, starved};
 use crate::{Errno, Id, Key, MAX_OBJECTS};
 use rustix::fs;
 use std::sync::atomic::Ordering::*;
@@ -23,6 +24,11 @@ impl Engine {
         let view = self.control(id.index())?.ok_or(Errno::INVAL)?;
         let head = view.head();
         if head.id == id && head.stands() { Ok(view) } else { Err(Errno::INVAL) }
+    }
+
+    /// Whether a segment is at an index, whatever the registry says.
+    pub fn segment_stands(&self, index: u16) -> bool {
+        matches!(self.control(index), Ok(Some(view)) if view.head().stands())
     }
 
     /// As [`Engine::standing`], after what the dead have left has been settled: for calls that change the segment.
@@ -43,7 +49,6 @@ impl Engine {
     pub fn governed(&self, id: Id) -> Result<View> {
         self.settled(id)?;
         let view = self.writable_control(id.index())?.ok_or(Errno::INVAL)?;
-        // Unless another thread has just removed it.
         if view.governs() && view.writable { Ok(view) } else { self.standing(id).and(Err(Errno::PERM)) }
     }
 
@@ -155,7 +160,7 @@ impl Engine {
     pub fn drop_warm(&self, held: &Held<'_>) {
         let warm = self.warm_index();
         self.registry.class(Mechanism::Shm).warm.store(-1, Relaxed);
-        if let Some(index) = warm.filter(|index| !self.is_used(Mechanism::Shm, *index))
+        if let Some(index) = warm.filter(|index| !self.is_used(Mechanism::Shm, *index) && !self.segment_stands(*index))
             && let Ok(Some(view)) = self.control(index)
             && view.writable
         {
@@ -172,15 +177,19 @@ impl Engine {
             self.drop_templates(index);
         }
         let elsewhere = templates != 0 && templates != me.slot + 1;
-        let truncate = || {
-            let _ = starved::feed(|| Ok::<_, Errno>(fs::ftruncate(file::open(path.c_str(), true)?.0, 0)?));
+        // Not shortened, where it can be helped: if the control file has lied, somebody is attached, and finds zeroes instead of a SIGBUS.
+        let free = || {
+            let _ = starved::feed(|| {
+                let (fd, stat) = file::open(path.c_str(), true)?;
+                file::empty(&fd, stat.st_size as u64)
+            });
         };
         if elsewhere {
-            truncate();
+            free();
         }
         match fs::unlink(path.c_str()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-            Err(_) => truncate(),
+            Err(_) => free(),
         }
     }
 
@@ -208,7 +217,8 @@ impl Engine {
         }
         for name in self.entries("shm") {
             let index = name.strip_suffix(".data").and_then(|index| index.parse::<u16>().ok());
-            if let Some(index) = index.filter(|index| u32::from(*index) < MAX_OBJECTS && !self.is_used(Mechanism::Shm, *index)) {
+            let unused = |index: &u16| u32::from(*index) < MAX_OBJECTS && !self.is_used(Mechanism::Shm, *index);
+            if let Some(index) = index.filter(unused).filter(|index| !self.segment_stands(*index)) {
                 let _ = fs::unlink(self.data_path(index).c_str());
             }
         }
@@ -216,8 +226,9 @@ impl Engine {
 
     /// The names in one of the namespace's folders.
     fn entries(&self, folder: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(self.path().join(folder)).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+        let folder = Name::new(self.directory(), format_args!("/{folder}"));
+        let names = file::entries(folder.c_str()).unwrap_or_default();
+        names.into_iter().filter_map(|name| name.into_string().ok()).collect()
     }
 
     /// Strikes out the dead, and ends what only they kept.
