@@ -420,7 +420,7 @@ impl Run<'_> {
                 same((&call, "names"), (stat.key, stat.id, stat.perm.mode), names(&set.perm));
                 same((&call, "owners"), owners(&stat.perm), (uid, gid, uid, gid));
                 same((&call, "nsems"), stat.nsems as usize, set.values.len());
-                let times = [(stat.otime, set.otime), (stat.ctime, true)];
+                let times = [(stat.otime, set.otime.unwrap_or(stat.otime != 0)), (stat.ctime, true)];
                 times.into_iter().for_each(|(time, set)| check_time(&call, time, set, start));
             }
             (got, model) => same(call, got.map(drop), model.map(drop)),

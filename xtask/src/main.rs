@@ -1,6 +1,7 @@
 //! `cargo xtask`: what CI runs, and what a developer runs before.
 
 mod coverage;
+mod fuzz;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,9 @@ usage: cargo xtask COMMAND
             16 processes at random on one namespace, killed and stopped at random (1 minute without N)
   coverage  the lines of the library and the drop-in that the tests run; 'coverage measured' prints the last run's again
   crash     kills and stops processes at every instruction of every operation, for hours; [--operation NAME] [--every N] [--plan PLAN]
+  fuzz [TARGET] [--minutes N]
+            has cargo-fuzz look for what the targets in fuzz/ do not stand, each for 10 minutes; then packs their corpora, minimised
+  sanitize  the threads of one process that share objects, under the thread sanitizer and the address sanitizer
   bench     the benchmarks against the kernel
 ";
 
@@ -37,6 +41,8 @@ fn main() -> ExitCode {
         }
         ["coverage", ref args @ ..] => coverage::coverage(&root(), args),
         ["crash", ref options @ ..] => crash(options),
+        ["fuzz", ref rest @ ..] => fuzz::fuzz(rest),
+        ["sanitize"] => fuzz::sanitize(),
         ["bench"] => cargo(&["bench", "-p", "quintet-preload"], &[]),
         _ => Err(USAGE.to_owned()),
     };

@@ -15,8 +15,8 @@ pub struct Set {
     pub pids: Vec<i32>,
     /// `semadj` of the calling process.
     pub adjustments: Vec<i32>,
-    /// Whether any `semop` was done.
-    pub otime: bool,
+    /// Whether any `semop` was done. Not said of a set on which a process that has ended only tried to, with `SEM_UNDO`.
+    pub otime: Option<bool>,
 }
 
 /// All of them.
@@ -54,7 +54,7 @@ impl Set {
         self.values = values;
         adjustments.copy_from_slice(&adjusted);
         ops.iter().for_each(|op| self.pids[usize::from(op.num)] = pid);
-        self.otime = true;
+        self.otime = Some(true);
         Ok(())
     }
 
@@ -64,6 +64,7 @@ impl Set {
             self.values[num] = (self.values[num] + adjustment).clamp(0, SEMVMX);
             self.pids[num] = pid;
         }
+        self.otime = self.otime.filter(|done| *done);
     }
 
     fn num(&self, num: i32) -> Outcome<usize> {
@@ -91,7 +92,7 @@ impl World {
         }
         let perm = Perm { key, id: self.sets.next(None), mode: flags as u32 & 0o777 };
         let zeroes = || vec![0; nsems];
-        Ok(self.sets.insert(Set { perm, values: zeroes(), pids: zeroes(), adjustments: zeroes(), otime: false }))
+        Ok(self.sets.insert(Set { perm, values: zeroes(), pids: zeroes(), adjustments: zeroes(), otime: Some(false) }))
     }
 
     /// In all sets.
