@@ -40,7 +40,9 @@ pub fn coverage(root: &Path, args: &[&str]) -> Result<(), String> {
     if !built.status.success() {
         return Err("xtask: the tests cannot be built".to_owned());
     }
-    let objects = objects(&String::from_utf8_lossy(&built.stdout));
+    let mut objects = objects(&String::from_utf8_lossy(&built.stdout));
+    // The tests build it themselves.
+    objects.insert(target.join("debug/libquintet_preload.so").display().to_string());
     if args != ["measured"] {
         let _ = std::fs::remove_dir_all(&raw);
         std::fs::create_dir_all(&raw).map_err(|e| format!("xtask: {}: {e}", raw.display()))?;
@@ -107,14 +109,15 @@ impl Tools {
         }
         let mut export = Command::new(&self.cov);
         export.args(["export", "--format=lcov", "--instr-profile"]).arg(&merged);
-        for object in objects
-            .iter()
-            .filter(|object| Path::new(object).is_file() && !object.ends_with(".rlib") && !object.ends_with(".rmeta"))
-        {
-            export.arg("--object").arg(object);
+        let programs = objects.iter().filter(|object| !object.ends_with(".rlib") && !object.ends_with(".rmeta"));
+        // The first is named without saying what it is.
+        for (nth, object) in programs.filter(|object| Path::new(object).is_file()).enumerate() {
+            if nth > 0 {
+                export.arg("--object");
+            }
+            export.arg(object);
         }
-        let output =
-            export.args(MEASURED.map(|of| root.join(of))).output().map_err(|e| format!("xtask: {}: {e}", self.cov.display()))?;
+        let output = export.output().map_err(|e| format!("xtask: {}: {e}", self.cov.display()))?;
         if !output.status.success() {
             return Err(format!("xtask: llvm-cov: {}", String::from_utf8_lossy(&output.stderr)));
         }
