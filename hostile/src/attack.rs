@@ -177,7 +177,7 @@ impl Attacker {
 
     fn put(&mut self, nth: usize, at: usize, value: u64, wide: bool) {
         let (kind, path, target) = &self.targets[nth];
-        let at = at % target.len & !(if wide { 7 } else { 3 });
+        let at = (at % target.len) & !(if wide { 7 } else { 3 });
         let wide = wide && !(*kind == Kind::Limits && at == 40);
         self.counts[*kind as usize] += 1;
         // Anybody may hold a lock that he can write; who is alive gives it back.

@@ -225,7 +225,7 @@ fn live(directory: &Path, seed: u64, totals: &mut Totals) -> Result<(), String> 
     let _ = std::fs::remove_dir_all(&path);
     let mut dice = Dice::new(seed ^ 0x5eed);
     let kind = if dice.once_in(3) { quintet::Kind::Shared } else { quintet::Kind::Private };
-    must_end(fork(|| drop(scene::make(&path, kind))), "making the namespace")?;
+    must_end(fork(|| _ = scene::make(&path, kind)), "making the namespace")?;
     let others = Others::new(&path);
     let mut attacker = Attacker::new(&path, seed);
     // Who asks for it is guarded against that.

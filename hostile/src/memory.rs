@@ -95,13 +95,13 @@ impl Target {
     }
 
     pub fn long(&self, at: usize) -> &AtomicU64 {
-        let at = at % self.len & !7;
+        let at = (at % self.len) & !7;
         // SAFETY: in bounds, aligned, mapped while `self` lives; atomics may change at any time.
         unsafe { &*self.at.add(at).cast() }
     }
 
     pub fn word(&self, at: usize) -> &AtomicU32 {
-        let at = at % self.len & !3;
+        let at = (at % self.len) & !3;
         // SAFETY: as above.
         unsafe { &*self.at.add(at).cast() }
     }

@@ -155,7 +155,7 @@ fn a_file_that_is_too_short_is_refused() {
     alone("a_file_that_is_too_short_is_refused", |directory| {
         for name in ["shm/0", "shm/0.data", "sem/0", "msg/0"] {
             let path = directory.join(name.replace('/', "-"));
-            fork(|| drop(make(&path, Kind::Private))).succeeds();
+            fork(|| _ = make(&path, Kind::Private)).succeeds();
             shorten(&path.join(name), 100);
             fork(|| {
                 let ns = Namespace::open(&path).unwrap();
