@@ -23,9 +23,9 @@ pub fn remove_files(path: &Path) -> Result<()> {
     }
     for name in FOLDERS {
         let folder = path.join(name);
-        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-            if is_our_name(name, &entry.file_name()) {
-                remove_if_there(&entry.path())?;
+        for entry in file::entries(&folder).unwrap_or_default() {
+            if is_our_name(name, &entry) {
+                remove_if_there(&folder.join(entry))?;
             }
         }
         match std::fs::remove_dir(&folder) {
@@ -80,8 +80,7 @@ pub fn store_limits(header: &Header, limits: &Limits) {
 /// Puts what a namespace has into a directory that is empty, or half furnished by one that died or is at it.
 pub fn furnish(path: &Path, kind: Kind) -> Result<()> {
     let shared = kind == Kind::Shared;
-    for entry in std::fs::read_dir(path).map_err(|e| io_error("read", path, &e))?.flatten() {
-        let name = entry.file_name();
+    for name in file::entries(path).map_err(|e| Error::at(e, "read", path))? {
         if !FOLDERS.iter().chain(&FILES).any(|known| name == *known) {
             return Err(Error::at(Errno::NOTEMPTY, "create the namespace", path)
                 .why(format!("the directory is not empty: there is {}", name.display()))

@@ -1,29 +1,14 @@
 //! This process: what a fork does to it, and when it ends.
 //!
-//! The gate keeps forks away from operations: whoever changes what a child would inherit
-//! (attachments, a slot being taken) is inside, and a fork waits until all are out. A signal handler
-//! may come in while its own thread is inside, or forks; so nobody who may be waited for is ever kept out:
-//! `WANTED` only asks newcomers to be patient, and `FORKING` is not set before all are out.
-//!
-//! | gate | meaning | next |
-//! |---|---|---|
-//! | n | n operations are inside | n + 1, n - 1; `WANTED` by a thread that is to fork |
-//! | n + `WANTED` | a thread waits for the n to leave | n - 1; n + 1 by a handler, or by who has been patient; |
-//! | | | `FORKING` by a forking thread, once the n are at the most its own |
-//! | n + `WANTED` + `FORKING` | a thread forks; the n are its own | n + 1, n - 1 by that thread alone; n when it has forked, |
-//! | | | in parent and child |
-//! | n + `FORKING` | illegal | |
+//! The gate keeps forks away from operations: `sync::gate`.
 
 use crate::engine::{Engine, FIRST};
+use crate::sync::gate::{self, World};
 use crate::sys::{self, futex, memory, signal::Blocked};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*, compiler_fence};
 use std::sync::{Mutex, Once};
 use std::time::Duration;
-
-const FORKING: u32 = 1 << 31;
-const WANTED: u32 = 1 << 30;
-const COUNT: u32 = WANTED - 1;
 
 /// How often a newcomer waits, for 10 ms at the most, while a fork is wanted.
 const POLITE: u32 = 3;
@@ -90,37 +75,40 @@ impl Inside {
         let inside = INSIDE.get();
         INSIDE.set(inside + 1);
         compiler_fence(SeqCst);
-        let mut polite = if inside == 0 { POLITE } else { 0 };
-        loop {
-            let gate = GATE.load(Relaxed);
-            if gate & FORKING != 0 && FORKER.load(Relaxed) != sys::thread() {
-                wait_at_gate(gate);
-            } else if gate & (WANTED | FORKING) == WANTED && polite > 0 {
-                polite -= 1;
-                wait_at_gate(gate);
-            } else if GATE.compare_exchange_weak(gate, gate + 1, Acquire, Relaxed).is_ok() {
-                return Inside(());
-            }
-        }
+        gate::enter(GATE, if inside == 0 { POLITE } else { 0 }, &Process);
+        Inside(())
     }
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        let gate = GATE.fetch_sub(1, SeqCst);
+        let awaited = gate::leave(GATE);
         compiler_fence(SeqCst);
         INSIDE.set(INSIDE.get() - 1);
-        if gate & WANTED != 0 {
-            futex::wake_all(GATE);
+        if awaited {
+            Process.wake(GATE);
         }
     }
 }
 
-/// Waits while the gate has this value. (Not for ever: who opens it looks for waiters only afterwards.)
-fn wait_at_gate(gate: u32) {
-    WAITING.fetch_add(1, SeqCst);
-    futex::wait(GATE, gate, Duration::from_millis(10));
-    WAITING.fetch_sub(1, SeqCst);
+/// What the gate needs of this process.
+struct Process;
+
+impl World for Process {
+    fn forks(&self) -> bool {
+        FORKER.load(Relaxed) == sys::thread()
+    }
+
+    // Not for ever: who opens it looks for waiters only afterwards.
+    fn wait(&self, gate: &AtomicU32, value: u32) {
+        WAITING.fetch_add(1, SeqCst);
+        futex::wait(gate, value, Duration::from_millis(10));
+        WAITING.fetch_sub(1, SeqCst);
+    }
+
+    fn wake(&self, gate: &AtomicU32) {
+        futex::wake_all(gate);
+    }
 }
 
 /// Asks to be told of forks when the program or the library is loaded: before any thread can open a namespace
@@ -267,21 +255,7 @@ pub fn adopt_foundling() {
 extern "C" fn before_fork() {
     crate::msg::section::let_go();
     let blocked = Blocked::all();
-    let mine = INSIDE.get();
-    let mut waited = 0;
-    loop {
-        let gate = GATE.load(Acquire);
-        if gate & FORKING == 0 && (gate & COUNT <= mine || waited > PATIENCE) {
-            if GATE.compare_exchange(gate, gate | WANTED | FORKING, Acquire, Relaxed).is_ok() {
-                break;
-            }
-        } else if gate & WANTED == 0 {
-            let _ = GATE.compare_exchange(gate, gate | WANTED, Relaxed, Relaxed);
-        } else {
-            waited += u32::from(gate & FORKING == 0);
-            wait_at_gate(gate);
-        }
-    }
+    gate::close(GATE, INSIDE.get(), PATIENCE, &Process);
     FORKER.store(sys::thread(), Relaxed);
     if let Ok(mut mask) = FORK_MASK.lock() {
         *mask = Some(blocked);
@@ -320,9 +294,9 @@ extern "C" fn after_fork_in_child() {
 fn open_gate() {
     let blocked = FORK_MASK.lock().ok().and_then(|mut mask| mask.take());
     FORKER.store(0, Relaxed);
-    GATE.fetch_and(COUNT, SeqCst);
+    gate::open(GATE);
     if WAITING.load(SeqCst) != 0 {
-        futex::wake_all(GATE);
+        Process.wake(GATE);
     }
     drop(blocked);
 }

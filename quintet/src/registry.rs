@@ -9,13 +9,15 @@
 
 use crate::engine::Engine;
 use crate::layout::{Mechanism, Registry};
+use crate::participant::NAP;
 use crate::process::Inside;
 use crate::sync::lock::{self, Acquired, Owner};
 use crate::sync::presence::Me;
 use crate::sys::file::{self, Name};
 use crate::sys::memory;
 use crate::sys::signal::Blocked;
-use crate::sys::starved::{self, Failure};
+use crate::sys::starved;
+use crate::waiting::Patience;
 use crate::{Errno, Id, Key, Kind, MAX_OBJECTS};
 use rustix::fs::{self, CWD};
 use std::mem::MaybeUninit;
@@ -117,7 +119,7 @@ impl Engine {
     /// Takes the registry's lock.
     pub fn lock(&self) -> Result<Held<'_>> {
         let me = self.me()?;
-        let (how, signals) = self.take(&self.registry.lock, me)?;
+        let (how, signals) = self.take(&self.registry.lock, me, Patience::Endless)?;
         let held = Held { engine: self, me, _signals: signals };
         if how == Acquired::FromDead {
             self.repair(&held)?;
@@ -126,17 +128,16 @@ impl Engine {
     }
 
     /// Takes a robust lock for `me`, with signals blocked.
-    pub fn take(&self, word: &AtomicU32, me: Me) -> Result<(Acquired, Blocked)> {
-        self.take_in(word, me, u32::MAX)
-    }
-
-    /// The same; `EAGAIN` if a living one holds it for so many rounds of sleep.
-    pub fn take_in(&self, word: &AtomicU32, me: Me, most: u32) -> Result<(Acquired, Blocked)> {
+    pub fn take(&self, word: &AtomicU32, me: Me, patience: Patience) -> Result<(Acquired, Blocked)> {
         let owner = Owner::new(me.slot, me.incarnation);
         let mut rounds = 0;
+        let mut held_off = None;
         loop {
             let living = self.living(None);
-            let signals = Blocked::all();
+            if rounds > PATIENT_ROUNDS {
+                living.nap.set(patience.nap(NAP));
+            }
+            let signals = held_off.take().unwrap_or_else(Blocked::all);
             let how = if rounds == 0 && lock::try_acquire(word, owner) {
                 Some(Acquired::Clean)
             } else {
@@ -147,8 +148,16 @@ impl Engine {
                 Some(how) => return Ok((how, signals)),
                 None => rounds += 1,
             }
-            if rounds == most {
+            if matches!(patience, Patience::Looks(most) if rounds >= most) {
                 return Err(Errno::AGAIN);
+            }
+            if rounds > PATIENT_ROUNDS
+                && let Some(e) = patience.ends(&signals)
+            {
+                return Err(e);
+            }
+            if patience.holds_signals_off() {
+                held_off = Some(signals);
             }
             if let Some(e) = living.unaskable().filter(|_| rounds > UNASKED_ROUNDS) {
                 // Nobody can be asked whether the owner lives: better an error than to wait for the dead for ever.
@@ -276,7 +285,7 @@ impl Engine {
                 None => self.next_sequence(held, T::OF, index),
             };
             let id = Id::new(sequence, index);
-            self.reserve_key(T::OF, index)?;
+            self.reserve_key(T::OF, index).map_err(|e| self.asked_in_vain(T::OF, asked, e))?;
             self.mark_used(held, T::OF, index, true);
             match make(id) {
                 Ok(()) => return Ok(id),
@@ -295,11 +304,9 @@ impl Engine {
         Err(Errno::NOSPC)
     }
 
-    /// A creation has failed. If it will be tried again, that is for the identifier that was asked for.
+    /// A creation has failed. The identifier that was asked for is the next one's, as in the kernel: this one's, too, if it is tried again.
     pub fn asked_in_vain(&self, of: Mechanism, asked: Option<Id>, e: Errno) -> Errno {
-        if e.is_starved()
-            && let Some(id) = asked
-        {
+        if let Some(id) = asked {
             self.registry.class(of).next_id.store(id.raw(), Relaxed);
         }
         e
@@ -336,7 +343,7 @@ impl Engine {
             starved::feed(|| {
                 let (fd, _) = file::open(self.registry_path(), true)?;
                 let start = Registry::key_offset(of, index / PER_PAGE * PER_PAGE);
-                file::reserve_range(&fd, start, 4 * u64::from(PER_PAGE)).map_err(|_| Errno::NOMEM)
+                file::reserve_range(&fd, start, 4 * u64::from(PER_PAGE)).map_err(no_memory)
             })?;
             self.key_pages[of as usize].fetch_or(page, Relaxed);
         }
@@ -444,8 +451,12 @@ impl Engine {
         };
         let words = self.registry.used(of).iter().enumerate().rev();
         let indexes = words.flat_map(|(i, word)| {
-            let bits = word.load(Acquire);
-            (0..64).rev().filter(move |bit| bits >> bit & 1 != 0).map(move |bit| i as u16 * 64 + bit)
+            let mut bits = word.load(Acquire);
+            std::iter::from_fn(move || {
+                let highest = bits.checked_ilog2()? as u16;
+                bits &= !(1 << highest);
+                Some(i as u16 * 64 + highest)
+            })
         });
         indexes.into_iter().find(stands).map_or(0, u32::from)
     }

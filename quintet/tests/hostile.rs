@@ -1,7 +1,7 @@
 //! What `hostile/` has found: lies in one object's file, or in the registry, that did harm to another object, or to who was in the middle of a call.
 #![allow(unsafe_code)]
 
-mod support;
+use crash::support;
 
 use quintet::{Errno, Key, Kind, MsgFlags, Namespace, Segment, SemFlags, SemOp};
 use std::path::Path;

@@ -17,6 +17,7 @@ pub use id::Id;
 #[allow(dead_code)]
 #[path = "../src/sync"]
 mod sync {
+    pub mod gate;
     pub mod journal;
     pub mod latch;
     pub mod lock;
@@ -32,14 +33,26 @@ mod sync {
 #[path = "model/primitive.rs"]
 pub mod primitive;
 
+#[allow(dead_code)]
+#[path = "../src/layout"]
+mod layout {
+    pub mod rights;
+}
+
+#[path = "model/gate.rs"]
+mod gate;
 #[path = "model/journal.rs"]
 mod journal;
 #[path = "model/lock.rs"]
 mod lock;
+#[path = "model/participant.rs"]
+mod participant;
 #[path = "model/presence.rs"]
 mod presence;
 #[path = "model/queue.rs"]
 mod queue;
+#[path = "model/rights.rs"]
+mod rights;
 #[path = "model/word.rs"]
 mod word;
 

@@ -5,7 +5,7 @@
 //! What is mapped here is unmapped with the process; a handler only stores to an atomic, ends the process, or puts a page where one was lost.
 #![allow(unsafe_code)]
 
-mod support;
+use crash::support;
 
 use quintet::{Key, Kind, MsgFlags, Namespace, Segment, SemFlags, SemOp};
 use std::os::fd::AsRawFd;

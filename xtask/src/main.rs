@@ -1,5 +1,7 @@
 //! `cargo xtask`: what CI runs, and what a developer runs before.
 
+mod coverage;
+
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -11,9 +13,13 @@ usage: cargo xtask COMMAND
   lint      rustfmt and clippy, with warnings denied; and whether it compiles for the other targets that are installed
   doc       the documentation, with warnings denied
   model     the lock and the attach protocol under the loom model checker
-  random N  N random programs over segments, N over sets and N over queues, on the library and on the drop-in, compared with the kernel
   hostile [--corruptions N] [--seconds N] [--seed N] [--lives N]
             every byte of a namespace attacked, before and during calls: as it is released, with overflow checks and fences, with the address sanitizer
+  random N  N random programs over segments, N over sets, N over queues and N over all three, on the library and on the drop-in, compared with the kernel
+  soak [--minutes N]
+            16 processes at random on one namespace, killed and stopped at random (1 minute without N)
+  coverage  the lines of the library and the drop-in that the tests run; 'coverage measured' prints the last run's again
+  crash     kills and stops processes at every instruction of every operation, for hours; [--operation NAME] [--every N] [--plan PLAN]
   bench     the benchmarks against the kernel
 ";
 
@@ -29,6 +35,11 @@ fn main() -> ExitCode {
         ["model"] => model(),
         ["random", n] => random(n),
         ["hostile", ref options @ ..] => hostile(options),
+        ["soak", ref options @ ..] => {
+            cargo(&[&["run", "--release", "-p", "crash", "--bin", "soak", "--"], options].concat(), &[])
+        }
+        ["coverage", ref args @ ..] => coverage::coverage(&root(), args),
+        ["crash", ref options @ ..] => crash(options),
         ["bench"] => cargo(&["bench", "-p", "quintet-preload"], &[]),
         _ => Err(USAGE.to_owned()),
     };
@@ -83,7 +94,7 @@ fn model() -> Steps {
 }
 
 fn random(programs: &str) -> Steps {
-    for about in ["segments", "sets", "queues"] {
+    for about in ["segments", "sets", "queues", "all"] {
         for subject in ["library", "drop-in"] {
             let run = ["run", "--release", "-p", "conformance", "--bin", "random", "--"];
             cargo(&[&run[..], &["--programs", programs, "--about", about, "--subject", subject]].concat(), &[])?;
@@ -120,6 +131,10 @@ fn hostile(options: &[&str]) -> Steps {
 }
 
 const HOST: &str = "x86_64-unknown-linux-gnu";
+
+fn crash(options: &[&str]) -> Steps {
+    cargo(&[&["run", "--release", "-p", "crash", "--bin", "crash", "--"], options].concat(), &[])
+}
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

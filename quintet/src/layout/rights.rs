@@ -1,10 +1,11 @@
 //! Owner, mode and time of change, kept twice, so that one store changes them whole.
 #![allow(unsafe_code)]
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
+use crate::sync::primitive::{AtomicU32, AtomicU64, Ordering::*, fence};
 
 /// One of the two copies.
 #[repr(C)]
+#[derive(Default)]
 pub struct RightsWords {
     uid: AtomicU32,
     gid: AtomicU32,
@@ -31,8 +32,10 @@ pub fn load(current: &AtomicU32, copies: &[RightsWords; 2]) -> Rights {
             uid: words.uid.load(Relaxed),
             gid: words.gid.load(Relaxed),
             mode: words.mode.load(Relaxed) & 0o777,
-            ctime: words.ctime.load(Acquire) as i64,
+            ctime: words.ctime.load(Relaxed) as i64,
         };
+        // Who has seen anything of the next change but one sees that there was one in between.
+        fence(Acquire);
         if current.load(Relaxed) == which {
             return rights;
         }
@@ -43,6 +46,7 @@ pub fn load(current: &AtomicU32, copies: &[RightsWords; 2]) -> Rights {
 pub fn store(current: &AtomicU32, copies: &[RightsWords; 2], rights: Rights) {
     let which = current.load(Relaxed).wrapping_add(1);
     let words = &copies[which as usize & 1];
+    fence(Release);
     words.uid.store(rights.uid, Relaxed);
     words.gid.store(rights.gid, Relaxed);
     words.mode.store(rights.mode, Relaxed);

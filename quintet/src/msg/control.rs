@@ -20,7 +20,7 @@ impl Engine {
     pub fn msg_stat(&self, id: i32) -> Result<QueueStat> {
         let queue = self.standing_queue(id)?;
         if !queue.may(false) {
-            return Err(Errno::ACCES);
+            return self.denied_queue(id, Errno::ACCES);
         }
         Ok(queue.stat(Id::from_raw(id)?))
     }
@@ -29,20 +29,28 @@ impl Engine {
     pub fn msg_stat_index(&self, index: i32, any: bool) -> Result<QueueStat> {
         let index = Id::from_raw(index)?.index();
         let queue = self.queue(index)?.filter(QueueView::stands).ok_or(Errno::INVAL)?;
-        if !any && !queue.permits(rights::READ) {
-            return Err(Errno::ACCES);
-        }
         let (id, _) = queue.head();
+        if !any && !queue.permits(rights::READ) {
+            return self.denied_queue(id.raw(), Errno::ACCES);
+        }
         if queue.stands_as(id) { Ok(queue.stat(id)) } else { Err(Errno::INVAL) }
+    }
+
+    /// What a call is told that has no right to a queue: one that has gone meanwhile has no rights.
+    #[cold]
+    pub fn denied_queue<T>(&self, id: i32, e: Errno) -> Result<T> {
+        self.standing_queue(id).and(Err(e))
     }
 
     /// The queue of an identifier, for what only owner, creator and the privileged may do.
     fn governed_queue(&self, id: i32) -> Result<QueueView<'_>> {
         let queue = self.standing_queue(id)?;
-        if !rights::governs(&queue.permissions().0) {
-            return Err(Errno::PERM);
+        if rights::governs(&queue.permissions().0)
+            && let Some(queue) = self.whole_queue(queue.index())?.filter(QueueView::is_whole)
+        {
+            return Ok(queue);
         }
-        self.whole_queue(queue.index())?.filter(QueueView::is_whole).ok_or(Errno::PERM)
+        self.denied_queue(id, Errno::PERM)
     }
 
     /// More than `msgmnb` only the privileged may give a queue.
@@ -68,8 +76,12 @@ impl Engine {
         let new = Rights { uid, gid, mode: mode & 0o777, ctime: sys::now() };
         let same = (old.uid, old.gid, old.mode) == (new.uid, new.gid, new.mode);
         if !same && self.kind() == Kind::Shared {
-            let perm = Permissions { uid, gid, mode: new.mode, ..perm };
-            self.set_queue_rights(queue.index(), &perm).map_err(|_| Errno::PERM)?;
+            let wanted = Permissions { uid, gid, mode: new.mode, ..perm };
+            self.set_queue_rights(queue.index(), &wanted).map_err(|e| {
+                // One of the files may have changed already.
+                let _ = self.set_queue_rights(queue.index(), &perm);
+                file::not_permitted(e)
+            })?;
         }
         let version = queue.rights_version();
         queue.header().set_rights(new);

@@ -117,7 +117,7 @@ impl Engine {
     pub fn peek(&self, id: i32, see: &mut dyn FnMut(MessageStat, &[u8]) -> bool) -> Result<()> {
         let queue = self.standing_queue(id)?;
         if !queue.may(false) {
-            return Err(Errno::ACCES);
+            return self.denied_queue(id, Errno::ACCES);
         }
         let id = Id::from_raw(id)?;
         let mut seen: Option<Position> = None;

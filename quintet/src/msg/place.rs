@@ -12,7 +12,7 @@
 
 use crate::engine::Engine;
 use crate::layout::{Mechanism, QueueHeader, QueueState, Rights, Slot, UNIT};
-use crate::registry::{Keyed, Made};
+use crate::registry::{Keyed, Made, no_memory};
 use crate::rights::{self, Remembered};
 use crate::sync::redo;
 use crate::sys::credentials;
@@ -332,9 +332,9 @@ impl<'a> QueueView<'a> {
         let pages = self.pages().checked_add(more).filter(|pages| *pages <= MOST_PAGES).ok_or(Errno::NOMEM)?;
         let bytes = u64::from(pages) * PAGE;
         starved::feed(|| {
-            let (fd, _) = self.open_pages()?;
+            let (fd, len) = self.open_pages()?;
             file::fits_file_limit(bytes)?;
-            file::reserve(&fd, bytes).map_err(|_| Errno::NOMEM)
+            file::reserve_again(&fd, len, bytes).map_err(no_memory)
         })?;
         self.header().pages.store(pages, Release);
         Ok(())

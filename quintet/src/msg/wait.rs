@@ -205,7 +205,12 @@ impl<'a> Section<'a> {
         let mut draft = Draft::new(self.queue);
         draft.put_in(message, words::KIND, SlotKind { state: SlotUse::Sending, ..message.kind() }.pack());
         draft.put_in(message, words::NUMBER, from);
-        draft.delist(&self.queue.header().busy, call)?;
+        let header = self.queue.header();
+        draft.delist(&header.busy, call)?;
+        // Unless somebody has received another one since.
+        if Stamp::unpack(draft.get(&header.received)).pid == call.sleeper().tid.load(Relaxed) {
+            draft.set(&header.received, call.get(words::BEFORE));
+        }
         waiter::free(&call.sleeper().state);
         draft.give_slot(call, 0);
         self.commit(&draft)
@@ -395,6 +400,8 @@ pub fn draft_given(draft: &mut Draft<'_>, call: Slot, message: Slot, sender: u32
         let count = draft.get(&header.count);
         draft.set(&header.count, halves(low(count), high(count).wrapping_add(1)));
         draft.stamp(&header.sent, sender);
+        // If the receiver turns out to be dead, nothing was received.
+        draft.put_in(call, words::BEFORE, header.received.load(Relaxed));
         // The kernel, too, names the thread here, and the process of one that has not waited.
         draft.stamp(&header.received, call.sleeper().tid.load(Relaxed));
     })
@@ -548,19 +555,19 @@ impl Waiting for Call<'_> {
         LOOK
     }
 
-    fn look_around(&self) {
-        drop(self.queue.engine.queue_section_in_call(self.queue));
+    fn look_around(&self) -> Result<()> {
+        self.queue.engine.queue_section_in_call(self.queue).map(drop)
     }
 
-    fn leave_queue(&self) -> Option<bool> {
-        let section = self.queue.engine.queue_section_in_call(self.queue).ok()?;
+    fn leave_queue(&self) -> Result<bool> {
+        let section = self.queue.engine.queue_section_in_call(self.queue)?;
         // No handler comes in between any more.
         let waits = self.is_own() && self.sleeper().state() == WaiterState::Waiting;
         if waits && section.drop_call(self.side, self.slot).is_err() {
             // In a damaged queue its place is left behind.
             waiter::free(&self.sleeper().state);
         }
-        Some(waits)
+        Ok(waits)
     }
 
     /// Its caller does, when it has the message.

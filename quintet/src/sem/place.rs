@@ -11,7 +11,7 @@
 
 use crate::engine::Engine;
 use crate::layout::{CELLS_INLINE, Mechanism, Page, Rights, SetHeader, SetMemory, SetState};
-use crate::registry::{Keyed, Made};
+use crate::registry::{Keyed, Made, no_memory};
 use crate::rights::{self, Remembered};
 use crate::sync::word::{self, Descriptor, Word, Words};
 use crate::sys::file::Fd;
@@ -321,7 +321,7 @@ impl<'a> SetView<'a> {
         }
         let bytes = SetMemory::bytes(self.nsems()) + u64::from(more) * PAGE;
         file::fits_file_limit(bytes)?;
-        file::extend(&fd, stat.st_size as u64, bytes).map_err(|_| Errno::NOMEM)?;
+        file::extend(&fd, stat.st_size as u64, bytes).map_err(no_memory)?;
         self.header().pages.store(more, Release);
         Ok(())
     }

@@ -46,11 +46,9 @@ impl Engine {
         let access = Access { write, execute: flags & libc::SHM_EXEC != 0 };
         let wanted = READ | if write { WRITE } else { 0 } | if access.execute { EXECUTE } else { 0 };
         let _inside = Inside::enter();
-        let view = self.settled(id)?;
-        if !view.permits(wanted) {
-            return Err(Errno::ACCES);
-        }
-        let view = self.writable_control(id.index())?.filter(|view| view.writable).ok_or(Errno::ACCES)?;
+        self.settled(id)?;
+        let view = self.writable_control(id.index())?.filter(|view| view.writable && view.permits(wanted));
+        let Some(view) = view else { return self.standing(id).and(Err(Errno::ACCES)) };
         let me = self.me()?;
         self.reserve_entry(&view, id.index(), me)?;
         let taken = self.attachments.reserve()?;
@@ -152,7 +150,12 @@ impl Engine {
             self.unmap_pieces(&mapped);
         } else {
             // SAFETY: the list says that the whole range is this attachment's, and the caller has done with it.
-            unsafe { memory::unmap(mapped.address, mapped.len) }?;
+            let unmapped = unsafe { memory::unmap(mapped.address, mapped.len) };
+            if let Err(e) = unmapped {
+                // The kernel has no memory for it: nothing has changed.
+                taken.fill(mapped);
+                return Err(e);
+            }
         }
         self.attachments.free(taken);
         self.leave_segment(mapped.id);

@@ -158,10 +158,14 @@ impl Attachments {
     /// Takes out the first mapping that `wanted` accepts: it is the caller's to unmap.
     pub fn take(&self, wanted: impl Fn(&Mapped) -> bool) -> Option<(Taken, Mapped)> {
         for entry in self.entries() {
-            if let Some(mapped) = read(entry).filter(&wanted)
-                && entry.address.compare_exchange(mapped.address, BUSY, AcqRel, Relaxed).is_ok()
-            {
-                return Some((Taken(entry), mapped));
+            let Some(seen) = read(entry).filter(&wanted) else { continue };
+            if entry.address.compare_exchange(seen.address, BUSY, AcqRel, Relaxed).is_err() {
+                continue;
+            }
+            // Nobody else changes it from now on; but it may have been given back, and another one put in at the same address, just before.
+            match details(entry, seen.address).filter(&wanted) {
+                Some(mapped) => return Some((Taken(entry), mapped)),
+                None => entry.address.store(seen.address, Release),
             }
         }
         None
@@ -184,9 +188,14 @@ impl Attachments {
 
 fn read(entry: &Entry) -> Option<Mapped> {
     let address = entry.address.load(Acquire);
+    let mapped = details(entry, address)?;
+    (address > BUSY && entry.address.load(Acquire) == address).then_some(mapped)
+}
+
+fn details(entry: &Entry, address: usize) -> Option<Mapped> {
     let id = Id::from_raw(entry.id.load(Relaxed) as i32).ok()?;
     let (len, torn) = (entry.len.load(Relaxed), entry.torn.load(Relaxed) != 0);
-    (address > BUSY && entry.address.load(Acquire) == address).then_some(Mapped { address, len, id, torn })
+    Some(Mapped { address, len, id, torn })
 }
 
 fn chunk_at(address: usize) -> Option<&'static Chunk> {

@@ -12,7 +12,7 @@ use super::create::PAGE;
 use super::template::Template;
 use crate::engine::Engine;
 use crate::layout::{Control, Mechanism, Rights, SEGMENT_BYTES, Shared};
-use crate::registry::Keyed;
+use crate::registry::{Keyed, no_memory};
 use crate::status::{ModeFlags, Permissions, SegmentStat};
 use crate::sync::presence::{Head, Me, Presence};
 use crate::sys::credentials;
@@ -261,7 +261,7 @@ impl Engine {
         }
         starved::feed(|| {
             let (fd, _) = file::open(self.control_path(index).c_str(), true)?;
-            file::reserve_range(&fd, 0, u64::from(bytes)).map_err(|_| Errno::NOMEM)
+            file::reserve_range(&fd, 0, u64::from(bytes)).map_err(no_memory)
         })?;
         local.reserved.store(bytes, Relaxed);
         Ok(())

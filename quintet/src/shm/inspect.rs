@@ -81,8 +81,12 @@ impl Engine {
         let (perm, old) = view.permissions();
         let new = Rights { uid, gid, mode: mode & 0o777, ctime: sys::now() };
         if (old.uid, old.gid, old.mode) != (new.uid, new.gid, new.mode) {
-            let perm = Permissions { uid, gid, mode: new.mode, ..perm };
-            self.set_file_rights(id.index(), &perm).map_err(|_| Errno::PERM)?;
+            let wanted = Permissions { uid, gid, mode: new.mode, ..perm };
+            self.set_file_rights(id.index(), &wanted).map_err(|e| {
+                // One of the files may have changed already.
+                let _ = self.set_file_rights(id.index(), &perm);
+                file::not_permitted(e)
+            })?;
         }
         view.set_rights(new);
         Ok(())

@@ -10,7 +10,8 @@ use crate::process::Inside;
 use crate::registry::Held;
 use crate::sem::place::SetView;
 use crate::sync::presence::{Census, Head, Me, State};
-use crate::sys::{credentials, file, starved};
+use crate::sys::file::{self, Name};
+use crate::sys::{credentials, starved};
 use crate::{Errno, Id, Key, MAX_OBJECTS};
 use rustix::fs;
 use std::sync::atomic::Ordering::*;
@@ -48,7 +49,7 @@ impl Engine {
     pub fn governed(&self, id: Id) -> Result<View> {
         self.settled(id)?;
         let view = self.writable_control(id.index())?.ok_or(Errno::INVAL)?;
-        if view.governs() && view.writable { Ok(view) } else { Err(Errno::PERM) }
+        if view.governs() && view.writable { Ok(view) } else { self.standing(id).and(Err(Errno::PERM)) }
     }
 
     /// `IPC_RMID`.
@@ -225,8 +226,9 @@ impl Engine {
 
     /// The names in one of the namespace's folders.
     fn entries(&self, folder: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(self.path().join(folder)).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+        let folder = Name::new(self.directory(), format_args!("/{folder}"));
+        let names = file::entries(folder.c_str()).unwrap_or_default();
+        names.into_iter().filter_map(|name| name.into_string().ok()).collect()
     }
 
     /// Strikes out the dead, and ends what only they kept.

@@ -1,5 +1,6 @@
 //! Locks and protocols on words of shared memory.
 
+pub mod gate;
 pub mod journal;
 pub mod latch;
 pub mod lock;

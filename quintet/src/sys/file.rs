@@ -9,8 +9,9 @@ use super::starved;
 use crate::Errno;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr, OsString};
 use std::mem::ManuallyDrop;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -124,6 +125,22 @@ pub fn is_directory(path: &Path) -> bool {
     fs::stat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
+/// The names in a folder, as far as they can be read. (The standard library's `read_dir` panics if the folder cannot be closed.)
+pub fn entries(folder: impl rustix::path::Arg) -> Result<Vec<OsString>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = Fd::from(fs::openat(fs::CWD, folder, flags, Mode::empty())?);
+    let mut buffer = Vec::with_capacity(4096);
+    let mut all = Vec::new();
+    let mut folder = fs::RawDir::new(&fd, buffer.spare_capacity_mut());
+    while let Some(Ok(entry)) = folder.next() {
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            all.push(OsStr::from_bytes(name).to_owned());
+        }
+    }
+    Ok(all)
+}
+
 /// A text of the kernel's.
 pub fn read(path: impl rustix::path::Arg + Copy) -> Result<String> {
     starved::feed(|| read_here(path))
@@ -189,6 +206,16 @@ pub fn reserve(fd: &Fd, len: u64) -> Result<()> {
 
 /// The same for the bytes from `from` on, of which the file has none yet.
 pub fn extend(fd: &Fd, from: u64, to: u64) -> Result<()> {
+    allocate(fd, from, to, from)
+}
+
+/// As [`reserve`], for a file that has `len` bytes already, some of which may have lost their place, and keep what is in them otherwise.
+pub fn reserve_again(fd: &Fd, len: u64, to: u64) -> Result<()> {
+    allocate(fd, 0, to, len)
+}
+
+/// `len`: how many bytes the file has.
+fn allocate(fd: &Fd, from: u64, to: u64, len: u64) -> Result<()> {
     if to <= from {
         return Ok(());
     }
@@ -196,7 +223,7 @@ pub fn extend(fd: &Fd, from: u64, to: u64) -> Result<()> {
         return match fs::fallocate(fd, fs::FallocateFlags::empty(), from, to - from) {
             Ok(()) => Ok(()),
             Err(rustix::io::Errno::INTR) => continue,
-            Err(rustix::io::Errno::OPNOTSUPP) => write_zeroes(fd, from, to),
+            Err(rustix::io::Errno::OPNOTSUPP) => write_zeroes(fd, len, to),
             Err(e) => Err(e.into()),
         };
     }
@@ -204,10 +231,13 @@ pub fn extend(fd: &Fd, from: u64, to: u64) -> Result<()> {
 
 /// As [`reserve`], for `len` bytes from `offset` on of a file that has them.
 pub fn reserve_range(fd: &Fd, offset: u64, len: u64) -> Result<()> {
-    match fs::fallocate(fd, fs::FallocateFlags::KEEP_SIZE, offset, len) {
-        // Without it a full file system is found out by the first write.
-        Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
-        Err(e) => Err(e.into()),
+    loop {
+        return match fs::fallocate(fd, fs::FallocateFlags::KEEP_SIZE, offset, len) {
+            // Without it a full file system is found out by the first write.
+            Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(e) => Err(e.into()),
+        };
     }
 }
 
@@ -300,6 +330,14 @@ pub struct Acl {
     /// A further user with the owner's rights, a further group with the group's.
     pub user: Option<u32>,
     pub group: Option<u32>,
+}
+
+/// What the caller of an `IPC_SET` is told whose file cannot be given other rights.
+pub fn not_permitted(e: Errno) -> Errno {
+    match e {
+        Errno::IO | Errno::NOMEM | Errno::NOSPC | Errno::DQUOT | Errno::ROFS => e,
+        _ => Errno::PERM,
+    }
 }
 
 /// Sets mode and access control list of a file. The caller owns it or may act as if.

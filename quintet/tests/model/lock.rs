@@ -1,7 +1,8 @@
 //! The robust lock under every interleaving.
 
+use crate::explore_deaths;
 use crate::sync::lock::*;
-use crate::sync::primitive::{AtomicU32, Ordering};
+use crate::sync::primitive::{AtomicU32, Ordering, mortal};
 use loom::sync::Arc;
 use loom::sync::atomic::AtomicBool;
 use loom::thread;
@@ -80,4 +81,54 @@ fn the_dead_are_relieved_once() {
         assert_eq!([mine, theirs].iter().filter(|h| **h == Acquired::FromDead).count(), 1);
         assert_eq!(shared.0.load(Ordering::SeqCst), 0);
     });
+}
+
+/// Who takes the lock, and gives it back, dies before any step, while another one wants it: never two hold it, what it guards is repaired exactly if
+/// he died inside, and in the end it is free.
+#[test]
+fn a_holder_dies_at_each_step() {
+    explore_deaths(2, |steps| {
+        let shared = Arc::new((AtomicU32::new(0), Model { first_is_dead: AtomicBool::new(false) }, Guarded::default()));
+        let other = {
+            let shared = shared.clone();
+            thread::spawn(move || visit(1, &shared.0, &shared.1, &shared.2))
+        };
+        let (word, world, guarded) = &*shared;
+        let done = mortal(steps, || visit(0, word, world, guarded));
+        if done.is_none() {
+            world.first_is_dead.store(true, Ordering::SeqCst);
+        }
+        assert_ne!(done, Some(Acquired::FromDead), "nobody else dies");
+        let repairs =
+            [other.join().unwrap(), visit(2, word, world, guarded)].into_iter().filter(|how| *how == Acquired::FromDead).count();
+        assert!(repairs <= usize::from(done.is_none()), "{repairs}");
+        assert_eq!(guarded.half.load(Ordering::Relaxed) % 2, 0, "what it guards is whole");
+        assert_eq!(word.load(Ordering::SeqCst), 0);
+        done.is_none()
+    });
+}
+
+fn visit(slot: u32, word: &AtomicU32, world: &Model, guarded: &Guarded) -> Acquired {
+    let me = Owner::new(slot, 1);
+    let how = acquire(word, me, world);
+    guarded.visit(how == Acquired::FromDead);
+    release(word, me, world);
+    how
+}
+
+/// What a lock guards: odd while its holder is at it.
+#[derive(Default)]
+struct Guarded {
+    half: AtomicU32,
+}
+
+impl Guarded {
+    fn visit(&self, repair: bool) {
+        let found = self.half.load(Ordering::Relaxed);
+        // Whoever has it from the living finds it whole; from the dead, as it may be, and makes it whole.
+        assert!(repair || found.is_multiple_of(2), "two are inside, or a death was missed");
+        let whole = found.next_multiple_of(2);
+        self.half.store(whole + 1, Ordering::Relaxed);
+        self.half.store(whole + 2, Ordering::Relaxed);
+    }
 }

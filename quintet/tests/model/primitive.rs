@@ -141,6 +141,14 @@ macro_rules! atomics {
                 step();
                 self.0.fetch_add(by, order)
             }
+            pub fn fetch_sub(&self, by: $of, order: Ordering) -> $of {
+                step();
+                self.0.fetch_sub(by, order)
+            }
+            pub fn fetch_and(&self, other: $of, order: Ordering) -> $of {
+                step();
+                self.0.fetch_and(other, order)
+            }
             pub fn fetch_max(&self, other: $of, order: Ordering) -> $of {
                 step();
                 self.0.fetch_max(other, order)
