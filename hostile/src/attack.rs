@@ -64,8 +64,11 @@ pub struct Attacker {
     loans: Vec<Loan>,
     /// Whose lock a living process has held in this round already: it does not hang on to it.
     lent: Vec<String>,
+    /// Files are shortened, too.
+    pub shortens: bool,
     /// How many corruptions there were, by kind of file.
     pub counts: [u64; Kind::ALL.len()],
+    pub shortened: u64,
 }
 
 const MARK: u64 = 1 << 63;
@@ -91,7 +94,9 @@ impl Attacker {
             living: Vec::new(),
             loans: Vec::new(),
             lent: Vec::new(),
+            shortens: false,
             counts: [0; Kind::ALL.len()],
+            shortened: 0,
         };
         attacker.look();
         for (_, path, target) in &attacker.targets {
@@ -172,7 +177,7 @@ impl Attacker {
 
     fn put(&mut self, nth: usize, at: usize, value: u64, wide: bool) {
         let (kind, path, target) = &self.targets[nth];
-        let at = at % target.len & !(if wide { 7 } else { 3 });
+        let at = (at % target.len) & !(if wide { 7 } else { 3 });
         let wide = wide && !(*kind == Kind::Limits && at == 40);
         self.counts[*kind as usize] += 1;
         // Anybody may hold a lock that he can write; who is alive gives it back.
@@ -215,13 +220,24 @@ impl Attacker {
             .filter(|nth| self.targets[*nth].1.contains('0') || self.targets[*nth].0 as usize <= 1)
             .collect();
         let nth = if first.is_empty() || self.dice.once_in(8) { self.dice.one_of(&fitting) } else { self.dice.one_of(&first) };
-        if self.dice.once_in(6) {
+        if self.shortens && self.dice.once_in(100) {
+            self.shorten(nth);
+        } else if self.dice.once_in(6) {
             self.lie(nth);
         } else {
             let at = self.place(nth);
             let (value, wide) = (self.value(nth, at), self.dice.once_in(2));
             self.put(nth, at, value, wide);
         }
+    }
+
+    /// Takes the end of a file away, and leaves what is left of it alone until the next round.
+    fn shorten(&mut self, nth: usize) {
+        let (_, _, target) = self.targets.remove(nth);
+        let len = target.len as u64;
+        let len = self.dice.one_of(&[0, 1, 100, 4096, 4096 * (len / 8192), len - 1]);
+        target.shorten(len.min(target.len as u64));
+        self.shortened += 1;
     }
 
     /// A place that is worth it.
@@ -476,7 +492,7 @@ impl Attacker {
         let at = SET_PAGES + 4096 * page;
         self.put(nth, at, 1, false);
         let all = 4 * 31u64;
-        for place in 0..31usize {
+        for place in 0..self.dice.one_of(&[2, 4, 31usize]) {
             let who = if self.living.is_empty() { (0, 1, 1) } else { self.dice.one_of(&self.living) };
             let at = at + 64 + 128 * place;
             let state = self.dice.one_of(&[2, 2, 2, 0, 1, 3 | 4 << 8, 3, u64::from(u32::MAX)]);

@@ -19,7 +19,7 @@ impl Dice {
 
     /// From 0 to below `n`; 0 if there is no such number.
     pub fn below(&mut self, n: u64) -> u64 {
-        (u128::from(self.word()) * u128::from(n) >> 64) as u64
+        ((u128::from(self.word()) * u128::from(n)) >> 64) as u64
     }
 
     /// Once in `n` times.

@@ -67,6 +67,7 @@ struct Totals {
     succeeded: u64,
     longest: (u64, u32),
     slow: u64,
+    shortened: u64,
 }
 
 fn main() {
@@ -120,7 +121,7 @@ fn report(totals: &Totals, time: Duration, seed: u64) {
     for (kind, count) in Kind::ALL.iter().zip(totals.corruptions) {
         print!("  {kind:?} {count}");
     }
-    println!();
+    println!("  files shortened {}", totals.shortened);
 }
 
 /// A process that was forked.
@@ -224,19 +225,26 @@ fn live(directory: &Path, seed: u64, totals: &mut Totals) -> Result<(), String> 
     let _ = std::fs::remove_dir_all(&path);
     let mut dice = Dice::new(seed ^ 0x5eed);
     let kind = if dice.once_in(3) { quintet::Kind::Shared } else { quintet::Kind::Private };
-    must_end(fork(|| drop(scene::make(&path, kind))), "making the namespace")?;
+    must_end(fork(|| _ = scene::make(&path, kind)), "making the namespace")?;
     let others = Others::new(&path);
     let mut attacker = Attacker::new(&path, seed);
+    // Who asks for it is guarded against that.
+    let shortens = dice.once_in(4);
+    attacker.shortens = shortens;
     let mut victims: Vec<Process> = Vec::new();
     for _ in 0..VICTIMS {
         let board = memory::board();
         let pid = fork(|| {
             limit_memory();
+            if shortens {
+                quintet::guard_against_truncation().expect("the guard");
+            }
             victim::run(&path, board);
         });
         victims.push(Process { pid, board });
     }
     let result = rounds(&mut attacker, &mut victims, &mut dice, &others, totals);
+    totals.shortened += attacker.shortened;
     for (total, count) in totals.corruptions.iter_mut().zip(attacker.counts) {
         *total += count;
     }
@@ -253,6 +261,10 @@ fn live(directory: &Path, seed: u64, totals: &mut Totals) -> Result<(), String> 
     attacker.end_loans(true);
     must_end(
         fork(|| {
+            limit_memory();
+            if shortens {
+                quintet::guard_against_truncation().expect("the guard");
+            }
             if let Ok(ns) = quintet::Namespace::open(&path) {
                 scene::check_others(&ns);
                 let _ = ns.sweep();

@@ -89,14 +89,19 @@ impl Target {
         (len != 0).then(|| Target { at: map(len, Some(&file)), len, file, inode: stat.ino() })
     }
 
+    /// Shortens the file; from then on the end of the mapping must not be touched.
+    pub fn shorten(&self, len: u64) {
+        let _ = self.file.set_len(len);
+    }
+
     pub fn long(&self, at: usize) -> &AtomicU64 {
-        let at = at % self.len & !7;
+        let at = (at % self.len) & !7;
         // SAFETY: in bounds, aligned, mapped while `self` lives; atomics may change at any time.
         unsafe { &*self.at.add(at).cast() }
     }
 
     pub fn word(&self, at: usize) -> &AtomicU32 {
-        let at = at % self.len & !3;
+        let at = (at % self.len) & !3;
         // SAFETY: as above.
         unsafe { &*self.at.add(at).cast() }
     }

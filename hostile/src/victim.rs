@@ -144,7 +144,10 @@ impl Victim<'_> {
 
     /// What is not attacked is looked at by calls, too, while the attack goes on.
     fn check_others(&self) {
-        self.call(39, || Ok::<_, ()>(scene::check_others(self.ns)));
+        self.call(39, || {
+            scene::check_others(self.ns);
+            Ok::<_, ()>(())
+        });
     }
 
     fn id(&mut self) -> i32 {
@@ -167,7 +170,7 @@ impl Victim<'_> {
 
     fn one_call(&mut self) {
         let what = match self.dice.below(100) {
-            0..12 => 0 + self.dice.below(10) as usize,
+            0..12 => self.dice.below(10) as usize,
             12..46 => 10 + self.dice.below(16) as usize,
             46..90 => 26 + self.dice.below(11) as usize,
             90..96 => 27 + self.dice.below(6) as usize,
@@ -198,7 +201,7 @@ impl Victim<'_> {
                     self.call(7, || ns.shm_remove(made.raw()));
                 }
             }
-            1 | 2 | 3 => self.attach(id),
+            1..=3 => self.attach(id),
             4 => _ = self.call(what, || ns.shm_stat(id)),
             5 => _ = self.call(what, || ns.shm_stat_index(id & 0x7fff, true)),
             6 => {

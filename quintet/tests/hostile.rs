@@ -15,6 +15,7 @@ const CONTROL_HEAD: usize = 8;
 const TEMPLATES: usize = 144;
 const SET_HEAD: usize = 8;
 const SET_LOCK: usize = 16;
+const QUEUE_ENDS: usize = 16;
 const QUEUE_HEAD: usize = 72;
 const QUEUE_LISTS: [usize; 2] = [176, 184];
 const QUEUE_WAITING: usize = 88;
@@ -144,6 +145,30 @@ fn answers_that_never_end() {
             fork(|| {
                 let ns = Namespace::open(&path).unwrap();
                 ns.sweep().unwrap();
+                is_unharmed(&ns, 1);
+            })
+            .succeeds();
+        }
+    });
+}
+
+/// A message says that it is longer than it is: who looks at it is told how much there is.
+#[test]
+fn a_message_that_is_shorter_than_it_says() {
+    alone("a_message_that_is_shorter_than_it_says", |directory| {
+        let path = directory.join("ns");
+        make(&path, Kind::Private);
+        let queue = window(&path, "msg/0");
+        let first = queue.word(QUEUE_ENDS).load(SeqCst) as usize;
+        for len in [11, 8192, u32::MAX] {
+            queue.word(first * UNIT + 4).store(len, SeqCst);
+            fork(|| {
+                let ns = Namespace::open(&path).unwrap();
+                let looked = ns.peek(0, |stat, bytes| {
+                    assert_eq!(stat.len, bytes.len());
+                    true
+                });
+                looked.unwrap();
                 is_unharmed(&ns, 1);
             })
             .succeeds();

@@ -1,8 +1,8 @@
 //! The guard against truncated files: SIGBUS, where a mapping of ours has lost its file's page, is not the end of the program.
 //!
-//! Nothing keeps a user who may write a file from shortening it under those who have it mapped: seals are for memfds alone; a lease is broken, and
-//! tells of opening, not of shortening; what may only be appended to, or not be changed, cannot be mapped shared and writable, and takes a privilege;
-//! `ETXTBSY` is for what is executed. What is left is the signal, and that belongs to the program: so this is only done if it asks for it.
+//! Nothing keeps a user who may write a file from shortening it under those who have it mapped: seals are for memfds alone; a lease needs that nobody
+//! has the file open for writing; what may only be appended to, or not be changed, takes a privilege, and cannot be mapped writable any more. What is left
+//! is the signal, and that belongs to the program: so this is only done if it asks for it.
 //!
 //! The page that was lost becomes a private page of zeroes. What is in the objects' files is checked after it was read, and zeroes are an object that
 //! is not there, or damaged.
