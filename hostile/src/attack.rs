@@ -245,7 +245,7 @@ impl Attacker {
         let (kind, _, target) = &self.targets[nth];
         let len = target.len as u64;
         let dice = &mut self.dice;
-        let mut within = |from: usize, to: usize| from + dice.below((to - from) as u64) as usize;
+        let mut within = |from: usize, to: usize| from + dice.below(to.saturating_sub(from) as u64) as usize;
         let at = match kind {
             // But not `shm_rmid_forced`, which ends segments.
             Kind::Limits => within(0, 3) / 2 * 48 + within(0, 40),
@@ -313,7 +313,7 @@ impl Attacker {
                 len / 4096,
                 len / 128 + 1,
                 len / 4096 + 1,
-                len / 4096 - 1,
+                (len / 4096).saturating_sub(1),
                 len + 4096,
             ]),
             5 => halves(small(dice), small(dice)),
