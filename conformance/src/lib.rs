@@ -16,6 +16,7 @@ pub mod random;
 mod sets;
 mod stat;
 mod subject;
+mod survey;
 mod waiting;
 mod world;
 

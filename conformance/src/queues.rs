@@ -1,7 +1,7 @@
 //! Message queues, as the controller sees them: the verbs, and what they tell.
 
 use crate::stat::Words;
-use crate::{Address, Agent, Errno, Outcome};
+use crate::{Address, Agent, Outcome};
 use quintet::MsgFlags;
 
 /// No flag: waits.
@@ -97,7 +97,7 @@ pub struct MsgInfo {
 }
 
 impl Queue {
-    fn parse(answer: &str) -> Queue {
+    pub(crate) fn parse(answer: &str) -> Queue {
         let mut w = Words::of(answer);
         Queue {
             id: w.next(),
@@ -131,7 +131,7 @@ impl Message {
         Message { mtype: mtype.parse().expect("a type"), text: bytes(digits) }
     }
 
-    fn parse_all(answer: &str) -> Vec<Message> {
+    pub(crate) fn parse_all(answer: &str) -> Vec<Message> {
         answer.split(',').filter(|words| !words.is_empty()).map(Message::parse).collect()
     }
 }
@@ -178,20 +178,6 @@ impl Agent {
     /// All messages in a queue, without taking any.
     pub fn messages(&self, id: i32) -> Outcome<Vec<Message>> {
         self.ask(format_args!("msg_messages {id}")).map(|answer| Message::parse_all(&answer))
-    }
-
-    /// All of some queues, at one time but for what others do meanwhile.
-    pub(crate) fn survey_queues(&self, ids: &[i32]) -> Vec<Outcome<(Queue, Vec<Message>)>> {
-        if ids.is_empty() {
-            return Vec::new();
-        }
-        let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-        let answer = self.ask(format_args!("msg_survey {}", ids.join(","))).expect("an answer of each");
-        let each = |told: &str| match told.split_once(';') {
-            Some((queue, messages)) => Ok((Queue::parse(queue), Message::parse_all(messages))),
-            None => Err(Errno::from_raw(told.parse().expect("an errno"))),
-        };
-        answer.split('|').map(each).collect()
     }
 
     pub fn msg_stat(&self, id: i32) -> Outcome<Queue> {

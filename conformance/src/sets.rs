@@ -1,7 +1,7 @@
 //! Semaphore sets, as the controller sees them: the verbs, and what they tell.
 
 use crate::stat::Words;
-use crate::{Address, Agent, Errno, Outcome};
+use crate::{Address, Agent, Outcome};
 use quintet::{SemFlags, SemOp};
 use std::fmt::Display;
 use std::str::FromStr;
@@ -46,7 +46,7 @@ pub struct Look {
 }
 
 impl Look {
-    fn parse(answer: &str) -> Look {
+    pub(crate) fn parse(answer: &str) -> Look {
         let lists: Vec<&str> = answer.split(' ').collect();
         let [values, pids, ncnt, zcnt] = lists[..] else { panic!("not four lists: {answer}") };
         Look { values: numbers(values), pids: numbers(pids), ncnt: numbers(ncnt), zcnt: numbers(zcnt) }
@@ -96,7 +96,7 @@ pub struct SemInfo {
 }
 
 impl Set {
-    fn parse(answer: &str) -> Set {
+    pub(crate) fn parse(answer: &str) -> Set {
         let mut w = Words::of(answer);
         Set {
             id: w.next(),
@@ -179,20 +179,6 @@ impl Agent {
     /// All of a set's semaphores.
     pub fn look(&self, id: i32) -> Outcome<Look> {
         self.ask(format_args!("sem_look {id}")).map(|answer| Look::parse(&answer))
-    }
-
-    /// All of some sets, at one time but for what others do meanwhile.
-    pub(crate) fn survey(&self, ids: impl Iterator<Item = i32>) -> Vec<Outcome<(Set, Look)>> {
-        let ids: Vec<i32> = ids.collect();
-        if ids.is_empty() {
-            return Vec::new();
-        }
-        let answer = self.ask(format_args!("sem_survey {}", words(&ids))).expect("an answer of each");
-        let each = |told: &str| match told.split_once(';') {
-            Some((set, look)) => Ok((Set::parse(set), Look::parse(look))),
-            None => Err(Errno::from_raw(told.parse().expect("an errno"))),
-        };
-        answer.split('|').map(each).collect()
     }
 
     pub fn sem_stat(&self, id: i32) -> Outcome<Set> {

@@ -5,6 +5,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::BufRead;
 use std::time::Duration;
 
+/// The system calls in which who waits for an object sleeps, in the kernel or in Quintet.
+const SLEEPING: [i64; 6] =
+    [libc::SYS_semop, libc::SYS_semtimedop, libc::SYS_msgsnd, libc::SYS_msgrcv, libc::SYS_futex, libc::SYS_futex_waitv];
+
 /// Signals.
 impl Agent {
     /// Installs a handler that counts.
@@ -74,6 +78,13 @@ impl Agent {
     pub(crate) fn sleeps_in(&self, tid: i32, call: i64) -> bool {
         let told = std::fs::read_to_string(format!("/proc/{}/task/{tid}/syscall", self.pid)).unwrap_or_default();
         told.split(' ').next().and_then(|number| number.parse().ok()) == Some(call) && self.thread_state(tid) == 'S'
+    }
+
+    /// Whether it sleeps in one of the calls that may wait, or as they do in Quintet.
+    pub(crate) fn sleeps_in_a_call(&self) -> bool {
+        let told = std::fs::read_to_string(format!("/proc/{}/syscall", self.pid)).unwrap_or_default();
+        let number = told.split(' ').next().and_then(|number| number.parse().ok());
+        number.is_some_and(|number| SLEEPING.contains(&number))
     }
 
     /// Waits for the end of the call of a thread that was started.

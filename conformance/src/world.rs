@@ -1,6 +1,7 @@
 //! A test's world: one namespace of one subject, and the processes that use it.
 
 use crate::agent::await_death;
+use crate::random::stop;
 use crate::subject::{Subject, agent_program, is_root, kind};
 use crate::{Address, Agent, Look, MsgFlags, Outcome, Queue, SemOp, WAIT};
 use rustix::process::{Signal, pidfd_send_signal};
@@ -10,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
@@ -260,13 +262,6 @@ impl World {
         assert_eq!(look(), expected);
     }
 
-    /// Has what the dead left cleared at once, also where nothing shows it: the kernel has done that already.
-    pub(crate) fn sweep(&self) {
-        if let Some(operator) = &self.operator {
-            operator.ask("sweep").expect("the namespace's owner may look at all");
-        }
-    }
-
     /// What the watcher sees of a set.
     pub fn look(&self, id: i32) -> Look {
         self.watcher().look(id).expect("a set that the tester may read")
@@ -378,6 +373,9 @@ fn operator_command(namespace: &Path) -> Command {
 
 fn launch(mut command: Command, nursery: &Rc<Nursery>, children: &mut Vec<Child>) -> Result<Agent, String> {
     let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+    if stop::is_watched() {
+        command.process_group(0);
+    }
     let child = command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).spawn().map_err(|e| e.to_string())?;
     drop(command);
     children.push(child);

@@ -553,6 +553,21 @@ clauses! {
         }
     }
 
+    /// Nor has he received anything: msg_lrpid and rtime stay as they were.
+    fn killed_receiver_leaves_no_trace(world) {
+        let [a, b, c, d] = agents(world);
+        let id = queue(&a);
+        let received = |queue: Queue| (queue.rtime, queue.lrpid);
+        for (victim, text) in [(b, &[1; 4][..]), (c, &[2; 3000]), (d, &[3; 4])] {
+            let before = a.msg_stat(id).map(received);
+            world.wait_to_receive(&victim, id, 8192, 0, WAIT);
+            victim.slay(SIGKILL);
+            a.msgsnd(id, 1, text, WAIT).unwrap();
+            assert_eq!(a.msg_stat(id).map(received), before, "{} bytes", text.len());
+            assert_eq!(a.msgrcv(id, 8192, 0, TRY), Ok(message(1, text)));
+        }
+    }
+
     /// Who is killed while he waits for room sends nothing, and keeps nobody back.
     fn killed_sender(world) {
         let [a, b, c] = agents(world);

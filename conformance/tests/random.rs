@@ -1,13 +1,15 @@
 //! Random programs, every result compared with the kernel's. `QUINTET_PROGRAMS=N` runs N of them.
 
 use conformance::Subject;
-use conformance::random::{Duel, Mechanism, Program};
+use conformance::random::{About, Duel, Program, keep_to_one_processor};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const SEED: u64 = 1;
 const PROGRAMS: u64 = 300;
-const CALLS: usize = 50;
 
-fn fight(about: Mechanism, subject: Subject) {
+fn fight(about: About, subject: Subject) {
+    static TESTS: AtomicUsize = AtomicUsize::new(0);
+    keep_to_one_processor(TESTS.fetch_add(1, Ordering::Relaxed));
     let programs = std::env::var("QUINTET_PROGRAMS").map_or(PROGRAMS, |n| n.parse().expect("a number of programs"));
     let users = rustix::process::geteuid().is_root();
     let duel = match Duel::new(subject) {
@@ -16,7 +18,7 @@ fn fight(about: Mechanism, subject: Subject) {
     };
     eprintln!("seeds {SEED}..{}", SEED + programs);
     for seed in SEED..SEED + programs {
-        if let Err(difference) = duel.fight(&Program::generate(about, seed, CALLS, users)) {
+        if let Err(difference) = duel.fight(&Program::generate(about, seed, Program::length(seed), users)) {
             panic!("seed {seed}: a difference; shrunk:\n{}", difference.shrink());
         }
     }
@@ -28,17 +30,22 @@ mod kernel {
 
     #[test]
     fn segments() {
-        fight(Mechanism::Segments, Subject::Kernel);
+        fight(About::Segments, Subject::Kernel);
     }
 
     #[test]
     fn sets() {
-        fight(Mechanism::Sets, Subject::Kernel);
+        fight(About::Sets, Subject::Kernel);
     }
 
     #[test]
     fn queues() {
-        fight(Mechanism::Queues, Subject::Kernel);
+        fight(About::Queues, Subject::Kernel);
+    }
+
+    #[test]
+    fn all() {
+        fight(About::All, Subject::Kernel);
     }
 }
 
@@ -47,17 +54,22 @@ mod library {
 
     #[test]
     fn segments() {
-        fight(Mechanism::Segments, Subject::Library);
+        fight(About::Segments, Subject::Library);
     }
 
     #[test]
     fn sets() {
-        fight(Mechanism::Sets, Subject::Library);
+        fight(About::Sets, Subject::Library);
     }
 
     #[test]
     fn queues() {
-        fight(Mechanism::Queues, Subject::Library);
+        fight(About::Queues, Subject::Library);
+    }
+
+    #[test]
+    fn all() {
+        fight(About::All, Subject::Library);
     }
 }
 
@@ -66,16 +78,21 @@ mod drop_in {
 
     #[test]
     fn segments() {
-        fight(Mechanism::Segments, Subject::DropIn);
+        fight(About::Segments, Subject::DropIn);
     }
 
     #[test]
     fn sets() {
-        fight(Mechanism::Sets, Subject::DropIn);
+        fight(About::Sets, Subject::DropIn);
     }
 
     #[test]
     fn queues() {
-        fight(Mechanism::Queues, Subject::DropIn);
+        fight(About::Queues, Subject::DropIn);
+    }
+
+    #[test]
+    fn all() {
+        fight(About::All, Subject::DropIn);
     }
 }

@@ -148,6 +148,18 @@ clauses! {
         assert_eq!(world.values(id), vec![0, 0]);
     }
 
+    /// What could not be undone at the end is not undone later, when there would be something to take.
+    fn no_further_than_zero_for_ever(world) {
+        let (a, b, c) = (world.agent(), world.agent(), world.agent());
+        let (id, last) = (set(&a, &[0]), b.pid);
+        b.semop(id, &[undo(0, 5)]).unwrap();
+        a.semop(id, &[op(0, -5)]).unwrap();
+        b.kill(SIGKILL);
+        assert_eq!((c.getval(id, 0), c.getpid(id, 0)), (Ok(0), Ok(last)));
+        c.semop(id, &[op(0, 3)]).unwrap();
+        assert_eq!(world.values(id), vec![3]);
+    }
+
     /// Nor beyond SEMVMX.
     fn no_further_than_semvmx(world) {
         let (a, b) = (world.agent(), world.agent());
@@ -479,7 +491,7 @@ clauses! {
             let before = a.sem_stat(id).unwrap();
             let start = Clock::tick();
             b.exit(0);
-            assert_eq!(start.saw(a.sem_stat(id).unwrap().otime), true);
+            assert!(start.saw(a.sem_stat(id).unwrap().otime));
             let after = a.sem_stat(id).unwrap();
             assert_eq!(after, Set { otime: after.otime, ..before });
         }

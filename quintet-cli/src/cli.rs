@@ -120,7 +120,7 @@ pub fn parse() -> Result<Cli, Exit> {
 }
 
 /// What clap does not see when one option stands before the subcommand and the other after it.
-fn consistent(cli: Cli) -> Result<Cli, clap::Error> {
+pub fn consistent(cli: Cli) -> Result<Cli, clap::Error> {
     if cli.global.kernel && cli.global.namespace.is_some() {
         let message = "the argument '--kernel' cannot be used with '--namespace <DIR>'";
         return Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, message));

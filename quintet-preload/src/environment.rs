@@ -22,7 +22,7 @@ pub type Strings = *const *const c_char;
 const PRELOAD: &[u8] = b"LD_PRELOAD";
 const INHERIT: &[u8] = b"QUINTET_INHERIT";
 /// The variables that the drop-in reads.
-const KEPT: [&CStr; 3] = [c"QUINTET_NAMESPACE", c"QUINTET_LOG", c"QUINTET_LOG_FILE"];
+const KEPT: [&CStr; 4] = [c"QUINTET_NAMESPACE", c"QUINTET_LOG", c"QUINTET_LOG_FILE", c"QUINTET_TRUNCATION"];
 
 /// What a program that is executed is to have.
 struct Heritage {
@@ -65,7 +65,7 @@ pub fn at_load() {
 }
 
 /// A variable that this program was given.
-fn variable(name: &CStr) -> Option<&CStr> {
+pub fn variable(name: &CStr) -> Option<&CStr> {
     // SAFETY: a NUL-terminated name. No other thread is there yet, and nobody keeps the value.
     unsafe {
         let value = libc::getenv(name.as_ptr());

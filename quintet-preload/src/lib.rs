@@ -37,6 +37,7 @@ mod spawn;
 mod strings;
 mod syscall;
 mod trace;
+mod truncation;
 mod user;
 
 use libc::{c_char, c_int, key_t};

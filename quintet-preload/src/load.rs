@@ -5,7 +5,7 @@
 //! The loader calls each entry of the section once, as a C function; further arguments are ignored.
 #![allow(unsafe_code)]
 
-use crate::{cancel, credentials, environment, exec, exit, jump, known, log, proc, root, spawn, syscall};
+use crate::{cancel, credentials, environment, exec, exit, jump, known, log, proc, root, spawn, syscall, truncation};
 use std::panic::catch_unwind;
 
 #[used]
@@ -26,5 +26,7 @@ extern "C" fn at_load() {
         proc::at_load();
         cancel::at_load();
         root::at_load();
+        truncation::at_load();
+        truncation::begin();
     });
 }

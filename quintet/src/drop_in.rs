@@ -5,6 +5,7 @@ use crate::engine::{Engine, VARIABLE};
 use crate::error::Error;
 use crate::layout::Mechanism;
 use crate::sys::starved::{self, by_path};
+use crate::sys::truncation;
 use crate::trouble::Call;
 use crate::{Errno, Id, Key, Kind, Limits, MsgFlags, MsgUsage, QueueStat, SegmentStat, SemOp, SemUsage, SetStat, Usage, process};
 use std::ffi::{CStr, c_void};
@@ -106,6 +107,17 @@ fn with_id<T>(body: impl FnOnce(&'static Engine) -> Result<T>) -> Result<T> {
 fn get<T>(key: Key, flags: i32, body: impl FnOnce(&'static Engine) -> Result<T>) -> Result<T> {
     let makes = key.is_private() || flags & libc::IPC_CREAT != 0;
     call(if makes { Call::Make } else { Call::Find }, body)
+}
+
+/// The guard against truncated files, and who is told, in a signal handler, of a page that was lost.
+pub fn guard_against_truncation(lost: fn(usize)) -> Result<()> {
+    truncation::listen(lost);
+    truncation::guard()
+}
+
+/// The program sets (or only asks for) its action for SIGBUS: what it was. `None`: that is the C library's affair.
+pub fn bus_action(new: Option<&libc::sigaction>) -> Option<libc::sigaction> {
+    if truncation::is_ours() { None } else { truncation::programs_action(new) }
 }
 
 /// `shmget`.

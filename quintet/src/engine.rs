@@ -220,19 +220,14 @@ impl Engine {
         // SAFETY: overlaps nothing.
         let at = unsafe { memory::map(&fd, HEADER_BYTES as usize, Access::READ, Place::Anywhere) }
             .map_err(|e| Error::at(e, "map", &path))?;
-        // SAFETY: a page was just mapped, and is kept.
+        // SAFETY: a page was just mapped, and is kept, unless there is an error.
         let header = unsafe { Shared::<Header>::new(at) };
-        let kind = match header.validity() {
-            Validity::Good { shared: false } => Kind::Private,
-            Validity::Good { shared: true } => Kind::Shared,
-            Validity::Damaged => return Err(damaged(&path, "namespace")),
-            Validity::OtherVersion(version) => {
-                return Err(Error::at(Errno::PROTONOSUPPORT, "open the namespace", &path)
-                    .why(format!("it has layout version {version}, and this program knows {}", layout::VERSION))
-                    .remedy("use the programs of its version, or another directory"));
-            }
-        };
-        let registry = Engine::open_registry(&directory, &path)?;
+        let (kind, registry) = Engine::check_header(&header, &path)
+            .and_then(|kind| Ok((kind, Engine::open_registry(&directory, &path)?)))
+            .inspect_err(|_| {
+                // SAFETY: just mapped, and not used any more.
+                let _ = unsafe { memory::unmap(at, HEADER_BYTES as usize) };
+            })?;
         let tables = |e| Error::at(e, "map the tables for", &path);
         let nursery = Nursery::get().map_err(tables)?;
         let most = MAX_OBJECTS as usize;
@@ -267,6 +262,17 @@ impl Engine {
         let engine: &'static Engine = unsafe { (*nursery.engine.get()).write(engine) };
         process::register(engine);
         Ok(engine)
+    }
+
+    fn check_header(header: &Header, path: &Path) -> Result<Kind> {
+        match header.validity() {
+            Validity::Good { shared: false } => Ok(Kind::Private),
+            Validity::Good { shared: true } => Ok(Kind::Shared),
+            Validity::Damaged => Err(damaged(path, "namespace")),
+            Validity::OtherVersion(version) => Err(Error::at(Errno::PROTONOSUPPORT, "open the namespace", path)
+                .why(format!("it has layout version {version}, and this program knows {}", layout::VERSION))
+                .remedy("use the programs of its version, or another directory")),
+        }
     }
 
     fn open_registry(directory: &[u8], path: &Path) -> Result<Shared<Registry>> {
@@ -329,6 +335,17 @@ impl Engine {
                 .remedy("open it as it is, or choose another path"));
         }
         Ok(engine)
+    }
+
+    /// Whether an address lies in a mapping of a file of this namespace. Reads atomics only: for a signal handler.
+    pub fn maps(&self, address: usize) -> bool {
+        let within = |at: usize, len: u64| (at..at + len as usize).contains(&address);
+        within(std::ptr::from_ref::<Header>(&self.header) as usize, HEADER_BYTES)
+            || within(std::ptr::from_ref::<Registry>(&self.registry) as usize, REGISTRY_BYTES)
+            || self.attachments.maps(address)
+            || self.locals.iter().any(|local| local.maps(address))
+            || self.sets.iter().any(|local| local.maps(address))
+            || self.queues.iter().any(|local| local.maps(address))
     }
 
     /// The directory.

@@ -104,6 +104,28 @@ pub fn credentials_changed() {
     sys::credentials::changed();
 }
 
+/// From now on, a file of a namespace that somebody shortens while it is mapped does not end this program by SIGBUS.
+///
+/// Whoever may write a file of a namespace can shorten it (of an object: who has a right to it; of a shared namespace's registry: anybody). A program
+/// that then looks at the mapped memory gets the signal SIGBUS, which the kernel's own segments never cause. This function installs a handler, which puts a
+/// private page of zeroes in the place of each page that was lost, and passes any other SIGBUS on to the handler that was there before. Calls on what was
+/// shortened fail; a segment's lost pages read as zeroes, and what is written to them nobody else sees.
+///
+/// The library never does this by itself. Call it before others install theirs: a handler for SIGBUS that comes later replaces this one, unless it passes
+/// on what it does not know. Calling it again changes nothing.
+///
+/// ```
+/// quintet::guard_against_truncation()?;
+/// # Ok::<(), quintet::Errno>(())
+/// ```
+///
+/// # Errors
+///
+/// Those of sigaction(2).
+pub fn guard_against_truncation() -> std::result::Result<(), Errno> {
+    sys::truncation::guard()
+}
+
 pub use error::{Errno, Error, Result};
 pub use id::{Id, MAX_OBJECTS};
 pub use key::Key;

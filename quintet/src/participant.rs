@@ -255,7 +255,8 @@ impl Engine {
     /// Who is alive, as far as `view`'s segment is concerned: the dead that are struck out leave their stamp on it.
     pub fn living<'a>(&'a self, view: Option<&'a View>) -> Living<'a> {
         let (file, unaskable) = (OnceCell::new(), Cell::new(None));
-        Living { engine: self, stamp: view, file, unaskable, struck: Cell::new(false), unstamped: Cell::new(None) }
+        let nap = Cell::new(NAP);
+        Living { engine: self, stamp: view, file, unaskable, nap, struck: Cell::new(false), unstamped: Cell::new(None) }
     }
 
     /// Clears the slots of the dead.
@@ -362,12 +363,17 @@ pub fn forget_pid_namespace(parent: u32) {
     }
 }
 
+/// How long one who waits for a lock sleeps at a time.
+pub const NAP: Duration = Duration::from_millis(10);
+
 /// Asks the locks who is alive; opens the registry when first asked.
 pub struct Living<'a> {
     engine: &'a Engine,
     stamp: Option<&'a View>,
     file: OnceCell<Result<Fd>>,
     unaskable: Cell<Option<Errno>>,
+    /// How long it sleeps for a lock before it looks again.
+    pub nap: Cell<Duration>,
     /// Whether attachments of the dead were struck out.
     pub struck: Cell<bool>,
     /// The process id of a dead one that was seen by a caller who may not write it down; 0 if not known any more.
@@ -439,7 +445,7 @@ impl World for Living<'_> {
     }
 
     fn sleep(&self, word: &AtomicU32, value: u32) {
-        let _ = futex::wait(word, value, Duration::from_millis(10));
+        let _ = futex::wait(word, value, self.nap.get());
     }
 
     fn wake(&self, word: &AtomicU32) {

@@ -9,13 +9,15 @@
 
 use crate::engine::Engine;
 use crate::layout::{Mechanism, Registry};
+use crate::participant::NAP;
 use crate::process::Inside;
 use crate::sync::lock::{self, Acquired, Owner};
 use crate::sync::presence::Me;
 use crate::sys::file::{self, Name};
 use crate::sys::memory;
 use crate::sys::signal::Blocked;
-use crate::sys::starved::{self, Failure};
+use crate::sys::starved;
+use crate::waiting::Patience;
 use crate::{Errno, Id, Key, Kind, MAX_OBJECTS};
 use rustix::fs::{self, CWD};
 use std::mem::MaybeUninit;
@@ -61,6 +63,9 @@ pub trait Keyed<'a>: Sized {
 pub trait Made<'a>: Keyed<'a> {
     /// Whether the calling thread has the access that `flags` names.
     fn permits(&self, flags: u32) -> bool;
+
+    /// Whether an object is there.
+    fn is_live(&self) -> bool;
 
     /// Whether the file at `index` is another user's: nothing can be created there.
     fn foreign(engine: &'a Engine, index: u16) -> &'a AtomicU32;
@@ -114,7 +119,7 @@ impl Engine {
     /// Takes the registry's lock.
     pub fn lock(&self) -> Result<Held<'_>> {
         let me = self.me()?;
-        let (how, signals) = self.take(&self.registry.lock, me)?;
+        let (how, signals) = self.take(&self.registry.lock, me, Patience::Endless)?;
         let held = Held { engine: self, me, _signals: signals };
         if how == Acquired::FromDead {
             self.repair(&held)?;
@@ -123,12 +128,16 @@ impl Engine {
     }
 
     /// Takes a robust lock for `me`, with signals blocked.
-    pub fn take(&self, word: &AtomicU32, me: Me) -> Result<(Acquired, Blocked)> {
+    pub fn take(&self, word: &AtomicU32, me: Me, patience: Patience) -> Result<(Acquired, Blocked)> {
         let owner = Owner::new(me.slot, me.incarnation);
         let mut rounds = 0;
+        let mut held_off = None;
         loop {
             let living = self.living(None);
-            let signals = Blocked::all();
+            if rounds > PATIENT_ROUNDS {
+                living.nap.set(patience.nap(NAP));
+            }
+            let signals = held_off.take().unwrap_or_else(Blocked::all);
             let how = if rounds == 0 && lock::try_acquire(word, owner) {
                 Some(Acquired::Clean)
             } else {
@@ -138,6 +147,17 @@ impl Engine {
             match how {
                 Some(how) => return Ok((how, signals)),
                 None => rounds += 1,
+            }
+            if matches!(patience, Patience::Looks(most) if rounds >= most) {
+                return Err(Errno::AGAIN);
+            }
+            if rounds > PATIENT_ROUNDS
+                && let Some(e) = patience.ends(&signals)
+            {
+                return Err(e);
+            }
+            if patience.holds_signals_off() {
+                held_off = Some(signals);
             }
             if let Some(e) = living.unaskable().filter(|_| rounds > UNASKED_ROUNDS) {
                 // Nobody can be asked whether the owner lives: better an error than to wait for the dead for ever.
@@ -265,13 +285,15 @@ impl Engine {
                 None => self.next_sequence(held, T::OF, index),
             };
             let id = Id::new(sequence, index);
-            self.reserve_key(T::OF, index)?;
+            self.reserve_key(T::OF, index).map_err(|e| self.asked_in_vain(T::OF, asked, e))?;
             self.mark_used(held, T::OF, index, true);
             match make(id) {
                 Ok(()) => return Ok(id),
                 Err(e) => {
                     self.mark_used(held, T::OF, index, false);
                     match e {
+                        // Somebody has falsified the registry: the index is not free.
+                        Errno::EXIST if lives::<T>(self, index) => self.mark_used(held, T::OF, index, true),
                         // Somebody who does not keep to the lock.
                         Errno::EXIST => foreign.store(1, Relaxed),
                         e => return Err(self.asked_in_vain(T::OF, asked, e)),
@@ -282,11 +304,9 @@ impl Engine {
         Err(Errno::NOSPC)
     }
 
-    /// A creation has failed. If it will be tried again, that is for the identifier that was asked for.
+    /// A creation has failed. The identifier that was asked for is the next one's, as in the kernel: this one's, too, if it is tried again.
     pub fn asked_in_vain(&self, of: Mechanism, asked: Option<Id>, e: Errno) -> Errno {
-        if e.is_starved()
-            && let Some(id) = asked
-        {
+        if let Some(id) = asked {
             self.registry.class(of).next_id.store(id.raw(), Relaxed);
         }
         e
@@ -431,8 +451,12 @@ impl Engine {
         };
         let words = self.registry.used(of).iter().enumerate().rev();
         let indexes = words.flat_map(|(i, word)| {
-            let bits = word.load(Acquire);
-            (0..64).rev().filter(move |bit| bits >> bit & 1 != 0).map(move |bit| i as u16 * 64 + bit)
+            let mut bits = word.load(Acquire);
+            std::iter::from_fn(move || {
+                let highest = bits.checked_ilog2()? as u16;
+                bits &= !(1 << highest);
+                Some(i as u16 * 64 + highest)
+            })
         });
         indexes.into_iter().find(stands).map_or(0, u32::from)
     }
@@ -468,6 +492,11 @@ impl Engine {
         class.last_index.store(index.into(), Relaxed);
         sequence as u16
     }
+}
+
+/// Whether an object is at an index, whatever the registry says.
+pub fn lives<'a, T: Made<'a>>(engine: &'a Engine, index: u16) -> bool {
+    matches!(T::at(engine, index), Ok(Some(object)) if object.is_live())
 }
 
 /// A full file system is to a caller of `shmget` or `semget` what full memory is.

@@ -32,12 +32,12 @@ pub trait Waiting {
     /// How long it sleeps at the most before it looks around.
     fn watch(&self) -> Duration;
 
-    /// Looks whether somebody has died who was to wake it.
-    fn look_around(&self);
+    /// Looks whether somebody has died who was to wake it. An error: the object's lock cannot be had.
+    fn look_around(&self) -> Result<()>;
 
-    /// Takes the object's lock, and then takes the call out of the queue, unless (`false`) it does not wait any more. `None`: the lock cannot
+    /// Takes the object's lock, and then takes the call out of the queue, unless (`false`) it does not wait any more. An error: the lock cannot
     /// be had.
-    fn leave_queue(&self) -> Option<bool>;
+    fn leave_queue(&self) -> Result<bool>;
 
     /// Gives the place of an answered call back.
     fn release(&self);
@@ -72,6 +72,43 @@ pub trait Waiting {
         };
         self.release();
         Some(answer)
+    }
+}
+
+/// How long a call waits for an object's lock, which nobody holds for long but a process that has been stopped.
+#[derive(Clone, Copy)]
+pub enum Patience {
+    /// As long as it takes; handlers run meanwhile.
+    Endless,
+    /// So many looks, then `EAGAIN`.
+    Looks(u32),
+    /// A call that may wait: until its deadline, when it ends with this errno, or until a signal comes in.
+    Call(Option<Instant>, Errno),
+}
+
+impl Patience {
+    /// With how the call ends that has had to wait for a while, and has held signals off meanwhile.
+    pub fn ends(self, signals: &Blocked) -> Option<Errno> {
+        match self {
+            Patience::Call(Some(deadline), late) if deadline <= Instant::now() => Some(late),
+            Patience::Call(..) if signals.catches_pending() => Some(Errno::INTR),
+            _ => None,
+        }
+    }
+
+    /// How long it sleeps before it looks again, if it would sleep for `nap`.
+    pub fn nap(self, nap: Duration) -> Duration {
+        match self {
+            Patience::Call(Some(deadline), _) => {
+                nap.min(deadline.saturating_duration_since(Instant::now())).max(Duration::from_micros(50))
+            }
+            _ => nap,
+        }
+    }
+
+    /// A handler that ran between two looks would not end the call.
+    pub fn holds_signals_off(self) -> bool {
+        matches!(self, Patience::Call(..))
     }
 }
 
@@ -185,10 +222,17 @@ fn sleep_announced(call: &impl Waiting, deadline: Option<Instant>, late: Errno, 
             }
             Woken::TimedOut => {
                 signals = held_off.unwrap_or_else(Blocked::all);
-                call.look_around();
+                if call.look_around().is_err_and(is_gone) {
+                    return Err(Errno::IDRM);
+                }
             }
         }
     }
+}
+
+/// Whether a file of the namespace could not be opened because the namespace is not there any more.
+fn is_gone(e: Errno) -> bool {
+    matches!(e, Errno::NOENT | Errno::NOTDIR | Errno::STALE)
 }
 
 /// Ends a waiting call with `errno`, unless it has been answered.
@@ -198,10 +242,12 @@ fn give_up(call: &impl Waiting, errno: Errno) -> Result<()> {
             return answer;
         }
         match call.leave_queue() {
-            Some(true) => return Err(errno),
-            Some(false) => {}
+            Ok(true) => return Err(errno),
+            Ok(false) => {}
+            // The lock's holder has died with the namespace, and nobody can be asked any more.
+            Err(e) if is_gone(e) => return Err(Errno::IDRM),
             // It cannot leave its place behind, and so goes on until it gets the lock.
-            None => _ = futex::wait(&call.sleeper().state, WaiterState::Waiting.pack(), Duration::from_millis(10)),
+            Err(_) => _ = futex::wait(&call.sleeper().state, WaiterState::Waiting.pack(), Duration::from_millis(10)),
         }
     }
 }

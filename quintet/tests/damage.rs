@@ -5,7 +5,7 @@
 //! The raw calls get paths that were made here.
 #![allow(unsafe_code)]
 
-mod support;
+use crash::support;
 
 use quintet::{Errno, Key, Kind, Namespace, Segment};
 use std::os::unix::fs::FileExt;

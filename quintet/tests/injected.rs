@@ -7,7 +7,7 @@
 
 #[path = "injected/inject.rs"]
 mod inject;
-mod support;
+use crash::support;
 
 use inject::{Call, Ended, Fault, begin, failures, finish, name};
 use quintet::{Errno, Key, Kind, MsgFlags, Namespace, SemFlags, SemOp};

@@ -6,7 +6,7 @@
 //! The raw calls get C strings and pointers to locals.
 #![allow(unsafe_code)]
 
-mod support;
+use crash::support;
 
 use quintet::{Errno, Id, Key, Kind, Namespace, Segment, SemFlags, SemOp};
 use std::fs::File;

@@ -5,7 +5,7 @@
 //! Children of `fork`, `vfork` and `clone` call what a child of one thread may; the raw calls get pointers to locals.
 #![allow(unsafe_code)]
 
-mod support;
+use crash::support;
 
 use quintet::{Key, Kind, Namespace, Segment};
 use std::path::Path;

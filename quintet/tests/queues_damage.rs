@@ -1,7 +1,7 @@
 //! Damage: whatever bits are in a queue's file, its users get errors or wrong messages, soon; nothing else happens to them, and nothing at all to another queue.
 #![allow(unsafe_code)]
 
-mod support;
+use crash::support;
 
 use quintet::{Errno, Key, Kind, MsgFlags, Namespace};
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Many at a time at a message queue: however they come together, and whoever is killed, each message that was sent is received once.
 #![allow(unsafe_code)]
 
-mod support;
+use crash::support;
 
 use quintet::{Errno, Key, Kind, Limits, MsgFlags, Namespace};
 use std::path::Path;

@@ -6,7 +6,7 @@
 //! pointers to locals. Handlers touch atomics, and make the calls that are being tested.
 #![allow(unsafe_code)]
 
-mod support;
+use crash::support;
 
 use quintet::{Errno, Id, Key, Kind, Namespace, Segment};
 use std::path::Path;

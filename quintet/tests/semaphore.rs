@@ -6,7 +6,7 @@
 //! Children of `fork` have one thread; the handler writes to a pipe.
 #![allow(unsafe_code)]
 
-mod support;
+use crash::support;
 
 use quintet::{Errno, Key, Kind, Namespace, Segment, SemFlags, SemOp, Semaphore, SemaphoreSet};
 use std::path::Path;

@@ -2,7 +2,7 @@
 //! another set.
 #![allow(unsafe_code)]
 
-mod support;
+use crash::support;
 
 use quintet::{Errno, Key, Kind, Namespace, SemFlags, SemOp};
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Many at a time at semaphore sets: however they come together, and whoever is killed, the units add up.
 #![allow(unsafe_code)]
 
-mod support;
+use crash::support;
 
 use quintet::{Errno, Key, Kind, Namespace, SemFlags, SemOp};
 use std::path::Path;

@@ -5,7 +5,7 @@
 //! The handlers use nothing but what was set up before they can run.
 #![allow(unsafe_code)]
 
-mod support;
+use crash::support;
 
 use quintet::{Errno, Key, Kind, Namespace, SemFlags, SemOp, drop_in};
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! `SEM_UNDO`: what is taken back, of whom, and when; for every size of it.
 #![allow(unsafe_code)]
 
-mod support;
+use crash::support;
 
 use quintet::{Errno, Key, Kind, Namespace, SemFlags, SemOp};
 use std::path::Path;

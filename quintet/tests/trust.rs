@@ -7,7 +7,7 @@
 //! Plain system calls on files; the children of `fork` have one thread.
 #![allow(unsafe_code)]
 
-mod support;
+use crash::support;
 
 use quintet::{Errno, Id, Key, Kind, MsgFlags, Namespace, Segment, SemOp};
 use std::ffi::{CString, OsStr};

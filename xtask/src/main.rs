@@ -1,6 +1,7 @@
 //! `cargo xtask`: what CI runs, and what a developer runs before.
 
 mod coverage;
+mod fuzz;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -13,8 +14,16 @@ usage: cargo xtask COMMAND
   lint      rustfmt and clippy, with warnings denied; and whether it compiles for the other targets that are installed
   doc       the documentation, with warnings denied
   model     the lock and the attach protocol under the loom model checker
-  random N  N random programs over segments, N over sets and N over queues, on the library and on the drop-in, compared with the kernel
+  hostile [--corruptions N] [--seconds N] [--seed N] [--lives N]
+            every byte of a namespace attacked, before and during calls: as it is released, with overflow checks and fences, with the address sanitizer
+  random N  N random programs over segments, N over sets, N over queues and N over all three, on the library and on the drop-in, compared with the kernel
+  soak [--minutes N]
+            16 processes at random on one namespace, killed and stopped at random (1 minute without N)
   coverage  the lines of the library and the drop-in that the tests run; 'coverage measured' prints the last run's again
+  crash     kills and stops processes at every instruction of every operation, for hours; [--operation NAME] [--every N] [--plan PLAN]
+  fuzz [TARGET] [--minutes N]
+            has cargo-fuzz look for what the targets in fuzz/ do not stand, each for 10 minutes; then packs their corpora, minimised
+  sanitize  the threads of one process that share objects, under the thread sanitizer and the address sanitizer
   bench     the benchmarks against the kernel
 ";
 
@@ -29,7 +38,14 @@ fn main() -> ExitCode {
         ["doc"] => doc(),
         ["model"] => model(),
         ["random", n] => random(n),
+        ["hostile", ref options @ ..] => hostile(options),
+        ["soak", ref options @ ..] => {
+            cargo(&[&["run", "--release", "-p", "crash", "--bin", "soak", "--"], options].concat(), &[])
+        }
         ["coverage", ref args @ ..] => coverage::coverage(&root(), args),
+        ["crash", ref options @ ..] => crash(options),
+        ["fuzz", ref rest @ ..] => fuzz::fuzz(rest),
+        ["sanitize"] => fuzz::sanitize(),
         ["bench"] => cargo(&["bench", "-p", "quintet-preload"], &[]),
         _ => Err(USAGE.to_owned()),
     };
@@ -84,13 +100,46 @@ fn model() -> Steps {
 }
 
 fn random(programs: &str) -> Steps {
-    for about in ["segments", "sets", "queues"] {
+    for about in ["segments", "sets", "queues", "all"] {
         for subject in ["library", "drop-in"] {
             let run = ["run", "--release", "-p", "conformance", "--bin", "random", "--"];
             cargo(&[&run[..], &["--programs", programs, "--about", about, "--subject", subject]].concat(), &[])?;
         }
     }
     Ok(())
+}
+
+/// The builds that are attacked: their names, which are those of their target directories, and what they are built with.
+const ATTACKED: [(&str, &[(&str, &str)]); 3] = [
+    ("release", &[]),
+    (
+        "checked",
+        &[
+            ("RUSTFLAGS", "--cfg quintet_fenced"),
+            ("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true"),
+            ("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true"),
+        ],
+    ),
+    ("sanitized", &[("RUSTFLAGS", "-Zsanitizer=address --cfg quintet_fenced"), ("RUSTC_BOOTSTRAP", "1")]),
+];
+
+/// Each build takes its share of the corruptions, or of the time, as the options give it.
+fn hostile(options: &[&str]) -> Steps {
+    for (name, variables) in ATTACKED {
+        let target = root().join("target/hostile").join(name);
+        let target = target.to_string_lossy();
+        let further = [("CARGO_TARGET_DIR", &*target), ("ASAN_OPTIONS", "detect_leaks=0")];
+        // With a sanitizer, what is built for this machine is told from what builds it.
+        let run = ["run", "--release", "-p", "hostile", "--target", HOST, "--"];
+        cargo(&[&run[..], options].concat(), &[variables, &further[..]].concat())?;
+    }
+    Ok(())
+}
+
+const HOST: &str = "x86_64-unknown-linux-gnu";
+
+fn crash(options: &[&str]) -> Steps {
+    cargo(&[&["run", "--release", "-p", "crash", "--bin", "crash", "--"], options].concat(), &[])
 }
 
 fn root() -> PathBuf {

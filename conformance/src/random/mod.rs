@@ -1,28 +1,32 @@
 //! Random programs of several processes, run on the kernel and on Quintet, every result compared.
 //!
-//! A [`Program`], over segments, semaphore sets or message queues, is [generated](Program::generate) from a number. A [`Stage`] runs it on a subject and tells each call's
-//! result in words that mean the same on every subject: identifiers are numbered as they appear, processes go by
+//! A [`Program`], over segments, semaphore sets, message queues or all of them together, is [generated](Program::generate) from a number. A [`Stage`] runs it on a
+//! subject and tells each call's result in words that mean the same on every subject: identifiers are numbered as they appear, processes go by
 //! their place in the program, times are "never" or "set". [`Duel`] runs programs on two stages, and where they tell
 //! different things it looks for the shortest program that still does.
+//!
+//! What happens when is fixed by states, not by time: after each step whoever was made to wait sleeps and is counted, and
+//! whoever waits no longer has answered.
 
 mod duel;
+mod figures;
 mod generate;
 pub mod queues;
+mod scene;
+pub mod segments;
 pub mod sets;
 mod shrink;
 mod stage;
+pub mod stop;
 mod troupe;
 
-pub use duel::{Difference, Duel};
+pub use duel::{Difference, Duel, keep_to_one_processor};
+pub use figures::Figures;
 pub use stage::Stage;
 
 use crate::{NOBODY, STRANGER};
 use std::fmt;
 
-/// Identifiers are kept in so many registers, which all processes of a program share.
-pub const REGISTERS: usize = 5;
-/// Each process keeps so many addresses.
-pub const HOLDS: usize = 3;
 /// A program has at most so many processes, the forked ones included.
 pub const PROCESSES: usize = 6;
 
@@ -103,24 +107,27 @@ impl Regime {
 
 /// What a program is about.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mechanism {
+pub enum About {
     /// Shared memory.
     Segments,
     /// Semaphores.
     Sets,
     /// Message queues.
     Queues,
+    /// The three together.
+    All,
 }
 
-impl std::str::FromStr for Mechanism {
+impl std::str::FromStr for About {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Mechanism, String> {
+    fn from_str(text: &str) -> Result<About, String> {
         match text {
-            "segments" => Ok(Mechanism::Segments),
-            "sets" => Ok(Mechanism::Sets),
-            "queues" => Ok(Mechanism::Queues),
-            _ => Err(format!("programs are not about '{text}', but about segments, sets or queues")),
+            "segments" => Ok(About::Segments),
+            "sets" => Ok(About::Sets),
+            "queues" => Ok(About::Queues),
+            "all" => Ok(About::All),
+            _ => Err(format!("programs are not about '{text}', but about segments, sets, queues or all")),
         }
     }
 }
@@ -128,17 +135,17 @@ impl std::str::FromStr for Mechanism {
 /// Some calls by some processes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Program {
-    /// Whether its steps are calls of [`sets`], of [`queues`], or the others.
-    pub mechanism: Mechanism,
     /// The limits.
     pub regime: Regime,
+    /// Whether all segments are looked at after each step that may have changed one. If not, what the dead have left is first seen by whoever comes next.
+    pub watched: bool,
     /// The processes that are there at the start.
     pub cast: Vec<User>,
     /// What is done, in order.
     pub steps: Vec<Step>,
 }
 
-/// A call by a process; nothing if that is not there (any more).
+/// A call by a process. If that is not there (any more), or waits in a call, by the next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Step {
     /// Which process, 0..[`PROCESSES`].
@@ -147,78 +154,15 @@ pub struct Step {
     pub call: Call,
 }
 
-/// Where to attach.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
-    /// Where the system chooses.
-    Anywhere,
-    /// At a page of the pad, and so many bytes further.
-    Pad(usize, usize),
-}
-
-/// What a process does. `register` holds an identifier, `hold` an address.
+/// What a process does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub enum Call {
-    Get {
-        register: usize,
-        key: i32,
-        size: u64,
-        flags: i32,
-    },
-    Attach {
-        register: usize,
-        place: Place,
-        flags: i32,
-        hold: usize,
-    },
-    Detach {
-        hold: usize,
-    },
-    DetachPad {
-        page: usize,
-    },
-    Stat {
-        register: usize,
-    },
-    StatIndex {
-        register: usize,
-        any: bool,
-    },
-    Set {
-        register: usize,
-        uid: u32,
-        gid: u32,
-        mode: u32,
-    },
-    Remove {
-        register: usize,
-    },
-    Lock {
-        register: usize,
-    },
-    Unlock {
-        register: usize,
-    },
-    Info,
-    Usage,
-    List,
-    Poke {
-        hold: usize,
-        offset: usize,
-        byte: u8,
-    },
-    Peek {
-        hold: usize,
-        offset: usize,
-    },
-    Probe {
-        hold: usize,
-    },
-    /// Unmaps a page of the pad where no segment is.
-    Free {
-        page: usize,
-    },
+    Segments(segments::Call),
+    Sets(sets::Call),
+    Queues(queues::Call),
+    /// A signal, which is handled, to one that waits.
+    Interrupt,
     Fork {
         child: usize,
     },
@@ -229,6 +173,7 @@ pub enum Call {
     FailingExec,
     Exit,
     ExitAtOnce,
+    /// Also of one that waits.
     Kill {
         signal: i32,
     },
@@ -237,10 +182,12 @@ pub enum Call {
     Become {
         user: User,
     },
-    /// All that programs over sets do.
-    Sets(sets::Call),
-    /// All that programs over queues do.
-    Queues(queues::Call),
+}
+
+impl From<segments::Call> for Call {
+    fn from(call: segments::Call) -> Call {
+        Call::Segments(call)
+    }
 }
 
 impl From<sets::Call> for Call {
@@ -261,6 +208,9 @@ impl fmt::Display for Program {
         if self.regime != Regime::Default {
             writeln!(f, "  limits: {:?}", self.regime)?;
         }
+        if self.watched {
+            writeln!(f, "  all segments are looked at after each step")?;
+        }
         self.cast.iter().enumerate().try_for_each(|(who, user)| writeln!(f, "  P{who} is {user:?}"))
     }
 }
@@ -269,11 +219,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "P{} ", self.who)?;
         match self.call {
-            Call::Get { register, key, size, flags } => write!(f, "r{register} = shmget({key}, {size}, {flags:#o})"),
-            Call::Attach { register, place, flags, hold } => {
-                write!(f, "a{hold} = shmat(r{register}, {place:?}, {flags:#o})")
-            }
-            Call::Set { register, uid, gid, mode } => write!(f, "IPC_SET(r{register}, {uid}, {gid}, {mode:#o})"),
+            Call::Segments(call) => write!(f, "{call}"),
             Call::Sets(call) => write!(f, "{call}"),
             Call::Queues(call) => write!(f, "{call}"),
             call => write!(f, "{call:?}"),

@@ -1,8 +1,8 @@
 //! From a program that shows a difference to the shortest that still does.
 
 use super::duel::{Difference, fresh};
-use super::stage::endings;
-use super::{Mechanism, Program, Regime, User};
+use super::scene::endings;
+use super::{Program, Regime, User};
 use std::fmt;
 
 impl Difference {
@@ -90,12 +90,11 @@ fn with_simpler_cast(mut best: Best, which: usize) -> Best {
 }
 
 fn with_default_limits(best: Best, which: usize) -> Best {
-    let changed = attempt(best, |programs| {
-        if let Some(program) = programs.get_mut(which) {
-            program.regime = Regime::Default;
-        }
-    });
-    changed.unwrap_or_else(|same| same)
+    let changes: [fn(&mut Program); 2] = [|program| program.regime = Regime::Default, |program| program.watched = false];
+    changes.into_iter().fold(best, |best, change| {
+        let changed = attempt(best, |programs| programs.get_mut(which).into_iter().for_each(change));
+        changed.unwrap_or_else(|same| same)
+    })
 }
 
 impl fmt::Display for Difference {
@@ -106,7 +105,7 @@ impl fmt::Display for Difference {
             false => writeln!(f, "  (not shrunk: in fresh namespaces there is no difference)")?,
         }
         write!(f, "{program}")?;
-        let steps = program.steps.iter().map(ToString::to_string).chain(endings(program));
+        let steps = program.steps.iter().map(ToString::to_string).chain(endings());
         let nothing = String::from("nothing");
         for (i, step) in steps.enumerate() {
             let (kernel, other) = (self.kernel.get(i).unwrap_or(&nothing), self.other.get(i).unwrap_or(&nothing));
@@ -114,7 +113,7 @@ impl fmt::Display for Difference {
                 true => writeln!(f, "  {step}: {kernel}")?,
                 false => writeln!(f, "* {step}\n      kernel:  {kernel}\n      {:?}: {other}", self.subject)?,
             }
-            if kernel != other && program.mechanism != Mechanism::Segments {
+            if kernel != other {
                 return writeln!(f, "  (nothing more is told)");
             }
         }

@@ -4,8 +4,9 @@
 //!
 //! The static arrays are handed to `semop`, which reads them, and are not touched by anything else.
 
+use crate::common::companion::answer_lines;
 use crate::common::turns::{Batch, there_and_back, timed};
-use crate::side::{Owned, Side, operation};
+use crate::side::{Owned, Set, Side, operation};
 use libc::{IPC_CREAT, IPC_EXCL, IPC_PRIVATE, SEM_UNDO, c_int, sembuf};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
@@ -42,10 +43,15 @@ pub fn cases<'a>(private: &'a Side, shared: &'a Side) -> Vec<Case<'a>> {
         on("semop, array on the heap", Box::new(heap_array)),
         on("semop, SEM_UNDO", Box::new(|side| up_and_down(side, SEM_UNDO))),
         on("semop, IPC_NOWAIT, refused", Box::new(refused)),
+        on(
+            "semop, IPC_NOWAIT, refused, another holds",
+            Box::new(|side| held(side, |set| set.refused(&mut [operation(0, -1, libc::IPC_NOWAIT)]))),
+        ),
         on("semop, four on four semaphores", Box::new(four)),
         on("lock + unlock: 0 and +1 with SEM_UNDO, then -1", Box::new(lock_and_unlock)),
         on("semop, the last of 32000 semaphores", Box::new(last_of_many)),
         on("GETVAL", Box::new(get_value)),
+        on("GETVAL, another holds", Box::new(|side| held(side, |set| assert!(set.value(0) == 0)))),
         on("SETVAL", Box::new(set_value)),
         on("GETALL of 4", Box::new(|side| get_all(side, 4))),
         on("GETALL of 1000", Box::new(|side| get_all(side, 1000))),
@@ -118,6 +124,24 @@ fn refused(side: &Side) -> Batch<'_> {
     let owned = side.private(1);
     let set = owned.0;
     keep(owned, timed(move || set.refused(&mut [operation(0, -1, libc::IPC_NOWAIT)])))
+}
+
+/// The same, and `GETVAL`, while another process has something to take back: does it live?
+fn held<'a>(side: &'a Side, act: impl Fn(Set<'a>) + 'a) -> Batch<'a> {
+    let owned = side.private(2);
+    let set = owned.0;
+    let holder = side.companion(&["--hold", &set.id.to_string()]);
+    let mut batch = keep(owned, timed(move || act(set)));
+    Box::new(move |n| {
+        let _ = &holder;
+        batch(n)
+    })
+}
+
+/// A companion's life who holds semaphore 1.
+pub fn hold(id: c_int) {
+    Set::of(&Side::plain(), id).operate(&mut [operation(1, 1, SEM_UNDO)]);
+    answer_lines(|_| String::new());
 }
 
 fn four(side: &Side) -> Batch<'_> {

@@ -39,6 +39,7 @@ fn main() {
         ["--operate", id, by, flags, cpu] => {
             crowd::operate(number(id), number(by) as i16, number(flags), number(cpu) as usize);
         }
+        ["--hold", id] => calls::hold(number(id)),
         ["--visit"] => many::visit(),
         ["--count", name, times] => calls::repeat(name, number(times) as u32),
         _ if common::is_bench() => bench(&words),

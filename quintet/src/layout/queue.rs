@@ -313,6 +313,8 @@ pub mod words {
     pub const JUDGED: usize = 5;
     pub const STATE: usize = 6;
     pub const ROUND: usize = 11;
+    /// Of a receiver's call that was answered: when and by whom a message was received before.
+    pub const BEFORE: usize = 11;
     /// Of a type.
     pub const MEMBERS: usize = 2;
     pub const BRANCHES: usize = 3;

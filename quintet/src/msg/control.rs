@@ -20,7 +20,7 @@ impl Engine {
     pub fn msg_stat(&self, id: i32) -> Result<QueueStat> {
         let queue = self.standing_queue(id)?;
         if !queue.may(false) {
-            return Err(Errno::ACCES);
+            return self.denied_queue(id, Errno::ACCES);
         }
         Ok(queue.stat(Id::from_raw(id)?))
     }
@@ -29,20 +29,28 @@ impl Engine {
     pub fn msg_stat_index(&self, index: i32, any: bool) -> Result<QueueStat> {
         let index = Id::from_raw(index)?.index();
         let queue = self.queue(index)?.filter(QueueView::stands).ok_or(Errno::INVAL)?;
-        if !any && !queue.permits(rights::READ) {
-            return Err(Errno::ACCES);
-        }
         let (id, _) = queue.head();
+        if !any && !queue.permits(rights::READ) {
+            return self.denied_queue(id.raw(), Errno::ACCES);
+        }
         if queue.stands_as(id) { Ok(queue.stat(id)) } else { Err(Errno::INVAL) }
+    }
+
+    /// What a call is told that has no right to a queue: one that has gone meanwhile has no rights.
+    #[cold]
+    pub fn denied_queue<T>(&self, id: i32, e: Errno) -> Result<T> {
+        self.standing_queue(id).and(Err(e))
     }
 
     /// The queue of an identifier, for what only owner, creator and the privileged may do.
     fn governed_queue(&self, id: i32) -> Result<QueueView<'_>> {
         let queue = self.standing_queue(id)?;
-        if !rights::governs(&queue.permissions().0) {
-            return Err(Errno::PERM);
+        if rights::governs(&queue.permissions().0)
+            && let Some(queue) = self.whole_queue(queue.index())?.filter(QueueView::is_whole)
+        {
+            return Ok(queue);
         }
-        self.whole_queue(queue.index())?.filter(QueueView::is_whole).ok_or(Errno::PERM)
+        self.denied_queue(id, Errno::PERM)
     }
 
     /// More than `msgmnb` only the privileged may give a queue.
@@ -116,14 +124,20 @@ impl Engine {
                 let _ = section.answer_all(side, Errno::IDRM);
             }
         }
-        // The index is where the file is, whatever its head says.
-        let (id, key) = (Id::new(id.sequence(), queue.index()), queue.key());
+        let key = queue.key();
         self.unlink_key(held, Mechanism::Msg, key, id);
         queue.header().key.store(Key::PRIVATE.raw() as u32, Relaxed);
         queue.header().retire();
         self.unlink_queue(queue.index());
         self.registry.class(Mechanism::Msg).discount(0);
         self.mark_used(held, Mechanism::Msg, queue.index(), false);
+    }
+
+    /// The same, unless somebody who lives holds its lock for long.
+    fn end_queue_soon(&self, held: &Held<'_>, queue: QueueView<'_>, id: Id) {
+        if !matches!(self.queue_section_soon(queue), Err(Errno::AGAIN)) {
+            self.end_queue(held, queue, id);
+        }
     }
 
     /// The registry's lock was a dead one's: what it had half made or half removed is ended, and the queues are counted anew.
@@ -141,7 +155,7 @@ impl Engine {
             };
             let (id, state) = queue.head();
             if state != QueueState::Live && queue.writable() {
-                self.end_queue(held, queue, id);
+                self.end_queue_soon(held, queue, id);
                 continue;
             }
             if queue.is_whole() && self.kind() == Kind::Shared {
@@ -161,7 +175,7 @@ impl Engine {
             if state != QueueState::Live {
                 if queue.writable() {
                     // Nobody is at it while the lock is held.
-                    self.end_queue(held, queue, id);
+                    self.end_queue_soon(held, queue, id);
                 }
                 continue;
             }

@@ -3,7 +3,7 @@
 use super::place::{FIRST_PAGES, QueueView};
 use crate::engine::Engine;
 use crate::layout::{Mechanism, QueueState, Rights};
-use crate::registry::{Held, no_memory};
+use crate::registry::{Held, lives, no_memory};
 use crate::sys::file;
 use crate::sys::file::Fd;
 use crate::sys::{self, credentials};
@@ -68,7 +68,7 @@ impl Engine {
             Ok((header, pages))
         };
         let created = match create() {
-            Err(Errno::EXIST) if self.clear_queue_place(index) => create(),
+            Err(Errno::EXIST) if !lives::<QueueView<'_>>(self, index) && self.clear_queue_place(index) => create(),
             other => other,
         };
         let made = created.and_then(|(header, pages)| {

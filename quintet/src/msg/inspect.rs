@@ -117,7 +117,7 @@ impl Engine {
     pub fn peek(&self, id: i32, see: &mut dyn FnMut(MessageStat, &[u8]) -> bool) -> Result<()> {
         let queue = self.standing_queue(id)?;
         if !queue.may(false) {
-            return Err(Errno::ACCES);
+            return self.denied_queue(id, Errno::ACCES);
         }
         let id = Id::from_raw(id)?;
         let mut seen: Option<Position> = None;
@@ -134,7 +134,9 @@ impl Engine {
                 {
                     seen = Some(Position { unit: message.unit(), number: message.get(words::NUMBER) as u32 });
                     bytes += message.kind().number as usize;
-                    looked_at.push((message_stat(message), queue.copy(message)));
+                    let copy = queue.copy(message);
+                    // Of what a peer has scribbled there is as much as there is.
+                    looked_at.push((MessageStat { len: copy.len(), ..message_stat(message) }, copy));
                     next = queue.from(seen.as_ref());
                 }
             }

@@ -60,6 +60,18 @@ pub struct Local {
     chunks: [AtomicU64; CHUNKS],
 }
 
+impl Local {
+    /// Whether an address lies in what is mapped of this index.
+    pub fn maps(&self, address: usize) -> bool {
+        let near = Mapped::load(&self.mapped).map(Mapped::address);
+        near.is_some_and(|at| (at..at + NEAR_BYTES).contains(&address))
+            || self.chunks.iter().enumerate().any(|(chunk, known)| {
+                let at = ((known.load(Acquire) >> 16) * PAGE) as usize;
+                at != 0 && (at..at + chunk_bytes(chunk)).contains(&address)
+            })
+    }
+}
+
 // SAFETY: atomics only.
 unsafe impl Zeroable for Local {}
 
@@ -155,7 +167,8 @@ impl<'a> QueueView<'a> {
             2 => QueueState::Gone,
             _ => QueueState::Making,
         };
-        (Id::from_raw((head >> 32) as i32 & i32::MAX).unwrap_or(Id::new(0, 0)), state)
+        // The index is where the file is, whatever its head says.
+        (Id::new((head >> 47) as u16, self.index()), state)
     }
 
     pub fn set_head(&self, id: Id, state: QueueState) {
@@ -394,6 +407,10 @@ impl<'a> Keyed<'a> for QueueView<'a> {
 impl<'a> Made<'a> for QueueView<'a> {
     fn permits(&self, flags: u32) -> bool {
         rights::permits(&self.permissions().0, flags, credentials::euid)
+    }
+
+    fn is_live(&self) -> bool {
+        self.stands()
     }
 
     fn foreign(engine: &'a Engine, index: u16) -> &'a AtomicU32 {

@@ -11,7 +11,7 @@ use super::wait::{ANEW, Call, Side, draft_end_of, own_stamp};
 use crate::engine::Engine;
 use crate::layout::{BLOCK_BYTES, Slot, SlotKind, SlotUse, UNIT, halves, high, low, words};
 use crate::sys::clock::Instant;
-use crate::waiting::{self, Waiting};
+use crate::waiting::{self, Patience, Waiting};
 use crate::{Errno, Id, MsgFlags, process};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -140,7 +140,7 @@ impl Engine {
         }
         let queue = self.standing_queue(id)?;
         if !queue.may(false) {
-            return Err(Errno::ACCES);
+            return self.denied_queue(id, Errno::ACCES);
         }
         let id = Id::from_raw(id)?;
         let nowait = nowait || timeout == Some(Duration::ZERO);
@@ -173,7 +173,8 @@ impl Engine {
         deadline: Option<Instant>,
     ) -> Result<usize> {
         loop {
-            let section = standing(self.queue_section(queue)?, id)?;
+            let patience = Patience::Call(deadline, Errno::NOMSG);
+            let section = standing(self.queue_section_for_call(queue, patience)?, id)?;
             if !section.queue.may(false) {
                 return Err(Errno::ACCES);
             }

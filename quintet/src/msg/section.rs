@@ -19,7 +19,7 @@
 use super::draft::Draft;
 use super::place::QueueView;
 use crate::engine::Engine;
-use crate::participant::unpack;
+use crate::participant::{Living, unpack};
 use crate::process::{self, Inside};
 use crate::sync::latch::{self, Holder};
 use crate::sync::lock::{Owner, World};
@@ -29,6 +29,7 @@ use crate::sync::redo;
 use crate::sys::region::{self, Outcome, Work};
 use crate::sys::signal::Blocked;
 use crate::sys::{self, futex};
+use crate::waiting::Patience;
 use crate::{Errno, Id};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
@@ -47,6 +48,10 @@ const PAUSES: u32 = 32;
 /// Then it sleeps between two looks: ever longer.
 const FIRST_NAP: Duration = Duration::from_micros(50);
 const LONGEST_NAP: Duration = Duration::from_millis(2);
+/// How often it looks if nobody can be asked whether the holder lives: about a second.
+const UNASKED_LOOKS: u32 = 600;
+/// After so many naps, some 20 ms, whoever holds the lock has been stopped, or as good as.
+const LONG: u32 = 14;
 /// How often a sequence is tried that is interrupted each time, as by a debugger that goes step by step.
 const TRIES: u32 = 8;
 
@@ -344,19 +349,28 @@ impl Engine {
 
     /// The same in the course of a call that waits.
     pub fn queue_section_in_call<'a>(&'a self, queue: QueueView<'a>) -> Result<Section<'a>> {
-        self.queue_section_in(queue, u32::MAX)
+        self.queue_section_in(queue, Patience::Endless)
     }
 
     /// The same for who would rather not wait for a process that is stopped: `EAGAIN`, if the lock is held for long.
     pub fn queue_section_soon<'a>(&'a self, queue: QueueView<'a>) -> Result<Section<'a>> {
         const LOOKS: u32 = YIELDS + 20;
-        self.queue_section_in(queue, LOOKS)
+        self.queue_section_in(queue, Patience::Looks(LOOKS))
     }
 
-    fn queue_section_in<'a>(&'a self, queue: QueueView<'a>, most_looks: u32) -> Result<Section<'a>> {
+    /// The same for a call that may end before it has the lock.
+    pub fn queue_section_for_call<'a>(&'a self, queue: QueueView<'a>, patience: Patience) -> Result<Section<'a>> {
+        crate::waiting::give_up_interrupted();
+        self.queue_section_in(queue, patience)
+    }
+
+    fn queue_section_in<'a>(&'a self, queue: QueueView<'a>, patience: Patience) -> Result<Section<'a>> {
         let queue = match queue.is_whole() {
             true => queue,
-            false => self.whole_queue(queue.index())?.filter(QueueView::is_whole).ok_or(Errno::ACCES)?,
+            false => self
+                .whole_queue(queue.index())?
+                .ok_or(Errno::IDRM)
+                .and_then(|queue| queue.is_whole().then_some(queue).ok_or(Errno::ACCES))?,
         };
         let me = match self.me_if_joined() {
             Some(me) => me,
@@ -365,7 +379,7 @@ impl Engine {
                 self.me()?
             }
         };
-        let section = self.take_queue(queue, me, most_looks)?;
+        let section = self.take_queue(queue, me, patience)?;
         let header = section.queue.header();
         if header.damaged.load(Relaxed) != 0 {
             section.mend();
@@ -374,18 +388,20 @@ impl Engine {
         Ok(section)
     }
 
-    fn take_queue<'a>(&'a self, queue: QueueView<'a>, me: Me, most_looks: u32) -> Result<Section<'a>> {
+    fn take_queue<'a>(&'a self, queue: QueueView<'a>, me: Me, patience: Patience) -> Result<Section<'a>> {
         let word = &queue.header().lock;
         let mine = Holder::new(Owner::new(me.slot, me.incarnation), sys::known_tid());
         let mut nap = FIRST_NAP;
         let mut looks = 0;
+        let mut held_off = None;
         loop {
-            let signals = Blocked::all();
+            let living = self.living(None);
+            let signals = held_off.take().unwrap_or_else(Blocked::all);
             let taken = match latch::holder(word) {
                 None => latch::try_acquire(word, mine).then_some(From::Nobody),
                 // Unless it goes by the same name: see `waiting::interrupted`.
                 Some(holder) if holder == mine && sys::tid() == mine.tid() => Some(From::OwnThread),
-                Some(holder) if looks >= YIELDS && !self.holds_on(holder) => {
+                Some(holder) if looks >= YIELDS && !self.is_there(&living, holder) => {
                     latch::take_over(word, holder, mine).then_some(From::Dead)
                 }
                 Some(_) => None,
@@ -404,10 +420,22 @@ impl Engine {
                 }
                 return Ok(section);
             }
-            drop(signals);
             looks += 1;
-            if looks == most_looks {
+            if let Some(e) = living.unaskable().filter(|_| looks > UNASKED_LOOKS) {
+                return Err(e);
+            }
+            if matches!(patience, Patience::Looks(most) if looks >= most) {
                 return Err(Errno::AGAIN);
+            }
+            if looks > YIELDS + LONG
+                && let Some(e) = patience.ends(&signals)
+            {
+                return Err(e);
+            }
+            if patience.holds_signals_off() {
+                held_off = Some(signals);
+            } else {
+                drop(signals);
             }
             if looks < YIELDS {
                 while_held(word);
@@ -415,7 +443,7 @@ impl Engine {
             } else {
                 // A word of this process's own, which nobody wakes.
                 let never = AtomicU32::new(0);
-                let _ = futex::wait(&never, 0, nap);
+                let _ = futex::wait(&never, 0, if looks > YIELDS + LONG { patience.nap(nap) } else { nap });
                 nap = (nap * 2).min(LONGEST_NAP);
             }
         }
@@ -423,9 +451,13 @@ impl Engine {
 
     /// Whether who holds a lock is there to free it.
     pub fn holds_on(&self, holder: Holder) -> bool {
+        self.is_there(&self.living(None), holder)
+    }
+
+    fn is_there(&self, living: &Living<'_>, holder: Holder) -> bool {
         let Some(slot) = holder.owner().slot() else { return false };
         let who = Me { slot, incarnation: holder.owner().incarnation() };
-        self.living(None).alive(holder.owner()) && self.has_thread(who, holder.tid())
+        living.alive(holder.owner()) && self.has_thread(who, holder.tid())
     }
 
     /// Whether a living participant still has a thread, as far as can be told.
@@ -452,7 +484,7 @@ pub fn let_go() {
         if let (Ok(Some(queue)), Some(me)) = (engine.queue(note.index), engine.me_if_joined()) {
             let mine = Holder::new(Owner::new(me.slot, me.incarnation), sys::known_tid());
             if latch::holder(&queue.header().lock) == Some(mine) {
-                drop(engine.take_queue(queue, me, u32::MAX));
+                drop(engine.take_queue(queue, me, Patience::Endless));
             }
         }
         at = note.previous;

@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::layout::{Slot, SlotKind, SlotUse, halves, high, low, words};
 use crate::sync::latch::Holder;
 use crate::sys::clock::Instant;
-use crate::waiting;
+use crate::waiting::{self, Patience};
 use crate::{Errno, Id, MsgFlags, process, sys};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -57,7 +57,7 @@ impl Engine {
         }
         let queue = self.standing_queue(id)?;
         if !queue.may(true) {
-            return Err(Errno::ACCES);
+            return self.denied_queue(id, Errno::ACCES);
         }
         let id = Id::from_raw(id)?;
         let nowait = flags.contains(MsgFlags::NOWAIT) || timeout == Some(Duration::ZERO);
@@ -91,7 +91,8 @@ impl Engine {
         deadline: Option<Instant>,
     ) -> Result<()> {
         loop {
-            let mut section = standing(self.queue_section(queue)?, id)?;
+            let patience = Patience::Call(deadline, Errno::AGAIN);
+            let mut section = standing(self.queue_section_for_call(queue, patience)?, id)?;
             if !section.queue.may(true) {
                 return Err(Errno::ACCES);
             }

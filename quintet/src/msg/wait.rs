@@ -156,19 +156,20 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Answers all calls of a list.
+    /// Answers all calls of a list. `EINVAL`: it has no end, as a peer has scribbled.
     pub fn answer_all(&self, side: Side, errno: Errno) -> Result<()> {
-        while let Some(call) = self.queue.calls(side).next() {
+        for _ in 0..=self.queue.most_slots() {
+            let Some(call) = self.queue.calls(side).next() else { return Ok(()) };
             self.answer(side, call, errno)?;
         }
-        Ok(())
+        Err(Errno::INVAL)
     }
 
     /// Sends a message that is in shared memory already: hands it to the first receiver that takes it, else puts it at the end of the line.
     pub fn pass_on(&self, message: Slot, sender: u32) -> Result<()> {
         let (mtype, len) = (message.get(words::TYPE) as i64, message.kind().number as usize);
         let from = message.get(words::NUMBER);
-        'again: loop {
+        'again: for _ in 0..=self.queue.most_slots() {
             for call in self.queue.calls(Side::Receivers) {
                 if !wanted(call).takes(mtype) {
                     continue;
@@ -185,6 +186,8 @@ impl<'a> Section<'a> {
             }
             return self.append_reserved(message, sender);
         }
+        // So many cannot wait: a peer has scribbled.
+        Err(Errno::INVAL)
     }
 
     /// `false`: the receiver is dead.
@@ -202,7 +205,12 @@ impl<'a> Section<'a> {
         let mut draft = Draft::new(self.queue);
         draft.put_in(message, words::KIND, SlotKind { state: SlotUse::Sending, ..message.kind() }.pack());
         draft.put_in(message, words::NUMBER, from);
-        draft.delist(&self.queue.header().busy, call)?;
+        let header = self.queue.header();
+        draft.delist(&header.busy, call)?;
+        // Unless somebody has received another one since.
+        if Stamp::unpack(draft.get(&header.received)).pid == call.sleeper().tid.load(Relaxed) {
+            draft.set(&header.received, call.get(words::BEFORE));
+        }
         waiter::free(&call.sleeper().state);
         draft.give_slot(call, 0);
         self.commit(&draft)
@@ -274,7 +282,8 @@ impl<'a> Section<'a> {
                 self.move_to_end(call)?;
             }
         }
-        while let Some(call) = calls().next().filter(|call| call.get(words::ROUND) == round) {
+        for _ in 0..waiting.min(self.queue.most_slots() as usize) {
+            let Some(call) = calls().next().filter(|call| call.get(words::ROUND) == round) else { break };
             call.word(words::ROUND).store(0, Relaxed);
             if call.get(words::JUDGED) != u64::from(self.queue.rights_version()) {
                 self.answer(Side::Senders, call, ANEW)?;
@@ -391,6 +400,8 @@ pub fn draft_given(draft: &mut Draft<'_>, call: Slot, message: Slot, sender: u32
         let count = draft.get(&header.count);
         draft.set(&header.count, halves(low(count), high(count).wrapping_add(1)));
         draft.stamp(&header.sent, sender);
+        // If the receiver turns out to be dead, nothing was received.
+        draft.put_in(call, words::BEFORE, header.received.load(Relaxed));
         // The kernel, too, names the thread here, and the process of one that has not waited.
         draft.stamp(&header.received, call.sleeper().tid.load(Relaxed));
     })
@@ -544,19 +555,19 @@ impl Waiting for Call<'_> {
         LOOK
     }
 
-    fn look_around(&self) {
-        drop(self.queue.engine.queue_section_in_call(self.queue));
+    fn look_around(&self) -> Result<()> {
+        self.queue.engine.queue_section_in_call(self.queue).map(drop)
     }
 
-    fn leave_queue(&self) -> Option<bool> {
-        let section = self.queue.engine.queue_section_in_call(self.queue).ok()?;
+    fn leave_queue(&self) -> Result<bool> {
+        let section = self.queue.engine.queue_section_in_call(self.queue)?;
         // No handler comes in between any more.
         let waits = self.is_own() && self.sleeper().state() == WaiterState::Waiting;
         if waits && section.drop_call(self.side, self.slot).is_err() {
             // In a damaged queue its place is left behind.
             waiter::free(&self.sleeper().state);
         }
-        Some(waits)
+        Ok(waits)
     }
 
     /// Its caller does, when it has the message.

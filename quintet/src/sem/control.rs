@@ -35,7 +35,7 @@ impl Engine {
         let set = self.standing_set(id)?;
         let num = u32::try_from(num).ok().filter(|num| *num < set.nsems()).ok_or(Errno::INVAL)?;
         if !set.may(true) {
-            return Err(Errno::ACCES);
+            return self.denied_set(id, Errno::ACCES);
         }
         if set_at_once(set, num, value) {
             return Ok(());
@@ -58,7 +58,7 @@ impl Engine {
     pub fn sem_set_values_from(&self, id: i32, from: impl FnOnce(&mut [u16]) -> Result<()>) -> Result<()> {
         let set = self.standing_set(id)?;
         if !set.may(true) {
-            return Err(Errno::ACCES);
+            return self.denied_set(id, Errno::ACCES);
         }
         let mut few = [0; FEW];
         let mut many = Vec::new();
@@ -109,7 +109,7 @@ impl Engine {
     pub fn sem_values_to(&self, id: i32, to: impl FnOnce(&[u16]) -> Result<()>) -> Result<()> {
         let set = self.standing_set(id)?;
         if !set.may(false) {
-            return Err(Errno::ACCES);
+            return self.denied_set(id, Errno::ACCES);
         }
         let mut few = [0; FEW];
         let mut many = Vec::new();
@@ -159,7 +159,7 @@ impl Engine {
     fn count_waiting(&self, id: i32, num: i32, zero: bool) -> Result<u32> {
         let set = self.standing_set(id)?;
         if !set.may(false) {
-            return Err(Errno::ACCES);
+            return self.denied_set(id, Errno::ACCES);
         }
         let num = u32::try_from(num).ok().filter(|num| *num < set.nsems()).ok_or(Errno::INVAL)?;
         if set.header().waiting.load(Acquire) == 0 && set.header().records.load(Relaxed) == 0 {
@@ -183,7 +183,7 @@ impl Engine {
     pub fn sem_stat(&self, id: i32) -> Result<crate::SetStat> {
         let set = self.standing_set(id)?;
         if !set.permits(rights::READ) {
-            return Err(Errno::ACCES);
+            return self.denied_set(id, Errno::ACCES);
         }
         self.settle_undo(&set);
         Ok(set.stat(Id::from_raw(id)?))
@@ -193,11 +193,11 @@ impl Engine {
     pub fn sem_stat_index(&self, index: i32, any: bool) -> Result<crate::SetStat> {
         let index = Id::from_raw(index)?.index();
         let set = self.set(index)?.filter(SetView::stands).ok_or(Errno::INVAL)?;
+        let (id, _) = set.head();
         if !any && !set.permits(rights::READ) {
-            return Err(Errno::ACCES);
+            return self.denied_set(id.raw(), Errno::ACCES);
         }
         self.settle_undo(&set);
-        let (id, _) = set.head();
         if set.stands_as(id) { Ok(set.stat(id)) } else { Err(Errno::INVAL) }
     }
 
@@ -210,16 +210,21 @@ impl Engine {
         }
     }
 
+    /// What a call is told that has no right to a set: one that has gone meanwhile has no rights.
+    #[cold]
+    pub fn denied_set<T>(&self, id: i32, e: Errno) -> Result<T> {
+        self.standing_set(id).and(Err(e))
+    }
+
     /// The set of an identifier, for what only owner, creator and the privileged may do.
     fn governed_set(&self, id: i32) -> Result<SetView<'_>> {
         let set = self.standing_set(id)?;
-        if !rights::governs(&set.permissions().0) {
-            return Err(Errno::PERM);
+        if rights::governs(&set.permissions().0)
+            && let Some(set) = self.writable_set(set.index)?.filter(SetView::writable)
+        {
+            return Ok(set);
         }
-        match self.writable_set(set.index)? {
-            Some(set) if set.writable() => Ok(set),
-            _ => Err(Errno::PERM),
-        }
+        self.denied_set(id, Errno::PERM)
     }
 
     /// `IPC_SET`.
@@ -280,9 +285,15 @@ impl Engine {
         self.clear_set(held, set, id);
     }
 
+    /// The same, unless somebody who lives holds its lock for long.
+    fn end_set_soon(&self, held: &Held<'_>, set: SetView<'_>, id: Id) {
+        if !matches!(self.section_soon(set), Err(Errno::AGAIN)) {
+            self.end_set(held, set, id);
+        }
+    }
+
     fn clear_set(&self, held: &Held<'_>, set: SetView<'_>, id: Id) {
-        // The index is where the file is, whatever its head says.
-        let (id, key) = (Id::new(id.sequence(), set.index), set.key());
+        let key = set.key();
         self.unlink_key(held, Mechanism::Sem, key, id);
         set.header().key.store(Key::PRIVATE.raw() as u32, Relaxed);
         set.header().retire();
@@ -307,7 +318,7 @@ impl Engine {
             };
             let (id, state) = set.head();
             if state != SetState::Live && set.writable() {
-                self.end_set(held, set, id);
+                self.end_set_soon(held, set, id);
                 continue;
             }
             if set.writable() && self.kind() == Kind::Shared {
@@ -331,7 +342,7 @@ impl Engine {
             }
             if state != SetState::Live {
                 // Nobody is at it while the lock is held.
-                self.end_set(held, set, id);
+                self.end_set_soon(held, set, id);
                 continue;
             }
             let header = set.header();
@@ -343,7 +354,8 @@ impl Engine {
             {
                 continue;
             }
-            if let Ok(section) = self.section(set) {
+            // Nobody's creation waits for who holds this set's lock.
+            if let Ok(section) = self.section_soon(set) {
                 section.census();
                 section.bury_waiters();
                 section.clear_descriptors();

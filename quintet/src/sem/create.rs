@@ -3,7 +3,7 @@
 use super::place::SetView;
 use crate::engine::Engine;
 use crate::layout::{Mechanism, Rights, SetMemory, SetState};
-use crate::registry::{Held, no_memory};
+use crate::registry::{Held, lives, no_memory};
 use crate::sync::word::Word;
 use crate::sys::file;
 use crate::sys::file::Fd;
@@ -44,9 +44,12 @@ impl Engine {
         self.make_somewhere::<SetView<'_>>(held, |id| self.make_set_at(held, id, key, nsems, flags as u32 & 0o777, values))
     }
 
-    /// Takes away what an earlier set has left at a free index. `false`: it is another user's.
+    /// Takes away what an earlier set has left at a free index. `false`: it is another user's, or a set that is there all the same.
     #[inline(never)]
     fn clear_place(&self, index: u16) -> bool {
+        if lives::<SetView<'_>>(self, index) {
+            return false;
+        }
         if let Ok(Some(old)) = self.writable_set(index)
             && old.writable()
         {

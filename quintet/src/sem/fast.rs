@@ -95,7 +95,8 @@ impl Engine {
                 set.stamp();
                 Ok(())
             }
-            Fast::Failed(e) if e == Errno::FBIG || e == Errno::ACCES || !set.dead_hold_undo() => Err(e),
+            Fast::Failed(Errno::ACCES) => self.denied_set(id, Errno::ACCES),
+            Fast::Failed(e) if e == Errno::FBIG || !set.dead_hold_undo() => Err(e),
             other => self.not_at_once(set, id, ops, timeout, other),
         }
     }
@@ -103,7 +104,7 @@ impl Engine {
     #[cold]
     #[inline(never)]
     fn not_at_once(&self, set: SetView<'_>, id: i32, ops: &[SemOp], timeout: Option<Duration>, found: Fast) -> Result<()> {
-        check(&set, ops)?;
+        check(&set, ops).or_else(|e| self.denied_set(id, e))?;
         // A time that cannot be reckoned is one without end.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         if !set.writable() && self.writable_set(set.index)?.is_none_or(|set| !set.writable()) {
@@ -244,7 +245,7 @@ impl Engine {
     fn read_word_whole(&self, id: i32, num: i32) -> Result<Word> {
         let set = self.standing_set(id)?;
         if !set.may(false) {
-            return Err(Errno::ACCES);
+            return self.denied_set(id, Errno::ACCES);
         }
         let num = u32::try_from(num).ok().filter(|num| *num < set.nsems()).ok_or(Errno::INVAL)?;
         self.read_contended(set, num)

@@ -52,6 +52,21 @@ pub struct Local {
     chunks: [AtomicU64; CHUNKS],
 }
 
+impl Local {
+    /// Whether an address lies in what is mapped of this index.
+    pub fn maps(&self, address: usize) -> bool {
+        let fixed = Mapped::load(&self.mapped).is_some_and(|mapped| {
+            let memory = mapped.memory();
+            (memory.address()..memory.address() + SetMemory::bytes(memory.nsems()) as usize).contains(&address)
+        });
+        fixed
+            || self.chunks.iter().enumerate().any(|(chunk, known)| {
+                let at = ((known.load(Acquire) >> 16) * PAGE) as usize;
+                at != 0 && (at..at + ((FIRST_CHUNK as usize) << chunk) * PAGE as usize).contains(&address)
+            })
+    }
+}
+
 // SAFETY: atomics only.
 unsafe impl Zeroable for Local {}
 
@@ -150,7 +165,8 @@ impl<'a> SetView<'a> {
             2 => SetState::Gone,
             _ => SetState::Making,
         };
-        (Id::from_raw((head >> 32) as i32 & i32::MAX).unwrap_or(Id::new(0, 0)), state)
+        // The index is where the file is, whatever its head says.
+        (Id::new((head >> 47) as u16, self.index), state)
     }
 
     pub fn set_head(&self, id: Id, state: SetState) {
@@ -337,6 +353,10 @@ impl<'a> Keyed<'a> for SetView<'a> {
 impl<'a> Made<'a> for SetView<'a> {
     fn permits(&self, flags: u32) -> bool {
         rights::permits(&self.permissions().0, flags, credentials::euid)
+    }
+
+    fn is_live(&self) -> bool {
+        self.stands()
     }
 
     fn foreign(engine: &'a Engine, index: u16) -> &'a AtomicU32 {

@@ -14,6 +14,7 @@ use crate::sync::presence::Me;
 use crate::sync::word::{self, Descriptor, Word, Words};
 use crate::sys::futex;
 use crate::sys::signal::Blocked;
+use crate::waiting::Patience;
 use crate::{Errno, Limits, SemFlags, SemOp};
 use std::sync::atomic::{AtomicI16, AtomicU32, AtomicU64, Ordering::*};
 
@@ -103,9 +104,28 @@ impl Engine {
 
     /// The same in the course of a call that waits.
     pub fn section_in_call<'a>(&'a self, set: SetView<'a>) -> Result<Section<'a>> {
+        self.section_within(set, Patience::Endless)
+    }
+
+    /// The same for who would rather not wait for a process that is stopped: `EAGAIN`, if the lock is held for long.
+    pub fn section_soon<'a>(&'a self, set: SetView<'a>) -> Result<Section<'a>> {
+        const ROUNDS: u32 = 5;
+        self.section_for_call(set, Patience::Looks(ROUNDS))
+    }
+
+    /// The same for a call that may end before it has the lock.
+    pub fn section_for_call<'a>(&'a self, set: SetView<'a>, patience: Patience) -> Result<Section<'a>> {
+        crate::waiting::give_up_interrupted();
+        self.section_within(set, patience)
+    }
+
+    fn section_within<'a>(&'a self, set: SetView<'a>, patience: Patience) -> Result<Section<'a>> {
         let set = match set.writable() {
             true => set,
-            false => self.writable_set(set.index)?.filter(|set| set.writable()).ok_or(Errno::ACCES)?,
+            false => self
+                .writable_set(set.index)?
+                .ok_or(Errno::IDRM)
+                .and_then(|set| set.writable().then_some(set).ok_or(Errno::ACCES))?,
         };
         let me = match self.me_if_joined() {
             Some(me) => me,
@@ -114,7 +134,7 @@ impl Engine {
                 self.me()?
             }
         };
-        let (how, signals) = self.take(&set.header().lock, me)?;
+        let (how, signals) = self.take(&set.header().lock, me, patience)?;
         let section = Section { set, me, _lock: Lock(set, me), signals };
         let damaged = &section.set.header().damaged;
         if how == Acquired::FromDead {

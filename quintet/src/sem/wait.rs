@@ -5,7 +5,7 @@ use super::section::{Ops, Verdict};
 use crate::engine::Engine;
 use crate::layout::{JournalKind, Sleeper, Waiter, WaiterState};
 use crate::sys::clock::Instant;
-use crate::waiting::{self, Interruptible, Waiting};
+use crate::waiting::{self, Interruptible, Patience, Waiting};
 use crate::{Errno, Id, SemFlags, SemOp, process, sys};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -55,22 +55,22 @@ impl Waiting for Call<'_> {
     }
 
     /// Somebody may have held the lock, or have something to take back.
-    fn look_around(&self) {
-        if let Ok(section) = self.set.engine.section_in_call(self.set)
-            && section.set.is_census_late(ASKED_LATELY)
-        {
+    fn look_around(&self) -> Result<()> {
+        let section = self.set.engine.section_in_call(self.set)?;
+        if section.set.is_census_late(ASKED_LATELY) {
             section.census();
         }
+        Ok(())
     }
 
-    fn leave_queue(&self) -> Option<bool> {
-        let section = self.set.engine.section_in_call(self.set).ok()?;
+    fn leave_queue(&self) -> Result<bool> {
+        let section = self.set.engine.section_in_call(self.set)?;
         // No handler comes in between any more.
         let waits = self.is_own() && self.waiter.state() == WaiterState::Waiting;
         if waits {
             section.drop_waiter(self.number, self.waiter);
         }
-        Some(waits)
+        Ok(waits)
     }
 
     fn release(&self) {
@@ -88,7 +88,7 @@ impl Engine {
     #[cold]
     pub fn semtimedop_slowly(&self, id: Id, ops: &[SemOp], deadline: Option<Instant>) -> Result<()> {
         let set = self.standing_set(id.raw())?;
-        let section = self.section(set)?;
+        let section = self.section_for_call(set, Patience::Call(deadline, Errno::AGAIN))?;
         let set = section.set;
         if !set.stands_as(id) {
             return Err(Errno::IDRM);

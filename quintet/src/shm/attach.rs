@@ -46,11 +46,9 @@ impl Engine {
         let access = Access { write, execute: flags & libc::SHM_EXEC != 0 };
         let wanted = READ | if write { WRITE } else { 0 } | if access.execute { EXECUTE } else { 0 };
         let _inside = Inside::enter();
-        let view = self.settled(id)?;
-        if !view.permits(wanted) {
-            return Err(Errno::ACCES);
-        }
-        let view = self.writable_control(id.index())?.filter(|view| view.writable).ok_or(Errno::ACCES)?;
+        self.settled(id)?;
+        let view = self.writable_control(id.index())?.filter(|view| view.writable && view.permits(wanted));
+        let Some(view) = view else { return self.standing(id).and(Err(Errno::ACCES)) };
         let me = self.me()?;
         self.reserve_entry(&view, id.index(), me)?;
         let taken = self.attachments.reserve()?;

@@ -95,6 +95,14 @@ impl Attachments {
         Attachments { near, more: AtomicUsize::new(0), count: AtomicUsize::new(0), high: AtomicUsize::new(0) }
     }
 
+    /// Whether an address lies in an attachment.
+    pub fn maps(&self, address: usize) -> bool {
+        self.entries().any(|entry| {
+            let at = entry.address.load(Acquire);
+            at > BUSY && (at..at.saturating_add(entry.len.load(Relaxed))).contains(&address)
+        })
+    }
+
     pub fn is_empty(&self) -> bool {
         self.count.load(Acquire) == 0
     }

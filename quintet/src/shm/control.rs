@@ -42,6 +42,13 @@ pub struct Local {
 }
 
 impl Local {
+    /// Whether an address lies in what is mapped of this index, but for the attachments.
+    pub fn maps(&self, address: usize) -> bool {
+        let control = self.control.load(Acquire);
+        control != 0 && (control..control + SEGMENT_BYTES as usize).contains(&address)
+            || self.templates.iter().any(|template| template.maps(address))
+    }
+
     pub fn template(&self, write: bool) -> &Template {
         &self.templates[usize::from(write)]
     }
@@ -61,6 +68,7 @@ pub struct View {
     pub writable: bool,
     /// The user id of the file's owner, which is the creator's whatever the content says.
     pub owner: u32,
+    index: u16,
 }
 
 impl Deref for View {
@@ -76,8 +84,9 @@ impl View {
         self.control.presence(self.writable)
     }
 
+    /// The index is where the file is, whatever its head says.
     pub fn head(&self) -> Head {
-        self.presence().head()
+        self.presence().head().at(self.index)
     }
 
     /// The size in bytes. A size that cannot be is cut: what peers write must not make sums overflow.
@@ -170,8 +179,7 @@ impl Engine {
     ///
     /// `EACCES`: the directory may not be searched; `EINVAL`: what is there is no control file.
     pub fn control(&self, index: u16) -> Result<Option<View>> {
-        let local = &self.locals[usize::from(index)];
-        if let Some(view) = self.cached(local)
+        if let Some(view) = self.cached(index)
             && view.is_valid()
         {
             return Ok(Some(view));
@@ -187,12 +195,13 @@ impl Engine {
         }
     }
 
-    fn cached(&self, local: &Local) -> Option<View> {
+    fn cached(&self, index: u16) -> Option<View> {
+        let local = &self.locals[usize::from(index)];
         let at = local.control.load(Acquire);
         let owner = local.owner.load(Acquire);
         // SAFETY: mapped by `map_control`, which never unmaps.
         let control = (at != 0).then(|| unsafe { Shared::<Control>::new(at) })?;
-        Some(View { control, writable: owner & 1 != 0, owner: (owner >> 1) as u32 })
+        Some(View { control, writable: owner & 1 != 0, owner: (owner >> 1) as u32, index })
     }
 
     fn map_control(&self, index: u16) -> Result<Option<View>> {
@@ -239,7 +248,7 @@ impl Engine {
             // SAFETY: just mapped, and nobody has seen it.
             let _ = unsafe { memory::unmap(at, len) };
         }
-        Ok(self.cached(local))
+        Ok(self.cached(index))
     }
 
     /// Makes sure that `who`'s entry in the control file has its place on the file system.

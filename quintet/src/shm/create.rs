@@ -115,7 +115,9 @@ impl Engine {
         let class = self.registry.class(Mechanism::Shm);
         let asked = Id::from_raw(class.next_id.swap(-1, Relaxed)).ok();
         let suits = asked.is_none() && wanted.pages * PAGE <= WARM_BYTES;
-        let warm = self.warm_index().filter(|index| suits && !self.is_used(Mechanism::Shm, *index));
+        // Another user's would be thrown away, and he would need a further index each time.
+        let is_own = |index| self.control(index).is_ok_and(|view| view.is_some_and(|view| view.owner == wanted.uid));
+        let warm = self.warm_index().filter(|index| suits && !self.is_used(Mechanism::Shm, *index) && is_own(*index));
         let from = asked.map_or(0, Id::index);
         let candidates = warm.into_iter().chain(self.free_indexes(Mechanism::Shm, from, asked.is_none()));
         for index in candidates {
@@ -125,7 +127,11 @@ impl Engine {
             }
             let control = self.own_control(held, index, wanted).map_err(|e| self.asked_in_vain(Mechanism::Shm, asked, e))?;
             let Some(view) = control else {
-                local.foreign.store(1, Relaxed);
+                if self.segment_stands(index) {
+                    self.mark_used(held, Mechanism::Shm, index, true);
+                } else {
+                    local.foreign.store(1, Relaxed);
+                }
                 continue;
             };
             let sequence = match asked {
@@ -133,7 +139,7 @@ impl Engine {
                 None => self.next_sequence(held, Mechanism::Shm, index),
             };
             let id = Id::new(sequence, index);
-            self.reserve_key(Mechanism::Shm, index)?;
+            self.reserve_key(Mechanism::Shm, index).map_err(|e| self.asked_in_vain(Mechanism::Shm, asked, e))?;
             self.mark_used(held, Mechanism::Shm, index, true);
             view.head.store(Head::new(id, State::Making).pack(), SeqCst);
             match self.make_at(held, &view, id, wanted) {
@@ -181,12 +187,13 @@ impl Engine {
     }
 
     /// The control file of a free index, if it is the caller's to use: made if there is none.
-    /// `None`: it is another user's.
+    /// `None`: it is another user's; or a segment is there all the same, and somebody has falsified the registry.
     #[inline(never)]
     fn own_control(&self, _held: &Held<'_>, index: u16, wanted: &Wanted) -> Result<Option<View>> {
         let file_mode = self.control_mode(wanted.mode);
         let path = self.control_path(index);
         match self.writable_control(index) {
+            Ok(Some(view)) if view.head().stands() => return Ok(None),
             Ok(Some(view)) if view.writable && view.owner == wanted.uid && self.is_unshared(&path, wanted.uid, file_mode) => {
                 return Ok(Some(view));
             }

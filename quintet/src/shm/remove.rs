@@ -26,6 +26,11 @@ impl Engine {
         if head.id == id && head.stands() { Ok(view) } else { Err(Errno::INVAL) }
     }
 
+    /// Whether a segment is at an index, whatever the registry says.
+    pub fn segment_stands(&self, index: u16) -> bool {
+        matches!(self.control(index), Ok(Some(view)) if view.head().stands())
+    }
+
     /// As [`Engine::standing`], after what the dead have left has been settled: for calls that change the segment.
     pub fn settled(&self, id: Id) -> Result<View> {
         let view = self.standing(id)?;
@@ -44,7 +49,7 @@ impl Engine {
     pub fn governed(&self, id: Id) -> Result<View> {
         self.settled(id)?;
         let view = self.writable_control(id.index())?.ok_or(Errno::INVAL)?;
-        if view.governs() && view.writable { Ok(view) } else { Err(Errno::PERM) }
+        if view.governs() && view.writable { Ok(view) } else { self.standing(id).and(Err(Errno::PERM)) }
     }
 
     /// `IPC_RMID`.
@@ -155,7 +160,7 @@ impl Engine {
     pub fn drop_warm(&self, held: &Held<'_>) {
         let warm = self.warm_index();
         self.registry.class(Mechanism::Shm).warm.store(-1, Relaxed);
-        if let Some(index) = warm.filter(|index| !self.is_used(Mechanism::Shm, *index))
+        if let Some(index) = warm.filter(|index| !self.is_used(Mechanism::Shm, *index) && !self.segment_stands(*index))
             && let Ok(Some(view)) = self.control(index)
             && view.writable
         {
@@ -172,15 +177,19 @@ impl Engine {
             self.drop_templates(index);
         }
         let elsewhere = templates != 0 && templates != me.slot + 1;
-        let truncate = || {
-            let _ = starved::feed(|| Ok::<_, Errno>(fs::ftruncate(file::open(path.c_str(), true)?.0, 0)?));
+        // Not shortened, where it can be helped: if the control file has lied, somebody is attached, and finds zeroes instead of a SIGBUS.
+        let free = || {
+            let _ = starved::feed(|| {
+                let (fd, stat) = file::open(path.c_str(), true)?;
+                file::empty(&fd, stat.st_size as u64)
+            });
         };
         if elsewhere {
-            truncate();
+            free();
         }
         match fs::unlink(path.c_str()) {
             Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-            Err(_) => truncate(),
+            Err(_) => free(),
         }
     }
 
@@ -208,7 +217,8 @@ impl Engine {
         }
         for name in self.entries("shm") {
             let index = name.strip_suffix(".data").and_then(|index| index.parse::<u16>().ok());
-            if let Some(index) = index.filter(|index| u32::from(*index) < MAX_OBJECTS && !self.is_used(Mechanism::Shm, *index)) {
+            let unused = |index: &u16| u32::from(*index) < MAX_OBJECTS && !self.is_used(Mechanism::Shm, *index);
+            if let Some(index) = index.filter(unused).filter(|index| !self.segment_stands(*index)) {
                 let _ = fs::unlink(self.data_path(index).c_str());
             }
         }

@@ -42,6 +42,11 @@ impl Template {
         serves.then_some(at)
     }
 
+    pub fn maps(&self, address: usize) -> bool {
+        let at = self.address.load(Acquire);
+        at != 0 && (at..at + LEN).contains(&address)
+    }
+
     /// Maps the data file `serial`, `len` bytes of it.
     pub fn duplicate(&self, serial: u64, len: usize) -> Option<usize> {
         let at = self.serves(serial, len)?;

@@ -73,6 +73,11 @@ impl Head {
         self.id.raw() as u64 | (self.state as u64) << 31 | u64::from(self.ticket & 0x0fff_ffff) << 36
     }
 
+    /// The same of an object that is at this index.
+    pub fn at(self, index: u16) -> Head {
+        Head { id: Id::new(self.id.sequence(), index), ..self }
+    }
+
     fn to(self, state: State) -> Head {
         Head { state, ..self }
     }

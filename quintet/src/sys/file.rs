@@ -246,6 +246,15 @@ pub fn punch(fd: &Fd, offset: u64, len: u64) {
     let _ = fs::fallocate(fd, fs::FallocateFlags::KEEP_SIZE | fs::FallocateFlags::PUNCH_HOLE, offset, len);
 }
 
+/// Gives all the memory of a file of `len` bytes back: it becomes zeroes, or, where the file system cannot do that, nothing.
+pub fn empty(fd: &Fd, len: u64) -> Result<()> {
+    let flags = fs::FallocateFlags::KEEP_SIZE | fs::FallocateFlags::PUNCH_HOLE;
+    match fs::fallocate(fd, flags, 0, len.max(1)) {
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::INVAL) => Ok(fs::ftruncate(fd, 0)?),
+        other => Ok(other?),
+    }
+}
+
 /// Overwrites the bytes from `from` to `to` with zeroes.
 pub fn write_zeroes(fd: &Fd, from: u64, to: u64) -> Result<()> {
     // Not on the stack, which may be small.

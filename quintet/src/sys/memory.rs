@@ -55,12 +55,39 @@ impl Access {
     }
 }
 
+/// Memory before and after each mapping that nobody may touch, in a build that looks for those who do (`hostile/`).
+#[cfg(quintet_fenced)]
+mod fence {
+    use super::*;
+
+    /// Room for a mapping, which stays fenced when that has gone.
+    pub fn room(len: usize) -> Result<Option<usize>> {
+        let len = len.checked_next_multiple_of(page()).ok_or(Errno::NOMEM)?;
+        let whole = len.checked_add(2 * page()).ok_or(Errno::NOMEM)?;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: overlaps nothing.
+        let at = unsafe { mm::mmap_anonymous(std::ptr::null_mut(), whole, ProtFlags::empty(), flags) }?;
+        Ok(Some(at as usize + page()))
+    }
+}
+
+#[cfg(not(quintet_fenced))]
+mod fence {
+    use super::*;
+
+    #[inline(always)]
+    pub fn room(_len: usize) -> Result<Option<usize>> {
+        Ok(None)
+    }
+}
+
 /// Maps `len` bytes of a file from its start, shared.
 ///
 /// # Safety
 ///
 /// With [`Place::Over`] whatever is mapped there is the caller's to lose.
 pub unsafe fn map(fd: &Fd, len: usize, access: Access, place: Place) -> Result<usize> {
+    let place = if place == Place::Anywhere { fence::room(len)?.map_or(place, Place::Over) } else { place };
     let (address, flags) = match place {
         Place::Anywhere => (0, MapFlags::SHARED),
         Place::At(at) => (at, MapFlags::SHARED | MapFlags::FIXED_NOREPLACE),
@@ -79,8 +106,9 @@ pub unsafe fn map(fd: &Fd, len: usize, access: Access, place: Place) -> Result<u
 
 /// Maps `len` bytes of a file from `offset` on, shared, where there is room.
 pub fn map_range(fd: &Fd, offset: u64, len: usize, access: Access) -> Result<usize> {
-    // SAFETY: overlaps nothing.
-    let at = unsafe { mm::mmap(std::ptr::null_mut(), len, access.prot(), MapFlags::SHARED, fd, offset) }?;
+    let (place, fixed) = fence::room(len)?.map_or((0, MapFlags::empty()), |room| (room, MapFlags::FIXED));
+    // SAFETY: overlaps nothing but what was reserved for it.
+    let at = unsafe { mm::mmap(place as *mut c_void, len, access.prot(), MapFlags::SHARED | fixed, fd, offset) }?;
     Ok(at as usize)
 }
 
@@ -100,9 +128,10 @@ pub fn duplicate(from: usize, len: usize) -> Result<usize> {
 
 /// Private zeroed memory, which costs nothing until touched.
 pub fn anonymous(len: usize) -> Result<usize> {
-    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-    // SAFETY: overlaps nothing.
-    let at = unsafe { mm::mmap_anonymous(std::ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, flags) }?;
+    let (place, fixed) = fence::room(len)?.map_or((0, MapFlags::empty()), |room| (room, MapFlags::FIXED));
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | fixed;
+    // SAFETY: overlaps nothing but what was reserved for it.
+    let at = unsafe { mm::mmap_anonymous(place as *mut c_void, len, ProtFlags::READ | ProtFlags::WRITE, flags) }?;
     Ok(at as usize)
 }
 
@@ -134,6 +163,14 @@ pub unsafe fn zeroed_over(at: usize, len: usize) {
 pub unsafe fn unmap(at: usize, len: usize) -> Result<()> {
     // SAFETY: the caller vouches for the range.
     Ok(unsafe { mm::munmap(at as *mut c_void, len) }?)
+}
+
+/// Puts a private page of zeroes in place of one whose file has been shortened.
+pub fn replace_page(at: usize) -> Result<()> {
+    let flags = MapFlags::PRIVATE | MapFlags::FIXED;
+    // SAFETY: a page of a mapping of this crate's, which nobody can read or write any more.
+    unsafe { mm::mmap_anonymous(at as *mut c_void, page(), ProtFlags::READ | ProtFlags::WRITE, flags) }?;
+    Ok(())
 }
 
 /// A child made by fork does not get this mapping.

@@ -14,6 +14,7 @@ pub mod signal;
 pub mod starved;
 pub mod table;
 pub mod trace;
+pub mod truncation;
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};

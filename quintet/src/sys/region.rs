@@ -104,6 +104,10 @@ static AREA: AtomicIsize = AtomicIsize::new(UNKNOWN);
 /// Whether the calling thread can use what is here.
 #[inline(always)]
 pub fn is_available() -> bool {
+    // The thread sanitizer does not see what the instructions here order.
+    if cfg!(tsan) {
+        return false;
+    }
     let area = AREA.load(Relaxed);
     if area == UNKNOWN { look_for_area() } else { area != NONE && is_registered(area) }
 }

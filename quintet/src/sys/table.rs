@@ -35,6 +35,13 @@ impl<T: Zeroable> Table<T> {
     }
 }
 
+impl<T: Zeroable> Table<T> {
+    /// All elements.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        (0..self.len).map(|index| &self[index])
+    }
+}
+
 impl<T: Zeroable> Index<usize> for Table<T> {
     type Output = T;
 

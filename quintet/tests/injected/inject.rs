@@ -8,7 +8,7 @@
 // The kernel's names of its calls.
 #![allow(non_upper_case_globals)]
 
-use crate::support::{Child, fork};
+use crash::support::{Child, fork};
 use std::time::{Duration, Instant};
 
 /// No operation makes as many system calls.

@@ -48,7 +48,7 @@ pub fn perform(face: &Face, verb: &str, args: &[&str]) -> Option<Answer> {
     match verb {
         "ftok" => return Some(ftok(face, args)),
         "shmget" | "shmat" | "shmdt" | "stat" | "stat_index" | "stat_any" | "set" | "rm" | "lock" | "unlock" | "ipc_info"
-        | "shm_info" | "shmctl" | "sysctl" | "set_sysctl" | "sysvipc" | "open" | "sweep" => {}
+        | "shm_info" | "shm_survey" | "shmctl" | "sysctl" | "set_sysctl" | "sysvipc" | "open" | "sweep" => {}
         _ => return None,
     }
     Some(match face.namespace() {
@@ -88,6 +88,7 @@ fn by_libc(verb: &str, args: &[&str]) -> Answer {
         "shm_info" => c::shmctl_get::<c::ShmUsage>(0, c::SHM_INFO).map(|(max, i)| {
             format!("{max} {} {} {} {} {} {}", i.used_ids, i.tot, i.rss, i.swp, i.swap_attempts, i.swap_successes)
         }),
+        "shm_survey" => Ok(survey(args[0], |index| c_stat(index, c::SHM_STAT_ANY))),
         "shmctl" => c::shmctl(id(), number(args[1]), number(args[2])).map(|ret| ret.to_string()),
         "sysctl" => read_sysctl(args[0]),
         "set_sysctl" => write_sysctl(args[0], args[1]),
@@ -97,6 +98,12 @@ fn by_libc(verb: &str, args: &[&str]) -> Answer {
         }
         _ => Err(libc::ENOTSUP),
     }
+}
+
+/// Of each segment what is told by its index, or `gone`.
+fn survey(ids: &str, stat: impl Fn(i32) -> Answer) -> String {
+    let see = |id: &str| stat(number::<i32>(id) & 0x7fff).ok().filter(|told| told.split(' ').next() == Some(id));
+    ids.split(',').map(|id| see(id).unwrap_or_else(|| "gone".to_owned())).collect::<Vec<_>>().join("|")
 }
 
 fn sysctl(name: &str) -> String {
@@ -163,6 +170,9 @@ fn by_library(ns: &Namespace, verb: &str, args: &[&str]) -> Result<String, quint
         "shm_info" => {
             let u = ns.shm_usage()?;
             Ok(format!("{} {} {} {} {} 0 0", u.max_index, u.segments, u.pages, u.resident, u.swapped))
+        }
+        "shm_survey" => {
+            Ok(survey(args[0], |index| ns.shm_stat_index(index, true).map(|s| library_stat(&s)).map_err(|e| e.raw())))
         }
         "sysctl" => library_sysctl(ns, args[0]),
         "set_sysctl" => library_set_sysctl(ns, args[0], number(args[1])).map(done),

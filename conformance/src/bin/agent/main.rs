@@ -69,6 +69,35 @@ impl Agent {
     }
 
     fn perform(&self, verb: &str, args: &[&str]) -> Answer {
+        match verb {
+            "survey" => self.survey(args),
+            "clear" => self.clear(args),
+            verb => self.perform_one(verb, args),
+        }
+    }
+
+    /// Of segments, sets and queues, each in a list of identifiers or `-`, all that is to be seen.
+    fn survey(&self, args: &[&str]) -> Answer {
+        let see = |(verb, ids): (&str, &&str)| match *ids {
+            "-" => Ok(String::new()),
+            ids => self.perform_one(verb, &[ids]),
+        };
+        let parts = ["shm_survey", "sem_survey", "msg_survey"].into_iter().zip(args).map(see);
+        parts.collect::<Result<Vec<_>, _>>().map(|parts| parts.join("/"))
+    }
+
+    /// Removes segments, sets and queues, and tells what there is then; not the highest index in use.
+    fn clear(&self, args: &[&str]) -> Answer {
+        for (verb, ids) in ["rm", "sem_rm", "msg_rm"].into_iter().zip(args) {
+            for id in ids.split(',').filter(|id| *id != "-") {
+                let _ = self.perform_one(verb, &[id]);
+            }
+        }
+        let left = |verb| self.perform_one(verb, &[]).map(|told| told.split(' ').skip(1).take(2).collect::<Vec<_>>().join(" "));
+        Ok(format!("segments {} sets {} queues {}", left("shm_info")?, left("sem_usage")?, left("msg_usage")?))
+    }
+
+    fn perform_one(&self, verb: &str, args: &[&str]) -> Answer {
         let answer = calls::perform(&self.face, verb, args)
             .or_else(|| sem::perform(&self.face, verb, args))
             .or_else(|| msg::perform(&self.face, verb, args))

@@ -1,12 +1,11 @@
-//! Programs from numbers. The pools are small, so that messages meet who asks for them, and queues are full soon, so that calls wait and are served.
+//! Calls over queues. The pools are small, so that messages meet who asks for them, and queues are full soon, so that calls wait and are served.
 
-use super::super::generate::{Dice, MODES, OWNERS, SIGNALS, several};
-use super::super::{Mechanism, PROCESSES, Program, Regime, Step, User};
+use super::super::generate::{Dice, Hands, KEYS, MODES, OWNERS};
+use super::super::{Regime, Step};
 use super::{Call, REGISTERS, Text};
 use crate::{COPY, EXCEPT, MsgFlags, NOERROR, TRY, WAIT};
 use libc::{IPC_CREAT, IPC_EXCL};
 
-const KEYS: &[i32] = &[0, 1, 1, 2, 2, -3];
 /// A program begins with so many creations.
 const BEGINNING: usize = 2;
 const GET_FLAGS: &[i32] = &[IPC_CREAT, IPC_CREAT, IPC_CREAT, IPC_CREAT | IPC_EXCL, IPC_EXCL, 0, 0];
@@ -22,21 +21,14 @@ const SIZES: &[usize] = &[100, 100, 100, 12, 12, 6, 4, 2, 0, 8192];
 const CAPACITIES: &[u64] = &[12, 12, 16, 16, 20, 24, 24, 10, 8, 5, 1, 0];
 const RARE_CAPACITIES: &[u64] = &[16384, 16385, 8192, 100];
 
-/// The program of `seed`, of `calls` calls; of several users if `users`.
-pub fn generate(seed: u64, calls: usize, users: bool) -> Program {
-    let mut dice = Dice(seed);
-    let cast = several(&mut dice, users);
-    let regime = if users { regime(&mut dice) } else { Regime::Default };
-    let beginning: Vec<Step> = (0..BEGINNING).flat_map(|register| create(&mut dice, cast.len(), register, users)).collect();
-    let rest = (beginning.len()..calls).map(|_| step(&mut dice, cast.len(), users));
-    let steps = beginning.into_iter().chain(rest).collect();
-    Program { mechanism: Mechanism::Queues, regime, cast, steps }
+/// The limits that programs over queues are run under, besides the defaults.
+pub fn regimes() -> &'static [Regime] {
+    &[Regime::FewQueues, Regime::ShortMessages, Regime::SmallQueues]
 }
 
-/// Limits are the superuser's to set.
-fn regime(dice: &mut Dice) -> Regime {
-    let unusual = [Regime::FewQueues, Regime::ShortMessages, Regime::SmallQueues];
-    if dice.below(6) > 0 { Regime::Default } else { dice.of(&unusual) }
+/// Steps that create queues and have them take little, so that the others have something to work with.
+pub fn beginning(dice: &mut Dice, hands: Hands) -> Vec<Step> {
+    (0..BEGINNING.min(hands.made)).flat_map(|register| create(dice, register, hands)).collect()
 }
 
 fn mode(dice: &mut Dice, users: bool) -> i32 {
@@ -52,28 +44,22 @@ fn or_rarely<T: Copy>(dice: &mut Dice, pool: &[T], rare: &[T]) -> T {
     if dice.below(16) == 0 { dice.of(rare) } else { dice.of(pool) }
 }
 
-/// Steps that create a queue and have it take little, so that the others have something to work with.
-fn create(dice: &mut Dice, cast: usize, register: usize, users: bool) -> [Step; 2] {
-    let (who, key, qbytes) = (dice.below(cast), dice.of(KEYS), dice.of(CAPACITIES));
-    let flags = IPC_CREAT | mode(dice, users);
+fn create(dice: &mut Dice, register: usize, hands: Hands) -> [Step; 2] {
+    let (who, key, qbytes) = (dice.below(hands.cast), dice.of(KEYS), dice.of(CAPACITIES));
+    let flags = IPC_CREAT | mode(dice, hands.users);
     let capacity = Call::SetCapacity { register, qbytes, bold: false };
     [Call::Get { register, key, flags }, capacity].map(|call| Step { who, call: call.into() })
 }
 
-fn step(dice: &mut Dice, cast: usize, users: bool) -> Step {
-    // Mostly one of those that are there from the start.
-    let who = if dice.below(4) > 0 { dice.below(cast) } else { dice.below(PROCESSES) };
-    Step { who, call: call(dice, users).into() }
-}
-
 /// Mostly one of the first, which are there from the start.
-fn register(dice: &mut Dice) -> usize {
-    if dice.below(12) > 0 { dice.below(BEGINNING) } else { dice.below(REGISTERS) }
+fn register(dice: &mut Dice, hands: Hands) -> usize {
+    if dice.below(12) > 0 { dice.below(BEGINNING.min(hands.made)) } else { dice.below(REGISTERS) }
 }
 
-fn call(dice: &mut Dice, users: bool) -> Call {
-    let register = register(dice);
-    match dice.below(100) {
+/// Any call.
+pub fn call(dice: &mut Dice, hands: Hands) -> Call {
+    let (register, users) = (register(dice, hands), hands.users);
+    match dice.below(81) {
         0..5 => Call::Get { register, key: dice.of(KEYS), flags: dice.of(GET_FLAGS) | mode(dice, users) },
         5..39 => {
             let text = Text { len: or_rarely(dice, LENGTHS, RARE_LENGTHS), first: dice.roll() as u8 };
@@ -84,16 +70,13 @@ fn call(dice: &mut Dice, users: bool) -> Call {
         69..71 => Call::Stat { register },
         71..72 => Call::StatIndex { register, any: dice.below(2) == 0 },
         72..76 => Call::SetCapacity { register, qbytes: or_rarely(dice, CAPACITIES, RARE_CAPACITIES), bold: bold(dice) },
-        76..79 => set(dice, register, users),
+        76..79 => {
+            let (uid, gid) = hands.owner((dice.of(OWNERS), dice.of(OWNERS)));
+            let qbytes = or_rarely(dice, CAPACITIES, RARE_CAPACITIES);
+            Call::Set { register, uid, gid, mode: mode(dice, users) as u32, qbytes, bold: bold(dice) }
+        }
         79..80 => Call::Remove { register: dice.below(REGISTERS) },
-        80..81 => dice.of(&[Call::Limits, Call::Usage]),
-        81..86 => Call::Interrupt,
-        86..91 => Call::Fork { child: dice.below(PROCESSES) },
-        91..92 => Call::Vfork { child: dice.below(PROCESSES) },
-        92..93 => Call::Exec,
-        93..94 => dice.of(&[Call::FailingExec, Call::Exit, Call::ExitAtOnce]),
-        94..99 => Call::Kill { signal: dice.of(SIGNALS) },
-        _ => Call::Become { user: dice.of(&[User::Nobody, User::Stranger, User::Member]) },
+        _ => dice.of(&[Call::Limits, Call::Usage]),
     }
 }
 
@@ -106,13 +89,4 @@ fn receive(dice: &mut Dice, register: usize) -> Call {
     let flags = dice.of(&[none, none, none, NOERROR, EXCEPT, TRY, TRY, TRY, TRY | NOERROR, TRY | EXCEPT, TRY | COPY]);
     let flags = if dice.below(20) == 0 { flags ^ dice.of(&[COPY, EXCEPT, NOERROR, TRY]) } else { flags };
     Call::Receive { register, size: dice.of(SIZES), mtype: or_rarely(dice, ASKED, RARELY_ASKED), flags, bold: bold(dice) }
-}
-
-/// In a user namespace only the tester's own number exists.
-fn set(dice: &mut Dice, register: usize, users: bool) -> Call {
-    let (uid, gid) = (dice.of(OWNERS), dice.of(OWNERS));
-    let own = |id: u32, own: u32| if users || id == u32::MAX { id } else { own };
-    let (uid, gid) = (own(uid, rustix::process::geteuid().as_raw()), own(gid, rustix::process::getegid().as_raw()));
-    let qbytes = or_rarely(dice, CAPACITIES, RARE_CAPACITIES);
-    Call::Set { register, uid, gid, mode: mode(dice, users) as u32, qbytes, bold: bold(dice) }
 }

@@ -1,16 +1,15 @@
 //! Programs over message queues, whose calls may wait.
 //!
-//! What happens when is fixed by states, not by time, as in programs over sets. But where a call would let several others go on at once, the kernel does not say in
+//! Where a call would let several others go on at once, the kernel does not say in
 //! which order they come to it: receivers after `IPC_SET`, and senders for whom each by himself there is room. Such a call is left out, or it is
 //! the last of its program, after which only that is told which holds whoever was first.
 
 mod generate;
 mod scene;
 
-pub(super) use generate::generate;
-pub(super) use scene::{endings, run};
+pub(super) use generate::{beginning, call, regimes};
+pub(super) use scene::{Queues, for_all, take_answers, tell_what_holds};
 
-use super::User;
 use crate::MsgFlags;
 use std::fmt;
 
@@ -78,26 +77,6 @@ pub enum Call {
     },
     Limits,
     Usage,
-    /// A signal, which is handled, to one that waits.
-    Interrupt,
-    Fork {
-        child: usize,
-    },
-    Vfork {
-        child: usize,
-    },
-    Exec,
-    FailingExec,
-    Exit,
-    ExitAtOnce,
-    /// Also of one that waits.
-    Kill {
-        signal: i32,
-    },
-    /// The tester becomes another user for good.
-    Become {
-        user: User,
-    },
 }
 
 impl fmt::Display for Call {
@@ -115,10 +94,12 @@ impl fmt::Display for Call {
                 write!(f, "msgrcv(r{register}, {size} bytes, type {mtype}, {})", flags(bits))
             }
             Call::Set { register, uid, gid, mode, qbytes, .. } => {
-                write!(f, "IPC_SET(r{register}, {uid}, {gid}, {mode:#o}, {qbytes} bytes)")
+                write!(f, "IPC_SET(queue r{register}, {uid}, {gid}, {mode:#o}, {qbytes} bytes)")
             }
-            Call::SetCapacity { register, qbytes, .. } => write!(f, "IPC_SET(r{register}, {qbytes} bytes)"),
-            call => write!(f, "{call:?}"),
+            Call::SetCapacity { register, qbytes, .. } => write!(f, "IPC_SET(queue r{register}, {qbytes} bytes)"),
+            Call::Stat { register } => write!(f, "IPC_STAT(queue r{register})"),
+            Call::Remove { register } => write!(f, "IPC_RMID(queue r{register})"),
+            call => write!(f, "queues: {call:?}"),
         }
     }
 }

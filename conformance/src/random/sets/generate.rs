@@ -1,12 +1,11 @@
-//! Programs from numbers. The pools are small, so that calls meet, and values near each other, so that they wait and are served.
+//! Calls over sets. The pools are small, so that calls meet, and values near each other, so that they wait and are served.
 
-use super::super::generate::{Dice, MODES, OWNERS, SIGNALS, several};
-use super::super::{Mechanism, PROCESSES, Program, Regime, Step, User};
+use super::super::generate::{Dice, Hands, KEYS, MODES, OWNERS};
+use super::super::{Regime, Step};
 use super::{Call, OPERATIONS, Ops, Question, REGISTERS, SEMAPHORES};
 use crate::{NOWAIT, SemFlags, SemOp, UNDO};
 use libc::{IPC_CREAT, IPC_EXCL};
 
-const KEYS: &[i32] = &[0, 1, 1, 2, 2, -3];
 const NUMBERS: &[i32] = &[2, 3, 3, 3, 4, 4, 2, 1, 0, -1, 40000];
 /// Those at the head of [`NUMBERS`] that can be had.
 const GOOD_NUMBERS: usize = 8;
@@ -21,21 +20,19 @@ const VALUES: &[i32] = &[0, 0, 0, 1, 1, 1, 2, 3, 5, 2, 32766, 32767, 32768, -1];
 /// Those at the head of [`VALUES`] that may be set.
 const GOOD_VALUES: usize = 12;
 
-/// The program of `seed`, of `calls` calls; of several users if `users`.
-pub fn generate(seed: u64, calls: usize, users: bool) -> Program {
-    let mut dice = Dice(seed);
-    let cast = several(&mut dice, users);
-    let regime = if users { regime(&mut dice) } else { Regime::Default };
-    let beginning: Vec<Step> = (0..BEGINNING).map(|register| create(&mut dice, cast.len(), register, users)).collect();
-    let rest = (BEGINNING..calls).map(|_| step(&mut dice, cast.len(), users));
-    let steps = beginning.into_iter().chain(rest).collect();
-    Program { mechanism: Mechanism::Sets, regime, cast, steps }
+/// The limits that programs over sets are run under, besides the defaults.
+pub fn regimes() -> &'static [Regime] {
+    &[Regime::FewSets, Regime::FewSemaphores, Regime::SmallSets, Regime::FewOperations]
 }
 
-/// Limits are the superuser's to set.
-fn regime(dice: &mut Dice) -> Regime {
-    let unusual = [Regime::FewSets, Regime::FewSemaphores, Regime::SmallSets, Regime::FewOperations];
-    if dice.below(6) > 0 { Regime::Default } else { dice.of(&unusual) }
+/// Steps that create sets, so that the others have something to work with.
+pub fn beginning(dice: &mut Dice, hands: Hands) -> Vec<Step> {
+    let create = |register| {
+        let (key, nsems) = (dice.of(KEYS), dice.of(&NUMBERS[..GOOD_NUMBERS]));
+        let flags = IPC_CREAT | mode(dice, hands.users);
+        Step { who: dice.below(hands.cast), call: Call::Get { register, key, nsems, flags }.into() }
+    };
+    (0..BEGINNING.min(hands.made)).map(create).collect()
 }
 
 fn mode(dice: &mut Dice, users: bool) -> i32 {
@@ -46,27 +43,15 @@ fn mode(dice: &mut Dice, users: bool) -> i32 {
     }
 }
 
-/// A step that creates a set, so that the others have something to work with.
-fn create(dice: &mut Dice, cast: usize, register: usize, users: bool) -> Step {
-    let (key, nsems) = (dice.of(KEYS), dice.of(&NUMBERS[..GOOD_NUMBERS]));
-    let flags = IPC_CREAT | mode(dice, users);
-    Step { who: dice.below(cast), call: Call::Get { register, key, nsems, flags }.into() }
-}
-
-fn step(dice: &mut Dice, cast: usize, users: bool) -> Step {
-    // Mostly one of those that are there from the start.
-    let who = if dice.below(4) > 0 { dice.below(cast) } else { dice.below(PROCESSES) };
-    Step { who, call: call(dice, users).into() }
-}
-
 /// Mostly one of the first, which are there from the start.
-fn register(dice: &mut Dice) -> usize {
-    if dice.below(8) > 0 { dice.below(BEGINNING) } else { dice.below(REGISTERS) }
+fn register(dice: &mut Dice, hands: Hands) -> usize {
+    if dice.below(8) > 0 { dice.below(BEGINNING.min(hands.made)) } else { dice.below(REGISTERS) }
 }
 
-fn call(dice: &mut Dice, users: bool) -> Call {
-    let register = register(dice);
-    match dice.below(100) {
+/// Any call.
+pub fn call(dice: &mut Dice, hands: Hands) -> Call {
+    let (register, users) = (register(dice, hands), hands.users);
+    match dice.below(82) {
         0..6 => {
             let (key, nsems) = (dice.of(KEYS), dice.of(NUMBERS));
             Call::Get { register, key, nsems, flags: dice.of(GET_FLAGS) | mode(dice, users) }
@@ -83,16 +68,12 @@ fn call(dice: &mut Dice, users: bool) -> Call {
         74..75 => Call::GetAll { register },
         75..76 => Call::Stat { register },
         76..77 => Call::StatIndex { register, any: dice.below(2) == 0 },
-        77..79 => set(dice, register, users),
+        77..79 => {
+            let (uid, gid) = hands.owner((dice.of(OWNERS), dice.of(OWNERS)));
+            Call::Set { register, uid, gid, mode: mode(dice, users) as u32 }
+        }
         79..80 => Call::Remove { register: dice.below(REGISTERS) },
-        80..82 => dice.of(&[Call::Limits, Call::Usage]),
-        82..86 => Call::Interrupt,
-        86..91 => Call::Fork { child: dice.below(PROCESSES) },
-        91..92 => Call::Vfork { child: dice.below(PROCESSES) },
-        92..93 => Call::Exec,
-        93..94 => dice.of(&[Call::FailingExec, Call::Exit, Call::ExitAtOnce]),
-        94..99 => Call::Kill { signal: dice.of(SIGNALS) },
-        _ => Call::Become { user: dice.of(&[User::Nobody, User::Stranger, User::Member]) },
+        _ => dice.of(&[Call::Limits, Call::Usage]),
     }
 }
 
@@ -111,14 +92,6 @@ fn operation(dice: &mut Dice, flags: SemFlags) -> SemOp {
     let none = SemFlags::empty();
     let own = dice.of(&[none, none, none, none, none, UNDO, UNDO, UNDO, UNDO | NOWAIT, NOWAIT]);
     SemOp::new(num, delta).flags(own | flags)
-}
-
-/// In a user namespace only the tester's own number exists.
-fn set(dice: &mut Dice, register: usize, users: bool) -> Call {
-    let (uid, gid) = (dice.of(OWNERS), dice.of(OWNERS));
-    let own = |id: u32, own: u32| if users || id == u32::MAX { id } else { own };
-    let (uid, gid) = (own(uid, rustix::process::geteuid().as_raw()), own(gid, rustix::process::getegid().as_raw()));
-    Call::Set { register, uid, gid, mode: mode(dice, users) as u32 }
 }
 
 const _: () = assert!(SEMAPHORES >= 4, "as many values as NUMBERS asks for");

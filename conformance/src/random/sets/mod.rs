@@ -1,15 +1,11 @@
 //! Programs over semaphore sets, whose calls may wait.
-//!
-//! What happens when is fixed by states, not by time: after each step whoever was made to wait sleeps and is counted, and
-//! whoever waits no longer has answered.
 
 mod generate;
 mod scene;
 
-pub(super) use generate::generate;
-pub(super) use scene::{endings, run};
+pub(super) use generate::{beginning, call, regimes};
+pub(super) use scene::Sets;
 
-use super::User;
 use crate::SemOp;
 use std::fmt;
 
@@ -102,32 +98,19 @@ pub enum Call {
     },
     Limits,
     Usage,
-    /// A signal, which is handled, to one that waits.
-    Interrupt,
-    Fork {
-        child: usize,
-    },
-    Vfork {
-        child: usize,
-    },
-    Exec,
-    FailingExec,
-    Exit,
-    ExitAtOnce,
-    /// Also of one that waits.
-    Kill {
-        signal: i32,
-    },
-    /// The tester becomes another user for good.
-    Become {
-        user: User,
-    },
 }
 
 impl fmt::Display for Ops {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let words: Vec<String> = self.list().iter().map(ToString::to_string).collect();
         f.write_str(&words.join(", "))
+    }
+}
+
+impl Call {
+    /// Whether it tells something of a set, and changes nothing.
+    pub(super) fn only_asks(self) -> bool {
+        matches!(self, Call::Ask { .. } | Call::GetAll { .. } | Call::Stat { .. } | Call::StatIndex { .. })
     }
 }
 
@@ -140,8 +123,10 @@ impl fmt::Display for Call {
             Call::InThread { register, ops } => write!(f, "in a thread: semop(r{register}, {ops})"),
             Call::SetValue { register, num, value } => write!(f, "SETVAL(r{register}, {num}, {value})"),
             Call::SetAll { register, values } => write!(f, "SETALL(r{register}, {values:?})"),
-            Call::Set { register, uid, gid, mode } => write!(f, "IPC_SET(r{register}, {uid}, {gid}, {mode:#o})"),
-            call => write!(f, "{call:?}"),
+            Call::Set { register, uid, gid, mode } => write!(f, "IPC_SET(set r{register}, {uid}, {gid}, {mode:#o})"),
+            Call::Stat { register } => write!(f, "IPC_STAT(set r{register})"),
+            Call::Remove { register } => write!(f, "IPC_RMID(set r{register})"),
+            call => write!(f, "sets: {call:?}"),
         }
     }
 }

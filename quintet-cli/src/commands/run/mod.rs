@@ -25,6 +25,9 @@ ENVIRONMENT:
   QUINTET_LOG_FILE  where: a file to which the lines are added, %p in its name is the process;
                     else descriptor 2, as long as it is the program's first one
   QUINTET_INHERIT   0: programs that are started with an environment of their own stay without
+  QUINTET_TRUNCATION
+                    survive: a file of the namespace that somebody shortens does not end the program
+                    by SIGBUS; a handler is installed, and the program's own goes on to work
 
 EXAMPLES:
   quintet run -- ./server --port 80        on the default namespace, made on first use

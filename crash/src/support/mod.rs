@@ -5,15 +5,17 @@
 //!
 //! A test runs in a process of its own whose main thread only waits, so that after `fork` the child has
 //! all it needs. The raw calls get descriptors and process ids that were made here, and pointers to locals.
-// Not every test file needs all of it.
-#![allow(dead_code, unused_imports, unsafe_code)]
+// Their names say what they are.
+#![allow(missing_docs, unsafe_code, clippy::new_without_default, clippy::should_implement_trait)]
 
 mod queue;
 mod scenario;
+mod step;
 mod trace;
 
 pub use queue::*;
 pub use scenario::*;
+pub use step::*;
 pub use trace::*;
 
 use std::io::Read;

@@ -119,8 +119,13 @@ impl Watch {
 
     /// The registry's lock, or the set's, or the queue's, if nobody holds that.
     pub fn lock_word(&self) -> u32 {
+        self.lock_words().into_iter().fold(0, |all, word| all | word)
+    }
+
+    /// The registry's lock, the set's, the queue's.
+    pub fn lock_words(&self) -> [u32; 3] {
         let word = |window: usize, at| self.windows[window].as_ref().map_or(0, |(w, _)| w.word(at).load(SeqCst));
-        word(0, LOCK) | word(SET, SET_LOCK) | word(QUEUE, QUEUE_LOCK)
+        [word(0, LOCK), word(SET, SET_LOCK), word(QUEUE, QUEUE_LOCK)]
     }
 }
 
@@ -136,9 +141,11 @@ pub enum Point {
 /// A child under `ptrace`, between [`begin`] and [`finish`].
 pub struct Tracee {
     pub pid: i32,
-    stops: u32,
+    pub(super) stops: u32,
     finished: bool,
     pub lock_held: bool,
+    /// It is one that was just forked.
+    pub is_newborn: bool,
 }
 
 /// In the child: what follows is traced.
@@ -148,10 +155,18 @@ pub fn begin() {
         assert_eq!(libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0), 0);
         libc::raise(libc::SIGSTOP);
     }
+    first_instruction();
+}
+
+/// Where what is traced begins, to the instruction.
+#[inline(never)]
+pub(super) extern "C" fn first_instruction() {
+    std::hint::black_box(());
 }
 
 /// In the child: the traced part has ended.
-pub fn finish() {
+#[inline(never)]
+pub extern "C" fn finish() {
     // SAFETY: no pointers.
     unsafe { libc::raise(libc::SIGSTOP) };
 }
@@ -168,6 +183,23 @@ pub enum Stop {
     Finished,
 }
 
+static FORKED: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(0);
+
+/// The child that a tracee has made since this was last asked, which is stopped before its first instruction; 0: none.
+pub fn forked() -> i32 {
+    FORKED.swap(0, SeqCst)
+}
+
+/// Ends the child that is left of a tracee that was only looked at.
+pub(super) fn discard_forked() {
+    let pid = forked();
+    if pid != 0 {
+        kill(pid, libc::SIGKILL);
+        // SAFETY: no pointers; it may be somebody else's to wait for.
+        unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) };
+    }
+}
+
 impl Tracee {
     /// Starts `body` in a child and waits until it calls [`begin`].
     pub fn start(body: impl FnOnce()) -> Tracee {
@@ -177,7 +209,7 @@ impl Tracee {
         let status = wait(pid);
         assert!(libc::WIFSTOPPED(status), "the child ended before it began: {status:#x}");
         assert_eq!(libc::WSTOPSIG(status), libc::SIGSTOP);
-        let tracee = Tracee { pid, stops: 0, finished: false, lock_held: false };
+        let tracee = Tracee { pid, stops: 0, finished: false, lock_held: false, is_newborn: false };
         tracee.set_options();
         tracee
     }
@@ -186,7 +218,7 @@ impl Tracee {
     pub fn newborn(pid: i32) -> Tracee {
         let status = wait(pid);
         assert!(libc::WIFSTOPPED(status), "{status:#x}");
-        let tracee = Tracee { pid, stops: 0, finished: false, lock_held: false };
+        let tracee = Tracee { pid, stops: 0, finished: false, lock_held: false, is_newborn: true };
         tracee.set_options();
         tracee
     }
@@ -198,12 +230,16 @@ impl Tracee {
         assert_eq!(unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, self.pid, 0, options as usize) }, 0);
     }
 
+    pub(super) fn has_finished(&self) -> bool {
+        self.finished
+    }
+
     /// Goes on to the next stop.
     pub fn next(&mut self) -> Stop {
         self.resume(libc::PTRACE_SYSCALL)
     }
 
-    fn resume(&mut self, how: libc::c_uint) -> Stop {
+    pub(super) fn resume(&mut self, how: libc::c_uint) -> Stop {
         let mut signal = 0;
         if self.finished {
             return Stop::Finished;
@@ -227,6 +263,7 @@ impl Tracee {
                     let mut child = 0usize;
                     // SAFETY: the kernel writes one word.
                     unsafe { libc::ptrace(libc::PTRACE_GETEVENTMSG, self.pid, 0, &raw mut child) };
+                    FORKED.store(child as i32, SeqCst);
                     return Stop::Forked(child as i32);
                 }
                 // A single step.
@@ -319,6 +356,21 @@ impl Tracee {
             }
         }
         true
+    }
+
+    /// Goes on within a system call until it sleeps there. `false`: the call has returned.
+    pub fn falls_asleep(&mut self) -> bool {
+        // SAFETY: a stopped tracee of this thread.
+        assert_eq!(unsafe { libc::ptrace(libc::PTRACE_SYSCALL, self.pid, 0, 0) }, 0);
+        loop {
+            let mut status = 0;
+            // SAFETY: a local.
+            match unsafe { libc::waitpid(self.pid, &raw mut status, libc::__WALL | libc::WNOHANG) } {
+                0 if state(self.pid) == Some('S') => return true,
+                0 => std::thread::yield_now(),
+                _ => return false,
+            }
+        }
     }
 
     /// All points up to its end at which others see something new: each store to shared memory (with `stores`) and

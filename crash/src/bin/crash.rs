@@ -1,0 +1,140 @@
+//! Kills, and stops, processes at every instruction of every operation, and prints what came of it as a table.
+#![allow(unsafe_code)]
+
+use crash::campaign::{Plan, Report, Run};
+use crash::operations;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::process::ExitCode;
+use std::time::Instant;
+
+const USAGE: &str = "\
+usage: crash [--operation NAME] [--every N] [--plan PLAN]... [--deaths N] [--list]
+
+  --operation NAME  only those whose name contains it
+  --every N         only every N-th place (for a quick look)
+  --plan PLAN       kill       ended by SIGKILL at each instruction
+                    broken     the same where a restartable sequence has been broken off by a signal (queues)
+                    stop       stopped at each instruction, while others try
+                    recover    killed at some of its stores, then who makes it good at each instruction
+                    All four, if none is named.
+  --deaths N        so many first deaths of an operation for 'recover' (4)
+  --list            only say what there is
+";
+
+struct Options {
+    operation: String,
+    every: usize,
+    plans: Vec<String>,
+    deaths: usize,
+    list: bool,
+}
+
+fn options() -> Option<Options> {
+    let mut options = Options { operation: String::new(), every: 1, plans: Vec::new(), deaths: 4, list: false };
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        let number = |arg: String| arg.parse().ok().filter(|n| *n > 0);
+        match arg.as_str() {
+            "--operation" => options.operation = args.next()?,
+            "--every" => options.every = number(args.next()?)?,
+            "--deaths" => options.deaths = number(args.next()?)?,
+            "--plan" => options.plans.push(args.next().filter(|plan| PLANS.contains(&plan.as_str()))?),
+            "--list" => options.list = true,
+            _ => return None,
+        }
+    }
+    if options.plans.is_empty() {
+        options.plans = PLANS.map(str::to_owned).to_vec();
+    }
+    Some(options)
+}
+
+const PLANS: [&str; 4] = ["kill", "broken", "stop", "recover"];
+
+fn plan(name: &str, options: &Options) -> Plan {
+    match name {
+        "kill" => Plan::Kill(options.every),
+        "broken" => Plan::KillBroken(options.every),
+        "stop" => Plan::Stop(options.every),
+        _ => Plan::Recover(options.deaths, options.every),
+    }
+}
+
+/// Where all that this process and its children print goes while they are at work, and where it went before.
+fn redirect() -> (File, File) {
+    let log = tempfile::tempfile().expect("a temporary file");
+    // SAFETY: plain descriptors of this process.
+    unsafe {
+        let terminal = libc::fcntl(1, libc::F_DUPFD_CLOEXEC, 3);
+        libc::fcntl(log.as_raw_fd(), libc::F_SETFL, libc::O_APPEND);
+        libc::dup2(log.as_raw_fd(), 1);
+        libc::dup2(log.as_raw_fd(), 2);
+        // Grandchildren whose parents die are reaped here.
+        libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+        (log, File::from_raw_fd(terminal))
+    }
+}
+
+fn main() -> ExitCode {
+    let Some(options) = options() else {
+        eprint!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let chosen = operations::all().into_iter().filter(|operation| operation.name.contains(&options.operation));
+    if options.list {
+        chosen.for_each(|operation| println!("{}", operation.name));
+        return ExitCode::SUCCESS;
+    }
+    let (log, mut terminal) = redirect();
+    let mut say = |line: String| _ = writeln!(terminal, "{line}");
+    say(format!(
+        "| {:42} | {:8} | {:>9} | {:>5} | {:>8} | {:>9} | {:>9} | {:>10} | {:>10} | {:>5} |",
+        "operation", "plan", "instr.", "calls", "runs", "with lock", "elsewhere", "violations", "longest ms", "s"
+    ));
+    say("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|".to_owned());
+    let mut all = Report::default();
+    for operation in chosen {
+        for name in &options.plans {
+            // Only queues have restartable sequences.
+            if name == "broken" && !operation.name.starts_with("queues") {
+                continue;
+            }
+            let directory = tempfile::Builder::new().prefix("quintet-crash-").tempdir_in(place()).expect("a directory");
+            let begin = Instant::now();
+            let run = Run::new(operation.name, plan(name, &options), directory.path(), log.try_clone().ok());
+            (operation.run)(&run);
+            let report = run.report.take();
+            report.violations.iter().take(3).for_each(|violation| say(violation.clone()));
+            say(row(operation.name, name, &report, begin.elapsed().as_secs()));
+            all.instructions += report.instructions;
+            all.calls += report.calls;
+            all.runs += report.runs;
+            all.with_lock += report.with_lock;
+            all.elsewhere += report.elsewhere;
+            all.longest = all.longest.max(report.longest);
+            all.violations.extend(report.violations);
+        }
+    }
+    say(row("all", "", &all, 0));
+    if all.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn row(name: &str, plan: &str, report: &Report, seconds: u64) -> String {
+    format!(
+        "| {name:42} | {plan:8} | {:9} | {:5} | {:8} | {:9} | {:9} | {:10} | {:10.1} | {seconds:5} |",
+        report.instructions,
+        report.calls,
+        report.runs,
+        report.with_lock,
+        report.elsewhere,
+        report.violations.len(),
+        f64::from(report.longest) / 1000.0,
+    )
+}
+
+fn place() -> std::path::PathBuf {
+    let memory = std::path::Path::new("/dev/shm");
+    if tempfile::tempfile_in(memory).is_ok() { memory.to_path_buf() } else { std::env::temp_dir() }
+}

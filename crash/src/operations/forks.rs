@@ -1,0 +1,105 @@
+//! A fork of an attached process, in which the parent, or the child, is killed; the other one has what a fork gives.
+//!
+//! # Safety
+//!
+//! `fork` is called in processes of one thread.
+#![allow(unsafe_code)]
+
+use super::segments::{KEY, clear_all, consistent};
+use crate::campaign::{Run, operations};
+use crate::support::{Child, Scenario, Signpost, Tracee, begin, completed, exit, finish, fork, forked, reap, sleep_for_ever};
+use quintet::{Namespace, Segment};
+use std::cell::RefCell;
+use std::path::Path;
+
+operations! { "forks": the_parent the_child }
+
+fn make(ns: &Namespace) {
+    Segment::create(ns, KEY, 100).unwrap();
+}
+
+fn nattch(path: &Path) -> i64 {
+    let answer = Signpost::new();
+    fork(|| {
+        let ns = Namespace::open(path).unwrap();
+        let id = ns.shmget(KEY, 0, 0).unwrap();
+        consistent(&ns);
+        answer.tell_number(ns.shm_stat(id.raw()).unwrap().nattch as i64);
+    })
+    .succeeds();
+    answer.number()
+}
+
+/// Attached twice, it forks.
+fn forking(path: &Path, in_child: impl FnOnce(&Segment)) {
+    let ns = Namespace::open(path).unwrap();
+    let segment = Segment::open(&ns, KEY).unwrap();
+    let memory = segment.attach().unwrap();
+    let _second = segment.attach().unwrap();
+    begin();
+    // SAFETY: a process of one thread.
+    if unsafe { libc::fork() } == 0 {
+        memory.write(0, b"child").unwrap();
+        in_child(&segment);
+        exit(0);
+    }
+    finish();
+}
+
+fn the_parent(run: &Run) {
+    let (ask, answer) = (Signpost::new(), Signpost::new());
+    Scenario {
+        setup: &make,
+        process: Some(&|path| {
+            forking(path, |segment| {
+                ask.wait();
+                answer.tell_number(segment.stat().unwrap().nattch as i64);
+                sleep_for_ever();
+            });
+        }),
+        check: &|path, _| {
+            let pid = forked();
+            assert!(pid != 0 || !completed());
+            if pid != 0 {
+                // It has been traced, as its parent was.
+                let child = Tracee::newborn(pid).release(0);
+                assert_eq!(nattch(path), 2);
+                ask.tell(1);
+                assert_eq!(answer.number(), 2);
+                assert_eq!(nattch(path), 2);
+                child.kill();
+            }
+            assert_eq!(nattch(path), 0);
+        },
+        clear: &clear_all,
+        ..Scenario::default()
+    }
+    .run(run);
+}
+
+/// From its first instruction to when it uses what it has inherited.
+fn the_child(run: &Run) {
+    let parent = RefCell::new(None);
+    let process = |path: &Path| {
+        forking(path, |segment| {
+            assert_eq!(segment.stat().unwrap().nattch, 4);
+            finish();
+        });
+    };
+    Scenario {
+        setup: &make,
+        process: Some(&process),
+        newborn: Some(&parent),
+        check: &|path, _| {
+            let parent: Child = parent.take().unwrap();
+            assert_eq!(nattch(path), 2);
+            parent.kill();
+            // Now it is this process's.
+            reap(forked());
+            assert_eq!(nattch(path), 0);
+        },
+        clear: &clear_all,
+        ..Scenario::default()
+    }
+    .run(run);
+}

@@ -1,0 +1,17 @@
+//! All that is done to a process in its midst.
+
+use crate::campaign::Operation;
+
+mod forks;
+mod namespaces;
+mod queues;
+mod segments;
+mod sets;
+
+/// All operations.
+pub fn all() -> Vec<&'static Operation> {
+    let segments = [namespaces::ALL, segments::share::ALL, segments::rights::ALL, forks::ALL];
+    let sets = [sets::operate::ALL, sets::wait::ALL, sets::control::ALL];
+    let queues = [queues::pass::ALL, queues::wait::ALL, queues::control::ALL];
+    segments.into_iter().chain(sets).chain(queues).flatten().collect()
+}

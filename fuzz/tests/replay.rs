@@ -1,0 +1,73 @@
+//! Everything in the corpora is as it was, and arbitrary bytes are no surprise: no difference, no crash, and none takes long. A process runs one target.
+
+use quintet_fuzz::{Target, Theatre, corpus, pack};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Not a measurement: it tells what hangs from what is slow.
+const LONGEST: Duration = Duration::from_secs(30);
+const ALONE: &str = "QUINTET_FUZZ_TARGET";
+
+/// SplitMix64.
+fn random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+fn arbitrary(seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let len = random(&mut state) % 600;
+    (0..len).map(|_| random(&mut state) as u8).collect()
+}
+
+/// Runs the test `name` of the target in a process of its own; there it runs the target.
+fn replay(name: &str, target: Target) {
+    if std::env::var_os(ALONE).is_none() {
+        let output = Command::new(std::env::current_exe().expect("this program"))
+            .args([name, "--exact", "--nocapture", "--test-threads=1"])
+            .env(ALONE, name)
+            .output()
+            .expect("it can be run again");
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{}: {said}", output.status);
+        return;
+    }
+    let theatre = Theatre::new(target);
+    let pack = std::fs::read(corpus(target)).unwrap_or_default();
+    let kept: Vec<Vec<u8>> = pack::inputs(&pack).into_iter().map(<[u8]>::to_vec).collect();
+    let seeds = std::env::var("QUINTET_INPUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
+    for (nth, input) in kept.into_iter().chain((0..seeds).map(arbitrary)).enumerate() {
+        // Of one that ends the process this is the last that is said.
+        eprintln!("{nth}: {}", input.escape_ascii());
+        let begin = Instant::now();
+        theatre.run(&input);
+        assert!(begin.elapsed() < LONGEST, "it took {:?}", begin.elapsed());
+    }
+}
+
+#[test]
+fn calls() {
+    replay("calls", Target::Calls);
+}
+
+#[test]
+fn files() {
+    replay("files", Target::Files);
+}
+
+#[test]
+fn cli() {
+    replay("cli", Target::Cli);
+}
+
+#[test]
+fn proc() {
+    replay("proc", Target::Proc);
+}
+
+#[test]
+fn program() {
+    replay("program", Target::Program);
+}

@@ -1,0 +1,455 @@
+//! Every byte of a namespace attacked: see docs/reliability.md.
+//!
+//! Lives follow each other. In each one, a namespace is made, two processes use it, and this one, which has every file mapped
+//! writable, but for those of the objects that must not be harmed, writes what should not be there: before their calls, and while they make them.
+#![allow(unsafe_code)]
+//!
+//! # Safety
+//!
+//! This process has one thread, so that its children have all they need.
+
+mod attack;
+mod dice;
+mod memory;
+mod scene;
+mod victim;
+
+use attack::{Attacker, Kind};
+use dice::Dice;
+use memory::Board;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::{Duration, Instant};
+
+const USAGE: &str = "usage: hostile [--corruptions N] [--seconds N] [--seed N] [--lives N]";
+
+/// A call that takes longer, while it and those that it may wait for could run, is slow: it is counted.
+const SLOW: Duration = Duration::from_secs(1);
+/// One that takes as long as that hangs. (On a machine that is busy with other things, sleeps are longer than was asked for.)
+const LONGEST_CALL: Duration = Duration::from_secs(3);
+/// However busy the machine is.
+const LONGEST_EVER: Duration = Duration::from_secs(60);
+const VICTIMS: usize = 2;
+const ROUNDS: u32 = 40;
+
+struct Options {
+    corruptions: u64,
+    seconds: u64,
+    seed: u64,
+    lives: u64,
+}
+
+fn options() -> Result<Options, String> {
+    let mut options = Options { corruptions: u64::MAX, seconds: u64::MAX, seed: 1, lives: u64::MAX };
+    let mut args = std::env::args().skip(1);
+    while let Some(name) = args.next() {
+        let value = args.next().and_then(|text| text.replace('_', "").parse().ok()).ok_or(USAGE)?;
+        match name.as_str() {
+            "--corruptions" => options.corruptions = value,
+            "--seconds" => options.seconds = value,
+            "--seed" => options.seed = value,
+            "--lives" => options.lives = value,
+            _ => return Err(USAGE.into()),
+        }
+    }
+    if options.corruptions == u64::MAX && options.seconds == u64::MAX && options.lives == u64::MAX {
+        options.corruptions = 1_000_000;
+    }
+    Ok(options)
+}
+
+#[derive(Default)]
+struct Totals {
+    corruptions: [u64; Kind::ALL.len()],
+    lives: u64,
+    rounds: u64,
+    calls: u64,
+    succeeded: u64,
+    longest: (u64, u32),
+    slow: u64,
+    shortened: u64,
+}
+
+fn main() {
+    let options = options().unwrap_or_else(|usage| {
+        eprintln!("{usage}");
+        std::process::exit(2);
+    });
+    let memory = Path::new("/dev/shm");
+    let place = if tempfile::tempfile_in(memory).is_ok() { memory.to_path_buf() } else { std::env::temp_dir() };
+    let directory = tempfile::Builder::new().prefix("quintet-hostile-").tempdir_in(place).expect("a directory");
+    let begin = Instant::now();
+    let mut totals = Totals::default();
+    let mut said = Instant::now();
+    let mut failed = None;
+    while totals.corruptions.iter().sum::<u64>() < options.corruptions
+        && begin.elapsed().as_secs() < options.seconds
+        && totals.lives < options.lives
+    {
+        let seed = options.seed.wrapping_add(totals.lives);
+        if let Err(why) = live(directory.path(), seed, &mut totals) {
+            failed = Some(format!("{why}\nagain: hostile --lives 1 --seed {seed}"));
+            break;
+        }
+        totals.lives += 1;
+        if said.elapsed() > Duration::from_secs(60) {
+            said = Instant::now();
+            report(&totals, begin.elapsed(), seed);
+        }
+    }
+    report(&totals, begin.elapsed(), options.seed.wrapping_add(totals.lives));
+    drop(directory);
+    if let Some(why) = failed {
+        println!("FAILED: {why}");
+        std::process::exit(1);
+    }
+}
+
+fn report(totals: &Totals, time: Duration, seed: u64) {
+    let all: u64 = totals.corruptions.iter().sum();
+    println!(
+        "{all} corruptions, {} calls ({} succeeded), {} rounds, {} lives, {} s; next seed {seed}; longest call {} ms ({}), {} over 1 s",
+        totals.calls,
+        totals.succeeded,
+        totals.rounds,
+        totals.lives,
+        time.as_secs(),
+        totals.longest.0 / 1000,
+        victim::CALLS[totals.longest.1 as usize],
+        totals.slow
+    );
+    for (kind, count) in Kind::ALL.iter().zip(totals.corruptions) {
+        print!("  {kind:?} {count}");
+    }
+    println!("  files shortened {}", totals.shortened);
+}
+
+/// A process that was forked.
+struct Process {
+    pid: i32,
+    board: &'static Board,
+}
+
+fn fork(body: impl FnOnce()) -> i32 {
+    // SAFETY: see the module.
+    match unsafe { libc::fork() } {
+        0 => {
+            // SAFETY: no pointers.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            let ok = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_ok();
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(if ok { 0 } else { 101 }) }
+        }
+        pid => {
+            assert!(pid > 0, "fork: {}", std::io::Error::last_os_error());
+            pid
+        }
+    }
+}
+
+/// The status of a child that has ended; `None` while it runs.
+fn ended(pid: i32, wait: bool) -> Option<i32> {
+    let mut status = 0;
+    // SAFETY: a local.
+    let got = unsafe { libc::waitpid(pid, &raw mut status, if wait { 0 } else { libc::WNOHANG }) };
+    (got == pid).then_some(status)
+}
+
+fn describe(status: i32) -> String {
+    if libc::WIFSIGNALED(status) {
+        format!("it was killed by signal {}", libc::WTERMSIG(status))
+    } else {
+        format!("it ended with status {}", libc::WEXITSTATUS(status))
+    }
+}
+
+/// A child has to end well.
+fn must_end(pid: i32, what: &str) -> Result<(), String> {
+    let begin = Instant::now();
+    let status = loop {
+        if let Some(status) = ended(pid, false) {
+            break status;
+        }
+        if begin.elapsed() > LONGEST_EVER / 2 {
+            show(pid);
+            kill(pid);
+            return Err(format!("{what}: it hangs"));
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    };
+    if status == 0 { Ok(()) } else { Err(format!("{what}: {}", describe(status))) }
+}
+
+fn kill(pid: i32) {
+    // SAFETY: a child that has not been waited for.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+    ended(pid, true);
+}
+
+/// Says where a process is.
+fn show(pid: i32) {
+    let gdb = std::process::Command::new("gdb").args(["-batch", "-p", &pid.to_string(), "-ex", "bt"]).output();
+    if let Ok(output) = gdb {
+        println!(
+            "{}",
+            String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.starts_with('#')).collect::<Vec<_>>().join("\n")
+        );
+    }
+}
+
+/// How long a thread was able to run, but did not.
+fn put_off(tid: u32) -> Duration {
+    let text = std::fs::read_to_string(format!("/proc/{tid}/schedstat")).unwrap_or_default();
+    Duration::from_nanos(text.split_whitespace().nth(1).and_then(|text| text.parse().ok()).unwrap_or_default())
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.pid != 0 {
+            kill(self.pid);
+        }
+    }
+}
+
+/// A call that has been going on for long.
+#[derive(Clone, Copy)]
+struct Suspect {
+    call: u64,
+    since: Instant,
+    put_off: Duration,
+    slow: bool,
+}
+
+fn live(directory: &Path, seed: u64, totals: &mut Totals) -> Result<(), String> {
+    let path = directory.join("ns");
+    let _ = std::fs::remove_dir_all(&path);
+    let mut dice = Dice::new(seed ^ 0x5eed);
+    let kind = if dice.once_in(3) { quintet::Kind::Shared } else { quintet::Kind::Private };
+    must_end(fork(|| _ = scene::make(&path, kind)), "making the namespace")?;
+    let others = Others::new(&path);
+    let mut attacker = Attacker::new(&path, seed);
+    // Who asks for it is guarded against that.
+    let shortens = dice.once_in(4);
+    attacker.shortens = shortens;
+    let mut victims: Vec<Process> = Vec::new();
+    for _ in 0..VICTIMS {
+        let board = memory::board();
+        let pid = fork(|| {
+            limit_memory();
+            if shortens {
+                quintet::guard_against_truncation().expect("the guard");
+            }
+            victim::run(&path, board);
+        });
+        victims.push(Process { pid, board });
+    }
+    let result = rounds(&mut attacker, &mut victims, &mut dice, &others, totals);
+    totals.shortened += attacker.shortened;
+    for (total, count) in totals.corruptions.iter_mut().zip(attacker.counts) {
+        *total += count;
+    }
+    for victim in &victims {
+        let board = victim.board;
+        totals.calls += board.ended.load(SeqCst);
+        totals.succeeded += board.succeeded.load(SeqCst);
+        totals.longest = totals.longest.max((board.longest.load(Relaxed), board.longest_call.load(Relaxed)));
+        memory::free(board);
+    }
+    result?;
+    drop(victims);
+    // Who comes afterwards finds the namespace as damaged as it is, and in the end it goes.
+    attacker.end_loans(true);
+    must_end(
+        fork(|| {
+            limit_memory();
+            if shortens {
+                quintet::guard_against_truncation().expect("the guard");
+            }
+            if let Ok(ns) = quintet::Namespace::open(&path) {
+                scene::check_others(&ns);
+                let _ = ns.sweep();
+                let _ = ns.repair_queues();
+                scene::check_others(&ns);
+                let _ = scene::make_objects(&ns, scene::KEYS);
+                let _ = ns.destroy(true);
+            }
+        }),
+        "who came afterwards",
+    )
+}
+
+/// What is falsified must not cost the machine its memory.
+fn limit_memory() {
+    let limit = |what, bytes| {
+        let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+        // SAFETY: a local.
+        unsafe { libc::setrlimit(what, &raw const limit) };
+    };
+    limit(libc::RLIMIT_CORE, 0);
+    limit(libc::RLIMIT_FSIZE, 1 << 24);
+    // A sanitizer has terabytes.
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let data: u64 = pages.split_whitespace().nth(5).and_then(|text| text.parse().ok()).unwrap_or(u64::MAX);
+    if data < 1 << 17 {
+        limit(libc::RLIMIT_DATA, 1 << 30);
+    }
+    // SAFETY: a disposition.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_DFL) };
+}
+
+fn rounds(
+    attacker: &mut Attacker,
+    victims: &mut [Process],
+    dice: &mut Dice,
+    others: &Others,
+    totals: &mut Totals,
+) -> Result<(), String> {
+    wait_for(victims, &mut totals.slow, 0, |_| false)?;
+    let tids: Vec<u32> = victims.iter().map(|victim| victim.board.tid.load(SeqCst)).collect();
+    attacker.meet(&tids);
+    for round in 1..=ROUNDS {
+        if dice.once_in(3) {
+            attacker.look();
+            attacker.restore();
+        } else {
+            attacker.look();
+        }
+        let kinds: &[Kind] = match dice.below(16) {
+            0 => &[Kind::Limits],
+            1 | 2 => &[Kind::Registry],
+            3 | 4 => &[Kind::Control, Kind::Data],
+            5..8 => &[Kind::Set],
+            8..11 => &[Kind::Queue, Kind::Pages],
+            11 => &[Kind::Set, Kind::Queue, Kind::Pages],
+            12 => &[Kind::Registry, Kind::Set],
+            13 => &[Kind::Registry, Kind::Queue, Kind::Pages],
+            14 => &[Kind::Registry, Kind::Control],
+            _ => &Kind::ALL,
+        };
+        for _ in 0..dice.one_of(&[0, 1, 2, 5, 20, 100]) {
+            attacker.corrupt(kinds);
+        }
+        for victim in victims.iter() {
+            let board = victim.board;
+            board.seed.store(dice.word(), SeqCst);
+            board.last.store(u32::from(round == ROUNDS), SeqCst);
+            board.round.store(round, SeqCst);
+            memory::wake(&board.round);
+        }
+        match dice.below(4) {
+            // Only before.
+            0 => wait_for(victims, &mut totals.slow, round, |_| {
+                attacker.end_loans(false);
+                false
+            })?,
+            // The same word all the time.
+            1 => {
+                attacker.end_loans(true);
+                let storm = attacker.storm(kinds);
+                wait_for(victims, &mut totals.slow, round, |_| storm.as_ref().inspect(|storm| storm.blow()).is_some())?;
+            }
+            // One after the other, as fast as calls are made.
+            _ => {
+                let mut seen = 0;
+                wait_for(victims, &mut totals.slow, round, |begun| {
+                    attacker.end_loans(false);
+                    let due = (begun - seen).min(8).max(u64::from(seen == 0));
+                    seen = begun;
+                    (0..2 * due).for_each(|_| attacker.corrupt(kinds));
+                    due != 0
+                })?;
+            }
+        }
+        attacker.end_loans(true);
+        totals.rounds += 1;
+        others.check()?;
+    }
+    for victim in victims {
+        victim.board.last.store(memory::END, SeqCst);
+        memory::wake(&victim.board.last);
+        must_end(std::mem::take(&mut victim.pid), "the end of a process that was attacked")?;
+    }
+    Ok(())
+}
+
+/// Waits until all have ended the round, and does something meanwhile, which is told how many calls there were. `false`: there was nothing to do.
+fn wait_for(victims: &[Process], slow: &mut u64, round: u32, mut meanwhile: impl FnMut(u64) -> bool) -> Result<(), String> {
+    let mut suspects: Vec<Option<Suspect>> = vec![None; victims.len()];
+    let begin = Instant::now();
+    let calls = |board: &Board| board.begun.load(Relaxed);
+    let before: u64 = victims.iter().map(|victim| calls(victim.board)).sum();
+    let mut looked = Instant::now();
+    loop {
+        let running = victims.iter().find(|victim| victim.board.done.load(SeqCst) <= round);
+        let Some(running) = running else { return Ok(()) };
+        if !meanwhile(victims.iter().map(|victim| calls(victim.board)).sum::<u64>() - before) {
+            // Whoever is attacked needs the processor, too.
+            memory::wait_while(&running.board.done, running.board.done.load(SeqCst), Duration::from_micros(50));
+        }
+        if looked.elapsed() < Duration::from_millis(5) {
+            continue;
+        }
+        looked = Instant::now();
+        for (victim, suspect) in victims.iter().zip(&mut suspects) {
+            let board = victim.board;
+            if board.done.load(SeqCst) > round {
+                continue;
+            }
+            if let Some(status) = ended(victim.pid, false) {
+                let what = victim::CALLS[board.call.load(SeqCst) as usize];
+                return Err(format!("{what}: {}", describe(status)));
+            }
+            let call = calls(board);
+            // Others may have what it waits for.
+            let put_off = || {
+                victims
+                    .iter()
+                    .map(|victim| victim.board.tid.load(Relaxed))
+                    .chain([std::process::id()])
+                    .map(put_off)
+                    .sum::<Duration>()
+            };
+            match suspect {
+                Some(known) if known.call == call => {
+                    let time = known.since.elapsed();
+                    let ran = time.saturating_sub(put_off().saturating_sub(known.put_off));
+                    if ran > SLOW && !known.slow && board.ended.load(SeqCst) < call {
+                        (known.slow, *slow) = (true, *slow + 1);
+                    }
+                    if (ran > LONGEST_CALL || time > LONGEST_EVER) && board.ended.load(SeqCst) < call {
+                        let what = victim::CALLS[board.call.load(SeqCst) as usize];
+                        show(victim.pid);
+                        return Err(format!("{what}: it hangs, for {time:?}"));
+                    }
+                }
+                _ => *suspect = Some(Suspect { call, since: Instant::now(), put_off: put_off(), slow: false }),
+            }
+        }
+        if begin.elapsed() > 4 * LONGEST_EVER {
+            return Err("a round does not end".into());
+        }
+    }
+}
+
+/// The files that must not change, and what must not change in them.
+struct Others(Vec<(PathBuf, usize, Vec<u8>)>);
+
+impl Others {
+    fn new(path: &Path) -> Others {
+        // What a look at them changes is left out: locks, times, who is attached.
+        let parts = [("shm/1.data", 0), ("sem/1", 1536), ("msg/1", 4096), ("msg/1.data", 4096)];
+        let read = |(name, from): (&str, usize)| std::fs::read(path.join(name)).ok().map(|bytes| (path.join(name), from, bytes));
+        Others(parts.into_iter().filter_map(read).collect())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        for (path, from, content) in &self.0 {
+            let now = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+            if now.get(*from..content.len()) != content.get(*from..) {
+                let at = (*from..content.len()).find(|at| now.get(*at) != content.get(*at));
+                return Err(format!("{}, which was not attacked, has changed at {at:?}", path.display()));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,437 @@
+//! A process that makes all calls of all mechanisms, on objects that are attacked, and looks whether anything else has happened to it.
+#![allow(unsafe_code)]
+//!
+//! # Safety
+//!
+//! Memory is attached where there is room, and detached when nothing uses it any more. A child made by `fork` makes a few calls and ends.
+
+use crate::dice::Dice;
+use crate::memory::{self, Board, Fenced};
+use crate::scene::{self, ID, KEYS, SEMAPHORES};
+use quintet::{Id, Key, MsgFlags, Namespace, Segment, SemFlags, SemOp};
+use std::path::Path;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::{Duration, Instant};
+
+/// The calls, by what a report calls them.
+pub const CALLS: [&str; 40] = [
+    "shmget",
+    "shmat",
+    "reading attached memory",
+    "shmdt",
+    "shm IPC_STAT",
+    "SHM_STAT",
+    "shm IPC_SET",
+    "shm IPC_RMID",
+    "SHM_LOCK",
+    "segments",
+    "semget",
+    "semop",
+    "semop of several",
+    "semop with SEM_UNDO",
+    "semop that waits",
+    "GETVAL",
+    "GETALL",
+    "SETVAL",
+    "SETALL",
+    "GETPID",
+    "GETNCNT",
+    "sem IPC_STAT",
+    "SEM_STAT",
+    "sem IPC_SET",
+    "sem IPC_RMID",
+    "sets",
+    "msgget",
+    "msgsnd",
+    "msgsnd that waits",
+    "msgrcv",
+    "msgrcv that waits",
+    "MSG_COPY",
+    "peek",
+    "msg IPC_STAT",
+    "msg IPC_SET",
+    "msg IPC_RMID",
+    "queues",
+    "sweep and doctor",
+    "fork",
+    "limits",
+];
+
+struct Victim<'a> {
+    ns: &'a Namespace,
+    board: &'a Board,
+    dice: Dice,
+    buffer: Fenced,
+}
+
+/// How long a call waits that may.
+const SOON: Option<Duration> = Some(Duration::from_millis(1));
+
+/// Private memory that nobody has any business with.
+struct Private(Vec<u64>);
+
+impl Private {
+    fn new() -> Private {
+        Private((0..1 << 15).map(|nth: u64| nth.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect())
+    }
+
+    fn check(&self) {
+        let whole = self.0.iter().enumerate().all(|(nth, word)| *word == (nth as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        assert!(whole, "private memory has changed");
+    }
+}
+
+/// Runs the rounds that the board tells of.
+pub fn run(path: &Path, board: &Board) {
+    // SAFETY: no pointers.
+    board.tid.store(unsafe { libc::gettid() } as u32, SeqCst);
+    let ns = Namespace::open(path).expect("the namespace");
+    let private = Private::new();
+    // Makes it a participant.
+    let _ = ns.sweep();
+    let mut buffer = Some(Fenced::new(16384));
+    let mut round = 0;
+    board.done.store(1, SeqCst);
+    memory::wake(&board.done);
+    loop {
+        while board.round.load(SeqCst) <= round {
+            memory::wait_while(&board.round, round, Duration::from_secs(1));
+        }
+        round = board.round.load(SeqCst);
+        let last = board.last.load(SeqCst) != 0;
+        let dice = Dice::new(board.seed.load(SeqCst));
+        let mut victim = Victim { ns: &ns, board, dice, buffer: buffer.take().expect("lent") };
+        victim.round();
+        buffer = Some(victim.buffer);
+        private.check();
+        board.done.store(round + 1, SeqCst);
+        memory::wake(&board.done);
+        if last {
+            while board.last.load(SeqCst) != memory::END {
+                memory::wait_while(&board.last, 1, Duration::from_secs(1));
+            }
+            return;
+        }
+    }
+}
+
+impl Victim<'_> {
+    /// Makes a call, and notes that it does.
+    fn call<T, E>(&self, what: usize, body: impl FnOnce() -> Result<T, E>) -> Option<T> {
+        let board = self.board;
+        board.call.store(what as u32, Relaxed);
+        board.begun.fetch_add(1, SeqCst);
+        let begin = Instant::now();
+        let result = body();
+        let micros = begin.elapsed().as_micros() as u64;
+        if micros > board.longest.load(Relaxed) {
+            board.longest.store(micros, Relaxed);
+            board.longest_call.store(what as u32, Relaxed);
+        }
+        board.succeeded.fetch_add(u64::from(result.is_ok()), Relaxed);
+        board.ended.fetch_add(1, SeqCst);
+        result.ok()
+    }
+
+    fn round(&mut self) {
+        let calls = 20 + self.dice.below(60);
+        // What it calls is damaged; now and then it is another object, or made anew.
+        for _ in 0..calls {
+            self.one_call();
+        }
+        self.check_others();
+    }
+
+    /// What is not attacked is looked at by calls, too, while the attack goes on.
+    fn check_others(&self) {
+        self.call(39, || {
+            scene::check_others(self.ns);
+            Ok::<_, ()>(())
+        });
+    }
+
+    fn id(&mut self) -> i32 {
+        match self.dice.below(16) {
+            0 => 2,
+            1 => 3,
+            2 => 32768,
+            3 => self.dice.one_of(&[-1, i32::MAX, 65536, 0x7fff, 5]),
+            _ => ID,
+        }
+    }
+
+    fn num(&mut self) -> u16 {
+        self.dice.one_of(&[0, 0, 1, 2, 5, 39, 40, 65535])
+    }
+
+    fn mtype(&mut self) -> i64 {
+        self.dice.one_of(&[0, 1, 2, 3, 4, 5, 9, 1 << 40, i64::MAX, -3, -9, i64::MIN])
+    }
+
+    fn one_call(&mut self) {
+        let what = match self.dice.below(100) {
+            0..12 => self.dice.below(10) as usize,
+            12..46 => 10 + self.dice.below(16) as usize,
+            46..90 => 26 + self.dice.below(11) as usize,
+            90..96 => 27 + self.dice.below(6) as usize,
+            96 | 97 => 37,
+            98 => {
+                if self.dice.once_in(4) {
+                    38
+                } else {
+                    11
+                }
+            }
+            _ => 39,
+        };
+        self.make(what);
+    }
+
+    fn make(&mut self, what: usize) {
+        let (ns, id) = (self.ns, self.id());
+        let creat = libc::IPC_CREAT | 0o600;
+        match what {
+            0 => {
+                let (key, size) =
+                    self.dice.one_of(&[(KEYS[0], scene::SEGMENT), (Key::PRIVATE, 100), (KEYS[0], 0), (Key::new(0xc1), 70000)]);
+                if let Some(made) = self.call(what, || ns.shmget(key, size, creat))
+                    && key != KEYS[0]
+                    && made.index() != ID as u16
+                {
+                    self.call(7, || ns.shm_remove(made.raw()));
+                }
+            }
+            1..=3 => self.attach(id),
+            4 => _ = self.call(what, || ns.shm_stat(id)),
+            5 => _ = self.call(what, || ns.shm_stat_index(id & 0x7fff, true)),
+            6 => {
+                // SAFETY: cannot fail.
+                let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+                _ = self.call(what, || ns.shm_set(id, uid, gid, 0o600));
+            }
+            7 if self.dice.once_in(4) => {
+                self.call(what, || ns.shm_remove(id));
+                self.call(0, || ns.shmget(KEYS[0], scene::SEGMENT, creat));
+            }
+            8 => {
+                let lock = self.dice.once_in(2);
+                _ = self.call(what, || ns.shm_lock(id, lock));
+            }
+            7 | 9 => {
+                self.call(9, || ns.segments());
+                self.call(9, || ns.shm_usage());
+            }
+            10 => {
+                let (key, nsems) =
+                    self.dice.one_of(&[(KEYS[1], SEMAPHORES), (Key::PRIVATE, 3), (KEYS[1], 0), (Key::new(0xc2), 700)]);
+                if let Some(made) = self.call(what, || ns.semget(key, nsems, creat))
+                    && key != KEYS[1]
+                    && made.index() != ID as u16
+                {
+                    self.call(24, || ns.sem_remove(made.raw()));
+                }
+            }
+            11..=14 => self.operate(what, id),
+            15 => {
+                let num = self.num().into();
+                _ = self.call(what, || ns.sem_value(id, num));
+            }
+            16 => _ = self.call(what, || ns.sem_values(id)),
+            17 => {
+                let (num, value) = (self.num().into(), self.dice.one_of(&[0, 1, 5, 32767, 32768, -1]));
+                _ = self.call(what, || ns.sem_set_value(id, num, value));
+            }
+            18 => {
+                let value = self.dice.one_of(&[0, 1, 3, 32767]);
+                _ = self.call(what, || ns.sem_set_values(id, &[value; SEMAPHORES as usize]));
+            }
+            19 => {
+                let num = self.num().into();
+                _ = self.call(what, || ns.sem_pid(id, num));
+            }
+            20 => {
+                let num = self.num().into();
+                self.call(what, || ns.sem_ncnt(id, num));
+                self.call(what, || ns.sem_zcnt(id, num));
+            }
+            21 => _ = self.call(what, || ns.sem_stat(id)),
+            22 => _ = self.call(what, || ns.sem_stat_index(id & 0x7fff, true)),
+            23 => {
+                // SAFETY: cannot fail.
+                let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+                _ = self.call(what, || ns.sem_set(id, uid, gid, 0o600));
+            }
+            24 if self.dice.once_in(4) => {
+                self.call(what, || ns.sem_remove(id));
+                self.call(10, || ns.semget(KEYS[1], SEMAPHORES, creat));
+            }
+            24 | 25 => {
+                self.call(25, || ns.sets());
+                self.call(25, || ns.sem_usage());
+            }
+            26 => {
+                let key = self.dice.one_of(&[KEYS[2], KEYS[2], Key::PRIVATE, Key::new(0xc3)]);
+                if let Some(made) = self.call(what, || ns.msgget(key, creat))
+                    && key != KEYS[2]
+                    && made.index() != ID as u16
+                {
+                    self.call(35, || ns.msg_remove(made.raw()));
+                }
+            }
+            27 | 28 => {
+                let (mtype, len) =
+                    (self.mtype().max(1), self.dice.one_of(&[0, 5, 20, 80, 81, 300, 1000, 2001, 4048, 4049, 5000, 8192, 8193]));
+                let (flags, time) = if what == 27 { (MsgFlags::NOWAIT, None) } else { (MsgFlags::empty(), SOON) };
+                let bytes = vec![len as u8; len];
+                self.call(what, || ns.msgsnd(id, mtype, &bytes, flags, time));
+            }
+            29 | 30 => {
+                let mtype = self.mtype();
+                let (flags, time) = if what == 29 { (MsgFlags::NOWAIT, None) } else { (MsgFlags::empty(), SOON) };
+                let flags = flags | self.dice.one_of(&[MsgFlags::empty(), MsgFlags::NOERROR, MsgFlags::EXCEPT]);
+                self.receive(what, id, mtype, flags, time);
+            }
+            31 => {
+                let position = self.dice.one_of(&[0, 1, 5, 41, 1000, i64::MAX]);
+                self.receive(what, id, position, MsgFlags::NOWAIT | MsgFlags::COPY, None);
+            }
+            32 => {
+                let mut seen = 0u64;
+                _ = self.call(what, || {
+                    ns.peek(id, |stat, bytes| {
+                        assert_eq!(stat.len, bytes.len());
+                        seen += bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>();
+                        true
+                    })
+                });
+            }
+            33 => {
+                self.call(what, || ns.msg_stat(id));
+                self.call(what, || ns.msg_stat_index(id & 0x7fff, true));
+            }
+            34 => {
+                // SAFETY: cannot fail.
+                let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+                let capacity = self.dice.one_of(&[16384, 0, 100, 1 << 20]);
+                _ = self.call(what, || ns.msg_set(id, uid, gid, 0o600, capacity));
+            }
+            35 if self.dice.once_in(4) => {
+                self.call(what, || ns.msg_remove(id));
+                self.call(26, || ns.msgget(KEYS[2], creat));
+                scene::fill_attacked(ns, ID);
+            }
+            35 | 36 => {
+                self.call(36, || ns.queues());
+                self.call(36, || ns.msg_usage());
+            }
+            37 => {
+                self.call(what, || ns.sweep());
+                self.call(what, || ns.participants());
+                self.call(what, || ns.damaged_queues());
+                if self.dice.once_in(2) {
+                    self.call(what, || ns.repair_queues());
+                }
+            }
+            38 => self.fork(id),
+            _ => {
+                self.call(39, || ns.limits());
+                self.check_others();
+            }
+        }
+    }
+
+    fn attach(&mut self, id: i32) {
+        let Ok(whole) = Id::from_raw(id) else { return };
+        let ns = self.ns;
+        let Some(segment) = self.call(1, || Segment::open_id(ns, whole)) else { return };
+        let read_only = self.dice.once_in(4);
+        let attached = self.call(1, || if read_only { segment.attach_read_only() } else { segment.attach() });
+        let Some(memory) = attached else { return };
+        let len = memory.len();
+        self.call(2, || {
+            memory.read(len - 1, &mut [0])?;
+            for at in (0..len.min(1 << 22)).step_by(4096) {
+                memory.read(at, &mut [0])?;
+                if !read_only {
+                    memory.write(at, &[1])?;
+                }
+            }
+            Ok::<_, quintet::Error>(())
+        });
+        self.call(1, || segment.stat());
+        if self.dice.once_in(2) {
+            // A second one is made from the first.
+            let second = self.call(1, || segment.attach());
+            if let Some(memory) = second {
+                let len = memory.len();
+                self.call(2, || memory.read(len - 1, &mut [0]));
+                self.call(3, || memory.detach());
+            }
+        }
+        self.call(3, || memory.detach());
+    }
+
+    fn operate(&mut self, what: usize, id: i32) {
+        let (mut flags, mut time) = (SemFlags::NOWAIT, None);
+        if what == 13 {
+            flags |= SemFlags::UNDO;
+        }
+        if what == 14 {
+            (flags, time) = (if self.dice.once_in(2) { SemFlags::UNDO } else { SemFlags::empty() }, SOON);
+        }
+        let many = match what {
+            12 => 2 + self.dice.below(4),
+            14 => self.dice.one_of(&[1, 1, 2, 9, 500]),
+            _ => 1,
+        };
+        let ops: Vec<SemOp> = (0..many)
+            .map(|_| {
+                SemOp::new(
+                    self.num().min(if many > 1 { 39 } else { u16::MAX }),
+                    self.dice.one_of(&[-1, 1, 0, -2, 2, 300, -300, i16::MAX, i16::MIN]),
+                )
+                .flags(flags)
+            })
+            .collect();
+        let ns = self.ns;
+        self.call(what, || ns.semtimedop(id, &ops, time));
+    }
+
+    fn receive(&mut self, what: usize, id: i32, mtype: i64, flags: MsgFlags, time: Option<Duration>) {
+        let size = self.dice.one_of(&[0, 10, 20, 300, 5000, 8192, 10000]);
+        let ns = self.ns;
+        let mut buffer = std::mem::replace(&mut self.buffer, Fenced::new(0));
+        buffer.lend(size, |bytes| {
+            if let Some((_, len)) = self.call(what, || ns.msgrcv(id, bytes, mtype, flags, time)) {
+                assert!(len <= size, "{len} bytes received into {size}");
+            }
+        });
+        self.buffer = buffer;
+    }
+
+    /// A child that has everything that its parent has, makes some calls and ends.
+    fn fork(&mut self, id: i32) {
+        let (ns, board) = (self.ns, self.board);
+        self.call(38, || {
+            // SAFETY: this process has one thread.
+            match unsafe { libc::fork() } {
+                0 => {
+                    let _ = ns.semtimedop(id, &[SemOp::new(0, 1).flags(SemFlags::NOWAIT | SemFlags::UNDO)], None);
+                    let _ = ns.msgsnd(id, 1, b"child", MsgFlags::NOWAIT, None);
+                    let _ = ns.msg_stat(id);
+                    let _ = ns.sem_values(id);
+                    let _ = board;
+                    // SAFETY: ends the process.
+                    unsafe { libc::_exit(0) }
+                }
+                pid => {
+                    let mut status = 0;
+                    // SAFETY: a local.
+                    while unsafe { libc::waitpid(pid, &raw mut status, 0) } == -1 {}
+                    assert_eq!(status, 0, "the child of a fork");
+                    Ok::<_, ()>(())
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,63 @@
+//! What fuzzing has found, each as a test of its own.
+
+use quintet::{Errno, Id, Key, Kind, Namespace};
+use std::os::unix::fs::FileExt;
+
+/// More than any machine has.
+const TOO_MUCH: u64 = 1 << 50;
+
+#[test]
+fn an_identifier_that_was_asked_for_outlives_a_creation_that_fails() {
+    let dir = tempfile::tempdir().unwrap();
+    let ns = Namespace::create(dir.path().join("ns"), Kind::Private).unwrap();
+    let asked = Id::new(7, 3);
+    ns.set_shm_next_id(Some(asked)).unwrap();
+    assert_eq!(ns.shmget(Key::PRIVATE, TOO_MUCH, 0o600), Err(Errno::NOMEM));
+    assert_eq!(ns.shm_next_id(), Ok(Some(asked)));
+    assert_eq!(ns.shmget(Key::PRIVATE, 1, 0o600), Ok(asked));
+    assert_eq!(ns.shm_next_id(), Ok(None));
+}
+
+#[test]
+fn a_namespace_that_is_refused_leaves_nothing_mapped() {
+    let dir = tempfile::tempdir().unwrap();
+    for (file, at) in [("namespace", 0), ("namespace", 8), ("registry", 0)] {
+        let path = dir.path().join(format!("{file}-{at}"));
+        // Made by another process, as this one would keep it open.
+        let made = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["makes_a_namespace", "--exact", "--ignored"])
+            .env("QUINTET_TEST_NAMESPACE", &path)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{made:?}");
+        let damaged = std::fs::File::options().write(true).open(path.join(file)).unwrap();
+        damaged.write_all_at(&[0xff], at).unwrap();
+        let errno = Namespace::open(&path).unwrap_err().errno();
+        assert_eq!(errno, Errno::BADMSG);
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        assert!(!maps.contains(path.to_str().unwrap()), "{maps}");
+    }
+}
+
+#[test]
+#[ignore = "a part of another test"]
+fn makes_a_namespace() {
+    if let Some(path) = std::env::var_os("QUINTET_TEST_NAMESPACE") {
+        Namespace::create(path, Kind::Private).unwrap();
+    }
+}
+
+#[test]
+fn the_highest_index_in_use_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let ns = Namespace::create(dir.path().join("ns"), Kind::Private).unwrap();
+    let highest = || ns.sem_usage().unwrap().max_index;
+    assert_eq!(highest(), 0);
+    for index in [0, 63, 64, 127, 32767] {
+        ns.set_sem_next_id(Some(Id::new(1, index))).unwrap();
+        let id = ns.semget(Key::PRIVATE, 1, 0o600).unwrap();
+        assert_eq!((id, highest()), (Id::new(1, index), u32::from(index)));
+    }
+    ns.sem_remove(Id::new(1, 32767).raw()).unwrap();
+    assert_eq!(highest(), 127);
+}

@@ -1,0 +1,233 @@
+//! What `hostile/` has found: lies in one object's file, or in the registry, that did harm to another object, or to who was in the middle of a call.
+#![allow(unsafe_code)]
+
+use crash::support;
+
+use quintet::{Errno, Key, Kind, MsgFlags, Namespace, Segment, SemFlags, SemOp};
+use std::path::Path;
+use std::sync::atomic::Ordering::SeqCst;
+use support::{Signpost, Window, alone, fork};
+
+// Where things are: docs/format.md.
+const USED: usize = 4096;
+const SLOTS: usize = 16384;
+const CONTROL_HEAD: usize = 8;
+const TEMPLATES: usize = 144;
+const SET_HEAD: usize = 8;
+const SET_LOCK: usize = 16;
+const QUEUE_ENDS: usize = 16;
+const QUEUE_HEAD: usize = 72;
+const QUEUE_LISTS: [usize; 2] = [176, 184];
+const QUEUE_WAITING: usize = 88;
+const UNIT: usize = 128;
+
+fn window(path: &Path, name: &str) -> Window {
+    let file = path.join(name);
+    let len = std::fs::metadata(&file).unwrap().len() as usize;
+    Window::open(&file, 0, len).unwrap()
+}
+
+/// Two objects of each kind, at the indexes 0 and 1.
+fn make(path: &Path, kind: Kind) {
+    fork(|| {
+        let ns = Namespace::create(path, kind).unwrap();
+        for nth in 0..2u8 {
+            let creat = libc::IPC_CREAT | 0o600;
+            let key = |class: i32| Key::new(class + i32::from(nth));
+            let segment = ns.shmget(key(0x10), 4096, creat).unwrap();
+            Segment::open_id(&ns, segment).unwrap().attach().unwrap().write(0, &[b'a' + nth; 4096]).unwrap();
+            let set = ns.semget(key(0x20), 1, creat).unwrap().raw();
+            ns.sem_set_value(set, 0, 5 + i32::from(nth)).unwrap();
+            let queue = ns.msgget(key(0x30), creat).unwrap().raw();
+            ns.msgsnd(queue, 1, &[b'a' + nth; 10], MsgFlags::NOWAIT, None).unwrap();
+            assert_eq!((segment.raw(), set, queue), (nth.into(), nth.into(), nth.into()));
+        }
+    })
+    .succeeds();
+}
+
+#[track_caller]
+fn is_unharmed(ns: &Namespace, nth: u8) {
+    let id = i32::from(nth);
+    let segment = Segment::open_id(ns, quintet::Id::from_raw(id).unwrap()).unwrap();
+    assert_eq!(segment.attach().unwrap().to_vec(0..4096).unwrap(), [b'a' + nth; 4096]);
+    assert_eq!(ns.sem_value(id, 0), Ok(5 + u16::from(nth)));
+    let mut seen = Vec::new();
+    ns.peek(id, |_, bytes| {
+        seen.push(bytes.to_vec());
+        true
+    })
+    .unwrap();
+    assert_eq!(seen, [[b'a' + nth; 10]]);
+}
+
+/// The registry says of indexes in use that they are free: the next object that is made does not take another one's place, and a sweep takes nothing away.
+#[test]
+fn an_index_that_is_said_to_be_free() {
+    alone("an_index_that_is_said_to_be_free", |directory| {
+        for kind in [Kind::Private, Kind::Shared] {
+            for knows in [false, true] {
+                let path = directory.join(format!("{kind:?}-{knows}"));
+                make(&path, kind);
+                fork(|| {
+                    let ns = Namespace::open(&path).unwrap();
+                    if knows {
+                        is_unharmed(&ns, 0);
+                    }
+                    let registry = window(&path, "registry");
+                    let falsify = || (0..3).for_each(|of| registry.long(USED + 4096 * of).store(0, SeqCst));
+                    falsify();
+                    let segment = ns.shmget(Key::PRIVATE, 4096, 0o600).unwrap();
+                    let set = ns.semget(Key::PRIVATE, 1, 0o600).unwrap();
+                    let queue = ns.msgget(Key::PRIVATE, 0o600).unwrap();
+                    assert_eq!([segment, set, queue].map(|id| id.index()), [2; 3]);
+                    (0..2).for_each(|nth| is_unharmed(&ns, nth));
+                    falsify();
+                    ns.sweep().unwrap();
+                    (0..2).for_each(|nth| is_unharmed(&ns, nth));
+                })
+                .succeeds();
+            }
+        }
+    });
+}
+
+/// A head says that its object is another one, and over: what is cleared is what the file is of.
+#[test]
+fn a_head_that_names_another_index() {
+    alone("a_head_that_names_another_index", |directory| {
+        for kind in [Kind::Private, Kind::Shared] {
+            // Removed, being judged, gone, being made.
+            for state in [3u64, 5, 6, 1] {
+                let path = directory.join(format!("{kind:?}-{state}"));
+                make(&path, kind);
+                fork(|| {
+                    window(&path, "shm/0").long(CONTROL_HEAD).store(1 | state << 31, SeqCst);
+                    window(&path, "sem/0").long(SET_HEAD).store(1 << 32 | u64::from(state == 3), SeqCst);
+                    window(&path, "msg/0").long(QUEUE_HEAD).store(1 << 32 | u64::from(state == 3), SeqCst);
+                    let ns = Namespace::open(&path).unwrap();
+                    let _ = ns.shm_usage();
+                    for at in 0..2 {
+                        let ids = [
+                            ns.shm_stat_index(at, true).map(|stat| stat.id.index()),
+                            ns.sem_stat_index(at, true).map(|stat| stat.id.index()),
+                            ns.msg_stat_index(at, true).map(|stat| stat.id.index()),
+                        ];
+                        let right = |id: &Result<u16, Errno>| id.is_err() || *id == Ok(at as u16);
+                        assert!(ids.iter().all(right), "{ids:?} at {at}");
+                    }
+                    ns.sweep().unwrap();
+                    is_unharmed(&ns, 1);
+                })
+                .succeeds();
+            }
+        }
+    });
+}
+
+/// The calls that wait at a queue that is being removed are a list without an end.
+#[test]
+fn answers_that_never_end() {
+    alone("answers_that_never_end", |directory| {
+        for list in QUEUE_LISTS {
+            let path = directory.join(list.to_string());
+            make(&path, Kind::Private);
+            let queue = window(&path, "msg/0");
+            for (unit, next, previous) in [(40u64, 41u64, 0u64), (41, 40, 40)] {
+                let at = unit as usize * UNIT;
+                queue.long(at).store(4, SeqCst);
+                queue.long(at + 16).store(next | previous << 32, SeqCst);
+                queue.long(at + 48).store(2, SeqCst);
+            }
+            queue.long(list).store(40 | 41 << 32, SeqCst);
+            queue.long(QUEUE_WAITING).store(2 | 2 << 32, SeqCst);
+            queue.word(QUEUE_HEAD).store(2, SeqCst);
+            fork(|| {
+                let ns = Namespace::open(&path).unwrap();
+                ns.sweep().unwrap();
+                is_unharmed(&ns, 1);
+            })
+            .succeeds();
+        }
+    });
+}
+
+/// A message says that it is longer than it is: who looks at it is told how much there is.
+#[test]
+fn a_message_that_is_shorter_than_it_says() {
+    alone("a_message_that_is_shorter_than_it_says", |directory| {
+        let path = directory.join("ns");
+        make(&path, Kind::Private);
+        let queue = window(&path, "msg/0");
+        let first = queue.word(QUEUE_ENDS).load(SeqCst) as usize;
+        for len in [11, 8192, u32::MAX] {
+            queue.word(first * UNIT + 4).store(len, SeqCst);
+            fork(|| {
+                let ns = Namespace::open(&path).unwrap();
+                let looked = ns.peek(0, |stat, bytes| {
+                    assert_eq!(stat.len, bytes.len());
+                    true
+                });
+                looked.unwrap();
+                is_unharmed(&ns, 1);
+            })
+            .succeeds();
+        }
+    });
+}
+
+/// Somebody who lives, and who may be stopped, has the lock of a set: only those wait who use the set.
+#[test]
+fn a_lock_that_a_living_one_holds() {
+    alone("a_lock_that_a_living_one_holds", |directory| {
+        let path = directory.join("ns");
+        make(&path, Kind::Private);
+        let (joined, go) = (Signpost::new(), Signpost::new());
+        let living = fork(|| {
+            let ns = Namespace::open(&path).unwrap();
+            // Something to look at for whoever sweeps.
+            ns.semtimedop(0, &[SemOp::new(0, -1).flags(SemFlags::UNDO)], None).unwrap();
+            joined.tell(1);
+            go.wait();
+        });
+        joined.wait();
+        let registry = window(&path, "registry");
+        let slot = (0..8).find(|slot| registry.word(SLOTS + 32 * slot + 8).load(SeqCst) == living.pid as u32).unwrap();
+        let incarnation = registry.word(SLOTS + 32 * slot).load(SeqCst) & 0xffff;
+        let set = window(&path, "sem/0");
+        for state in [1, 2] {
+            set.word(SET_HEAD).store(state, SeqCst);
+            set.word(SET_LOCK).store((slot as u32 + 1) | incarnation << 15, SeqCst);
+            fork(|| {
+                let ns = Namespace::open(&path).unwrap();
+                ns.sweep().unwrap();
+                is_unharmed(&ns, 1);
+            })
+            .succeeds();
+        }
+        set.word(SET_LOCK).store(0, SeqCst);
+        go.tell(1);
+        living.succeeds();
+    });
+}
+
+/// A control file says that its segment has gone, while somebody is attached: its memory is zeroes then, and no SIGBUS.
+#[test]
+fn memory_that_is_freed_under_those_attached() {
+    alone("memory_that_is_freed_under_those_attached", |directory| {
+        let path = directory.join("ns");
+        make(&path, Kind::Private);
+        fork(|| {
+            let ns = Namespace::open(&path).unwrap();
+            let memory = Segment::open_id(&ns, quintet::Id::new(0, 0)).unwrap().attach().unwrap();
+            let control = window(&path, "shm/0");
+            control.word(TEMPLATES).store(u32::MAX, SeqCst);
+            control.long(CONTROL_HEAD).store(6 << 31, SeqCst);
+            fork(|| Namespace::open(&path).unwrap().sweep().unwrap()).succeeds();
+            assert_eq!(memory.to_vec(0..4096).unwrap(), [0; 4096]);
+            memory.write(4095, b"x").unwrap();
+            is_unharmed(&ns, 1);
+        })
+        .succeeds();
+    });
+}
