@@ -4,7 +4,7 @@
 //! (`take_slot`, `Living::has`, `sweep_slots`), not that code itself.
 
 use crate::explore_deaths;
-use crate::sync::primitive::{AtomicU32, Ordering::*, mortal};
+use crate::sync::primitive::{AtomicU32, Ordering::*, mortal, step};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
@@ -92,6 +92,8 @@ fn a_newcomer_dies() {
         let mine = mortal(steps, || {
             let (at, incarnation) = take(&*slots, 1).expect("there is one");
             slots[at].entry.store(incarnation, SeqCst);
+            // It may die when it is attached, too.
+            step();
             (at, incarnation)
         });
         if mine.is_none() {
