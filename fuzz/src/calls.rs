@@ -642,6 +642,8 @@ impl Run<'_> {
                 assert_eq!(status, if killed { libc::SIGKILL } else { 0 }, "the child has seen a difference");
                 let (_, adjustments) = deed.model(&mut self.world, pid);
                 self.bury(&deed, pid, &adjustments);
+                // Who changes a set need not know of a death for 4 ms (docs/semantics.md); who looks at it does.
+                self.ns(byte).sets().expect("they can be listed");
             }
         }
     }

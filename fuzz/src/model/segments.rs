@@ -69,12 +69,17 @@ impl World {
             return Err(Errno::INVAL);
         }
         let used: u64 = self.segments.table.iter().map(Segment::pages).sum();
-        if used + size.div_ceil(PAGE) > self.limits.shmall || self.segments.table.count() >= self.limits.shmmni {
+        let (full, too_much) = (self.segments.table.count() >= self.limits.shmmni, size >= MORE_THAN_THERE_IS);
+        // The memory is looked for before the number.
+        if used + size.div_ceil(PAGE) > self.limits.shmall || full && !too_much {
             return Err(Errno::NOSPC);
+        }
+        if full {
+            return Err(Errno::NOMEM);
         }
         let mode = flags as u32 & 0o777;
         let sooner = self.segments.kept.filter(|_| size.next_multiple_of(PAGE) <= KEPT);
-        if size >= MORE_THAN_THERE_IS {
+        if too_much {
             // It is tried twice, the second time with nothing kept. The identifiers are used up, but not one that was asked for.
             let asked = self.segments.table.next_id;
             for kept in [sooner, None] {
