@@ -89,6 +89,11 @@ impl<'a> Run<'a> {
         self.directory
     }
 
+    /// Whether what takes a minute is left out: `cargo xtask crash` has it.
+    pub fn is_short(&self) -> bool {
+        matches!(self.plan, Plan::Sample(_))
+    }
+
     /// Does the plan to a scenario.
     pub fn carry_out(&self, scenario: &Scenario<'_>) {
         self.stepper.borrow_mut().breaks_off = matches!(self.plan, Plan::KillBroken(_));
@@ -111,16 +116,22 @@ impl<'a> Run<'a> {
         let points = self.points(scenario);
         let every = thinned * if scenario.steady { 1 } else { 2 }.max(points.len().div_ceil(scenario.most));
         points.iter().step_by(every).for_each(|place| self.kill_at(scenario, None, *place));
+        if points.len() > MANY {
+            return;
+        }
         let places = self.places(scenario, None);
         let some = |n: usize| places.iter().skip(places.len() / (2 * n)).step_by(places.len() / n + 1);
         some(4).for_each(|place| self.kill_at(scenario, None, *place));
         self.kill_at(scenario, None, places[places.len() - 1]);
+        let repairs = RECOVERED.contains(&self.name);
         for death in self.deaths(scenario, 1) {
             if scenario.newborn.is_none() {
                 self.stop_at(scenario, death, Duration::ZERO);
             }
-            let places = self.places(scenario, Some(death));
-            self.kill_at(scenario, Some(death), places[places.len() / 2]);
+            if repairs {
+                let places = self.places(scenario, Some(death));
+                self.kill_at(scenario, Some(death), places[places.len() / 2]);
+            }
         }
     }
 
@@ -183,3 +194,16 @@ pub fn sample(name: &str, run: fn(&Run)) {
         run(&Run::new(name, Plan::Sample(every), directory, None));
     });
 }
+
+/// In a test, an operation that stores more often is killed after stores only.
+const MANY: usize = 150;
+
+/// In a test, whoever repairs after these is killed as well: to find his instructions takes a second or more.
+const RECOVERED: [&str; 6] = [
+    "operations::segments::share::test::create_in_private",
+    "operations::segments::share::test::remove",
+    "operations::sets::operate::test::one_with_undo",
+    "operations::sets::operate::test::several_under_the_lock_with_undo",
+    "operations::queues::pass::test::sending_a_small_one",
+    "operations::queues::pass::test::receiving_one_of_several_blocks",
+];
