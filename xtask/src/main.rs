@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode};
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  ci        all that CI runs: lint, then doc, then model; after the tests, which are 'cargo test --workspace'
+  ci        all that CI runs: the tests, which are 'cargo test --workspace', lint, doc, model, and soak for a minute
   lint      rustfmt and clippy, with warnings denied; and whether it compiles for the other targets that are installed
   doc       the documentation, with warnings denied
   model     the lock and the attach protocol under the loom model checker
@@ -33,15 +33,13 @@ fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match words[..] {
-        ["ci"] => test().and_then(|()| lint()).and_then(|()| doc()).and_then(|()| model()),
+        ["ci"] => ci(),
         ["lint"] => lint(),
         ["doc"] => doc(),
         ["model"] => model(),
         ["random", n] => random(n),
         ["hostile", ref options @ ..] => hostile(options),
-        ["soak", ref options @ ..] => {
-            cargo(&[&["run", "--release", "-p", "crash", "--bin", "soak", "--"], options].concat(), &[])
-        }
+        ["soak", ref options @ ..] => soak(options),
         ["coverage", ref args @ ..] => coverage::coverage(&root(), args),
         ["crash", ref options @ ..] => crash(options),
         ["fuzz", ref rest @ ..] => fuzz::fuzz(rest),
@@ -56,6 +54,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn ci() -> Steps {
+    [test, lint, doc, model].into_iter().try_for_each(|step| step())?;
+    soak(&["--minutes", "0.5"])?;
+    soak(&["--minutes", "0.5", "--shared"])
+}
+
+fn soak(options: &[&str]) -> Steps {
+    cargo(&[&["run", "--release", "-p", "crash", "--bin", "soak", "--"], options].concat(), &[])
 }
 
 fn test() -> Steps {
