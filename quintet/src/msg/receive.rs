@@ -173,7 +173,8 @@ impl Engine {
         deadline: Option<Instant>,
     ) -> Result<usize> {
         loop {
-            let patience = Patience::Call(deadline, Errno::NOMSG);
+            // One that never waits for others knows no time, and no `EINTR`.
+            let patience = if nowait { Patience::Endless } else { Patience::Call(deadline, Errno::NOMSG) };
             let section = standing(self.queue_section_for_call(queue, patience)?, id)?;
             if !section.queue.may(false) {
                 return Err(Errno::ACCES);

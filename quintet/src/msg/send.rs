@@ -91,7 +91,8 @@ impl Engine {
         deadline: Option<Instant>,
     ) -> Result<()> {
         loop {
-            let patience = Patience::Call(deadline, Errno::AGAIN);
+            // One that never waits for others knows no time, and no `EINTR`.
+            let patience = if nowait { Patience::Endless } else { Patience::Call(deadline, Errno::AGAIN) };
             let mut section = standing(self.queue_section_for_call(queue, patience)?, id)?;
             if !section.queue.may(true) {
                 return Err(Errno::ACCES);

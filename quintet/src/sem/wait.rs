@@ -88,7 +88,7 @@ impl Engine {
     #[cold]
     pub fn semtimedop_slowly(&self, id: Id, ops: &[SemOp], deadline: Option<Instant>) -> Result<()> {
         let set = self.standing_set(id.raw())?;
-        let section = self.section_for_call(set, Patience::Call(deadline, Errno::AGAIN))?;
+        let section = self.section_for_call(set, patience(ops, deadline))?;
         let set = section.set;
         if !set.stands_as(id) {
             return Err(Errno::IDRM);
@@ -143,6 +143,12 @@ impl Engine {
         let signals = section.leave();
         waiting::sleep(&Call { set, id, number, waiter, ticket, generation: sys::generation() }, deadline, Errno::AGAIN, signals)
     }
+}
+
+/// How long a call waits for the set's lock. One that never waits for others knows no time, and no `EINTR`.
+fn patience(ops: &[SemOp], deadline: Option<Instant>) -> Patience {
+    let may_wait = ops.iter().any(|op| op.op <= 0 && !op.flags.contains(SemFlags::NOWAIT));
+    if may_wait { Patience::Call(deadline, Errno::AGAIN) } else { Patience::Endless }
 }
 
 /// A handler ends the call that it has interrupted.

@@ -1,0 +1,112 @@
+//! The lock of a set or a queue is held by somebody who lives and does not go on: who asked for a time, or may be interrupted, does not wait for him.
+
+use crash::support;
+
+use quintet::{Errno, Key, Kind, MsgFlags, Namespace, SemFlags, SemOp};
+use std::path::Path;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+use support::{Child, End, QUEUE_LOCK, SET_LOCK, Signpost, Window, alarm_every, alone, exit, fork, on_alarm, until};
+
+const KEY: Key = Key::new(0x4e1d);
+const CREATE: i32 = libc::IPC_CREAT | 0o600;
+const SOON: Option<Duration> = Some(Duration::from_millis(1));
+const NOWAIT: MsgFlags = MsgFlags::NOWAIT;
+
+/// Somebody who takes part and sleeps; and the word of a lock that he holds: slot and incarnation as the registry has them.
+fn holder(path: &Path) -> (Child, u32) {
+    const SLOTS: usize = 16384;
+    const SLOT: usize = 32;
+    let ready = Signpost::new();
+    let child = fork(|| {
+        let ns = Namespace::open(path).unwrap();
+        let set = ns.semget(Key::PRIVATE, 1, CREATE).unwrap().raw();
+        ns.semtimedop(set, &[SemOp::new(0, 1).flags(SemFlags::UNDO)], None).unwrap();
+        ready.tell(1);
+        support::sleep_for_ever();
+    });
+    ready.wait();
+    let registry = Window::open(&path.join("registry"), 0, SLOTS + 64 * SLOT).unwrap();
+    let at = |slot: usize, word: usize| registry.word(SLOTS + slot * SLOT + 4 * word).load(SeqCst);
+    let slot = (0..64).find(|slot| at(*slot, 2) == child.pid as u32).unwrap();
+    let word = (slot as u32 + 1) | (at(slot, 0) << 15 & 0x7fff_ffff);
+    (child, word)
+}
+
+/// A call of a process of its own, into which signals come all the time if `alarmed`.
+fn caller(path: &Path, alarmed: bool, call: impl FnOnce(&Namespace) -> Result<(), Errno>) -> Child {
+    fork(|| {
+        let ns = Namespace::open(path).unwrap();
+        if alarmed {
+            on_alarm();
+            alarm_every(Duration::from_millis(2));
+        }
+        let answer = call(&ns);
+        alarm_every(Duration::ZERO);
+        exit(answer.map_or_else(Errno::raw, |()| 0))
+    })
+}
+
+/// It sleeps, and has slept that often.
+fn until_asleep(child: &Child, times: u32) {
+    let sleeps = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.pid)).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
+        line.trim().parse::<u32>().unwrap()
+    };
+    until("it has slept", || sleeps() >= times);
+    assert!(!child.has_ended());
+}
+
+#[test]
+fn a_sets() {
+    alone("a_sets", |directory| {
+        let path = directory.join("ns");
+        let ns = Namespace::create(&path, Kind::Private).unwrap();
+        let id = ns.semget(KEY, 2, CREATE).unwrap().raw();
+        let (held_by, word) = holder(&path);
+        let file = Window::open(&path.join("sem/0"), 0, 4096).unwrap();
+        file.word(SET_LOCK).store(word, SeqCst);
+        let take = |timeout| move |ns: &Namespace| ns.semtimedop(id, &[SemOp::new(0, -1)], timeout);
+        assert_eq!(caller(&path, false, take(SOON)).end(), End::Exit(Errno::AGAIN.raw()));
+        assert_eq!(caller(&path, true, take(None)).end(), End::Exit(Errno::INTR.raw()));
+        // Ten operations need the lock; none of these would ever wait for others.
+        let many = |flags| move |ns: &Namespace| ns.semtimedop(id, &[SemOp::new(1, 1).flags(flags); 10], None);
+        let add = caller(&path, true, many(SemFlags::UNDO));
+        let try_it = caller(&path, true, move |ns| {
+            let ops = [SemOp::new(1, -1000).flags(SemFlags::NOWAIT), SemOp::new(0, 1).flags(SemFlags::UNDO)];
+            ns.semtimedop(id, &ops, None)
+        });
+        until_asleep(&add, 30);
+        until_asleep(&try_it, 30);
+        file.word(SET_LOCK).store(0, SeqCst);
+        assert_eq!(add.end(), End::Exit(0));
+        assert_eq!(try_it.end(), End::Exit(Errno::AGAIN.raw()));
+        held_by.kill();
+    });
+}
+
+#[test]
+fn a_queues() {
+    alone("a_queues", |directory| {
+        let path = directory.join("ns");
+        let ns = Namespace::create(&path, Kind::Private).unwrap();
+        let id = ns.msgget(KEY, CREATE).unwrap().raw();
+        let (held_by, word) = holder(&path);
+        let file = Window::open(&path.join("msg/0"), 0, 4096).unwrap();
+        file.long(QUEUE_LOCK).store(u64::from(word) | u64::from(held_by.pid as u32) << 32, SeqCst);
+        let send = |flags, timeout| move |ns: &Namespace| ns.msgsnd(id, 1, b"hello", flags, timeout);
+        let receive = |flags, timeout| move |ns: &Namespace| ns.msgrcv(id, &mut [0; 8], 0, flags, timeout).map(drop);
+        let none = MsgFlags::empty();
+        assert_eq!(caller(&path, false, send(none, SOON)).end(), End::Exit(Errno::AGAIN.raw()));
+        assert_eq!(caller(&path, false, receive(none, SOON)).end(), End::Exit(Errno::NOMSG.raw()));
+        assert_eq!(caller(&path, true, send(none, None)).end(), End::Exit(Errno::INTR.raw()));
+        assert_eq!(caller(&path, true, receive(none, None)).end(), End::Exit(Errno::INTR.raw()));
+        let try_it = caller(&path, true, send(NOWAIT, None));
+        until_asleep(&try_it, 30);
+        file.long(QUEUE_LOCK).store(0, SeqCst);
+        assert_eq!(try_it.end(), End::Exit(0));
+        assert_eq!(ns.msg_stat(id).unwrap().messages, 1);
+        held_by.kill();
+    });
+}
