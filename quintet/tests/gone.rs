@@ -7,7 +7,7 @@ use quintet::{Errno, Key, Kind, MsgFlags, Namespace, SemFlags, SemOp};
 use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
-use support::{Child, QUEUE_LOCK, SET_LOCK, Window, alone, exit, fork, until};
+use support::{Child, QUEUE_LOCK, SET_LOCK, Window, alone, exit, fork, lock_word_of, until};
 
 const KEY: Key = Key::new(0x60e);
 const CREATE: i32 = libc::IPC_CREAT | 0o600;
@@ -21,19 +21,14 @@ fn ends_with(child: Child, errno: Errno) {
     assert_eq!(child.end(), support::End::Exit(errno.raw()));
 }
 
-/// The word of a lock held by somebody who has died: slot and incarnation as the registry has them.
+/// The word of a lock held by somebody who has died.
 fn a_dead_ones(path: &Path, ns: &Namespace) -> u32 {
-    const SLOTS: usize = 16384;
-    const SLOT: usize = 32;
     let set = ns.semget(Key::PRIVATE, 1, CREATE).unwrap().raw();
     let dead = fork(|| Namespace::open(path).unwrap().semtimedop(set, &[SemOp::new(0, 1).flags(SemFlags::UNDO)], None).unwrap());
-    let pid = dead.pid as u32;
+    let pid = dead.pid;
     dead.succeeds();
     ns.sem_remove(set).unwrap();
-    let registry = Window::open(&path.join("registry"), 0, SLOTS + 64 * SLOT).unwrap();
-    let at = |slot: usize, word: usize| registry.word(SLOTS + slot * SLOT + 4 * word).load(SeqCst);
-    let slot = (0..64).find(|slot| at(*slot, 2) == pid).unwrap();
-    (slot as u32 + 1) | (at(slot, 0) << 15 & 0x7fff_ffff)
+    lock_word_of(path, pid)
 }
 
 /// Whether the only set, or queue, has so many waiting.

@@ -6,17 +6,17 @@ use quintet::{Errno, Key, Kind, MsgFlags, Namespace, SemFlags, SemOp};
 use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
-use support::{Child, End, QUEUE_LOCK, SET_LOCK, Signpost, Window, alarm_every, alone, exit, fork, on_alarm, until};
+use support::{
+    Child, End, QUEUE_LOCK, SET_LOCK, Signpost, Window, alarm_every, alone, exit, fork, lock_word_of, on_alarm, until,
+};
 
 const KEY: Key = Key::new(0x4e1d);
 const CREATE: i32 = libc::IPC_CREAT | 0o600;
 const SOON: Option<Duration> = Some(Duration::from_millis(1));
 const NOWAIT: MsgFlags = MsgFlags::NOWAIT;
 
-/// Somebody who takes part and sleeps; and the word of a lock that he holds: slot and incarnation as the registry has them.
+/// Somebody who takes part and sleeps; and the word of a lock that he holds.
 fn holder(path: &Path) -> (Child, u32) {
-    const SLOTS: usize = 16384;
-    const SLOT: usize = 32;
     let ready = Signpost::new();
     let child = fork(|| {
         let ns = Namespace::open(path).unwrap();
@@ -26,10 +26,7 @@ fn holder(path: &Path) -> (Child, u32) {
         support::sleep_for_ever();
     });
     ready.wait();
-    let registry = Window::open(&path.join("registry"), 0, SLOTS + 64 * SLOT).unwrap();
-    let at = |slot: usize, word: usize| registry.word(SLOTS + slot * SLOT + 4 * word).load(SeqCst);
-    let slot = (0..64).find(|slot| at(*slot, 2) == child.pid as u32).unwrap();
-    let word = (slot as u32 + 1) | (at(slot, 0) << 15 & 0x7fff_ffff);
+    let word = lock_word_of(path, child.pid);
     (child, word)
 }
 

@@ -16,6 +16,17 @@ pub const SET_LOCK: usize = 16;
 /// Where a queue's lock word is in its file.
 pub const QUEUE_LOCK: usize = 0;
 
+/// The word of a set's lock that a process holds, or has held: its slot and incarnation, as the registry has them.
+pub fn lock_word_of(path: &Path, pid: i32) -> u32 {
+    const SLOTS: usize = 16384;
+    const SLOT: usize = 32;
+    const LOOKED_AT: usize = 64;
+    let registry = Window::open(&path.join("registry"), 0, SLOTS + LOOKED_AT * SLOT).unwrap();
+    let at = |slot: usize, word: usize| registry.word(SLOTS + slot * SLOT + 4 * word).load(SeqCst);
+    let slot = (0..LOOKED_AT).find(|slot| at(*slot, 2) == pid as u32).unwrap();
+    (slot as u32 + 1) | (at(slot, 0) << 15 & 0x7fff_ffff)
+}
+
 /// The shared memory of a namespace, watched for stores: the registry's fixed part, its first slots and keys, the
 /// control files of the first indexes, the first set, the first queue.
 pub struct Watch {

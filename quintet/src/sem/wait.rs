@@ -51,7 +51,7 @@ impl Waiting for Call<'_> {
 
     fn watch(&self) -> Duration {
         let waiting = self.set.header().waiting.load(Relaxed);
-        if self.set.is_census_late(0) { WATCH * waiting.div_ceil(WATCHERS).max(1) } else { LOOK }
+        if self.set.others_hold_undo() { WATCH * waiting.div_ceil(WATCHERS).max(1) } else { LOOK }
     }
 
     /// Somebody may have held the lock, or have something to take back.
