@@ -7,7 +7,9 @@
 
 use super::segments::{KEY, clear_all, consistent};
 use crate::campaign::{Run, operations};
-use crate::support::{Child, Scenario, Signpost, Tracee, begin, completed, exit, finish, fork, forked, reap, sleep_for_ever};
+use crate::support::{
+    Child, Scenario, Signpost, Tracee, begin, completed, exit, finish, fork, forked, reap, sleep_for_ever, state, until,
+};
 use quintet::{Namespace, Segment};
 use std::cell::RefCell;
 use std::path::Path;
@@ -92,6 +94,8 @@ fn the_child(run: &Run) {
         newborn: Some(&parent),
         check: &|path, _| {
             let parent: Child = parent.take().unwrap();
+            // The fork has prepared the child's lock, and keeps it until it returns.
+            until("the fork has returned", || state(parent.pid) == Some('T'));
             assert_eq!(nattch(path), 2);
             parent.kill();
             // Now it is this process's.
