@@ -5,7 +5,6 @@ use std::process::{Command, Stdio};
 
 #[test]
 fn all_scenes_are_played_and_nothing_is_left() {
-    let start = std::time::Instant::now();
     let story = text(quintet().arg("demo"));
     assert_says(
         &story,
@@ -28,7 +27,6 @@ fn all_scenes_are_played_and_nothing_is_left() {
     assert!(story.matches("display | number").count() >= 5, "{story}");
     let path = story.lines().find_map(|l| l.trim().strip_prefix('/')).unwrap();
     assert!(!Path::new("/").join(path).exists());
-    assert!(start.elapsed().as_secs() < 20);
 }
 
 #[test]
