@@ -230,9 +230,9 @@ fn sleep_announced(call: &impl Waiting, deadline: Option<Instant>, late: Errno, 
     }
 }
 
-/// Whether a file of the namespace could not be opened because the namespace is not there any more.
+/// Whether the object is not there any more, or a file of the namespace could not be opened because that is not.
 fn is_gone(e: Errno) -> bool {
-    matches!(e, Errno::NOENT | Errno::NOTDIR | Errno::STALE)
+    matches!(e, Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::IDRM)
 }
 
 /// Ends a waiting call with `errno`, unless it has been answered.

@@ -6,7 +6,8 @@ use crash::support;
 use quintet::{Errno, Key, Kind, MsgFlags, Namespace, Segment, SemFlags, SemOp};
 use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
-use support::{Signpost, Window, alone, fork};
+use std::time::Duration;
+use support::{Child, Signpost, Window, alone, fork};
 
 // Where things are: docs/format.md.
 const USED: usize = 4096;
@@ -15,6 +16,8 @@ const CONTROL_HEAD: usize = 8;
 const TEMPLATES: usize = 144;
 const SET_HEAD: usize = 8;
 const SET_LOCK: usize = 16;
+const SET_PAGES: usize = 56;
+const SET_DAMAGED: usize = 164;
 const QUEUE_ENDS: usize = 16;
 const QUEUE_HEAD: usize = 72;
 const QUEUE_LISTS: [usize; 2] = [176, 184];
@@ -59,6 +62,13 @@ fn is_unharmed(ns: &Namespace, nth: u8) {
     })
     .unwrap();
     assert_eq!(seen, [[b'a' + nth; 10]]);
+}
+
+/// A child that must not hang.
+#[track_caller]
+fn ends_soon(child: Child) {
+    assert!(support::ends_within(child.pid, Duration::from_secs(30)), "it hangs");
+    child.succeeds();
 }
 
 /// The registry says of indexes in use that they are free: the next object that is made does not take another one's place, and a sweep takes nothing away.
@@ -208,6 +218,54 @@ fn a_lock_that_a_living_one_holds() {
         set.word(SET_LOCK).store(0, SeqCst);
         go.tell(1);
         living.succeeds();
+    });
+}
+
+/// A set says that it has more pages than its file, or fewer, or a number that it cannot have, and that nobody has looked at everything since a holder of
+/// its lock died: whoever waits for it gives up in time, and whoever comes next finds it in order.
+#[test]
+fn a_set_that_claims_other_pages_than_it_has() {
+    alone("a_set_that_claims_other_pages_than_it_has", |directory| {
+        for pages in [0u32, 3, 5, 12, 0xffff, u32::MAX] {
+            let path = directory.join(pages.to_string());
+            make(&path, Kind::Private);
+            ends_soon(fork(|| {
+                let ns = Namespace::open(&path).unwrap();
+                let wait = |time| ns.semtimedop(0, &[SemOp::new(0, -100)], Some(Duration::from_millis(time)));
+                assert_eq!(wait(1), Err(Errno::AGAIN));
+                let set = window(&path, "sem/0");
+                let falsify = || {
+                    set.word(SET_PAGES).store(pages, SeqCst);
+                    set.word(SET_DAMAGED).store(1, SeqCst);
+                };
+                falsify();
+                assert_eq!(wait(1), Err(Errno::AGAIN));
+                assert_eq!((set.word(SET_PAGES).load(SeqCst), set.word(SET_DAMAGED).load(SeqCst)), (4, 0));
+                // And in the midst of a call, which a signal ends.
+                let waits = fork(|| {
+                    support::on_alarm();
+                    let ns = Namespace::open(&path).unwrap();
+                    assert_eq!(ns.semtimedop(0, &[SemOp::new(0, -100)], None), Err(Errno::INTR));
+                });
+                support::until("it waits", || ns.sem_ncnt(0, 0) == Ok(1));
+                falsify();
+                waits.signal(libc::SIGALRM);
+                ends_soon(waits);
+                is_unharmed(&ns, 0);
+                assert_eq!(ns.sem_ncnt(0, 0), Ok(0));
+                // It is as good as ever: it grows, and who waits is served.
+                let waits = fork(|| {
+                    let ns = Namespace::open(&path).unwrap();
+                    ns.semtimedop(0, &[SemOp::new(0, -100).flags(SemFlags::UNDO)], None).unwrap();
+                });
+                support::until("it waits", || ns.sem_ncnt(0, 0) == Ok(1));
+                ns.semtimedop(0, &[SemOp::new(0, 95)], None).unwrap();
+                ends_soon(waits);
+                ns.sem_set_value(0, 0, 5).unwrap();
+                is_unharmed(&ns, 0);
+                is_unharmed(&ns, 1);
+            }));
+        }
     });
 }
 

@@ -256,6 +256,36 @@ impl<'a> SetView<'a> {
         self.header().pages.load(Acquire).min(chunk_start(CHUNKS))
     }
 
+    /// Sees to it that all pages can be seen that the file has: if it says that it has more or fewer, it is put right. The caller holds the set's lock.
+    /// `EACCES`: there are some that this process may not map; `EIDRM`: the file is not in its place any more.
+    pub fn see_all_pages(&self) -> Result<()> {
+        let sees = |pages| is_chunk_start(pages) && self.all_pages().count() as u32 >= pages;
+        let says = self.pages();
+        match self.pages_there() {
+            Ok(there) => {
+                if there != says {
+                    self.header().pages.store(there, Release);
+                }
+                if sees(there) { Ok(()) } else { Err(Errno::ACCES) }
+            }
+            // What is mapped goes on working.
+            Err(_) if sees(says) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// How many pages the file has, whatever it says.
+    fn pages_there(&self) -> Result<u32> {
+        let stat = match starved::feed(|| file::look(self.engine.set_path(self.index).c_str())) {
+            Ok(stat) if stat.st_ino as u64 == self.local().inode.load(Relaxed) => stat,
+            Ok(_) | Err(Errno::NOENT) => return Err(Errno::IDRM),
+            Err(e) => return Err(e),
+        };
+        let pages = (stat.st_size as u64).saturating_sub(SetMemory::bytes(self.nsems())) / PAGE;
+        let chunks = (1..=CHUNKS).take_while(|chunks| u64::from(chunk_start(*chunks)) <= pages).count();
+        Ok(chunk_start(chunks))
+    }
+
     /// A page that has its place.
     pub fn page(&self, number: u32) -> Result<Page> {
         if number >= self.pages() {
@@ -332,6 +362,11 @@ fn head_word(id: Id, state: SetState) -> u64 {
     (id.raw() as u64) << 32 | state as u64
 }
 
+/// Whether so many pages are a number of whole chunks.
+fn is_chunk_start(pages: u32) -> bool {
+    pages.is_multiple_of(FIRST_CHUNK) && (pages / FIRST_CHUNK + 1).is_power_of_two()
+}
+
 /// The number of the first page of a chunk.
 fn chunk_start(chunk: usize) -> u32 {
     FIRST_CHUNK * ((1 << chunk) - 1)
@@ -378,7 +413,8 @@ impl Engine {
     /// The set with all its pages, to look at. Who had the right to write its file when he first came, and has it no more, cannot map
     /// further pages for writing: he goes on as one who may only read.
     pub fn to_look_at<'a>(&'a self, set: SetView<'a>) -> SetView<'a> {
-        if !set.writable() || set.all_pages().count() as u32 == set.pages() {
+        let seen = set.all_pages().count() as u32;
+        if !set.writable() || seen == set.pages() || set.pages_there().is_ok_and(|there| seen >= there) {
             return set;
         }
         let mapped = starved::feed(|| {

@@ -142,9 +142,7 @@ impl Engine {
         }
         if damaged.load(Relaxed) != 0 {
             // Who cannot see all of it, because he has given up the right to the file, leaves it to others.
-            if section.set.all_pages().count() as u32 != section.set.pages() {
-                return Err(Errno::ACCES);
-            }
+            section.set.see_all_pages()?;
             section.repair();
             section.set.header().damaged.store(0, Relaxed);
         }

@@ -119,6 +119,12 @@ pub fn open(path: &CStr, write: bool) -> Result<(Fd, Stat)> {
     Ok((fd, stat))
 }
 
+/// What is there, whether or not it may be opened. (By calls that whoever opens it makes, too: a sandbox may allow no others.)
+pub fn look(path: &CStr) -> Result<Stat> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    Ok(fs::fstat(Fd::from(fs::openat(fs::CWD, path, flags, Mode::empty())?))?)
+}
+
 /// Whether a directory is there, also behind a symlink. (By the kernel's own call, as everything here: the C library's
 /// may be somebody's who asks us in turn, as fakeroot's is.)
 pub fn is_directory(path: &Path) -> bool {
