@@ -13,6 +13,7 @@ mod dice;
 mod memory;
 mod scene;
 mod victim;
+mod watch;
 
 use attack::{Attacker, Kind};
 use dice::Dice;
@@ -20,15 +21,12 @@ use memory::Board;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
+use watch::Watch;
 
-const USAGE: &str = "usage: hostile [--corruptions N] [--seconds N] [--seed N] [--lives N]";
+const USAGE: &str = "usage: hostile [--corruptions N] [--seconds N] [--seed N] [--lives N] [--longest SECONDS]";
 
-/// A call that takes longer, while it and those that it may wait for could run, is slow: it is counted.
-const SLOW: Duration = Duration::from_secs(1);
-/// One that takes as long as that hangs. (On a machine that is busy with other things, sleeps are longer than was asked for.)
-const LONGEST_CALL: Duration = Duration::from_secs(3);
-/// However busy the machine is.
-const LONGEST_EVER: Duration = Duration::from_secs(60);
+/// A process that is to end, and does nothing else, hangs if it takes as long as that, however busy the machine is.
+const LONGEST_END: Duration = Duration::from_secs(180);
 const VICTIMS: usize = 2;
 const ROUNDS: u32 = 40;
 
@@ -37,10 +35,12 @@ struct Options {
     seconds: u64,
     seed: u64,
     lives: u64,
+    longest: Duration,
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { corruptions: u64::MAX, seconds: u64::MAX, seed: 1, lives: u64::MAX };
+    let mut options =
+        Options { corruptions: u64::MAX, seconds: u64::MAX, seed: 1, lives: u64::MAX, longest: watch::LONGEST_CALL };
     let mut args = std::env::args().skip(1);
     while let Some(name) = args.next() {
         let value = args.next().and_then(|text| text.replace('_', "").parse().ok()).ok_or(USAGE)?;
@@ -49,6 +49,7 @@ fn options() -> Result<Options, String> {
             "--seconds" => options.seconds = value,
             "--seed" => options.seed = value,
             "--lives" => options.lives = value,
+            "--longest" => options.longest = Duration::from_secs(value),
             _ => return Err(USAGE.into()),
         }
     }
@@ -66,7 +67,6 @@ struct Totals {
     calls: u64,
     succeeded: u64,
     longest: (u64, u32),
-    slow: u64,
     shortened: u64,
 }
 
@@ -80,6 +80,7 @@ fn main() {
     let directory = tempfile::Builder::new().prefix("quintet-hostile-").tempdir_in(place).expect("a directory");
     let begin = Instant::now();
     let mut totals = Totals::default();
+    let mut watch = Watch { longest: options.longest, slow: 0, seed: 0 };
     let mut said = Instant::now();
     let mut failed = None;
     while totals.corruptions.iter().sum::<u64>() < options.corruptions
@@ -87,17 +88,18 @@ fn main() {
         && totals.lives < options.lives
     {
         let seed = options.seed.wrapping_add(totals.lives);
-        if let Err(why) = live(directory.path(), seed, &mut totals) {
+        watch.seed = seed;
+        if let Err(why) = live(directory.path(), &mut watch, &mut totals) {
             failed = Some(format!("{why}\nagain: hostile --lives 1 --seed {seed}"));
             break;
         }
         totals.lives += 1;
         if said.elapsed() > Duration::from_secs(60) {
             said = Instant::now();
-            report(&totals, begin.elapsed(), seed);
+            report(&totals, &watch, begin.elapsed());
         }
     }
-    report(&totals, begin.elapsed(), options.seed.wrapping_add(totals.lives));
+    report(&totals, &watch, begin.elapsed());
     drop(directory);
     if let Some(why) = failed {
         println!("FAILED: {why}");
@@ -105,18 +107,19 @@ fn main() {
     }
 }
 
-fn report(totals: &Totals, time: Duration, seed: u64) {
+fn report(totals: &Totals, watch: &Watch, time: Duration) {
     let all: u64 = totals.corruptions.iter().sum();
     println!(
-        "{all} corruptions, {} calls ({} succeeded), {} rounds, {} lives, {} s; next seed {seed}; longest call {} ms ({}), {} over 1 s",
+        "{all} corruptions, {} calls ({} succeeded), {} rounds, {} lives, {} s; last seed {}; longest call by the clock {} ms ({}); {} over 1 s",
         totals.calls,
         totals.succeeded,
         totals.rounds,
         totals.lives,
         time.as_secs(),
+        watch.seed,
         totals.longest.0 / 1000,
         victim::CALLS[totals.longest.1 as usize],
-        totals.slow
+        watch.slow
     );
     for (kind, count) in Kind::ALL.iter().zip(totals.corruptions) {
         print!("  {kind:?} {count}");
@@ -170,7 +173,7 @@ fn must_end(pid: i32, what: &str) -> Result<(), String> {
         if let Some(status) = ended(pid, false) {
             break status;
         }
-        if begin.elapsed() > LONGEST_EVER / 2 {
+        if begin.elapsed() > LONGEST_END {
             show(pid);
             kill(pid);
             return Err(format!("{what}: it hangs"));
@@ -197,12 +200,6 @@ fn show(pid: i32) {
     }
 }
 
-/// How long a thread was able to run, but did not.
-fn put_off(tid: u32) -> Duration {
-    let text = std::fs::read_to_string(format!("/proc/{tid}/schedstat")).unwrap_or_default();
-    Duration::from_nanos(text.split_whitespace().nth(1).and_then(|text| text.parse().ok()).unwrap_or_default())
-}
-
 impl Drop for Process {
     fn drop(&mut self) {
         if self.pid != 0 {
@@ -211,17 +208,8 @@ impl Drop for Process {
     }
 }
 
-/// A call that has been going on for long.
-#[derive(Clone, Copy)]
-struct Suspect {
-    call: u64,
-    since: Instant,
-    put_off: Duration,
-    slow: bool,
-}
-
-fn live(directory: &Path, seed: u64, totals: &mut Totals) -> Result<(), String> {
-    let path = directory.join("ns");
+fn live(directory: &Path, watch: &mut Watch, totals: &mut Totals) -> Result<(), String> {
+    let (path, seed) = (directory.join("ns"), watch.seed);
     let _ = std::fs::remove_dir_all(&path);
     let mut dice = Dice::new(seed ^ 0x5eed);
     let kind = if dice.once_in(3) { quintet::Kind::Shared } else { quintet::Kind::Private };
@@ -243,7 +231,7 @@ fn live(directory: &Path, seed: u64, totals: &mut Totals) -> Result<(), String> 
         });
         victims.push(Process { pid, board });
     }
-    let result = rounds(&mut attacker, &mut victims, &mut dice, &others, totals);
+    let result = rounds(&mut attacker, &mut victims, &mut dice, &others, watch, totals);
     totals.shortened += attacker.shortened;
     for (total, count) in totals.corruptions.iter_mut().zip(attacker.counts) {
         *total += count;
@@ -302,9 +290,10 @@ fn rounds(
     victims: &mut [Process],
     dice: &mut Dice,
     others: &Others,
+    watch: &mut Watch,
     totals: &mut Totals,
 ) -> Result<(), String> {
-    wait_for(victims, &mut totals.slow, 0, |_| false)?;
+    watch.wait_for(victims, 0, |_| false)?;
     let tids: Vec<u32> = victims.iter().map(|victim| victim.board.tid.load(SeqCst)).collect();
     attacker.meet(&tids);
     for round in 1..=ROUNDS {
@@ -338,7 +327,7 @@ fn rounds(
         }
         match dice.below(4) {
             // Only before.
-            0 => wait_for(victims, &mut totals.slow, round, |_| {
+            0 => watch.wait_for(victims, round, |_| {
                 attacker.end_loans(false);
                 false
             })?,
@@ -346,12 +335,12 @@ fn rounds(
             1 => {
                 attacker.end_loans(true);
                 let storm = attacker.storm(kinds);
-                wait_for(victims, &mut totals.slow, round, |_| storm.as_ref().inspect(|storm| storm.blow()).is_some())?;
+                watch.wait_for(victims, round, |_| storm.as_ref().inspect(|storm| storm.blow()).is_some())?;
             }
             // One after the other, as fast as calls are made.
             _ => {
                 let mut seen = 0;
-                wait_for(victims, &mut totals.slow, round, |begun| {
+                watch.wait_for(victims, round, |begun| {
                     attacker.end_loans(false);
                     let due = (begun - seen).min(8).max(u64::from(seen == 0));
                     seen = begun;
@@ -370,65 +359,6 @@ fn rounds(
         must_end(std::mem::take(&mut victim.pid), "the end of a process that was attacked")?;
     }
     Ok(())
-}
-
-/// Waits until all have ended the round, and does something meanwhile, which is told how many calls there were. `false`: there was nothing to do.
-fn wait_for(victims: &[Process], slow: &mut u64, round: u32, mut meanwhile: impl FnMut(u64) -> bool) -> Result<(), String> {
-    let mut suspects: Vec<Option<Suspect>> = vec![None; victims.len()];
-    let begin = Instant::now();
-    let calls = |board: &Board| board.begun.load(Relaxed);
-    let before: u64 = victims.iter().map(|victim| calls(victim.board)).sum();
-    let mut looked = Instant::now();
-    loop {
-        let running = victims.iter().find(|victim| victim.board.done.load(SeqCst) <= round);
-        let Some(running) = running else { return Ok(()) };
-        if !meanwhile(victims.iter().map(|victim| calls(victim.board)).sum::<u64>() - before) {
-            // Whoever is attacked needs the processor, too.
-            memory::wait_while(&running.board.done, running.board.done.load(SeqCst), Duration::from_micros(50));
-        }
-        if looked.elapsed() < Duration::from_millis(5) {
-            continue;
-        }
-        looked = Instant::now();
-        for (victim, suspect) in victims.iter().zip(&mut suspects) {
-            let board = victim.board;
-            if board.done.load(SeqCst) > round {
-                continue;
-            }
-            if let Some(status) = ended(victim.pid, false) {
-                let what = victim::CALLS[board.call.load(SeqCst) as usize];
-                return Err(format!("{what}: {}", describe(status)));
-            }
-            let call = calls(board);
-            // Others may have what it waits for.
-            let put_off = || {
-                victims
-                    .iter()
-                    .map(|victim| victim.board.tid.load(Relaxed))
-                    .chain([std::process::id()])
-                    .map(put_off)
-                    .sum::<Duration>()
-            };
-            match suspect {
-                Some(known) if known.call == call => {
-                    let time = known.since.elapsed();
-                    let ran = time.saturating_sub(put_off().saturating_sub(known.put_off));
-                    if ran > SLOW && !known.slow && board.ended.load(SeqCst) < call {
-                        (known.slow, *slow) = (true, *slow + 1);
-                    }
-                    if (ran > LONGEST_CALL || time > LONGEST_EVER) && board.ended.load(SeqCst) < call {
-                        let what = victim::CALLS[board.call.load(SeqCst) as usize];
-                        show(victim.pid);
-                        return Err(format!("{what}: it hangs, for {time:?}"));
-                    }
-                }
-                _ => *suspect = Some(Suspect { call, since: Instant::now(), put_off: put_off(), slow: false }),
-            }
-        }
-        if begin.elapsed() > 4 * LONGEST_EVER {
-            return Err("a round does not end".into());
-        }
-    }
 }
 
 /// The files that must not change, and what must not change in them.

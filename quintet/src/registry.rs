@@ -148,8 +148,8 @@ impl Engine {
                 Some(how) => return Ok((how, signals)),
                 None => rounds += 1,
             }
-            if matches!(patience, Patience::Looks(most) if rounds >= most) {
-                return Err(Errno::AGAIN);
+            if let Some(e) = patience.is_over(rounds, living.unaskable()) {
+                return Err(e);
             }
             if rounds > PATIENT_ROUNDS
                 && let Some(e) = patience.ends(&signals)

@@ -32,12 +32,17 @@ pub trait Waiting {
     /// How long it sleeps at the most before it looks around.
     fn watch(&self) -> Duration;
 
-    /// Looks whether somebody has died who was to wake it. An error: the object's lock cannot be had.
+    /// Looks whether somebody has died who was to wake it. An error: the object's lock cannot be had in time.
     fn look_around(&self) -> Result<()>;
 
     /// Takes the object's lock, and then takes the call out of the queue, unless (`false`) it does not wait any more. An error: the lock cannot
-    /// be had.
+    /// be had in time.
     fn leave_queue(&self) -> Result<bool>;
+
+    /// Gives the call up without the lock, and leaves its place to whoever comes next. `false`: that cannot be done, or it has been answered.
+    fn abandon(&self) -> bool {
+        false
+    }
 
     /// Gives the place of an answered call back.
     fn release(&self);
@@ -82,11 +87,22 @@ pub enum Patience {
     Endless,
     /// So many looks, then `EAGAIN`.
     Looks(u32),
+    /// In the course of a call that waits, which has its time to look after: the same, but if nobody could be asked whether the holder lives, why.
+    Glances(u32),
     /// A call that may wait: until its deadline, when it ends with this errno, or until a signal comes in.
     Call(Option<Instant>, Errno),
 }
 
 impl Patience {
+    /// How the call ends that has looked that often: `unaskable` is why nobody could be asked whether the lock's holder lives.
+    pub fn is_over(self, looks: u32, unaskable: Option<Errno>) -> Option<Errno> {
+        match self {
+            Patience::Looks(most) if looks >= most => Some(Errno::AGAIN),
+            Patience::Glances(most) if looks >= most => Some(unaskable.unwrap_or(Errno::AGAIN)),
+            _ => None,
+        }
+    }
+
     /// With how the call ends that has had to wait for a while, and has held signals off meanwhile.
     pub fn ends(self, signals: &Blocked) -> Option<Errno> {
         match self {
@@ -246,6 +262,8 @@ fn give_up(call: &impl Waiting, errno: Errno) -> Result<()> {
             Ok(false) => {}
             // The lock's holder has died with the namespace, and nobody can be asked any more.
             Err(e) if is_gone(e) => return Err(Errno::IDRM),
+            // Whoever has it may have been stopped, or there is something that this process may not see.
+            Err(_) if call.abandon() => return Err(errno),
             // It cannot leave its place behind, and so goes on until it gets the lock.
             Err(_) => _ = futex::wait(&call.sleeper().state, WaiterState::Waiting.pack(), Duration::from_millis(10)),
         }

@@ -4,6 +4,7 @@ use crash::support;
 
 use quintet::{Errno, Key, Kind, MsgFlags, Namespace, SemFlags, SemOp};
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use support::{
@@ -79,6 +80,49 @@ fn a_sets() {
         file.word(SET_LOCK).store(0, SeqCst);
         assert_eq!(add.end(), End::Exit(0));
         assert_eq!(try_it.end(), End::Exit(Errno::AGAIN.raw()));
+        held_by.kill();
+    });
+}
+
+static SET: OnceLock<(Namespace, i32)> = OnceLock::new();
+
+/// Calls us, for which the call that it has interrupted is over.
+extern "C" fn calls(_: i32) {
+    let (ns, id) = SET.get().unwrap();
+    assert_eq!(ns.semtimedop(*id, &[SemOp::new(0, -1)], SOON), Err(Errno::AGAIN));
+}
+
+/// Who sleeps already ends in time, by a signal, and by a handler that calls us; what they waited for is not given to them afterwards.
+#[test]
+fn a_sets_under_sleepers() {
+    alone("a_sets_under_sleepers", |directory| {
+        let path = directory.join("ns");
+        let ns = Namespace::create(&path, Kind::Private).unwrap();
+        let id = ns.semget(KEY, 1, CREATE).unwrap().raw();
+        let (held_by, word) = holder(&path);
+        let lock = Window::open(&path.join("sem/0"), 0, 4096).unwrap();
+        let sleeper = |timeout: Option<Duration>, handler: Option<extern "C" fn(i32)>| {
+            let child = fork(|| {
+                let (ns, id) = SET.get_or_init(|| (Namespace::open(&path).unwrap(), id));
+                handler.inspect(|handler| support::on_signal(libc::SIGALRM, *handler, 0));
+                let answer = ns.semtimedop(*id, &[SemOp::new(0, -2)], timeout);
+                exit(answer.map_or_else(Errno::raw, |()| 0))
+            });
+            // (On a slow machine, its time may be over before it was seen.)
+            until("it waits", || ns.sem_ncnt(id, 0) == Ok(1) || timeout.is_some() && child.has_ended());
+            lock.word(SET_LOCK).store(word, SeqCst);
+            handler.inspect(|_| child.signal(libc::SIGALRM));
+            assert!(support::ends_within(child.pid, Duration::from_secs(30)), "it hangs");
+            lock.word(SET_LOCK).store(0, SeqCst);
+            child.end()
+        };
+        extern "C" fn nothing(_: i32) {}
+        assert_eq!(sleeper(Some(Duration::from_millis(100)), None), End::Exit(Errno::AGAIN.raw()));
+        assert_eq!(sleeper(None, Some(nothing)), End::Exit(Errno::INTR.raw()));
+        assert_eq!(sleeper(None, Some(calls)), End::Exit(Errno::INTR.raw()));
+        assert_eq!((ns.sem_ncnt(id, 0), ns.sem_value(id, 0)), (Ok(0), Ok(0)));
+        ns.semtimedop(id, &[SemOp::new(0, 5)], None).unwrap();
+        assert_eq!(ns.sem_value(id, 0), Ok(5));
         held_by.kill();
     });
 }

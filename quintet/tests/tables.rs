@@ -13,7 +13,15 @@ const TABLES: [(&str, usize, &[&str]); 13] = [
     ("sync/latch.rs", 1, &["queue::a_sections_holder_dies", "queue::two_take_over", "queue::a_handler_comes_in_at_once"]),
     ("sync/redo.rs", 1, &["queue::a_caller_dies", "queue::successors_die", "queue::a_reader_looks_while_a_caller_dies"]),
     ("sync/journal.rs", 1, &["journal::a_holder_dies_under_a_readers_eyes", "journal::a_holder_and_its_successor_die"]),
-    ("sync/waiter.rs", 1, &["journal::a_caller_dies_while_it_is_performed", "journal::the_dead_do_not_consume"]),
+    (
+        "sync/waiter.rs",
+        1,
+        &[
+            "journal::a_caller_dies_while_it_is_performed",
+            "journal::a_call_is_given_up_without_the_lock",
+            "journal::the_dead_do_not_consume",
+        ],
+    ),
     (
         "sync/word.rs",
         2,

@@ -14,7 +14,7 @@ usage: cargo xtask COMMAND
   lint      rustfmt and clippy, with warnings denied; and whether it compiles for the other targets that are installed
   doc       the documentation, with warnings denied
   model     the lock and the attach protocol under the loom model checker
-  hostile [--corruptions N] [--seconds N] [--seed N] [--lives N]
+  hostile [--corruptions N] [--seconds N] [--seed N] [--lives N] [--longest SECONDS]
             every byte of a namespace attacked, before and during calls: as it is released, with overflow checks and fences, with the address sanitizer
   random N  N random programs over segments, N over sets, N over queues and N over all three, on the library and on the drop-in, compared with the kernel
   soak [--minutes N]

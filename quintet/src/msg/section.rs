@@ -52,6 +52,8 @@ const LONGEST_NAP: Duration = Duration::from_millis(2);
 const UNASKED_LOOKS: u32 = 600;
 /// After so many naps, some 20 ms, whoever holds the lock has been stopped, or as good as.
 const LONG: u32 = 14;
+/// How often who would rather not wait for a process that is stopped looks whether the lock has become free: some 40 ms.
+const SOON: u32 = YIELDS + 20;
 /// How often a sequence is tried that is interrupted each time, as by a debugger that goes step by step.
 const TRIES: u32 = 8;
 
@@ -354,8 +356,12 @@ impl Engine {
 
     /// The same for who would rather not wait for a process that is stopped: `EAGAIN`, if the lock is held for long.
     pub fn queue_section_soon<'a>(&'a self, queue: QueueView<'a>) -> Result<Section<'a>> {
-        const LOOKS: u32 = YIELDS + 20;
-        self.queue_section_in(queue, Patience::Looks(LOOKS))
+        self.queue_section_in(queue, Patience::Looks(SOON))
+    }
+
+    /// The same in the course of a call that waits, which has its time to look after.
+    pub fn queue_section_in_call_soon<'a>(&'a self, queue: QueueView<'a>) -> Result<Section<'a>> {
+        self.queue_section_in(queue, Patience::Glances(SOON))
     }
 
     /// The same for a call that may end before it has the lock.
@@ -424,8 +430,8 @@ impl Engine {
             if let Some(e) = living.unaskable().filter(|_| looks > UNASKED_LOOKS) {
                 return Err(e);
             }
-            if matches!(patience, Patience::Looks(most) if looks >= most) {
-                return Err(Errno::AGAIN);
+            if let Some(e) = patience.is_over(looks, living.unaskable()) {
+                return Err(e);
             }
             if looks > YIELDS + LONG
                 && let Some(e) = patience.ends(&signals)

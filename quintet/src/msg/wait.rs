@@ -556,11 +556,11 @@ impl Waiting for Call<'_> {
     }
 
     fn look_around(&self) -> Result<()> {
-        self.queue.engine.queue_section_in_call(self.queue).map(drop)
+        self.queue.engine.queue_section_in_call_soon(self.queue).map(drop)
     }
 
     fn leave_queue(&self) -> Result<bool> {
-        let section = self.queue.engine.queue_section_in_call(self.queue)?;
+        let section = self.queue.engine.queue_section_in_call_soon(self.queue)?;
         // No handler comes in between any more.
         let waits = self.is_own() && self.sleeper().state() == WaiterState::Waiting;
         if waits && section.drop_call(self.side, self.slot).is_err() {

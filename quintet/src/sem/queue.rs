@@ -45,7 +45,7 @@ impl SetView<'_> {
     /// Whether it is one that waits for the semaphore to grow, or (`zero`) to become zero.
     pub fn is_stuck(&self, waiter: &'static Waiter, num: u32, zero: bool) -> bool {
         let waits = |op: SemOp| u32::from(op.num) == num && if zero { op.op == 0 } else { op.op < 0 };
-        self.stuck_at(waiter).is_some_and(waits)
+        waiter.state() == WaiterState::Waiting && self.stuck_at(waiter).is_some_and(waits)
     }
 
     /// The pages, as many as there are whatever the file says.
@@ -151,6 +151,10 @@ impl Section<'_> {
     pub fn rebuild_queues(&self) {
         let header = self.set.header();
         header.queues.iter().flatten().for_each(|end| end.store(0, Relaxed));
+        for (_, waiter) in self.set.waiters().filter(|(_, waiter)| waiter.state() == WaiterState::Filling) {
+            // The dead holder's own, or given up. (One that is given up from now on stays in its queue until somebody comes to it.)
+            self.set.release_waiter(waiter);
+        }
         let mut all: Vec<_> = self.set.waiters().filter(|(_, waiter)| waiter.state() == WaiterState::Waiting).collect();
         all.sort_by_key(|(_, waiter)| waiter.ticket.load(Relaxed));
         let waiting = all.len() as u32;
@@ -159,14 +163,9 @@ impl Section<'_> {
         }
         // Others read it without the lock: it is never less than it should be.
         header.waiting.store(waiting, SeqCst);
-        for (_, waiter) in self.set.waiters() {
-            match waiter.state() {
-                // The dead holder's own.
-                WaiterState::Filling => self.set.release_waiter(waiter),
-                // Perhaps nobody has woken it yet.
-                WaiterState::Answered(_) => _ = futex::wake_one(&waiter.state),
-                _ => {}
-            }
+        for (_, waiter) in self.set.waiters().filter(|(_, waiter)| matches!(waiter.state(), WaiterState::Answered(_))) {
+            // Perhaps nobody has woken it yet.
+            futex::wake_one(&waiter.state);
         }
         // What belonged to a call that was being made or given back.
         let used: Vec<u32> = self.set.waiters().map(|(_, waiter)| waiter.ops_page.load(Relaxed)).collect();
@@ -229,10 +228,15 @@ impl Section<'_> {
         }
     }
 
-    /// Gives up the calls of the dead.
+    /// Forgets the calls of the dead, and those that were given up.
     pub fn bury_waiters(&self) {
         for (number, waiter) in self.set.waiters() {
-            if waiter.state() != WaiterState::Free && !self.set.lives(waiter) {
+            let over = match waiter.state() {
+                WaiterState::Free => false,
+                WaiterState::Filling => true,
+                _ => !self.set.lives(waiter),
+            };
+            if over {
                 self.drop_waiter(number, waiter);
             }
         }
@@ -241,7 +245,7 @@ impl Section<'_> {
     /// Takes a call out of its queue, and gives its place back.
     pub fn drop_waiter(&self, number: u32, waiter: &'static Waiter) {
         let ops = self.set.ops_of(waiter);
-        if waiter.state() == WaiterState::Waiting {
+        if matches!(waiter.state(), WaiterState::Waiting | WaiterState::Filling) {
             self.unlink(Section::queue_of(ops), number, waiter);
             // Not in the queue any more, so nobody finds its words waited for.
             waiter::fill(&waiter.state);
@@ -365,6 +369,11 @@ impl Section<'_> {
 
     /// Performs a call that waits, if it can proceed.
     fn try_waiter(&self, number: u32, waiter: &'static Waiter) -> Tried {
+        if waiter.state() == WaiterState::Filling {
+            // It was given up.
+            self.drop_waiter(number, waiter);
+            return Tried::Over;
+        }
         let ops = self.set.ops_of(waiter);
         match self.judge(ops, waiter.record.load(Relaxed), waiter.pid.load(Relaxed)) {
             Ok(Verdict::Blocked(blocking)) => {

@@ -77,6 +77,9 @@ pub enum Verdict {
     Failed(Errno),
 }
 
+/// How often who would rather not wait for a process that is stopped looks whether the lock has become free: some 50 ms.
+const SOON: u32 = 5;
+
 /// A set's lock is held while this lives. Signals are blocked.
 pub struct Section<'a> {
     pub set: SetView<'a>,
@@ -98,19 +101,17 @@ impl Drop for Lock<'_> {
 impl Engine {
     /// Takes a set's lock. `EACCES`: its file cannot be written.
     pub fn section<'a>(&'a self, set: SetView<'a>) -> Result<Section<'a>> {
-        crate::waiting::give_up_interrupted();
-        self.section_in_call(set)
-    }
-
-    /// The same in the course of a call that waits.
-    pub fn section_in_call<'a>(&'a self, set: SetView<'a>) -> Result<Section<'a>> {
-        self.section_within(set, Patience::Endless)
+        self.section_for_call(set, Patience::Endless)
     }
 
     /// The same for who would rather not wait for a process that is stopped: `EAGAIN`, if the lock is held for long.
     pub fn section_soon<'a>(&'a self, set: SetView<'a>) -> Result<Section<'a>> {
-        const ROUNDS: u32 = 5;
-        self.section_for_call(set, Patience::Looks(ROUNDS))
+        self.section_for_call(set, Patience::Looks(SOON))
+    }
+
+    /// The same in the course of a call that waits, which has its time to look after.
+    pub fn section_in_call<'a>(&'a self, set: SetView<'a>) -> Result<Section<'a>> {
+        self.section_within(set, Patience::Glances(SOON))
     }
 
     /// The same for a call that may end before it has the lock.

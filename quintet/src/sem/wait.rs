@@ -4,7 +4,9 @@ use super::place::SetView;
 use super::section::{Ops, Verdict};
 use crate::engine::Engine;
 use crate::layout::{JournalKind, Sleeper, Waiter, WaiterState};
+use crate::sync::waiter;
 use crate::sys::clock::Instant;
+use crate::sys::signal::Blocked;
 use crate::waiting::{self, Interruptible, Patience, Waiting};
 use crate::{Errno, Id, SemFlags, SemOp, process, sys};
 use std::sync::atomic::Ordering::Relaxed;
@@ -71,6 +73,11 @@ impl Waiting for Call<'_> {
             section.drop_waiter(self.number, self.waiter);
         }
         Ok(waits)
+    }
+
+    fn abandon(&self) -> bool {
+        let _signals = Blocked::all();
+        self.is_own() && waiter::abandon(&self.waiter.state)
     }
 
     fn release(&self) {
@@ -153,18 +160,18 @@ fn patience(ops: &[SemOp], deadline: Option<Instant>) -> Patience {
 
 /// A handler ends the call that it has interrupted.
 fn interrupt(call: &Interruptible, forget: bool) {
-    let section = call.engine.standing_set(call.id.raw()).and_then(|set| call.engine.section_in_call(set));
-    let Ok(section) = section else { return };
-    let Ok(waiter) = section.waiter(call.number) else { return };
-    let own =
-        Call { set: section.set, id: call.id, number: call.number, waiter, ticket: call.ticket, generation: call.generation };
+    let Ok(set) = call.engine.standing_set(call.id.raw()) else { return };
+    let Ok(waiter) = set.waiter(call.number) else { return };
+    let own = Call { set, id: call.id, number: call.number, waiter, ticket: call.ticket, generation: call.generation };
+    let section = call.engine.section_in_call(set);
     if !own.is_own() {
         return;
     }
-    match waiter.state() {
-        WaiterState::Waiting if forget => section.drop_waiter(call.number, waiter),
-        WaiterState::Waiting => section.answer(call.number, waiter, Errno::INTR),
-        WaiterState::Answered(_) if forget => section.set.release_waiter(waiter),
+    match (waiter.state(), section) {
+        (WaiterState::Waiting, Err(_)) => _ = own.abandon(),
+        (WaiterState::Waiting, Ok(section)) if forget => section.drop_waiter(call.number, waiter),
+        (WaiterState::Waiting, Ok(section)) => section.answer(call.number, waiter, Errno::INTR),
+        (WaiterState::Answered(_), _) if forget => set.release_waiter(waiter),
         _ => {}
     }
 }

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | nothing | the changes written there say nothing | any of the others, by the lock's holder |
 //! | changes; reset; all reset | the words after are the truth, and a call that waits is answered | nothing, once carried out; back |
-//! | back | the words before are the truth: the call has died before it was answered | nothing, once carried out |
+//! | back | the words before are the truth: the call has died, or was given up, before it was answered | nothing, once carried out |
 //!
 //! All of its words are slow until the journal says nothing, so only the lock's holder changes them. The counter is odd while words differ
 //! from what they were and are not yet all what they will be.
@@ -84,7 +84,7 @@ pub trait Book: Words {
 
 impl Journal<'_> {
     /// Decides on the first `changes` that are written down, and on performing the call `answered` (0: none) by them; and carries it
-    /// out. `false`: the call's caller was dead, so nothing was done.
+    /// out. `false`: the call's caller was dead, or had given it up, so nothing was done.
     pub fn commit(&self, book: &impl Book, kind: Kind, changes: usize, answered: u32) -> bool {
         self.answered.store(answered, Ordering::Relaxed);
         self.decide(kind, changes);
@@ -122,13 +122,11 @@ impl Journal<'_> {
             waiter::answer(state, 0);
         }
         self.end_applying();
-        // Who was asleep is alive. Who was not may be on the way to sleep, or gone on with the answer; or dead, and has not got it.
-        if let Some(state) = state
-            && kind != Kind::Back
-            && !book.wake(call)
-            && !book.lives(call)
-            && last_state(state) == State::Answered(0)
-        {
+        // Who was asleep is alive. Who was not may be on the way to sleep, or gone on with the answer; or dead, and has not got it. Who gave up got none.
+        let got_none = |state| {
+            State::of(state) == State::Filling || !book.wake(call) && !book.lives(call) && last_state(state) == State::Answered(0)
+        };
+        if kind != Kind::Back && state.is_some_and(got_none) {
             self.decide(Kind::Back, changes);
             return self.carry_out(book);
         }

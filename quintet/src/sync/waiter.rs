@@ -3,9 +3,9 @@
 //! | state | meaning | next |
 //! |---|---|---|
 //! | `Free` | nobody's | `Filling` by the lock's holder |
-//! | `Filling` | being described by its caller, who holds the lock; or given up by the lock's holder | `Waiting`, `Free` |
-//! | `Waiting` | in a queue; only the lock's holder changes it | `Answered` by whoever performs it; `Filling` by its caller who gives up, |
-//! | | | or by anybody once its process has died |
+//! | `Filling` | being described by its caller, who holds the lock; or given up, and perhaps still in a queue | `Waiting`, `Free` by the lock's holder |
+//! | `Waiting` | in a queue | `Answered` by whoever performs it; `Filling` by its caller who gives up, or by the lock's holder once its |
+//! | | | process has died |
 //! | `Answered(errno)` | out of the queue, 0: performed | `Free` by its caller, or by the lock's holder once its process has died |
 //!
 //! So what only its caller can do to a performed call is to make it `Free`: one that is still `Answered` when its caller is known to be
@@ -61,6 +61,12 @@ pub fn wait(word: &AtomicU32) {
 pub fn answer(word: &AtomicU32, errno: u16) {
     let answer = State::Answered(errno).pack();
     let _ = word.compare_exchange(State::Waiting.pack(), answer, Ordering::AcqRel, Ordering::Relaxed);
+}
+
+/// Its caller gives a call up without the lock; the place is left to the lock's next holder. `false`: it has been answered.
+pub fn abandon(word: &AtomicU32) -> bool {
+    let (waits, given_up) = (State::Waiting.pack(), State::Filling.pack());
+    word.compare_exchange(waits, given_up, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
 /// The place is nobody's any more.

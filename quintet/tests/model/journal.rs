@@ -332,6 +332,36 @@ fn a_call_gives_up_while_it_is_performed() {
     });
 }
 
+/// What is left of a call that was given up without the lock is cleared by the lock's next holder.
+fn clear_given_up(set: &Set) {
+    if State::of(&set.waiter) == State::Filling {
+        waiter::free(&set.waiter);
+    }
+    let_go(set, 0);
+}
+
+/// A call is given up without the lock while it is performed, by somebody who may die before any step, and by his successor: it has the unit or it is there.
+#[test]
+fn a_call_is_given_up_without_the_lock() {
+    explore_deaths(2, |steps| {
+        let set = waiting();
+        let caller = {
+            let set = set.clone();
+            thread::spawn(move || !waiter::abandon(&set.waiter) && set.answer() == Some(0))
+        };
+        let posted = set.dying(CHANGER, steps, || set.post(CHANGER));
+        if posted.is_none() {
+            set.locked(SUCCESSOR, || set.update());
+        }
+        let performed = caller.join().unwrap();
+        set.locked(SUCCESSOR, || clear_given_up(&set));
+        let units = set.value(0) + u16::from(performed);
+        assert!(units == 1 || posted.is_none() && units == 0, "{posted:?} {performed} {units}");
+        assert!(Word(set.words[0].load(Ordering::Relaxed)).is_plain() || State::of(&set.waiter) == State::Waiting);
+        posted.is_none()
+    });
+}
+
 /// A caller dies before any step of its giving up, while it is performed, and somebody buries its call: one that has returned has the
 /// unit, one that has given up has not, and no word stays slow for it.
 #[test]
