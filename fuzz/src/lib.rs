@@ -11,7 +11,7 @@ pub mod proc;
 pub mod program;
 
 use quintet::{Kind, Namespace};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 /// What is fuzzed.
@@ -94,7 +94,15 @@ pub fn live(target: Target, data: &[u8]) {
     THEATRE.get_or_init(|| Theatre::new(target)).run(data);
 }
 
-/// The pack of a target's corpus.
-pub fn corpus(target: Target) -> std::path::PathBuf {
+/// The pack of a target's corpus, which is minimised: inputs that do what the others do not.
+pub fn corpus(target: Target) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target.name()).with_extension("pack")
+}
+
+/// The inputs of a target that were findings once, each a file named by what was found; they stay, whatever others do.
+pub fn found(target: Target) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target.name()));
+    let mut paths: Vec<_> = entries.into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
 }

@@ -1,6 +1,9 @@
 //! Everything in the corpora is as it was, and arbitrary bytes are no surprise: no difference, no crash, and none takes long. A process runs one target.
+//!
+//! `QUINTET_FUZZ_INPUT=FILE` runs that input alone, `QUINTET_INPUTS=N` so many arbitrary ones.
 
-use quintet_fuzz::{Target, Theatre, corpus, pack};
+use quintet_fuzz::{Target, Theatre, corpus, found, pack};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -22,6 +25,25 @@ fn arbitrary(seed: u64) -> Vec<u8> {
     (0..len).map(|_| random(&mut state) as u8).collect()
 }
 
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// What there is to run, by name.
+fn inputs(target: Target) -> Vec<(String, Vec<u8>)> {
+    if let Some(path) = std::env::var_os("QUINTET_FUZZ_INPUT") {
+        return vec![(path.to_string_lossy().into_owned(), read(path.as_ref()))];
+    }
+    let mut all: Vec<_> = found(target).into_iter().map(|path| (path.display().to_string(), read(&path))).collect();
+    let pack = read(&corpus(target));
+    let kept = pack::inputs(&pack);
+    assert!(!kept.is_empty(), "{} has no corpus", target.name());
+    all.extend(kept.into_iter().enumerate().map(|(nth, input)| (format!("kept {nth}"), input.to_vec())));
+    let seeds = std::env::var("QUINTET_INPUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
+    all.extend((0..seeds).map(|seed| (format!("arbitrary {seed}"), arbitrary(seed))));
+    all
+}
+
 /// Runs the test `name` of the target in a process of its own; there it runs the target.
 fn replay(name: &str, target: Target) {
     if std::env::var_os(ALONE).is_none() {
@@ -35,12 +57,9 @@ fn replay(name: &str, target: Target) {
         return;
     }
     let theatre = Theatre::new(target);
-    let pack = std::fs::read(corpus(target)).unwrap_or_default();
-    let kept: Vec<Vec<u8>> = pack::inputs(&pack).into_iter().map(<[u8]>::to_vec).collect();
-    let seeds = std::env::var("QUINTET_INPUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
-    for (nth, input) in kept.into_iter().chain((0..seeds).map(arbitrary)).enumerate() {
+    for (name, input) in inputs(target) {
         // Of one that ends the process this is the last that is said.
-        eprintln!("{nth}: {}", input.escape_ascii());
+        eprintln!("{name}: {}", input.escape_ascii());
         let begin = Instant::now();
         theatre.run(&input);
         assert!(begin.elapsed() < LONGEST, "it took {:?}", begin.elapsed());

@@ -1,7 +1,8 @@
 //! What fuzzing has found, each as a test of its own.
 
-use quintet::{Errno, Id, Key, Kind, Namespace};
+use quintet::{Errno, Id, Key, Kind, Limits, Namespace};
 use std::os::unix::fs::FileExt;
+use std::os::unix::process::ExitStatusExt;
 
 /// More than any machine has.
 const TOO_MUCH: u64 = 1 << 50;
@@ -60,4 +61,47 @@ fn the_highest_index_in_use_is_told() {
     }
     ns.sem_remove(Id::new(1, 32767).raw()).unwrap();
     assert_eq!(highest(), 127);
+}
+
+#[test]
+fn the_index_of_a_segment_whose_last_user_died_is_free_when_somebody_has_looked() {
+    let dir = tempfile::tempdir().unwrap();
+    for (kind, forced) in [(Kind::Private, true), (Kind::Shared, true), (Kind::Private, false), (Kind::Shared, false)] {
+        let path = dir.path().join(format!("{kind:?}-{forced}"));
+        let ns = Namespace::create(&path, kind).unwrap();
+        ns.set_limits(&Limits { shm_rmid_forced: forced, ..Limits::DEFAULT }).unwrap();
+        let id = ns.shmget(Key::new(1), 4096, libc::IPC_CREAT | 0o600).unwrap();
+        assert_eq!(id, Id::new(0, 0));
+        let user = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["uses_a_segment_and_dies", "--exact", "--ignored"])
+            .env("QUINTET_TEST_NAMESPACE", &path)
+            .env("QUINTET_TEST_REMOVES", if forced { "no" } else { "yes" })
+            .output()
+            .unwrap();
+        assert_eq!(user.status.signal(), Some(libc::SIGKILL), "{user:?}");
+        // It is gone for whoever asks for it, but its index is not free yet.
+        let before = ns.shmget(Key::PRIVATE, 4096, 0o600).unwrap();
+        assert_eq!(before, Id::new(0, 1), "{kind:?} {forced}");
+        assert_eq!(ns.shmget(Key::new(1), 0, 0), Err(Errno::NOENT));
+        let listed: Vec<Id> = ns.segments().unwrap().iter().map(|segment| segment.stat.id).collect();
+        assert_eq!(listed, [before]);
+        assert_eq!(ns.shmget(Key::PRIVATE, 4096, 0o600), Ok(Id::new(1, 0)));
+    }
+}
+
+#[test]
+#[ignore = "a part of another test"]
+fn uses_a_segment_and_dies() {
+    let Some(path) = std::env::var_os("QUINTET_TEST_NAMESPACE") else { return };
+    let ns = Namespace::open(path).unwrap();
+    let id = ns.shmget(Key::new(1), 0, 0).unwrap().raw();
+    #[allow(unsafe_code)]
+    // SAFETY: without SHM_REMAP nothing is replaced; the process's own signal.
+    unsafe {
+        ns.shmat(id, 0, 0).unwrap();
+        if std::env::var("QUINTET_TEST_REMOVES").unwrap() == "yes" {
+            ns.shm_remove(id).unwrap();
+        }
+        libc::raise(libc::SIGKILL);
+    }
 }

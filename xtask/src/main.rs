@@ -22,7 +22,8 @@ usage: cargo xtask COMMAND
   coverage  the lines of the library and the drop-in that the tests run; 'coverage measured' prints the last run's again
   crash     kills and stops processes at every instruction of every operation, for hours; [--operation NAME] [--every N] [--plan PLAN]
   fuzz [TARGET] [--minutes N]
-            has cargo-fuzz look for what the targets in fuzz/ do not stand, each for 10 minutes; then packs their corpora, minimised
+            fuzzes the targets of fuzz/ (calls, files, cli, proc, program) with cargo-fuzz, each for 10 minutes; tells executions and findings,
+            which are in target/fuzz/TARGET/findings, and how to see one again; then minimises the corpus into fuzz/corpus
   sanitize  the threads of one process that share objects, under the thread sanitizer and the address sanitizer
   bench     the benchmarks against the kernel
 ";
