@@ -1,6 +1,6 @@
-//! Everything in the corpora is as it was, and arbitrary bytes are no surprise: no difference, no crash, and none takes long. A process runs one target.
+//! Everything in the corpora is as it was, what is made of it and arbitrary bytes are no surprise: no difference, no crash, and none takes long. A process runs one target.
 //!
-//! `QUINTET_FUZZ_INPUT=FILE` runs that input alone, `QUINTET_INPUTS=N` so many arbitrary ones.
+//! `QUINTET_FUZZ_INPUT=FILE` runs that input alone, `QUINTET_INPUTS=N` so many spliced and so many arbitrary ones, for 100.
 
 use quintet_fuzz::{Target, Theatre, corpus, found, pack};
 use std::path::Path;
@@ -25,6 +25,19 @@ fn arbitrary(seed: u64) -> Vec<u8> {
     (0..len).map(|_| random(&mut state) as u8).collect()
 }
 
+/// Two that are known, put together somewhere, and a few bytes changed: it goes deeper than what is arbitrary from the beginning.
+fn spliced(seed: u64, known: &[Vec<u8>]) -> Vec<u8> {
+    let mut state = !seed;
+    let mut below = |n: usize| (random(&mut state) % n.max(1) as u64) as usize;
+    let (head, tail) = (&known[below(known.len())], &known[below(known.len())]);
+    let mut input = [&head[..below(head.len() + 1)], &tail[below(tail.len() + 1)..]].concat();
+    for _ in 0..below(4) {
+        let (at, value) = (below(input.len()), below(256) as u8);
+        input.get_mut(at).into_iter().for_each(|byte| *byte = value);
+    }
+    input
+}
+
 fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
@@ -40,6 +53,8 @@ fn inputs(target: Target) -> Vec<(String, Vec<u8>)> {
     assert!(!kept.is_empty(), "{} has no corpus", target.name());
     all.extend(kept.into_iter().enumerate().map(|(nth, input)| (format!("kept {nth}"), input.to_vec())));
     let seeds = std::env::var("QUINTET_INPUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(100);
+    let known: Vec<_> = all.iter().map(|(_, input)| input.clone()).collect();
+    all.extend((0..seeds).map(|seed| (format!("spliced {seed}"), spliced(seed, &known))));
     all.extend((0..seeds).map(|seed| (format!("arbitrary {seed}"), arbitrary(seed))));
     all
 }
