@@ -59,6 +59,9 @@ fn calls_are_told_as_strace_tells_them() {
             fails(libc::semop(0, 16 as *mut _, 1), EFAULT);
             let mut ds: libc::semid_ds = std::mem::zeroed();
             assert_eq!(libc::semctl(0, 0, libc::IPC_STAT, &raw mut ds), 0);
+            (ds.sem_perm.mode, ds.sem_perm.uid) = (0o640, 3);
+            fails(libc::semctl(7, 0, libc::IPC_SET, &raw mut ds), libc::EINVAL);
+            fails(libc::semctl(0, 0, 99, 16), libc::EINVAL);
             assert_eq!(libc::semctl(0, 0, libc::IPC_RMID), 0);
 
             assert_eq!(libc::msgget(0x7149, libc::IPC_CREAT | 0o600), 0);
@@ -67,6 +70,12 @@ fn calls_are_told_as_strace_tells_them() {
             assert_eq!(libc::msgrcv(0, message.as_mut_ptr().cast(), 3, -4, 0o10000), 3);
             let mut ds: libc::msqid_ds = std::mem::zeroed();
             assert_eq!(libc::msgctl(0, libc::IPC_STAT, &raw mut ds), 0);
+            (ds.msg_perm.mode, ds.msg_qbytes) = (0o620, 77);
+            fails(libc::msgctl(7, libc::IPC_SET, &raw mut ds), libc::EINVAL);
+            fails(libc::msgctl(0, 99, std::ptr::null_mut()), libc::EINVAL);
+            // Flags that nobody knows.
+            fails(libc::shmget(0x5150, 1, 0x4000_0000 | 0o600), libc::ENOENT);
+            fails(libc::shmget(0x5150, 1, 0x4000_0000), libc::ENOENT);
             fails(libc::ftok(c"/no\nsuch".as_ptr(), 1), libc::ENOENT);
         }
     });
@@ -103,11 +112,17 @@ fn calls_are_told_as_strace_tells_them() {
         "semtimedop(0, [{1, -6, IPC_NOWAIT}], 1, {0, 1000}) = -1 EAGAIN (resource temporarily unavailable)",
         "semop(0, 0x10, 1) = -1 EFAULT (bad address)",
         "semctl(0, 0, IPC_STAT, {key=IPC_PRIVATE, uid=?, mode=0600, seq=0, nsems=2",
+        "semctl(7, 0, IPC_SET, {uid=?, mode=0640}) = -1 EINVAL (invalid argument)",
+        "semctl(0, 0, 99, 0x10) = -1 EINVAL (invalid argument)",
         "semctl(0, 0, IPC_RMID) = 0",
         "msgget(0x7149, IPC_CREAT|0600) = 0",
         "msgsnd(0, {type 3}, 5, IPC_NOWAIT) = 0",
         "msgrcv(0, 0x?, 3, -4, MSG_NOERROR, {type 3}) = 3",
         "msgctl(0, IPC_STAT, {key=0x7149, uid=?, mode=0600, seq=0, qnum=0, cbytes=0, qbytes=16384",
+        "msgctl(7, IPC_SET, {uid=?, mode=0620, qbytes=77}) = -1 EINVAL (invalid argument)",
+        "msgctl(0, 99, NULL) = -1 EINVAL (invalid argument)",
+        "shmget(0x5150, 1, 0x40000000|0600) = -1 ENOENT (no such object)",
+        "shmget(0x5150, 1, 0x40000000|0000) = -1 ENOENT (no such object)",
         "ftok(\"/no?such\", 1) = -1 ENOENT (no such object)",
     ];
     let lines: Vec<&str> = lines.iter().map(String::as_str).filter(|line| !line.starts_with("uses the private")).collect();

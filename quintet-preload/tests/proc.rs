@@ -327,6 +327,46 @@ fn opening() {
     });
 }
 
+/// The same through `syscall(2)`, by each number that opens a file or asks for rights to one.
+#[test]
+fn by_number() {
+    use libc::{AT_FDCWD, syscall};
+    // SAFETY: see the module; a bad pointer on purpose, which the kernel refuses.
+    compare("by_number", |found| unsafe {
+        let path = SHMMNI.as_ptr();
+        let content = |fd: libc::c_long| {
+            let fd = outcome(fd as isize)? as c_int;
+            let content = read(fd);
+            close(fd);
+            content
+        };
+        let (how, create) = ([O_RDONLY as u64, 0, 0], [(O_RDONLY | O_CREAT | O_EXCL) as u64, 0o600, 0]);
+        let openat2 = |how: *const u64| content(syscall(libc::SYS_openat2, AT_FDCWD, path, how, 24usize));
+        found.add("open", content(syscall(libc::SYS_open, path, O_RDONLY)));
+        found.add("open, exclusive", content(syscall(libc::SYS_open, path, O_RDONLY | O_CREAT | O_EXCL, 0o600)));
+        found.add("openat", content(syscall(libc::SYS_openat, AT_FDCWD, path, O_RDONLY)));
+        found.add("openat2", (openat2(how.as_ptr()), openat2(create.as_ptr()), openat2(std::ptr::null())));
+        let fd = syscall(libc::SYS_creat, path, 0o600) as c_int;
+        found.add("creat", (write(fd, b"76"), text(SHMMNI)));
+        close(fd);
+        for rights in [0, libc::R_OK, libc::W_OK, libc::X_OK, 8] {
+            let asked = [
+                syscall(libc::SYS_access, path, rights),
+                syscall(libc::SYS_faccessat, AT_FDCWD, path, rights),
+                syscall(libc::SYS_faccessat2, AT_FDCWD, path, rights, libc::AT_EACCESS),
+            ];
+            found.add(&format!("access {rights}"), (asked, errno()));
+        }
+        let fd = open(SHMMNI, O_WRONLY).unwrap();
+        let pieces = [b"7".as_slice(), b"7"];
+        let pieces = pieces.map(|text| libc::iovec { iov_base: text.as_ptr().cast_mut().cast(), iov_len: text.len() });
+        found.add("write", (syscall(libc::SYS_write, fd, c"75".as_ptr(), 2usize), text(SHMMNI)));
+        found.add("writev", (syscall(libc::SYS_writev, fd, pieces.as_ptr(), 2usize), text(SHMMNI)));
+        found.add("pwrite", (syscall(libc::SYS_pwrite64, fd, c"78".as_ptr(), 2usize, 0usize), text(SHMMNI)));
+        close(fd);
+    });
+}
+
 #[test]
 fn paths() {
     compare("paths", |found| {
@@ -420,6 +460,7 @@ fn line(stream: Stream) -> String {
 
 unsafe extern "C" {
     static mut stdout: Stream;
+    fn freopen64(path: *const c_char, mode: *const c_char, stream: Stream) -> Stream;
     fn dprintf(fd: c_int, format: *const c_char, ...) -> c_int;
 }
 
@@ -466,6 +507,12 @@ fn streams() {
         put(f, c"62\n");
         let f = libc::freopen(SHMMNI.as_ptr(), c"r".as_ptr(), f);
         found.add("freopen", (first, second, line(f), libc::fclose(f)));
+        let f = freopen64(SHMMNI.as_ptr(), c"w".as_ptr(), stream(SEM, c"r"));
+        put(f, c"63\n");
+        found.add(
+            "freopen64",
+            (libc::fclose(f), text(SHMMNI), freopen64(SHMMNI.as_ptr(), c"wx".as_ptr(), stream(SEM, c"r")).is_null()),
+        );
         let ended = |end: fn()| {
             let child = fork(|| {
                 put(stream(SHMMNI, c"w"), c"63\n");
@@ -531,6 +578,18 @@ fn descriptors_that_are_handed_on() {
             assert_eq!(libc::dup2(keep, 1), 1);
         });
         found.add("redirected", (end(child), text(SHMMNI)));
+        // What a stream has not written yet is written, and refused or not, when another file takes the place of its descriptor.
+        let f = stream(SHMMNI, c"w");
+        put(f, c"86\n");
+        assert_eq!(libc::fflush(f), 0);
+        let (to, null) = (libc::fileno(f), open(c"/dev/null", O_WRONLY).unwrap());
+        found.add(
+            "dup3",
+            (outcome(libc::dup3(null, to, libc::O_CLOEXEC) as isize).is_ok(), text(SHMMNI), write(to, b"87"), text(SHMMNI)),
+        );
+        found.add("dup3, refused", (outcome(libc::dup3(null, null, 0) as isize), outcome(libc::dup3(null, to, 1) as isize)));
+        close(null);
+        libc::fclose(f);
         // Afterwards nothing is known of any of them, and other files are written as ever.
         let (reader, writer) = std::io::pipe().unwrap();
         let (reader, writer) = (std::os::fd::AsRawFd::as_raw_fd(&reader), std::os::fd::AsRawFd::as_raw_fd(&writer));

@@ -77,8 +77,12 @@ fn another_group() {
         // SAFETY: a local.
         done(unsafe { libc::semctl(id, 0, libc::IPC_SET, &raw const ds) });
         // SAFETY: see the module.
-        let ways: [fn(gid_t) -> c_int; 4] = unsafe {
+        let ways: [fn(gid_t) -> c_int; 8] = unsafe {
             [
+                |group| libc::syscall(libc::SYS_setgid, group) as c_int,
+                |group| libc::syscall(libc::SYS_setregid, group, group) as c_int,
+                |group| libc::syscall(libc::SYS_setresgid, group, group, group) as c_int,
+                |group| libc::syscall(libc::SYS_setgroups, 1, &raw const group) as c_int,
                 |group| libc::setegid(group),
                 |group| libc::setregid(group, group),
                 |group| libc::setresgid(group, group, group),
@@ -99,6 +103,7 @@ fn another_group() {
     });
 }
 
+const VERSION: u32 = 0x2008_0522;
 const CAP_SETGID: u32 = 6;
 const CAP_IPC_OWNER: u32 = 15;
 
@@ -108,7 +113,6 @@ unsafe extern "C" {
 
 /// Effective and permitted capabilities from now on.
 fn only(capabilities: u32) {
-    const VERSION: u32 = 0x2008_0522;
     // SAFETY: two locals as large as version 3 has them.
     done(unsafe { capset(&[VERSION, 0], &[capabilities, capabilities, 0, 0, 0, 0]) });
 }
@@ -132,6 +136,12 @@ fn a_capability() {
         assert_eq!(alters(id), 0);
         only(1 << CAP_IPC_OWNER);
         assert_eq!(alters(id), 0);
+        let child = fork(|| {
+            // SAFETY: two locals as large as version 3 has them.
+            done(unsafe { libc::syscall(libc::SYS_capset, &[VERSION, 0], &[0u32; 6]) } as c_int);
+            assert_eq!(alters(id), EACCES);
+        });
+        assert_eq!(end(child), 0);
         only(0);
         assert_eq!(alters(id), EACCES);
     });

@@ -17,6 +17,11 @@ const MIB: u64 = 1 << 20;
 
 /// Runs `body` in a child, on a tmpfs of 64 MiB that only the child sees.
 fn on_small_tmpfs(name: &str, body: fn(&Path)) {
+    on_tmpfs(name, "size=64m", body);
+}
+
+/// The same with other options of the mount.
+fn on_tmpfs(name: &str, options: &str, body: fn(&Path)) {
     if let Some(dir) = std::env::var_os(INSIDE) {
         return body(Path::new(&dir));
     }
@@ -26,10 +31,10 @@ fn on_small_tmpfs(name: &str, body: fn(&Path)) {
     }
     let dir = tempfile::tempdir().unwrap();
     // The mount goes with the mount namespace of its only process.
-    let script = "mount -t tmpfs -o size=64m quintet-test \"$1\" && exec \"$2\" --exact \"$3\" --nocapture --test-threads 1";
+    let script = "mount -t tmpfs -o \"$4\" quintet-test \"$1\" && exec \"$2\" --exact \"$3\" --nocapture --test-threads 1";
     let mut child = Command::new("unshare");
     child.args(["--mount", "sh", "-c", script, "sh"]).arg(dir.path());
-    let output = child.arg(std::env::current_exe().unwrap()).arg(name).env(INSIDE, dir.path()).output().unwrap();
+    let output = child.arg(std::env::current_exe().unwrap()).args([name, options]).env(INSIDE, dir.path()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.signal(), None, "{said}");
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
@@ -88,6 +93,78 @@ fn the_same_memory_is_not_promised_twice() {
         let sparse = Segment::options().no_reserve().create(&ns, Key::new(3), 100 * MIB).unwrap();
         assert_eq!(sparse.stat().unwrap().size, 100 * MIB);
         sparse.attach().unwrap().write(99 << 20, b"there is room for this").unwrap();
+    });
+}
+
+/// Beyond 4 GiB nothing is allocated; what was promised to others counts all the same.
+#[test]
+fn large_promises_are_counted() {
+    on_tmpfs("large_promises_are_counted", "size=12g", |dir| {
+        const GIB: u64 = 1 << 30;
+        let ns = Namespace::create(dir.join("ns"), Kind::Private).unwrap();
+        let large = Segment::create(&ns, Key::new(1), 5 * GIB).unwrap();
+        let memory = large.attach().unwrap();
+        memory.write(5 << 30 >> 1, b"in the middle").unwrap();
+        assert!(free(dir) > 11 * GIB);
+        Segment::create(&ns, Key::new(2), 5 * GIB).unwrap();
+        assert_eq!(error(Segment::create(&ns, Key::new(3), 5 * GIB)), Errno::NOMEM);
+        assert_eq!(error(Segment::create(&ns, Key::new(3), 3 * GIB)), Errno::NOMEM);
+        Segment::create(&ns, Key::new(3), MIB).unwrap();
+        drop(memory);
+        large.remove().unwrap();
+        Segment::create(&ns, Key::new(4), 5 * GIB).unwrap();
+    });
+}
+
+/// A file system that tells no size has as much as the machine has.
+#[test]
+fn what_the_machine_has_is_promised() {
+    on_tmpfs("what_the_machine_has_is_promised", "size=0", |dir| {
+        let ns = Namespace::create(dir.join("ns"), Kind::Private).unwrap();
+        assert_eq!(Segment::create(&ns, Key::new(1), 2 * MIB).unwrap().attach().unwrap().len() as u64, 2 * MIB);
+        assert_eq!(error(Segment::create(&ns, Key::new(2), 1 << 50)), Errno::NOMEM);
+    });
+}
+
+/// Huge pages are the mount's to give, of one size.
+#[test]
+fn huge_pages_are_the_mounts() {
+    const HUGE: &str = "/sys/kernel/mm/transparent_hugepage";
+    let size = std::fs::read_to_string(format!("{HUGE}/hpage_pmd_size"));
+    let Some(size) = size.ok().and_then(|size| size.trim().parse::<u64>().ok()) else {
+        println!("skipped: this kernel has no huge pages");
+        return;
+    };
+    let default = std::fs::read_to_string("/proc/meminfo").unwrap();
+    if !default.contains(&format!(" {} kB", size >> 10)) {
+        println!("skipped: the machine's own huge pages have another size");
+        return;
+    }
+    on_tmpfs("huge_pages_are_the_mounts", "size=64m,huge=always", |dir| {
+        let ns = Namespace::create(dir.join("ns"), Kind::Private).unwrap();
+        let segment = Segment::options().huge_pages().create(&ns, Key::new(1), 8 * MIB).unwrap();
+        let memory = segment.attach().unwrap();
+        memory.write((8 << 20) - 4, b"last").unwrap();
+        assert_eq!(memory.to_vec((8 << 20) - 5..8 << 20).unwrap(), b"\0last");
+        let flags = |log: i32| libc::IPC_CREAT | libc::SHM_HUGETLB | 0o600 | log << 26;
+        let log = std::fs::read_to_string(format!("{HUGE}/hpage_pmd_size")).unwrap().trim().parse::<u64>().unwrap().ilog2();
+        assert!(ns.shmget(Key::new(2), MIB, flags(log as i32)).is_ok());
+        // Sizes that the machine has not, and one that it has, but not for files.
+        assert_eq!(ns.shmget(Key::new(3), MIB, flags(13)), Err(Errno::INVAL));
+        assert_eq!(ns.shmget(Key::new(3), MIB, flags(63)), Err(Errno::INVAL));
+        if Path::new("/sys/kernel/mm/hugepages/hugepages-1048576kB").exists() {
+            assert_eq!(ns.shmget(Key::new(3), MIB, flags(30)), Err(Errno::NOMEM));
+        }
+    });
+}
+
+#[test]
+fn no_huge_pages_without_the_mounts_leave() {
+    on_small_tmpfs("no_huge_pages_without_the_mounts_leave", |dir| {
+        let ns = Namespace::create(dir.join("ns"), Kind::Private).unwrap();
+        let refused = error(Segment::options().huge_pages().create(&ns, Key::new(1), 4 * MIB));
+        assert!(refused == Errno::NOMEM || !Path::new("/sys/kernel/mm/hugepages").exists() && refused == Errno::INVAL);
+        assert_eq!(ns.shm_usage().unwrap().segments, 0);
     });
 }
 

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use support::{
-    Child, End, QUEUE_LOCK, SET_LOCK, Signpost, Window, alarm_every, alone, exit, fork, lock_word_of, on_alarm, until,
+    Child, End, LOCK, QUEUE_LOCK, SET_LOCK, Signpost, Window, alarm_every, alone, exit, fork, lock_word_of, on_alarm, until,
 };
 
 const KEY: Key = Key::new(0x4e1d);
@@ -148,6 +148,79 @@ fn a_queues() {
         file.long(QUEUE_LOCK).store(0, SeqCst);
         assert_eq!(try_it.end(), End::Exit(0));
         assert_eq!(ns.msg_stat(id).unwrap().messages, 1);
+        held_by.kill();
+    });
+}
+
+/// Somebody holds the registry's lock and removes the objects; who has looked at one and waits for that lock to change it is told that it has gone.
+#[test]
+fn what_is_removed_meanwhile() {
+    alone("what_is_removed_meanwhile", |directory| {
+        let path = directory.join("ns");
+        let ns = Namespace::create(&path, Kind::Private).unwrap();
+        let [segment, set, queue] =
+            [ns.shmget(KEY, 1, CREATE), ns.semget(KEY, 1, CREATE), ns.msgget(KEY, CREATE)].map(|id| id.unwrap().raw());
+        let (held_by, word) = holder(&path);
+        let registry = Window::open(&path.join("registry"), 0, 4096).unwrap();
+        let heads =
+            [("shm/0", 8), ("sem/0", 8), ("msg/0", 72)].map(|(name, at)| (Window::open(&path.join(name), 0, 4096).unwrap(), at));
+        registry.word(LOCK).store(word, SeqCst);
+        let uid = ns.sem_stat(set).unwrap().perm.uid;
+        let callers = [
+            caller(&path, false, |ns| ns.shm_set(segment, uid, 0, 0o640)),
+            caller(&path, false, |ns| ns.shm_remove(segment)),
+            caller(&path, false, |ns| ns.sem_set(set, uid, 0, 0o640)),
+            caller(&path, false, |ns| ns.sem_remove(set)),
+            caller(&path, false, |ns| ns.msg_set(queue, uid, 0, 0o640, 100)),
+            caller(&path, false, |ns| ns.msg_remove(queue)),
+        ];
+        callers.iter().for_each(|caller| until_asleep(caller, 10));
+        let [(segments, at), ..] = &heads;
+        segments.long(*at).fetch_and(!(0x1f << 31), SeqCst);
+        heads[1..].iter().for_each(|(file, at)| file.word(*at).store(2, SeqCst));
+        registry.word(LOCK).store(0, SeqCst);
+        callers.into_iter().for_each(|caller| assert_eq!(caller.end(), End::Exit(Errno::INVAL.raw())));
+        held_by.kill();
+    });
+}
+
+/// The same for who has to wait for the lock of the object itself.
+#[test]
+fn what_is_removed_while_its_lock_is_held() {
+    alone("what_is_removed_while_its_lock_is_held", |directory| {
+        let path = directory.join("ns");
+        let ns = Namespace::create(&path, Kind::Private).unwrap();
+        let [set, queue] = [ns.semget(KEY, 1, CREATE), ns.msgget(KEY, CREATE)].map(|id| id.unwrap().raw());
+        ns.msgsnd(queue, 1, b"hello", NOWAIT, None).unwrap();
+        let (held_by, word) = holder(&path);
+        let sets = Window::open(&path.join("sem/0"), 0, 4096).unwrap();
+        let queues = Window::open(&path.join("msg/0"), 0, 4096).unwrap();
+        let unwanted = fork(|| {
+            let ns = Namespace::open(&path).unwrap();
+            assert_eq!(ns.semtimedop(set, &[SemOp::new(0, -1)], None), Err(Errno::IDRM));
+        });
+        until("a call waits", || ns.sem_ncnt(set, 0) == Ok(1));
+        sets.word(SET_LOCK).store(word, SeqCst);
+        queues.long(QUEUE_LOCK).store(u64::from(word) | u64::from(held_by.pid as u32) << 32, SeqCst);
+        let callers = [
+            caller(&path, false, |ns| ns.sem_set_value(set, 0, 1)),
+            caller(&path, false, |ns| ns.sem_set_values(set, &[1])),
+            caller(&path, false, |ns| ns.sem_values(set).map(drop)),
+            caller(&path, false, |ns| ns.sem_ncnt(set, 0).map(drop)),
+            caller(&path, false, |ns| ns.semtimedop(set, &[SemOp::new(0, 1).flags(SemFlags::UNDO)], None)),
+            caller(&path, false, |ns| ns.msgsnd(queue, 1, b"hello", NOWAIT, None)),
+            caller(&path, false, |ns| ns.msgrcv(queue, &mut [0; 8], 0, NOWAIT, None).map(drop)),
+            caller(&path, false, |ns| ns.peek(queue, |_, _| true)),
+        ];
+        callers.iter().for_each(|caller| until_asleep(caller, 10));
+        sets.word(8).store(2, SeqCst);
+        queues.word(72).store(2, SeqCst);
+        sets.word(SET_LOCK).store(0, SeqCst);
+        queues.long(QUEUE_LOCK).store(0, SeqCst);
+        callers.into_iter().for_each(|caller| assert_eq!(caller.end(), End::Exit(Errno::IDRM.raw())));
+        // Whoever clears it tells those who wait in it.
+        ns.sweep().unwrap();
+        unwanted.succeeds();
         held_by.kill();
     });
 }

@@ -1,5 +1,6 @@
 //! Each system call of each operation fails, with whatever it can fail with: once, and from then on. The operation says so, or does without;
-//! whoever comes then finds all as it was before or as it is after, and the operation can be done.
+//! whoever comes then finds all as it was before or as it is after, and the operation can be done. And each system call is followed by a signal,
+//! whose handler does the same as the operation, or something else: as if another thread had been first.
 //!
 //! `QUINTET_INJECTED_LOG=1` prints what each failure came to.
 #![cfg(target_arch = "x86_64")]
@@ -13,14 +14,17 @@ use inject::{Call, Ended, Fault, begin, failures, finish, name};
 use quintet::{Errno, Key, Kind, MsgFlags, Namespace, SemFlags, SemOp};
 use std::fmt::Write;
 use std::path::Path;
-use std::sync::atomic::Ordering::SeqCst;
-use support::{End, Signpost, alone, fork, shared_words};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use support::{End, Signpost, Window, alone, fork, on_signal, shared_words};
 
 const KEY: Key = Key::new(0x1d);
 const OTHER: Key = Key::new(0x2d);
 const MADE: i32 = libc::IPC_CREAT | 0o600;
 
 type Outcome = Result<(), Errno>;
+
+type Act = fn(&Namespace) -> Outcome;
 
 /// What is tried.
 #[derive(Clone, Copy)]
@@ -37,11 +41,21 @@ struct Operation<'a> {
     opens: bool,
     /// Whether who is told of a failure may find it done all the same, and done whole.
     may_be_done: bool,
+    /// What a handler of `SIGUSR1` does.
+    handler: Option<Act>,
 }
 
 impl Default for Operation<'_> {
     fn default() -> Self {
-        Operation { setup: &|_| {}, prelude: &|_| {}, body: &|_, _| Ok(()), exists: true, opens: true, may_be_done: false }
+        Operation {
+            setup: &|_| {},
+            prelude: &|_| {},
+            body: &|_, _| Ok(()),
+            exists: true,
+            opens: true,
+            may_be_done: false,
+            handler: None,
+        }
     }
 }
 
@@ -54,6 +68,16 @@ struct Found {
     again: Option<(Outcome, String)>,
     /// Descriptors and mappings of the namespace more than before.
     left: (i32, i32),
+    /// What the handler has come to, if it has run.
+    handled: Option<Outcome>,
+}
+
+/// Of the process that is interrupted: its namespace, what the handler does, and where it says how that ended.
+static HANDLER: OnceLock<(Namespace, Act, &AtomicU32)> = OnceLock::new();
+
+extern "C" fn handle(_: i32) {
+    let (ns, act, word) = HANDLER.get().unwrap();
+    word.store(pack(act(ns)), SeqCst);
 }
 
 fn pack(outcome: Outcome) -> u32 {
@@ -144,6 +168,10 @@ impl Operation<'_> {
             let ns = self.opens.then(|| Namespace::open(path).unwrap());
             if let Some(ns) = &ns {
                 (self.prelude)(ns);
+                if let Some(handler) = self.handler {
+                    let _ = HANDLER.set((ns.clone(), handler, &words[4]));
+                    on_signal(libc::SIGUSR1, handle, 0);
+                }
             }
             let before = held(path);
             begin();
@@ -180,7 +208,8 @@ impl Operation<'_> {
             return Err(format!("its process ends by {end:?}"));
         }
         let left = (words[1].load(SeqCst) as i32, words[2].load(SeqCst) as i32);
-        Ok(Found { outcome, calls, then, again, left })
+        let handled = Some(words[4].load(SeqCst)).filter(|word| *word != 0).map(unpack);
+        Ok(Found { outcome, calls, then, again, left, handled })
     }
 }
 
@@ -266,6 +295,34 @@ fn inject(test: &str, directory: &Path, kind: Kind, operation: Operation<'_>) {
     }
     println!("{test} {kind:?}: {} system calls, {faults} failures", healthy.calls.len());
     assert!(wrong.is_empty(), "{} of {faults}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// After each call of the operation a handler runs. All is then as if it had run after the operation.
+fn interrupt(test: &str, directory: &Path, kind: Kind, operation: Operation<'_>) {
+    let mut runs = 0;
+    let mut run = |operation: Operation<'_>, fault| {
+        runs += 1;
+        let path = directory.join(format!("{test}-{kind:?}-{runs}"));
+        let found = operation.run(&path, kind, fault);
+        clear(&path);
+        found
+    };
+    let act = operation.handler.unwrap();
+    let body = |path: &Path, ns: Option<&Namespace>| (operation.body)(path, ns).and_then(|()| act(open(ns)));
+    let both = run(Operation { body: &body, ..operation }, Fault::None).unwrap();
+    let healthy = run(operation, Fault::None).unwrap();
+    assert_eq!((both.outcome, healthy.outcome), (Ok(()), Ok(())), "{test}");
+    assert!(both.then != healthy.then || both.left != healthy.left, "{test}: what the handler does is not to be seen");
+    for (nth, call) in healthy.calls.iter().enumerate() {
+        let what = format!("{test} {kind:?}: after {} ({nth})", name(call));
+        let found = run(operation, Fault::Interrupted(nth)).unwrap_or_else(|why| panic!("{what}: {why}"));
+        assert_eq!((found.outcome, found.handled), (Ok(()), Some(Ok(()))), "{what}");
+        assert_eq!(found.then, both.then, "{what}");
+        assert_eq!(found.left.0, 0, "{what}: it leaves descriptors");
+        // A mapping that was made twice has gone again.
+        assert!(found.left.1 <= both.left.1, "{what}: it leaves {} mappings, not {}", found.left.1, both.left.1);
+    }
+    println!("{test} {kind:?}: {} signals", healthy.calls.len());
 }
 
 fn clear(path: &Path) {
@@ -379,6 +436,49 @@ static AT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(
 fn attach(ns: &Namespace) {
     // SAFETY: a place of the kernel's choice.
     AT.store(unsafe { ns.shmat(0, 0, 0) }.unwrap() as usize, SeqCst);
+}
+
+/// More than the process has room for at first.
+const MANY: usize = 32;
+
+fn attach_many(ns: &Namespace) {
+    (0..MANY).for_each(|_| attach(ns));
+}
+
+#[test]
+fn attaching_very_often() {
+    // SAFETY: a place of the kernel's choice.
+    let body = |_: &Path, ns: Option<&Namespace>| unsafe { open(ns).shmat(0, 0, 0) }.map(drop);
+    in_both("attaching_very_often", Operation { setup: &setup, prelude: &attach_many, body: &body, ..Operation::default() });
+}
+
+/// This process takes part as one of many: those before it have their slots, and live.
+fn crowd(ns: &Namespace) {
+    use std::os::fd::AsRawFd;
+    const OTHERS: usize = 1000;
+    let path = ns.path().unwrap().join("registry");
+    let registry = Window::open(&path, 0, 16384 + 32 * OTHERS).unwrap();
+    (0..OTHERS).for_each(|slot| registry.word(16384 + 32 * slot + 4).store(1, SeqCst));
+    registry.word(16).store(OTHERS as u32, SeqCst);
+    let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    // SAFETY: zeroes are a lock; a local. The descriptor stays open.
+    unsafe {
+        let mut lock: libc::flock = std::mem::zeroed();
+        (lock.l_type, lock.l_start, lock.l_len) = (libc::F_WRLCK as i16, 1 << 40, OTHERS as i64);
+        assert_eq!(libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw mut lock), 0);
+    }
+    std::mem::forget(file);
+    // It takes its slot by using another segment.
+    let other = ns.shmget(OTHER, 1, MADE).unwrap().raw();
+    // SAFETY: a place of the kernel's choice.
+    unsafe { ns.shmat(other, 0, 0) }.unwrap();
+}
+
+#[test]
+fn attaching_as_one_of_many() {
+    // SAFETY: a place of the kernel's choice.
+    let body = |_: &Path, ns: Option<&Namespace>| unsafe { open(ns).shmat(0, 0, 0) }.map(drop);
+    in_both("attaching_as_one_of_many", Operation { setup: &setup, prelude: &crowd, body: &body, ..Operation::default() });
 }
 
 #[test]
@@ -599,4 +699,50 @@ fn sending_without_a_descriptor() {
 fn removing_what_is_attached() {
     let body = |_: &Path, ns: Option<&Namespace>| open(ns).shm_remove(0);
     in_both("removing_what_is_attached", Operation { setup: &setup, prelude: &attach, body: &body, ..Operation::default() });
+}
+
+/// What is done, and by a handler once more, by a process that has only just opened the namespace, and by one that has used it.
+#[test]
+fn interrupted_after_any_call() {
+    // SAFETY: a place of the kernel's choice.
+    let attach_it = |ns: &Namespace| unsafe { ns.shmat(0, 0, 0) }.map(drop);
+    let undo = |ns: &Namespace| semop(ns, &[SemOp::new(0, 1).flags(SemFlags::UNDO), SemOp::new(3, 300).flags(SemFlags::UNDO)]);
+    let send = |ns: &Namespace| ns.msgsnd(0, 2, &[6; 3000], MsgFlags::NOWAIT, None);
+    let receive = |ns: &Namespace| ns.msgrcv(0, &mut [0; 10_000], 0, MsgFlags::NOWAIT, None).map(drop);
+    let make_all = |ns: &Namespace| {
+        let nobodys = Key::PRIVATE;
+        ns.shmget(nobodys, 100, MADE).and(ns.semget(nobodys, 2, MADE)).and(ns.msgget(nobodys, MADE)).map(drop)
+    };
+    let remove_set_and_queue = |ns: &Namespace| ns.sem_remove(0).and(ns.msg_remove(0));
+    let look = |ns: &Namespace| ns.sets().and(ns.queues()).and(ns.shm_stat(0)).map(drop);
+    let nothing: fn(&Namespace) = |_| {};
+    let once: fn(&Namespace) = attach;
+    // More than is mapped in one piece.
+    let many_messages = |ns: &Namespace| {
+        setup(ns);
+        (0..2100).for_each(|_| ns.msgsnd(0, 9, b"", MsgFlags::NOWAIT, None).unwrap());
+    };
+    type Before = fn(&Namespace);
+    let shapes: [(&str, Before, Before, Act, Act); 10] = [
+        ("attaching first", setup, nothing, attach_it, attach_it),
+        ("attaching the second time", setup, once, attach_it, attach_it),
+        ("attaching very often", setup, attach_many, attach_it, attach_it),
+        ("undo", setup, nothing, undo, undo),
+        ("sending", setup, nothing, send, send),
+        ("sending to a long queue", many_messages, nothing, send, send),
+        ("receiving", setup, nothing, receive, receive),
+        ("making", setup, nothing, make_all, make_all),
+        ("looking while it is removed", setup, nothing, look, remove_set_and_queue),
+        ("making while others are removed", setup, nothing, make_all, remove_set_and_queue),
+    ];
+    alone("interrupted_after_any_call", |directory| {
+        for kind in [Kind::Private, Kind::Shared] {
+            for (name, setup, prelude, act, handler) in shapes {
+                let body = |_: &Path, ns: Option<&Namespace>| act(open(ns));
+                let operation =
+                    Operation { setup: &setup, prelude: &prelude, body: &body, handler: Some(handler), ..Operation::default() };
+                interrupt(name, directory, kind, operation);
+            }
+        }
+    });
 }

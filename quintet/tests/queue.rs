@@ -83,6 +83,41 @@ fn what_is_sent_is_received() {
     });
 }
 
+/// What a queue has needed it keeps for the next messages, unless that was much.
+#[test]
+fn a_drained_queue_gives_its_memory_back() {
+    alone("a_drained_queue_gives_its_memory_back", |directory: &Path| {
+        for kind in [Kind::Private, Kind::Shared] {
+            let path = directory.join(format!("{kind:?}"));
+            let ns = Namespace::create(&path, kind).unwrap();
+            ns.set_limits(&Limits { msgmnb: 1 << 30, msgmax: 1 << 20, ..Limits::DEFAULT }).unwrap();
+            let queue = MessageQueue::options().mode(0o640).capacity(1 << 30).create(&ns, KEY).unwrap();
+            assert_eq!(queue.stat().unwrap().perm.mode, 0o640);
+            let file = path.join(if kind == Kind::Private { "msg/0" } else { "msg/0.data" });
+            let held = || std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&file).unwrap()) * 512;
+            let data = bytes(1 << 20);
+            for (mebibytes, kept) in [(3, true), (20, false)] {
+                (0..mebibytes).for_each(|n| queue.send(n + 1, &data).unwrap());
+                let full = held();
+                assert!(full >= mebibytes as u64 * (1 << 20), "{full}");
+                // Somebody else empties it: what this process has mapped of it is still good.
+                fork(|| {
+                    let queue = MessageQueue::open(&Namespace::open(&path).unwrap(), KEY).unwrap();
+                    (0..mebibytes).for_each(|n| {
+                        assert_eq!(queue.receive(Select::First).unwrap(), Message { mtype: n + 1, data: data.clone() })
+                    });
+                })
+                .succeeds();
+                let empty = held();
+                assert_eq!(empty == full, kept, "{empty} of {full}");
+                assert!(kept || empty < 1 << 18, "{empty}");
+            }
+            queue.send(7, b"again").unwrap();
+            assert_eq!(queue.receive(Select::First).unwrap(), Message { mtype: 7, data: b"again".to_vec() });
+        }
+    });
+}
+
 /// Where no restartable sequence is to be had, signals are held off instead: all these tests once more, with a C library that registers none.
 #[test]
 fn without_restartable_sequences() {

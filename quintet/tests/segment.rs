@@ -9,13 +9,15 @@
 use crash::support;
 
 use quintet::{
-    Errno, Id, Key, Kind, Limits, MessageQueue, ModeFlags, Namespace, Segment, Select, SemOp, SemaphoreSet, SemaphoreStatus,
+    Errno, Id, Key, Kind, Limits, MessageQueue, ModeFlags, Namespace, Segment, Select, SemFlags, SemOp, SemaphoreSet,
+    SemaphoreStatus,
 };
 use std::error::Error as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
-use support::{alone, become_user, fork, is_root, open_to_all, until};
+use std::time::Duration;
+use support::{Signpost, alone, become_user, fork, is_root, open_to_all, until};
 
 const KEY: Key = Key::new(0x5e61);
 const OTHER: Key = Key::new(0x5e62);
@@ -239,12 +241,40 @@ fn what_is_refused_says_why_and_what_to_do() {
         said(msg, Errno::NOSPC, "the limit msgmni (1 queues) is reached", "limits --msgmni'");
         said(failed(queue.send(1, &[0; 11])), Errno::INVAL, "11 bytes are more than the limit msgmax, 10", "limits --msgmax'");
         said(failed(set.op(&[SemOp::new(0, 32767), SemOp::new(1, 1)])), Errno::RANGE, "a value would not be in 0..=32767", "");
-        // Another kind of limit, of somebody else's making.
+        // A limit of the process: files do not grow any more.
+        fork(|| {
+            let (set, queue) = (SemaphoreSet::open(&ns, KEY).unwrap(), MessageQueue::open(&ns, KEY).unwrap());
+            let few = libc::rlimit { rlim_cur: 12 << 10, rlim_max: 12 << 10 };
+            // SAFETY: a local.
+            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const few) }, 0);
+            let undo = failed(set.op(&[SemOp::new(0, 1).flags(SemFlags::UNDO)]));
+            said(undo, Errno::NOMEM, "there is no room for the waiting call, or for what SEM_UNDO must remember", "");
+            let refused = (0..1000).find_map(|_| queue.send(1, b"").err()).expect("it is full");
+            let refused = (refused.errno(), refused.to_string());
+            said(refused, Errno::NOMEM, "the file system of the namespace has no room for the message", "'quintet doctor' tells");
+            let waiting = failed(queue.receive_timeout(Select::Type(2), Duration::from_secs(60)));
+            said(waiting, Errno::NOMEM, "there is no memory for the message, or no room for the waiting call", "");
+            assert_eq!(set.values().unwrap(), [1, 2]);
+            assert_eq!(queue.receive(Select::First).unwrap().mtype, 1);
+        })
+        .succeeds();
+        // Somebody else's rights.
         if !is_root() {
             println!("skipped: other users");
             return;
         }
         segment.attach().unwrap().write(0, b"secret").unwrap();
+        let (ready, removed) =
+            (Signpost::new(), ns.set_limits(&Limits::DEFAULT).and(ns.shmget(OTHER, 1, libc::IPC_CREAT | 0o600)).unwrap());
+        let last = fork(|| {
+            let _attached = Segment::open_id(&ns, removed).unwrap().attach().unwrap();
+            ready.tell(1);
+            support::sleep_for_ever();
+        });
+        ready.wait();
+        ns.shm_remove(removed.raw()).unwrap();
+        assert_eq!(ns.shm_stat(removed.raw()).unwrap().nattch, 1);
+        last.kill();
         let path = ns.path().unwrap().to_owned();
         fork(|| {
             become_user(65534);
@@ -257,6 +287,8 @@ fn what_is_refused_says_why_and_what_to_do() {
             not_granted(failed(segment.attach()));
             not_granted(failed(segment.stat()));
             said(failed(segment.remove()), Errno::PERM, "only its owner or creator may do this", "");
+            // Who may not clear a segment that has ended with its last user does not find it, either.
+            assert_eq!(ns.shm_stat(removed.raw()), Err(Errno::INVAL));
             assert_eq!(ns.set_limits(&few), Err(Errno::PERM));
             assert_eq!(ns.set_shm_next_id(None), Err(Errno::PERM));
             said(failed(ns.destroy(true)), Errno::PERM, "it belongs to somebody else", "");

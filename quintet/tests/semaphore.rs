@@ -52,6 +52,7 @@ fn a_killed_holder_gives_back() {
         assert!(semaphore.try_acquire().unwrap().is_none());
         holder.kill();
         let guard = semaphore.acquire_timeout(BOUND).unwrap().expect("it is given back");
+        assert_eq!((guard.semaphore().num(), guard.semaphore().set().id()), (semaphore.num(), semaphore.set().id()));
         assert_eq!((guard.units(), semaphore.value().unwrap()), (1, 2));
         guard.release().unwrap();
         assert_eq!(semaphore.value().unwrap(), 3);
@@ -412,4 +413,18 @@ fn errors_say_what_is_wrong() {
 
 fn error(what: &str, why: &str) -> String {
     format!("cannot create {what} with key {KEY}: {why}")
+}
+
+#[test]
+fn operations_as_text() {
+    let nowait = SemFlags::NOWAIT;
+    let texts = [
+        (SemOp::new(0, 0), "0:0"),
+        (SemOp::new(65535, 1), "65535:+1"),
+        (SemOp::new(1, i16::MIN).flags(nowait), "1:-32768n"),
+        (SemOp::new(2, 0).flags(nowait | SemFlags::UNDO), "2:0nu"),
+    ];
+    for (op, text) in texts {
+        assert_eq!(op.to_string(), text);
+    }
 }

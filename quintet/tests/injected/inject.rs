@@ -29,6 +29,8 @@ pub enum Fault {
     Once(usize, i32),
     /// That call, and from then on each one that can fail so.
     FromThen(usize, i32),
+    /// That call is made, and when it is done `SIGUSR1` comes.
+    Interrupted(usize),
 }
 
 /// With what a call can fail that this crate makes, where nothing is wrong with its arguments.
@@ -129,11 +131,20 @@ pub enum Ended {
     Badly(String),
 }
 
+/// What a thread is told of its call.
+#[derive(Clone, Copy)]
+enum Told {
+    TheTruth,
+    Failure(i32),
+    /// The truth, and a signal.
+    Signal,
+}
+
 /// What a thread of the child is doing.
 struct Thread {
     tid: i32,
     /// The call that it is in, and what it is told of it.
-    within: Option<Option<i32>>,
+    within: Option<Told>,
 }
 
 /// Runs `body` in a child, whose calls between [`begin`] and [`finish`] fail as `fault` says. Threads that the child makes are
@@ -176,8 +187,10 @@ pub fn run(fault: Fault, body: impl FnOnce()) -> Ended {
                 thread.within = match thread.within {
                     None => Some(enter(tid, fault, &mut calls)),
                     Some(told) => {
-                        if let Some(errno) = told {
-                            set_result(tid, errno);
+                        match told {
+                            Told::TheTruth => {}
+                            Told::Failure(errno) => set_result(tid, errno),
+                            Told::Signal => signal = libc::SIGUSR1,
                         }
                         None
                     }
@@ -199,8 +212,8 @@ pub fn run(fault: Fault, body: impl FnOnce()) -> Ended {
     }
 }
 
-/// A call begins: with what it is to fail, if it is.
-fn enter(tid: i32, fault: Fault, calls: &mut Vec<Call>) -> Option<i32> {
+/// A call begins: what it is to be told.
+fn enter(tid: i32, fault: Fault, calls: &mut Vec<Call>) -> Told {
     let mut regs = registers(tid);
     let args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
     let call = Call { number: regs.orig_rax as i64, args };
@@ -210,14 +223,15 @@ fn enter(tid: i32, fault: Fault, calls: &mut Vec<Call>) -> Option<i32> {
         Fault::Once(at, errno) if at == nth => errno,
         // Giving memory back may fail for want of some, but does not for long.
         Fault::FromThen(from, errno) if nth >= from && fails.contains(&errno) && call.number != libc::SYS_munmap => errno,
-        _ => return None,
+        Fault::Interrupted(at) if at == nth => return Told::Signal,
+        _ => return Told::TheTruth,
     };
     // A descriptor is closed whatever `close` says.
     if call.number != libc::SYS_close {
         regs.orig_rax = u64::MAX;
         set_registers(tid, &regs);
     }
-    Some(errno)
+    Told::Failure(errno)
 }
 
 fn set_result(tid: i32, errno: i32) {
