@@ -7,12 +7,14 @@
 
 use crash::support;
 
-use quintet::{Key, Kind, Namespace, Segment};
+use quintet::{Key, Kind, MsgFlags, Namespace, Segment, SemFlags, SemOp};
 use std::path::Path;
 use std::process::Command;
 use support::{Child, End, Signpost, alone, ends_within, fork, is_root, kill, reap, until};
 
 const KEY: Key = Key::new(0xa77);
+
+const MADE: i32 = libc::IPC_CREAT | 0o600;
 
 fn set_up(path: &Path) -> Namespace {
     fork(|| {
@@ -282,6 +284,49 @@ fn a_bare_clone() {
         })
         .succeeds();
         nobody(&ns);
+    });
+}
+
+/// Whatever it calls first, it calls in its own name.
+#[test]
+fn a_bare_clones_first_call() {
+    alone("a_bare_clones_first_call", |directory| {
+        let path = directory.join("ns");
+        let ns = Namespace::create(&path, Kind::Private).unwrap();
+        let [set, queue] = [ns.semget(KEY, 2, MADE), ns.msgget(KEY, MADE)].map(|id| id.unwrap().raw());
+        ns.msgsnd(queue, 1, b"first", MsgFlags::NOWAIT, None).unwrap();
+        let calls: [fn(&Namespace, i32, i32); 4] = [
+            |ns, set, _| ns.semtimedop(set, &[SemOp::new(0, 1)], None).unwrap(),
+            |ns, set, _| ns.semtimedop(set, &[SemOp::new(0, 1).flags(SemFlags::UNDO), SemOp::new(1, 1)], None).unwrap(),
+            |ns, _, queue| ns.msgsnd(queue, 2, b"second", MsgFlags::NOWAIT, None).unwrap(),
+            |ns, _, queue| assert_eq!(ns.msgrcv(queue, &mut [0; 8], 0, MsgFlags::NOWAIT, None), Ok((1, 5))),
+        ];
+        let last = |ns: &Namespace| (ns.sem_pid(set, 0).unwrap(), ns.msg_stat(queue).unwrap());
+        fork(|| {
+            // The parent has used both, also with something to take back.
+            ns.semtimedop(set, &[SemOp::new(1, 5).flags(SemFlags::UNDO)], None).unwrap();
+            ns.msgsnd(queue, 9, b"", MsgFlags::NOWAIT, None).unwrap();
+            let mut children = Vec::new();
+            for call in calls {
+                // SAFETY: a process of one thread; the child ends by _exit.
+                let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } as i32;
+                if pid == 0 {
+                    call(&ns, set, queue);
+                    support::exit(0);
+                }
+                assert_eq!(reap(pid), 0);
+                children.push(pid);
+                if children.len() == 2 {
+                    assert_eq!(last(&ns).0, pid);
+                }
+            }
+            let stat = last(&ns).1;
+            assert_eq!((stat.lspid, stat.lrpid, stat.messages), (children[2], children[3], 2));
+            // What the child had to take back has been taken back, and its parent's has not.
+            assert_eq!(ns.sem_values(set).unwrap(), [1, 6]);
+        })
+        .succeeds();
+        assert_eq!(ns.sem_values(set).unwrap(), [1, 1]);
     });
 }
 

@@ -656,6 +656,15 @@ mod values {
             queue.send(4, b"").unwrap();
             assert_eq!(failed(queue.receive_value::<Task>(Select::First)).0, Errno::BADMSG);
             assert_eq!(failed(queue.send_value(1, &vec![0u8; 9000])).0, Errno::INVAL);
+            // A length that nobody knows beforehand cannot be written.
+            struct Endless;
+            impl serde::Serialize for Endless {
+                fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                    serde::ser::SerializeSeq::end(to.serialize_seq(None)?)
+                }
+            }
+            let (errno, said) = failed(queue.send_value(1, &Endless));
+            assert!(errno == Errno::INVAL && said.contains("Endless cannot be encoded: "), "{said}");
             queue.remove().unwrap();
         });
     }

@@ -258,6 +258,11 @@ fn what_is_refused_says_why_and_what_to_do() {
             assert_eq!(queue.receive(Select::First).unwrap().mtype, 1);
         })
         .succeeds();
+        // Its index is another one's now.
+        let old = MessageQueue::private(&Namespace::create(directory.join("further"), Kind::Private).unwrap()).unwrap();
+        old.remove().unwrap();
+        MessageQueue::private(old.namespace()).unwrap();
+        said(failed(old.set_capacity(100)), Errno::INVAL, "it does not exist (any more)", "");
         // Somebody else's rights.
         if !is_root() {
             println!("skipped: other users");
@@ -286,6 +291,7 @@ fn what_is_refused_says_why_and_what_to_do() {
             let segment = Segment::open_id(&ns, segment.id()).unwrap();
             not_granted(failed(segment.attach()));
             not_granted(failed(segment.stat()));
+            not_granted(failed(MessageQueue::open_id(&ns, queue.id()).unwrap().messages()));
             said(failed(segment.remove()), Errno::PERM, "only its owner or creator may do this", "");
             // Who may not clear a segment that has ended with its last user does not find it, either.
             assert_eq!(ns.shm_stat(removed.raw()), Err(Errno::INVAL));

@@ -52,6 +52,7 @@ fn a_killed_holder_gives_back() {
         assert!(semaphore.try_acquire().unwrap().is_none());
         holder.kill();
         let guard = semaphore.acquire_timeout(BOUND).unwrap().expect("it is given back");
+        assert_eq!(semaphore.set().namespace().path(), ns.path());
         assert_eq!((guard.semaphore().num(), guard.semaphore().set().id()), (semaphore.num(), semaphore.set().id()));
         assert_eq!((guard.units(), semaphore.value().unwrap()), (1, 2));
         guard.release().unwrap();
