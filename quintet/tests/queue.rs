@@ -579,6 +579,29 @@ fn who_waits_for_what() {
     });
 }
 
+/// Who looks sees each message that stays, once and in its order, whatever is taken meanwhile.
+#[test]
+fn a_look_at_what_is_being_taken() {
+    alone("a_look_at_what_is_being_taken", |directory: &Path| {
+        let ns = Namespace::create(directory.join("ns"), Kind::Private).unwrap();
+        let queue = MessageQueue::create_new(&ns, KEY).unwrap();
+        (1..=500).for_each(|mtype| queue.send(mtype, b"x").unwrap());
+        let mut seen = Vec::new();
+        let look = |message: quintet::MessageStat, _: &[u8]| {
+            seen.push(message.mtype);
+            // What has been seen, and what comes last.
+            queue.try_receive(Select::Type(message.mtype)).unwrap();
+            queue.try_receive(Select::Type(501 - message.mtype)).unwrap();
+            true
+        };
+        assert_eq!(ns.peek(queue.id().raw(), look), Ok(()));
+        assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
+        // Some more were looked at together with those.
+        assert!(seen.starts_with(&(1..=250).collect::<Vec<i64>>()) && seen.len() < 350, "{seen:?}");
+        assert_eq!(queue.stat().unwrap().messages, 0);
+    });
+}
+
 #[test]
 fn errors_say_what_is_wrong() {
     on_both("errors_say_what_is_wrong", |ns| {
