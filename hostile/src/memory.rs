@@ -26,6 +26,8 @@ pub struct Board {
     pub call: AtomicU32,
     /// The thread that makes the calls.
     pub tid: AtomicU32,
+    /// A child that it waits for, 0 for none.
+    pub child: AtomicU32,
     /// The seed of the round.
     pub seed: AtomicU64,
     /// How many calls succeeded.

@@ -420,14 +420,15 @@ impl Victim<'_> {
                     let _ = ns.msgsnd(id, 1, b"child", MsgFlags::NOWAIT, None);
                     let _ = ns.msg_stat(id);
                     let _ = ns.sem_values(id);
-                    let _ = board;
                     // SAFETY: ends the process.
                     unsafe { libc::_exit(0) }
                 }
                 pid => {
+                    board.child.store(pid as u32, Relaxed);
                     let mut status = 0;
                     // SAFETY: a local.
                     while unsafe { libc::waitpid(pid, &raw mut status, 0) } == -1 {}
+                    board.child.store(0, Relaxed);
                     assert_eq!(status, 0, "the child of a fork");
                     Ok::<_, ()>(())
                 }

@@ -1,6 +1,6 @@
 //! Whether a call comes back, on a machine that may be slow, and busy with other things.
 //!
-//! How long a call took by the clock says little there. So the time does not count in which the victims, or the attacker, who may have what they wait for,
+//! How long a call took by the clock says little there. So the time does not count in which the victims, their children, or the attacker, who may have what they wait for,
 //! could run and did not; what is left decides, and how long the call has computed, which no other process makes longer.
 
 use crate::memory::{self, Board};
@@ -96,8 +96,8 @@ impl Watch {
     fn suspect(&mut self, victims: &[Process], victim: &Process, suspect: &mut Option<Suspect>) -> Result<(), String> {
         let board = victim.board;
         let call = board.begun.load(Relaxed);
-        let tids = || victims.iter().map(|victim| victim.board.tid.load(Relaxed)).chain([std::process::id()]);
-        let put_off = || tids().map(|tid| Effort::of(tid).put_off).sum::<Duration>();
+        let theirs = || victims.iter().flat_map(|victim| [&victim.board.tid, &victim.board.child]).map(|tid| tid.load(Relaxed));
+        let put_off = || theirs().chain([std::process::id()]).map(|tid| Effort::of(tid).put_off).sum::<Duration>();
         let own = Effort::of(board.tid.load(Relaxed));
         let Some(known) = suspect.as_mut().filter(|known| known.call == call) else {
             *suspect = Some(Suspect { call, since: Instant::now(), own, put_off: put_off(), told: false });
