@@ -39,10 +39,8 @@ pub trait Waiting {
     /// be had in time.
     fn leave_queue(&self) -> Result<bool>;
 
-    /// Gives the call up without the lock, and leaves its place to whoever comes next. `false`: that cannot be done, or it has been answered.
-    fn abandon(&self) -> bool {
-        false
-    }
+    /// Gives the call up without the lock, and leaves its place to whoever comes next. `false`: it has been answered, or is just being.
+    fn abandon(&self) -> bool;
 
     /// Gives the place of an answered call back.
     fn release(&self);
@@ -60,20 +58,22 @@ pub trait Waiting {
 
     /// What has become of the call; `None`: it waits.
     fn answer(&self) -> Option<Result<()>> {
+        // A handler forgets it first, and then answers it; or it gives it up without the lock, and the state stays as it is.
+        let forgotten = WAITING.get().is_none();
         let state = self.sleeper().state.load(Acquire);
+        let ended = || Some(Err(if self.stands() { Errno::INTR } else { Errno::IDRM }));
         if !self.is_own() {
             // A handler has given it up; or the object is not there any more.
-            return Some(Err(if self.stands() { Errno::INTR } else { Errno::IDRM }));
+            return ended();
         }
         if state == WaiterState::Waiting.pack() {
-            return None;
+            return if forgotten && self.sleeper().pid.load(Relaxed) == 0 { ended() } else { None };
         }
         let answer = match WaiterState::unpack(state) {
             WaiterState::Answered(0) => Ok(()),
             WaiterState::Answered(errno) => Err(Errno::from_raw(errno.into())),
             // Given up by a handler, or nothing that a call's place can say.
-            _ if self.stands() => return Some(Err(Errno::INTR)),
-            _ => return Some(Err(Errno::IDRM)),
+            _ => return ended(),
         };
         self.release();
         Some(answer)
@@ -247,9 +247,12 @@ fn sleep_announced(call: &impl Waiting, deadline: Option<Instant>, late: Errno, 
 }
 
 /// Whether the object is not there any more, or a file of the namespace could not be opened because that is not.
-fn is_gone(e: Errno) -> bool {
+pub fn is_gone(e: Errno) -> bool {
     matches!(e, Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::IDRM)
 }
+
+/// How long one sleeps who can neither have the lock nor do without.
+pub const AGAIN_SOON: Duration = Duration::from_millis(10);
 
 /// Ends a waiting call with `errno`, unless it has been answered.
 fn give_up(call: &impl Waiting, errno: Errno) -> Result<()> {
@@ -264,8 +267,8 @@ fn give_up(call: &impl Waiting, errno: Errno) -> Result<()> {
             Err(e) if is_gone(e) => return Err(Errno::IDRM),
             // Whoever has it may have been stopped, or there is something that this process may not see.
             Err(_) if call.abandon() => return Err(errno),
-            // It cannot leave its place behind, and so goes on until it gets the lock.
-            Err(_) => _ = futex::wait(&call.sleeper().state, WaiterState::Waiting.pack(), Duration::from_millis(10)),
+            // It is just being answered.
+            Err(_) => _ = futex::wait(&call.sleeper().state, WaiterState::Waiting.pack(), AGAIN_SOON),
         }
     }
 }

@@ -16,6 +16,8 @@ const CREATE: i32 = libc::IPC_CREAT | 0o600;
 const SOON: Option<Duration> = Some(Duration::from_millis(1));
 const NOWAIT: MsgFlags = MsgFlags::NOWAIT;
 
+const QUEUE_DAMAGED: usize = 120;
+
 /// Somebody who takes part and sleeps; and the word of a lock that he holds.
 fn holder(path: &Path) -> (Child, u32) {
     let ready = Signpost::new();
@@ -84,13 +86,46 @@ fn a_sets() {
     });
 }
 
-static SET: OnceLock<(Namespace, i32)> = OnceLock::new();
+/// The object that a handler uses.
+static USED: OnceLock<(Namespace, i32)> = OnceLock::new();
+
+extern "C" fn nothing(_: i32) {}
 
 /// Calls us, for which the call that it has interrupted is over.
-extern "C" fn calls(_: i32) {
-    let (ns, id) = SET.get().unwrap();
+extern "C" fn operates(_: i32) {
+    let (ns, id) = USED.get().unwrap();
     assert_eq!(ns.semtimedop(*id, &[SemOp::new(0, -1)], SOON), Err(Errno::AGAIN));
 }
+
+extern "C" fn receives(_: i32) {
+    let (ns, id) = USED.get().unwrap();
+    assert_eq!(ns.msgrcv(*id, &mut [0; 8], 9, MsgFlags::empty(), SOON), Err(Errno::NOMSG));
+}
+
+/// A call of a process of its own sleeps; then `hold` has the lock be held, a signal comes if there is a handler, and the call ends, with what is told.
+fn sleeper(
+    path: &Path,
+    id: i32,
+    (timeout, handler): (Option<Duration>, Option<extern "C" fn(i32)>),
+    call: impl FnOnce(&Namespace, Option<Duration>) -> Result<(), Errno>,
+    sleeps: impl Fn() -> bool,
+    hold: impl Fn(bool),
+) -> End {
+    let child = fork(|| {
+        let (ns, _) = USED.get_or_init(|| (Namespace::open(path).unwrap(), id));
+        handler.inspect(|handler| support::on_signal(libc::SIGALRM, *handler, 0));
+        exit(call(ns, timeout).map_or_else(Errno::raw, |()| 0))
+    });
+    // (On a slow machine, its time may be over before it was seen.)
+    until("it waits", || sleeps() || timeout.is_some() && child.has_ended());
+    hold(true);
+    handler.inspect(|_| child.signal(libc::SIGALRM));
+    assert!(support::ends_within(child.pid, Duration::from_secs(30)), "it hangs");
+    hold(false);
+    child.end()
+}
+
+const IN_TIME: (Option<Duration>, Option<extern "C" fn(i32)>) = (Some(Duration::from_millis(100)), None);
 
 /// Who sleeps already ends in time, by a signal, and by a handler that calls us; what they waited for is not given to them afterwards.
 #[test]
@@ -101,25 +136,14 @@ fn a_sets_under_sleepers() {
         let id = ns.semget(KEY, 1, CREATE).unwrap().raw();
         let (held_by, word) = holder(&path);
         let lock = Window::open(&path.join("sem/0"), 0, 4096).unwrap();
-        let sleeper = |timeout: Option<Duration>, handler: Option<extern "C" fn(i32)>| {
-            let child = fork(|| {
-                let (ns, id) = SET.get_or_init(|| (Namespace::open(&path).unwrap(), id));
-                handler.inspect(|handler| support::on_signal(libc::SIGALRM, *handler, 0));
-                let answer = ns.semtimedop(*id, &[SemOp::new(0, -2)], timeout);
-                exit(answer.map_or_else(Errno::raw, |()| 0))
-            });
-            // (On a slow machine, its time may be over before it was seen.)
-            until("it waits", || ns.sem_ncnt(id, 0) == Ok(1) || timeout.is_some() && child.has_ended());
-            lock.word(SET_LOCK).store(word, SeqCst);
-            handler.inspect(|_| child.signal(libc::SIGALRM));
-            assert!(support::ends_within(child.pid, Duration::from_secs(30)), "it hangs");
-            lock.word(SET_LOCK).store(0, SeqCst);
-            child.end()
+        let take = |how| {
+            let call = |ns: &Namespace, timeout| ns.semtimedop(id, &[SemOp::new(0, -2)], timeout);
+            let hold = |held| lock.word(SET_LOCK).store(if held { word } else { 0 }, SeqCst);
+            sleeper(&path, id, how, call, || ns.sem_ncnt(id, 0) == Ok(1), hold)
         };
-        extern "C" fn nothing(_: i32) {}
-        assert_eq!(sleeper(Some(Duration::from_millis(100)), None), End::Exit(Errno::AGAIN.raw()));
-        assert_eq!(sleeper(None, Some(nothing)), End::Exit(Errno::INTR.raw()));
-        assert_eq!(sleeper(None, Some(calls)), End::Exit(Errno::INTR.raw()));
+        assert_eq!(take(IN_TIME), End::Exit(Errno::AGAIN.raw()));
+        assert_eq!(take((None, Some(nothing))), End::Exit(Errno::INTR.raw()));
+        assert_eq!(take((None, Some(operates))), End::Exit(Errno::INTR.raw()));
         assert_eq!((ns.sem_ncnt(id, 0), ns.sem_value(id, 0)), (Ok(0), Ok(0)));
         ns.semtimedop(id, &[SemOp::new(0, 5)], None).unwrap();
         assert_eq!(ns.sem_value(id, 0), Ok(5));
@@ -148,6 +172,65 @@ fn a_queues() {
         file.long(QUEUE_LOCK).store(0, SeqCst);
         assert_eq!(try_it.end(), End::Exit(0));
         assert_eq!(ns.msg_stat(id).unwrap().messages, 1);
+        held_by.kill();
+    });
+}
+
+/// The same of a queue; what they were to receive goes to others, and what they were to send is not sent.
+#[test]
+fn a_queues_under_sleepers() {
+    alone("a_queues_under_sleepers", |directory| {
+        let path = directory.join("ns");
+        let ns = Namespace::create(&path, Kind::Private).unwrap();
+        let id = ns.msgget(KEY, CREATE).unwrap().raw();
+        let (held_by, word) = holder(&path);
+        let lock = Window::open(&path.join("msg/0"), 0, 4096).unwrap();
+        let waits = || ns.queues().unwrap()[0].waiters.len() == 1;
+        let hold = |held| {
+            let word = u64::from(word) | u64::from(held_by.pid as u32) << 32;
+            lock.long(QUEUE_LOCK).store(if held { word } else { 0 }, SeqCst);
+        };
+        let receive = |how| {
+            let call = |ns: &Namespace, timeout| ns.msgrcv(id, &mut [0; 8], 1, MsgFlags::empty(), timeout).map(drop);
+            sleeper(&path, id, how, call, waits, hold)
+        };
+        let send = |how| {
+            let call = |ns: &Namespace, timeout| ns.msgsnd(id, 1, b"in vain", MsgFlags::empty(), timeout);
+            sleeper(&path, id, how, call, waits, hold)
+        };
+        let all = || {
+            let mut all = Vec::new();
+            ns.peek(id, |_, bytes| {
+                all.push(bytes.to_vec());
+                true
+            })
+            .unwrap();
+            all
+        };
+        for handler in [None, Some(nothing as extern "C" fn(i32)), Some(receives)] {
+            let (how, errno) = handler.map_or((IN_TIME, Errno::NOMSG), |_| ((None, handler), Errno::INTR));
+            assert_eq!(receive(how), End::Exit(errno.raw()));
+            if handler.is_none() {
+                // Nobody has been told to look.
+                lock.word(QUEUE_DAMAGED).store(0, SeqCst);
+            }
+            ns.msgsnd(id, 1, b"hello", NOWAIT, None).unwrap();
+            assert_eq!(all(), [b"hello"]);
+            assert_eq!(ns.msgrcv(id, &mut [0; 8], 1, NOWAIT, None), Ok((1, 5)));
+        }
+        ns.msgsnd(id, 2, &[2; 8000], NOWAIT, None).unwrap();
+        ns.msgsnd(id, 2, &[3; 8000], NOWAIT, None).unwrap();
+        ns.msgsnd(id, 2, &[4; 384], NOWAIT, None).unwrap();
+        for handler in [None, Some(nothing as extern "C" fn(i32)), Some(receives)] {
+            let (how, errno) = handler.map_or((IN_TIME, Errno::AGAIN), |_| ((None, handler), Errno::INTR));
+            assert_eq!(send(how), End::Exit(errno.raw()));
+        }
+        lock.word(QUEUE_DAMAGED).store(0, SeqCst);
+        for len in [8000, 8000, 384] {
+            assert_eq!(ns.msgrcv(id, &mut [0; 8192], 0, NOWAIT, None), Ok((2, len)));
+        }
+        assert_eq!((all().len(), ns.queues().unwrap()[0].waiters.len()), (0, 0));
+        assert_eq!(ns.damaged_queues().unwrap().len(), 0);
         held_by.kill();
     });
 }

@@ -19,6 +19,7 @@ const TABLES: [(&str, usize, &[&str]); 13] = [
         &[
             "journal::a_caller_dies_while_it_is_performed",
             "journal::a_call_is_given_up_without_the_lock",
+            "journal::a_queues_call_is_given_up_without_the_lock",
             "journal::the_dead_do_not_consume",
         ],
     ),

@@ -115,7 +115,9 @@ pub struct QueueHeader {
     /// The number of the last call that waited.
     pub tickets: AtomicU64,
     pub rights: [RightsWords; 2],
-    reserved: [AtomicU64; 96],
+    /// The numbers of the receiver's and of the sender's call that the lock's holder was last about to answer: `sync::waiter`.
+    pub answering: [AtomicU64; 2],
+    reserved: [AtomicU64; 94],
     journals: [Journal; JOURNALS],
 }
 

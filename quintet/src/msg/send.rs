@@ -204,6 +204,9 @@ fn draft_handed_over(
         // He is to be told, and others are to be tried.
         return Ok(false);
     }
+    if queue.claim(Side::Receivers, call).is_none() {
+        return Ok(false);
+    }
     let Some((slot, class, blocks)) = draft.take_message(from.len)? else { return Ok(false) };
     let number = high(queue.header().count.load(Relaxed));
     *words = header(mtype, 0, blocks, holder_of(call.sleeper()).0);

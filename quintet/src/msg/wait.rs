@@ -15,8 +15,9 @@ use crate::sync::latch::Holder;
 use crate::sync::lock::Owner;
 use crate::sync::presence::{Census, Me};
 use crate::sync::waiter;
+use crate::sys::signal::Blocked;
 use crate::sys::{self, futex};
-use crate::waiting::{Interruptible, Waiting};
+use crate::waiting::{self, Interruptible, Waiting};
 use crate::{Errno, Id, MsgFlags};
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::time::Duration;
@@ -71,6 +72,12 @@ impl QueueView<'_> {
     /// The calls of a list, in their order.
     pub fn calls(&self, side: Side) -> impl Iterator<Item = Slot> + use<'_> {
         self.list(side.ends(self), SlotUse::Waiter)
+    }
+
+    /// Says that a waiting call is about to be answered: the process id of its caller. `None`: that has given it up. The caller holds the lock.
+    pub fn claim(&self, side: Side, call: Slot) -> Option<u32> {
+        let sleeper = call.sleeper();
+        waiter::claim(&self.header().answering[side as usize], sleeper.ticket.load(Relaxed), &sleeper.pid)
     }
 
     /// Whether the thread that waits is there to be woken.
@@ -141,8 +148,11 @@ impl<'a> Section<'a> {
         self.commit(&draft)
     }
 
-    /// Answers a call and wakes it. `false`: nobody was asleep.
+    /// Answers a call and wakes it, unless it was given up. `false`: nobody was asleep.
     pub fn answer(&self, side: Side, call: Slot, errno: Errno) -> Result<bool> {
+        if self.queue.claim(side, call).is_none() {
+            return self.drop_call(side, call).map(|()| false);
+        }
         let mut draft = Draft::new(self.queue);
         draft_answer(&mut draft, side, call, errno.raw() as u16, |_| {})?;
         self.commit(&draft)?;
@@ -176,6 +186,10 @@ impl<'a> Section<'a> {
                 }
                 if call.get(words::SIZE) < len as u64 {
                     self.answer(Side::Receivers, call, Errno::TOOBIG)?;
+                    continue 'again;
+                }
+                if self.queue.claim(Side::Receivers, call).is_none() {
+                    self.drop_call(Side::Receivers, call)?;
                     continue 'again;
                 }
                 if self.hand_over(message, call, sender)? {
@@ -289,10 +303,10 @@ impl<'a> Section<'a> {
                 self.answer(Side::Senders, call, ANEW)?;
             } else if !self.fits(len(call)) {
                 self.move_to_end(call)?;
-            } else if !self.queue.lives(call.sleeper()) {
-                self.drop_call(Side::Senders, call)?;
+            } else if let Some(pid) = self.queue.claim(Side::Senders, call).filter(|_| self.queue.lives(call.sleeper())) {
+                self.send_for(call, pid)?;
             } else {
-                self.send_for(call)?;
+                self.drop_call(Side::Senders, call)?;
             }
         }
         Ok(())
@@ -305,11 +319,11 @@ impl<'a> Section<'a> {
         self.commit(&draft)
     }
 
-    /// Sends the message of a waiting call, and answers it.
-    fn send_for(&self, call: Slot) -> Result<()> {
+    /// Sends the message of a waiting call of process `pid`, and answers it.
+    fn send_for(&self, call: Slot, pid: u32) -> Result<()> {
         let message = self.queue.slot(high(call.get(words::WANTS)))?;
         if is_sending(message, call) {
-            self.pass_on(message, call.sleeper().pid.load(Relaxed))?;
+            self.pass_on(message, pid)?;
         }
         let mut draft = Draft::new(self.queue);
         draft_answer(&mut draft, Side::Senders, call, 0, |_| {})?;
@@ -335,7 +349,7 @@ impl<'a> Section<'a> {
         let _ = self.admit_senders();
     }
 
-    /// Forgets the calls of the dead, and the messages that they were sending or receiving.
+    /// Forgets the calls of the dead, and those that were given up, and the messages that they were sending or receiving.
     pub fn bury(&self) {
         for side in [Side::Receivers, Side::Senders] {
             for call in self.queue.calls(side) {
@@ -345,7 +359,9 @@ impl<'a> Section<'a> {
                     && self.queue.slot(high(call.get(words::WANTS))).is_ok_and(|message| !is_sending(message, call))
                 {
                     // Whoever sent it has died before he could say so.
-                    let _ = self.send_for(call);
+                    let _ = self.send_for(call, 0);
+                } else if call.sleeper().pid.load(Relaxed) == 0 {
+                    let _ = self.drop_call(side, call);
                 }
             }
         }
@@ -570,6 +586,19 @@ impl Waiting for Call<'_> {
         Ok(waits)
     }
 
+    fn abandon(&self) -> bool {
+        let _signals = Blocked::all();
+        let (sleeper, header) = (self.sleeper(), self.queue.header());
+        let given_up = self.is_own()
+            && waiter::withdraw(&header.answering[self.side as usize], self.ticket, &sleeper.pid, sys::pid())
+            && sleeper.state() == WaiterState::Waiting;
+        if given_up {
+            // Whoever comes next looks at everything.
+            header.damaged.store(1, Relaxed);
+        }
+        given_up
+    }
+
     /// Its caller does, when it has the message.
     fn release(&self) {}
 
@@ -580,10 +609,22 @@ impl Waiting for Call<'_> {
 
 /// A handler ends the call that it has interrupted.
 fn interrupt(call: &Interruptible, side: Side, forget: bool) {
-    let section = call.engine.standing_queue(call.id.raw()).and_then(|queue| call.engine.queue_section_in_call(queue));
-    let Ok(section) = section else { return };
-    let Ok(slot) = section.queue.slot(call.number) else { return };
-    let own = Call { queue: section.queue, id: call.id, side, slot, ticket: call.ticket, generation: call.generation };
+    let Ok(queue) = call.engine.standing_queue(call.id.raw()) else { return };
+    let Ok(slot) = queue.slot(call.number) else { return };
+    let own = Call { queue, id: call.id, side, slot, ticket: call.ticket, generation: call.generation };
+    let section = loop {
+        match call.engine.queue_section_in_call_soon(queue) {
+            Ok(section) => break section,
+            Err(e) => {
+                let waits = own.is_own() && own.sleeper().state() == WaiterState::Waiting;
+                if !waits || own.abandon() || waiting::is_gone(e) {
+                    return;
+                }
+                // It is just being answered.
+                futex::wait(&own.sleeper().state, WaiterState::Waiting.pack(), waiting::AGAIN_SOON);
+            }
+        }
+    };
     if !own.is_own() {
         return;
     }

@@ -10,8 +10,12 @@
 //!
 //! So what only its caller can do to a performed call is to make it `Free`: one that is still `Answered` when its caller is known to be
 //! dead has not returned, and nothing was done.
+//!
+//! A queue's calls are answered by a journal, whatever their state is by then. So who gives one up without the lock takes its process id out, and looks
+//! whether the lock's holder has said meanwhile that he is about to answer it; who is about to says so, and looks whether the process id is there. One of
+//! them sees the other.
 
-use super::primitive::{AtomicU32, Ordering};
+use super::primitive::{AtomicU32, AtomicU64, Ordering, between_seq_cst};
 
 /// The state of a call that waits; see the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +71,22 @@ pub fn answer(word: &AtomicU32, errno: u16) {
 pub fn abandon(word: &AtomicU32) -> bool {
     let (waits, given_up) = (State::Waiting.pack(), State::Filling.pack());
     word.compare_exchange(waits, given_up, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+}
+
+/// The lock's holder is about to answer a queue's call: the process id of its caller, unless that has given it up.
+pub fn claim(answering: &AtomicU64, ticket: u64, pid: &AtomicU32) -> Option<u32> {
+    answering.store(ticket, Ordering::SeqCst);
+    between_seq_cst();
+    let pid = pid.load(Ordering::SeqCst);
+    (pid != 0).then_some(pid)
+}
+
+/// Its caller, of process `own`, gives a queue's call up without the lock. `false`: somebody is about to answer it, or has seen that nobody is there for the
+/// answer; then the place may be another call's already.
+pub fn withdraw(answering: &AtomicU64, ticket: u64, pid: &AtomicU32, own: u32) -> bool {
+    let _ = pid.compare_exchange(own, 0, Ordering::SeqCst, Ordering::SeqCst);
+    between_seq_cst();
+    answering.load(Ordering::SeqCst) != ticket
 }
 
 /// The place is nobody's any more.

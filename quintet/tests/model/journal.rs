@@ -362,6 +362,42 @@ fn a_call_is_given_up_without_the_lock() {
     });
 }
 
+/// A queue's call is given up without the lock while the lock's holder answers it, and then another one: it is never both.
+#[test]
+fn a_queues_call_is_given_up_without_the_lock() {
+    #[derive(Default)]
+    struct Queue {
+        answering: AtomicU64,
+        pids: [AtomicU32; 2],
+        answered: [AtomicU32; 2],
+    }
+    explore_deaths(4, |steps| {
+        let queue = Arc::new(Queue::default());
+        queue.pids.iter().for_each(|pid| pid.store(7, Ordering::Relaxed));
+        let holder = {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                mortal(steps, || {
+                    for (nth, pid) in queue.pids.iter().enumerate() {
+                        if waiter::claim(&queue.answering, nth as u64 + 1, pid).is_some() {
+                            queue.answered[nth].store(1, Ordering::Relaxed);
+                        }
+                    }
+                })
+            })
+        };
+        let withdrawn =
+            waiter::withdraw(&queue.answering, 1, &queue.pids[0], 7) && queue.answered[0].load(Ordering::Relaxed) == 0;
+        let lived = holder.join().unwrap().is_some();
+        let answered = queue.answered[0].load(Ordering::Relaxed) == 1;
+        assert!(!(withdrawn && answered));
+        // Whoever is not there has been seen to be not there.
+        assert!(!lived || withdrawn || answered || queue.pids[0].load(Ordering::Relaxed) == 0);
+        assert!(!lived || queue.answered[1].load(Ordering::Relaxed) == 1);
+        !lived
+    });
+}
+
 /// A caller dies before any step of its giving up, while it is performed, and somebody buries its call: one that has returned has the
 /// unit, one that has given up has not, and no word stays slow for it.
 #[test]
