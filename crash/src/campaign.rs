@@ -1,5 +1,13 @@
 //! Operations by name, and what is done with them: killed at each instruction, stopped at each, killed while it is made good.
 //!
+//! Each instruction is stepped through, but not at each is a process killed. What a killed process leaves is what others can see: the memory that it
+//! shares, and what the kernel holds. Registers and its own memory go with it. So instructions with no system call between them, and no
+//! difference in any byte of that memory, leave the same behind; one of them stands for all. That they do is not left to a list of
+//! what is worth a look: [`Shared`](crate::support::Shared) compares all shared mappings after each step. And it is tried: every so many instructions a process is killed all the same.
+//! Of an instruction that copies many bytes there are kills after one, two, four, eight rounds, and so on.
+//!
+//! A process that is *stopped* still has what it read before, so that for it the same places are a sample, though one that has each state that others find.
+//!
 //! # Safety
 //!
 //! The raw calls redirect this process's own output, and end its own children.
@@ -8,7 +16,7 @@
 mod kill;
 mod stop;
 
-use crate::support::{Scenario, Stepper, kill, names, reap};
+use crate::support::{Place, Scenario, Stepper, Stretch, kill, names, reap};
 use std::cell::{Cell, RefCell};
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,14 +36,40 @@ pub struct Operation {
 pub enum Plan {
     /// What tests have time for: killed after every so many of the stores that others see, then at a sample of all instructions, and stopped at one.
     Sample(usize),
-    /// Killed at every so many instructions.
-    Kill(usize),
+    /// Killed.
+    Kill(Which),
     /// The same, but restartable sequences have been broken off.
-    KillBroken(usize),
-    /// Stopped at every so many instructions.
-    Stop(usize),
-    /// Killed at so many of the points at which a lock is held; then its successor at every so many instructions.
-    Recover(usize, usize),
+    KillBroken(Which),
+    /// Stopped.
+    Stop(Which),
+    /// Killed at so many of the points at which a lock is held; then its successor.
+    Recover(usize, Which),
+}
+
+/// At which instructions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Which {
+    /// At one of those which leave the same behind; and at every so many of the others.
+    Distinct(usize),
+    /// At every so many.
+    Every(usize),
+}
+
+impl Which {
+    /// The places among all those of an operation, of which these are so many different ones. The last one is always there.
+    fn of(self, stretches: &[Stretch]) -> (Vec<Place>, usize) {
+        let all: Vec<_> = stretches.iter().zip(0..).flat_map(|(found, stretch)| found.places(stretch)).collect();
+        let last = all.len() - 1;
+        // Each so many-th, but not always the same ones of what is done so often.
+        let sampled = |nth, every| nth % every == nth / every % every;
+        let chosen = |nth, distinct| match self {
+            Which::Distinct(every) => distinct || sampled(nth, every),
+            Which::Every(every) => sampled(nth, every) || nth == last,
+        };
+        let distinct = all.iter().filter(|(_, distinct)| *distinct).count();
+        let chosen = all.into_iter().enumerate().filter(|(nth, (_, distinct))| chosen(*nth, *distinct));
+        (chosen.map(|(_, (place, _))| place).collect(), distinct)
+    }
 }
 
 /// What came of it.
@@ -45,6 +79,8 @@ pub struct Report {
     pub instructions: usize,
     /// System calls in it.
     pub calls: usize,
+    /// How many different things its death may leave behind.
+    pub distinct: usize,
     /// Kills, or stops.
     pub runs: usize,
     /// How many of them were not where they should have been, because the operation went another way.
@@ -99,11 +135,11 @@ impl<'a> Run<'a> {
         self.stepper.borrow_mut().breaks_off = matches!(self.plan, Plan::KillBroken(_));
         match self.plan {
             Plan::Sample(thinned) => self.sample(scenario, thinned),
-            Plan::Kill(every) | Plan::KillBroken(every) => self.kill_each(scenario, None, every),
-            Plan::Stop(every) => self.stop_each(scenario, every),
-            Plan::Recover(deaths, every) => {
-                for death in self.deaths(scenario, deaths) {
-                    self.kill_each(scenario, Some(death), every);
+            Plan::Kill(which) | Plan::KillBroken(which) => self.kill_each(scenario, None, which),
+            Plan::Stop(which) => self.stop_each(scenario, which),
+            Plan::Recover(most, which) => {
+                for death in deaths(&self.stretches(scenario, None), most) {
+                    self.kill_each(scenario, Some(death), which);
                 }
             }
         }
@@ -113,31 +149,34 @@ impl<'a> Run<'a> {
         if !scenario.stores {
             return scenario.kill_at_points(self, thinned);
         }
-        let points = self.points(scenario);
+        let found = self.stretches(scenario, None);
+        let (points, _) = Which::Distinct(usize::MAX).of(&found);
         let every = thinned * if scenario.steady { 1 } else { 2 }.max(points.len().div_ceil(scenario.most));
         points.iter().step_by(every).for_each(|place| self.kill_at(scenario, None, *place));
-        if points.len() > MANY {
-            return;
-        }
-        let places = self.places(scenario, None);
+        let (places, _) = Which::Every(1).of(&found);
         let some = |n: usize| places.iter().skip(places.len() / (2 * n)).step_by(places.len() / n + 1);
         some(4).for_each(|place| self.kill_at(scenario, None, *place));
         self.kill_at(scenario, None, places[places.len() - 1]);
         let repairs = RECOVERED.contains(&self.name);
-        for death in self.deaths(scenario, 1) {
+        for death in deaths(&found, 1) {
             if scenario.newborn.is_none() {
                 self.stop_at(scenario, death, Duration::ZERO);
             }
             if repairs {
-                let places = self.places(scenario, Some(death));
+                let (places, _) = Which::Every(1).of(&self.stretches(scenario, Some(death)));
                 self.kill_at(scenario, Some(death), places[places.len() / 2]);
             }
         }
     }
 
-    /// Runs one of many. If something is wrong, it is written down, and the next one follows.
+    /// Runs one of many.
     fn one(&self, place: &str, body: impl FnOnce()) {
         self.report.borrow_mut().runs += 1;
+        self.guarded(place, body);
+    }
+
+    /// If something is wrong, it is written down, and the next one follows.
+    pub fn guarded(&self, place: &str, body: impl FnOnce()) {
         let Some(log) = &self.log else { return body() };
         log.set_len(0).unwrap();
         if catch_unwind(AssertUnwindSafe(body)).is_ok() {
@@ -154,6 +193,15 @@ impl<'a> Run<'a> {
             let _ = std::fs::remove_dir_all(self.directory.join(name));
         }
     }
+}
+
+/// Places after stores, those with a lock held if there are any.
+fn deaths(stretches: &[Stretch], most: usize) -> Vec<Place> {
+    let all: Vec<_> = stretches.iter().zip(0..).flat_map(|(found, stretch)| found.points(stretch)).collect();
+    let any = all.iter().any(|(_, held)| *held);
+    let from: Vec<Place> = all.into_iter().filter(|(_, held)| *held || !any).map(|(place, _)| place).collect();
+    let step = from.len().div_ceil(most).max(1);
+    from.into_iter().skip(step / 2).step_by(step).collect()
 }
 
 /// What a failed run has left running.
@@ -194,9 +242,6 @@ pub fn sample(name: &str, run: fn(&Run)) {
         run(&Run::new(name, Plan::Sample(every), directory, None));
     });
 }
-
-/// In a test, an operation that stores more often is killed after stores only.
-const MANY: usize = 150;
 
 /// In a test, whoever repairs after these is killed as well: to find his instructions takes a second or more.
 const RECOVERED: [&str; 6] = [

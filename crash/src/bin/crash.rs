@@ -1,7 +1,7 @@
 //! Kills, and stops, processes at every instruction of every operation, and prints what came of it as a table.
 #![allow(unsafe_code)]
 
-use crash::campaign::{Plan, Report, Run};
+use crash::campaign::{Plan, Report, Run, Which};
 use crash::operations;
 use std::fs::File;
 use std::io::Write;
@@ -10,14 +10,15 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 const USAGE: &str = "\
-usage: crash [--operation NAME] [--every N] [--plan PLAN]... [--deaths N] [--list]
+usage: crash [--operation NAME] [--every N | --sample N] [--plan PLAN]... [--deaths N] [--list]
 
   --operation NAME  only those whose name contains it
-  --every N         only every N-th place (for a quick look)
-  --plan PLAN       kill       ended by SIGKILL at each instruction
+  --every N         at every N-th instruction; else at one of those which leave the same behind
+  --sample N        and at every N-th of the others (50)
+  --plan PLAN       kill       ended by SIGKILL
                     broken     the same where a restartable sequence has been broken off by a signal (queues)
-                    stop       stopped at each instruction, while others try
-                    recover    killed at some of its stores, then who makes it good at each instruction
+                    stop       stopped, while others try
+                    recover    killed at some of its stores, then who makes it good
                     All four, if none is named.
   --deaths N        so many first deaths of an operation for 'recover' (4)
   --list            only say what there is
@@ -25,20 +26,21 @@ usage: crash [--operation NAME] [--every N] [--plan PLAN]... [--deaths N] [--lis
 
 struct Options {
     operation: String,
-    every: usize,
+    which: Which,
     plans: Vec<String>,
     deaths: usize,
     list: bool,
 }
 
 fn options() -> Option<Options> {
-    let mut options = Options { operation: String::new(), every: 1, plans: Vec::new(), deaths: 4, list: false };
+    let mut options = Options { operation: String::new(), which: Which::Distinct(50), plans: Vec::new(), deaths: 4, list: false };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let number = |arg: String| arg.parse().ok().filter(|n| *n > 0);
         match arg.as_str() {
             "--operation" => options.operation = args.next()?,
-            "--every" => options.every = number(args.next()?)?,
+            "--every" => options.which = Which::Every(number(args.next()?)?),
+            "--sample" => options.which = Which::Distinct(number(args.next()?)?),
             "--deaths" => options.deaths = number(args.next()?)?,
             "--plan" => options.plans.push(args.next().filter(|plan| PLANS.contains(&plan.as_str()))?),
             "--list" => options.list = true,
@@ -55,10 +57,10 @@ const PLANS: [&str; 4] = ["kill", "broken", "stop", "recover"];
 
 fn plan(name: &str, options: &Options) -> Plan {
     match name {
-        "kill" => Plan::Kill(options.every),
-        "broken" => Plan::KillBroken(options.every),
-        "stop" => Plan::Stop(options.every),
-        _ => Plan::Recover(options.deaths, options.every),
+        "kill" => Plan::Kill(options.which),
+        "broken" => Plan::KillBroken(options.which),
+        "stop" => Plan::Stop(options.which),
+        _ => Plan::Recover(options.deaths, options.which),
     }
 }
 
@@ -90,10 +92,10 @@ fn main() -> ExitCode {
     let (log, mut terminal) = redirect();
     let mut say = |line: String| _ = writeln!(terminal, "{line}");
     say(format!(
-        "| {:42} | {:8} | {:>9} | {:>5} | {:>8} | {:>9} | {:>9} | {:>10} | {:>10} | {:>5} |",
-        "operation", "plan", "instr.", "calls", "runs", "with lock", "elsewhere", "violations", "longest ms", "s"
+        "| {:48} | {:8} | {:>9} | {:>5} | {:>8} | {:>8} | {:>9} | {:>9} | {:>10} | {:>10} | {:>5} |",
+        "operation", "plan", "instr.", "calls", "distinct", "runs", "with lock", "elsewhere", "violations", "longest ms", "s"
     ));
-    say("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|".to_owned());
+    say("|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|".to_owned());
     let mut all = Report::default();
     for operation in chosen {
         for name in &options.plans {
@@ -104,12 +106,13 @@ fn main() -> ExitCode {
             let directory = tempfile::Builder::new().prefix("quintet-crash-").tempdir_in(place()).expect("a directory");
             let begin = Instant::now();
             let run = Run::new(operation.name, plan(name, &options), directory.path(), log.try_clone().ok());
-            (operation.run)(&run);
+            run.guarded("all its places", || (operation.run)(&run));
             let report = run.report.take();
             report.violations.iter().take(3).for_each(|violation| say(violation.clone()));
             say(row(operation.name, name, &report, begin.elapsed().as_secs()));
             all.instructions += report.instructions;
             all.calls += report.calls;
+            all.distinct += report.distinct;
             all.runs += report.runs;
             all.with_lock += report.with_lock;
             all.elsewhere += report.elsewhere;
@@ -123,9 +126,10 @@ fn main() -> ExitCode {
 
 fn row(name: &str, plan: &str, report: &Report, seconds: u64) -> String {
     format!(
-        "| {name:42} | {plan:8} | {:9} | {:5} | {:8} | {:9} | {:9} | {:10} | {:10.1} | {seconds:5} |",
+        "| {name:48} | {plan:8} | {:9} | {:5} | {:8} | {:8} | {:9} | {:9} | {:10} | {:10.1} | {seconds:5} |",
         report.instructions,
         report.calls,
+        report.distinct,
         report.runs,
         report.with_lock,
         report.elsewhere,

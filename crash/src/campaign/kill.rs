@@ -1,6 +1,6 @@
 //! Killed at each instruction.
 
-use super::Run;
+use super::{Run, Which};
 use crate::support::*;
 use quintet::Namespace;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,10 @@ use std::time::Instant;
 impl Run<'_> {
     /// Up to the victim: after the death of another one, if there is one. And one who survives.
     fn start(&self, scenario: &Scenario<'_>, first: Option<Place>, path: &Path) -> (Vec<Child>, Option<Prober>, Tracee) {
-        let company = scenario.prepare(path);
+        scenario.prepare(path);
+        // Before the others: it must not make good what one of them leaves.
         let survivor = scenario.furnished.then(|| Prober::start(scenario, path));
+        let company = (scenario.company)(path);
         let tracee = match first {
             None => scenario.victim(path),
             Some(place) => {
@@ -24,7 +26,8 @@ impl Run<'_> {
         (company, survivor, tracee)
     }
 
-    /// A process at a place. If it goes another way, because a time has come or somebody else was quicker, another one is tried, and a third one.
+    /// A process at a place. If it goes another way, because a time has come, a name is another, or somebody else was quicker, it is tried by what
+    /// others find there, and once more.
     pub(super) fn bring(
         &self,
         scenario: &Scenario<'_>,
@@ -36,7 +39,9 @@ impl Run<'_> {
             attempt += 1;
             let path = self.fresh();
             let (company, survivor, mut tracee) = self.start(scenario, first, &path);
-            let reached = self.stepper.borrow_mut().go(&mut tracee, place);
+            let mut stepper = self.stepper.borrow_mut();
+            let reached = if attempt == 1 { stepper.go(&mut tracee, place) } else { stepper.go_by_changes(&mut tracee, place) };
+            drop(stepper);
             if reached == Reached::There || attempt == 3 {
                 return (path, company, survivor, tracee, reached);
             }
@@ -46,55 +51,15 @@ impl Run<'_> {
         }
     }
 
-    /// All places of what is killed.
-    pub(super) fn places(&self, scenario: &Scenario<'_>, first: Option<Place>) -> Vec<Place> {
-        let mut all = Vec::new();
-        for (stretch, found) in self.stretches(scenario, first, false).into_iter().enumerate() {
-            self.report.borrow_mut().instructions += found.instructions as usize;
-            self.report.borrow_mut().calls += usize::from(!found.is_last());
-            all.extend(found.places(stretch as u32));
-        }
-        all
-    }
-
-    /// Places after stores, and after system calls.
-    pub(super) fn points(&self, scenario: &Scenario<'_>) -> Vec<Place> {
-        let mut all = Vec::new();
-        for (stretch, found) in self.stretches(scenario, None, true).into_iter().enumerate() {
-            let begin = Place::begin_of(stretch as u32);
-            all.push(begin);
-            all.extend(found.stores.into_iter().map(|(nth, _)| Place { at: At::Instruction(nth, 0), ..begin }));
-        }
-        all
-    }
-
-    /// Places after stores, those with a lock held if there are any.
-    pub(super) fn deaths(&self, scenario: &Scenario<'_>, most: usize) -> Vec<Place> {
-        let (mut all, mut held) = (Vec::new(), Vec::new());
-        for (stretch, found) in self.stretches(scenario, None, true).into_iter().enumerate() {
-            for (nth, with_lock) in found.stores {
-                let place = Place { at: At::Instruction(nth, 0), ..Place::begin_of(stretch as u32) };
-                all.push(place);
-                held.extend(with_lock.then_some(place));
-            }
-        }
-        let from = if held.is_empty() { all } else { held };
-        let step = from.len().div_ceil(most).max(1);
-        from.into_iter().skip(step / 2).step_by(step).collect()
-    }
-
-    /// Each as it is found by a process that has come to it at full speed.
-    fn stretches(&self, scenario: &Scenario<'_>, first: Option<Place>, watched: bool) -> Vec<Stretch> {
+    /// What is killed, each stretch as it is found by a process that has come to it at full speed.
+    pub(super) fn stretches(&self, scenario: &Scenario<'_>, first: Option<Place>) -> Vec<Stretch> {
         let mut all = Vec::new();
         for stretch in 0.. {
             let path = self.fresh();
             let (company, survivor, mut tracee) = self.start(scenario, first, &path);
             let mut stepper = self.stepper.borrow_mut();
-            let mut watch = Watch::new(&path);
-            let found = (stepper.go(&mut tracee, Place::begin_of(stretch)) == Reached::There).then(|| {
-                watch.reopen();
-                stepper.survey(&mut tracee, watched.then_some(&mut watch))
-            });
+            let there = stepper.go(&mut tracee, Place::begin_of(stretch)) == Reached::There;
+            let found = there.then(|| stepper.survey(&mut tracee, &path));
             tracee.kill();
             drop((company, survivor));
             let _ = std::fs::remove_dir_all(&path);
@@ -104,24 +69,41 @@ impl Run<'_> {
                 break;
             }
         }
+        let mut report = self.report.borrow_mut();
+        report.instructions += all.iter().map(|found| found.instructions as usize).sum::<usize>();
+        report.calls += all.iter().filter(|found| !found.is_last()).count();
         all
     }
 
-    pub(super) fn kill_each(&self, scenario: &Scenario<'_>, first: Option<Place>, every: usize) {
-        let places = self.places(scenario, first);
-        let last = places.len() - 1;
-        for (nth, place) in places.into_iter().enumerate() {
-            if nth % every == nth / every % every || nth == last {
-                self.one(&format!("{first:?} {place:?}"), || self.kill_at(scenario, first, place));
-            }
+    /// The places at which something is done.
+    pub(super) fn chosen(&self, scenario: &Scenario<'_>, first: Option<Place>, which: Which) -> Vec<Place> {
+        let (places, distinct) = which.of(&self.stretches(scenario, first));
+        self.report.borrow_mut().distinct += distinct;
+        places
+    }
+
+    pub(super) fn kill_each(&self, scenario: &Scenario<'_>, first: Option<Place>, which: Which) {
+        for place in self.chosen(scenario, first, which) {
+            self.one(&format!("{first:?} {place:?}"), || self.kill_at(scenario, first, place));
         }
     }
 
     pub(super) fn kill_at(&self, scenario: &Scenario<'_>, first: Option<Place>, place: Place) {
+        // On a machine that does something else, too, a call may be late for that; it is not so each time. Tests do not measure.
+        let (tries, soon) = if self.is_short() { (1, u32::MAX) } else { (TRIES, SOON) };
+        let took = (0..tries).map(|_| self.kill_once(scenario, first, place)).find(|took| *took <= soon);
+        let took = took.unwrap_or_else(|| panic!("the next operation took more than {soon} µs, {tries} times"));
+        let mut report = self.report.borrow_mut();
+        report.longest = report.longest.max(took);
+    }
+
+    /// Returns how many microseconds later the next operation had succeeded.
+    fn kill_once(&self, scenario: &Scenario<'_>, first: Option<Place>, place: Place) -> u32 {
         let (path, company, survivor, tracee, reached) = self.bring(scenario, first, place);
         // What the repairer has done is not the operation.
-        set_completed(first.is_none() && (reached == Reached::End || place.at == At::End));
-        let held = Watch::new(&path).lock_word() != 0;
+        let is_last = reached == Reached::There && place.at == At::End;
+        set_completed(first.is_none() && (reached == Reached::End || is_last));
+        let held = lock_words(&path) != [0; 3];
         if place.at != At::Asleep {
             println!("{place:?}: {reached:?} at {:#x}, lock held: {held}", registers(&tracee).rip);
         }
@@ -135,12 +117,15 @@ impl Run<'_> {
         let mut report = self.report.borrow_mut();
         report.elsewhere += usize::from(reached != Reached::There);
         report.with_lock += usize::from(held);
-        report.longest = report.longest.max(took);
         drop(report);
-        assert!(took < 100_000, "the next operation took {took} µs");
         scenario.finish(&path, company);
+        took
     }
 }
+
+/// So many microseconds after a death the next operation has succeeded.
+const SOON: u32 = 100_000;
+const TRIES: u32 = 10;
 
 /// A process that does something and says how long it took.
 pub(super) struct Prober {

@@ -1,6 +1,6 @@
 //! Stopped at each instruction, while others try what needs what it may hold.
 
-use super::Run;
+use super::{Run, Which};
 use crate::support::*;
 use quintet::{Errno, Namespace};
 use std::path::Path;
@@ -15,16 +15,17 @@ const TIME: Duration = Duration::from_millis(2);
 const SECOND: usize = 500;
 
 impl Run<'_> {
-    pub(super) fn stop_each(&self, scenario: &Scenario<'_>, every: usize) {
+    pub(super) fn stop_each(&self, scenario: &Scenario<'_>, which: Which) {
         // A newborn child is not this process's to wait for.
-        let places = if scenario.newborn.is_some() { Vec::new() } else { self.places(scenario, None) };
-        for (nth, place) in places.into_iter().enumerate() {
+        if scenario.newborn.is_some() {
+            return;
+        }
+        // Asleep it is not stopped, and after its end it holds nothing.
+        let places =
+            self.chosen(scenario, None, which).into_iter().filter(|place| matches!(place.at, At::Instruction(..) | At::Call));
+        for (nth, place) in places.enumerate() {
             let time = if nth % SECOND == SECOND / 2 { Duration::from_secs(1) } else { Duration::ZERO };
-            // Asleep it is not stopped, and after its end it holds nothing.
-            let counts = nth % every == nth / every % every || !time.is_zero();
-            if counts && matches!(place.at, At::Instruction(..) | At::Call) {
-                self.one(&format!("stop {place:?}"), || self.stop_at(scenario, place, time));
-            }
+            self.one(&format!("stop {place:?}"), || self.stop_at(scenario, place, time));
         }
     }
 

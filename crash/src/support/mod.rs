@@ -10,11 +10,13 @@
 
 mod queue;
 mod scenario;
+mod shared;
 mod step;
 mod trace;
 
 pub use queue::*;
 pub use scenario::*;
+pub use shared::*;
 pub use step::*;
 pub use trace::*;
 

@@ -110,13 +110,13 @@ pub fn set_completed(completed: bool) {
 }
 
 impl Scenario<'_> {
-    pub fn prepare(&self, path: &Path) -> Vec<Child> {
+    /// What is there before anybody else comes.
+    pub fn prepare(&self, path: &Path) {
         set_completed(false);
         discard_forked();
         if self.furnished {
             fork(|| (self.setup)(&Namespace::create(path, self.kind).unwrap())).succeeds();
         }
-        (self.company)(path)
     }
 
     /// The process that is to be killed, before it does anything.
@@ -161,7 +161,8 @@ impl Scenario<'_> {
     }
 
     fn start(&self, path: &Path) -> (Vec<Child>, Tracee) {
-        (self.prepare(path), self.victim(path))
+        self.prepare(path);
+        ((self.company)(path), self.victim(path))
     }
 
     pub fn finish(&self, path: &Path, company: Vec<Child>) {

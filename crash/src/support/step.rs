@@ -7,7 +7,7 @@
 //! As `trace.rs`: the raw calls get a stopped child of this thread, and pointers to locals.
 
 use super::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Where a traced process is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,13 +15,30 @@ pub struct Place {
     /// So many system calls have returned.
     pub stretch: u32,
     pub at: At,
-    /// An instruction before it that the stretch comes to only once, and its number: it is run to at full speed.
-    pub anchor: Option<(u64, u32)>,
+    /// An instruction before it that is run to at full speed.
+    pub anchor: Option<Anchor>,
+    /// How often what others find has changed before it, in the stretch.
+    pub changes: u32,
 }
 
 impl Place {
     pub fn begin_of(stretch: u32) -> Place {
-        Place { stretch, at: At::Instruction(0, 0), anchor: None }
+        Place { stretch, at: At::Instruction(0, 0), anchor: None, changes: 0 }
+    }
+}
+
+/// An instruction, which of the times that the stretch comes to it, and its number in the stretch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Anchor {
+    rip: u64,
+    time: u32,
+    nth: u32,
+}
+
+impl Anchor {
+    /// In steps, from there to an instruction. To go on from a breakpoint takes two stops.
+    fn cost(&self, nth: u32) -> u32 {
+        2 * self.time + (nth - self.nth)
     }
 }
 
@@ -63,7 +80,7 @@ pub struct Stretch {
     trace: Vec<u64>,
     /// Which of them are repeated, and how often.
     repeated: Vec<(u32, u32)>,
-    /// Before which of them something has been stored, and whether a lock is held there.
+    /// Before which of them others find something else than before the last one, and whether a lock is held there.
     pub stores: Vec<(u32, bool)>,
     ends_in: Ending,
 }
@@ -76,31 +93,46 @@ enum Ending {
 }
 
 impl Stretch {
-    /// All its places.
-    pub fn places(&self, stretch: u32) -> Vec<Place> {
+    /// All its places; and whether it is the one of those which leave the same behind (see [`Shared`]) that stands for them: the last.
+    pub fn places(&self, stretch: u32) -> Vec<(Place, bool)> {
         let mut times: HashMap<u64, u32> = HashMap::new();
-        self.trace.iter().for_each(|at| *times.entry(*at).or_default() += 1);
-        let is_repeated = |nth| self.repeated.iter().any(|(of, _)| *of == nth);
-        let mut anchor = None;
+        let repeated: HashMap<u32, u32> = self.repeated.iter().copied().collect();
+        let stores: HashSet<u32> = self.stores.iter().map(|(before, _)| before - 1).collect();
+        let (mut anchor, mut changes) = (None::<Anchor>, 0);
         let mut all = Vec::new();
         for nth in 0..self.instructions {
             let rip = self.trace[nth as usize];
-            if nth > 0 && times[&rip] == 1 && !is_repeated(nth) {
-                anchor = Some((rip, nth));
+            let time = times.entry(rip).or_default();
+            *time += 1;
+            let here = Anchor { rip, time: *time, nth };
+            if here.cost(nth) < anchor.map_or(nth, |anchor| anchor.cost(nth)) && !repeated.contains_key(&nth) {
+                anchor = Some(here);
             }
-            let place = |at| Place { stretch, at, anchor };
-            all.push(place(At::Instruction(nth, 0)));
-            let rounds = self.repeated.iter().find(|(of, _)| *of == nth).map_or(0, |(_, rounds)| *rounds);
+            let place = |at| Place { stretch, at, anchor, changes };
+            let stores = stores.contains(&nth);
+            all.push((place(At::Instruction(nth, 0)), stores));
+            let rounds = repeated.get(&nth).copied().unwrap_or(0);
             // It is one instruction, which can be broken off after any round.
-            all.extend((0..32).map(|n| 1 << n).take_while(|n| *n < rounds).map(|n| place(At::Instruction(nth, n))));
+            all.extend((0..32).map(|n| 1 << n).take_while(|n| *n < rounds).map(|n| (place(At::Instruction(nth, n)), stores)));
+            changes += u32::from(stores);
         }
-        let place = |at| Place { stretch, at, anchor };
-        match self.ends_in {
-            Ending::Finish => all.push(place(At::End)),
-            Ending::Call => all.extend([place(At::Instruction(self.instructions, 0)), place(At::Call)]),
-            Ending::Sleep => all.extend([At::Instruction(self.instructions, 0), At::Call, At::Asleep].map(place)),
+        let place = |at| Place { stretch, at, anchor, changes };
+        if self.ends_in == Ending::Finish {
+            all.push((place(At::End), true));
+        } else {
+            all.extend([(place(At::Instruction(self.instructions, 0)), false), (place(At::Call), true)]);
+        }
+        if self.ends_in == Ending::Sleep {
+            all.push((place(At::Asleep), true));
         }
         all
+    }
+
+    /// Places after stores; and whether a lock is held there.
+    pub fn points(&self, stretch: u32) -> impl Iterator<Item = (Place, bool)> {
+        let begin = Place::begin_of(stretch);
+        let place = move |nth, changes| Place { at: At::Instruction(nth, 0), changes, ..begin };
+        self.stores.iter().zip(1..).map(move |((nth, with_lock), changes)| (place(*nth, changes), *with_lock))
     }
 
     pub fn is_last(&self) -> bool {
@@ -140,16 +172,16 @@ impl Stepper {
         }
     }
 
-    /// What a stretch consists of: from where the tracee is. It ends up at the end of it. With a watch it is seen what is stored.
-    pub fn survey(&mut self, tracee: &mut Tracee, mut watch: Option<&mut Watch>) -> Stretch {
+    /// What a stretch consists of: from where the tracee is. It ends up at the end of it.
+    pub fn survey(&mut self, tracee: &mut Tracee, path: &Path) -> Stretch {
+        let mut shared = Shared::of(tracee.pid);
         let mut found =
             Stretch { instructions: 0, trace: Vec::new(), repeated: Vec::new(), stores: Vec::new(), ends_in: Ending::Finish };
         loop {
             self.keep_sequence(tracee);
-            if let Some(watch) = &mut watch
-                && watch.changed()
-            {
-                found.stores.push((found.instructions, watch.lock_word() != 0));
+            // What others do at the same time is not its own.
+            if shared.changed() && found.instructions > 0 {
+                found.stores.push((found.instructions, lock_words(path) != [0; 3]));
             }
             let now = registers(tracee);
             if tracee.has_finished() || now.rip == finish as *const () as u64 {
@@ -176,26 +208,60 @@ impl Stepper {
         }
     }
 
-    /// Goes on to a place, from the beginning.
-    pub fn go(&mut self, tracee: &mut Tracee, place: Place) -> Reached {
-        if place.stretch == 0 {
+    /// To the beginning of a stretch. `false`: it has finished before.
+    fn go_to(&mut self, tracee: &mut Tracee, stretch: u32) -> bool {
+        if stretch == 0 {
             self.begin(tracee);
         }
-        while tracee.stops < 2 * place.stretch {
+        while tracee.stops < 2 * stretch {
             if tracee.next() == Stop::Finished {
-                return Reached::End;
+                return false;
             }
+        }
+        true
+    }
+
+    /// Goes on, from the beginning, to where others find what they find at a place, whatever the number of instructions.
+    pub fn go_by_changes(&mut self, tracee: &mut Tracee, place: Place) -> Reached {
+        if !self.go_to(tracee, place.stretch) {
+            return Reached::End;
+        }
+        let mut shared = Shared::of(tracee.pid);
+        let (mut changes, mut stepped) = (0, false);
+        loop {
+            self.keep_sequence(tracee);
+            changes += u32::from(shared.changed() && stepped);
+            stepped = true;
+            let now = registers(tracee);
+            if tracee.has_finished() || now.rip == finish as *const () as u64 {
+                return if place.at == At::End { Reached::There } else { Reached::End };
+            }
+            if changes == place.changes && matches!(place.at, At::Instruction(..)) {
+                return Reached::There;
+            }
+            match self.sort(tracee, now.rip) {
+                Sort::Call => return into_call(tracee, place.at),
+                Sort::Repeated(len) => self.pass(tracee, now.rip, len, now.rcx),
+                Sort::Plain => _ = single(tracee),
+            }
+        }
+    }
+
+    /// Goes on to a place, from the beginning.
+    pub fn go(&mut self, tracee: &mut Tracee, place: Place) -> Reached {
+        if !self.go_to(tracee, place.stretch) {
+            return Reached::End;
         }
         let (most, rounds) = match place.at {
             At::Instruction(nth, rounds) => (nth, rounds),
             _ => (u32::MAX, 0),
         };
         let mut nth = 0;
-        if let Some((anchor, number)) = place.anchor {
-            if !run_to(tracee, anchor) {
+        if let Some(anchor) = place.anchor {
+            if !self.run_to_anchor(tracee, anchor) {
                 return if tracee.has_finished() { Reached::End } else { Reached::Elsewhere };
             }
-            nth = number;
+            nth = anchor.nth;
         }
         let ended = loop {
             self.keep_sequence(tracee);
@@ -217,18 +283,23 @@ impl Stepper {
             }
             nth += 1;
         };
-        match place.at {
-            At::Instruction(..) if !ended => Reached::There,
-            At::Call if ended => {
-                assert_eq!(tracee.next(), Stop::Call);
-                Reached::There
+        if !ended { Reached::There } else { into_call(tracee, place.at) }
+    }
+
+    fn run_to_anchor(&mut self, tracee: &mut Tracee, anchor: Anchor) -> bool {
+        let mut is_there = registers(tracee).rip == anchor.rip;
+        for _ in u32::from(is_there)..anchor.time {
+            self.keep_sequence(tracee);
+            if is_there {
+                _ = single(tracee);
+                self.keep_sequence(tracee);
             }
-            At::Asleep if ended => {
-                assert_eq!(tracee.next(), Stop::Call);
-                if tracee.falls_asleep() { Reached::There } else { Reached::Elsewhere }
+            is_there = run_to(tracee, anchor.rip);
+            if !is_there {
+                return false;
             }
-            _ => Reached::Elsewhere,
         }
+        true
     }
 
     /// After the last step, before it is left alone again: it is within its sequence, which the kernel breaks off.
@@ -281,6 +352,21 @@ impl Stepper {
             return;
         }
         assert!(run_to(tracee, at + len));
+    }
+}
+
+/// From the end of a stretch.
+fn into_call(tracee: &mut Tracee, to: At) -> Reached {
+    match to {
+        At::Call => {
+            assert_eq!(tracee.next(), Stop::Call);
+            Reached::There
+        }
+        At::Asleep => {
+            assert_eq!(tracee.next(), Stop::Call);
+            if tracee.falls_asleep() { Reached::There } else { Reached::Elsewhere }
+        }
+        _ => Reached::Elsewhere,
     }
 }
 

@@ -27,6 +27,16 @@ pub fn lock_word_of(path: &Path, pid: i32) -> u32 {
     (slot as u32 + 1) | (at(slot, 0) << 15 & 0x7fff_ffff)
 }
 
+/// The words of the registry's lock, the first set's, the first queue's, as the files have them.
+pub fn lock_words(path: &Path) -> [u32; 3] {
+    [("registry", LOCK), ("sem/0", SET_LOCK), ("msg/0", QUEUE_LOCK)].map(|(name, at)| {
+        let mut word = [0; 4];
+        let file = std::fs::File::open(path.join(name));
+        let n = file.and_then(|file| std::os::unix::fs::FileExt::read_at(&file, &mut word, at as u64));
+        if n.ok() == Some(word.len()) { u32::from_ne_bytes(word) } else { 0 }
+    })
+}
+
 /// The shared memory of a namespace, watched for stores: the registry's fixed part, its first slots and keys, the
 /// control files of the first indexes, the first set, the first queue.
 pub struct Watch {
