@@ -79,15 +79,21 @@ impl Place {
     /// The fuzzer's run; whether it ended well. What it says goes to the log.
     fn run(&self, words: &[&str]) -> Result<bool, String> {
         let log = File::options().create(true).append(true).open(&self.log).map_err(|e| said(&self.log, e))?;
+        let prefix = format!("-artifact_prefix={}/", self.findings.display());
         let mut command = Command::new(&self.program);
-        command.args(words).args(HANGS).args([LONGEST, NO_LEAKS]).env("TMPDIR", &self.room).stdout(std::process::Stdio::null());
+        command
+            .args(words)
+            .args(HANGS)
+            .args([LONGEST, NO_LEAKS, &prefix])
+            .env("TMPDIR", &self.room)
+            .stdout(std::process::Stdio::null());
         let status = command.stderr(log).status().map_err(|e| said(&self.program, e));
         let _ = fs::remove_dir_all(&self.room);
         fs::create_dir_all(&self.room).map_err(|e| said(&self.room, e))?;
         Ok(status?.success())
     }
 
-    /// Fuzzes for a time, and packs the corpus; how much was found.
+    /// Fuzzes for a time; packs the corpus if nothing was found. How much was found.
     fn fuzz(&self, minutes: f64) -> Result<usize, String> {
         let kept = root().join("fuzz/corpus");
         let pack = kept.join(self.target).with_extension("pack");
@@ -97,11 +103,10 @@ impl Place {
         let known = names(&self.findings)?;
         let (begin, used) = (Instant::now(), seconds_used());
         let time = format!("-max_total_time={}", (minutes * 60.0).ceil().max(1.0));
-        let prefix = format!("-artifact_prefix={}/", self.findings.display());
         let mut words = vec![self.corpus.to_string_lossy().into_owned()];
         // What was found once is where to begin, too.
         words.extend(kept.join(self.target).is_dir().then(|| kept.join(self.target).to_string_lossy().into_owned()));
-        words.extend([time, prefix, "-print_final_stats=1".to_owned()]);
+        words.extend([time, "-print_final_stats=1".to_owned()]);
         let well = self.run(&words.iter().map(String::as_str).collect::<Vec<_>>())?;
         let (took, used) = (begin.elapsed().as_secs(), seconds_used() - used);
         let found: Vec<PathBuf> = names(&self.findings)?.into_iter().filter(|path| !known.contains(path)).collect();
@@ -124,7 +129,10 @@ impl Place {
         if !well && found.is_empty() {
             return Err(format!("xtask: the fuzzer of '{}' failed: see {}", self.target, self.log.display()));
         }
-        self.pack(&pack)?;
+        // What fails is left out of a minimised corpus.
+        if found.is_empty() {
+            self.pack(&pack)?;
+        }
         Ok(found.len())
     }
 
