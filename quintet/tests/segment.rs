@@ -269,21 +269,24 @@ fn what_is_refused_says_why_and_what_to_do() {
             return;
         }
         segment.attach().unwrap().write(0, b"secret").unwrap();
-        let (ready, removed) =
-            (Signpost::new(), ns.set_limits(&Limits::DEFAULT).and(ns.shmget(OTHER, 1, libc::IPC_CREAT | 0o600)).unwrap());
+        ns.set_limits(&Limits::DEFAULT).unwrap();
+        let ready = Signpost::new();
         let last = fork(|| {
-            let _attached = Segment::open_id(&ns, removed).unwrap().attach().unwrap();
-            ready.tell(1);
+            let removed = Segment::create(&ns, OTHER, 1).unwrap();
+            let _attached = removed.attach().unwrap();
+            removed.remove().unwrap();
+            assert_eq!(removed.stat().unwrap().nattch, 1);
+            ready.tell_number(removed.id().raw().into());
             support::sleep_for_ever();
         });
-        ready.wait();
-        ns.shm_remove(removed.raw()).unwrap();
-        assert_eq!(ns.shm_stat(removed.raw()).unwrap().nattch, 1);
+        let removed = ready.number() as i32;
         last.kill();
         let path = ns.path().unwrap().to_owned();
         fork(|| {
             become_user(65534);
             let ns = Namespace::open(&path).unwrap();
+            // Who may not clear a segment that has ended with its last user does not find it, either.
+            assert_eq!(ns.shm_stat(removed), Err(Errno::INVAL));
             let remedy = "'quintet stat' shows owner and mode";
             let not_granted =
                 |result: (Errno, String)| said(result, Errno::ACCES, "its mode does not grant this (EACCES)", remedy);
@@ -293,14 +296,38 @@ fn what_is_refused_says_why_and_what_to_do() {
             not_granted(failed(segment.stat()));
             not_granted(failed(MessageQueue::open_id(&ns, queue.id()).unwrap().messages()));
             said(failed(segment.remove()), Errno::PERM, "only its owner or creator may do this", "");
-            // Who may not clear a segment that has ended with its last user does not find it, either.
-            assert_eq!(ns.shm_stat(removed.raw()), Err(Errno::INVAL));
             assert_eq!(ns.set_limits(&few), Err(Errno::PERM));
             assert_eq!(ns.set_shm_next_id(None), Err(Errno::PERM));
             said(failed(ns.destroy(true)), Errno::PERM, "it belongs to somebody else", "");
         })
         .succeeds();
         assert_eq!(segment.attach().unwrap().to_vec(0..6).unwrap(), b"secret");
+    });
+}
+
+/// What only the dead still kept is within no limit: whoever needs it gets it.
+#[test]
+fn what_the_dead_kept_does_not_count() {
+    alone("what_the_dead_kept_does_not_count", |directory| {
+        let ns = Namespace::create(directory.join("ns"), Kind::Private).unwrap();
+        for limits in [Limits { shmall: 3, ..Limits::DEFAULT }, Limits { shmmni: 1, ..Limits::DEFAULT }] {
+            ns.set_limits(&limits).unwrap();
+            let ready = Signpost::new();
+            let child = fork(|| {
+                let segment = Segment::create(&ns, KEY, 12_000).unwrap();
+                let _attached = segment.attach().unwrap();
+                segment.remove().unwrap();
+                ready.tell(1);
+                support::sleep_for_ever();
+            });
+            ready.wait();
+            let usage = |ns: &Namespace| ns.shm_usage().map(|usage| (usage.segments, usage.pages)).unwrap();
+            assert_eq!((usage(&ns), failed(Segment::create(&ns, KEY, 12_000)).0), ((1, 3), Errno::NOSPC));
+            child.kill();
+            let next = Segment::create_new(&ns, KEY, 12_000).unwrap();
+            assert_eq!(usage(&ns), (1, 3));
+            next.remove().unwrap();
+        }
     });
 }
 
