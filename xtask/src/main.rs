@@ -20,7 +20,7 @@ usage: cargo xtask COMMAND
   soak [--minutes N]
             16 processes at random on one namespace, killed and stopped at random (1 minute without N)
   coverage  the lines of the library and the drop-in that the tests run; 'coverage measured' prints the last run's again
-  crash     kills and stops processes at every instruction of every operation, for hours; [--operation NAME] [--every N] [--plan PLAN]
+  crash     kills and stops processes at every instruction of every operation, for an hour or two; [--operation NAME] [--every N] [--plan PLAN]
   fuzz [TARGET] [--minutes N]
             fuzzes the targets of fuzz/ (calls, files, cli, proc, program) with cargo-fuzz, each for 10 minutes; tells executions and findings,
             which are in target/fuzz/TARGET/findings, and how to see one again; then minimises the corpus into fuzz/corpus
