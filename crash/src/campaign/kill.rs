@@ -158,7 +158,7 @@ impl Prober {
         took.store(0, SeqCst);
         let child = fork(|| {
             let ns = before();
-            go.wait();
+            go.wait_patiently();
             let ns = timed(took, || ns.unwrap_or_else(|| Namespace::open(path).unwrap()));
             timed(took, || (scenario.probe)(&ns));
             timed(took, || registry_works(&ns));

@@ -321,8 +321,13 @@ impl Signpost {
     /// Waits until told, once.
     #[track_caller]
     pub fn wait(&self) {
-        let mut byte = [0];
-        self.read_exact(&mut byte);
+        self.read_exact(&mut [0], BOUND);
+    }
+
+    /// The same for who waits while another process is brought to its place by single steps.
+    #[track_caller]
+    pub fn wait_patiently(&self) {
+        self.read_exact(&mut [0], WHOLE_TEST);
     }
 
     /// Passes a number on; atomically, as pipes do.
@@ -333,15 +338,15 @@ impl Signpost {
     #[track_caller]
     pub fn number(&self) -> i64 {
         let mut bytes = [0; 8];
-        self.read_exact(&mut bytes);
+        self.read_exact(&mut bytes, BOUND);
         i64::from_ne_bytes(bytes)
     }
 
     #[track_caller]
-    fn read_exact(&self, bytes: &mut [u8]) {
+    fn read_exact(&self, bytes: &mut [u8], bound: Duration) {
         let mut got = 0;
         while got < bytes.len() {
-            assert!(readable(&self.read, BOUND), "nobody tells");
+            assert!(readable(&self.read, bound), "nobody tells");
             let rest = &mut bytes[got..];
             // SAFETY: see the module.
             let n = unsafe { libc::read(self.read.as_raw_fd(), rest.as_mut_ptr().cast(), rest.len()) };
