@@ -238,6 +238,8 @@ impl Attacker {
 
     /// Takes the end of a file away, and leaves what is left of it alone until the next round.
     fn shorten(&mut self, nth: usize) {
+        // Nobody would give its lock back.
+        self.end_loans(true);
         let (_, _, target) = self.targets.remove(nth);
         let len = target.len as u64;
         let len = self.dice.one_of(&[0, 1, 100, 4096, 4096 * (len / 8192), len - 1]);
