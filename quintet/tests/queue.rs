@@ -12,22 +12,9 @@ use quintet::{Errno, Key, Kind, Limits, Message, MessageQueue, MsgWait, Namespac
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
-use support::{BOUND, Child, Signpost, alone, become_user, fork, is_root, on_signal, open_to_all, state, until};
+use support::{BOUND, Child, Signpost, alone, become_user, fork, is_root, on_both, on_signal, open_to_all, state, until};
 
 const KEY: Key = Key::new(0x0e55);
-
-/// Runs `body` in a directory, and in the kernel.
-fn on_both(name: &str, body: impl Fn(&Namespace)) {
-    alone(name, |directory: &Path| {
-        body(&Namespace::create(directory.join("ns"), Kind::Private).unwrap());
-        // SAFETY: a flag only.
-        if unsafe { libc::unshare(libc::CLONE_NEWIPC) } == 0 {
-            body(&Namespace::kernel());
-        } else {
-            println!("skipped: the kernel's side: {}", std::io::Error::last_os_error());
-        }
-    });
-}
 
 fn is_kernel(ns: &Namespace) -> bool {
     ns.path().is_none()

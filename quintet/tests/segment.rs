@@ -17,23 +17,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
-use support::{Signpost, alone, become_user, fork, is_root, open_to_all, until};
+use support::{Signpost, alone, become_user, fork, is_root, on_both, open_to_all, until};
 
 const KEY: Key = Key::new(0x5e61);
 const OTHER: Key = Key::new(0x5e62);
-
-/// Runs `body` in a directory, and in the kernel.
-fn on_both(name: &str, body: impl Fn(&Namespace)) {
-    alone(name, |directory: &Path| {
-        body(&Namespace::create(directory.join("ns"), Kind::Private).unwrap());
-        // SAFETY: a flag only.
-        if unsafe { libc::unshare(libc::CLONE_NEWIPC) } == 0 {
-            body(&Namespace::kernel());
-        } else {
-            println!("skipped: the kernel's side: {}", std::io::Error::last_os_error());
-        }
-    });
-}
 
 fn failed<T>(result: quintet::Result<T>) -> (Errno, String) {
     let error = result.err().expect("an error");

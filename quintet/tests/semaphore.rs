@@ -12,22 +12,9 @@ use quintet::{Errno, Key, Kind, Namespace, Segment, SemFlags, SemOp, Semaphore, 
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
-use support::{BOUND, End, Point, Signpost, Tracee, Watch, alone, begin, finish, fork, until};
+use support::{BOUND, End, Point, Signpost, Tracee, Watch, alone, begin, finish, fork, on_both, until};
 
 const KEY: Key = Key::new(0x5e3a);
-
-/// Runs `body` in a directory, and in the kernel.
-fn on_both(name: &str, body: impl Fn(&Namespace)) {
-    alone(name, |directory: &Path| {
-        body(&Namespace::create(directory.join("ns"), Kind::Private).unwrap());
-        // SAFETY: a flag only.
-        if unsafe { libc::unshare(libc::CLONE_NEWIPC) } == 0 {
-            body(&Namespace::kernel());
-        } else {
-            println!("skipped: the kernel's side: {}", std::io::Error::last_os_error());
-        }
-    });
-}
 
 fn pause_for_ever() -> ! {
     loop {

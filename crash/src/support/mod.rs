@@ -69,6 +69,19 @@ pub fn alone(name: &str, body: impl FnOnce(&Path)) {
     assert!(text.contains("1 passed"), "{name} is not the name of a test");
 }
 
+/// Runs `body` in a directory, and, where an IPC namespace of the test's own can be had, in the kernel.
+pub fn on_both(name: &str, body: impl Fn(&quintet::Namespace)) {
+    alone(name, |directory| {
+        body(&quintet::Namespace::create(directory.join("ns"), quintet::Kind::Private).unwrap());
+        // SAFETY: a flag only.
+        if unsafe { libc::unshare(libc::CLONE_NEWIPC) } == 0 {
+            body(&quintet::Namespace::kernel());
+        } else {
+            println!("skipped: the kernel's side: {}", std::io::Error::last_os_error());
+        }
+    });
+}
+
 /// Waits until a child has ended (it stays a zombie), for `bound` at the most.
 pub fn ends_within(pid: i32, bound: Duration) -> bool {
     // SAFETY: see the module.
