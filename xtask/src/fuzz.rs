@@ -8,7 +8,8 @@ use std::time::Instant;
 
 const TARGETS: [&str; 5] = ["calls", "files", "cli", "proc", "program"];
 const UNSTABLE: (&str, &str) = ("RUSTC_BOOTSTRAP", "1");
-const MACHINE: &str = "x86_64-unknown-linux-gnu";
+/// What a sanitizer is there for.
+pub const MACHINE: &str = "x86_64-unknown-linux-gnu";
 /// More bytes than this make a target slow, and say no more.
 const LONGEST: &str = "-max_len=1200";
 /// A run that takes so many seconds hangs, also where others want the processor.

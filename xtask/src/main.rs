@@ -13,7 +13,7 @@ usage: cargo xtask COMMAND
   ci        all that CI runs: the tests, which are 'cargo test --workspace', lint, doc, model, and soak for a minute
   lint      rustfmt and clippy, with warnings denied; and whether it compiles for the other targets that are installed
   doc       the documentation, with warnings denied
-  model     the lock and the attach protocol under the loom model checker
+  model     the words of shared memory under the loom model checker
   hostile [--corruptions N] [--seconds N] [--seed N] [--lives N] [--longest SECONDS]
             every byte of a namespace attacked, before and during calls: as it is released, with overflow checks and fences, with the address sanitizer
   random N  N random programs over segments, N over sets, N over queues and N over all three, on the library and on the drop-in, compared with the kernel
@@ -139,13 +139,11 @@ fn hostile(options: &[&str]) -> Steps {
         let target = target.to_string_lossy();
         let further = [("CARGO_TARGET_DIR", &*target), ("ASAN_OPTIONS", "detect_leaks=0")];
         // With a sanitizer, what is built for this machine is told from what builds it.
-        let run = ["run", "--release", "-p", "hostile", "--target", HOST, "--"];
+        let run = ["run", "--release", "-p", "hostile", "--target", fuzz::MACHINE, "--"];
         cargo(&[&run[..], options].concat(), &[variables, &further[..]].concat())?;
     }
     Ok(())
 }
-
-const HOST: &str = "x86_64-unknown-linux-gnu";
 
 fn crash(options: &[&str]) -> Steps {
     cargo(&[&["run", "--release", "-p", "crash", "--bin", "crash", "--"], options].concat(), &[])

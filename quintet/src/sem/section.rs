@@ -110,7 +110,7 @@ impl Engine {
     }
 
     /// The same in the course of a call that waits, which has its time to look after.
-    pub fn section_in_call<'a>(&'a self, set: SetView<'a>) -> Result<Section<'a>> {
+    pub fn section_in_call_soon<'a>(&'a self, set: SetView<'a>) -> Result<Section<'a>> {
         self.section_within(set, Patience::Glances(SOON))
     }
 

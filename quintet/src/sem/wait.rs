@@ -58,7 +58,7 @@ impl Waiting for Call<'_> {
 
     /// Somebody may have held the lock, or have something to take back.
     fn look_around(&self) -> Result<()> {
-        let section = self.set.engine.section_in_call(self.set)?;
+        let section = self.set.engine.section_in_call_soon(self.set)?;
         if section.set.is_census_late(ASKED_LATELY) {
             section.census();
         }
@@ -66,7 +66,7 @@ impl Waiting for Call<'_> {
     }
 
     fn leave_queue(&self) -> Result<bool> {
-        let section = self.set.engine.section_in_call(self.set)?;
+        let section = self.set.engine.section_in_call_soon(self.set)?;
         // No handler comes in between any more.
         let waits = self.is_own() && self.waiter.state() == WaiterState::Waiting;
         if waits {
@@ -163,7 +163,7 @@ fn interrupt(call: &Interruptible, forget: bool) {
     let Ok(set) = call.engine.standing_set(call.id.raw()) else { return };
     let Ok(waiter) = set.waiter(call.number) else { return };
     let own = Call { set, id: call.id, number: call.number, waiter, ticket: call.ticket, generation: call.generation };
-    let section = call.engine.section_in_call(set);
+    let section = call.engine.section_in_call_soon(set);
     if !own.is_own() {
         return;
     }
