@@ -16,7 +16,7 @@ mod rights;
 mod set;
 mod sleeper;
 
-pub use control::{Control, NEVER_WARM, SEGMENT_BYTES, WARM_BYTES};
+pub use control::{Control, NEVER_RECYCLED, RECYCLED_BYTES, SEGMENT_BYTES};
 pub use header::{HEADER_BYTES, Header, Validity};
 pub use queue::{
     BLOCK_BYTES, BLOCK_HEADER, CLASSES, MESSAGE_HEADER, MOST_STORES, QueueHeader, QueueState, Slot, SlotKind, SlotUse, Stamp,
@@ -38,20 +38,20 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 pub const VERSION: u32 = 1;
 
 /// A structure of atomics in a shared mapping.
-pub struct Shared<T: Words + 'static> {
+pub struct Shared<T: AtomicStruct + 'static> {
     at: usize,
     kind: PhantomData<&'static T>,
 }
 
-impl<T: Words> Clone for Shared<T> {
+impl<T: AtomicStruct> Clone for Shared<T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T: Words> Copy for Shared<T> {}
+impl<T: AtomicStruct> Copy for Shared<T> {}
 
-impl<T: Words> Shared<T> {
+impl<T: AtomicStruct> Shared<T> {
     /// # Safety
     ///
     /// At `at`, aligned to a page, `size_of::<T>()` bytes are mapped readable, and stay mapped (by this or by another
@@ -61,11 +61,11 @@ impl<T: Words> Shared<T> {
     }
 }
 
-impl<T: Words> Deref for Shared<T> {
+impl<T: AtomicStruct> Deref for Shared<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: mapped and aligned by the constructor's contract; `Words` holds atomics only,
+        // SAFETY: mapped and aligned by the constructor's contract; `AtomicStruct` holds atomics only,
         // for which every bit pattern is a value and a change by others is no race.
         unsafe { &*(self.at as *const T) }
     }
@@ -76,13 +76,13 @@ impl<T: Words> Deref for Shared<T> {
 /// # Safety
 ///
 /// The implementor is `repr(C)` and has only such fields.
-pub unsafe trait Words: 'static {}
+pub unsafe trait AtomicStruct: 'static {}
 
 /// A `T` for a file that nobody else sees yet: all zeroes, then set up by `fill`, then turned into bytes.
-pub fn image<T: Words>(fill: impl FnOnce(&T)) -> Vec<u8> {
+pub fn image<T: AtomicStruct>(fill: impl FnOnce(&T)) -> Vec<u8> {
     let words = size_of::<T>().div_ceil(8);
     let memory: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
-    // SAFETY: the vector is large enough and aligned for 64-bit atomics, the most that a `Words` has.
+    // SAFETY: the vector is large enough and aligned for 64-bit atomics, the most that a `AtomicStruct` has.
     fill(unsafe { &*memory.as_ptr().cast::<T>() });
     let bytes = memory.into_iter().flat_map(|word| word.into_inner().to_ne_bytes());
     bytes.take(size_of::<T>()).collect()

@@ -27,9 +27,10 @@
 //! [`Slot`] is made of addresses within what is mapped, and stays mapped, if not always by the same file.
 #![allow(unsafe_code)]
 
-use super::Words;
-use super::rights::{self, Rights, RightsWords};
-use super::sleeper::Sleeper;
+use crate::layout::AtomicStruct;
+use crate::layout::rights;
+use crate::layout::rights::{Rights, RightsWords};
+use crate::layout::sleeper::Sleeper;
 use crate::sync::redo::Redo;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
@@ -130,7 +131,7 @@ struct Journal {
 }
 
 // SAFETY: atomics only.
-unsafe impl Words for QueueHeader {}
+unsafe impl AtomicStruct for QueueHeader {}
 
 const _: () = {
     assert!(std::mem::offset_of!(QueueHeader, magic) == 64);

@@ -14,8 +14,9 @@
 //! file; every index is checked against what was mapped, never against what the file says.
 #![allow(unsafe_code)]
 
-use super::rights::{self, Rights, RightsWords};
-use super::sleeper::Sleeper;
+use crate::layout::rights;
+use crate::layout::rights::{Rights, RightsWords};
+use crate::layout::sleeper::Sleeper;
 use crate::sync::journal::Journal;
 pub use crate::sync::journal::{Change, Kind as JournalKind};
 pub use crate::sync::waiter::State as WaiterState;
@@ -166,7 +167,7 @@ const _: () = {
     assert!(std::mem::offset_of!(SetHeader, descriptors) == 512);
     assert!(size_of::<SetHeader>() == 512 + 128 * DESCRIPTORS);
     assert!(PAGE_HEADER == 64 && PAGE_HEADER + 8 * MOST_OPS <= PAGE);
-    assert!(CELLS_INLINE as usize + MORE_PAGES * CELLS_PER_PAGE as usize >= crate::Limits::MOST_SEMMSL as usize);
+    assert!(CELLS_INLINE as usize + MORE_PAGES * CELLS_PER_PAGE as usize >= crate::types::limits::Limits::MOST_SEMMSL as usize);
 };
 
 impl SetHeader {

@@ -1,15 +1,22 @@
 //! `msgctl`: what a queue is, rights, removal, what the dead leave.
 
-use super::place::QueueView;
-use super::wait::{ANEW, Side};
-use crate::engine::Engine;
 use crate::layout::{Mechanism, QueueState, Rights};
-use crate::process::Inside;
-use crate::registry::{Held, Made};
-use crate::rights;
+use crate::msg::mapping::QueueView;
+use crate::msg::waiters::{ANEW, Side};
+use crate::object::core::Engine;
+use crate::object::permissions;
+use crate::object::registry::{CreatedInOneStep, Held};
+use crate::process::fork::Inside;
+use crate::sys;
 use crate::sys::credentials::capable;
-use crate::sys::file::{self, Acl};
-use crate::{Errno, Id, Key, Kind, Permissions, QueueStat, sys};
+use crate::sys::file;
+use crate::sys::file::Acl;
+use crate::types::error::Errno;
+use crate::types::id::Id;
+use crate::types::key::Key;
+use crate::types::kind::Kind;
+use crate::types::msg::QueueStat;
+use crate::types::permissions::Permissions;
 use rustix::thread::CapabilitySet;
 use std::sync::atomic::Ordering::*;
 
@@ -18,7 +25,7 @@ type Result<T> = std::result::Result<T, Errno>;
 impl Engine {
     /// `IPC_STAT`.
     pub fn msg_stat(&self, id: i32) -> Result<QueueStat> {
-        let queue = self.standing_queue(id)?;
+        let queue = self.live_queue(id)?;
         if !queue.may(false) {
             return self.denied_queue(id, Errno::ACCES);
         }
@@ -28,25 +35,25 @@ impl Engine {
     /// `MSG_STAT`, `MSG_STAT_ANY`: of the index the kernel uses the low bits, too.
     pub fn msg_stat_index(&self, index: i32, any: bool) -> Result<QueueStat> {
         let index = Id::from_raw(index)?.index();
-        let queue = self.queue(index)?.filter(QueueView::stands).ok_or(Errno::INVAL)?;
+        let queue = self.queue(index)?.filter(QueueView::is_live).ok_or(Errno::INVAL)?;
         let (id, _) = queue.head();
-        if !any && !queue.permits(rights::READ) {
+        if !any && !queue.permits(permissions::READ) {
             return self.denied_queue(id.raw(), Errno::ACCES);
         }
-        if queue.stands_as(id) { Ok(queue.stat(id)) } else { Err(Errno::INVAL) }
+        if queue.is_live_as(id) { Ok(queue.stat(id)) } else { Err(Errno::INVAL) }
     }
 
     /// What a call is told that has no right to a queue: one that has gone meanwhile has no rights.
     #[cold]
     pub fn denied_queue<T>(&self, id: i32, e: Errno) -> Result<T> {
-        self.standing_queue(id).and(Err(e))
+        self.live_queue(id).and(Err(e))
     }
 
     /// The queue of an identifier, for what only owner, creator and the privileged may do.
-    fn governed_queue(&self, id: i32) -> Result<QueueView<'_>> {
-        let queue = self.standing_queue(id)?;
-        if rights::governs(&queue.permissions().0)
-            && let Some(queue) = self.whole_queue(queue.index())?.filter(QueueView::is_whole)
+    fn controllable_queue(&self, id: i32) -> Result<QueueView<'_>> {
+        let queue = self.live_queue(id)?;
+        if permissions::may_control(&queue.permissions().0)
+            && let Some(queue) = self.mapped_queue(queue.index())?.filter(QueueView::is_whole)
         {
             return Ok(queue);
         }
@@ -62,14 +69,14 @@ impl Engine {
     /// `IPC_SET`.
     pub fn msg_set(&self, id: i32, uid: u32, gid: u32, mode: u32, capacity: u64) -> Result<()> {
         let _inside = Inside::enter();
-        let queue = self.governed_queue(id)?;
+        let queue = self.controllable_queue(id)?;
         self.check_capacity(capacity)?;
         if uid == u32::MAX || gid == u32::MAX {
             return Err(Errno::INVAL);
         }
         let _held = self.lock()?;
-        let section = self.queue_section(queue)?;
-        if !section.queue.stands_as(Id::from_raw(id)?) {
+        let guard = self.lock_queue(queue)?;
+        if !guard.queue.is_live_as(Id::from_raw(id)?) {
             return Err(Errno::INVAL);
         }
         let (perm, old) = queue.permissions();
@@ -88,11 +95,11 @@ impl Engine {
         queue.header().capacity.store(capacity, Relaxed);
         if same {
             // Nobody who waits need be asked anew.
-            section.judge_by(version, queue.rights_version());
+            guard.judge_by(version, queue.rights_version());
         } else {
-            section.answer_all(Side::Receivers, ANEW)?;
+            guard.answer_all(Side::Receivers, ANEW)?;
         }
-        section.admit_senders()
+        guard.admit_senders()
     }
 
     /// The file system's rights are what keeps a process from the messages: they follow the queue's.
@@ -106,10 +113,10 @@ impl Engine {
     /// `IPC_RMID`.
     pub fn msg_remove(&self, id: i32) -> Result<()> {
         let _inside = Inside::enter();
-        let queue = self.governed_queue(id)?;
+        let queue = self.controllable_queue(id)?;
         let id = Id::from_raw(id)?;
         let held = self.lock()?;
-        if !queue.stands_as(id) {
+        if !queue.is_live_as(id) {
             return Err(Errno::INVAL);
         }
         self.end_queue(&held, queue, id);
@@ -118,10 +125,10 @@ impl Engine {
 
     /// Ends a queue, or what a dead remover has left of one.
     fn end_queue(&self, held: &Held<'_>, queue: QueueView<'_>, id: Id) {
-        if let Ok(section) = self.queue_section(queue) {
+        if let Ok(guard) = self.lock_queue(queue) {
             queue.set_head(id, QueueState::Gone);
             for side in [Side::Receivers, Side::Senders] {
-                let _ = section.answer_all(side, Errno::IDRM);
+                let _ = guard.answer_all(side, Errno::IDRM);
             }
         }
         let key = queue.key();
@@ -135,7 +142,7 @@ impl Engine {
 
     /// The same, unless somebody who lives holds its lock for long.
     fn end_queue_soon(&self, held: &Held<'_>, queue: QueueView<'_>, id: Id) {
-        if !matches!(self.queue_section_soon(queue), Err(Errno::AGAIN)) {
+        if !matches!(self.lock_queue_soon(queue), Err(Errno::AGAIN)) {
             self.end_queue(held, queue, id);
         }
     }
@@ -144,7 +151,7 @@ impl Engine {
     pub fn repair_queues(&self, held: &Held<'_>) {
         let mut in_use = 0;
         for index in self.used_indexes(Mechanism::Msg) {
-            let queue = match self.whole_queue(index) {
+            let queue = match self.mapped_queue(index) {
                 Ok(Some(queue)) => queue,
                 Ok(None) => {
                     self.unlink_queue(index);
@@ -170,7 +177,7 @@ impl Engine {
     /// Forgets the calls of the dead, and what they were sending or receiving.
     pub fn sweep_queues(&self, held: &Held<'_>) {
         for index in self.used_indexes(Mechanism::Msg) {
-            let Ok(Some(queue)) = self.whole_queue(index) else { continue };
+            let Ok(Some(queue)) = self.mapped_queue(index) else { continue };
             let (id, state) = queue.head();
             if state != QueueState::Live {
                 if queue.writable() {
@@ -183,9 +190,9 @@ impl Engine {
             let idle = [&header.lock, &header.waiting, &header.busy].iter().all(|word| word.load(Relaxed) == 0);
             if queue.is_whole()
                 && !idle
-                && let Ok(section) = self.queue_section_soon(queue)
+                && let Ok(guard) = self.lock_queue_soon(queue)
             {
-                section.bury();
+                guard.bury();
             }
         }
     }

@@ -1,13 +1,17 @@
 //! `msgget`: finding a queue, or making one.
 
-use super::place::{FIRST_PAGES, QueueView};
-use crate::engine::Engine;
 use crate::layout::{Mechanism, QueueState, Rights};
-use crate::registry::{Held, lives, no_memory};
+use crate::msg::mapping::{FIRST_PAGES, QueueView};
+use crate::object::core::Engine;
+use crate::object::registry::{Held, lives, no_memory};
+use crate::sys;
+use crate::sys::credentials;
 use crate::sys::file;
 use crate::sys::file::Fd;
-use crate::sys::{self, credentials};
-use crate::{Errno, Id, Key, Kind, MAX_OBJECTS};
+use crate::types::error::Errno;
+use crate::types::id::{Id, MAX_OBJECTS};
+use crate::types::key::Key;
+use crate::types::kind::Kind;
 use rustix::fs::{self, Mode};
 use std::sync::atomic::Ordering::*;
 
@@ -24,7 +28,7 @@ impl Engine {
     /// The same; a new queue takes so many bytes from its first instant. `EPERM`: it is more than `msgmnb`, and the caller is not privileged.
     pub fn msgget_with(&self, key: Key, flags: i32, capacity: Option<u64>) -> Result<Id> {
         let make = |held: &Held<'_>| self.make_queue(held, key, flags as u32 & 0o777, capacity);
-        self.find_or_make::<QueueView<'_>>(key, flags, |_| Ok(()), make)
+        self.find_or_create::<QueueView<'_>>(key, flags, |_| Ok(()), make)
     }
 
     fn make_queue(&self, held: &Held<'_>, key: Key, mode: u32, capacity: Option<u64>) -> Result<Id> {
@@ -34,7 +38,7 @@ impl Engine {
         if self.registry.class(Mechanism::Msg).in_use.load(Relaxed) >= limits.msgmni.min(MAX_OBJECTS) {
             return Err(Errno::NOSPC);
         }
-        self.make_somewhere::<QueueView<'_>>(held, |id| self.make_queue_at(held, id, key, mode, capacity))
+        self.create_at_free_index::<QueueView<'_>>(held, |id| self.make_queue_at(held, id, key, mode, capacity))
     }
 
     /// Takes away what an earlier queue has left at a free index. `false`: it is another user's.
@@ -50,7 +54,7 @@ impl Engine {
     /// `false`: a file of it is another user's to remove.
     #[inline(never)]
     pub fn unlink_queue(&self, index: u16) -> bool {
-        let unlink = |path: file::Name| matches!(fs::unlink(path.c_str()), Ok(()) | Err(rustix::io::Errno::NOENT));
+        let unlink = |path: file::PathBuffer| matches!(fs::unlink(path.c_str()), Ok(()) | Err(rustix::io::Errno::NOENT));
         let pages = self.kind() == Kind::Private || unlink(self.pages_path(index));
         unlink(self.queue_path(index)) && pages
     }

@@ -1,24 +1,16 @@
 //! Message queues.
 
 mod arena;
-pub mod bytes;
 mod control;
 mod create;
-mod draft;
-pub mod flags;
-mod inspect;
-mod line;
-pub mod place;
-pub mod queue;
-mod rebuild;
+mod list;
+pub mod lock;
+pub mod mapping;
+mod message_list;
 mod receive;
-pub mod section;
-pub mod select;
+mod salvage;
 mod send;
 mod spin;
-pub mod status;
-mod types;
-#[cfg(feature = "serde")]
-mod value;
-mod wait;
-pub mod whole;
+mod type_index;
+mod waiters;
+mod write_set;

@@ -3,10 +3,11 @@
 //! Whoever would let a call go on may be at work on another processor, or wait for this one: to look again, and to let others run in between, takes less time
 //! than to be put to sleep and woken.
 
-use super::place::QueueView;
-use super::section::THREAD;
+use crate::msg::lock::THREAD;
+use crate::msg::mapping::QueueView;
+use crate::sys;
 use crate::sys::clock::Instant;
-use crate::{Errno, sys};
+use crate::types::error::Errno;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 

@@ -1,14 +1,21 @@
 //! `semctl` but for reading one value: setting values, rights, removal, what the dead leave.
 
-use super::place::SetView;
-use crate::engine::Engine;
 use crate::layout::{JournalKind, Mechanism, Rights, SetState};
-use crate::process::Inside;
-use crate::registry::{Held, Made};
-use crate::rights;
+use crate::object::core::Engine;
+use crate::object::permissions;
+use crate::object::registry::{CreatedInOneStep, Held};
+use crate::process::fork::Inside;
+use crate::sem::mapping::SetView;
 use crate::sync::word::Word;
-use crate::sys::file::{self, Acl};
-use crate::{Errno, Id, Key, Kind, Limits, Permissions, sys};
+use crate::sys;
+use crate::sys::file;
+use crate::sys::file::Acl;
+use crate::types::error::Errno;
+use crate::types::id::Id;
+use crate::types::key::Key;
+use crate::types::kind::Kind;
+use crate::types::limits::Limits;
+use crate::types::permissions::Permissions;
 use rustix::fs;
 use std::sync::atomic::Ordering::*;
 
@@ -32,31 +39,31 @@ impl Engine {
     pub fn sem_set_value(&self, id: i32, num: i32, value: i32) -> Result<()> {
         Id::from_raw(id)?;
         let value = u16::try_from(value).ok().filter(|value| *value <= Limits::SEMVMX).ok_or(Errno::RANGE)?;
-        let set = self.standing_set(id)?;
+        let set = self.live_set(id)?;
         let num = u32::try_from(num).ok().filter(|num| *num < set.nsems()).ok_or(Errno::INVAL)?;
         if !set.may(true) {
             return self.denied_set(id, Errno::ACCES);
         }
-        if set_at_once(set, num, value) {
+        if set_value_fast(set, num, value) {
             return Ok(());
         }
-        let section = self.section(set)?;
-        if !section.set.stands_as(Id::from_raw(id)?) {
+        let guard = self.guard(set)?;
+        if !guard.set.is_live_as(Id::from_raw(id)?) {
             return Err(Errno::IDRM);
         }
-        let old = section.hold(num)?;
+        let old = guard.hold(num)?;
         let new = old.without_undo().with_value(value).with_pid(sys::pid());
-        section.plan(0, num, old, new, 0, (0, 0))?;
-        section.commit(JournalKind::Reset, 1, 0);
-        stamp_set(&section.set);
-        section.update(None, false);
-        section.let_go(num);
+        guard.plan(0, num, old, new, 0, (0, 0))?;
+        guard.commit(JournalKind::Reset, 1, 0);
+        stamp_set(&guard.set);
+        guard.update(None, false);
+        guard.let_go(num);
         Ok(())
     }
 
     /// `SETALL`, where `from` fills in the values, after the rights have been checked.
     pub fn sem_set_values_from(&self, id: i32, from: impl FnOnce(&mut [u16]) -> Result<()>) -> Result<()> {
-        let set = self.standing_set(id)?;
+        let set = self.live_set(id)?;
         if !set.may(true) {
             return self.denied_set(id, Errno::ACCES);
         }
@@ -67,22 +74,22 @@ impl Engine {
         if values.iter().any(|value| *value > Limits::SEMVMX) {
             return Err(Errno::RANGE);
         }
-        let section = self.section(set)?;
-        let set = section.set;
-        if !set.stands_as(Id::from_raw(id)?) {
+        let guard = self.guard(set)?;
+        let set = guard.set;
+        if !set.is_live_as(Id::from_raw(id)?) {
             return Err(Errno::IDRM);
         }
         for (num, value) in (0..).zip(values.iter()) {
-            section.hold(num)?;
+            guard.hold(num)?;
             if let Some(place) = set.memory().value(num) {
                 place.store(*value, Relaxed);
             }
         }
         set.header().journal_pid.store(sys::pid(), Relaxed);
-        section.commit(JournalKind::ResetAll, 0, 0);
+        guard.commit(JournalKind::ResetAll, 0, 0);
         stamp_set(&set);
-        section.update(None, false);
-        (0..set.nsems()).for_each(|num| section.let_go(num));
+        guard.update(None, false);
+        (0..set.nsems()).for_each(|num| guard.let_go(num));
         Ok(())
     }
 
@@ -107,25 +114,25 @@ impl Engine {
 
     /// `GETALL`: `to` gets the values.
     pub fn sem_values_to(&self, id: i32, to: impl FnOnce(&[u16]) -> Result<()>) -> Result<()> {
-        let set = self.standing_set(id)?;
+        let set = self.live_set(id)?;
         if !set.may(false) {
             return self.denied_set(id, Errno::ACCES);
         }
         let mut few = [0; FEW];
         let mut many = Vec::new();
         let values = room(&mut few, &mut many, set.nsems());
-        match self.section(set) {
-            Ok(section) => {
-                if !section.set.stands_as(Id::from_raw(id)?) {
+        match self.guard(set) {
+            Ok(guard) => {
+                if !guard.set.is_live_as(Id::from_raw(id)?) {
                     return Err(Errno::IDRM);
                 }
-                if section.set.dead_hold_undo() {
-                    section.census();
+                if guard.set.dead_hold_undo() {
+                    guard.census();
                 }
                 for (num, value) in (0..).zip(values.iter_mut()) {
-                    *value = section.hold(num)?.value();
+                    *value = guard.hold(num)?.value();
                 }
-                (0..set.nsems()).for_each(|num| section.let_go(num));
+                (0..set.nsems()).for_each(|num| guard.let_go(num));
             }
             // Who may not write cannot keep others from changing values meanwhile; he looks until nothing has changed.
             Err(Errno::ACCES) => {
@@ -157,7 +164,7 @@ impl Engine {
     }
 
     fn count_waiting(&self, id: i32, num: i32, zero: bool) -> Result<u32> {
-        let set = self.standing_set(id)?;
+        let set = self.live_set(id)?;
         if !set.may(false) {
             return self.denied_set(id, Errno::ACCES);
         }
@@ -166,12 +173,12 @@ impl Engine {
             return Ok(0);
         }
         let set = self.to_look_at(set);
-        match self.section(set) {
-            Ok(section) if section.set.stands_as(Id::from_raw(id)?) => {
-                if section.set.dead_hold_undo() {
-                    section.census();
+        match self.guard(set) {
+            Ok(guard) if guard.set.is_live_as(Id::from_raw(id)?) => {
+                if guard.set.dead_hold_undo() {
+                    guard.census();
                 }
-                Ok(section.count_waiting(num, zero))
+                Ok(guard.count_waiting(num, zero))
             }
             Ok(_) => Err(Errno::IDRM),
             Err(Errno::ACCES) => Ok(set.count_stuck(num, zero)),
@@ -180,9 +187,9 @@ impl Engine {
     }
 
     /// `IPC_STAT`.
-    pub fn sem_stat(&self, id: i32) -> Result<crate::SetStat> {
-        let set = self.standing_set(id)?;
-        if !set.permits(rights::READ) {
+    pub fn sem_stat(&self, id: i32) -> Result<crate::types::sem::SetStat> {
+        let set = self.live_set(id)?;
+        if !set.permits(permissions::READ) {
             return self.denied_set(id, Errno::ACCES);
         }
         self.settle_undo(&set);
@@ -190,36 +197,36 @@ impl Engine {
     }
 
     /// `SEM_STAT`, `SEM_STAT_ANY`: of the index the kernel uses the low bits, too.
-    pub fn sem_stat_index(&self, index: i32, any: bool) -> Result<crate::SetStat> {
+    pub fn sem_stat_index(&self, index: i32, any: bool) -> Result<crate::types::sem::SetStat> {
         let index = Id::from_raw(index)?.index();
-        let set = self.set(index)?.filter(SetView::stands).ok_or(Errno::INVAL)?;
+        let set = self.set(index)?.filter(SetView::is_live).ok_or(Errno::INVAL)?;
         let (id, _) = set.head();
-        if !any && !set.permits(rights::READ) {
+        if !any && !set.permits(permissions::READ) {
             return self.denied_set(id.raw(), Errno::ACCES);
         }
         self.settle_undo(&set);
-        if set.stands_as(id) { Ok(set.stat(id)) } else { Err(Errno::INVAL) }
+        if set.is_live_as(id) { Ok(set.stat(id)) } else { Err(Errno::INVAL) }
     }
 
     /// What the dead have to take back is taken back.
     pub fn settle_undo(&self, set: &SetView<'_>) {
         if set.dead_hold_undo()
-            && let Ok(section) = self.section(*set)
+            && let Ok(guard) = self.guard(*set)
         {
-            section.census();
+            guard.census();
         }
     }
 
     /// What a call is told that has no right to a set: one that has gone meanwhile has no rights.
     #[cold]
     pub fn denied_set<T>(&self, id: i32, e: Errno) -> Result<T> {
-        self.standing_set(id).and(Err(e))
+        self.live_set(id).and(Err(e))
     }
 
     /// The set of an identifier, for what only owner, creator and the privileged may do.
-    fn governed_set(&self, id: i32) -> Result<SetView<'_>> {
-        let set = self.standing_set(id)?;
-        if rights::governs(&set.permissions().0)
+    fn controllable_set(&self, id: i32) -> Result<SetView<'_>> {
+        let set = self.live_set(id)?;
+        if permissions::may_control(&set.permissions().0)
             && let Some(set) = self.writable_set(set.index)?.filter(SetView::writable)
         {
             return Ok(set);
@@ -230,13 +237,13 @@ impl Engine {
     /// `IPC_SET`.
     pub fn sem_set(&self, id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
         let _inside = Inside::enter();
-        let set = self.governed_set(id)?;
+        let set = self.controllable_set(id)?;
         if uid == u32::MAX || gid == u32::MAX {
             return Err(Errno::INVAL);
         }
         let _held = self.lock()?;
-        let section = self.section(set)?;
-        if !section.set.stands_as(Id::from_raw(id)?) {
+        let guard = self.guard(set)?;
+        if !guard.set.is_live_as(Id::from_raw(id)?) {
             return Err(Errno::INVAL);
         }
         let (perm, old) = set.permissions();
@@ -264,10 +271,10 @@ impl Engine {
     /// `IPC_RMID`.
     pub fn sem_remove(&self, id: i32) -> Result<()> {
         let _inside = Inside::enter();
-        let set = self.governed_set(id)?;
+        let set = self.controllable_set(id)?;
         let id = Id::from_raw(id)?;
         let held = self.lock()?;
-        if !set.stands_as(id) {
+        if !set.is_live_as(id) {
             return Err(Errno::INVAL);
         }
         self.end_set(&held, set, id);
@@ -276,18 +283,18 @@ impl Engine {
 
     /// Ends a set, or what a dead remover has left of one.
     fn end_set(&self, held: &Held<'_>, set: SetView<'_>, id: Id) {
-        if let Ok(section) = self.section(set) {
+        if let Ok(guard) = self.guard(set) {
             // From now on nobody changes a value; so nobody has, after the set was gone.
-            (0..set.nsems()).for_each(|num| _ = section.hold(num));
+            (0..set.nsems()).for_each(|num| _ = guard.hold(num));
             set.set_head(id, SetState::Gone);
-            section.answer_all(Errno::IDRM);
+            guard.answer_all(Errno::IDRM);
         }
         self.clear_set(held, set, id);
     }
 
     /// The same, unless somebody who lives holds its lock for long.
     fn end_set_soon(&self, held: &Held<'_>, set: SetView<'_>, id: Id) {
-        if !matches!(self.section_soon(set), Err(Errno::AGAIN)) {
+        if !matches!(self.lock_set_soon(set), Err(Errno::AGAIN)) {
             self.end_set(held, set, id);
         }
     }
@@ -355,10 +362,10 @@ impl Engine {
                 continue;
             }
             // Nobody's creation waits for who holds this set's lock.
-            if let Ok(section) = self.section_soon(set) {
-                section.census();
-                section.bury_waiters();
-                section.clear_descriptors();
+            if let Ok(guard) = self.lock_set_soon(set) {
+                guard.census();
+                guard.bury_waiters();
+                guard.clear_descriptors();
             }
         }
     }
@@ -370,7 +377,7 @@ fn stamp_set(set: &SetView<'_>) {
 }
 
 /// `SETVAL` where nobody waits, and nobody has anything to take back.
-fn set_at_once(set: SetView<'_>, num: u32, value: u16) -> bool {
+fn set_value_fast(set: SetView<'_>, num: u32, value: u16) -> bool {
     let header = set.header();
     let Some(at) = set.memory().word(num).filter(|_| set.writable()) else { return false };
     let alone = || header.waiting.load(Relaxed) == 0 && header.records.load(Relaxed) == 0;

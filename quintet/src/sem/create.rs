@@ -1,14 +1,18 @@
 //! `semget`: finding a set, or making one.
 
-use super::place::SetView;
-use crate::engine::Engine;
 use crate::layout::{Mechanism, Rights, SetMemory, SetState};
-use crate::registry::{Held, lives, no_memory};
+use crate::object::core::Engine;
+use crate::object::registry::{Held, lives, no_memory};
+use crate::sem::mapping::SetView;
 use crate::sync::word::Word;
+use crate::sys;
+use crate::sys::credentials;
 use crate::sys::file;
 use crate::sys::file::Fd;
-use crate::sys::{self, credentials};
-use crate::{Errno, Id, Key, Kind, MAX_OBJECTS};
+use crate::types::error::Errno;
+use crate::types::id::{Id, MAX_OBJECTS};
+use crate::types::key::Key;
+use crate::types::kind::Kind;
 use rustix::fs::{self, Mode};
 use std::sync::atomic::Ordering::*;
 
@@ -26,7 +30,7 @@ impl Engine {
         let limits = self.limits()?;
         let nsems = u32::try_from(nsems).ok().filter(|nsems| *nsems <= limits.semmsl).ok_or(Errno::INVAL)?;
         let suits = |set: &SetView<'_>| if nsems > set.nsems() { Err(Errno::INVAL) } else { Ok(()) };
-        self.find_or_make(key, flags, suits, |held| self.make_set(held, key, nsems, flags, values))
+        self.find_or_create(key, flags, suits, |held| self.make_set(held, key, nsems, flags, values))
     }
 
     fn make_set(&self, held: &Held<'_>, key: Key, nsems: u32, flags: i32, values: &[u16]) -> Result<Id> {
@@ -41,7 +45,7 @@ impl Engine {
         if class.in_use.load(Relaxed) >= limits.semmni.min(MAX_OBJECTS) {
             return Err(Errno::NOSPC);
         }
-        self.make_somewhere::<SetView<'_>>(held, |id| self.make_set_at(held, id, key, nsems, flags as u32 & 0o777, values))
+        self.create_at_free_index::<SetView<'_>>(held, |id| self.make_set_at(held, id, key, nsems, flags as u32 & 0o777, values))
     }
 
     /// Takes away what an earlier set has left at a free index. `false`: it is another user's, or a set that is there all the same.

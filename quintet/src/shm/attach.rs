@@ -6,18 +6,21 @@
 //! is what the caller of `SHM_REMAP` named.
 #![allow(unsafe_code)]
 
-use super::attachments::Mapped;
-use super::control::View;
-use super::create::PAGE;
-use crate::engine::Engine;
-use crate::layout::NEVER_WARM;
-use crate::process::Inside;
-use crate::rights::{EXECUTE, READ, WRITE};
-use crate::sync::presence::Me;
+use crate::layout::NEVER_RECYCLED;
+use crate::object::core::Engine;
+use crate::object::permissions::{EXECUTE, READ, WRITE};
+use crate::process::fork::Inside;
+use crate::shm::attachments::AttachedRange;
+use crate::shm::create::PAGE;
+use crate::shm::mapping::SegmentView;
+use crate::sync::attach_count::ParticipantId;
+use crate::sys;
+use crate::sys::fd_thread;
 use crate::sys::file;
-use crate::sys::memory::{self, Access, Place};
-use crate::sys::starved;
-use crate::{Errno, Id, sys};
+use crate::sys::memory;
+use crate::sys::memory::{Access, Place};
+use crate::types::error::Errno;
+use crate::types::id::Id;
 use std::ffi::c_void;
 use std::sync::atomic::Ordering::*;
 
@@ -28,7 +31,7 @@ impl Engine {
     ///
     /// # Safety
     ///
-    /// That of [`crate::Namespace::shmat`].
+    /// That of [`crate::api::namespace::Namespace::shmat`].
     pub unsafe fn shmat(&self, id: i32, address: usize, flags: i32) -> Result<*mut c_void> {
         // SAFETY: the caller vouches for the address.
         unsafe { self.attach(id, address, flags) }.map(|(mapped, _)| mapped.address as *mut c_void)
@@ -39,7 +42,7 @@ impl Engine {
     /// # Safety
     ///
     /// As above.
-    pub unsafe fn attach(&self, id: i32, address: usize, flags: i32) -> Result<(Mapped, usize)> {
+    pub unsafe fn attach(&self, id: i32, address: usize, flags: i32) -> Result<(AttachedRange, usize)> {
         let id = Id::from_raw(id)?;
         let place = place(address, flags)?;
         let write = flags & libc::SHM_RDONLY == 0;
@@ -48,13 +51,13 @@ impl Engine {
         let _inside = Inside::enter();
         self.settled(id)?;
         let view = self.writable_control(id.index())?.filter(|view| view.writable && view.permits(wanted));
-        let Some(view) = view else { return self.standing(id).and(Err(Errno::ACCES)) };
+        let Some(view) = view else { return self.live(id).and(Err(Errno::ACCES)) };
         let me = self.me()?;
         self.reserve_entry(&view, id.index(), me)?;
         let taken = self.attachments.reserve()?;
-        if !view.presence().attach(id, me, &self.living(Some(&view))) {
+        if !view.attach_count().attach(id, me, &self.living(Some(&view))) {
             self.attachments.free(taken);
-            self.attend(&view, false);
+            self.destroy_if_unused(&view, false);
             return Err(Errno::INVAL);
         }
         match self.map_segment(&view, id, me, access, place) {
@@ -66,14 +69,21 @@ impl Engine {
             }
             Err(e) => {
                 self.attachments.free(taken);
-                view.presence().withdraw(me, 1);
-                self.attend(&view, true);
+                view.attach_count().withdraw(me, 1);
+                self.destroy_if_unused(&view, true);
                 Err(e)
             }
         }
     }
 
-    fn map_segment(&self, view: &View, id: Id, me: Me, access: Access, place: Place) -> Result<(Mapped, usize)> {
+    fn map_segment(
+        &self,
+        view: &SegmentView,
+        id: Id,
+        me: ParticipantId,
+        access: Access,
+        place: Place,
+    ) -> Result<(AttachedRange, usize)> {
         let size = view.bytes();
         let len = usize::try_from(size.next_multiple_of(PAGE)).map_err(|_| Errno::NOMEM)?;
         let page = memory::page();
@@ -87,11 +97,11 @@ impl Engine {
         let huge = view.huge.load(Relaxed) != 0;
         let serial = view.data_serial.load(Acquire);
         let plain = !access.execute && place == Place::Anywhere && !huge;
-        let template = self.locals[usize::from(id.index())].template(access.write);
-        let again = if plain { template.duplicate(serial, len) } else { None };
+        let cached_mapping = self.segments_table[usize::from(id.index())].cached_mapping(access.write);
+        let again = if plain { cached_mapping.duplicate(serial, len) } else { None };
         let address = match again {
             Some(address) => address,
-            None => starved::feed(|| self.open_and_map(view, id, me, access, place, len))?,
+            None => fd_thread::run(|| self.open_and_map(view, id, me, access, place, len))?,
         };
         if huge {
             memory::prefer_huge_pages(address, len);
@@ -99,11 +109,19 @@ impl Engine {
         if view.locked.load(Relaxed) != 0 {
             memory::lock_on_touch(address, len);
         }
-        Ok((Mapped { address, len, id, torn: false }, size as usize))
+        Ok((AttachedRange { address, len, id, torn: false }, size as usize))
     }
 
     #[inline(never)]
-    fn open_and_map(&self, view: &View, id: Id, me: Me, access: Access, place: Place, len: usize) -> Result<usize> {
+    fn open_and_map(
+        &self,
+        view: &SegmentView,
+        id: Id,
+        me: ParticipantId,
+        access: Access,
+        place: Place,
+        len: usize,
+    ) -> Result<usize> {
         let index = id.index();
         let (fd, stat) = file::open(self.data_path(index).c_str(), access.write).map_err(|e| match e {
             Errno::NOENT | Errno::BADMSG => Errno::INVAL,
@@ -119,15 +137,15 @@ impl Engine {
             other => other,
         })?;
         // Who attaches a second time may do so often.
-        if self.locals[usize::from(index)].template(access.write).is_seen_again(view.data_serial.load(Relaxed)) {
-            self.set_template(view, index, me.slot, &fd, access.write);
+        if self.segments_table[usize::from(index)].cached_mapping(access.write).is_seen_again(view.data_serial.load(Relaxed)) {
+            self.cache_mapping(view, index, me.slot, &fd, access.write);
         }
         Ok(address)
     }
 
     /// Attachments whose memory the new one has taken: all of it, by `SHM_REMAP` or because the program had
     /// unmapped it, or a part.
-    fn forget_replaced(&self, new: &Mapped) {
+    fn forget_replaced(&self, new: &AttachedRange) {
         while let Some((taken, old)) = self.attachments.take(|old| old.within(new.address, new.len)) {
             self.attachments.free(taken);
             self.leave_segment(old.id);
@@ -139,7 +157,7 @@ impl Engine {
     ///
     /// # Safety
     ///
-    /// That of [`crate::Namespace::shmdt`].
+    /// That of [`crate::api::namespace::Namespace::shmdt`].
     pub unsafe fn shmdt(&self, address: usize) -> Result<()> {
         if !address.is_multiple_of(memory::page()) {
             return Err(Errno::INVAL);
@@ -164,7 +182,7 @@ impl Engine {
 
     /// Unmaps what is left of an attachment of which the program has unmapped parts itself: there
     /// may be something else by now.
-    fn unmap_pieces(&self, mapped: &Mapped) {
+    fn unmap_pieces(&self, mapped: &AttachedRange) {
         let Ok(file) = rustix::fs::stat(self.data_path(mapped.id.index()).c_str()) else { return };
         let Ok(maps) = file::read("/proc/self/maps") else { return };
         let device = format!("{:02x}:{:02x}", rustix::fs::major(file.st_dev), rustix::fs::minor(file.st_dev));
@@ -191,10 +209,10 @@ impl Engine {
         if view.head().id == id && view.writable {
             // Who died before goes first.
             let living = self.living(Some(&view));
-            view.presence().attached(Some(me), &living);
+            view.attach_count().attached(Some(me), &living);
             view.stamp_detach(sys::pid());
-            view.presence().withdraw(me, 1);
-            self.attend_among(&view, true, &living);
+            view.attach_count().withdraw(me, 1);
+            self.destroy_if_unused_with(&view, true, &living);
         }
     }
 
@@ -205,7 +223,7 @@ impl Engine {
             return;
         }
         let _inside = Inside::enter();
-        self.forget_replaced(&Mapped { address, len, id: Id::new(0, 0), torn: false });
+        self.forget_replaced(&AttachedRange { address, len, id: Id::new(0, 0), torn: false });
     }
 
     /// The process is about to end: its attachments end now. See `process::at_exit`.
@@ -221,7 +239,7 @@ impl Engine {
                 && view.head().id == mapped.id
                 && view.writable
             {
-                view.warm_mode.store(NEVER_WARM, Relaxed);
+                view.recycled_mode.store(NEVER_RECYCLED, Relaxed);
             }
             self.leave_segment(mapped.id);
         }

@@ -1,17 +1,22 @@
 //! `shmget`: finding a segment, or making one.
 
-use super::control::View;
-use crate::engine::Engine;
-use crate::layout::{Control, Mechanism, NEVER_WARM, Rights, SEGMENT_BYTES, WARM_BYTES};
-use crate::process::Inside;
-use crate::registry::{Found, Held, no_memory};
-use crate::sync::presence::{Head, State};
+use crate::layout::{Control, Mechanism, NEVER_RECYCLED, RECYCLED_BYTES, Rights, SEGMENT_BYTES};
+use crate::object::core::Engine;
+use crate::object::registry::{Found, Held, no_memory};
+use crate::process::fork::Inside;
+use crate::shm::mapping::SegmentView;
+use crate::sync::attach_count::{Head, State};
+use crate::sys;
 use crate::sys::credentials;
+use crate::sys::fd_thread;
+use crate::sys::file;
 use crate::sys::file::Fd;
-use crate::sys::file::{self, Name};
+use crate::sys::file::PathBuffer;
 use crate::sys::memory;
-use crate::sys::starved;
-use crate::{Errno, Id, Key, Kind, MAX_OBJECTS, sys};
+use crate::types::error::Errno;
+use crate::types::id::{Id, MAX_OBJECTS};
+use crate::types::key::Key;
+use crate::types::kind::Kind;
 use rustix::fs::{self, Mode};
 use std::sync::atomic::Ordering::*;
 
@@ -27,7 +32,7 @@ const ALLOCATE_UP_TO: u64 = 4 << 30;
 const HUGE_SHIFT: u32 = 26;
 
 /// What `shmget` was asked to make.
-struct Wanted {
+struct CreateRequest {
     key: Key,
     size: u64,
     pages: u64,
@@ -40,7 +45,7 @@ struct Wanted {
 impl Engine {
     /// `shmget`, in the order in which the kernel checks.
     pub fn shmget(&self, key: Key, size: u64, flags: i32) -> Result<Id> {
-        starved::feed(|| self.find_or_make_segment(key, size, flags))
+        fd_thread::run(|| self.find_or_make_segment(key, size, flags))
     }
 
     fn find_or_make_segment(&self, key: Key, size: u64, flags: i32) -> Result<Id> {
@@ -91,7 +96,7 @@ impl Engine {
             self.check_huge(flags)?;
         }
         let reserve = flags & libc::SHM_NORESERVE == 0 || never_overcommits();
-        let wanted = Wanted { key, size, pages, mode: flags as u32 & 0o777, huge, reserve, uid: credentials::euid() };
+        let wanted = CreateRequest { key, size, pages, mode: flags as u32 & 0o777, huge, reserve, uid: credentials::euid() };
         let most = limits.shmmni.min(MAX_OBJECTS);
         if class.in_use.load(Relaxed) >= most {
             self.sweep_held(held);
@@ -104,33 +109,33 @@ impl Engine {
             Err(Errno::NOMEM) => {
                 // Perhaps the dead have some.
                 self.sweep_held(held);
-                self.drop_warm(held);
+                self.drop_recycled(held);
                 self.make_wanted(held, &wanted)
             }
             other => other,
         }
     }
 
-    fn make_wanted(&self, held: &Held<'_>, wanted: &Wanted) -> Result<Id> {
+    fn make_wanted(&self, held: &Held<'_>, wanted: &CreateRequest) -> Result<Id> {
         let class = self.registry.class(Mechanism::Shm);
         let asked = Id::from_raw(class.next_id.swap(-1, Relaxed)).ok();
-        let suits = asked.is_none() && wanted.pages * PAGE <= WARM_BYTES;
+        let suits = asked.is_none() && wanted.pages * PAGE <= RECYCLED_BYTES;
         // Another user's would be thrown away, and he would need a further index each time.
         let is_own = |index| self.control(index).is_ok_and(|view| view.is_some_and(|view| view.owner == wanted.uid));
-        let warm = self.warm_index().filter(|index| suits && !self.is_used(Mechanism::Shm, *index) && is_own(*index));
+        let recycled = self.recycled_index().filter(|index| suits && !self.is_used(Mechanism::Shm, *index) && is_own(*index));
         let from = asked.map_or(0, Id::index);
-        let candidates = warm.into_iter().chain(self.free_indexes(Mechanism::Shm, from, asked.is_none()));
+        let candidates = recycled.into_iter().chain(self.free_indexes(Mechanism::Shm, from, asked.is_none()));
         for index in candidates {
-            let local = &self.locals[usize::from(index)];
-            if local.foreign.load(Relaxed) != 0 {
+            let entry = &self.segments_table[usize::from(index)];
+            if entry.foreign.load(Relaxed) != 0 {
                 continue;
             }
-            let control = self.own_control(held, index, wanted).map_err(|e| self.asked_in_vain(Mechanism::Shm, asked, e))?;
+            let control = self.own_control(held, index, wanted).map_err(|e| self.restore_next_id(Mechanism::Shm, asked, e))?;
             let Some(view) = control else {
-                if self.segment_stands(index) {
+                if self.is_segment_live(index) {
                     self.mark_used(held, Mechanism::Shm, index, true);
                 } else {
-                    local.foreign.store(1, Relaxed);
+                    entry.foreign.store(1, Relaxed);
                 }
                 continue;
             };
@@ -139,7 +144,7 @@ impl Engine {
                 None => self.next_sequence(held, Mechanism::Shm, index),
             };
             let id = Id::new(sequence, index);
-            self.reserve_key(Mechanism::Shm, index).map_err(|e| self.asked_in_vain(Mechanism::Shm, asked, e))?;
+            self.reserve_key(Mechanism::Shm, index).map_err(|e| self.restore_next_id(Mechanism::Shm, asked, e))?;
             self.mark_used(held, Mechanism::Shm, index, true);
             view.head.store(Head::new(id, State::Making).pack(), SeqCst);
             match self.make_at(held, &view, id, wanted) {
@@ -149,8 +154,8 @@ impl Engine {
                     self.mark_used(held, Mechanism::Shm, index, false);
                     match e {
                         // Another user's leftover is in the way.
-                        Errno::EXIST => local.foreign.store(1, Relaxed),
-                        e => return Err(self.asked_in_vain(Mechanism::Shm, asked, e)),
+                        Errno::EXIST => entry.foreign.store(1, Relaxed),
+                        e => return Err(self.restore_next_id(Mechanism::Shm, asked, e)),
                     }
                 }
             }
@@ -158,7 +163,7 @@ impl Engine {
         Err(Errno::NOSPC)
     }
 
-    fn make_at(&self, held: &Held<'_>, view: &View, id: Id, wanted: &Wanted) -> Result<()> {
+    fn make_at(&self, held: &Held<'_>, view: &SegmentView, id: Id, wanted: &CreateRequest) -> Result<()> {
         self.make_data(held, view, id.index(), wanted)?;
         let high = (view.high.swap(0, Relaxed) as usize).min(view.entries.len());
         view.entries[..high].iter().for_each(|entry| entry.store(0, Relaxed));
@@ -189,11 +194,11 @@ impl Engine {
     /// The control file of a free index, if it is the caller's to use: made if there is none.
     /// `None`: it is another user's; or a segment is there all the same, and somebody has falsified the registry.
     #[inline(never)]
-    fn own_control(&self, _held: &Held<'_>, index: u16, wanted: &Wanted) -> Result<Option<View>> {
+    fn own_control(&self, _held: &Held<'_>, index: u16, wanted: &CreateRequest) -> Result<Option<SegmentView>> {
         let file_mode = self.control_mode(wanted.mode);
         let path = self.control_path(index);
         match self.writable_control(index) {
-            Ok(Some(view)) if view.head().stands() => return Ok(None),
+            Ok(Some(view)) if view.head().is_live() => return Ok(None),
             Ok(Some(view)) if view.writable && view.owner == wanted.uid && self.is_unshared(&path, wanted.uid, file_mode) => {
                 return Ok(Some(view));
             }
@@ -215,7 +220,7 @@ impl Engine {
             },
             Err(e) => return Err(e),
         }
-        let folder = Name::new(self.directory(), format_args!("/shm"));
+        let folder = PathBuffer::new(self.directory(), format_args!("/shm"));
         let first = Control::FIRST_BYTES;
         let fd = file::unpublished(folder.c_str(), file_mode, SEGMENT_BYTES, first, &Control::BLANK).map_err(no_memory)?;
         match file::publish(&fd, path.c_str()) {
@@ -236,22 +241,22 @@ impl Engine {
 
     /// Whether a file of `owner`'s gives nobody rights that this mode does not. Inside a private directory
     /// there is nobody else.
-    fn is_unshared(&self, path: &Name, owner: u32, mode: u32) -> bool {
+    fn is_unshared(&self, path: &PathBuffer, owner: u32, mode: u32) -> bool {
         self.kind() == Kind::Private || is_plain(path, owner, mode)
     }
 
     /// The data file: the one that was kept for reuse, zeroed, or a new one.
     #[inline(never)]
-    fn make_data(&self, held: &Held<'_>, view: &View, index: u16, wanted: &Wanted) -> Result<()> {
+    fn make_data(&self, held: &Held<'_>, view: &SegmentView, index: u16, wanted: &CreateRequest) -> Result<()> {
         let path = self.data_path(index);
-        if self.warm_index() == Some(index) {
-            self.registry.class(Mechanism::Shm).warm.store(-1, Relaxed);
-            if self.rewarm(view, index, &path, wanted)? {
+        if self.recycled_index() == Some(index) {
+            self.registry.class(Mechanism::Shm).recycled.store(-1, Relaxed);
+            if self.reuse(view, index, &path, wanted)? {
                 return Ok(());
             }
             self.discard_data(view, index, held.me);
         }
-        view.warm_pages.store(0, Relaxed);
+        view.recycled_pages.store(0, Relaxed);
         let bytes = wanted.pages * PAGE;
         file::fits_file_limit(bytes)?;
         let fd = match file::create(path.c_str()) {
@@ -273,31 +278,31 @@ impl Engine {
         // 0 stands for none.
         let serial = self.registry.data_serial.fetch_add(1, Relaxed).wrapping_add(1).max(1);
         view.data_serial.store(serial, Relaxed);
-        view.templates.store(0, Relaxed);
+        view.cached_mappings.store(0, Relaxed);
         // Memory that was never promised cannot keep a promise for the next one.
-        view.warm_mode.store(if wanted.reserve { wanted.mode } else { NEVER_WARM }, Relaxed);
-        if bytes <= WARM_BYTES && wanted.reserve {
-            self.set_template(view, index, held.me.slot, &fd, true);
+        view.recycled_mode.store(if wanted.reserve { wanted.mode } else { NEVER_RECYCLED }, Relaxed);
+        if bytes <= RECYCLED_BYTES && wanted.reserve {
+            self.cache_mapping(view, index, held.me.slot, &fd, true);
         }
         Ok(())
     }
 
     /// Reuses the memory of a segment that is gone, zeroed. `false`: it does not suit.
-    fn rewarm(&self, view: &View, index: u16, path: &Name, wanted: &Wanted) -> Result<bool> {
+    fn reuse(&self, view: &SegmentView, index: u16, path: &PathBuffer, wanted: &CreateRequest) -> Result<bool> {
         let bytes = wanted.pages * PAGE;
         // What the control file says is checked against the file itself: a peer may have written it.
-        let suits = bytes <= WARM_BYTES
-            && u64::from(view.warm_pages.load(Relaxed)) == wanted.pages
+        let suits = bytes <= RECYCLED_BYTES
+            && u64::from(view.recycled_pages.load(Relaxed)) == wanted.pages
             && file::fits_file_limit(bytes).is_ok()
-            && view.warm_mode.load(Relaxed) == wanted.mode
+            && view.recycled_mode.load(Relaxed) == wanted.mode
             && wanted.reserve
             && !wanted.huge
             && self.is_unshared(path, wanted.uid, wanted.mode);
         if !suits {
             return Ok(false);
         }
-        let local = &self.locals[usize::from(index)];
-        if let Some(at) = local.template(true).serves(view.data_serial.load(Relaxed), bytes as usize) {
+        let entry = &self.segments_table[usize::from(index)];
+        if let Some(at) = entry.cached_mapping(true).serves(view.data_serial.load(Relaxed), bytes as usize) {
             #[allow(unsafe_code)]
             // SAFETY: this index's own template, WARM_BYTES long and mapped writable, of a file that had at least
             // `bytes` when it was mapped (nobody but its owner can shorten it).
@@ -311,12 +316,12 @@ impl Engine {
             return Ok(false);
         }
         file::write_zeroes(&fd, 0, bytes).map_err(no_memory)?;
-        self.set_template(view, index, self.me()?.slot, &fd, true);
+        self.cache_mapping(view, index, self.me()?.slot, &fd, true);
         Ok(true)
     }
 
     /// Sees to it that no later write to the `bytes` of a new data file can fail for want of room.
-    fn promise(&self, _held: &Held<'_>, view: &View, fd: &Fd, bytes: u64, reserve: bool) -> Result<()> {
+    fn promise(&self, _held: &Held<'_>, view: &SegmentView, fd: &Fd, bytes: u64, reserve: bool) -> Result<()> {
         let counted_only = reserve && bytes > ALLOCATE_UP_TO;
         view.counted_only.store(u32::from(counted_only), Relaxed);
         if reserve && bytes > 1 << 20 {
@@ -336,7 +341,7 @@ impl Engine {
     fn counted_promises(&self) -> u64 {
         let missing = |index: u16| {
             let view = self.control(index).ok()??;
-            if view.counted_only.load(Relaxed) == 0 || !view.head().stands() {
+            if view.counted_only.load(Relaxed) == 0 || !view.head().is_live() {
                 return None;
             }
             let stat = fs::stat(self.data_path(index).c_str()).ok()?;
@@ -345,7 +350,7 @@ impl Engine {
         self.used_indexes(Mechanism::Shm).filter_map(missing).fold(0, u64::saturating_add)
     }
 
-    fn has_room(&self, wanted: &Wanted) -> bool {
+    fn has_room(&self, wanted: &CreateRequest) -> bool {
         let directory = fs::openat(fs::CWD, self.path(), fs::OFlags::PATH | fs::OFlags::CLOEXEC, Mode::empty()).map(Fd::from);
         let free = directory.ok().and_then(|fd| file::free_space(fd).ok().flatten());
         !wanted.reserve || free.is_none_or(|free| free >= wanted.pages * PAGE)
@@ -366,7 +371,7 @@ impl Engine {
 }
 
 /// What of an existing segment a caller of `shmget` may have.
-fn open_existing(view: &View, id: Id, size: u64, flags: i32) -> Result<Id> {
+fn open_existing(view: &SegmentView, id: Id, size: u64, flags: i32) -> Result<Id> {
     let exclusive = libc::IPC_CREAT | libc::IPC_EXCL;
     if flags & exclusive == exclusive {
         return Err(Errno::EXIST);
@@ -381,7 +386,7 @@ fn open_existing(view: &View, id: Id, size: u64, flags: i32) -> Result<Id> {
 }
 
 /// Whether a file belongs to `owner`, has exactly this mode and no access control list.
-fn is_plain(path: &Name, owner: u32, mode: u32) -> bool {
+fn is_plain(path: &PathBuffer, owner: u32, mode: u32) -> bool {
     let same = fs::lstat(path.c_str()).is_ok_and(|stat| stat.st_uid == owner && stat.st_mode & 0o7777 == mode);
     // A list's mask stands in the group's place, and `set_rights` gives it the owner's bits, too.
     if !same || mode >> 6 & !(mode >> 3) & 7 != 0 {

@@ -5,8 +5,8 @@
 //! The raw calls pass a valid descriptor and pointers to locals or NUL-terminated paths.
 #![allow(unsafe_code)]
 
-use super::starved;
-use crate::Errno;
+use crate::sys::fd_thread;
+use crate::types::error::Errno;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use std::ffi::{CStr, OsStr, OsString};
@@ -69,18 +69,18 @@ pub fn close(number: RawFd) {
 }
 
 /// A path in a namespace, built without allocating: a call may come from a signal handler.
-pub struct Name {
-    bytes: [u8; Name::MAX],
+pub struct PathBuffer {
+    bytes: [u8; PathBuffer::MAX],
     len: usize,
 }
 
-impl Name {
+impl PathBuffer {
     const MAX: usize = 1024;
     /// The longest directory that leaves room for every entry.
-    pub const LONGEST_DIRECTORY: usize = Name::MAX - 64;
+    pub const LONGEST_DIRECTORY: usize = PathBuffer::MAX - 64;
 
-    pub fn new(directory: &[u8], entry: std::fmt::Arguments<'_>) -> Name {
-        let mut name = Name { bytes: [0; Name::MAX], len: directory.len() };
+    pub fn new(directory: &[u8], entry: std::fmt::Arguments<'_>) -> PathBuffer {
+        let mut name = PathBuffer { bytes: [0; PathBuffer::MAX], len: directory.len() };
         // A namespace is opened only if its path leaves room for the longest entry.
         name.bytes[..directory.len()].copy_from_slice(directory);
         let _ = std::fmt::Write::write_fmt(&mut name, entry);
@@ -92,10 +92,10 @@ impl Name {
     }
 }
 
-impl std::fmt::Write for Name {
+impl std::fmt::Write for PathBuffer {
     fn write_str(&mut self, s: &str) -> std::fmt::Result {
         let end = self.len + s.len();
-        let room = self.bytes.get_mut(self.len..end).filter(|_| end < Name::MAX);
+        let room = self.bytes.get_mut(self.len..end).filter(|_| end < PathBuffer::MAX);
         room.ok_or(std::fmt::Error)?.copy_from_slice(s.as_bytes());
         self.len = end;
         Ok(())
@@ -149,10 +149,10 @@ pub fn entries(folder: impl rustix::path::Arg) -> Result<Vec<OsString>> {
 
 /// A text of the kernel's.
 pub fn read(path: impl rustix::path::Arg + Copy) -> Result<String> {
-    starved::feed(|| read_here(path))
+    fd_thread::run(|| read_inner(path))
 }
 
-fn read_here(path: impl rustix::path::Arg) -> Result<String> {
+fn read_inner(path: impl rustix::path::Arg) -> Result<String> {
     let fd = Fd::from(fs::openat(fs::CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
     let mut text = Vec::with_capacity(4096);
     loop {
@@ -192,7 +192,7 @@ pub fn publish(fd: &Fd, path: &CStr) -> Result<()> {
     match fs::linkat(fd, c"", fs::CWD, path, AtFlags::EMPTY_PATH) {
         // Without CAP_DAC_READ_SEARCH older kernels want the detour.
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::PERM) => {
-            let detour = Name::new(b"/proc/thread-self/fd/", format_args!("{}", fd.as_raw_fd()));
+            let detour = PathBuffer::new(b"/proc/thread-self/fd/", format_args!("{}", fd.as_raw_fd()));
             Ok(fs::linkat(fs::CWD, detour.c_str(), fs::CWD, path, AtFlags::SYMLINK_FOLLOW)?)
         }
         other => Ok(other?),

@@ -5,15 +5,15 @@
 
 pub mod clock;
 pub mod credentials;
+pub mod fd_thread;
 pub mod file;
 pub mod fork;
 pub mod futex;
 pub mod memory;
-pub mod region;
+pub mod rseq;
+pub mod sigframe_probe;
 pub mod signal;
-pub mod starved;
 pub mod table;
-pub mod trace;
 pub mod truncation;
 
 use std::cell::Cell;
@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 pub use clock::{coarse_nanos, nanos, now, time};
 
 /// This process's id, remembered: asking costs as much as all the rest of a detach.
-const PID: &AtomicU32 = &crate::engine::FIRST.hot.pid;
+const PID: &AtomicU32 = &crate::object::core::FIRST.hot.pid;
 
 /// This process, as it sees itself.
 #[inline]
@@ -52,7 +52,7 @@ pub struct KnownTid(Cell<(u32, u32)>);
 
 /// How many forks this memory has been through, plus one: what was remembered before one is not true of the child. (Its pid
 /// does not tell: in a PID namespace of its own a child may have its parent's number.)
-const GENERATION: &AtomicU32 = &crate::engine::FIRST.hot.generation;
+const GENERATION: &AtomicU32 = &crate::object::core::FIRST.hot.generation;
 
 /// A number that is another one in a child than in its parent.
 #[inline(always)]

@@ -13,8 +13,10 @@
 //! would have. What it replaces is a page of a mapping that is entered in the tables of an engine, and whose file has no such page any more.
 #![allow(unsafe_code)]
 
-use crate::sys::memory::{self, page};
-use crate::{Errno, process};
+use crate::process::fork;
+use crate::sys::memory;
+use crate::sys::memory::page;
+use crate::types::error::Errno;
 use libc::{c_int, c_void, siginfo_t};
 use std::cell::{Cell, UnsafeCell};
 use std::mem::MaybeUninit;
@@ -113,7 +115,7 @@ fn real(new: Option<&libc::sigaction>) -> Result<libc::sigaction, Errno> {
     // SAFETY: locals; the handler has the type that the flags say.
     let ret = unsafe { libc::sigaction(libc::SIGBUS, new, &raw mut old) };
     IN_OURS.set(false);
-    if ret == 0 { Ok(old) } else { Err(Errno::from_raw(super::file::errno())) }
+    if ret == 0 { Ok(old) } else { Err(Errno::from_raw(crate::sys::file::errno())) }
 }
 
 thread_local! {
@@ -144,7 +146,7 @@ unsafe extern "C" fn on_bus_error(signal: c_int, info: *mut siginfo_t, context: 
 }
 
 fn is_mapped_by_us(address: usize) -> bool {
-    process::engines().any(|engine| engine.maps(address))
+    fork::engines().any(|engine| engine.maps(address))
 }
 
 /// Does what the program would have had done.
