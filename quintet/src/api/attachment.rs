@@ -10,6 +10,8 @@
 
 use crate::api::namespace::Namespace;
 use crate::api::segment::Segment;
+use crate::backend::any::with_backend;
+use crate::backend::verbs::SegmentVerbs;
 use crate::types::error::Errno;
 use crate::types::error::{Error, Result};
 use bytemuck::{AnyBitPattern, NoUninit};
@@ -65,7 +67,8 @@ impl Attachment {
         let ns = segment.namespace().clone();
         let id = segment.id().raw();
         let flags = if read_only { libc::SHM_RDONLY } else { 0 };
-        let (address, len) = ns.attach_somewhere(id, flags).map_err(|e| segment.error("attach", e))?;
+        let (address, len) =
+            with_backend!(ns.backend, backend => backend.attach_anywhere(id, flags)).map_err(|e| segment.error("attach", e))?;
         let base = NonNull::new(address as *mut u8).ok_or_else(|| segment.error("attach", Errno::FAULT))?;
         Ok(Attachment { ns, segment: segment.clone(), base, len, read_only })
     }

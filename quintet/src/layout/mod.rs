@@ -22,7 +22,7 @@ pub use queue::{
     BLOCK_BYTES, BLOCK_HEADER, CLASSES, MESSAGE_HEADER, MOST_STORES, QueueHeader, QueueState, Slot, SlotKind, SlotUse, Stamp,
     TypeIndex, UNIT, class_for, halves, high, inline_len, low, words,
 };
-pub use registry::{Mechanism, REGISTRY_BYTES, Registry, SLOTS, SlotState};
+pub use registry::{REGISTRY_BYTES, Registry, SLOTS, SlotState};
 pub use rights::Rights;
 pub use set::{
     CELLS_INLINE, CELLS_PER_PAGE, Change, JournalKind, MOST_OPS, Page, PageKind, SetHeader, SetMemory, SetState,

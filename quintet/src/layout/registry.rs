@@ -3,6 +3,7 @@
 
 use crate::layout::{AtomicStruct, VERSION};
 use crate::types::id::MAX_OBJECTS;
+use crate::types::mechanism::Mechanism;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// How many processes can be attached to something, or at work in a namespace, at one time.
@@ -36,28 +37,7 @@ pub struct Registry {
     keys: [[AtomicU32; MAX_OBJECTS as usize]; MECHANISMS],
 }
 
-const MECHANISMS: usize = 3;
-
-/// A kind of objects.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mechanism {
-    Shm = 0,
-    Sem = 1,
-    Msg = 2,
-}
-
-impl Mechanism {
-    pub const ALL: [Mechanism; MECHANISMS] = [Mechanism::Shm, Mechanism::Sem, Mechanism::Msg];
-
-    /// The name of the folder, and of the class in a key's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Mechanism::Shm => "shm",
-            Mechanism::Sem => "sem",
-            Mechanism::Msg => "msg",
-        }
-    }
-}
+const MECHANISMS: usize = Mechanism::ALL.len();
 
 /// The counters of one class of objects; they can be counted anew from the objects.
 #[repr(C)]

@@ -10,24 +10,28 @@
 //! What is made a [`QueueHeader`] or a [`Slot`] was mapped here in its whole length, and is never unmapped, only replaced by zeroed memory.
 #![allow(unsafe_code)]
 
-use crate::layout::{Mechanism, QueueHeader, QueueState, Rights, Slot, UNIT};
-use crate::object::core::Engine;
+use crate::layout::{QueueHeader, QueueState, Rights, Slot, UNIT};
+use crate::object::core::Core;
+use crate::object::create::CreatedInOneStep;
+use crate::object::keys::{Keyed, no_memory};
 use crate::object::permissions;
 use crate::object::permissions::Remembered;
-use crate::object::registry::{CreatedInOneStep, Keyed, no_memory};
+use crate::process::thread_lock::ThreadLock;
 use crate::sync::redo;
 use crate::sys::credentials;
+use crate::sys::fd::Fd;
 use crate::sys::fd_thread;
 use crate::sys::file;
-use crate::sys::file::Fd;
-use crate::sys::file::PathBuffer;
 use crate::sys::memory;
 use crate::sys::memory::{Access, Place};
+use crate::sys::path_buffer::PathBuffer;
+use crate::sys::table::NEAR;
 use crate::sys::table::{Table, Zeroable};
 use crate::types::error::Errno;
 use crate::types::id::{Id, MAX_OBJECTS};
 use crate::types::key::Key;
 use crate::types::kind::Kind;
+use crate::types::mechanism::Mechanism;
 use crate::types::msg::QueueStat;
 use crate::types::permissions::Permissions;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
@@ -128,10 +132,19 @@ impl QueueMapping {
     }
 }
 
+/// The queues of a namespace, as this process has them.
+#[repr(C)]
+pub struct Queues {
+    pub core: &'static Core,
+    pub table: QueueTable,
+    /// Held while a queue's file is mapped in the place of another one.
+    pub replacing: ThreadLock,
+}
+
 /// A queue's file that is mapped.
 #[derive(Clone, Copy)]
 pub struct QueueView<'a> {
-    pub engine: &'a Engine,
+    pub queues: &'a Queues,
     mapped: QueueMapping,
 }
 
@@ -149,7 +162,7 @@ impl<'a> QueueView<'a> {
 
     #[inline(always)]
     pub fn entry(&self) -> &'a QueueEntry {
-        &self.engine.queues[usize::from(self.index() % MAX_OBJECTS as u16)]
+        &self.queues.table[usize::from(self.index() % MAX_OBJECTS as u16)]
     }
 
     /// Whether header and pages can be written: the caller may read or write the queue.
@@ -297,7 +310,7 @@ impl<'a> QueueView<'a> {
     }
 
     fn open_pages(&self) -> Result<(Fd, u64)> {
-        let opened = file::open(self.engine.pages_path(self.index()).c_str(), true);
+        let opened = file::open(self.queues.pages_path(self.index()).c_str(), true);
         let (fd, stat) = opened.map_err(|e| if e == Errno::NOENT { Errno::IDRM } else { e })?;
         if stat.st_ino as u64 != self.entry().pages_inode.load(Relaxed) {
             return Err(Errno::IDRM);
@@ -400,10 +413,11 @@ fn chunk_bytes(chunk: usize) -> usize {
 }
 
 impl<'a> Keyed<'a> for QueueView<'a> {
+    type Class = Queues;
     const OF: Mechanism = Mechanism::Msg;
 
-    fn at(engine: &'a Engine, index: u16) -> Result<Option<QueueView<'a>>> {
-        engine.queue(index)
+    fn at(queues: &'a Queues, index: u16) -> Result<Option<QueueView<'a>>> {
+        queues.at(index)
     }
 
     fn id_by(&self, key: Key) -> Option<Id> {
@@ -421,81 +435,86 @@ impl<'a> CreatedInOneStep<'a> for QueueView<'a> {
         self.is_live()
     }
 
-    fn foreign(engine: &'a Engine, index: u16) -> &'a AtomicU32 {
-        &engine.queues[usize::from(index)].foreign
+    fn foreign(queues: &'a Queues, index: u16) -> &'a AtomicU32 {
+        &queues.table[usize::from(index)].foreign
     }
 }
 
-impl Engine {
-    pub fn queue_path(&self, index: u16) -> PathBuffer {
-        PathBuffer::new(self.directory(), format_args!("/msg/{index}"))
+impl Queues {
+    pub fn new(core: &'static Core, near: &'static [QueueEntry; NEAR]) -> Result<Queues> {
+        Ok(Queues { core, table: QueueTable::new(near, MAX_OBJECTS as usize)?, replacing: ThreadLock::new() })
+    }
+
+    /// Returns `true` if `address` lies in a mapping of a queue's file. Reads atomics only.
+    pub fn maps(&self, address: usize) -> bool {
+        self.table.iter().any(|entry| entry.maps(address))
+    }
+
+    /// Forgets what belongs to the parent, in a child.
+    #[allow(unsafe_code)]
+    // SAFETY: any section of code will do; see `backend/directory/hooks.rs`.
+    #[unsafe(link_section = ".text.hot.quintet_fork")]
+    pub fn after_fork_in_child(&self) {
+        self.replacing.forget();
+    }
+
+    pub fn path(&self, index: u16) -> PathBuffer {
+        PathBuffer::new(self.core.directory(), format_args!("/msg/{index}"))
     }
 
     /// Where the pages after the header are: in a shared namespace in a file of their own.
     pub fn pages_path(&self, index: u16) -> PathBuffer {
-        match self.kind() {
-            Kind::Private => self.queue_path(index),
-            Kind::Shared => PathBuffer::new(self.directory(), format_args!("/msg/{index}.data")),
+        match self.core.kind() {
+            Kind::Private => self.path(index),
+            Kind::Shared => PathBuffer::new(self.core.directory(), format_args!("/msg/{index}.data")),
         }
     }
 
     #[inline(always)]
-    fn cached_queue(&self, index: u16) -> Option<QueueView<'_>> {
-        let mapped = QueueMapping::load(&self.queues[usize::from(index)].mapped)?;
-        Some(QueueView { engine: self, mapped })
+    pub fn cached(&self, index: u16) -> Option<QueueView<'_>> {
+        let mapped = QueueMapping::load(&self.table[usize::from(index)].mapped)?;
+        Some(QueueView { queues: self, mapped })
     }
 
     /// The queue of an identifier, if it is at hand and its files can be written.
     #[inline(always)]
-    pub fn hot_queue(&self, id: i32) -> Option<QueueView<'_>> {
+    pub fn hot(&self, id: i32) -> Option<QueueView<'_>> {
         let id = Id::from_raw(id).ok()?;
-        self.cached_queue(id.index()).filter(|queue| queue.is_live_as(id) && queue.is_whole())
+        self.cached(id.index()).filter(|queue| queue.is_live_as(id) && queue.is_whole())
     }
 
     /// The file of `index`; `None` if nothing was ever there.
     ///
     /// `EACCES`: the directory may not be searched; `EINVAL`: what is there is no queue.
-    pub fn queue(&self, index: u16) -> Result<Option<QueueView<'_>>> {
-        match self.cached_queue(index) {
+    pub fn at(&self, index: u16) -> Result<Option<QueueView<'_>>> {
+        match self.cached(index) {
             Some(view) if view.header().is_valid() => Ok(Some(view)),
-            _ => self.map_queue(index),
+            _ => self.map(index),
         }
     }
 
-    /// As [`Engine::queue`], for a caller that will write: what could not be mapped is tried anew, rights may have come.
+    /// As [`Queues::queue`], for a caller that will write: what could not be mapped is tried anew, rights may have come.
     #[inline(never)]
-    pub fn mapped_queue(&self, index: u16) -> Result<Option<QueueView<'_>>> {
-        match self.queue(index)? {
+    pub fn writable_at(&self, index: u16) -> Result<Option<QueueView<'_>>> {
+        match self.at(index)? {
             // As long as it may not be written the mapping stays what it is.
             Some(view) if !view.is_whole() => fd_thread::run(|| match file::open(self.pages_path(index).c_str(), true) {
                 Err(Errno::ACCES | Errno::ROFS) => Ok(Some(view)),
                 Err(Errno::MFILE) => Err(Errno::MFILE),
-                _ => self.map_queue(index),
+                _ => self.map(index),
             }),
             other => Ok(other),
         }
     }
 
-    /// The queue of an identifier.
-    pub fn live_queue(&self, id: i32) -> Result<QueueView<'_>> {
-        let id = Id::from_raw(id)?;
-        match self.cached_queue(id.index()) {
-            Some(view) if view.is_live_as(id) => Ok(view),
-            _ => {
-                let view = self.queue(id.index())?.ok_or(Errno::INVAL)?;
-                if view.is_live_as(id) { Ok(view) } else { Err(Errno::INVAL) }
-            }
-        }
-    }
-
-    fn map_queue(&self, index: u16) -> Result<Option<QueueView<'_>>> {
-        fd_thread::run(|| self.open_queue(index))
+    fn map(&self, index: u16) -> Result<Option<QueueView<'_>>> {
+        fd_thread::run(|| self.open(index))
     }
 
     #[inline(never)]
-    fn open_queue(&self, index: u16) -> Result<Option<QueueView<'_>>> {
-        let before = QueueMapping::load(&self.queues[usize::from(index)].mapped);
-        let path = self.queue_path(index);
+    fn open(&self, index: u16) -> Result<Option<QueueView<'_>>> {
+        let before = QueueMapping::load(&self.table[usize::from(index)].mapped);
+        let path = self.path(index);
         let (opened, writable) = match file::open(path.c_str(), true) {
             Err(Errno::ACCES | Errno::ROFS) => (file::open(path.c_str(), false), false),
             other => (other, true),
@@ -506,26 +525,26 @@ impl Engine {
             Err(Errno::BADMSG) => return Err(Errno::INVAL),
             Err(e) => return Err(e),
         };
-        let pages = match self.kind() {
+        let pages = match self.core.kind() {
             Kind::Private => None,
             Kind::Shared => match file::open(self.pages_path(index).c_str(), true) {
                 Err(e @ (Errno::MFILE | Errno::NFILE)) => return Err(e),
                 opened => opened.ok().map(|(fd, _)| fd),
             },
         };
-        let view = self.put_queue_in_place(index, before, &fd, pages.as_ref(), writable)?;
+        let view = self.put_in_place(index, before, &fd, pages.as_ref(), writable)?;
         Ok(view.header().is_valid().then_some(view))
     }
 
     /// Maps a queue's files in the place of whatever was mapped at its index: the second one is that of the pages, if they are not in the first.
-    pub fn map_new_queue(&self, index: u16, fd: &Fd, pages: Option<&Fd>) -> Result<QueueView<'_>> {
-        let before = QueueMapping::load(&self.queues[usize::from(index)].mapped);
-        let queue = self.put_queue_in_place(index, before, fd, pages, true)?;
+    pub fn map_new(&self, index: u16, fd: &Fd, pages: Option<&Fd>) -> Result<QueueView<'_>> {
+        let before = QueueMapping::load(&self.table[usize::from(index)].mapped);
+        let queue = self.put_in_place(index, before, fd, pages, true)?;
         queue.header().set_up();
         Ok(queue)
     }
 
-    fn put_queue_in_place(
+    fn put_in_place(
         &self,
         index: u16,
         before: Option<QueueMapping>,
@@ -533,10 +552,10 @@ impl Engine {
         pages: Option<&Fd>,
         writable: bool,
     ) -> Result<QueueView<'_>> {
-        let entry = &self.queues[usize::from(index)];
+        let entry = &self.table[usize::from(index)];
         let stat = rustix::fs::fstat(fd)?;
         let whole = |stat: &rustix::fs::Stat| stat.st_size as u64 >= FIRST_BYTES;
-        let (pages, pages_stat) = match (self.kind(), pages) {
+        let (pages, pages_stat) = match (self.core.kind(), pages) {
             (Kind::Private, _) => (whole(&stat).then_some(fd), stat),
             (Kind::Shared, None) => (None, stat),
             (Kind::Shared, Some(pages)) => {
@@ -545,15 +564,15 @@ impl Engine {
             }
         };
         let access = if writable { Access::WRITE } else { Access::READ };
-        let _mapping = self.mapping.lock();
+        let _mapping = self.replacing.lock();
         let at = memory::anonymous(NEAR_BYTES)?;
         let mut mapped = Ok(at);
         if let Some(pages) = pages {
-            let pages_access = if self.kind() == Kind::Shared { Access::WRITE } else { access };
+            let pages_access = if self.core.kind() == Kind::Shared { Access::WRITE } else { access };
             // SAFETY: the range was just mapped, and nobody has seen it.
             mapped = unsafe { memory::map(pages, NEAR_BYTES, pages_access, Place::Over(at)) };
         }
-        if pages.is_none() || self.kind() == Kind::Shared {
+        if pages.is_none() || self.core.kind() == Kind::Shared {
             // SAFETY: as above; the first page of a file of pages is nobody's.
             mapped = mapped.and_then(|_| unsafe { memory::map(fd, PAGE as usize, access, Place::Over(at)) });
         }
@@ -563,11 +582,11 @@ impl Engine {
             e
         };
         mapped.map_err(unmap)?;
-        let mapped = QueueMapping::new(at, index, writable, pages.is_some() && (writable || self.kind() == Kind::Shared));
+        let mapped = QueueMapping::new(at, index, writable, pages.is_some() && (writable || self.core.kind() == Kind::Shared));
         if QueueMapping::load(&entry.mapped) != before {
             // Another thread was first.
             unmap(Errno::EXIST);
-            return self.cached_queue(index).ok_or(Errno::INVAL);
+            return self.cached(index).ok_or(Errno::INVAL);
         }
         // The file of a queue that somebody may still be looking at, now with more rights, goes on being mapped.
         let same = entry.inode.load(Relaxed) == stat.st_ino as u64;
@@ -579,16 +598,16 @@ impl Engine {
         entry.pages.store(0, Relaxed);
         entry.mapped.store(mapped.0, Release);
         if let Some(before) = before.filter(|_| !same) {
-            self.retire_queue_mapping(index, before);
+            self.retire_mapping(index, before);
         }
-        Ok(QueueView { engine: self, mapped })
+        Ok(QueueView { queues: self, mapped })
     }
 
     /// Nobody looks at a mapping any more, but for a thread that was interrupted while it did.
-    fn retire_queue_mapping(&self, index: u16, old: QueueMapping) {
+    fn retire_mapping(&self, index: u16, old: QueueMapping) {
         // SAFETY: this index's own former mapping; a queue of zeroes is one that is not there.
         unsafe { memory::zeroed_over(old.address(), NEAR_BYTES) };
-        for (chunk, known) in self.queues[usize::from(index)].chunks.iter().enumerate() {
+        for (chunk, known) in self.table[usize::from(index)].chunks.iter().enumerate() {
             let was = known.load(Acquire);
             if was != 0 && was & 0xffff == old.tag() && known.compare_exchange(was, 0, AcqRel, Relaxed).is_ok() {
                 // SAFETY: mapped by `map_chunk`; slots of zeroes are free ones.

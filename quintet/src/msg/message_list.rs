@@ -241,7 +241,7 @@ impl WriteSet<'_> {
 /// A process, and now.
 #[inline(always)]
 pub fn now(pid: u32) -> Stamp {
-    Stamp { pid, time: crate::sys::time() as u64 }
+    Stamp { pid, time: crate::sys::clock::time() as u64 }
 }
 
 impl<'a> QueueView<'a> {

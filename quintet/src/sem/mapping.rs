@@ -9,29 +9,35 @@
 //! What is made a [`SetMemory`] or a [`Page`] was mapped here in its whole length, and is never unmapped, only replaced by zeroed memory.
 #![allow(unsafe_code)]
 
-use crate::layout::{CELLS_INLINE, Mechanism, Page, Rights, SetHeader, SetMemory, SetState};
-use crate::object::core::Engine;
+use crate::layout::{CELLS_INLINE, Page, Rights, SetHeader, SetMemory, SetState};
+use crate::object::core::Core;
+use crate::object::create::CreatedInOneStep;
+use crate::object::keys::{Keyed, no_memory};
 use crate::object::permissions;
 use crate::object::permissions::Remembered;
-use crate::object::registry::{CreatedInOneStep, Keyed, no_memory};
+use crate::process::thread_lock::ThreadLock;
+use crate::sem::exec::InheritedUndo;
 use crate::sync::word;
 use crate::sync::word::{Descriptor, SetWords, Word};
-use crate::sys;
+use crate::sys::clock;
 use crate::sys::credentials;
+use crate::sys::fd::Fd;
 use crate::sys::fd_thread;
 use crate::sys::file;
-use crate::sys::file::Fd;
-use crate::sys::file::PathBuffer;
 use crate::sys::memory;
 use crate::sys::memory::{Access, Place};
+use crate::sys::path_buffer::PathBuffer;
+use crate::sys::table::NEAR;
 use crate::sys::table::{Table, Zeroable};
 use crate::types::error::Errno;
-use crate::types::id::Id;
+use crate::types::id::{Id, MAX_OBJECTS};
 use crate::types::key::Key;
 use crate::types::limits::Limits;
+use crate::types::mechanism::Mechanism;
 use crate::types::permissions::Permissions;
 use crate::types::sem::SetStat;
 use rustix::fs::Stat;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI16, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -101,7 +107,7 @@ impl SetMapping {
     #[inline(always)]
     fn memory(self) -> SetMemory {
         let at = ((self.0 >> 18) * PAGE) as usize;
-        // SAFETY: only `map_set` makes these, of what it has mapped.
+        // SAFETY: only `map` makes these, of what it has mapped.
         unsafe { SetMemory::new(at, (self.0 & 0x1ffff) as u32) }
     }
 
@@ -117,10 +123,25 @@ impl SetMapping {
     }
 }
 
+/// The sets of a namespace, as this process has them.
+#[repr(C)]
+pub struct Sets {
+    pub core: &'static Core,
+    pub table: SetTable,
+    /// The undo records of the program before `exec` in this process that it could not make its own.
+    pub inherited: Mutex<Vec<InheritedUndo>>,
+    /// Held while a set's file is mapped in the place of another one.
+    pub replacing: ThreadLock,
+    /// The sets in which this process may have an undo record, a bit each.
+    pub with_undo: &'static [AtomicU64; MAX_OBJECTS as usize / 64],
+    /// Not 0 if any bit is set: looking at the bits costs a fork, or an exit, their pages.
+    pub undo_noted: &'static AtomicU32,
+}
+
 /// A set's file that is mapped.
 #[derive(Clone, Copy)]
 pub struct SetView<'a> {
-    pub engine: &'a Engine,
+    pub sets: &'a Sets,
     pub index: u16,
     mapped: SetMapping,
 }
@@ -154,7 +175,7 @@ impl<'a> SetView<'a> {
 
     #[inline(always)]
     pub fn entry(&self) -> &'a SetEntry {
-        &self.engine.sets[usize::from(self.index)]
+        &self.sets.table[usize::from(self.index)]
     }
 
     /// Whether the caller may write to the file.
@@ -222,7 +243,7 @@ impl<'a> SetView<'a> {
     /// Notes that an operation was done.
     #[inline(always)]
     pub fn stamp(&self) {
-        let (now, otime) = (sys::time() as u64, &self.header().otime);
+        let (now, otime) = (clock::time() as u64, &self.header().otime);
         if now > otime.load(Relaxed) {
             otime.store(now, Relaxed);
         }
@@ -286,7 +307,7 @@ impl<'a> SetView<'a> {
 
     /// How many pages the file has, whatever it says.
     fn pages_there(&self) -> Result<u32> {
-        let stat = match fd_thread::run(|| file::look(self.engine.set_path(self.index).c_str())) {
+        let stat = match fd_thread::run(|| file::look(self.sets.path(self.index).c_str())) {
             Ok(stat) if stat.st_ino as u64 == self.entry().inode.load(Relaxed) => stat,
             Ok(_) | Err(Errno::NOENT) => return Err(Errno::IDRM),
             Err(e) => return Err(e),
@@ -323,7 +344,7 @@ impl<'a> SetView<'a> {
     fn open_chunk(&self, chunk: usize) -> Result<usize> {
         let entry = &self.entry().chunks[chunk];
         let before = entry.load(Acquire);
-        let (fd, stat) = file::open(self.engine.set_path(self.index).c_str(), self.writable())?;
+        let (fd, stat) = file::open(self.sets.path(self.index).c_str(), self.writable())?;
         let offset = SetMemory::bytes(self.nsems()) + u64::from(chunk_start(chunk)) * PAGE;
         let len = u64::from(FIRST_CHUNK << chunk) * PAGE;
         if stat.st_ino != self.entry().inode.load(Relaxed) || (stat.st_size as u64) < offset + len {
@@ -355,7 +376,7 @@ impl<'a> SetView<'a> {
             return Err(Errno::NOMEM);
         }
         let more = chunk_start(chunk + 1);
-        let (fd, stat) = file::open(self.engine.set_path(self.index).c_str(), true)?;
+        let (fd, stat) = file::open(self.sets.path(self.index).c_str(), true)?;
         if stat.st_ino != self.entry().inode.load(Relaxed) {
             return Err(Errno::IDRM);
         }
@@ -383,10 +404,11 @@ fn chunk_start(chunk: usize) -> u32 {
 }
 
 impl<'a> Keyed<'a> for SetView<'a> {
+    type Class = Sets;
     const OF: Mechanism = Mechanism::Sem;
 
-    fn at(engine: &'a Engine, index: u16) -> Result<Option<SetView<'a>>> {
-        engine.set(index)
+    fn at(sets: &'a Sets, index: u16) -> Result<Option<SetView<'a>>> {
+        sets.at(index)
     }
 
     fn id_by(&self, key: Key) -> Option<Id> {
@@ -404,20 +426,44 @@ impl<'a> CreatedInOneStep<'a> for SetView<'a> {
         self.is_live()
     }
 
-    fn foreign(engine: &'a Engine, index: u16) -> &'a AtomicU32 {
-        &engine.sets[usize::from(index)].foreign
+    fn foreign(sets: &'a Sets, index: u16) -> &'a AtomicU32 {
+        &sets.table[usize::from(index)].foreign
     }
 }
 
-impl Engine {
-    pub fn set_path(&self, index: u16) -> PathBuffer {
-        PathBuffer::new(self.directory(), format_args!("/sem/{index}"))
+impl Sets {
+    pub fn new(
+        core: &'static Core,
+        near: &'static [SetEntry; NEAR],
+        with_undo: &'static [AtomicU64; MAX_OBJECTS as usize / 64],
+        undo_noted: &'static AtomicU32,
+    ) -> Result<Sets> {
+        let table = SetTable::new(near, MAX_OBJECTS as usize)?;
+        Ok(Sets { core, table, inherited: Mutex::new(Vec::new()), replacing: ThreadLock::new(), with_undo, undo_noted })
+    }
+
+    /// Returns `true` if `address` lies in a mapping of a set's file. Reads atomics only.
+    pub fn maps(&self, address: usize) -> bool {
+        self.table.iter().any(|entry| entry.maps(address))
+    }
+
+    /// Forgets what belongs to the parent, in a child.
+    #[allow(unsafe_code)]
+    // SAFETY: any section of code will do; see `backend/directory/hooks.rs`.
+    #[unsafe(link_section = ".text.hot.quintet_fork")]
+    pub fn after_fork_in_child(&self) {
+        self.replacing.forget();
+        self.forget_own_undo();
+    }
+
+    pub fn path(&self, index: u16) -> PathBuffer {
+        PathBuffer::new(self.core.directory(), format_args!("/sem/{index}"))
     }
 
     #[inline(always)]
-    fn cached_set(&self, index: u16) -> Option<SetView<'_>> {
-        let mapped = SetMapping::load(&self.sets[usize::from(index)].mapped)?;
-        Some(SetView { engine: self, index, mapped })
+    pub fn cached(&self, index: u16) -> Option<SetView<'_>> {
+        let mapped = SetMapping::load(&self.table[usize::from(index)].mapped)?;
+        Some(SetView { sets: self, index, mapped })
     }
 
     /// The set with all its pages, to look at. Who had the right to write its file when he first came, and has it no more, cannot map
@@ -428,7 +474,7 @@ impl Engine {
             return set;
         }
         let mapped = fd_thread::run(|| {
-            let (fd, stat) = file::open(self.set_path(set.index).c_str(), false)?;
+            let (fd, stat) = file::open(self.path(set.index).c_str(), false)?;
             if stat.st_ino as u64 != set.entry().inode.load(Relaxed) {
                 return Ok(None);
             }
@@ -439,58 +485,44 @@ impl Engine {
 
     /// The set of an identifier, if it is at hand and its file can be written.
     #[inline(always)]
-    pub fn hot_set(&self, id: i32) -> Option<SetView<'_>> {
+    pub fn hot(&self, id: i32) -> Option<SetView<'_>> {
         let id = Id::from_raw(id).ok()?;
-        self.cached_set(id.index()).filter(|set| set.is_live_as(id) && set.writable())
+        self.cached(id.index()).filter(|set| set.is_live_as(id) && set.writable())
     }
 
     /// The file of `index`; `None` if nothing was ever there.
     ///
     /// `EACCES`: the directory may not be searched; `EINVAL`: what is there is no set.
-    pub fn set(&self, index: u16) -> Result<Option<SetView<'_>>> {
-        match self.cached_set(index) {
+    pub fn at(&self, index: u16) -> Result<Option<SetView<'_>>> {
+        match self.cached(index) {
             Some(view) if view.header().is_valid() => Ok(Some(view)),
-            _ => self.map_set(index),
+            _ => self.map(index),
         }
     }
 
-    /// As [`Engine::set`], for a caller that will write: a read-only mapping is tried anew, rights may have come.
+    /// As [`Sets::set`], for a caller that will write: a read-only mapping is tried anew, rights may have come.
     #[inline(never)]
-    pub fn writable_set(&self, index: u16) -> Result<Option<SetView<'_>>> {
-        match self.set(index)? {
+    pub fn writable_at(&self, index: u16) -> Result<Option<SetView<'_>>> {
+        match self.at(index)? {
             // As long as it may not be written the mapping stays what it is.
-            Some(view) if !view.writable() => fd_thread::run(|| match file::open(self.set_path(index).c_str(), true) {
+            Some(view) if !view.writable() => fd_thread::run(|| match file::open(self.path(index).c_str(), true) {
                 Err(Errno::ACCES | Errno::ROFS) => Ok(Some(view)),
                 Err(Errno::MFILE) => Err(Errno::MFILE),
-                _ => self.map_set(index),
+                _ => self.map(index),
             }),
             other => Ok(other),
         }
     }
 
-    /// The set of an identifier.
-    pub fn live_set(&self, id: i32) -> Result<SetView<'_>> {
-        let id = Id::from_raw(id)?;
-        match self.cached_set(id.index()) {
-            Some(view) if view.is_live_as(id) => Ok(view),
-            _ => self.look_for_set(id),
-        }
-    }
-
-    fn look_for_set(&self, id: Id) -> Result<SetView<'_>> {
-        let view = self.set(id.index())?.ok_or(Errno::INVAL)?;
-        if view.is_live_as(id) { Ok(view) } else { Err(Errno::INVAL) }
-    }
-
-    fn map_set(&self, index: u16) -> Result<Option<SetView<'_>>> {
-        fd_thread::run(|| self.open_set(index))
+    fn map(&self, index: u16) -> Result<Option<SetView<'_>>> {
+        fd_thread::run(|| self.open(index))
     }
 
     #[inline(never)]
-    fn open_set(&self, index: u16) -> Result<Option<SetView<'_>>> {
-        let entry = &self.sets[usize::from(index)];
+    fn open(&self, index: u16) -> Result<Option<SetView<'_>>> {
+        let entry = &self.table[usize::from(index)];
         let before = SetMapping::load(&entry.mapped);
-        let path = self.set_path(index);
+        let path = self.path(index);
         let (opened, writable) = match file::open(path.c_str(), true) {
             Err(Errno::ACCES | Errno::ROFS) => (file::open(path.c_str(), false), false),
             other => (other, true),
@@ -511,8 +543,8 @@ impl Engine {
     }
 
     /// Maps a file that was just made for a set of `nsems`, and is all zeroes.
-    pub fn map_new_set(&self, index: u16, fd: &Fd, nsems: u32) -> Result<SetView<'_>> {
-        let before = SetMapping::load(&self.sets[usize::from(index)].mapped);
+    pub fn map_new(&self, index: u16, fd: &Fd, nsems: u32) -> Result<SetView<'_>> {
+        let before = SetMapping::load(&self.table[usize::from(index)].mapped);
         let set = self.put_in_place(index, before, fd, &rustix::fs::fstat(fd)?, nsems, true)?.ok_or(Errno::INVAL)?;
         set.header().begin(nsems);
         Ok(set)
@@ -528,13 +560,13 @@ impl Engine {
         nsems: u32,
         writable: bool,
     ) -> Result<Option<SetView<'_>>> {
-        let entry = &self.sets[usize::from(index)];
+        let entry = &self.table[usize::from(index)];
         let len = SetMemory::bytes(nsems);
         if (stat.st_size as u64) < len {
             return Err(Errno::INVAL);
         }
         let access = if writable { Access::WRITE } else { Access::READ };
-        let _mapping = self.mapping.lock();
+        let _mapping = self.replacing.lock();
         // SAFETY: overlaps nothing.
         let at = unsafe { memory::map(fd, len as usize, access, Place::Anywhere) }?;
         // SAFETY: just mapped, and kept unless nobody has seen it.
@@ -544,7 +576,7 @@ impl Engine {
             // Another thread was first.
             // SAFETY: just mapped, and nobody has seen it.
             let _ = unsafe { memory::unmap(at, len as usize) };
-            return Ok(self.cached_set(index));
+            return Ok(self.cached(index));
         }
         // The file of a set that somebody may still be looking at, now with more rights, goes on being mapped.
         let same = entry.inode.load(Relaxed) == stat.st_ino as u64;
@@ -557,14 +589,14 @@ impl Engine {
         if let Some(before) = before.filter(|_| !same) {
             self.retire_mapping(index, before.memory(), before.tag());
         }
-        Ok(Some(SetView { engine: self, index, mapped }))
+        Ok(Some(SetView { sets: self, index, mapped }))
     }
 
     /// Nobody looks at a mapping any more, but for a thread that was interrupted while it did.
     fn retire_mapping(&self, index: u16, old: SetMemory, tag: u64) {
         // SAFETY: this index's own former mapping; a set of zeroes is one that is not there.
         unsafe { memory::zeroed_over(old.address(), SetMemory::bytes(old.nsems()) as usize) };
-        for (chunk, known) in self.sets[usize::from(index)].chunks.iter().enumerate() {
+        for (chunk, known) in self.table[usize::from(index)].chunks.iter().enumerate() {
             let was = known.load(Acquire);
             if was != 0 && was & 0xffff == tag && known.compare_exchange(was, 0, AcqRel, Relaxed).is_ok() {
                 let (at, len) = ((was >> 16) * PAGE, u64::from(FIRST_CHUNK << chunk) * PAGE);

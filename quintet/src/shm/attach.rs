@@ -7,16 +7,16 @@
 #![allow(unsafe_code)]
 
 use crate::layout::NEVER_RECYCLED;
-use crate::object::core::Engine;
 use crate::object::permissions::{EXECUTE, READ, WRITE};
 use crate::process::fork::Inside;
+use crate::process::participants::unpack;
 use crate::shm::attachments::AttachedRange;
-use crate::shm::create::PAGE;
-use crate::shm::mapping::SegmentView;
+use crate::shm::mapping::Segments;
+use crate::shm::mapping::{PAGE, SegmentView};
 use crate::sync::attach_count::ParticipantId;
-use crate::sys;
 use crate::sys::fd_thread;
 use crate::sys::file;
+use crate::sys::ids;
 use crate::sys::memory;
 use crate::sys::memory::{Access, Place};
 use crate::types::error::Errno;
@@ -26,7 +26,7 @@ use std::sync::atomic::Ordering::*;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-impl Engine {
+impl Segments {
     /// `shmat`, in the order in which the kernel checks.
     ///
     /// # Safety
@@ -50,12 +50,12 @@ impl Engine {
         let wanted = READ | if write { WRITE } else { 0 } | if access.execute { EXECUTE } else { 0 };
         let _inside = Inside::enter();
         self.settled(id)?;
-        let view = self.writable_control(id.index())?.filter(|view| view.writable && view.permits(wanted));
+        let view = self.writable_at(id.index())?.filter(|view| view.writable && view.permits(wanted));
         let Some(view) = view else { return self.live(id).and(Err(Errno::ACCES)) };
-        let me = self.me()?;
+        let me = self.core.participants.me()?;
         self.reserve_entry(&view, id.index(), me)?;
         let taken = self.attachments.reserve()?;
-        if !view.attach_count().attach(id, me, &self.living(Some(&view))) {
+        if !view.attach_count().attach(id, me, &self.core.participants.probe(Some(&view))) {
             self.attachments.free(taken);
             self.destroy_if_unused(&view, false);
             return Err(Errno::INVAL);
@@ -64,7 +64,7 @@ impl Engine {
             Ok((mapped, size)) => {
                 self.forget_replaced(&mapped);
                 taken.fill(mapped);
-                view.stamp_attach(sys::pid());
+                view.stamp_attach(ids::pid());
                 Ok((mapped, size))
             }
             Err(e) => {
@@ -97,7 +97,7 @@ impl Engine {
         let huge = view.huge.load(Relaxed) != 0;
         let serial = view.data_serial.load(Acquire);
         let plain = !access.execute && place == Place::Anywhere && !huge;
-        let cached_mapping = self.segments_table[usize::from(id.index())].cached_mapping(access.write);
+        let cached_mapping = self.table[usize::from(id.index())].cached_mapping(access.write);
         let again = if plain { cached_mapping.duplicate(serial, len) } else { None };
         let address = match again {
             Some(address) => address,
@@ -137,7 +137,7 @@ impl Engine {
             other => other,
         })?;
         // Who attaches a second time may do so often.
-        if self.segments_table[usize::from(index)].cached_mapping(access.write).is_seen_again(view.data_serial.load(Relaxed)) {
+        if self.table[usize::from(index)].cached_mapping(access.write).is_seen_again(view.data_serial.load(Relaxed)) {
             self.cache_mapping(view, index, me.slot, &fd, access.write);
         }
         Ok(address)
@@ -205,12 +205,12 @@ impl Engine {
 
     /// One attachment of this process to the segment has ended.
     fn leave_segment(&self, id: Id) {
-        let (Ok(Some(view)), Some(me)) = (self.control(id.index()), self.me_if_joined()) else { return };
+        let (Ok(Some(view)), Some(me)) = (self.at(id.index()), self.core.participants.me_if_joined()) else { return };
         if view.head().id == id && view.writable {
             // Who died before goes first.
-            let living = self.living(Some(&view));
+            let living = self.core.participants.probe(Some(&view));
             view.attach_count().attached(Some(me), &living);
-            view.stamp_detach(sys::pid());
+            view.stamp_detach(ids::pid());
             view.attach_count().withdraw(me, 1);
             self.destroy_if_unused_with(&view, true, &living);
         }
@@ -226,6 +226,30 @@ impl Engine {
         self.forget_replaced(&AttachedRange { address, len, id: Id::new(0, 0), torn: false });
     }
 
+    /// Gives `participant` an entry for each attachment of this process, and stamps the segments as
+    /// the kernel does.
+    pub fn announce_all(&self, participant: ParticipantId) {
+        self.attachments.each(|attachment| {
+            if let Ok(Some(view)) = self.at(attachment.id.index())
+                && view.writable
+                && self.reserve_entry(&view, attachment.id.index(), participant).is_ok()
+            {
+                // Participants that exited before leave first.
+                let participants = &self.core.participants;
+                view.attach_count().attached(participants.me_word().and_then(unpack), &participants.probe(Some(&view)));
+                view.attach_count().announce(participant, 1);
+                view.stamp_attach(ids::pid());
+            }
+        });
+    }
+
+    /// Gives this process its entries, where no fork handler has.
+    pub fn announce_late(&self) {
+        if let Ok(me) = self.core.participants.me() {
+            self.announce_all(me);
+        }
+    }
+
     /// The process is about to end: its attachments end now. See `process::at_exit`.
     pub fn leave(&self) {
         if self.attachments.is_empty() {
@@ -235,7 +259,7 @@ impl Engine {
         while let Some((taken, mapped)) = self.attachments.take(|_| true) {
             self.attachments.free(taken);
             // What this process still has mapped must not become another segment's memory.
-            if let Ok(Some(view)) = self.control(mapped.id.index())
+            if let Ok(Some(view)) = self.at(mapped.id.index())
                 && view.head().id == mapped.id
                 && view.writable
             {
@@ -243,7 +267,7 @@ impl Engine {
             }
             self.leave_segment(mapped.id);
         }
-        self.say_free();
+        self.core.participants.say_free();
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::layout;
 use crate::layout::{HEADER_BYTES, Header, REGISTRY_BYTES, Registry};
+use crate::sys::fd::Fd;
 use crate::sys::file;
-use crate::sys::file::Fd;
 use crate::types::error::Errno;
 use crate::types::error::{Error, Result};
 use crate::types::kind::Kind;

@@ -1,0 +1,1 @@
+//! Mappings of the files of objects.
