@@ -1,8 +1,7 @@
 //! `shm/INDEX`: the control file of a segment. Whoever has any right to the segment can write it.
 #![allow(unsafe_code)]
 
-use crate::layout::rights;
-use crate::layout::rights::{Rights, RightsWords};
+use crate::layout::rights::{self, Rights, RightsWords};
 use crate::layout::{AtomicStruct, SLOTS};
 use crate::sync::attach_count::AttachCount;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};

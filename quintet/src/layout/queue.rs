@@ -28,8 +28,7 @@
 #![allow(unsafe_code)]
 
 use crate::layout::AtomicStruct;
-use crate::layout::rights;
-use crate::layout::rights::{Rights, RightsWords};
+use crate::layout::rights::{self, Rights, RightsWords};
 use crate::layout::sleeper::Sleeper;
 use crate::sync::redo::Redo;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
@@ -51,17 +50,6 @@ pub const BLOCK_BYTES: usize = PAGE - BLOCK_HEADER;
 /// How many journals there are, and how many stores one holds.
 pub const JOURNALS: usize = 4;
 pub const MOST_STORES: usize = 38;
-
-/// What a queue is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u64)]
-pub enum QueueState {
-    /// Being made; or nothing that a queue can be.
-    Making = 0,
-    Live = 1,
-    /// Removed.
-    Gone = 2,
-}
 
 /// The first page. The words of the first line change with each message, those of the second seldom.
 #[repr(C)]
@@ -86,7 +74,7 @@ pub struct QueueHeader {
     magic: AtomicU32,
     /// Which of `rights` counts: 0 or 1.
     pub current: AtomicU32,
-    /// Identifier in the upper half, [`QueueState`] in the lower.
+    /// Identifier in the upper half, [`ObjectState`] in the lower.
     pub head: AtomicU64,
     /// `msg_qbytes`.
     pub capacity: AtomicU64,

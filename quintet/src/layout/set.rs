@@ -14,8 +14,7 @@
 //! file; every index is checked against what was mapped, never against what the file says.
 #![allow(unsafe_code)]
 
-use crate::layout::rights;
-use crate::layout::rights::{Rights, RightsWords};
+use crate::layout::rights::{self, Rights, RightsWords};
 use crate::layout::sleeper::Sleeper;
 use crate::sync::journal::Journal;
 pub use crate::sync::journal::{Change, Kind as JournalKind};
@@ -35,23 +34,12 @@ pub const JOURNALLED: usize = 500;
 /// The most operations of a call that waits.
 pub const MOST_OPS: usize = 500;
 
-/// What a set is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u64)]
-pub enum SetState {
-    /// Being made; or nothing that a set can be.
-    Making = 0,
-    Live = 1,
-    /// Removed.
-    Gone = 2,
-}
-
 /// The beginning of the file.
 #[repr(C)]
 pub struct SetHeader {
     magic: AtomicU32,
     pub nsems: AtomicU32,
-    /// Identifier in the upper half, [`SetState`] in the lower.
+    /// Identifier in the upper half, [`ObjectState`] in the lower.
     pub head: AtomicU64,
     /// The robust lock of the set: `sync::lock`.
     pub lock: AtomicU32,

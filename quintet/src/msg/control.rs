@@ -1,17 +1,15 @@
 //! `msgctl`: what a queue is, rights, removal, what the dead leave.
 
 use crate::layout::Rights;
-use crate::msg::mapping::QueueView;
-use crate::msg::mapping::Queues;
+use crate::msg::mapping::{QueueView, Queues};
 use crate::msg::waiters::{ANEW, Side};
-use crate::object::create::CreatedInOneStep;
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::object::permissions;
 use crate::process::acquire::Patience;
 use crate::process::fork::Inside;
 use crate::sys::clock;
 use crate::sys::credentials::capable;
-use crate::sys::file;
-use crate::sys::file::Acl;
+use crate::sys::file::{self, Acl};
 use crate::types::error::Errno;
 use crate::types::id::Id;
 use crate::types::kind::Kind;
@@ -73,12 +71,12 @@ impl Queues {
                 file::not_permitted(e)
             })?;
         }
-        let version = queue.rights_version();
+        let version = queue.permissions_version();
         queue.header().set_rights(new);
         queue.header().capacity.store(capacity, Relaxed);
         if same {
             // Nobody who waits need be asked anew.
-            guard.revalidate(version, queue.rights_version());
+            guard.revalidate(version, queue.permissions_version());
         } else {
             guard.answer_all(Side::Receivers, ANEW)?;
         }

@@ -1,16 +1,14 @@
 //! `msgget`: finding a queue, or making one.
 
-use crate::layout::{QueueState, Rights};
-use crate::msg::mapping::Queues;
-use crate::msg::mapping::{FIRST_PAGES, QueueView};
+use crate::layout::{ObjectState, Rights};
+use crate::msg::mapping::{FIRST_PAGES, QueueView, Queues};
 use crate::object::create::is_live_at;
 use crate::object::keys::no_memory;
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::object::registry::RegistryGuard;
-use crate::sys::clock;
-use crate::sys::credentials;
 use crate::sys::fd::Fd;
-use crate::sys::file;
 use crate::sys::path_buffer::PathBuffer;
+use crate::sys::{clock, credentials, file};
 use crate::types::error::Errno;
 use crate::types::id::{Id, MAX_OBJECTS};
 use crate::types::key::Key;
@@ -84,7 +82,7 @@ impl Queues {
             let queue = self.map_new(index, &header, pages.as_ref())?;
             let header = queue.header();
             let (uid, gid) = (credentials::euid(), credentials::egid());
-            queue.set_head(id, QueueState::Making);
+            queue.set_head(id, ObjectState::Making);
             header.pages.store(FIRST_PAGES, Relaxed);
             header.capacity.store(capacity, Relaxed);
             header.cuid.store(uid, Relaxed);
@@ -95,7 +93,7 @@ impl Queues {
             if !key.is_private() {
                 self.core.link_key(held, Mechanism::Msg, key, id)?;
             }
-            queue.set_head(id, QueueState::Live);
+            queue.set_head(id, ObjectState::Live);
             Ok(())
         });
         match made {

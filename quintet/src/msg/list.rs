@@ -1,9 +1,9 @@
 //! The lists of queues, of what is in them, and of those who wait.
 
 use crate::layout::{Slot, SlotUse, Stamp, UNIT, high, low, words};
-use crate::msg::mapping::QueueView;
-use crate::msg::mapping::Queues;
+use crate::msg::mapping::{QueueView, Queues};
 use crate::msg::waiters::{Side, participant};
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::process::acquire::Patience;
 use crate::process::fork::Inside;
 use crate::sync::attach_count::{Liveness, ParticipantId};
@@ -11,8 +11,7 @@ use crate::types::error::Errno;
 use crate::types::id::Id;
 use crate::types::mechanism::Mechanism;
 use crate::types::message_bytes::Piece;
-use crate::types::msg::MsgFlags;
-use crate::types::msg::{MessageStat, MsgUsage, MsgWait, MsgWaiter, QueueStatus, TypeCount};
+use crate::types::msg::{MessageStat, MsgFlags, MsgUsage, MsgWait, MsgWaiter, QueueStatus, TypeCount};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::*;
 

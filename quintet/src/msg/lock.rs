@@ -16,25 +16,21 @@
 //! the caller vouches for. A [`Note`] lives on the stack of the call that has put it into the list, and takes itself out before that returns.
 #![allow(unsafe_code)]
 
-use crate::msg::mapping::QueueView;
-use crate::msg::mapping::Queues;
+use crate::msg::mapping::{QueueView, Queues};
 use crate::msg::write_set::WriteSet;
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::process::acquire::{LockAttempt, Patience, acquire};
-use crate::process::fork;
-use crate::process::fork::Inside;
+use crate::process::fork::{self, Inside};
 use crate::process::liveness::LivenessProbe;
 use crate::process::participants::{Participants, unpack};
 use crate::sync::attach_count::ParticipantId;
 use crate::sync::primitive::in_order;
-use crate::sync::queue_lock;
-use crate::sync::queue_lock::ThreadOwner;
+use crate::sync::queue_lock::{self, ThreadOwner};
 use crate::sync::redo;
 use crate::sync::robust_mutex::LockOwner;
-use crate::sys::futex;
-use crate::sys::ids;
-use crate::sys::rseq;
-use crate::sys::rseq::{Outcome, Work};
+use crate::sys::rseq::{self, Outcome, Work};
 use crate::sys::signal::Blocked;
+use crate::sys::{futex, ids};
 use crate::types::error::Errno;
 use crate::types::id::Id;
 use std::cell::Cell;
@@ -409,6 +405,10 @@ impl LockAttempt for QueueLockAttempt<'_> {
     const HEALTHY_ROUNDS: u32 = YIELDS + LONG;
     const BRIEF_ROUNDS: u32 = SOON;
     const UNPROBED_ROUNDS: u32 = UNASKED_LOOKS;
+
+    fn try_once(&mut self) -> Option<From> {
+        (queue_lock::holder(self.word).is_none() && queue_lock::try_acquire(self.word, self.mine)).then_some(From::Nobody)
+    }
 
     fn attempt(&mut self, round: u32, _patience: Patience, probe: &LivenessProbe<'_>) -> Option<From> {
         match queue_lock::holder(self.word) {

@@ -5,7 +5,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `mapping`, `lookup` | the files as this process has them mapped |
+//! | `mapping` | the files as this process has them mapped |
 //! | `create` | `msgget` |
 //! | `send`, `receive`, `spin` | `msgsnd`, `msgrcv`, and looking again before they sleep |
 //! | `lock`, `write_set` | the queue lock, and what an operation will store |
@@ -20,7 +20,6 @@ mod control;
 mod create;
 mod list;
 pub mod lock;
-mod lookup;
 pub mod mapping;
 mod message_list;
 mod receive;

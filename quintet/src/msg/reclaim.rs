@@ -1,8 +1,9 @@
 //! Reclaiming what participants that exited have left in queues.
 
-use crate::layout::QueueState;
+use crate::layout::ObjectState;
 use crate::msg::mapping::{QueueView, Queues};
 use crate::object::core::ObjectClass;
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::object::registry::RegistryGuard;
 use crate::process::acquire::Patience;
 use crate::types::key::Key;
@@ -29,7 +30,7 @@ impl ObjectClass for Queues {
                 Err(_) => continue,
             };
             let (id, state) = queue.head();
-            if state != QueueState::Live && queue.writable() {
+            if state != ObjectState::Live && queue.writable() {
                 self.destroy_soon(held, queue, id);
                 continue;
             }
@@ -47,7 +48,7 @@ impl ObjectClass for Queues {
         for index in self.core.used_indexes(Mechanism::Msg) {
             let Ok(Some(queue)) = self.writable_at(index) else { continue };
             let (id, state) = queue.head();
-            if state != QueueState::Live {
+            if state != ObjectState::Live {
                 if queue.writable() {
                     // Nobody is at it while the lock is held.
                     self.destroy_soon(held, queue, id);

@@ -1,8 +1,9 @@
 //! `IPC_RMID`.
 
-use crate::layout::QueueState;
+use crate::layout::ObjectState;
 use crate::msg::mapping::{QueueView, Queues};
 use crate::msg::waiters::Side;
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::object::registry::RegistryGuard;
 use crate::process::acquire::Patience;
 use crate::process::fork::Inside;
@@ -31,7 +32,7 @@ impl Queues {
     /// Ends a queue, or what a dead remover has left of one.
     fn destroy(&self, held: &RegistryGuard<'_>, queue: QueueView<'_>, id: Id) {
         if let Ok(guard) = self.lock(queue, Patience::Endless) {
-            queue.set_head(id, QueueState::Gone);
+            queue.set_head(id, ObjectState::Gone);
             for side in [Side::Receivers, Side::Senders] {
                 let _ = guard.answer_all(side, Errno::IDRM);
             }

@@ -7,8 +7,8 @@ use crate::layout::{
     BLOCK_BYTES, CLASSES, Slot, SlotKind, SlotUse, TypeIndex, UNIT, WaiterState, class_for, halves, high, inline_len, low, words,
 };
 use crate::msg::lock::QueueGuard;
-use crate::msg::mapping::QueueView;
-use crate::msg::mapping::Queues;
+use crate::msg::mapping::{QueueView, Queues};
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::process::acquire::Patience;
 use crate::process::fork::Inside;
 use crate::sync::queue_lock::ThreadOwner;

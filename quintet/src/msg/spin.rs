@@ -5,8 +5,8 @@
 
 use crate::msg::lock::THREAD;
 use crate::msg::mapping::QueueView;
-use crate::sys::clock;
-use crate::sys::clock::Instant;
+use crate::object::mapping::MappedObject;
+use crate::sys::clock::{self, Instant};
 use crate::sys::ids;
 use crate::types::error::Errno;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

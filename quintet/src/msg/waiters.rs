@@ -11,17 +11,15 @@ use crate::msg::lock::{QueueGuard, RseqGuard};
 use crate::msg::mapping::{QueueView, Queues};
 use crate::msg::message_list::{Selector, now};
 use crate::msg::write_set::WriteSet;
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::process::acquire::Patience;
-use crate::process::waiting;
-use crate::process::waiting::{EndCall, Interruptible, Waiting};
+use crate::process::waiting::{self, EndCall, Interruptible, Waiting};
 use crate::sync::attach_count::{Liveness, ParticipantId};
 use crate::sync::queue_lock::ThreadOwner;
 use crate::sync::robust_mutex::LockOwner;
 use crate::sync::waiter;
-use crate::sys::clock;
-use crate::sys::futex;
-use crate::sys::ids;
 use crate::sys::signal::Blocked;
+use crate::sys::{clock, futex, ids};
 use crate::types::error::Errno;
 use crate::types::id::Id;
 use crate::types::msg::MsgFlags;
@@ -122,7 +120,7 @@ impl<'a> QueueGuard<'a> {
             (words::TYPE, mtype as u64),
             (words::WANTS, halves(flags.bits() as u32, message)),
             (words::SIZE, size),
-            (words::JUDGED, self.queue.rights_version().into()),
+            (words::JUDGED, self.queue.permissions_version().into()),
         ];
         given.into_iter().for_each(|(nth, value)| slot.word(nth).store(value, Relaxed));
         let sleeper = slot.sleeper();
@@ -306,7 +304,7 @@ impl<'a> QueueGuard<'a> {
         for _ in 0..waiting.min(self.queue.most_slots() as usize) {
             let Some(call) = calls().next().filter(|call| call.get(words::ROUND) == round) else { break };
             call.word(words::ROUND).store(0, Relaxed);
-            if call.get(words::JUDGED) != u64::from(self.queue.rights_version()) {
+            if call.get(words::JUDGED) != u64::from(self.queue.permissions_version()) {
                 self.answer(Side::Senders, call, ANEW)?;
             } else if !self.fits(len(call)) {
                 self.move_to_end(call)?;

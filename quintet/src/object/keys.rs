@@ -7,10 +7,8 @@
 use crate::layout::Registry;
 use crate::object::core::Core;
 use crate::object::registry::RegistryGuard;
-use crate::sys::fd_thread;
-use crate::sys::file;
-use crate::sys::memory;
 use crate::sys::path_buffer::PathBuffer;
+use crate::sys::{fd_thread, file, memory};
 use crate::types::error::Errno;
 use crate::types::id::Id;
 use crate::types::key::Key;

@@ -36,6 +36,7 @@ pub enum Patience {
 
 impl Patience {
     /// Ends the blocked call that the caller has interrupted, if it is a signal handler.
+    #[inline]
     pub fn begin(self) {
         if !matches!(self, Patience::EndlessInCall | Patience::BriefInCall) {
             waiting::give_up_interrupted();
@@ -85,6 +86,9 @@ pub trait LockAttempt {
     /// The rounds after which a caller gives up that cannot probe the owner: about a second.
     const UNPROBED_ROUNDS: u32;
 
+    /// Takes the lock if it is free.
+    fn try_once(&mut self) -> Option<Self::Acquired>;
+
     /// Tries once, with signals held off. May sleep on the lock's word. `round` counts from 0.
     fn attempt(&mut self, round: u32, patience: Patience, probe: &LivenessProbe<'_>) -> Option<Self::Acquired>;
 
@@ -93,9 +97,25 @@ pub trait LockAttempt {
 }
 
 /// Acquires a lock, and holds signals off from then on.
+#[inline]
 pub fn acquire<L: LockAttempt>(participants: &Participants, lock: &mut L, patience: Patience) -> Result<(L::Acquired, Blocked)> {
+    let signals = Blocked::all();
+    match lock.try_once() {
+        Some(acquired) => Ok((acquired, signals)),
+        None => acquire_contended(participants, lock, patience, signals),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn acquire_contended<L: LockAttempt>(
+    participants: &Participants,
+    lock: &mut L,
+    patience: Patience,
+    signals: Blocked,
+) -> Result<(L::Acquired, Blocked)> {
+    let mut held_off = Some(signals);
     let mut rounds = 0;
-    let mut held_off = None;
     loop {
         let probe = participants.probe(None);
         let signals = held_off.take().unwrap_or_else(Blocked::all);

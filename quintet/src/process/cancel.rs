@@ -12,8 +12,7 @@
 //! | 0 | nobody's | a thread, by compare-and-swap |
 //! | a thread | it waits; `told` says that it was cancelled | 0 by that thread; by its child, in the child |
 
-use crate::sys::futex;
-use crate::sys::ids;
+use crate::sys::{futex, ids};
 use crate::types::error::Errno;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering::*};

@@ -2,13 +2,10 @@
 //!
 //! The gate keeps forks away from operations: `sync::gate`.
 
-use crate::sync::gate;
-use crate::sync::gate::GateEnv;
-use crate::sys;
+use crate::sync::gate::{self, GateEnv};
 use crate::sys::fork_page::FORK_PAGE;
-use crate::sys::ids;
 use crate::sys::signal::Blocked;
-use crate::sys::{futex, memory};
+use crate::sys::{self, futex, ids, memory};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*, compiler_fence};
 use std::sync::{Mutex, Once, OnceLock};

@@ -21,12 +21,13 @@ impl LockAttempt for Mutex<'_> {
     const BRIEF_ROUNDS: u32 = 5;
     const UNPROBED_ROUNDS: u32 = 100;
 
+    fn try_once(&mut self) -> Option<Acquired> {
+        robust_mutex::try_acquire(self.word, self.owner).then_some(Acquired::Clean)
+    }
+
     fn attempt(&mut self, round: u32, patience: Patience, probe: &LivenessProbe<'_>) -> Option<Acquired> {
         if round > Self::HEALTHY_ROUNDS {
             probe.nap.set(patience.nap(NAP));
-        }
-        if round == 0 && robust_mutex::try_acquire(self.word, self.owner) {
-            return Some(Acquired::Clean);
         }
         // A waiter sleeps with signals held off for one round at most.
         robust_mutex::contend(self.word, self.owner, probe, round <= Self::HEALTHY_ROUNDS)

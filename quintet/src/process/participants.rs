@@ -6,19 +6,14 @@
 //! an unreaped zombie. It is seen across PID namespaces, and a reused process id does not imitate it.
 
 use crate::layout::{Registry, SLOTS, Shared, SlotState};
-use crate::process::fork;
 use crate::process::liveness::{DeathObserver, LivenessProbe};
 use crate::process::namespace_path::NamespacePath;
-use crate::process::pid_namespace;
 use crate::process::thread_lock::ThreadLock;
+use crate::process::{fork, pid_namespace};
 use crate::sync::attach_count::{Liveness, ParticipantId};
 use crate::sync::queue_lock::ThreadOwner;
-use crate::sys::clock;
-use crate::sys::credentials;
 use crate::sys::fd::Fd;
-use crate::sys::fd_thread;
-use crate::sys::ids;
-use crate::sys::{file, memory};
+use crate::sys::{clock, credentials, fd_thread, file, ids, memory};
 use crate::types::error::Errno;
 use crate::types::shm::Attacher;
 use std::sync::OnceLock;

@@ -4,15 +4,12 @@
 //! handler that calls us, or jumps away, finds the interrupted call here and ends it first, as the kernel has by then.
 
 use crate::layout::{Sleeper, WaiterState};
-use crate::process::cancel;
-use crate::process::cancel::{CANCELLED, Point};
+use crate::process::cancel::{self, CANCELLED, Point};
 use crate::process::listener;
 use crate::sys::clock::Instant;
-use crate::sys::futex;
-use crate::sys::futex::Woken;
-use crate::sys::ids;
-use crate::sys::sigframe_probe;
+use crate::sys::futex::{self, Woken};
 use crate::sys::signal::Blocked;
+use crate::sys::{ids, sigframe_probe};
 use crate::types::error::Errno;
 use crate::types::id::Id;
 use std::cell::Cell;

@@ -1,17 +1,14 @@
 //! `semctl` but for reading one value: setting values, rights, removal, what the dead leave.
 
 use crate::layout::{JournalKind, Rights};
-use crate::object::create::CreatedInOneStep;
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::object::permissions;
 use crate::process::acquire::Patience;
 use crate::process::fork::Inside;
-use crate::sem::mapping::SetView;
-use crate::sem::mapping::Sets;
+use crate::sem::mapping::{SetView, Sets};
 use crate::sync::word::Word;
-use crate::sys::clock;
-use crate::sys::file;
-use crate::sys::file::Acl;
-use crate::sys::ids;
+use crate::sys::file::{self, Acl};
+use crate::sys::{clock, ids};
 use crate::types::error::Errno;
 use crate::types::id::Id;
 use crate::types::kind::Kind;

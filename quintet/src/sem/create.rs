@@ -1,17 +1,14 @@
 //! `semget`: finding a set, or making one.
 
-use crate::layout::{Rights, SetMemory, SetState};
+use crate::layout::{ObjectState, Rights, SetMemory};
 use crate::object::create::is_live_at;
 use crate::object::keys::no_memory;
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::object::registry::RegistryGuard;
-use crate::sem::mapping::SetView;
-use crate::sem::mapping::Sets;
+use crate::sem::mapping::{SetView, Sets};
 use crate::sync::word::Word;
-use crate::sys::clock;
-use crate::sys::credentials;
 use crate::sys::fd::Fd;
-use crate::sys::file;
-use crate::sys::ids;
+use crate::sys::{clock, credentials, file, ids};
 use crate::types::error::Errno;
 use crate::types::id::{Id, MAX_OBJECTS};
 use crate::types::key::Key;
@@ -81,7 +78,7 @@ impl Sets {
         let made = self.reserve_file(&fd, nsems, mode).and_then(|()| self.map_new(index, &fd, nsems)).and_then(|set| {
             let header = set.header();
             let (uid, gid) = (credentials::euid(), credentials::egid());
-            set.set_head(id, SetState::Making);
+            set.set_head(id, ObjectState::Making);
             header.cuid.store(uid, Relaxed);
             header.cgid.store(gid, Relaxed);
             header.creator.store(held.me.to_word(), Relaxed);
@@ -93,7 +90,7 @@ impl Sets {
             if !key.is_private() {
                 self.core.link_key(held, Mechanism::Sem, key, id)?;
             }
-            set.set_head(id, SetState::Live);
+            set.set_head(id, ObjectState::Live);
             Ok(())
         });
         if let Err(e) = made {

@@ -5,15 +5,15 @@
 //! process counts as one that holds undo. The drop-in in the new program makes the records its own, and closes it.
 
 use crate::layout::Registry;
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::process::acquire::Patience;
 use crate::process::fork::Inside;
 use crate::process::participants::pack;
 use crate::sem::mapping::Sets;
 use crate::sync::attach_count::ParticipantId;
 use crate::sys::fd::Fd;
-use crate::sys::ids;
 use crate::sys::path_buffer::PathBuffer;
-use crate::sys::{file, memory};
+use crate::sys::{file, ids, memory};
 use crate::types::error::Errno;
 use crate::types::mechanism::Mechanism;
 use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};

@@ -1,9 +1,9 @@
 //! The lists of sets, of those who wait, and of what will be taken back.
 
 use crate::layout::{Waiter, WaiterState};
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::process::fork::Inside;
-use crate::sem::mapping::SetView;
-use crate::sem::mapping::Sets;
+use crate::sem::mapping::{SetView, Sets};
 use crate::sync::attach_count::{Liveness, ParticipantId};
 use crate::types::error::Errno;
 use crate::types::mechanism::Mechanism;

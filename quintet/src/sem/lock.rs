@@ -5,17 +5,15 @@
 //! dead holder carries it out again, or finds nothing decided.
 
 use crate::layout::{Change, JournalKind, Page, Waiter};
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::process::acquire::Patience;
 use crate::process::fork::Inside;
 use crate::process::mutex;
-use crate::sem::mapping::SetView;
-use crate::sem::mapping::Sets;
+use crate::sem::mapping::{SetView, Sets};
 use crate::sync::attach_count::ParticipantId;
 use crate::sync::journal::Book;
-use crate::sync::robust_mutex;
-use crate::sync::robust_mutex::{Acquired, LockOwner};
-use crate::sync::word;
-use crate::sync::word::{Descriptor, SetWords, Word};
+use crate::sync::robust_mutex::{self, Acquired, LockOwner};
+use crate::sync::word::{self, Descriptor, SetWords, Word};
 use crate::sys::futex;
 use crate::sys::signal::Blocked;
 use crate::types::error::Errno;

@@ -9,32 +9,22 @@
 //! What is made a [`SetMemory`] or a [`Page`] was mapped here in its whole length, and is never unmapped, only replaced by zeroed memory.
 #![allow(unsafe_code)]
 
-use crate::layout::{CELLS_INLINE, Page, Rights, SetHeader, SetMemory, SetState};
+use crate::layout::{CELLS_INLINE, Page, SetHeader, SetMemory};
 use crate::object::core::Core;
-use crate::object::create::CreatedInOneStep;
-use crate::object::keys::{Keyed, no_memory};
-use crate::object::permissions;
-use crate::object::permissions::Remembered;
+use crate::object::keys::no_memory;
+use crate::object::mapping::{Chunks, MappedFile, MappedObject, MappingWord, ObjectFiles, PAGE};
 use crate::process::thread_lock::ThreadLock;
 use crate::sem::exec::InheritedUndo;
-use crate::sync::word;
-use crate::sync::word::{Descriptor, SetWords, Word};
-use crate::sys::clock;
-use crate::sys::credentials;
+use crate::sync::word::{self, Descriptor, SetWords, Word};
 use crate::sys::fd::Fd;
-use crate::sys::fd_thread;
-use crate::sys::file;
-use crate::sys::memory;
-use crate::sys::memory::{Access, Place};
+use crate::sys::memory::{self, Access, Place};
 use crate::sys::path_buffer::PathBuffer;
-use crate::sys::table::NEAR;
-use crate::sys::table::{Table, Zeroable};
+use crate::sys::table::{NEAR, Table, Zeroable};
+use crate::sys::{clock, fd_thread, file};
 use crate::types::error::Errno;
 use crate::types::id::{Id, MAX_OBJECTS};
-use crate::types::key::Key;
 use crate::types::limits::Limits;
 use crate::types::mechanism::Mechanism;
-use crate::types::permissions::Permissions;
 use crate::types::sem::SetStat;
 use rustix::fs::Stat;
 use std::sync::Mutex;
@@ -42,7 +32,6 @@ use std::sync::atomic::{AtomicI16, AtomicU32, AtomicU64, AtomicUsize, Ordering::
 
 type Result<T> = std::result::Result<T, Errno>;
 
-const PAGE: u64 = 4096;
 /// The pages of the first chunk; each further one has twice as many.
 const FIRST_CHUNK: u32 = 4;
 const CHUNKS: usize = 14;
@@ -50,36 +39,23 @@ const CHUNKS: usize = 14;
 /// What this process knows of one index.
 #[repr(C)]
 pub struct SetEntry {
-    /// Where the file is mapped: [`SetMapping`]. 0: not yet.
-    mapped: AtomicU64,
-    /// What the calling thread may do, as last found out: [`SetView::may`].
-    rights: Remembered,
+    file: MappedFile,
     /// This process's undo record: [`SetView::own_record`].
     record: AtomicU64,
     /// Where its first page is mapped.
     record_page: AtomicUsize,
-    /// The user id of the file's owner.
-    owner: AtomicU32,
-    /// The index's file is another user's: nothing can be created there.
-    pub foreign: AtomicU32,
-    /// The number of the file on its file system.
-    inode: AtomicU64,
-    /// Where the pages are mapped, each with the tag of the file's mapping.
-    chunks: [AtomicU64; CHUNKS],
+    /// Where the pages are mapped.
+    chunks: Chunks<CHUNKS>,
 }
 
 impl SetEntry {
     /// Whether an address lies in what is mapped of this index.
     pub fn maps(&self, address: usize) -> bool {
-        let fixed = SetMapping::load(&self.mapped).is_some_and(|mapped| {
-            let memory = mapped.memory();
+        let fixed = self.file.load().is_some_and(|word| {
+            let memory = memory_of(word);
             (memory.address()..memory.address() + SetMemory::bytes(memory.nsems()) as usize).contains(&address)
         });
-        fixed
-            || self.chunks.iter().enumerate().any(|(chunk, known)| {
-                let at = ((known.load(Acquire) >> 16) * PAGE) as usize;
-                at != 0 && (at..at + ((FIRST_CHUNK as usize) << chunk) * PAGE as usize).contains(&address)
-            })
+        fixed || self.chunks.contain(address, chunk_bytes)
     }
 }
 
@@ -89,38 +65,14 @@ unsafe impl Zeroable for SetEntry {}
 /// The table of all indexes.
 pub type SetTable = Table<SetEntry>;
 
-/// A mapping in one word: page number, whether it is writable, number of semaphores.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct SetMapping(u64);
+/// The bits of a [`MappingWord`] for sets: the number of semaphores, and whether it is writable.
+const NSEMS: u32 = 0x1ffff;
+const WRITABLE: u32 = 1 << 17;
 
-impl SetMapping {
-    fn new(memory: SetMemory, writable: bool) -> SetMapping {
-        SetMapping((memory.address() as u64 / PAGE) << 18 | u64::from(writable) << 17 | u64::from(memory.nsems()))
-    }
-
-    #[inline(always)]
-    fn load(from: &AtomicU64) -> Option<SetMapping> {
-        let mapped = SetMapping(from.load(Acquire));
-        (mapped.0 != 0).then_some(mapped)
-    }
-
-    #[inline(always)]
-    fn memory(self) -> SetMemory {
-        let at = ((self.0 >> 18) * PAGE) as usize;
-        // SAFETY: only `map` makes these, of what it has mapped.
-        unsafe { SetMemory::new(at, (self.0 & 0x1ffff) as u32) }
-    }
-
-    #[inline(always)]
-    fn writable(self) -> bool {
-        self.0 >> 17 & 1 != 0
-    }
-
-    /// Tells this mapping from the others that the index may have had.
-    #[inline(always)]
-    fn tag(self) -> u64 {
-        self.0 >> 18 & 0xffff
-    }
+#[inline(always)]
+fn memory_of(word: MappingWord) -> SetMemory {
+    // SAFETY: only `put_in_place` makes these words, of what it has mapped.
+    unsafe { SetMemory::new(word.address(), word.bits() & NSEMS) }
 }
 
 /// The sets of a namespace, as this process has them.
@@ -143,7 +95,7 @@ pub struct Sets {
 pub struct SetView<'a> {
     pub sets: &'a Sets,
     pub index: u16,
-    mapped: SetMapping,
+    word: MappingWord,
 }
 
 impl SetWords for SetView<'_> {
@@ -160,12 +112,7 @@ impl SetWords for SetView<'_> {
 impl<'a> SetView<'a> {
     #[inline(always)]
     pub fn memory(&self) -> SetMemory {
-        self.mapped.memory()
-    }
-
-    #[inline(always)]
-    pub fn header(&self) -> &'static SetHeader {
-        self.memory().header()
+        memory_of(self.word)
     }
 
     #[inline(always)]
@@ -181,55 +128,7 @@ impl<'a> SetView<'a> {
     /// Whether the caller may write to the file.
     #[inline(always)]
     pub fn writable(&self) -> bool {
-        self.mapped.writable()
-    }
-
-    /// The user id of the file's owner, which is the creator's whatever the content says.
-    pub fn owner(&self) -> u32 {
-        self.entry().owner.load(Relaxed)
-    }
-
-    pub fn head(&self) -> (Id, SetState) {
-        let head = self.header().head.load(Acquire);
-        let state = match head as u32 {
-            1 => SetState::Live,
-            2 => SetState::Gone,
-            _ => SetState::Making,
-        };
-        // The index is where the file is, whatever its head says.
-        (Id::new((head >> 47) as u16, self.index), state)
-    }
-
-    pub fn set_head(&self, id: Id, state: SetState) {
-        self.header().head.store(head_word(id, state), SeqCst);
-    }
-
-    pub fn is_live(&self) -> bool {
-        self.head().1 == SetState::Live
-    }
-
-    #[inline(always)]
-    pub fn is_live_as(&self, id: Id) -> bool {
-        self.header().head.load(Acquire) == head_word(id, SetState::Live)
-    }
-
-    pub fn key(&self) -> Key {
-        Key::new(self.header().key.load(Relaxed) as i32)
-    }
-
-    pub fn permissions(&self) -> (Permissions, Rights) {
-        let header = self.header();
-        let rights = header.rights();
-        let (cuid, cgid) = (self.owner(), header.cgid.load(Relaxed));
-        (Permissions { uid: rights.uid, gid: rights.gid, cuid, cgid, mode: rights.mode }, rights)
-    }
-
-    /// Whether the calling thread may read (`alter` false) or alter the set. What was found out is remembered until
-    /// [`credentials::changed`] is told that it may be otherwise.
-    #[inline(always)]
-    pub fn may(&self, alter: bool) -> bool {
-        let version = self.header().current.load(Acquire);
-        self.entry().rights.may(alter, self.mapped.tag(), version, || self.permissions().0)
+        self.word.bits() & WRITABLE != 0
     }
 
     pub fn stat(&self, id: Id) -> SetStat {
@@ -259,7 +158,7 @@ impl<'a> SetView<'a> {
     #[inline]
     pub fn own_record(&self, me: u64) -> Option<u32> {
         let known = self.entry().record.load(Acquire);
-        (known != 0 && known >> 14 == (self.mapped.tag() << 31 | me & 0x7fff_ffff)).then_some((known & 0x3fff) as u32)
+        (known != 0 && known >> 14 == (self.word.tag() << 31 | me & 0x7fff_ffff)).then_some((known & 0x3fff) as u32)
     }
 
     /// Remembers it.
@@ -268,7 +167,7 @@ impl<'a> SetView<'a> {
         entry.record.store(0, Release);
         let first = self.page(record.wrapping_sub(1)).map_or(0, |page| page.address());
         entry.record_page.store(first, Relaxed);
-        entry.record.store((self.mapped.tag() << 31 | me & 0x7fff_ffff) << 14 | u64::from(record), Release);
+        entry.record.store((self.word.tag() << 31 | me & 0x7fff_ffff) << 14 | u64::from(record), Release);
     }
 
     /// A cell of the record that [`SetView::own_record`] has just told.
@@ -308,7 +207,7 @@ impl<'a> SetView<'a> {
     /// How many pages the file has, whatever it says.
     fn pages_there(&self) -> Result<u32> {
         let stat = match fd_thread::run(|| file::look(self.sets.path(self.index).c_str())) {
-            Ok(stat) if stat.st_ino as u64 == self.entry().inode.load(Relaxed) => stat,
+            Ok(stat) if self.file().is(&stat) => stat,
             Ok(_) | Err(Errno::NOENT) => return Err(Errno::IDRM),
             Err(e) => return Err(e),
         };
@@ -333,35 +232,22 @@ impl<'a> SetView<'a> {
     }
 
     fn chunk(&self, chunk: usize) -> Option<usize> {
-        let known = self.entry().chunks[chunk].load(Acquire);
-        (known != 0 && known & 0xffff == self.mapped.tag()).then_some(((known >> 16) * PAGE) as usize)
+        self.entry().chunks.get(chunk, self.word.tag())
     }
 
     fn map_chunk(&self, chunk: usize) -> Result<usize> {
-        fd_thread::run(|| self.open_chunk(chunk))
-    }
-
-    fn open_chunk(&self, chunk: usize) -> Result<usize> {
-        let entry = &self.entry().chunks[chunk];
-        let before = entry.load(Acquire);
-        let (fd, stat) = file::open(self.sets.path(self.index).c_str(), self.writable())?;
-        let offset = SetMemory::bytes(self.nsems()) + u64::from(chunk_start(chunk)) * PAGE;
-        let len = u64::from(FIRST_CHUNK << chunk) * PAGE;
-        if stat.st_ino != self.entry().inode.load(Relaxed) || (stat.st_size as u64) < offset + len {
-            return Err(Errno::INVAL);
-        }
-        let access = if self.writable() { Access::WRITE } else { Access::READ };
-        let at = memory::map_range(&fd, offset, len as usize, access)?;
-        let known = (at as u64 / PAGE) << 16 | self.mapped.tag();
-        match entry.compare_exchange(before, known, AcqRel, Acquire) {
-            Ok(_) => Ok(at),
-            Err(now) => {
-                // Another thread was first.
-                // SAFETY: just mapped, and nobody has seen it.
-                let _ = unsafe { memory::unmap(at, len as usize) };
-                if now & 0xffff == self.mapped.tag() { Ok(((now >> 16) * PAGE) as usize) } else { Err(Errno::INVAL) }
-            }
-        }
+        let len = chunk_bytes(chunk);
+        self.entry().chunks.map(chunk, self.word.tag(), len, || {
+            fd_thread::run(|| {
+                let (fd, stat) = file::open(self.sets.path(self.index).c_str(), self.writable())?;
+                let offset = SetMemory::bytes(self.nsems()) + u64::from(chunk_start(chunk)) * PAGE;
+                if !self.file().is(&stat) || (stat.st_size as u64) < offset + len as u64 {
+                    return Err(Errno::INVAL);
+                }
+                let access = if self.writable() { Access::WRITE } else { Access::READ };
+                memory::map_range(&fd, offset, len, access)
+            })
+        })
     }
 
     /// Gives the file twice as many pages. The caller holds the set's lock. `ENOMEM`: there is no room.
@@ -377,7 +263,7 @@ impl<'a> SetView<'a> {
         }
         let more = chunk_start(chunk + 1);
         let (fd, stat) = file::open(self.sets.path(self.index).c_str(), true)?;
-        if stat.st_ino != self.entry().inode.load(Relaxed) {
+        if !self.file().is(&stat) {
             return Err(Errno::IDRM);
         }
         let bytes = SetMemory::bytes(self.nsems()) + u64::from(more) * PAGE;
@@ -386,11 +272,6 @@ impl<'a> SetView<'a> {
         self.header().pages.store(more, Release);
         Ok(())
     }
-}
-
-#[inline(always)]
-fn head_word(id: Id, state: SetState) -> u64 {
-    (id.raw() as u64) << 32 | state as u64
 }
 
 /// Whether so many pages are a number of whole chunks.
@@ -403,31 +284,79 @@ fn chunk_start(chunk: usize) -> u32 {
     FIRST_CHUNK * ((1 << chunk) - 1)
 }
 
-impl<'a> Keyed<'a> for SetView<'a> {
-    type Class = Sets;
-    const OF: Mechanism = Mechanism::Sem;
+fn chunk_bytes(chunk: usize) -> usize {
+    ((FIRST_CHUNK as usize) << chunk) * PAGE as usize
+}
 
-    fn at(sets: &'a Sets, index: u16) -> Result<Option<SetView<'a>>> {
-        sets.at(index)
+impl<'a> MappedObject<'a> for SetView<'a> {
+    type Files = Sets;
+    type Header = SetHeader;
+
+    #[inline(always)]
+    fn files(&self) -> &'a Sets {
+        self.sets
     }
 
-    fn id_by(&self, key: Key) -> Option<Id> {
-        let (id, state) = self.head();
-        (state == SetState::Live && self.key() == key).then_some(id)
+    #[inline(always)]
+    fn index(&self) -> u16 {
+        self.index
+    }
+
+    #[inline(always)]
+    fn mapping(&self) -> MappingWord {
+        self.word
+    }
+
+    #[inline(always)]
+    fn header(&self) -> &'static SetHeader {
+        self.memory().header()
+    }
+
+    #[inline(always)]
+    fn is_writable(&self) -> bool {
+        self.writable()
     }
 }
 
-impl<'a> CreatedInOneStep<'a> for SetView<'a> {
-    fn permits(&self, flags: u32) -> bool {
-        permissions::permits(&self.permissions().0, flags, credentials::euid)
+impl ObjectFiles for Sets {
+    const OF: Mechanism = Mechanism::Sem;
+    type View<'a> = SetView<'a>;
+
+    #[inline(always)]
+    fn file(&self, index: u16) -> &MappedFile {
+        &self.table[usize::from(index)].file
     }
 
-    fn is_live(&self) -> bool {
-        self.is_live()
+    #[inline(always)]
+    fn view(&self, index: u16, word: MappingWord) -> SetView<'_> {
+        SetView { sets: self, index, word }
     }
 
-    fn foreign(sets: &'a Sets, index: u16) -> &'a AtomicU32 {
-        &sets.table[usize::from(index)].foreign
+    fn written_path(&self, index: u16) -> PathBuffer {
+        self.path(index)
+    }
+
+    #[inline(never)]
+    fn open(&self, index: u16) -> Result<Option<SetView<'_>>> {
+        let before = self.file(index).load();
+        let path = self.path(index);
+        let (opened, writable) = match file::open(path.c_str(), true) {
+            Err(Errno::ACCES | Errno::ROFS) => (file::open(path.c_str(), false), false),
+            other => (other, true),
+        };
+        let (fd, stat) = match opened {
+            Ok(opened) => opened,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::BADMSG) => return Err(Errno::INVAL),
+            Err(e) => return Err(e),
+        };
+        let mut begin = [0u8; 8];
+        let read = rustix::io::pread(&fd, &mut begin, 0)?;
+        let nsems = u32::from_ne_bytes([begin[4], begin[5], begin[6], begin[7]]);
+        if read < begin.len() || nsems == 0 || nsems > Limits::MOST_SEMMSL || begin != SetHeader::blank(nsems) {
+            return Ok(None);
+        }
+        self.put_in_place(index, before, &fd, &stat, nsems, writable)
     }
 }
 
@@ -460,12 +389,6 @@ impl Sets {
         PathBuffer::new(self.core.directory(), format_args!("/sem/{index}"))
     }
 
-    #[inline(always)]
-    pub fn cached(&self, index: u16) -> Option<SetView<'_>> {
-        let mapped = SetMapping::load(&self.table[usize::from(index)].mapped)?;
-        Some(SetView { sets: self, index, mapped })
-    }
-
     /// The set with all its pages, to look at. Who had the right to write its file when he first came, and has it no more, cannot map
     /// further pages for writing: he goes on as one who may only read.
     pub fn to_look_at<'a>(&'a self, set: SetView<'a>) -> SetView<'a> {
@@ -475,76 +398,17 @@ impl Sets {
         }
         let mapped = fd_thread::run(|| {
             let (fd, stat) = file::open(self.path(set.index).c_str(), false)?;
-            if stat.st_ino as u64 != set.entry().inode.load(Relaxed) {
+            if !set.file().is(&stat) {
                 return Ok(None);
             }
-            self.put_in_place(set.index, Some(set.mapped), &fd, &stat, set.nsems(), false)
+            self.put_in_place(set.index, Some(set.word), &fd, &stat, set.nsems(), false)
         });
         mapped.ok().flatten().unwrap_or(set)
     }
 
-    /// The set of an identifier, if it is at hand and its file can be written.
-    #[inline(always)]
-    pub fn hot(&self, id: i32) -> Option<SetView<'_>> {
-        let id = Id::from_raw(id).ok()?;
-        self.cached(id.index()).filter(|set| set.is_live_as(id) && set.writable())
-    }
-
-    /// The file of `index`; `None` if nothing was ever there.
-    ///
-    /// `EACCES`: the directory may not be searched; `EINVAL`: what is there is no set.
-    pub fn at(&self, index: u16) -> Result<Option<SetView<'_>>> {
-        match self.cached(index) {
-            Some(view) if view.header().is_valid() => Ok(Some(view)),
-            _ => self.map(index),
-        }
-    }
-
-    /// As [`Sets::set`], for a caller that will write: a read-only mapping is tried anew, rights may have come.
-    #[inline(never)]
-    pub fn writable_at(&self, index: u16) -> Result<Option<SetView<'_>>> {
-        match self.at(index)? {
-            // As long as it may not be written the mapping stays what it is.
-            Some(view) if !view.writable() => fd_thread::run(|| match file::open(self.path(index).c_str(), true) {
-                Err(Errno::ACCES | Errno::ROFS) => Ok(Some(view)),
-                Err(Errno::MFILE) => Err(Errno::MFILE),
-                _ => self.map(index),
-            }),
-            other => Ok(other),
-        }
-    }
-
-    fn map(&self, index: u16) -> Result<Option<SetView<'_>>> {
-        fd_thread::run(|| self.open(index))
-    }
-
-    #[inline(never)]
-    fn open(&self, index: u16) -> Result<Option<SetView<'_>>> {
-        let entry = &self.table[usize::from(index)];
-        let before = SetMapping::load(&entry.mapped);
-        let path = self.path(index);
-        let (opened, writable) = match file::open(path.c_str(), true) {
-            Err(Errno::ACCES | Errno::ROFS) => (file::open(path.c_str(), false), false),
-            other => (other, true),
-        };
-        let (fd, stat) = match opened {
-            Ok(opened) => opened,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::BADMSG) => return Err(Errno::INVAL),
-            Err(e) => return Err(e),
-        };
-        let mut begin = [0u8; 8];
-        let read = rustix::io::pread(&fd, &mut begin, 0)?;
-        let nsems = u32::from_ne_bytes([begin[4], begin[5], begin[6], begin[7]]);
-        if read < begin.len() || nsems == 0 || nsems > Limits::MOST_SEMMSL || begin != SetHeader::blank(nsems) {
-            return Ok(None);
-        }
-        self.put_in_place(index, before, &fd, &stat, nsems, writable)
-    }
-
     /// Maps a file that was just made for a set of `nsems`, and is all zeroes.
     pub fn map_new(&self, index: u16, fd: &Fd, nsems: u32) -> Result<SetView<'_>> {
-        let before = SetMapping::load(&self.table[usize::from(index)].mapped);
+        let before = self.file(index).load();
         let set = self.put_in_place(index, before, fd, &rustix::fs::fstat(fd)?, nsems, true)?.ok_or(Errno::INVAL)?;
         set.header().begin(nsems);
         Ok(set)
@@ -554,13 +418,12 @@ impl Sets {
     fn put_in_place(
         &self,
         index: u16,
-        before: Option<SetMapping>,
+        before: Option<MappingWord>,
         fd: &Fd,
         stat: &Stat,
         nsems: u32,
         writable: bool,
     ) -> Result<Option<SetView<'_>>> {
-        let entry = &self.table[usize::from(index)];
         let len = SetMemory::bytes(nsems);
         if (stat.st_size as u64) < len {
             return Err(Errno::INVAL);
@@ -571,38 +434,27 @@ impl Sets {
         let at = unsafe { memory::map(fd, len as usize, access, Place::Anywhere) }?;
         // SAFETY: just mapped, and kept unless nobody has seen it.
         let memory = unsafe { SetMemory::new(at, nsems) };
-        let mapped = SetMapping::new(memory, writable);
-        if SetMapping::load(&entry.mapped) != before {
+        let word = MappingWord::new(memory.address(), nsems | if writable { WRITABLE } else { 0 });
+        let entry = &self.table[usize::from(index)];
+        if entry.file.load() != before {
             // Another thread was first.
-            // SAFETY: just mapped, and nobody has seen it.
+            // SAFETY: just mapped, and no thread has seen it.
             let _ = unsafe { memory::unmap(at, len as usize) };
             return Ok(self.cached(index));
         }
-        // The file of a set that somebody may still be looking at, now with more rights, goes on being mapped.
-        let same = entry.inode.load(Relaxed) == stat.st_ino as u64;
-        entry.owner.store(stat.st_uid, Relaxed);
-        entry.inode.store(stat.st_ino as u64, Relaxed);
-        // What was remembered is another set's.
-        entry.rights.forget();
-        entry.record.store(0, Relaxed);
-        entry.mapped.store(mapped.0, Release);
+        let same = entry.file.replace(word, stat, || entry.record.store(0, Relaxed));
         if let Some(before) = before.filter(|_| !same) {
-            self.retire_mapping(index, before.memory(), before.tag());
+            self.retire_mapping(index, before);
         }
-        Ok(Some(SetView { sets: self, index, mapped }))
+        Ok(Some(SetView { sets: self, index, word }))
     }
 
-    /// Nobody looks at a mapping any more, but for a thread that was interrupted while it did.
-    fn retire_mapping(&self, index: u16, old: SetMemory, tag: u64) {
-        // SAFETY: this index's own former mapping; a set of zeroes is one that is not there.
+    /// Overwrites a former mapping by zeroes. Only a thread that was interrupted while it looked at the
+    /// set still uses it.
+    fn retire_mapping(&self, index: u16, word: MappingWord) {
+        let old = memory_of(word);
+        // SAFETY: this index's own former mapping; a set of zeroes is one that is not live.
         unsafe { memory::zeroed_over(old.address(), SetMemory::bytes(old.nsems()) as usize) };
-        for (chunk, known) in self.table[usize::from(index)].chunks.iter().enumerate() {
-            let was = known.load(Acquire);
-            if was != 0 && was & 0xffff == tag && known.compare_exchange(was, 0, AcqRel, Relaxed).is_ok() {
-                let (at, len) = ((was >> 16) * PAGE, u64::from(FIRST_CHUNK << chunk) * PAGE);
-                // SAFETY: mapped by `map_chunk`; free pages are what zeroes are.
-                unsafe { memory::zeroed_over(at as usize, len as usize) };
-            }
-        }
+        self.table[usize::from(index)].chunks.retire(word.tag(), chunk_bytes);
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `mapping`, `lookup` | the files as this process has them mapped |
+//! | `mapping` | the files as this process has them mapped |
 //! | `create` | `semget` |
 //! | `operate` | `semop` and `GETVAL` without a lock |
 //! | `lock`, `waiters`, `wait` | under the set's mutex: the decision, the queue of blocked calls, going to sleep |
@@ -19,7 +19,6 @@ mod create;
 pub mod exec;
 mod list;
 mod lock;
-mod lookup;
 pub mod mapping;
 mod operate;
 mod reclaim;

@@ -1,16 +1,13 @@
 //! `semop` and `GETVAL` without a lock, and without a system call.
 
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::process::acquire::Patience;
 use crate::process::fork;
 use crate::sem::lock::Ops;
-use crate::sem::mapping::SetView;
-use crate::sem::mapping::Sets;
-use crate::sync::word;
-use crate::sync::word::{DESCRIBED, Descriptor, Planned, Word};
-use crate::sys;
-use crate::sys::clock;
-use crate::sys::clock::Instant;
-use crate::sys::ids;
+use crate::sem::mapping::{SetView, Sets};
+use crate::sync::word::{self, DESCRIBED, Descriptor, Planned, Word};
+use crate::sys::clock::{self, Instant};
+use crate::sys::{self, ids};
 use crate::types::error::Errno;
 use crate::types::id::Id;
 use crate::types::limits::Limits;

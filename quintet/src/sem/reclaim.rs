@@ -1,7 +1,8 @@
 //! Reclaiming what participants that exited have left in sets.
 
-use crate::layout::SetState;
+use crate::layout::ObjectState;
 use crate::object::core::ObjectClass;
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::object::registry::RegistryGuard;
 use crate::process::acquire::Patience;
 use crate::sem::mapping::{SetView, Sets};
@@ -31,7 +32,7 @@ impl ObjectClass for Sets {
                 Err(_) => continue,
             };
             let (id, state) = set.head();
-            if state != SetState::Live && set.writable() {
+            if state != ObjectState::Live && set.writable() {
                 self.destroy_soon(held, set, id);
                 continue;
             }
@@ -54,7 +55,7 @@ impl ObjectClass for Sets {
             if !set.writable() {
                 continue;
             }
-            if state != SetState::Live {
+            if state != ObjectState::Live {
                 // Nobody is at it while the lock is held.
                 self.destroy_soon(held, set, id);
                 continue;

@@ -1,6 +1,7 @@
 //! `IPC_RMID`.
 
-use crate::layout::SetState;
+use crate::layout::ObjectState;
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::object::registry::RegistryGuard;
 use crate::process::acquire::Patience;
 use crate::process::fork::Inside;
@@ -33,7 +34,7 @@ impl Sets {
         if let Ok(guard) = self.lock(set, Patience::Endless) {
             // From now on nobody changes a value; so nobody has, after the set was gone.
             (0..set.nsems()).for_each(|num| _ = guard.hold(num));
-            set.set_head(id, SetState::Gone);
+            set.set_head(id, ObjectState::Gone);
             guard.answer_all(Errno::IDRM);
         }
         self.clear(held, set, id);

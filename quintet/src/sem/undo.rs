@@ -8,17 +8,15 @@
 //! journalled change, so that whoever dies doing it leaves the rest to the next one.
 
 use crate::layout::{CELLS_INLINE, CELLS_PER_PAGE, JournalKind, Page, PageKind, WaiterState};
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::object::registry::marked;
 use crate::process::acquire::Patience;
 use crate::process::participants::pack;
 use crate::sem::lock::SetGuard;
-use crate::sem::mapping::SetView;
-use crate::sem::mapping::Sets;
+use crate::sem::mapping::{SetView, Sets};
 use crate::sync::attach_count::ParticipantId;
 use crate::sync::word::{MOST_RECORDS, Word};
-use crate::sys::clock;
-use crate::sys::futex;
-use crate::sys::ids;
+use crate::sys::{clock, futex, ids};
 use crate::types::error::Errno;
 use crate::types::limits::Limits;
 use std::sync::atomic::{AtomicI16, Ordering::*};

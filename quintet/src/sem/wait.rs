@@ -1,12 +1,11 @@
 //! `semop` that cannot be done at once, or not without the set's lock.
 
 use crate::layout::{JournalKind, Sleeper, Waiter, WaiterState};
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::process::acquire::Patience;
-use crate::process::waiting;
-use crate::process::waiting::{EndCall, Interruptible, Waiting};
+use crate::process::waiting::{self, EndCall, Interruptible, Waiting};
 use crate::sem::lock::{Ops, Verdict};
-use crate::sem::mapping::SetView;
-use crate::sem::mapping::Sets;
+use crate::sem::mapping::{SetView, Sets};
 use crate::sync::waiter;
 use crate::sys::clock::Instant;
 use crate::sys::ids;

@@ -5,13 +5,12 @@
 //! the order in which they came, from the beginning after each success. The queues are a cache: a call's own state is the truth.
 
 use crate::layout::{JournalKind, Page, PageKind, WAITERS_PER_PAGE, Waiter, WaiterState};
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::sem::lock::{Ops, SetGuard, Verdict, pack_op};
 use crate::sem::mapping::SetView;
 use crate::sync::attach_count::{Liveness, ParticipantId};
 use crate::sync::waiter;
-use crate::sys::clock;
-use crate::sys::futex;
-use crate::sys::ids;
+use crate::sys::{clock, futex, ids};
 use crate::types::error::Errno;
 use crate::types::sem::SemOp;
 use std::sync::atomic::Ordering::*;

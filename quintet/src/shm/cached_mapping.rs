@@ -15,11 +15,9 @@
 #![allow(unsafe_code)]
 
 use crate::layout::RECYCLED_BYTES;
-use crate::shm::mapping::SegmentView;
-use crate::shm::mapping::Segments;
+use crate::shm::mapping::{SegmentView, Segments};
 use crate::sys::fd::Fd;
-use crate::sys::memory;
-use crate::sys::memory::{Access, Place};
+use crate::sys::memory::{self, Access, Place};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 
 const LEN: usize = RECYCLED_BYTES as usize;

@@ -3,14 +3,10 @@
 use crate::layout::Rights;
 use crate::object::permissions::READ;
 use crate::process::fork::Inside;
-use crate::shm::mapping::Segments;
-use crate::shm::mapping::{PAGE, SegmentView};
-use crate::sys::clock;
-use crate::sys::credentials;
-use crate::sys::credentials::capable;
-use crate::sys::file;
-use crate::sys::file::Acl;
-use crate::sys::memory;
+use crate::shm::mapping::{PAGE, SegmentView, Segments};
+use crate::sys::credentials::{self, capable};
+use crate::sys::file::{self, Acl};
+use crate::sys::{clock, memory};
 use crate::types::error::Errno;
 use crate::types::id::Id;
 use crate::types::kind::Kind;

@@ -13,10 +13,8 @@
 //! from what they were and are not yet all what they will be.
 
 use crate::sync::primitive::{AtomicI16, AtomicU32, AtomicU64, Ordering, fence, in_order};
-use crate::sync::waiter;
-use crate::sync::waiter::State;
-use crate::sync::word;
-use crate::sync::word::{SetWords, Word};
+use crate::sync::waiter::{self, State};
+use crate::sync::word::{self, SetWords, Word};
 
 /// What a journal says is to be done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

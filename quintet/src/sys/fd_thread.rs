@@ -15,8 +15,7 @@
 //! it any more. What it is given lives on the calling thread's stack, which is there all that time.
 #![allow(unsafe_code)]
 
-use crate::sys::fd;
-use crate::sys::fd::Fd;
+use crate::sys::fd::{self, Fd};
 use crate::sys::memory;
 use crate::sys::signal::Blocked;
 use crate::types::error::{Errno, Error};

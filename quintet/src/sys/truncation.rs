@@ -13,8 +13,7 @@
 //! would have. What it replaces is a page of a mapping that is entered in the tables of an engine, and whose file has no such page any more.
 #![allow(unsafe_code)]
 
-use crate::sys::memory;
-use crate::sys::memory::page;
+use crate::sys::memory::{self, page};
 use crate::types::error::Errno;
 use libc::{c_int, c_void, siginfo_t};
 use std::cell::{Cell, UnsafeCell};

@@ -7,8 +7,7 @@ use crate::types::error::Errno;
 use crate::types::id::Id;
 use crate::types::key::Key;
 use crate::types::mechanism::Mechanism;
-use crate::types::msg::MsgFlags;
-use crate::types::msg::{MessageStat, MsgUsage, QueueRepair, QueueStat, QueueStatus};
+use crate::types::msg::{MessageStat, MsgFlags, MsgUsage, QueueRepair, QueueStat, QueueStatus};
 use std::time::Duration;
 
 impl Namespace {

@@ -7,8 +7,7 @@ use crate::types::error::Errno;
 use crate::types::id::Id;
 use crate::types::key::Key;
 use crate::types::mechanism::Mechanism;
-use crate::types::sem::SemOp;
-use crate::types::sem::{SemUsage, SetStat, SetStatus};
+use crate::types::sem::{SemOp, SemUsage, SetStat, SetStatus};
 use std::time::Duration;
 
 impl Namespace {

@@ -1,10 +1,7 @@
 //! The namespace of a program that names none.
 
-use crate::backend::directory::Directory;
-use crate::backend::directory::hidden;
-use crate::sys::credentials;
-use crate::sys::fd_thread;
-use crate::sys::file;
+use crate::backend::directory::{Directory, hidden};
+use crate::sys::{credentials, fd_thread, file};
 use crate::types::error::{Errno, Error, Result};
 use crate::types::kind::Kind;
 use rustix::fs::{self, FileType};

@@ -1,11 +1,9 @@
 //! Removing a namespace.
 
-use crate::backend::directory::Directory;
 use crate::backend::directory::default::own_path;
 use crate::backend::directory::files::remove_files;
-use crate::backend::directory::hidden;
-use crate::sys::credentials;
-use crate::sys::credentials::capable;
+use crate::backend::directory::{Directory, hidden};
+use crate::sys::credentials::{self, capable};
 use crate::types::error::{Errno, Error, Result};
 use rustix::fs;
 use rustix::thread::CapabilitySet;

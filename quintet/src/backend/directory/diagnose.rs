@@ -9,12 +9,10 @@
 use crate::backend::directory::Directory;
 use crate::backend::directory::files::damaged;
 use crate::process::listener;
-use crate::sys::clock;
 use crate::sys::fd_thread::run_by_path;
-use crate::sys::file;
 use crate::sys::path_buffer::PathBuffer;
-use crate::types::error::Errno;
-use crate::types::error::Error;
+use crate::sys::{clock, file};
+use crate::types::error::{Errno, Error};
 use rustix::fs::{self, Mode, OFlags};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

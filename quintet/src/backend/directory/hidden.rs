@@ -5,8 +5,7 @@
 //! who does not get the name from the superuser's programs cannot find it.
 
 use crate::backend::directory::files::{explain_create, publish, unnamed};
-use crate::types::error::Errno;
-use crate::types::error::{Error, Result};
+use crate::types::error::{Errno, Error, Result};
 use rustix::fs::{self, Mode};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};

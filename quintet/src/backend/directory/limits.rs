@@ -8,10 +8,9 @@
 use crate::backend::directory::Directory;
 use crate::backend::directory::files::store_limits;
 use crate::layout::{HEADER_BYTES, Header, Shared};
-use crate::sys::fd_thread;
-use crate::sys::file;
 use crate::sys::memory::{self, Access, Place};
 use crate::sys::path_buffer::PathBuffer;
+use crate::sys::{fd_thread, file};
 use crate::types::error::Errno;
 use crate::types::id::MAX_OBJECTS;
 use crate::types::limits::Limits;
