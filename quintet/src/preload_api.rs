@@ -81,11 +81,6 @@ fn call<T>(call: Call, body: impl FnOnce(&'static Directory) -> Result<T>) -> Re
     body(directory).map_err(|e| directory.explained(call, e))
 }
 
-#[inline(always)]
-fn with_id<T>(body: impl FnOnce(&'static Directory) -> Result<T>) -> Result<T> {
-    call(Call::Use, body)
-}
-
 fn get<T>(key: Key, flags: i32, body: impl FnOnce(&'static Directory) -> Result<T>) -> Result<T> {
     let makes = key.is_private() || flags & libc::IPC_CREAT != 0;
     call(if makes { Call::Make } else { Call::Find }, body)
@@ -115,7 +110,8 @@ pub fn shmget(key: Key, size: u64, flags: i32) -> Result<Id> {
 #[allow(unsafe_code)]
 pub unsafe fn shmat(id: i32, address: usize, flags: i32) -> Result<*mut c_void> {
     // SAFETY: the caller's.
-    unsafe { with_id(|directory| directory.segments.shmat(id, address, flags)) }
+    unsafe { call(Call::Use, |directory| directory.segments.attach(id, address, flags)) }
+        .map(|(attached, _)| attached.address as *mut c_void)
 }
 
 /// `shmdt`.
@@ -126,32 +122,32 @@ pub unsafe fn shmat(id: i32, address: usize, flags: i32) -> Result<*mut c_void> 
 #[allow(unsafe_code)]
 pub unsafe fn shmdt(address: usize) -> Result<()> {
     // SAFETY: the caller's.
-    run_by_path(|| unsafe { with_id(|directory| directory.segments.shmdt(address)) })
+    run_by_path(|| unsafe { call(Call::Use, |directory| directory.segments.shmdt(address)) })
 }
 
 /// `IPC_STAT`.
 pub fn stat(id: i32) -> Result<SegmentStat> {
-    run_by_path(|| with_id(|directory| directory.segments.shm_stat(id)))
+    run_by_path(|| call(Call::Use, |directory| directory.segments.shm_stat(id)))
 }
 
 /// `SHM_STAT`, `SHM_STAT_ANY`.
 pub fn stat_index(index: i32, any: bool) -> Result<SegmentStat> {
-    run_by_path(|| with_id(|directory| directory.segments.shm_stat_index(index, any)))
+    run_by_path(|| call(Call::Use, |directory| directory.segments.shm_stat_index(index, any)))
 }
 
 /// `IPC_SET`.
 pub fn set(id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
-    run_by_path(|| with_id(|directory| directory.segments.shm_set(id, uid, gid, mode)))
+    run_by_path(|| call(Call::Use, |directory| directory.segments.shm_set(id, uid, gid, mode)))
 }
 
 /// `IPC_RMID`.
 pub fn remove(id: i32) -> Result<()> {
-    run_by_path(|| with_id(|directory| directory.segments.shm_remove(id)))
+    run_by_path(|| call(Call::Use, |directory| directory.segments.shm_remove(id)))
 }
 
 /// `SHM_LOCK`, `SHM_UNLOCK`.
 pub fn lock(id: i32, locked: bool) -> Result<()> {
-    with_id(|directory| directory.segments.shm_lock(id, locked))
+    call(Call::Use, |directory| directory.segments.shm_lock(id, locked))
 }
 
 /// `IPC_INFO`: the limits, and the highest index in use.
@@ -195,12 +191,12 @@ pub fn semget(key: Key, nsems: i32, flags: i32) -> Result<Id> {
 /// `semop`, `semtimedop`, where the limit on the number of operations has been checked.
 #[inline(always)]
 pub fn semtimedop(id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
-    with_id(|directory| directory.sets.semtimedop(id, ops, timeout))
+    call(Call::Use, |directory| directory.sets.semtimedop(id, ops, timeout))
 }
 
 /// The same after [`semop_fast`] has tried it in vain.
 pub fn semtimedop_slow(id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
-    with_id(|directory| directory.sets.semtimedop_slow(id, ops, timeout))
+    call(Call::Use, |directory| directory.sets.semtimedop_slow(id, ops, timeout))
 }
 
 /// `semop`, if it can be done at once and without a system call. `false`: [`semtimedop_slow`] says what is the matter.
@@ -224,57 +220,57 @@ pub fn semopm() -> Result<usize> {
 /// `GETVAL`.
 #[inline(always)]
 pub fn sem_value(id: i32, num: i32) -> Result<u16> {
-    with_id(|directory| directory.sets.sem_value(id, num))
+    call(Call::Use, |directory| directory.sets.sem_value(id, num))
 }
 
 /// `GETPID`.
 pub fn sem_pid(id: i32, num: i32) -> Result<i32> {
-    with_id(|directory| directory.sets.sem_pid(id, num))
+    call(Call::Use, |directory| directory.sets.sem_pid(id, num))
 }
 
 /// `GETNCNT`.
 pub fn sem_ncnt(id: i32, num: i32) -> Result<u32> {
-    with_id(|directory| directory.sets.sem_ncnt(id, num))
+    call(Call::Use, |directory| directory.sets.sem_ncnt(id, num))
 }
 
 /// `GETZCNT`.
 pub fn sem_zcnt(id: i32, num: i32) -> Result<u32> {
-    with_id(|directory| directory.sets.sem_zcnt(id, num))
+    call(Call::Use, |directory| directory.sets.sem_zcnt(id, num))
 }
 
 /// `GETALL`: `to` gets the values.
 pub fn sem_values_to(id: i32, to: impl FnOnce(&[u16]) -> Result<()>) -> Result<()> {
-    with_id(|directory| directory.sets.sem_values_to(id, to))
+    call(Call::Use, |directory| directory.sets.sem_values_to(id, to))
 }
 
 /// `SETVAL`.
 pub fn sem_set_value(id: i32, num: i32, value: i32) -> Result<()> {
-    with_id(|directory| directory.sets.sem_set_value(id, num, value))
+    call(Call::Use, |directory| directory.sets.sem_set_value(id, num, value))
 }
 
 /// `SETALL`: `from` fills in the values, once it is known that the caller may set them.
 pub fn sem_set_values(id: i32, from: impl FnOnce(&mut [u16]) -> Result<()>) -> Result<()> {
-    with_id(|directory| directory.sets.sem_set_values_from(id, from))
+    call(Call::Use, |directory| directory.sets.sem_set_values_from(id, from))
 }
 
 /// `IPC_STAT` of a set.
 pub fn sem_stat(id: i32) -> Result<SetStat> {
-    with_id(|directory| directory.sets.sem_stat(id))
+    call(Call::Use, |directory| directory.sets.sem_stat(id))
 }
 
 /// `SEM_STAT`, `SEM_STAT_ANY`.
 pub fn sem_stat_index(index: i32, any: bool) -> Result<SetStat> {
-    with_id(|directory| directory.sets.sem_stat_index(index, any))
+    call(Call::Use, |directory| directory.sets.sem_stat_index(index, any))
 }
 
 /// `IPC_SET` of a set.
 pub fn sem_set(id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
-    run_by_path(|| with_id(|directory| directory.sets.sem_set(id, uid, gid, mode)))
+    run_by_path(|| call(Call::Use, |directory| directory.sets.sem_set(id, uid, gid, mode)))
 }
 
 /// `IPC_RMID` of a set.
 pub fn sem_remove(id: i32) -> Result<()> {
-    run_by_path(|| with_id(|directory| directory.sets.sem_remove(id)))
+    run_by_path(|| call(Call::Use, |directory| directory.sets.sem_remove(id)))
 }
 
 /// `IPC_INFO` of semaphores: the limits, and the highest index in use.
@@ -298,13 +294,13 @@ pub use crate::types::message_bytes::{Piece, Sink, Source};
 /// `msgsnd`.
 #[inline(always)]
 pub fn msgsnd(id: i32, mtype: i64, from: Source, flags: MsgFlags) -> Result<()> {
-    with_id(|directory| directory.queues.msg_send(id, mtype, from, flags, None))
+    call(Call::Use, |directory| directory.queues.send(id, mtype, from, flags, None))
 }
 
 /// `msgrcv`: the length of the message, as far as it was taken. `size` is the room that the caller says there is.
 #[inline(always)]
 pub fn msgrcv(id: i32, to: &mut impl Sink, size: usize, mtype: i64, flags: MsgFlags) -> Result<usize> {
-    with_id(|directory| directory.queues.msg_receive(id, to, size, mtype, flags, None))
+    call(Call::Use, |directory| directory.queues.receive(id, to, size, mtype, flags, None))
 }
 
 /// The greatest length of a message.
@@ -314,22 +310,22 @@ pub fn msgmax() -> Result<usize> {
 
 /// `IPC_STAT` of a queue.
 pub fn msg_stat(id: i32) -> Result<QueueStat> {
-    with_id(|directory| directory.queues.msg_stat(id))
+    call(Call::Use, |directory| directory.queues.msg_stat(id))
 }
 
 /// `MSG_STAT`, `MSG_STAT_ANY`.
 pub fn msg_stat_index(index: i32, any: bool) -> Result<QueueStat> {
-    with_id(|directory| directory.queues.msg_stat_index(index, any))
+    call(Call::Use, |directory| directory.queues.msg_stat_index(index, any))
 }
 
 /// `IPC_SET` of a queue.
 pub fn msg_set(id: i32, uid: u32, gid: u32, mode: u32, capacity: u64) -> Result<()> {
-    run_by_path(|| with_id(|directory| directory.queues.msg_set(id, uid, gid, mode, capacity)))
+    run_by_path(|| call(Call::Use, |directory| directory.queues.msg_set(id, uid, gid, mode, capacity)))
 }
 
 /// `IPC_RMID` of a queue.
 pub fn msg_remove(id: i32) -> Result<()> {
-    run_by_path(|| with_id(|directory| directory.queues.msg_remove(id)))
+    run_by_path(|| call(Call::Use, |directory| directory.queues.msg_remove(id)))
 }
 
 /// `IPC_INFO` of queues: the limits, and the highest index in use.

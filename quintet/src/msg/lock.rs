@@ -123,7 +123,7 @@ impl<'a> RseqGuard<'a> {
             // A handler finds the note before the lock is taken, and what it says before the lock is looked at.
             in_order();
             let lock = &queue.header().lock;
-            let mut acquired = acquire_fast(lock, mine);
+            let mut acquired = queue_lock::try_acquire(lock, mine) || acquire_spinning(lock, mine);
             if acquired {
                 note.taken_at.store(HOLDS, Relaxed);
                 in_order();
@@ -239,11 +239,6 @@ impl Drop for RseqGuard<'_> {
             self.free();
         }
     }
-}
-
-#[inline(always)]
-fn acquire_fast(lock: &AtomicU64, mine: ThreadOwner) -> bool {
-    queue_lock::try_acquire(lock, mine) || acquire_spinning(lock, mine)
 }
 
 #[cold]

@@ -4,7 +4,7 @@ use crate::layout::{Slot, SlotKind, SlotUse, Stamp, TypeIndex, halves, high, low
 use crate::msg::mapping::QueueView;
 use crate::msg::type_index;
 use crate::msg::write_set::WriteSet;
-use crate::object::mapping::{MappedObject, ObjectFiles};
+use crate::object::mapping::MappedObject;
 use crate::types::error::Errno;
 use crate::types::msg::MsgFlags;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

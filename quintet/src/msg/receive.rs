@@ -97,12 +97,13 @@ impl Queues {
     ) -> Result<(i64, usize)> {
         let size = buffer.len();
         let mut to = Buffer { bytes: buffer, mtype: 0 };
-        let len = self.msg_receive(id, &mut to, size, mtype, flags, timeout)?;
+        let len = self.receive(id, &mut to, size, mtype, flags, timeout)?;
         Ok((to.mtype, len))
     }
 
+    /// `msgrcv`: tries it in a restartable sequence, and then in all generality.
     #[inline(always)]
-    pub fn msg_receive(
+    pub fn receive(
         &'static self,
         id: i32,
         to: &mut impl Sink,
@@ -112,21 +113,15 @@ impl Queues {
         timeout: Option<Duration>,
     ) -> Result<usize> {
         let wanted = ReceiveRequest { mtype, select: Selector::new(mtype, flags), size, flags };
-        match self.receive_fast(id, to, &wanted) {
-            Attempt::Done(len) => Ok(len),
-            _ => self.receive_slow(id, to, &wanted, timeout),
+        let is_usual = !fork::is_raw_clone_child() && !wanted.copies();
+        if is_usual
+            && let Some(queue) = self.hot(id)
+            && queue.may(false)
+            && let Attempt::Done(len) = try_receive(queue, to, &wanted)
+        {
+            return Ok(len);
         }
-    }
-
-    #[inline(always)]
-    fn receive_fast(&self, id: i32, to: &mut impl Sink, wanted: &ReceiveRequest) -> Attempt<usize> {
-        if fork::is_raw_clone_child() || wanted.copies() {
-            return Attempt::Slow;
-        }
-        match self.hot(id) {
-            Some(queue) if queue.may(false) => try_receive(queue, to, wanted),
-            _ => Attempt::Slow,
-        }
+        self.receive_slow(id, to, &wanted, timeout)
     }
 
     /// In the order in which the kernel checks.

@@ -27,27 +27,22 @@ type Header = [u64; 5];
 
 impl Queues {
     pub fn msgsnd(&'static self, id: i32, mtype: i64, data: &[u8], flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
-        self.msg_send(id, mtype, Source::new(data), flags, timeout)
+        self.send(id, mtype, Source::new(data), flags, timeout)
     }
 
+    /// `msgsnd`: tries it in a restartable sequence, and then in all generality.
     #[inline(always)]
-    pub fn msg_send(&'static self, id: i32, mtype: i64, from: Source, flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
-        match self.send_fast(id, mtype, from) {
-            Attempt::Done(()) => Ok(()),
-            _ => self.send_slow(id, mtype, from, flags, timeout),
-        }
-    }
-
-    #[inline(always)]
-    fn send_fast(&self, id: i32, mtype: i64, from: Source) -> Attempt<()> {
+    pub fn send(&'static self, id: i32, mtype: i64, from: Source, flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
         let most = (self.core.header.msgmax.load(Relaxed) as usize).min(MOST_AT_ONCE);
-        if fork::is_raw_clone_child() || mtype < 1 || from.len > most {
-            return Attempt::Slow;
+        let is_usual = !fork::is_raw_clone_child() && mtype >= 1 && from.len <= most;
+        if is_usual
+            && let Some(queue) = self.hot(id)
+            && queue.may(true)
+            && let Attempt::Done(()) = try_send(queue, mtype, from)
+        {
+            return Ok(());
         }
-        match self.hot(id) {
-            Some(queue) if queue.may(true) => try_send(queue, mtype, from),
-            _ => Attempt::Slow,
-        }
+        self.send_slow(id, mtype, from, flags, timeout)
     }
 
     /// In the order in which the kernel checks.

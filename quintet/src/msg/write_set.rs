@@ -5,7 +5,6 @@
 
 use crate::layout::{MOST_STORES, Slot};
 use crate::msg::mapping::QueueView;
-use crate::object::mapping::ObjectFiles;
 use crate::sys::rseq::{PlannedCopy, Store};
 use crate::types::error::Errno;
 use std::mem::MaybeUninit;

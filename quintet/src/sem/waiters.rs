@@ -5,7 +5,7 @@
 //! the order in which they came, from the beginning after each success. The queues are a cache: a call's own state is the truth.
 
 use crate::layout::{JournalKind, Page, PageKind, WAITERS_PER_PAGE, Waiter, WaiterState};
-use crate::object::mapping::{MappedObject, ObjectFiles};
+use crate::object::mapping::MappedObject;
 use crate::sem::lock::{Ops, SetGuard, Verdict, pack_op};
 use crate::sem::mapping::SetView;
 use crate::sync::attach_count::{Liveness, ParticipantId};

@@ -17,27 +17,17 @@ use crate::sys::memory::{self, Access, Place};
 use crate::sys::{fd_thread, file, ids};
 use crate::types::error::Errno;
 use crate::types::id::Id;
-use std::ffi::c_void;
 use std::sync::atomic::Ordering::*;
 
 type Result<T> = std::result::Result<T, Errno>;
 
 impl Segments {
-    /// `shmat`, in the order in which the kernel checks.
+    /// `shmat`, in the order in which the kernel checks. Returns the mapping and the segment's size in
+    /// bytes: that of what was mapped, whatever the control file says later.
     ///
     /// # Safety
     ///
-    /// That of [`crate::api::namespace::Namespace::shmat`].
-    pub unsafe fn shmat(&self, id: i32, address: usize, flags: i32) -> Result<*mut c_void> {
-        // SAFETY: the caller vouches for the address.
-        unsafe { self.attach(id, address, flags) }.map(|(mapped, _)| mapped.address as *mut c_void)
-    }
-
-    /// `shmat`, which also tells the segment's size: that of what was mapped, whatever the control file says later.
-    ///
-    /// # Safety
-    ///
-    /// As above.
+    /// That of [`Namespace::shmat`](crate::Namespace::shmat).
     pub unsafe fn attach(&self, id: i32, address: usize, flags: i32) -> Result<(AttachedRange, usize)> {
         let id = Id::from_raw(id)?;
         let place = place(address, flags)?;
@@ -153,7 +143,7 @@ impl Segments {
     ///
     /// # Safety
     ///
-    /// That of [`crate::api::namespace::Namespace::shmdt`].
+    /// That of [`Namespace::shmdt`](crate::Namespace::shmdt).
     pub unsafe fn shmdt(&self, address: usize) -> Result<()> {
         if !address.is_multiple_of(memory::page()) {
             return Err(Errno::INVAL);

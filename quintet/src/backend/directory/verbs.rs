@@ -66,7 +66,7 @@ impl SegmentVerbs for &'static Directory {
 
     unsafe fn shmat(&self, id: i32, address: usize, flags: i32) -> Result<*mut c_void> {
         // SAFETY: the caller vouches for the address.
-        unsafe { self.segments.shmat(id, address, flags) }
+        unsafe { self.segments.attach(id, address, flags) }.map(|(attached, _)| attached.address as *mut c_void)
     }
 
     fn attach_anywhere(&self, id: i32, flags: i32) -> Result<(usize, usize)> {
@@ -196,7 +196,7 @@ impl QueueVerbs for &'static Directory {
 
     fn take(&self, id: i32, mtype: i64, flags: MsgFlags, timeout: Option<Duration>) -> Result<(i64, Vec<u8>)> {
         let mut whole = WholeMessage::default();
-        self.queues.msg_receive(id, &mut whole, WholeMessage::LONGEST, mtype, flags, timeout)?;
+        self.queues.receive(id, &mut whole, WholeMessage::LONGEST, mtype, flags, timeout)?;
         Ok((whole.mtype, whole.bytes))
     }
 
