@@ -576,7 +576,7 @@ impl Waiting for BlockedCall<'_> {
         LOOK
     }
 
-    fn look_around(&self) -> Result<()> {
+    fn check_peers(&self) -> Result<()> {
         self.queue.queues.lock(self.queue, Patience::BriefInCall).map(drop)
     }
 
@@ -627,7 +627,7 @@ impl EndCall for Queues {
                         return;
                     }
                     // It is just being answered.
-                    futex::wait(&own.sleeper().state, WaiterState::Waiting.pack(), waiting::AGAIN_SOON);
+                    futex::wait(&own.sleeper().state, WaiterState::Waiting.pack(), waiting::RETRY_INTERVAL);
                 }
             }
         };

@@ -1,16 +1,18 @@
-//! Threads that are cancelled while they wait.
+//! Threads that are cancelled while they are blocked.
 //!
-//! The C library only notes that a thread is to end; a thread that is asleep in a call of ours is not told. So whoever cancels tells us: the
-//! call wakes up, gives its place in the queue back, and comes to nothing ([`CANCELLED`]); the drop-in then asks the C library, which ends the
-//! thread, or lets it begin the call anew.
+//! `pthread_cancel` only notes in the C library that a thread is to end, and does not wake a thread that
+//! sleeps in a call of this library. So the preload library intercepts it and tells this module. The
+//! blocked call wakes up, leaves the queue and ends with [`CANCELLED`]. The preload library then asks the
+//! C library, which ends the thread, or has it start the call again.
 //!
-//! A word that counts what was told, and a table of the threads that wait. A waiting call first writes itself down and then looks at the
-//! count, who tells counts first and then looks at the table: one of them sees the other.
+//! A word counts the cancellations, and a table holds the blocked threads. A blocked call first enters
+//! itself in the table and then reads the count. A canceller first counts and then reads the table. So
+//! one of them sees the other (Dekker).
 //!
 //! | thread of an entry | meaning | next |
 //! |---|---|---|
-//! | 0 | nobody's | a thread, by compare-and-swap |
-//! | a thread | it waits; `told` says that it was cancelled | 0 by that thread; by its child, in the child |
+//! | 0 | free | a thread, by compare-and-swap |
+//! | a thread | it is blocked; `told` says that it was cancelled | 0 by that thread; by its child, in the child |
 
 use crate::sys::{futex, ids};
 use crate::types::error::Errno;
@@ -18,19 +20,20 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering::*};
 use std::time::Duration;
 
-/// The outcome of a call whose thread may have to end: no errno.
+/// The outcome of a call whose thread may have to end. It is no errno of the kernel.
 pub const CANCELLED: Errno = Errno::from_raw(0xffe);
 
-/// How long a call sleeps at the most in a program that cancels threads: one that finds no place in the table, or is told just
-/// before it falls asleep, looks by itself.
+/// How long a call sleeps at most in a program that cancels threads. A call that finds the table full, or
+/// that is cancelled just before it falls asleep, reads the count itself.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How often a thread that does not seem to be asleep yet is woken again, first at once and then after a millisecond.
-const AT_ONCE: u32 = 50;
-const PATIENT: u32 = 20;
+/// How often a canceller tries again to wake a thread that is not asleep yet: first without a pause, and
+/// then after a millisecond each.
+const QUICK_WAKES: u32 = 50;
+const SLOW_WAKES: u32 = 20;
 
-/// How many threads can be told at once.
-const MOST: usize = 64;
+/// The number of entries of the table.
+const ENTRY_COUNT: usize = 64;
 
 struct Entry {
     thread: AtomicUsize,
@@ -38,44 +41,45 @@ struct Entry {
     told: AtomicBool,
 }
 
-static ENTRIES: [Entry; MOST] =
+static ENTRIES: [Entry; ENTRY_COUNT] =
     [const { Entry { thread: AtomicUsize::new(0), word: AtomicPtr::new(std::ptr::null_mut()), told: AtomicBool::new(false) } };
-        MOST];
+        ENTRY_COUNT];
 
-/// How often it was told that some thread is cancelled.
+/// The number of cancellations of any thread.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// Whether anybody tells us.
+/// Set if the preload library intercepts `pthread_cancel`.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
-    /// How much of that the C library has been asked about.
+    /// The value of `COUNT` when this thread last asked the C library.
     static SEEN: Cell<u32> = const { Cell::new(0) };
-    /// Whether the thread may be ended in any call.
+    /// Set if the thread may be ended in any call.
     static ANYWHERE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// From now on it is told.
+/// Says that the preload library intercepts `pthread_cancel` from now on.
 pub fn will_be_told() {
     TOLD.store(true, Relaxed);
 }
 
+/// Returns `true` after [`will_be_told`].
 pub fn is_told() -> bool {
     TOLD.load(Relaxed)
 }
 
-/// How often it was told that some thread is cancelled; 0 in a program that cancels none.
+/// Returns the number of cancellations of any thread; 0 in a program that cancels none.
 #[inline(always)]
 pub fn count() -> u32 {
     COUNT.load(Relaxed)
 }
 
-/// The calling thread asks the C library next whether it is cancelled.
+/// Notes that the calling thread asks the C library next whether it is cancelled.
 pub fn asking() {
     SEEN.set(COUNT.load(SeqCst));
 }
 
-/// Whether the calling thread may be ended in any call, or only where it receives and sends messages.
+/// Sets whether the calling thread may be ended in any call, or only where it sends and receives messages.
 pub fn set_anywhere(anywhere: bool) {
     ANYWHERE.set(anywhere);
 }
@@ -85,30 +89,31 @@ pub fn anywhere() -> bool {
     ANYWHERE.get()
 }
 
-/// Whether the calling thread may be ended anywhere, and some thread was cancelled since it has asked.
+/// Returns `true` if the calling thread may be ended in any call, and a thread was cancelled since it
+/// last asked.
 pub fn is_unasked() -> bool {
     anywhere() && SEEN.get() != COUNT.load(SeqCst)
 }
 
-/// Some thread is about to be cancelled.
+/// Notes that a thread is about to be cancelled.
 pub fn about_to() {
     COUNT.fetch_add(1, SeqCst);
 }
 
-/// A thread was cancelled.
+/// Wakes a thread that was cancelled, if it is blocked.
 pub fn cancelled(thread: usize) {
     COUNT.fetch_add(1, SeqCst);
     for entry in ENTRIES.iter().filter(|entry| entry.thread.load(SeqCst) == thread) {
         entry.told.store(true, SeqCst);
-        for round in 0..AT_ONCE + PATIENT {
-            // It has noticed, or was really asleep.
+        for round in 0..QUICK_WAKES + SLOW_WAKES {
+            // The thread has noticed, or was asleep and is awake now.
             if entry.thread.load(SeqCst) != thread || !entry.told.load(SeqCst) || wake(entry) {
                 break;
             }
-            if round < AT_ONCE {
+            if round < QUICK_WAKES {
                 std::thread::yield_now();
             } else {
-                // A word of this process's own, which nobody wakes.
+                // No thread wakes this word: the wait is a pause.
                 let _ = futex::wait(&AtomicU32::new(0), 0, Duration::from_millis(1));
             }
         }
@@ -117,20 +122,21 @@ pub fn cancelled(thread: usize) {
 
 fn wake(entry: &Entry) -> bool {
     #[allow(unsafe_code)]
-    // SAFETY: the state word of a call that waits, in memory that is never unmapped.
+    // SAFETY: the state word of a blocked call, in memory that is never unmapped.
     let word = unsafe { entry.word.load(SeqCst).as_ref() };
     word.is_some_and(|word| futex::wake_one(word) != 0)
 }
 
-/// A call of the calling thread that waits, and is a place to end at. It is written down while this lives.
+/// A blocked call of the calling thread at which the thread may be ended. It is in the table while this
+/// lives.
 pub struct Point {
     entry: Option<&'static Entry>,
-    /// Whether it has looked at the count since.
+    /// Set once the call has read the count after it entered the table.
     has_looked: Cell<bool>,
 }
 
 impl Point {
-    /// `word` is what the call sleeps on.
+    /// Enters the call in the table. `word` is the word on which the call sleeps.
     pub fn new(word: &'static AtomicU32) -> Point {
         let thread = ids::thread();
         let take =
@@ -143,23 +149,23 @@ impl Point {
         Point { entry, has_looked: Cell::new(false) }
     }
 
-    /// Whether the C library is to be asked.
+    /// Returns `true` if the C library is to be asked.
     pub fn is_reached(&self) -> bool {
         let count = COUNT.load(SeqCst);
-        // Who is in the table is told; but not of what was before.
+        // A thread in the table is told of each cancellation after it entered, and of none before.
         let entry = self.entry.filter(|entry| entry.thread.load(Relaxed) == ids::thread());
         let looks = !self.has_looked.replace(true) || entry.is_none();
         let told = entry.is_some_and(|entry| entry.told.swap(false, SeqCst)) || looks && SEEN.get() != count;
         told && !ids::ignores_cancellation()
     }
 
-    /// How long to sleep at the most.
+    /// Returns how long to sleep at most.
     pub fn watch(&self, watch: Duration) -> Duration {
         if count() == 0 { watch } else { watch.min(LOOK) }
     }
 }
 
-/// What the calling thread has written down, when it jumps out of its calls.
+/// Removes the entries of a thread that jumps out of its calls.
 pub fn jump_out() {
     let thread = ids::thread();
     for entry in ENTRIES.iter().filter(|entry| entry.thread.load(Relaxed) == thread) {
@@ -175,7 +181,7 @@ impl Drop for Point {
     }
 }
 
-/// In a child: those who wait are in the parent.
+/// Clears the table in a child, whose parent has the blocked threads.
 pub fn forget() {
     ENTRIES.iter().filter(|entry| entry.thread.load(Relaxed) != 0).for_each(|entry| entry.thread.store(0, Relaxed));
 }

@@ -1,6 +1,8 @@
-//! This process: what a fork does to it, and when it ends.
+//! Fork, bare `clone` and exit of this process.
 //!
-//! The gate keeps forks away from operations: `sync::gate`.
+//! The gate of `sync/gate.rs` keeps forks away from operations: a fork waits until no thread is inside
+//! an operation, and new operations wait until the fork is over. So a child never inherits a half-done
+//! operation of another thread.
 
 use crate::sync::gate::{self, GateEnv};
 use crate::sys::fork_page::FORK_PAGE;
@@ -11,36 +13,38 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::
 use std::sync::{Mutex, Once, OnceLock};
 use std::time::Duration;
 
-/// How often a newcomer waits, for 10 ms at the most, while a fork is wanted.
+/// How often a thread waits at the gate, for 10 ms at most, while a fork is wanted.
 const POLITE: u32 = 3;
-/// How often a fork waits for those inside, for 10 ms at the most, before it goes ahead: a count that is
+/// How often a fork waits for threads inside, for 10 ms at most, before it goes ahead. A count that is
 /// wrong for a child is better than a program that hangs.
 const PATIENCE: u32 = 1000;
 
 const GATE: &AtomicU32 = &FORK_PAGE.state.gate;
-/// How many threads wait at the gate.
+/// The number of threads that wait at the gate.
 const WAITING: &AtomicU32 = &FORK_PAGE.state.waiting;
 /// The head of the list of open namespaces, whose nodes are never freed.
 const NAMESPACES: &AtomicPtr<()> = &FORK_PAGE.state.namespaces;
-/// A page that a child finds zeroed, however it was made. 0: not there yet.
+/// The address of a page that a child finds zeroed, however it was made; 0 if there is none yet.
 const WIPE_MARKER: &AtomicUsize = &FORK_PAGE.state.wipe_marker;
-/// The forking thread's signals, while it forks.
+/// The signal mask of the forking thread, while it forks.
 const FORK_MASK: &Mutex<Option<Blocked>> = &FORK_PAGE.state.mask;
-/// The thread that forks: the program's own fork handlers may call us then.
+/// The thread that forks. Fork handlers of the program may call this library in it.
 const FORKER: &AtomicUsize = &FORK_PAGE.state.forker;
 
 thread_local! {
-    /// How many operations this thread is inside of: more than one in a signal handler.
-    /// It is never less than what the gate counts of the thread: a handler must not take itself for a newcomer.
+    /// The number of operations that this thread is inside: more than one in a signal handler.
+    /// It is never less than what the gate counts of the thread, so that a handler does not wait at the
+    /// gate for its own thread.
     static INSIDE: Cell<u32> = const { Cell::new(0) };
 }
 
-/// An operation is under way while this lives.
+/// Keeps forks away while it lives: an operation is under way.
 pub struct Inside(());
 
 impl Inside {
     pub fn enter() -> Inside {
         let inside = INSIDE.get();
+        // A handler that comes between the two finds itself inside already.
         INSIDE.set(inside + 1);
         compiler_fence(SeqCst);
         gate::enter(GATE, if inside == 0 { POLITE } else { 0 }, &Process);
@@ -59,7 +63,7 @@ impl Drop for Inside {
     }
 }
 
-/// What the gate needs of this process.
+/// The environment of the gate: this process.
 struct Process;
 
 impl GateEnv for Process {
@@ -67,7 +71,7 @@ impl GateEnv for Process {
         FORKER.load(Relaxed) == ids::thread()
     }
 
-    // Not for ever: who opens it looks for waiters only afterwards.
+    // The wait is bounded, because the forking thread looks for waiters after it has opened the gate.
     fn wait(&self, gate: &AtomicU32, value: u32) {
         WAITING.fetch_add(1, SeqCst);
         futex::wait(gate, value, Duration::from_millis(10));
@@ -79,15 +83,15 @@ impl GateEnv for Process {
     }
 }
 
-/// Asks to be told of forks when the program or the library is loaded: before any thread can open a namespace
-/// while another one forks, whose child would find the opening half done for ever.
+/// Registers the fork handlers when the program or the library is loaded. Later, a thread could open a
+/// namespace while another one forks, and the child would find it half open for ever.
 #[used]
 #[allow(unsafe_code)]
-// SAFETY: the loader calls each entry of this section once, as a C function; further arguments are ignored.
+// SAFETY: the loader calls each entry of this section once, as a C function that ignores its arguments.
 #[unsafe(link_section = ".init_array")]
-static AT_LOAD: extern "C" fn() = ask_to_be_told;
+static AT_LOAD: extern "C" fn() = register_fork_handlers;
 
-extern "C" fn ask_to_be_told() {
+extern "C" fn register_fork_handlers() {
     static ASKED: AtomicU32 = AtomicU32::new(0);
     if ASKED.swap(1, AcqRel) == 0 {
         sys::fork::handlers(before_fork, after_fork_in_parent, after_fork_in_child);
@@ -134,7 +138,7 @@ pub fn register(node: &'static Registered, hooks: &'static dyn ProcessHooks) {
             WIPE_MARKER.store(at, Relaxed);
             set_wipe_marker();
         }
-        ask_to_be_told();
+        register_fork_handlers();
     });
     let _ = node.hooks.set(hooks);
     let mut first = NAMESPACES.load(Acquire);
@@ -173,14 +177,15 @@ fn wipe_marker() -> Option<&'static AtomicU32> {
 }
 
 fn set_wipe_marker() {
-    // Written before it is looked at: a page of zeroes would be put there first.
+    // The write comes first: a read would map a page of zeroes, and the write then copy it.
     life_word().store(u64::from(ids::generation()) << 32 | u64::from(ids::asked_pid()), Relaxed);
-    if let Some(mark) = wipe_marker() {
-        mark.store(1, Relaxed);
+    if let Some(marker) = wipe_marker() {
+        marker.store(1, Relaxed);
     }
 }
 
-/// A word that is another one in each process, and its value in this one: a child made by whatever means finds it changed.
+/// Returns a word that differs in each process, and its value in this one. A child finds it changed,
+/// however it was made.
 #[inline(always)]
 pub fn life() -> (&'static AtomicU64, u64) {
     let word = life_word();
@@ -191,17 +196,18 @@ pub fn life() -> (&'static AtomicU64, u64) {
 fn life_word() -> &'static AtomicU64 {
     let at = WIPE_MARKER.load(Relaxed);
     #[allow(unsafe_code)]
-    // SAFETY: the page of the birthmark has room for this behind it.
+    // SAFETY: the page of the wipe marker has room for this word behind the marker.
     if at == 0 { &FORK_PAGE.state.life } else { unsafe { &*((at + 8) as *const AtomicU64) } }
 }
 
-/// Whether this process was made by a fork that no handler saw (a bare `clone`), and has not been told so yet.
+/// Returns `true` if this process was made by a bare `clone`, which no fork handler saw, until
+/// [`adopt_raw_clone_child`] has run.
 #[inline]
 pub fn is_raw_clone_child() -> bool {
-    wipe_marker().is_some_and(|mark| mark.load(Relaxed) == 0)
+    wipe_marker().is_some_and(|marker| marker.load(Relaxed) == 0)
 }
 
-/// A child of a bare `clone` begins anew: the parent's slot is not its own.
+/// Has a child of a bare `clone` begin anew: the slot of the parent is not its own.
 pub fn adopt_raw_clone_child() {
     GATE.store(INSIDE.get(), Relaxed);
     WAITING.store(0, Relaxed);
@@ -215,12 +221,14 @@ pub fn adopt_raw_clone_child() {
 }
 
 #[allow(unsafe_code)]
-// SAFETY: any section of code will do. These lie together: what a child runs must be mapped again, page by page.
+// SAFETY: any section of code will do. These functions lie together, because a child maps what it runs
+// again, page by page.
 #[unsafe(link_section = ".text.hot.quintet_fork")]
 extern "C" fn before_fork() {
     for namespace in namespaces() {
         namespace.before_gate();
     }
+    // From here to `open_gate` no handler runs in this thread, and no other thread enters an operation.
     let blocked = Blocked::all();
     gate::close(GATE, INSIDE.get(), PATIENCE, &Process);
     FORKER.store(ids::thread(), Relaxed);
@@ -233,7 +241,8 @@ extern "C" fn before_fork() {
 }
 
 #[allow(unsafe_code)]
-// SAFETY: any section of code will do. These lie together: what a child runs must be mapped again, page by page.
+// SAFETY: any section of code will do. These functions lie together, because a child maps what it runs
+// again, page by page.
 #[unsafe(link_section = ".text.hot.quintet_fork")]
 extern "C" fn after_fork_in_parent() {
     for namespace in namespaces() {
@@ -243,10 +252,11 @@ extern "C" fn after_fork_in_parent() {
 }
 
 #[allow(unsafe_code)]
-// SAFETY: any section of code will do. These lie together: what a child runs must be mapped again, page by page.
+// SAFETY: any section of code will do. These functions lie together, because a child maps what it runs
+// again, page by page.
 #[unsafe(link_section = ".text.hot.quintet_fork")]
 extern "C" fn after_fork_in_child() {
-    // Those who waited are in the parent.
+    // The threads that waited are in the parent.
     WAITING.store(0, Relaxed);
     crate::process::cancel::forget();
     crate::process::pid_namespace::forget(ids::pid());
@@ -262,13 +272,14 @@ fn open_gate() {
     let blocked = FORK_MASK.lock().ok().and_then(|mut mask| mask.take());
     FORKER.store(0, Relaxed);
     gate::open(GATE);
+    // A waiter announces itself before it reads the gate, so it is either seen here or finds the gate open.
     if WAITING.load(SeqCst) != 0 {
         Process.wake(GATE);
     }
     drop(blocked);
 }
 
-/// Run when the process ends by `exit` or by returning from `main`, after the program's own handlers.
+/// Runs when the process ends by `exit` or by returning from `main`, after the program's own handlers.
 #[used]
 #[allow(unsafe_code)]
 // SAFETY: the loader calls each entry of this section once, as a C function.
@@ -279,11 +290,11 @@ extern "C" fn at_end() {
     let _ = std::panic::catch_unwind(at_exit);
 }
 
-/// The process is about to end in the ordinary way: what it has to take back is taken back, its attachments end now, as far as
-/// others can tell, and what only it kept is cleared. The memory stays mapped, because code that
-/// runs later may still touch it.
+/// Applies the undo of this process and ends its attachments, because it is about to end.
+///
+/// The memory stays mapped: code that runs later may still touch it.
 pub fn at_exit() {
-    // In a vfork child's hands this memory is its parent's.
+    // A vfork child runs on the memory of its parent.
     if namespaces().next().is_none() || is_raw_clone_child() || ids::pid() != ids::asked_pid() {
         return;
     }

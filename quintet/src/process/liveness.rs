@@ -1,4 +1,7 @@
-//! Which participants are alive: asked of the locks that their mappings hold.
+//! Which participants are alive.
+//!
+//! The proof is the lock on the byte of a participant's slot, which its mapping of the registry holds. A
+//! probe asks the kernel whether that byte is locked.
 
 use crate::layout::Registry;
 use crate::process::participants::Participants;
@@ -14,7 +17,7 @@ use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// How long one who waits for a lock sleeps at a time.
+/// How long a waiter for a lock sleeps at a time.
 pub const NAP: Duration = Duration::from_millis(10);
 
 /// What a probe tells of participants that it found dead.
@@ -24,17 +27,18 @@ pub trait DeathObserver {
     fn participant_died(&self, pid: u32) -> bool;
 }
 
-/// Asks the locks who is alive; opens the registry when first asked.
+/// Asks the locks which participants are alive. Opens the registry when it is first asked.
 pub struct LivenessProbe<'a> {
     participants: &'a Participants,
     observer: Option<&'a dyn DeathObserver>,
     file: OnceCell<Result<Fd>>,
     unaskable: Cell<Option<Errno>>,
-    /// How long it sleeps for a lock before it looks again.
+    /// How long a waiter that uses the probe sleeps for a lock before it looks again.
     pub nap: Cell<Duration>,
-    /// Whether attachments of the dead were struck out.
+    /// Set if attachments of participants that exited were removed.
     pub reaped: Cell<bool>,
-    /// The process id of a dead one that was seen by a caller who may not write it down; 0 if not known any more.
+    /// The process id of a participant that exited and whose death the caller may not write down; 0 if the
+    /// id is not known any more.
     pub unstamped: Cell<Option<u32>>,
 }
 
@@ -51,27 +55,28 @@ impl<'a> LivenessProbe<'a> {
         }
     }
 
-    /// Why nobody could be asked whether he lives, if that was tried in vain.
+    /// Returns why the last question failed, if any did.
     pub fn unaskable(&self) -> Option<Errno> {
         self.unaskable.get()
     }
 
-    /// Whether the process lives whose undo record says so, whatever program it runs by now.
-    pub fn holds_undo(&self, who: ParticipantId) -> bool {
-        Liveness::alive(self, who) || Registry::EXEC_LOCKS.into_iter().any(|exec_locks| self.has(who, exec_locks))
+    /// Returns `true` if the owner of an undo record is alive, whatever program it runs by now.
+    pub fn holds_undo(&self, participant: ParticipantId) -> bool {
+        Liveness::alive(self, participant) || Registry::EXEC_LOCKS.into_iter().any(|exec_locks| self.has(participant, exec_locks))
     }
 
-    /// Whether the lock of `who`'s slot among those that begin at `locks` is held, and the slot is still its.
-    fn has(&self, who: ParticipantId, locks: u64) -> bool {
-        let Some(record) = self.participants.registry.slots.get(who.slot as usize) else { return false };
-        if record.incarnation.load(SeqCst) as u16 != who.incarnation {
+    /// Returns `true` if the slot is still the participant's and its byte among the locks from `locks` on is
+    /// held. If the kernel cannot be asked, the participant counts as alive.
+    fn has(&self, participant: ParticipantId, locks: u64) -> bool {
+        let Some(record) = self.participants.registry.slots.get(participant.slot as usize) else { return false };
+        if record.incarnation.load(SeqCst) as u16 != participant.incarnation {
             return false;
         }
         let open = || file::reopen(self.participants.path.registry());
-        let at = locks + u64::from(who.slot);
+        let at = locks + u64::from(participant.slot);
         let ask = || file::is_byte_locked(&open()?, at);
         if fd_thread::is_root_pinned() {
-            // No descriptor is carried from one thread to the other.
+            // A descriptor of one thread means nothing in the table of the other.
             return fd_thread::run(ask).unwrap_or(true);
         }
         let asked = match self.file.get_or_init(open) {
@@ -87,14 +92,14 @@ impl<'a> LivenessProbe<'a> {
 }
 
 impl Liveness for LivenessProbe<'_> {
-    fn alive(&self, who: ParticipantId) -> bool {
-        self.has(who, Registry::LOCKS)
+    fn alive(&self, participant: ParticipantId) -> bool {
+        self.has(participant, Registry::LOCKS)
     }
 
-    fn reaped(&self, who: ParticipantId) {
+    fn reaped(&self, participant: ParticipantId) {
         let Some(observer) = self.observer else { return };
-        let record = &self.participants.registry.slots[who.slot as usize];
-        let known = record.incarnation.load(SeqCst) as u16 == who.incarnation;
+        let record = &self.participants.registry.slots[participant.slot as usize];
+        let known = record.incarnation.load(SeqCst) as u16 == participant.incarnation;
         let pid = if known { record.pid.load(Relaxed) } else { 0 };
         if observer.participant_died(pid) {
             self.reaped.set(true);

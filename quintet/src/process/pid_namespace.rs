@@ -2,13 +2,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Whether it is the caller's. Of two that are not known it is not said: their numbers may mean different processes.
+/// Returns `true` if `other` is the caller's PID namespace. Two unknown ones do not count as the same,
+/// because process ids may mean different processes in them.
 pub fn is_own(other: u64) -> bool {
     other != 0 && other == number()
 }
 
-/// The inode number of this process's PID namespace, 0 where `/proc` does not tell. It never changes: asked once, as a new process's `/proc`
-/// has to be made first, which costs half as much as a fork.
+/// Returns the inode number of this process's PID namespace, 0 if `/proc` does not tell.
+///
+/// The number never changes and is read once: the kernel has to make the `/proc` entry of a new process
+/// first, which costs half as much as a fork.
 pub fn number() -> u64 {
     match NUMBER.load(Relaxed) {
         0 => {
@@ -21,12 +24,13 @@ pub fn number() -> u64 {
     }
 }
 
-/// `/proc` does not tell; a program that has locked itself in may not ask again.
+/// Stands for a number that `/proc` does not tell. A program in a sandbox may not ask again.
 const UNKNOWN: u64 = u64::MAX;
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// In a child of the process `parent`, which it sees if it is in the same PID namespace.
+/// Forgets the number in a child of the process `parent`, unless the child sees that process id as its
+/// parent's and so is in the same PID namespace.
 pub fn forget(parent: u32) {
     let sees = rustix::process::getppid().is_some_and(|seen| seen.as_raw_nonzero().get() as u32 == parent);
     if !sees {

@@ -1,7 +1,16 @@
-//! A call that waits: its sleep, and the ways it ends.
+//! A blocked call: its sleep, and the ways it ends.
 //!
-//! It has a place in the object's file, with a state word that others answer and on which it sleeps. Signals are let in for the time of the sleep only; a
-//! handler that calls us, or jumps away, finds the interrupted call here and ends it first, as the kernel has by then.
+//! A blocked call has a place in the object's file. The place holds a state word on which the call
+//! sleeps, and which a waker answers. Signals come in only during the sleep. A handler that calls this
+//! library, or jumps away, finds the interrupted call here and ends it first: the kernel's call is over
+//! when a handler runs.
+//!
+//! | end | by | outcome |
+//! |---|---|---|
+//! | answered | the waker, by the state word | the answer's errno |
+//! | deadline, signal, cancellation | the call leaves the queue under the object's lock | `EAGAIN` or `ENOMSG`, `EINTR`, [`CANCELLED`] |
+//! | the lock cannot be had | the call gives its place up without the lock | as above |
+//! | the object was removed | the remover answers; or the file is gone | `EIDRM` |
 
 use crate::layout::{Sleeper, WaiterState};
 use crate::process::cancel::{self, CANCELLED, Point};
@@ -18,39 +27,43 @@ use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// A waiting call's place, and what the object that it waits for has to do with it.
+/// A blocked call, and what its object has to do with it.
 pub trait Waiting {
+    /// Returns the place of the call in the object's file.
     fn sleeper(&self) -> &'static Sleeper;
 
-    /// The number of the call, which its place has as long as it is its.
+    /// Returns the number of the call. The place has this number as long as it belongs to the call.
     fn ticket(&self) -> u64;
 
-    /// The [`sys::generation`] of the process that has made the call.
+    /// Returns the [`ids::generation`] of the process that made the call.
     fn generation(&self) -> u32;
 
-    /// Whether the object is still there.
+    /// Returns `true` if the object still exists.
     fn is_live(&self) -> bool;
 
-    /// How long it sleeps at the most before it looks around.
+    /// Returns how long the call sleeps at most before it checks its peers.
     fn watch(&self) -> Duration;
 
-    /// Looks whether somebody has died who was to wake it. An error: the object's lock cannot be had in time.
-    fn look_around(&self) -> Result<()>;
+    /// Checks whether a peer that was to wake the call has exited. An error means that the object's lock
+    /// could not be acquired in time.
+    fn check_peers(&self) -> Result<()>;
 
-    /// Takes the object's lock, and then takes the call out of the queue, unless (`false`) it does not wait any more. An error: the lock cannot
-    /// be had in time.
+    /// Removes the call from the queue under the object's lock. Returns `false` if the call is not
+    /// waiting any more. An error means that the lock could not be acquired in time.
     fn leave_queue(&self) -> Result<bool>;
 
-    /// Gives the call up without the lock, and leaves its place to whoever comes next. `false`: it has been answered, or is just being.
+    /// Gives the call up without the lock, and leaves its place to the next owner of the lock. Returns
+    /// `false` if the call was answered, or is being answered at this moment.
     fn abandon(&self) -> bool;
 
-    /// Gives the place of an answered call back.
+    /// Frees the place of an answered call.
     fn release(&self);
 
-    /// Whether the call ends where its thread is cancelled.
+    /// Returns `true` if the call ends when its thread is cancelled.
     fn ends_when_cancelled(&self) -> bool;
 
-    /// Whether the place is still this call's: not in a child made by a handler's `fork`, nor if a handler's jump has given it back.
+    /// Returns `true` if the place still belongs to this call. It does not in a child that a handler
+    /// forked, nor after a handler jumped out of the call.
     fn is_own(&self) -> bool {
         let sleeper = self.sleeper();
         sleeper.ticket.load(Relaxed) == self.ticket()
@@ -58,14 +71,15 @@ pub trait Waiting {
             && sleeper.tid.load(Relaxed) == ids::known_tid()
     }
 
-    /// What has become of the call; `None`: it waits.
+    /// Returns the outcome of the call; `None` while it waits.
     fn answer(&self) -> Option<Result<()>> {
-        // A handler forgets it first, and then answers it; or it gives it up without the lock, and the state stays as it is.
+        // A handler first clears `WAITING`, and then answers the call or gives it up without the lock. In the
+        // second case the state word stays as it is, so `forgotten` must be read before the state.
         let forgotten = WAITING.get().is_none();
         let state = self.sleeper().state.load(Acquire);
         let ended = || Some(Err(if self.is_live() { Errno::INTR } else { Errno::IDRM }));
         if !self.is_own() {
-            // A handler has given it up; or the object is not there any more.
+            // A handler gave the call up, or the object is gone.
             return ended();
         }
         if state == WaiterState::Waiting.pack() {
@@ -74,7 +88,7 @@ pub trait Waiting {
         let answer = match WaiterState::unpack(state) {
             WaiterState::Answered(0) => Ok(()),
             WaiterState::Answered(errno) => Err(Errno::from_raw(errno.into())),
-            // Given up by a handler, or nothing that a call's place can say.
+            // A handler gave the call up, or a peer wrote a value that is no state of a place.
             _ => return ended(),
         };
         self.release();
@@ -114,30 +128,31 @@ impl Interruptible {
 }
 
 thread_local! {
-    /// The waiting call that this thread is in. A handler that interrupts it, and calls us, finds it here.
+    /// The blocked call of this thread, for a handler that interrupts it.
     static WAITING: Cell<Option<Interruptible>> = const { Cell::new(None) };
 }
 
-/// If the calling thread is in a waiting call, this is a signal handler that has interrupted it (or has jumped out of it): in
-/// the kernel that call is over by now. It ends with `EINTR`, unless it has been answered.
+/// Ends the blocked call that the caller has interrupted, if the caller is a signal handler.
+///
+/// In the kernel that call is over by now. It ends with `EINTR`, unless it was answered before.
 pub fn give_up_interrupted() {
     if let Some(call) = interrupted() {
         call.end(false);
     }
 }
 
-/// The waiting call that the calling thread is in.
+/// Returns the blocked call of the calling thread.
 fn interrupted() -> Option<Interruptible> {
-    // Who was made by a bare `clone` with the memory of its parent has the thread's variables, too, and is another thread.
+    // A child of a bare `clone` that shares memory has the variables of this thread, and is another thread.
     WAITING.get().filter(|_| ids::tid() == ids::known_tid())
 }
 
-/// Whether this is a handler that has interrupted a call that waits.
+/// Returns `true` if the caller is a handler that has interrupted a blocked call.
 pub fn has_interrupted() -> bool {
     interrupted().is_some()
 }
 
-/// The calling thread jumps out of whatever it is in.
+/// Ends the blocked call of a thread that is about to jump out of it.
 pub fn jump_out() {
     if let Some(call) = interrupted() {
         call.end(true);
@@ -145,13 +160,15 @@ pub fn jump_out() {
     }
 }
 
-/// Announces a call that waits, while signals are held off.
+/// Announces a blocked call to handlers. Signals are held off.
 pub fn announce(call: Interruptible) {
     WAITING.set(Some(call));
 }
 
-/// Sleeps until the call is answered. A signal that comes while it is awake would not end the sleep that follows: signals are held off
-/// until just before, and looked for. `late` is the errno of a call whose deadline has passed.
+/// Sleeps until the call is answered. `late` is the errno of a call whose deadline has passed.
+///
+/// A signal that comes while the thread is awake would not end the sleep that follows. So signals are
+/// held off until just before the sleep, and a pending one is looked for.
 pub fn sleep(call: &impl Waiting, deadline: Option<Instant>, late: Errno, signals: Blocked) -> Result<()> {
     let answer = sleep_announced(call, deadline, late, signals);
     WAITING.set(None);
@@ -171,7 +188,7 @@ fn sleep_announced(call: &impl Waiting, deadline: Option<Instant>, late: Errno, 
         let watch = point.as_ref().map_or(call.watch(), |point| point.watch(call.watch()));
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if signals.catches_pending() {
-            // Its handler runs when the call has left the queue.
+            // The handler runs when the call has left the queue.
             return give_up(call, Errno::INTR);
         }
         let time = left.map_or(watch, |left| left.min(watch));
@@ -193,7 +210,7 @@ fn sleep_announced(call: &impl Waiting, deadline: Option<Instant>, late: Errno, 
             }
             Woken::TimedOut => {
                 signals = held_off.unwrap_or_else(Blocked::all);
-                if call.look_around().is_err_and(is_gone) {
+                if call.check_peers().is_err_and(is_gone) {
                     return Err(Errno::IDRM);
                 }
             }
@@ -201,15 +218,15 @@ fn sleep_announced(call: &impl Waiting, deadline: Option<Instant>, late: Errno, 
     }
 }
 
-/// Whether the object is not there any more, or a file of the namespace could not be opened because that is not.
+/// Returns `true` if the error means that the object, or the namespace, is gone.
 pub fn is_gone(e: Errno) -> bool {
     matches!(e, Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::IDRM)
 }
 
-/// How long one sleeps who can neither have the lock nor do without.
-pub const AGAIN_SOON: Duration = Duration::from_millis(10);
+/// How long a call sleeps that can neither acquire the lock nor give up without it.
+pub const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Ends a waiting call with `errno`, unless it has been answered.
+/// Ends a blocked call with `errno`, unless it was answered.
 fn give_up(call: &impl Waiting, errno: Errno) -> Result<()> {
     loop {
         if let Some(answer) = call.answer() {
@@ -218,12 +235,12 @@ fn give_up(call: &impl Waiting, errno: Errno) -> Result<()> {
         match call.leave_queue() {
             Ok(true) => return Err(errno),
             Ok(false) => {}
-            // The lock's holder has died with the namespace, and nobody can be asked any more.
+            // The namespace is gone, and the liveness of the lock's owner cannot be probed any more.
             Err(e) if is_gone(e) => return Err(Errno::IDRM),
-            // Whoever has it may have been stopped, or there is something that this process may not see.
+            // The owner of the lock may be stopped, or this process may not see all of the object.
             Err(_) if call.abandon() => return Err(errno),
-            // It is just being answered.
-            Err(_) => _ = futex::wait(&call.sleeper().state, WaiterState::Waiting.pack(), AGAIN_SOON),
+            // A waker is answering the call at this moment.
+            Err(_) => _ = futex::wait(&call.sleeper().state, WaiterState::Waiting.pack(), RETRY_INTERVAL),
         }
     }
 }

@@ -61,7 +61,7 @@ impl Waiting for BlockedSemop<'_> {
     }
 
     /// Somebody may have held the lock, or have something to take back.
-    fn look_around(&self) -> Result<()> {
+    fn check_peers(&self) -> Result<()> {
         let guard = self.set.sets.lock(self.set, Patience::BriefInCall)?;
         if guard.set.is_reap_overdue(ASKED_LATELY) {
             guard.reap_undo();
