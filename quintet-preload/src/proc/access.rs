@@ -6,11 +6,14 @@
 //! As in the module above.
 #![allow(unsafe_code)]
 
-use crate::c_call;
-use crate::next::Next;
-use crate::proc::{errno, may_be_missed, missing, no_file, path, set_errno};
+use crate::base::cancel::c_call;
+use crate::base::errno::{errno, missing, set_errno};
+use crate::base::next::Next;
+use crate::base::preload_api;
+use crate::proc::errors::{may_be_missed, no_file};
+use crate::proc::{descriptor, path};
 use libc::{AT_FDCWD, c_char, c_int};
-use quintet::{Errno, drop_in};
+use quintet::Errno;
 use rustix::fs::{self, Mode, OFlags};
 use std::os::fd::AsFd;
 
@@ -38,10 +41,10 @@ pub unsafe fn after(directory: c_int, path: Path, mode: c_int, before: c_int, re
 #[inline(never)]
 fn judge(directory: c_int, path: &[u8], mode: c_int, before: c_int, ret: c_int) -> c_int {
     let told = c_call(Some(-1), || {
-        let at = crate::proc::text::borrow(directory).unwrap_or(fs::CWD);
+        let at = descriptor::borrow(directory).unwrap_or(fs::CWD);
         let found = fs::openat(at, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok();
         let Some(file) = path::file(directory, path, found.as_ref().map(AsFd::as_fd)) else { return Ok(None) };
-        let may_write = drop_in::proc_may_write(file).map_err(no_file)?;
+        let may_write = preload_api::proc_may_write(file).map_err(no_file)?;
         let refused = mode & libc::X_OK != 0 || mode & libc::W_OK != 0 && !may_write;
         if refused { Err(Errno::ACCES) } else { Ok(Some(0)) }
     });

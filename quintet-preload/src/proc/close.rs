@@ -5,8 +5,9 @@
 //! As in the module above.
 #![allow(unsafe_code)]
 
-use crate::next::Next;
-use crate::proc::{errno, missing, set_errno, written};
+use crate::base::errno::{errno, missing, set_errno};
+use crate::base::next::Next;
+use crate::proc::writable;
 use libc::c_int;
 use std::panic::catch_unwind;
 
@@ -30,8 +31,8 @@ pub fn at_load() {
 fn ending(fd: c_int) -> bool {
     let before = errno();
     let ours = catch_unwind(|| {
-        let _ = written::deliver(fd);
-        written::file(fd).is_some()
+        let _ = writable::deliver(fd);
+        writable::file(fd).is_some()
     });
     set_errno(before);
     ours.unwrap_or(false)
@@ -41,7 +42,7 @@ fn ending(fd: c_int) -> bool {
 #[inline(never)]
 fn ended() {
     let before = errno();
-    let _ = catch_unwind(written::tidy);
+    let _ = catch_unwind(writable::tidy);
     set_errno(before);
 }
 
@@ -53,7 +54,7 @@ fn ended() {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
     let Some(real) = CLOSE.get() else { return missing(-1) };
-    let ours = written::any() && ending(fd);
+    let ours = writable::any() && ending(fd);
     // SAFETY: the caller's contract is the same.
     let ret = unsafe { real(fd) };
     if ours {
@@ -70,7 +71,7 @@ pub unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dup2(from: c_int, to: c_int) -> c_int {
     let Some(real) = DUP2.get() else { return missing(-1) };
-    let ours = written::any() && from != to && ending(to);
+    let ours = writable::any() && from != to && ending(to);
     // SAFETY: the caller's contract is the same.
     let ret = unsafe { real(from, to) };
     if ours {
@@ -87,7 +88,7 @@ pub unsafe extern "C" fn dup2(from: c_int, to: c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int {
     let Some(real) = DUP3.get() else { return missing(-1) };
-    let ours = written::any() && from != to && ending(to);
+    let ours = writable::any() && from != to && ending(to);
     // SAFETY: the caller's contract is the same.
     let ret = unsafe { real(from, to, flags) };
     if ours {

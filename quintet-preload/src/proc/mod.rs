@@ -27,16 +27,16 @@
 
 pub mod access;
 mod close;
+mod descriptor;
+mod errors;
+mod install;
+mod memfd;
 pub mod open;
 mod path;
 pub mod stat;
 mod stream;
-mod text;
+pub mod writable;
 pub mod write;
-pub mod written;
-
-use crate::{errno, missing, set_errno};
-use quintet::Errno;
 
 /// Looks all functions up, and takes over the descriptors that the program before this one, or a shell, has left.
 pub fn at_load() {
@@ -46,22 +46,26 @@ pub fn at_load() {
     stat::at_load();
     stream::at_load();
     write::at_load();
-    written::at_load();
+    writable::at_load();
 }
 
 /// The program ends by a call that runs no handlers.
 pub fn at_exit() {
-    if written::any() {
-        written::deliver_all();
+    if writable::any() {
+        writable::deliver_all();
     }
 }
 
-/// To a program a namespace that cannot be used is a kernel without these files.
-fn no_file(errno: Errno) -> Errno {
-    if errno == Errno::NOSYS { Errno::NOENT } else { errno }
-}
+/// The program ends by exit(3): what its streams still hold is written, and carried out.
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static AT_END: extern "C" fn() = at_end;
 
-/// Whether a call that failed like this may be for want of the kernel's file, or of rights to it, and has read its path.
-fn may_be_missed(errno: libc::c_int) -> bool {
-    matches!(errno, libc::ENOENT | libc::EACCES | libc::EROFS)
+extern "C" fn at_end() {
+    if writable::any() {
+        let _ = std::panic::catch_unwind(|| {
+            stream::flush_all();
+            writable::deliver_all();
+        });
+    }
 }

@@ -6,9 +6,11 @@
 //! conventions; the C library uses it only where the flags say that it is there.
 #![allow(unsafe_code)]
 
-use crate::c_call;
-use crate::next::next_functions;
-use crate::proc::{errno, may_be_missed, missing, no_file, path, set_errno, text};
+use crate::base::cancel::c_call;
+use crate::base::errno::{errno, missing, set_errno};
+use crate::base::next::next_functions;
+use crate::proc::errors::{may_be_missed, no_file};
+use crate::proc::{descriptor, install, path};
 use libc::{AT_FDCWD, O_CREAT, O_TRUNC, O_WRONLY, c_char, c_int, mode_t};
 use rustix::fs::OFlags;
 
@@ -39,8 +41,8 @@ fn replace(directory: c_int, path: &[u8], flags: c_int, before: c_int, ret: c_in
     }
     let made = c_call(Some(-1), || {
         let place = (ret >= 0).then_some(ret);
-        let Some(file) = path::file(directory, path, place.and_then(text::borrow)) else { return Ok(None) };
-        text::open(file, flags, place).map(Some).map_err(no_file)
+        let Some(file) = path::file(directory, path, place.and_then(descriptor::borrow)) else { return Ok(None) };
+        install::open(file, flags, place).map(Some).map_err(no_file)
     });
     if made.is_some_and(|fd| fd >= 0) {
         set_errno(before);

@@ -5,12 +5,12 @@
 //! A path that the kernel has just read ends with a NUL; the program leaves it alone during the call, as it must for the kernel.
 #![allow(unsafe_code)]
 
+use crate::base::preload_api::ProcFile;
+use crate::proc::descriptor::target;
 use libc::{c_char, c_int};
-use quintet::drop_in::ProcFile;
-use rustix::fs::{CWD, PROC_SUPER_MAGIC, fstatfs, readlinkat};
+use rustix::fs::{PROC_SUPER_MAGIC, fstatfs};
 use rustix::process::getcwd;
 use std::ffi::CStr;
-use std::fmt::Write;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// The path, if its last component is the name of one of the files.
@@ -43,7 +43,7 @@ fn is_name(path: &[u8]) -> bool {
 pub fn unseen_file(path: *const c_char) -> Option<ProcFile> {
     let mut bytes = Vec::new();
     while bytes.len() < libc::PATH_MAX as usize {
-        match crate::user::read(path.wrapping_add(bytes.len())).ok()? as u8 {
+        match crate::base::user::read(path.wrapping_add(bytes.len())).ok()? as u8 {
             0 => return file(libc::AT_FDCWD, &bytes, None),
             byte => bytes.push(byte),
         }
@@ -87,27 +87,4 @@ fn by_descriptor(opened: BorrowedFd<'_>) -> Option<ProcFile> {
     let path = target(opened.as_raw_fd())?;
     let is = |file: &ProcFile| path.strip_suffix(file.path().as_bytes()).is_some_and(|before| before.ends_with(b"/"));
     ProcFile::ALL.into_iter().find(is)
-}
-
-/// The name by which the kernel shows a descriptor.
-pub fn link(fd: c_int) -> String {
-    let mut name = String::from("/proc/self/fd/");
-    let _ = write!(name, "{fd}");
-    name
-}
-
-/// What a descriptor is of.
-pub fn target(fd: c_int) -> Option<Vec<u8>> {
-    Some(readlinkat(CWD, link(fd), Vec::new()).ok()?.into_bytes())
-}
-
-/// The name of the memfd that stands for a file.
-pub fn memfd_name(file: ProcFile) -> String {
-    format!("quintet:{}", file.path())
-}
-
-/// The file for which a memfd stands, by its [`target`].
-pub fn of_memfd(target: &[u8]) -> Option<ProcFile> {
-    let name = target.strip_prefix(b"/memfd:")?.strip_suffix(b" (deleted)")?;
-    ProcFile::ALL.into_iter().find(|file| memfd_name(*file).as_bytes() == name)
 }

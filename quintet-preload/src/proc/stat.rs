@@ -5,11 +5,14 @@
 //! As in the module above. A `struct stat` and a `struct statx` are plain integers.
 #![allow(unsafe_code)]
 
-use crate::next::next_functions;
-use crate::proc::{errno, may_be_missed, missing, no_file, path, set_errno};
-use crate::{c_call, user};
+use crate::base::cancel::c_call;
+use crate::base::errno::{errno, missing, set_errno};
+use crate::base::next::next_functions;
+use crate::base::preload_api::{self, ProcFile};
+use crate::base::user;
+use crate::proc::errors::{may_be_missed, no_file};
+use crate::proc::path;
 use libc::{AT_FDCWD, c_char, c_int, c_uint};
-use quintet::drop_in::{self, ProcFile};
 use quintet::{Errno, Limits};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
@@ -78,7 +81,7 @@ fn tell<T: Told>(directory: c_int, path: &[u8], to: *mut T, before: c_int) -> c_
     let told = c_call(-1, || {
         let file = path::file(directory, path, None).ok_or(error)?;
         // There is none if there is no namespace.
-        let _: (Limits, u32) = drop_in::limits().map_err(no_file)?;
+        let _: (Limits, u32) = preload_api::limits().map_err(no_file)?;
         user::write(to, &T::of(file, clock_gettime(ClockId::Realtime)))?;
         Ok(0)
     });

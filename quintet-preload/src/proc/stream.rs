@@ -9,12 +9,14 @@
 //! [`set_error`].
 #![allow(unsafe_code)]
 
-use crate::c_call;
-use crate::next::Next;
-use crate::proc::{errno, may_be_missed, missing, no_file, path, set_errno, text, written};
+use crate::base::cancel::c_call;
+use crate::base::errno::{errno, missing, set_errno};
+use crate::base::next::Next;
+use crate::base::preload_api::ProcFile;
+use crate::proc::errors::{may_be_missed, no_file};
+use crate::proc::{descriptor, install, path, writable};
 use libc::{AT_FDCWD, EOF, FILE, c_char, c_int};
 use quintet::Errno;
-use quintet::drop_in::ProcFile;
 use rustix::fs::{self, OFlags};
 use rustix::io::{FdFlags, fcntl_getfd};
 use std::ptr::null_mut;
@@ -64,11 +66,11 @@ unsafe fn put_beneath(stream: *mut FILE, file: ProcFile, before: c_int) -> *mut 
     let done = c_call(-1, || {
         // SAFETY: the caller's.
         let fd = unsafe { libc::fileno(stream) };
-        let open = text::borrow(fd).ok_or(Errno::BADF)?;
+        let open = descriptor::borrow(fd).ok_or(Errno::BADF)?;
         let cloexec = fcntl_getfd(open)?.contains(FdFlags::CLOEXEC);
         let flags = fs::fcntl_getfl(open)? & (OFlags::ACCMODE | OFlags::NONBLOCK);
-        text::put(file, if cloexec { flags | OFlags::CLOEXEC } else { flags }, fd).map_err(no_file)?;
-        written::set_stream(fd, stream);
+        install::put(file, if cloexec { flags | OFlags::CLOEXEC } else { flags }, fd).map_err(no_file)?;
+        writable::set_stream(fd, stream);
         Ok(0)
     });
     if done == 0 {
@@ -88,7 +90,7 @@ unsafe fn put_beneath(stream: *mut FILE, file: ProcFile, before: c_int) -> *mut 
 fn file_of(path: &[u8], stream: *mut FILE) -> Option<ProcFile> {
     // SAFETY: null, or a stream that has just been opened.
     let fd = if stream.is_null() { -1 } else { unsafe { libc::fileno(stream) } };
-    std::panic::catch_unwind(|| path::file(AT_FDCWD, path, text::borrow(fd))).ok().flatten()
+    std::panic::catch_unwind(|| path::file(AT_FDCWD, path, descriptor::borrow(fd))).ok().flatten()
 }
 
 /// # Safety
@@ -121,7 +123,7 @@ unsafe fn reopen(real: Option<Reopen>, path: Path, mode: *const c_char, stream: 
     let before = errno();
     // What a stream was that cannot be opened again is closed; so it is asked before.
     let file = if path.is_null() { None } else { std::panic::catch_unwind(|| path::unseen_file(path)).ok().flatten() };
-    if written::any() && !stream.is_null() {
+    if writable::any() && !stream.is_null() {
         // SAFETY: the caller's contract is the same.
         let _ = unsafe { flush(stream) };
     }
@@ -143,7 +145,7 @@ unsafe fn flush(stream: *mut FILE) -> c_int {
     let Some(real) = FFLUSH.get() else { return missing(EOF) };
     // SAFETY: the caller's.
     let (flushed, fd) = unsafe { (real(stream), libc::fileno(stream)) };
-    if flushed != 0 || c_call(-1, || written::deliver(fd).map(|()| 0)) == 0 {
+    if flushed != 0 || c_call(-1, || writable::deliver(fd).map(|()| 0)) == 0 {
         return flushed;
     }
     set_error(stream);
@@ -161,14 +163,14 @@ fn set_error(stream: *mut FILE) {
 /// Flushes the streams that were opened for our files, and the standard output.
 pub fn flush_all() {
     // What was closed unseen is forgotten.
-    written::tidy();
-    for stream in written::streams() {
+    writable::tidy();
+    for stream in writable::streams() {
         // SAFETY: its descriptor is open, so it is.
         unsafe { flush(stream) };
     }
     // SAFETY: the C library's variable, and its stream.
     unsafe {
-        if !stdout.is_null() && written::file(libc::fileno(stdout)).is_some() {
+        if !stdout.is_null() && writable::file(libc::fileno(stdout)).is_some() {
             flush(stdout);
         }
     }
@@ -226,7 +228,7 @@ pub unsafe extern "C-unwind" fn freopen64(path: Path, mode: *const c_char, strea
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn fflush(stream: *mut FILE) -> c_int {
     let Some(real) = FFLUSH.get() else { return missing(EOF) };
-    if !written::any() {
+    if !writable::any() {
         // SAFETY: the caller's contract is the same.
         return unsafe { real(stream) };
     }
@@ -249,17 +251,17 @@ pub unsafe extern "C-unwind" fn fflush(stream: *mut FILE) -> c_int {
 pub unsafe extern "C-unwind" fn fclose(stream: *mut FILE) -> c_int {
     let Some(real) = FCLOSE.get() else { return missing(EOF) };
     // SAFETY: the caller's contract is the same.
-    if stream.is_null() || !written::any() || written::file(unsafe { libc::fileno(stream) }).is_none() {
+    if stream.is_null() || !writable::any() || writable::file(unsafe { libc::fileno(stream) }).is_none() {
         // SAFETY: as above.
         return unsafe { real(stream) };
     }
     // SAFETY: as above.
     let (flushed, fd) = unsafe { (flush(stream), libc::fileno(stream)) };
     let error = errno();
-    written::set_stream(fd, null_mut());
+    writable::set_stream(fd, null_mut());
     // SAFETY: as above.
     let closed = unsafe { real(stream) };
-    written::tidy();
+    writable::tidy();
     if flushed == 0 {
         return closed;
     }

@@ -5,12 +5,14 @@
 //! As in the module above.
 #![allow(unsafe_code)]
 
-use crate::next::next_functions;
-use crate::proc::{missing, text, written};
-use crate::{c_call, user};
+use crate::base::cancel::c_call;
+use crate::base::errno::missing;
+use crate::base::next::next_functions;
+use crate::base::preload_api::{self, ProcFile};
+use crate::base::user;
+use crate::proc::{descriptor, memfd, writable};
 use libc::{c_int, c_void, iovec, off_t, off64_t, size_t, ssize_t};
 use quintet::Errno;
-use quintet::drop_in::{self, ProcFile};
 use rustix::fs;
 use std::mem::MaybeUninit;
 
@@ -30,10 +32,10 @@ pub enum Place {
 
 /// Writes to one of the files, as its descriptor is one. `None`: it is not, and nothing was done.
 pub fn to_file(fd: c_int, pieces: &dyn Fn(&mut Gathered) -> Result<(), Errno>, place: Place) -> Option<ssize_t> {
-    if !written::any() {
+    if !writable::any() {
         return None;
     }
-    let Ok(file) = std::panic::catch_unwind(|| written::file(fd)) else { return None };
+    let Ok(file) = std::panic::catch_unwind(|| writable::file(fd)) else { return None };
     file.map(|file| {
         c_call(-1, || {
             let mut gathered = Gathered::default();
@@ -44,9 +46,9 @@ pub fn to_file(fd: c_int, pieces: &dyn Fn(&mut Gathered) -> Result<(), Errno>, p
 }
 
 fn carry_out(fd: c_int, file: ProcFile, what: &Gathered, place: Place) -> Result<usize, Errno> {
-    let descriptor = text::borrow(fd).ok_or(Errno::BADF)?;
+    let descriptor = descriptor::borrow(fd).ok_or(Errno::BADF)?;
     // What a stream has written before comes first.
-    let _ = written::deliver(fd);
+    let _ = writable::deliver(fd);
     let position = match place {
         Place::Here => fs::tell(descriptor)? as i64,
         Place::At(position) => position,
@@ -55,11 +57,11 @@ fn carry_out(fd: c_int, file: ProcFile, what: &Gathered, place: Place) -> Result
         _ if matches!(file, ProcFile::List(_)) => return Err(Errno::IO),
         ..0 => return Err(Errno::INVAL),
         // Of what is beyond a page nothing is looked at, and all is taken.
-        0 => what.len - (what.seen - drop_in::proc_write(file, what.text())?),
+        0 => what.len - (what.seen - preload_api::proc_write(file, what.text())?),
         // A value is written in one go. What follows is ignored, but is no error.
         1.. => what.len,
     };
-    text::renew(descriptor, file)?;
+    memfd::renew(descriptor, file)?;
     if let Place::Here = place {
         fs::seek(descriptor, fs::SeekFrom::Current(len as i64))?;
     }
@@ -124,7 +126,7 @@ macro_rules! writes {
             #[unsafe(no_mangle)]
             pub unsafe extern "C-unwind" fn $name($fd: c_int, $($arg: $type),*) -> ssize_t {
                 let Some(real) = next::$name.get() else { return missing(-1) };
-                if written::any() && let Some(done) = to_file($fd, &|to| $gather(to, $($from),*), $place) {
+                if writable::any() && let Some(done) = to_file($fd, &|to| $gather(to, $($from),*), $place) {
                     return done;
                 }
                 // SAFETY: the caller's contract is the same.
