@@ -1,10 +1,13 @@
-//! The preload library: intercepts the C library's System V IPC calls and performs them with Quintet.
+//! The preload library: intercepts the C library's System V IPC calls and performs them with
+//! Quintet.
 //!
-//! Each exported IPC function is one call of [`base::preload_api`]. It sets `errno` as the kernel does and leaves it alone on
-//! success. A pointer that faults gives `EFAULT`. A panic never leaves the library.
+//! Each exported IPC function is one call of [`base::preload_api`]. It sets `errno` as the kernel
+//! does and leaves it alone on success. A pointer that faults gives `EFAULT`. A panic never leaves
+//! the library.
 //!
-//! The library also exports functions that it forwards to the next library. It observes three kinds: those that change
-//! credentials, those that leave a call by a jump, and those that execute a program.
+//! The library also exports functions that it forwards to the next library. It observes three
+//! kinds: those that change credentials, those that leave a call by a jump, and those that execute
+//! a program.
 //!
 //! # Layers
 //!
@@ -20,8 +23,8 @@
 //!
 //! # Safety
 //!
-//! The functions have the C library's signatures and contracts. The library dereferences a pointer of the program only after
-//! the kernel has confirmed that it can be dereferenced.
+//! The functions have the C library's signatures and contracts. The library dereferences a pointer
+//! of the program only after the kernel has confirmed that it can be dereferenced.
 #![allow(unsafe_code)]
 
 mod base;

@@ -1,10 +1,10 @@
-//! Pointers that a program passes to the message calls: wrong ones give `EFAULT`, in the kernel's order, and neither send nor take
-//! anything; good ones cost no system call.
+//! Pointers that a program passes to the message calls. Bad pointers give `EFAULT` in the kernel's
+//! order and neither send nor consume anything. Known good ones cost no system call.
 //!
 //! # Safety
 //!
-//! The calls are given bad pointers on purpose; the drop-in must not use them. Memory that is mapped here is unmapped by the address and
-//! length it was mapped with.
+//! Calls get bad pointers on purpose, which the library must not use. A mapping made here is
+//! unmapped with its address and length.
 #![allow(unsafe_code)]
 
 mod support;
@@ -13,7 +13,7 @@ use libc::{E2BIG, EFAULT, EINVAL, ENOMSG, c_int, c_long, c_void, msginfo, msqid_
 use std::mem::MaybeUninit;
 use support::*;
 
-/// The text begins so many bytes after the type.
+/// The offset of the text, in bytes.
 const TEXT: usize = size_of::<c_long>();
 const MSG_STAT: c_int = 11;
 const MSG_INFO: c_int = 12;
@@ -21,7 +21,7 @@ const MSG_STAT_ANY: c_int = 13;
 const MSG_COPY: c_int = 0o40000;
 const MSG_EXCEPT: c_int = 0o20000;
 const MSG_NOERROR: c_int = 0o10000;
-/// Far more than any type and text here.
+/// More than any type and text here.
 const ROOM: usize = 3 * PAGE;
 
 #[repr(C, align(4096))]
@@ -44,7 +44,7 @@ fn put(at: usize, mtype: c_long, text: &[u8]) {
     }
 }
 
-/// The type and the text that were written there.
+/// Returns the type and the text at an address.
 fn got(at: usize, len: usize) -> (c_long, Vec<u8>) {
     // SAFETY: memory of this test's own.
     unsafe { ((at as *const c_long).read_unaligned(), std::slice::from_raw_parts((at + TEXT) as *const u8, len).to_vec()) }
@@ -54,7 +54,7 @@ fn bytes(len: usize) -> Vec<u8> {
     (0..len).map(|n| (n * 7 + n / 251) as u8).collect()
 }
 
-/// Memory that is not known for anything: never taken for granted.
+/// Maps memory that is never in the page cache.
 fn mapped(pages: usize) -> usize {
     brink(pages)
 }
@@ -65,8 +65,8 @@ fn msgctl(id: c_int, command: c_int, buffer: usize) -> c_int {
 }
 
 #[test]
-fn what_is_wrong_with_a_message_in_the_kernels_order() {
-    preloaded("what_is_wrong_with_a_message_in_the_kernels_order", || {
+fn msgsnd_errors_come_in_kernel_order() {
+    preloaded("msgsnd_errors_come_in_kernel_order", || {
         let id = queue(0o600);
         let gone = id ^ (1 << 15);
         for bad in [0, 1, 8, 4095, usize::MAX, usize::MAX - 7, usize::MAX - 8, 1 << (usize::BITS - 1)] {
@@ -76,7 +76,7 @@ fn what_is_wrong_with_a_message_in_the_kernels_order() {
                 }
             }
         }
-        // A type can be read, and nothing behind it.
+        // The type is readable, and nothing behind it.
         let at = mapped(1) + PAGE - TEXT;
         put(at, 1, b"");
         for len in [8193, isize::MAX as usize, isize::MAX as usize + 1, usize::MAX - 3, usize::MAX] {
@@ -90,7 +90,7 @@ fn what_is_wrong_with_a_message_in_the_kernels_order() {
         assert_eq!(content(id), (0, 0));
         put(at, 1, b"");
         assert_eq!((send(id, at, 0), send(gone, at, 0)), (0, EINVAL));
-        // All of it can be read, and it is known.
+        // Everything is readable, and known to be.
         let mut stack = [0u8; ROOM];
         let at = stack.as_mut_ptr() as usize;
         for _ in 0..2 {
@@ -108,8 +108,8 @@ fn what_is_wrong_with_a_message_in_the_kernels_order() {
 }
 
 #[test]
-fn what_is_wrong_with_a_buffer_in_the_kernels_order() {
-    preloaded("what_is_wrong_with_a_buffer_in_the_kernels_order", || {
+fn msgrcv_errors_come_in_kernel_order() {
+    preloaded("msgrcv_errors_come_in_kernel_order", || {
         let id = queue(0o600);
         let gone = id ^ (1 << 15);
         let refused = |id, size, mtype, flags| -receive(id, 8, size, mtype, flags) as c_int;
@@ -122,7 +122,8 @@ fn what_is_wrong_with_a_buffer_in_the_kernels_order() {
         assert_eq!((refused(id, 3, 0, 0), refused(id, 4, 6, 0), refused(id, 4, 5, MSG_EXCEPT)), (E2BIG, ENOMSG, ENOMSG));
         for bad in [0, 1, 8, usize::MAX, usize::MAX - 11, 1 << (usize::BITS - 1), mapped(1) + PAGE - TEXT - 3] {
             for (size, flags) in [(4, 0), (8192, 0), (3, MSG_NOERROR), (isize::MAX as usize, 0)] {
-                // Part of a text may be written, as in the kernel; and enough room for a shorter one is enough.
+                // As in the kernel, part of a text may be written. Room for the shortened text is
+                // enough.
                 let enough = bad % PAGE == PAGE - TEXT - 3 && size == 3;
                 if !enough {
                     assert_eq!(receive(id, bad, size, 0, flags), fault(), "{bad:x} {size}");
@@ -138,8 +139,8 @@ fn what_is_wrong_with_a_buffer_in_the_kernels_order() {
 }
 
 #[test]
-fn copies() {
-    preloaded("copies", || {
+fn msg_copy_checks_its_buffer() {
+    preloaded("msg_copy_checks_its_buffer", || {
         let id = queue(0o600);
         let gone = id ^ (1 << 15);
         let stack = [0u8; ROOM];
@@ -152,7 +153,8 @@ fn copies() {
         let refused = |id, at, size, flags| -receive(id, at, size, 0, MSG_COPY | flags) as c_int;
         for at in [8, 1 << (usize::BITS - 1), edge + 1] {
             for id in [id, gone] {
-                // As many bytes as the text may have must be there before the queue is looked for; as many as no text can have must not.
+                // Room for the longest possible text must exist before the queue is looked for.
+                // More room than that need not exist.
                 assert_eq!(refused(id, at, 100, 0), EFAULT);
                 assert_eq!(refused(id, at, usize::MAX, 0), EINVAL);
                 assert_eq!(refused(id, at, 100, MSG_EXCEPT), EINVAL);
@@ -177,8 +179,8 @@ fn copies() {
 }
 
 #[test]
-fn messages_that_straddle_pages() {
-    preloaded("messages_that_straddle_pages", || {
+fn messages_across_pages() {
+    preloaded("messages_across_pages", || {
         let id = queue(0o600);
         let (stack, pages) = ([0u8; ROOM], mapped(3));
         let on_stack = (stack.as_ptr() as usize).next_multiple_of(PAGE);
@@ -194,7 +196,7 @@ fn messages_that_straddle_pages() {
                         put(to, -1, &vec![0xee; len + 1]);
                         assert_eq!(receive(id, to, 4096, 0, 0), len as isize);
                         assert_eq!(got(to, len), message);
-                        // Nothing behind it.
+                        // Nothing is written behind it.
                         assert_eq!(got(to, len + 1).1[len], 0xee);
                     }
                 }
@@ -204,10 +206,10 @@ fn messages_that_straddle_pages() {
 }
 
 #[test]
-fn every_page_must_be_there() {
-    preloaded("every_page_must_be_there", || {
+fn every_page_is_checked() {
+    preloaded("every_page_is_checked", || {
         let id = queue(0o600);
-        // Wherever a message begins, it is the same one.
+        // Every offset holds the same message.
         let fill = |at: usize, pages: usize| {
             // SAFETY: just mapped.
             unsafe { (at as *mut u8).write_bytes(0x11, pages * PAGE) };
@@ -218,7 +220,7 @@ fn every_page_must_be_there() {
             let from = fill(mapped(pages), pages);
             let end = from + pages * PAGE;
             for start in [end - TEXT - len, end - TEXT - len - 1] {
-                // Found readable once, it is not taken for more than it was.
+                // A range that was readable once does not make a longer one readable.
                 for beyond in [0, 1, 7, len, len + 1, len + TEXT - 1, 0] {
                     let fits = start + beyond + TEXT + len <= end;
                     assert_eq!(send(id, start + beyond, len), if fits { 0 } else { EFAULT }, "{len} {beyond}");
@@ -230,7 +232,7 @@ fn every_page_must_be_there() {
                     assert_eq!(content(id), (0, 0));
                 }
             }
-            // What is not there any more is not taken for what it was.
+            // A mapping that is gone is no longer readable.
             assert_eq!(send(id, good, len), 0);
             // SAFETY: see the module.
             assert_eq!(unsafe { libc::munmap(from as *mut c_void, (pages + 1) * PAGE) }, 0);
@@ -244,8 +246,8 @@ fn every_page_must_be_there() {
 
 #[test]
 #[cfg(target_pointer_width = "64")]
-fn a_page_that_can_be_read_and_not_written() {
-    preloaded("a_page_that_can_be_read_and_not_written", || {
+fn read_only_page() {
+    preloaded("read_only_page", || {
         let id = queue(0o600);
         let at = READ_ONLY.as_ptr() as usize;
         assert_eq!((send(id, at, 8), send(id, at, 8)), (0, 0));
@@ -260,14 +262,15 @@ fn a_page_that_can_be_read_and_not_written() {
 }
 
 #[test]
-fn a_heap_that_shrinks() {
-    preloaded("a_heap_that_shrinks", || {
+fn shrinking_heap() {
+    preloaded("shrinking_heap", || {
         const SIZE: isize = 1 << 20;
         let id = queue(0o600);
-        // SAFETY: nobody else moves the break meanwhile: this process has one busy thread, which allocates nothing here.
+        // SAFETY: nothing else moves the break meanwhile: this process has one busy thread, which
+        // allocates nothing here.
         unsafe {
             let low = libc::sbrk(SIZE) as usize;
-            // The new break is in the middle of it.
+            // The new break lies in the middle of the message.
             let at = (low + SIZE as usize / 2).next_multiple_of(PAGE) - 100;
             for _ in 0..2 {
                 put(at, 1, &[7; 8000]);
@@ -281,10 +284,10 @@ fn a_heap_that_shrinks() {
     });
 }
 
-/// There is a message for a call that waits, and its buffer is bad: it fails, and the message is there for others.
+/// A waiting call with a bad buffer fails, and its message stays for other calls.
 #[test]
-fn a_bad_buffer_that_is_waited_with() {
-    preloaded("a_bad_buffer_that_is_waited_with", || {
+fn waiting_call_with_a_bad_buffer() {
+    preloaded("waiting_call_with_a_bad_buffer", || {
         let id = queue(0o600);
         let stack = [0u8; 64];
         let good = stack.as_ptr() as usize;
@@ -307,8 +310,8 @@ fn a_bad_buffer_that_is_waited_with() {
 }
 
 #[test]
-fn wrong_pointers_to_msgctl() {
-    preloaded("wrong_pointers_to_msgctl", || {
+fn msgctl_checks_its_buffer() {
+    preloaded("msgctl_checks_its_buffer", || {
         let id = queue(0o600);
         let gone = id ^ (1 << 15);
         let len = size_of::<msqid_ds>();
@@ -321,7 +324,7 @@ fn wrong_pointers_to_msgctl() {
             assert_eq!(msgctl(id + 1, MSG_STAT, bad), EINVAL);
             assert_eq!((msgctl(id, 77, bad), msgctl(id, -1, bad)), (EINVAL, EINVAL));
         }
-        // Just enough room, where nothing is known of the page, and again where it is.
+        // Just enough room, on a page that is unknown and then known.
         let at = mapped(1) + PAGE - len;
         for _ in 0..2 {
             assert_eq!((msgctl(id, libc::IPC_STAT, at), msgctl(id, libc::IPC_SET, at)), (0, 0));
@@ -333,13 +336,13 @@ fn wrong_pointers_to_msgctl() {
 }
 
 #[test]
-fn what_the_structures_say() {
-    preloaded("what_the_structures_say", || {
+fn structures_have_the_kernels_contents() {
+    preloaded("structures_have_the_kernels_contents", || {
         let before = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64 - 1;
         let id = queue(0o641);
         let stat = || {
             let mut ds = MaybeUninit::<msqid_ds>::zeroed();
-            // SAFETY: a local of its type, all of whose bits are values.
+            // SAFETY: a local of its type, for which every content is valid.
             unsafe {
                 ds.as_mut_ptr().cast::<u8>().write_bytes(0xee, size_of::<msqid_ds>());
                 assert_eq!(libc::msgctl(id, libc::IPC_STAT, ds.as_mut_ptr()), 0);
@@ -355,7 +358,7 @@ fn what_the_structures_say() {
         assert_eq!((ds.msg_stime, ds.msg_rtime, ds.msg_lspid, ds.msg_lrpid), (0, 0, 0, 0));
         assert_eq!((ds.__msg_cbytes, ds.msg_qnum, ds.msg_qbytes), (0, 0, 16384));
         assert!(ds.msg_ctime as i64 >= before, "{}", ds.msg_ctime);
-        // To the kernel the capacity is an `int`.
+        // The kernel's capacity is an `int`.
         #[cfg(target_pointer_width = "64")]
         {
             ds.msg_qbytes = (1 << 32) + 77;
@@ -380,7 +383,7 @@ fn what_the_structures_say() {
 
         let numbers = |command| {
             let mut info = MaybeUninit::<msginfo>::zeroed();
-            // SAFETY: a local of its type, all of whose bits are values.
+            // SAFETY: a local of its type, for which every content is valid.
             let info = unsafe {
                 assert_eq!(libc::msgctl(0, command, info.as_mut_ptr().cast()), id & 0x7fff);
                 info.assume_init()
@@ -401,8 +404,8 @@ fn what_the_structures_say() {
 }
 
 #[test]
-fn what_succeeds_leaves_errno_alone() {
-    preloaded("what_succeeds_leaves_errno_alone", || {
+fn success_preserves_errno() {
+    preloaded("success_preserves_errno", || {
         let id = queue(0o600);
         let stack = [0u8; ROOM];
         let set_errno = |number| {
@@ -429,15 +432,15 @@ fn what_succeeds_leaves_errno_alone() {
 }
 
 #[test]
-fn no_system_call() {
-    preloaded("no_system_call", || {
+fn known_memory_costs_no_system_call() {
+    preloaded("known_memory_costs_no_system_call", || {
         let id = queue(0o600);
         let stack = [0u8; ROOM];
-        // Where `malloc` has its memory from, but for threads.
-        // SAFETY: nobody else moves the break meanwhile; the pages are this function's.
+        // The heap, which `malloc` uses in the main thread.
         let heap = unsafe { libc::sbrk(ROOM as isize) } as usize;
         let (on_stack, in_image) = (stack.as_ptr() as usize, (&raw mut IN_IMAGE) as usize);
-        // A process for each: pages that are far from each other may have the same place in the table of what is known.
+        // One process for each pair, because two distant pages may share an entry of the page
+        // cache.
         for (from, to) in [(on_stack, heap), (heap, in_image), (in_image, on_stack)] {
             without_system_calls(|| round_trips(id, from, to));
         }
@@ -448,14 +451,14 @@ fn no_system_call() {
     });
 }
 
-/// Sends and receives short and long messages: how many calls fail.
+/// Sends and receives short and long messages. Returns the number of calls that fail.
 fn round_trips(id: c_int, from: usize, to: usize) -> c_int {
     put(from, 1, b"");
     let trip = |len| c_int::from(send(id, from, len) != 0) + c_int::from(receive(id, to, len, 0, 0) != len as isize);
     [0, 64, 8192].into_iter().map(trip).sum()
 }
 
-/// Wherever in a page a buffer begins that is close to the end of the stack.
+/// A buffer near the end of the stack, at varying offsets in a page.
 #[inline(never)]
 fn round_trips_from_below(id: c_int, depth: usize) -> c_int {
     let buffer = [0u8; 2 * PAGE + 600];
@@ -466,7 +469,7 @@ fn round_trips_from_below(id: c_int, depth: usize) -> c_int {
     round_trips(id, at, at)
 }
 
-/// What the handlers and what they interrupt do to one queue.
+/// The calls that handlers and interrupted code make on one queue.
 mod many {
     use super::*;
     use std::sync::atomic::{AtomicI32, AtomicU8, AtomicUsize, Ordering::SeqCst};
@@ -476,7 +479,7 @@ mod many {
     static DRAWN: AtomicUsize = AtomicUsize::new(0);
     const MOST: usize = 1 << 22;
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    /// Of each message: [`SENT`], and how often it was received.
+    /// For each message: [`SENT`], and the number of times that it was received.
     static FATE: [AtomicU8; MOST] = [const { AtomicU8::new(0) }; MOST];
     const SENT: u8 = 0x80;
     const LONGEST: usize = 700;
@@ -509,14 +512,14 @@ mod many {
         }
     }
 
-    /// Receives a message, which must be whole; `false`: there is none.
+    /// Receives a message, which must be complete. Returns `false` if there is none.
     fn take(id: c_int, at: usize, mtype: c_long) -> bool {
         let len = receive(id, at, LONGEST, mtype, 0);
         if len < 0 {
             assert_eq!(len, -(ENOMSG as isize));
             return false;
         }
-        // SAFETY: a buffer of `step`'s or `settle`'s.
+        // SAFETY: a buffer of `step` or `settle`.
         let got = unsafe { std::slice::from_raw_parts((at + TEXT) as *const u8, len as usize) };
         let number = u64::from_ne_bytes(got[..8].try_into().unwrap()) as usize;
         let (text, whole) = text(number);
@@ -525,12 +528,13 @@ mod many {
         true
     }
 
-    /// Whether there are hardly any numbers left.
+    /// Returns `true` if few numbers are left.
     pub fn is_full() -> bool {
         NEXT.load(SeqCst) > MOST - 1000
     }
 
-    /// Nobody sends any more: everything that was sent was, or is, received once, and nothing else.
+    /// Checks, after the last send, that each message that was sent is received once, and no other
+    /// one.
     pub fn settle() {
         let buffer = [0u8; TEXT + LONGEST];
         while take(QUEUE.load(SeqCst), buffer.as_ptr() as usize, 0) {}
@@ -550,11 +554,11 @@ mod many {
     }
 }
 
-/// Handlers, which interrupt each other, too, use the queue that their thread is just using.
+/// Handlers, which may interrupt each other, use the queue that their thread is using.
 #[test]
-fn handlers_that_send_and_receive() {
+fn signal_handlers_send_and_receive() {
     use std::sync::atomic::Ordering::SeqCst;
-    preloaded("handlers_that_send_and_receive", || {
+    preloaded("signal_handlers_send_and_receive", || {
         let id = queue(0o600);
         many::QUEUE.store(id, SeqCst);
         let child = fork(|| {
@@ -562,7 +566,8 @@ fn handlers_that_send_and_receive() {
                 let interval = libc::timeval { tv_sec: 0, tv_usec: microseconds };
                 let timer = libc::itimerval { it_interval: interval, it_value: interval };
                 for (which, signal) in [(libc::ITIMER_REAL, libc::SIGALRM), (libc::ITIMER_PROF, libc::SIGPROF)] {
-                    // SAFETY: a handler that makes calls which a handler may make; zeroes are a valid sigaction.
+                    // SAFETY: a handler that makes calls which a handler may make; zeroes are a
+                    // valid sigaction.
                     unsafe {
                         let mut action: libc::sigaction = std::mem::zeroed();
                         action.sa_sigaction = many::handle as *const () as usize;
@@ -584,10 +589,10 @@ fn handlers_that_send_and_receive() {
     });
 }
 
-/// A sandbox that forbids the call by which the drop-in finds out where it may write: then it writes, as a C function would.
+/// `process_vm_writev` was once the way to check memory. A sandbox that forbids it must not matter.
 #[test]
-fn a_sandbox_without_process_vm_writev() {
-    preloaded("a_sandbox_without_process_vm_writev", || {
+fn sandbox_without_process_vm_writev() {
+    preloaded("sandbox_without_process_vm_writev", || {
         let id = queue(0o600);
         let at = mapped(3);
         put(at, 1, &bytes(8192));

@@ -1,10 +1,11 @@
-//! `/proc/sysvipc` and the limits in `/proc/sys/kernel`, as a program opens, reads and writes them: each test's body is run on the kernel's
-//! files, in an IPC namespace of its own, and on the namespace's, and must find the same.
+//! `/proc/sysvipc` and the limits in `/proc/sys/kernel`, as a program opens, reads and writes them.
+//! The body of each test runs on the kernel's files, in an IPC namespace of its own, and on the
+//! emulated ones. Its findings must be the same.
 //!
 //! # Safety
 //!
-//! Strings are literals, or end with a NUL; buffers are locals, and as long as is said, where a bad one is not meant. The children of `fork` have
-//! one thread.
+//! Strings are literals, or end with a NUL. Buffers are locals of the given length, except for bad
+//! pointers on purpose. The children of `fork` have one thread.
 #![allow(unsafe_code)]
 
 mod support;
@@ -19,10 +20,10 @@ use std::process::Command;
 use std::ptr::null_mut;
 use support::*;
 
-/// Where a body, run in a process of its own, writes what it finds.
+/// The file to which a body in a process of its own writes its findings.
 const FINDINGS: &str = "QUINTET_TEST_FINDINGS";
 
-/// What a body finds, line by line.
+/// The findings of a body, line by line.
 #[derive(Default)]
 struct Found(String);
 
@@ -41,7 +42,8 @@ fn unshare(further: &[&str]) -> Command {
     command
 }
 
-/// Runs `body` on the namespace's files, after `prepare` by a shell, in these namespaces of the kernel; what it finds.
+/// Runs the body of a test on the emulated files, in new namespaces of the kernel, after a shell
+/// has run `prepare`. Returns the findings.
 fn on_quintet(name: &str, further: &[&str], prepare: &str) -> Option<String> {
     let directory = directory();
     let namespace = directory.path().join("ns");
@@ -79,10 +81,10 @@ fn found(mut command: Command, name: &str, script: &str, place: &std::path::Path
     }
 }
 
-/// Whether this process is one in which a body is to be run; then it is.
+/// Runs the body if this process was started for it. Returns `true` in that case.
 fn is_body(body: fn(&mut Found)) -> bool {
     let Some(to) = std::env::var_os(FINDINGS) else { return false };
-    // A body may become another user.
+    // The file is created first, because a body may become another user.
     let mut file = std::fs::File::create(to).unwrap();
     let mut found = Found::default();
     body(&mut found);
@@ -90,26 +92,26 @@ fn is_body(body: fn(&mut Found)) -> bool {
     true
 }
 
-/// Runs `body` on both. `name` is the test's own name.
+/// Runs `body` on both kinds of files and compares. `name` is the name of the test.
 fn compare(name: &str, body: fn(&mut Found)) {
     if is_body(body) {
         return;
     }
     let place = directory();
-    let Some(theirs) = found(unshare(&[]), name, "exec \"$0\" \"$@\"", place.path()) else { return };
-    let Some(ours) = on_quintet(name, &[], "") else { return };
-    assert!(!theirs.is_empty());
-    for (ours, theirs) in ours.lines().zip(theirs.lines()) {
-        assert_eq!(ours, theirs, "(left: Quintet, right: the kernel)");
+    let Some(kernel) = found(unshare(&[]), name, "exec \"$0\" \"$@\"", place.path()) else { return };
+    let Some(quintet) = on_quintet(name, &[], "") else { return };
+    assert!(!kernel.is_empty());
+    for (quintet, kernel) in quintet.lines().zip(kernel.lines()) {
+        assert_eq!(quintet, kernel, "(left: Quintet, right: the kernel)");
     }
-    assert_eq!(ours.lines().count(), theirs.lines().count());
+    assert_eq!(quintet.lines().count(), kernel.lines().count());
 }
 
 const SHMMNI: &CStr = c"/proc/sys/kernel/shmmni";
 const SEM: &CStr = c"/proc/sys/kernel/sem";
 const LIST: &CStr = c"/proc/sysvipc/shm";
 
-/// A number that a call has returned, or the errno.
+/// Returns the value of a call, or the error number.
 fn outcome(ret: isize) -> Result<isize, c_int> {
     if ret >= 0 { Ok(ret) } else { Err(errno()) }
 }
@@ -141,7 +143,7 @@ fn read(fd: c_int) -> Result<String, c_int> {
     Ok(String::from_utf8_lossy(&buffer[..len as usize]).into_owned())
 }
 
-/// What a file says.
+/// Returns the contents of a file.
 fn text(path: &CStr) -> Result<String, c_int> {
     let fd = open(path, O_RDONLY)?;
     let text = read(fd);
@@ -150,8 +152,8 @@ fn text(path: &CStr) -> Result<String, c_int> {
 }
 
 #[test]
-fn what_is_written() {
-    compare("what_is_written", |found| {
+fn written_values() {
+    compare("written_values", |found| {
         let of = |name: &str, texts: &[&[u8]], found: &mut Found| {
             let path = CString::new(format!("/proc/sys/kernel/{name}")).unwrap();
             for written in texts {
@@ -226,8 +228,8 @@ fn what_is_written() {
 }
 
 #[test]
-fn where_it_is_written() {
-    compare("where_it_is_written", |found| {
+fn write_offsets() {
+    compare("write_offsets", |found| {
         for (name, flags) in [("appended", O_APPEND), ("truncated", O_TRUNC | O_CREAT), ("plain", 0)] {
             let fd = open(SHMMNI, O_RDWR | flags).unwrap();
             found.add(name, (write(fd, b"70"), position(fd), text(SHMMNI), write(fd, b"1"), text(SHMMNI), position(fd)));
@@ -270,8 +272,8 @@ fn where_it_is_written() {
 }
 
 #[test]
-fn opening() {
-    compare("opening", |found| {
+fn open_flags() {
+    compare("open_flags", |found| {
         let ways = [
             O_RDONLY,
             O_WRONLY,
@@ -327,12 +329,12 @@ fn opening() {
     });
 }
 
-/// The same through `syscall(2)`, by each number that opens a file or asks for rights to one.
+/// As above through `syscall(2)`, with each number that opens a file or checks access.
 #[test]
-fn by_number() {
+fn calls_by_number() {
     use libc::{AT_FDCWD, syscall};
     // SAFETY: see the module; a bad pointer on purpose, which the kernel refuses.
-    compare("by_number", |found| unsafe {
+    compare("calls_by_number", |found| unsafe {
         let path = SHMMNI.as_ptr();
         let content = |fd: libc::c_long| {
             let fd = outcome(fd as isize)? as c_int;
@@ -349,13 +351,13 @@ fn by_number() {
         let fd = syscall(libc::SYS_creat, path, 0o600) as c_int;
         found.add("creat", (write(fd, b"76"), text(SHMMNI)));
         close(fd);
-        for rights in [0, libc::R_OK, libc::W_OK, libc::X_OK, 8] {
+        for permissions in [0, libc::R_OK, libc::W_OK, libc::X_OK, 8] {
             let asked = [
-                syscall(libc::SYS_access, path, rights),
-                syscall(libc::SYS_faccessat, AT_FDCWD, path, rights),
-                syscall(libc::SYS_faccessat2, AT_FDCWD, path, rights, libc::AT_EACCESS),
+                syscall(libc::SYS_access, path, permissions),
+                syscall(libc::SYS_faccessat, AT_FDCWD, path, permissions),
+                syscall(libc::SYS_faccessat2, AT_FDCWD, path, permissions, libc::AT_EACCESS),
             ];
-            found.add(&format!("access {rights}"), (asked, errno()));
+            found.add(&format!("access {permissions}"), (asked, errno()));
         }
         let fd = open(SHMMNI, O_WRONLY).unwrap();
         let pieces = [b"7".as_slice(), b"7"];
@@ -408,8 +410,8 @@ fn paths() {
 }
 
 #[test]
-fn rights() {
-    compare("rights", |found| {
+fn permissions() {
+    compare("permissions", |found| {
         let ask = |found: &mut Found| {
             for path in [LIST, SEM, c"/proc/sys/kernel/shm_next_id"] {
                 for mode in [libc::F_OK, libc::R_OK, libc::W_OK, libc::X_OK, libc::R_OK | libc::W_OK] {
@@ -425,7 +427,7 @@ fn rights() {
             }
         };
         ask(found);
-        // SAFETY: numbers. In a user namespace of its own there is no other user.
+        // SAFETY: numbers. A user namespace of this test has no other user.
         let another = unsafe { libc::getuid() == 0 && libc::setgroups(0, std::ptr::null()) == 0 };
         if another {
             let before = open(SHMMNI, O_WRONLY).unwrap();
@@ -537,9 +539,9 @@ fn echo(what: &CStr) -> c_int {
 }
 
 #[test]
-fn descriptors_that_are_handed_on() {
+fn passed_on_descriptors() {
     // SAFETY: numbers; see the module.
-    compare("descriptors_that_are_handed_on", |found| unsafe {
+    compare("passed_on_descriptors", |found| unsafe {
         let fd = open(SHMMNI, O_WRONLY).unwrap();
         let copy = libc::dup(fd);
         close(fd);
@@ -565,7 +567,7 @@ fn descriptors_that_are_handed_on() {
             libc::_exit(9);
         }
         found.add("vfork", (end(child), text(SHMMNI)));
-        // As a shell does without fork.
+        // As a shell redirects without fork.
         let child = fork(|| {
             let (keep, fd) = (libc::dup(1), open(SHMMNI, O_WRONLY | O_TRUNC).unwrap());
             libc::fflush(stdout);
@@ -578,7 +580,7 @@ fn descriptors_that_are_handed_on() {
             assert_eq!(libc::dup2(keep, 1), 1);
         });
         found.add("redirected", (end(child), text(SHMMNI)));
-        // What a stream has not written yet is written, and refused or not, when another file takes the place of its descriptor.
+        // Pending data of a stream is applied when another file replaces its descriptor.
         let f = stream(SHMMNI, c"w");
         put(f, c"86\n");
         assert_eq!(libc::fflush(f), 0);
@@ -590,7 +592,7 @@ fn descriptors_that_are_handed_on() {
         found.add("dup3, refused", (outcome(libc::dup3(null, null, 0) as isize), outcome(libc::dup3(null, to, 1) as isize)));
         close(null);
         libc::fclose(f);
-        // Afterwards nothing is known of any of them, and other files are written as ever.
+        // Afterwards no file is known, and other descriptors are written as usual.
         let (reader, writer) = std::io::pipe().unwrap();
         let (reader, writer) = (std::os::fd::AsRawFd::as_raw_fd(&reader), std::os::fd::AsRawFd::as_raw_fd(&writer));
         found.add("a pipe", (write(writer, b"through"), read(reader)));
@@ -600,7 +602,7 @@ fn descriptors_that_are_handed_on() {
 mod cancelled {
     use super::*;
 
-    // A thread that is cancelled is unwound out of these.
+    // A cancelled thread is unwound out of these.
     unsafe extern "C-unwind" {
         fn open(path: *const c_char, flags: c_int, ...) -> c_int;
         fn write(fd: c_int, from: *const c_void, len: usize) -> isize;
@@ -629,7 +631,7 @@ mod cancelled {
         null_mut()
     }
 
-    /// Whether it was in vain that a thread waited in `start`.
+    /// Cancels a thread that waits in `start`. Returns `true` if it was cancelled.
     fn cancelled(start: Start, argument: usize) -> bool {
         let mut thread = 0;
         let before = tasks();
@@ -652,7 +654,7 @@ mod cancelled {
         all.filter_map(|entry| entry.file_name().into_string().ok()).collect()
     }
 
-    /// As proc(5) says, but only in a call that may last.
+    /// Returns the state of a task as in proc(5).
     fn state(task: &str) -> Option<char> {
         let stat = std::fs::read_to_string(format!("/proc/self/task/{task}/stat")).ok()?;
         stat.rsplit_once(") ")?.1.chars().next()
@@ -668,7 +670,7 @@ mod cancelled {
             found.add("in open", cancelled(opens, 0));
             found.add("in fopen", cancelled(opens_a_stream, 0));
             found.add("in write", cancelled(writes, writer));
-            // Also while there are files of ours.
+            // Again while an emulated file is open.
             let fd = super::open(SHMMNI, O_WRONLY).unwrap();
             found.add("in write", cancelled(writes, writer));
             found.add("a file", (super::write(fd, b"5"), text(SHMMNI)));
@@ -676,7 +678,7 @@ mod cancelled {
     }
 }
 
-/// Where the kernel shows nothing: not mounted, or without System V IPC.
+/// `/proc` is not mounted.
 #[test]
 fn without_proc() {
     fn body(found: &mut Found) {
@@ -688,15 +690,15 @@ fn without_proc() {
         let is_there = |path: &CStr| {
             use std::os::unix::fs::MetadataExt;
             // SAFETY: zeroes are valid, and locals.
-            let mut told: [libc::stat; 3] = unsafe { std::mem::zeroed() };
-            let [a, b, c] = &mut told;
+            let mut stats: [libc::stat; 3] = unsafe { std::mem::zeroed() };
+            let [a, b, c] = &mut stats;
             // SAFETY: see the module.
             let rets = unsafe {
                 let path = path.as_ptr();
                 (libc::stat(path, a), libc::lstat(path, b), libc::fstatat(libc::AT_FDCWD, path, c, 0))
             };
             let meta = std::fs::metadata(path.to_str().unwrap()).map(|meta| (meta.mode(), meta.nlink(), meta.len()));
-            (rets, told.map(|stat| stat.st_mode), meta.map_err(|e| e.raw_os_error()))
+            (rets, stats.map(|stat| stat.st_mode), meta.map_err(|e| e.raw_os_error()))
         };
         found.add("stat", (is_there(LIST), is_there(SEM), is_there(c"/proc/sysvipc/sems")));
         // SAFETY: a bad pointer on purpose.
@@ -725,7 +727,7 @@ fn without_proc() {
     assert_eq!(found, expected);
 }
 
-/// A namespace that cannot be used is a kernel without the files.
+/// Without a usable namespace the files do not exist.
 #[test]
 fn without_a_namespace() {
     fn body(found: &mut Found) {
@@ -741,7 +743,7 @@ fn without_a_namespace() {
     assert_eq!(found, "read: (Err(2), Err(2))\naccess: (-1, 2)\nstream: (true, 2)\n");
 }
 
-/// What docs/semantics.md says of our own bounds, and of what stays open.
+/// The differences that docs/semantics.md states.
 #[test]
 fn differences() {
     preloaded("differences", || {
@@ -775,11 +777,12 @@ fn read_some(fd: c_int, len: usize) -> Option<String> {
     (read > 0).then(|| String::from_utf8(buffer).unwrap())
 }
 
-/// A program that has no such file open writes as without the drop-in, also after it has had one.
+/// Without an open emulated file, a write makes no further system call, even if one was open
+/// before.
 #[test]
 fn writing_costs_no_further_call() {
     preloaded("writing_costs_no_further_call", || {
-        // It holds all that is written.
+        // The pipe holds everything that is written.
         let (_reader, writer) = std::io::pipe().unwrap();
         let to = std::os::fd::AsRawFd::as_raw_fd(&writer);
         for had in [false, true] {

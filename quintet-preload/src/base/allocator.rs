@@ -1,11 +1,13 @@
-//! Memory for what little the drop-in allocates, when it opens the namespace and on rare paths: pages of its
-//! own. The program's `malloc` is not called (it may be what called us, or be interrupted by a handler
-//! that calls us), and the break does not move.
+//! The library's own allocator. The library allocates little: when it opens the namespace, and on
+//! rare paths. It takes pages of its own and never calls the program's `malloc`, which may be the
+//! caller, or may be interrupted by a signal handler that calls the library. It does not move the
+//! break either.
 //!
 //! # Safety
 //!
-//! Each allocation is a private mapping of its own, page-aligned, unmapped when freed; but one page is kept, at first a static one that is never
-//! unmapped, and belongs to whoever has taken it out of its place.
+//! Each allocation is a private, page-aligned mapping of its own, unmapped when it is freed. One
+//! page is an exception: it is kept for reuse. At first that is a static page, which is never
+//! unmapped. The page belongs to the thread that has taken it out of [`SPARE`].
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout};
@@ -20,15 +22,15 @@ static PAGES: Pages = Pages;
 
 const PAGE: usize = 4096;
 
-/// Zeroed memory; null: there is none.
+/// Returns zeroed memory, or null if there is none.
 pub fn map(len: usize) -> *mut u8 {
     let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-    // SAFETY: a new mapping where there is room.
+    // SAFETY: a new mapping at an address that the kernel chooses.
     let at = unsafe { libc::mmap(null_mut(), len, prot, flags, -1, 0) };
     if at == libc::MAP_FAILED { null_mut() } else { at.cast() }
 }
 
-/// Gives back what [`map`] gave, with the same length.
+/// Unmaps the result of [`map`], with the same length.
 pub fn unmap(at: *mut u8, len: usize) {
     // SAFETY: the caller's own mapping.
     unsafe { crate::base::raw::system_call(syscalls::Sysno::munmap, [at as usize, len, 0, 0, 0, 0]) };
@@ -37,16 +39,18 @@ pub fn unmap(at: *mut u8, len: usize) {
 #[repr(align(4096))]
 struct Page(UnsafeCell<[u8; PAGE]>);
 
-// SAFETY: it belongs to whoever has taken it out of its place.
+// SAFETY: the page belongs to the thread that has taken it out of `SPARE`.
 unsafe impl Sync for Page {}
 
-/// The page that is spare at first, and again whenever it is free: a mapping that is kept would cost each fork more.
+/// The spare page at the start, and again whenever it is free. A mapping that is kept would make
+/// each fork more expensive.
 static FIRST: Page = Page(UnsafeCell::new([0; PAGE]));
 
-/// A page that was freed, for the next one who wants one or less: getting and giving back a page costs more than most calls.
+/// A free page for the next allocation of one page or less. Mapping and unmapping a page costs more
+/// than most calls.
 static SPARE: AtomicPtr<u8> = AtomicPtr::new(FIRST.0.get().cast());
 
-// SAFETY: see the module; an alignment beyond a page, which nothing here has, is refused.
+// SAFETY: see the module. An alignment beyond a page, which nothing here has, is refused.
 unsafe impl GlobalAlloc for Pages {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if layout.align() > PAGE {
@@ -66,7 +70,7 @@ unsafe impl GlobalAlloc for Pages {
         let at = unsafe { self.alloc(layout) };
         // A new mapping is zeroed.
         if layout.size() <= PAGE && !at.is_null() {
-            // SAFETY: just allocated, so large.
+            // SAFETY: allocated above with at least this size.
             unsafe { at.write_bytes(0, layout.size()) };
         }
         at

@@ -1,4 +1,5 @@
-//! The frame of an exported call: a panic becomes `EIO`, success leaves `errno` alone, and failure sets it.
+//! The frame of an exported call: a panic becomes `EIO`, success leaves `errno` alone, and failure
+//! sets it.
 
 use crate::base::errno::{errno, set_errno};
 use libc::c_int;
@@ -35,7 +36,8 @@ pub fn run<T>(failed: T, body: impl FnOnce() -> Result<T, Errno>) -> T {
     c_value(failed, attempt(body))
 }
 
-/// As [`run`], for an exported function, whose own frame must have nothing to catch: see [`crate::base::cancel`].
+/// As [`run`], for an exported function, whose own frame must have nothing to catch: see
+/// [`crate::base::cancel`].
 #[inline(never)]
 pub fn run_outlined<T>(failed: T, body: impl FnOnce() -> Result<T, Errno>) -> T {
     run(failed, body)

@@ -1,19 +1,24 @@
-//! Threads that are cancelled.
+//! Thread cancellation.
 //!
-//! In the kernel's System V IPC, `msgsnd` and `msgrcv` are places where a cancelled thread ends. Here they ask the C library when they begin,
-//! and when the engine says that something has happened ([`preload_api::cancelled`]): it has taken the call out of the queue by then.
+//! `msgsnd` and `msgrcv` are cancellation points in the kernel's System V IPC. Here each asks the C
+//! library when it begins, and again when the engine reports [`preload_api::CANCELLED`]. By then
+//! the engine has taken the call out of its queue.
 //!
-//! A thread may also let itself be ended anywhere (`PTHREAD_CANCEL_ASYNCHRONOUS`), which the engine must not be. In a program
-//! that has ever asked for that, every call is made as if it had not, and the thread ends when it is put back.
+//! A thread may also allow cancellation at any instruction (`PTHREAD_CANCEL_ASYNCHRONOUS`), which
+//! the engine cannot survive. Once any thread of the process has asked for that, every call
+//! switches its thread to deferred cancellation and back. The thread ends when the type is switched
+//! back.
 //!
 //! # Safety
 //!
-//! The C library ends a thread by unwinding its stack, with no regard for what functions say of themselves. So no function from which that may
-//! be begun has anything to be dropped or caught at that point: an exported function goes on to one that is not inlined, whose frame is not there yet, or not any
-//! more. The functions have the C library's types and pass their arguments on to it.
+//! The C library ends a thread by unwinding its stack, and ignores what Rust functions declare. A
+//! frame from which a thread may be cancelled must therefore have nothing to drop or catch at that
+//! point. An exported function has neither: it calls a function that is not inlined, so the frame
+//! with the cleanup exists only while cancellation is deferred. The exported functions have the C
+//! library's types and forward their arguments.
 #![allow(unsafe_code)]
 
-use crate::base::call::{attempt, run_outlined};
+use crate::base::call::run_outlined;
 use crate::base::errno::{errno, set_errno};
 use crate::base::next::Next;
 use crate::base::preload_api::{self, CANCELLED};
@@ -29,14 +34,14 @@ static SET_TYPE: Next<unsafe extern "C-unwind" fn(c_int, *mut c_int) -> c_int> =
 // SAFETY: as above.
 static TEST: Next<unsafe extern "C-unwind" fn()> = unsafe { Next::new(c"pthread_testcancel") };
 
-/// The same in all C libraries.
+/// `PTHREAD_CANCEL_DEFERRED` and `PTHREAD_CANCEL_ASYNCHRONOUS`, the same in every C library.
 const DEFERRED: c_int = 0;
 const ASYNCHRONOUS: c_int = 1;
 
-/// Whether any thread has ever let itself be ended anywhere.
-static ANYWHERE: AtomicBool = AtomicBool::new(false);
+/// `true` once any thread has asked for asynchronous cancellation.
+static ASYNCHRONOUS_USED: AtomicBool = AtomicBool::new(false);
 
-/// Looks all of them up.
+/// Resolves the next library's functions.
 pub fn at_load() {
     let found = [CANCEL.resolve(), SET_TYPE.resolve(), TEST.resolve()];
     if found.iter().all(|function: &*mut c_void| !function.is_null()) {
@@ -44,27 +49,34 @@ pub fn at_load() {
     }
 }
 
-/// Runs an exported call: its value, or `failed` with `errno` set.
+/// Returns `true` if any thread has ever asked for asynchronous cancellation.
 #[inline(always)]
-pub fn c_call<T: Copy>(failed: T, call: impl Fn() -> Result<T, Errno>) -> T {
-    export(|_| run_outlined(failed, &call))
+pub fn is_asynchronous_used() -> bool {
+    ASYNCHRONOUS_USED.load(Relaxed)
 }
 
-/// What an exported function does: `call`, which is not inlined. It is told how long it has been at it.
+/// Runs `call` with deferred cancellation. `call` must not be inlined; it gets the time that
+/// earlier attempts have taken.
 #[inline(always)]
-pub fn export<T>(call: impl Fn(Duration) -> T) -> T {
-    if ANYWHERE.load(Relaxed) { held_off(call) } else { call(Duration::ZERO) }
+pub fn deferred<T>(call: impl Fn(Duration) -> T) -> T {
+    if is_asynchronous_used() { deferred_slow(call) } else { call(Duration::ZERO) }
+}
+
+/// Runs `body` with deferred cancellation and returns its value as C does.
+#[inline(always)]
+pub fn deferred_call<T: Copy>(failed: T, body: impl Fn() -> Result<T, Errno>) -> T {
+    deferred(|_| run_outlined(failed, &body))
 }
 
 #[cold]
 #[inline(never)]
-fn held_off<T>(call: impl Fn(Duration) -> T) -> T {
+fn deferred_slow<T>(call: impl Fn(Duration) -> T) -> T {
     let mut begin = None;
     loop {
         let before = set_type(DEFERRED);
-        let (error, outer) = about_to_call(before == ASYNCHRONOUS);
+        let (error, outer) = enter(before == ASYNCHRONOUS);
         let value = call(begin.as_ref().map_or(Duration::ZERO, Instant::elapsed));
-        let again = has_called(error, outer);
+        let again = leave(error, outer);
         // The thread may end here.
         set_type(before);
         if !again {
@@ -74,20 +86,21 @@ fn held_off<T>(call: impl Fn(Duration) -> T) -> T {
     }
 }
 
-/// `errno`, and what was set before.
+/// Tells the engine whether the thread can be cancelled anywhere. Returns `errno` and the previous
+/// setting.
 #[inline(never)]
-fn about_to_call(anywhere: bool) -> (c_int, bool) {
+fn enter(asynchronous: bool) -> (c_int, bool) {
     let outer = preload_api::is_cancellable_anywhere();
-    if anywhere {
+    if asynchronous {
         preload_api::asking_for_cancel();
         preload_api::set_cancellable_anywhere(true);
     }
     (errno(), outer)
 }
 
-/// Whether the call is to be made anew, if the thread does not end.
+/// Restores the setting. Returns `true` if the call must be repeated, should the thread not end.
 #[inline(never)]
-fn has_called(error: c_int, outer: bool) -> bool {
+fn leave(error: c_int, outer: bool) -> bool {
     preload_api::set_cancellable_anywhere(outer);
     let again = errno() == CANCELLED.raw();
     if again {
@@ -96,7 +109,7 @@ fn has_called(error: c_int, outer: bool) -> bool {
     again
 }
 
-/// `pthread_setcanceltype`: the type before.
+/// Calls `pthread_setcanceltype` and returns the previous type.
 #[inline(always)]
 fn set_type(kind: c_int) -> c_int {
     let mut before = DEFERRED;
@@ -107,17 +120,17 @@ fn set_type(kind: c_int) -> c_int {
     before
 }
 
-/// The thread ends here, if it is cancelled.
+/// A cancellation point: a cancelled thread ends here.
 #[inline(always)]
-fn point() {
+pub fn point() {
     if preload_api::cancels() != 0 {
-        ask();
+        test();
     }
 }
 
 #[cold]
 #[inline(never)]
-fn ask() {
+fn test() {
     preload_api::asking_for_cancel();
     if let Some(real) = TEST.get() {
         // SAFETY: takes nothing; see the module.
@@ -125,22 +138,20 @@ fn ask() {
     }
 }
 
-/// Runs a call at which a cancelled thread ends.
+/// Returns the value of a call that is a cancellation point as C does, or `None` if the call must
+/// be repeated because the engine has given it up for a cancellation. After `EINTR` the thread may
+/// end here, because the C library's cancellation signal may have caused it.
 #[inline(always)]
-pub fn carry_and_end<T>(failed: T, mut call: impl FnMut() -> Result<T, Errno>) -> T {
-    loop {
-        point();
-        match attempt(&mut call) {
-            Ok(value) => return value,
-            Err(CANCELLED) => {}
-            Err(e) => {
-                if e == Errno::INTR {
-                    // Perhaps by the C library's own signal.
-                    point();
-                }
-                set_errno(e.raw());
-                return failed;
+pub fn c_value_at_point<T>(failed: T, outcome: Result<T, Errno>) -> Option<T> {
+    match outcome {
+        Ok(value) => Some(value),
+        Err(CANCELLED) => None,
+        Err(e) => {
+            if e == Errno::INTR {
+                point();
             }
+            set_errno(e.raw());
+            Some(failed)
         }
     }
 }
@@ -156,13 +167,13 @@ pub unsafe extern "C-unwind" fn pthread_cancel(thread: pthread_t) -> c_int {
     preload_api::about_to_cancel();
     // SAFETY: the caller's contract is the same.
     let ret = unsafe { real(thread) };
-    tell(thread);
+    report(thread);
     ret
 }
 
-/// Not inlined, as what it calls may have something to be dropped.
+/// Tells the engine of a cancellation. Not inlined, because it may have values to drop.
 #[inline(never)]
-fn tell(thread: pthread_t) {
+fn report(thread: pthread_t) {
     let error = errno();
     let _ = std::panic::catch_unwind(|| preload_api::cancelled(thread as usize));
     set_errno(error);
@@ -176,7 +187,7 @@ fn tell(thread: pthread_t) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn pthread_setcanceltype(kind: c_int, before: *mut c_int) -> c_int {
     if kind == ASYNCHRONOUS {
-        ANYWHERE.store(true, Relaxed);
+        ASYNCHRONOUS_USED.store(true, Relaxed);
     }
     match SET_TYPE.get() {
         // SAFETY: the caller's contract is the same.

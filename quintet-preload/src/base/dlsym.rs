@@ -1,8 +1,10 @@
-//! glibc's own `dlsym`, which the library exports under the same name and therefore finds by its version with `dlvsym`.
+//! glibc's own `dlsym`, which the library exports under the same name and therefore finds by its
+//! version with `dlvsym`.
 //!
 //! # Safety
 //!
-//! `dlvsym` gets NUL-terminated strings. Whatever the name `dlsym` resolves to has the type of `dlsym`.
+//! `dlvsym` gets NUL-terminated strings. Whatever the name `dlsym` resolves to has the type of
+//! `dlsym`.
 #![allow(unsafe_code)]
 
 use libc::{c_char, c_void};
@@ -22,7 +24,8 @@ pub fn resolve() {
     }
 }
 
-/// Finds a function by its symbol version: the current one, or the one of the first glibc for each architecture.
+/// Finds a function by its symbol version: the current one, or the one of the first glibc for each
+/// architecture.
 fn find_by_version(name: &CStr) -> *mut c_void {
     const VERSIONS: [&CStr; 6] = [c"GLIBC_2.34", c"GLIBC_2.2.5", c"GLIBC_2.17", c"GLIBC_2.4", c"GLIBC_2.0", c"GLIBC_2.27"];
     let find = |version: &&CStr| {

@@ -22,7 +22,8 @@ pub fn set_errno(value: c_int) {
     unsafe { *libc::__errno_location() = value }
 }
 
-/// Returns `failed` with `errno` set to `ENOSYS`, for a function that the next library does not have.
+/// Returns `failed` with `errno` set to `ENOSYS`, for a function that the next library does not
+/// have.
 pub fn missing<T>(failed: T) -> T {
     set_errno(libc::ENOSYS);
     failed

@@ -1,18 +1,21 @@
-//! The functions of the next library, most often the C library, behind those that we export under the same name.
+//! Functions of the next library, usually the C library, which this library also exports under the
+//! same names.
 //!
-//! They are looked up when the drop-in is loaded: some are called by signal handlers, where looking up is not allowed.
+//! They are resolved when the library is loaded: signal handlers call some of them, and a handler
+//! must not resolve symbols.
 //!
 //! # Safety
 //!
-//! What is found under a name has that function's type; the caller of [`Next::get`] says which one it is.
+//! A symbol has the type that the caller of [`Next::new`] declares for its name.
 #![allow(unsafe_code)]
 
 use libc::c_void;
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicPtr, Ordering::*};
 
-/// The next library's function of this name; null: there is none. A program may have a `dlsym` of its own, for which what comes next would be ours: so
-/// the C library's is called, where that is told from others.
+/// Returns the next library's symbol of this name, or null. A program may define a `dlsym` of its
+/// own, for which the next library would be this one. The C library's `dlsym` is therefore called
+/// where it can be identified.
 pub fn find(name: &CStr) -> *mut c_void {
     #[cfg(all(target_env = "gnu", any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")))]
     return crate::base::dlsym::find_next(name);
@@ -23,7 +26,7 @@ pub fn find(name: &CStr) -> *mut c_void {
     }
 }
 
-/// A name, as the loader takes it. In a constant: what has no NUL at its end does not compile.
+/// Converts a name for the loader. In a constant, a name without a final NUL does not compile.
 pub const fn name(name: &'static str) -> &'static CStr {
     match CStr::from_bytes_with_nul(name.as_bytes()) {
         Ok(name) => name,
@@ -31,7 +34,8 @@ pub const fn name(name: &'static str) -> &'static CStr {
     }
 }
 
-/// Declares the next library's functions of these names and types, in a module `next`, and `at_load`, which looks all of them up.
+/// Declares the next library's functions of these names and types in a module `next`, and
+/// `at_load`, which resolves them.
 macro_rules! next_functions {
     ($($name:ident: $type:ty;)*) => {
         mod next {
@@ -45,7 +49,7 @@ macro_rules! next_functions {
             )*
         }
 
-        /// Looks all of them up.
+        /// Resolves the next library's functions.
         pub fn at_load() {
             $(next::$name.resolve();)*
         }
@@ -63,27 +67,27 @@ pub struct Next<F> {
 impl<F: Copy> Next<F> {
     /// # Safety
     ///
-    /// `F` is a function pointer, of the type that the C library's function of this name has.
+    /// `F` is a function pointer of the type that the C library's function of this name has.
     pub const unsafe fn new(name: &'static CStr) -> Next<F> {
         Next { name, found: AtomicPtr::new(std::ptr::null_mut()), function: std::marker::PhantomData }
     }
 
-    /// Looks it up.
+    /// Resolves the function and returns its address, or null.
     pub fn resolve(&self) -> *mut c_void {
         let found = find(self.name);
         self.found.store(found, Release);
         found
     }
 
-    /// The function; `None` if this C library has none.
+    /// Returns the function, or `None` if this C library does not have it.
     pub fn get(&self) -> Option<F> {
         const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
         let found = match self.found.load(Acquire) {
-            // Called by a library that was loaded before us.
+            // A library that was initialized before this one calls.
             found if found.is_null() => self.resolve(),
             found => found,
         };
-        // SAFETY: `new`'s caller says that a function of this name has this type.
+        // SAFETY: the caller of `new` guarantees the type.
         (!found.is_null()).then(|| unsafe { std::mem::transmute_copy(&found) })
     }
 }

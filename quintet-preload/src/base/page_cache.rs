@@ -1,30 +1,31 @@
-//! Pages of the program that could be read or written once and, as long as they are what they were, still can be.
+//! A cache of pages of the program that the kernel has confirmed to be readable or writable.
 //!
-//! To ask the kernel costs more than all the rest of an operation on a semaphore. What needs no asking again:
+//! Asking the kernel costs more than the rest of a semaphore operation. An answer stays valid as
+//! follows:
 //!
-//! | page | for how long |
+//! | page of | valid |
 //! |---|---|
-//! | of the program, or a library that was loaded with it | for good: those are never unloaded |
-//! | of the heap | while it is below the break |
-//! | of a stack | while the caller's own stack reaches it |
+//! | the program, or a library that was loaded with it | forever: these are never unloaded |
+//! | the heap | while the page is below the break |
+//! | a stack | while the caller's own stack reaches the page |
 //!
-//! One table for all threads: what is known of a page does not depend on who found it out, and a thread's own variable would
-//! cost a call at each access. Each entry is one word, so that no reader sees half of one; whoever finds another page in a
-//! page's place asks the kernel.
+//! All threads share one table. What is known of a page does not depend on the thread that asked,
+//! and a thread-local variable would cost a call at each access. An entry is one word, so no reader
+//! sees half of one. A reader that finds another page in the entry asks the kernel.
 //!
 //! # Safety
 //!
-//! The C library's break is a variable of its own, which lives as long as it does, read atomically. The table of loaded images
-//! is written when the drop-in is loaded, before its address is published.
+//! The C library's break is a variable that lives as long as the C library, and is read atomically.
+//! The table of loaded images is written when the library is loaded, before its count is published.
 #![allow(unsafe_code)]
 
 use libc::{c_int, c_void, size_t};
 use std::sync::atomic::{AtomicUsize, Ordering::*};
 
-/// Large enough to say something of the page of whatever hardware; a larger page is several of these.
+/// The unit of an answer. A larger hardware page consists of several units.
 pub const PAGE: usize = 4096;
 
-/// What a page was found to allow.
+/// What a page allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Access {
     Read,
@@ -35,25 +36,27 @@ const STACK: usize = 1;
 const IMAGE: usize = 2;
 const HEAP: usize = 4;
 
-/// How far above the stack pointer a buffer counts as being on the stack.
+/// How far above the stack pointer a buffer counts as part of the stack, in bytes.
 const STACK_REACH: usize = 32 << 10;
 
 const ENTRIES: usize = 1024;
 
-/// By page, for reading and for writing: its address, and what it is part of. 0: nothing is known.
+/// For reading and for writing: the address of a page, and the kind of memory in its low bits. 0:
+/// empty.
 static PAGES: [[AtomicUsize; ENTRIES]; 2] = [const { [const { AtomicUsize::new(0) }; ENTRIES] }; 2];
 
-/// The stacks of threads lie at equal distances; the multiplication scatters them.
+/// Returns the entry of a page. Thread stacks lie at equal distances; the multiplication scatters
+/// them.
 #[inline(always)]
 fn entry(page: usize, access: Access) -> &'static AtomicUsize {
     let scattered = ((page >> 12) as u32).wrapping_mul(0x9e37_79b1);
     &PAGES[access as usize][(scattered >> (u32::BITS - ENTRIES.ilog2())) as usize]
 }
 
-/// The longest range of which anything is known.
+/// The longest range that is cached, in bytes.
 const MOST: usize = 64 << 10;
 
-/// Whether a range still allows this.
+/// Returns `true` if the whole range is known to allow this access.
 #[inline(always)]
 pub fn allows(start: usize, len: usize, access: Access) -> bool {
     let last = start.wrapping_add(len.wrapping_sub(1));
@@ -65,7 +68,8 @@ fn all_allow(start: usize, len: usize, access: Access) -> bool {
     len <= MOST && pages(start, len).is_some_and(|mut all| all.all(|page| page_allows(page.max(start), access)))
 }
 
-/// The addresses of the pages of a range. `None`: it has no bytes, or goes round the end of the address space.
+/// Returns the addresses of the pages of a range, or `None` if the range is empty or wraps around
+/// the address space.
 #[inline(always)]
 fn pages(start: usize, len: usize) -> Option<impl Iterator<Item = usize>> {
     let last = start.checked_add(len.checked_sub(1)?)?;
@@ -81,14 +85,14 @@ fn page_allows(at: usize, access: Access) -> bool {
     if known & STACK != 0 { is_on_stack(at) } else { known & IMAGE != 0 || (known & HEAP != 0 && is_in_heap(at)) }
 }
 
-/// The kernel has just said that the range allows this.
+/// Records the kernel's answer that the range allows this access.
 #[cold]
 pub fn learn(start: usize, len: usize, access: Access) {
     if len > MOST {
         return;
     }
     for page in pages(start, len).into_iter().flatten() {
-        // Of every page but the first one the range has the first byte.
+        // Every page but the first lies in the range from its first byte on.
         let part = part_of(page.max(start));
         if part != 0 {
             entry(page, access).store(page | part, Relaxed);
@@ -114,9 +118,10 @@ fn is_on_stack(at: usize) -> bool {
     at.wrapping_sub((&raw const here) as usize) < STACK_REACH
 }
 
-/// Where the heap may begin: where the program ends, which the kernel loads below it.
+/// The lowest possible address of the heap: the end of the program, which the kernel loads below
+/// it.
 static HEAP_START: AtomicUsize = AtomicUsize::new(usize::MAX);
-/// The address of glibc's variable with the break; 0: another C library, whose `sbrk(0)` asks the kernel.
+/// The address of glibc's `__curbrk`. 0 with another C library, whose `sbrk(0)` asks the kernel.
 static BREAK: AtomicUsize = AtomicUsize::new(0);
 
 #[inline(always)]
@@ -127,10 +132,10 @@ fn is_in_heap(at: usize) -> bool {
     HEAP_START.load(Relaxed) <= at && (at | (PAGE - 1)) < end.load(Relaxed)
 }
 
-/// A program with more libraries than this asks for some of its pages again.
+/// Pages of further libraries are not cached.
 const MOST_IMAGES: usize = 64;
 
-/// The first and the last address of what was loaded with the program.
+/// The first and the last address of each image that was loaded with the program.
 static IMAGES: [(AtomicUsize, AtomicUsize); MOST_IMAGES] = [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; MOST_IMAGES];
 static IMAGE_COUNT: AtomicUsize = AtomicUsize::new(0);
 
@@ -139,9 +144,9 @@ fn is_in_image(at: usize) -> bool {
     images.iter().any(|(first, last)| first.load(Relaxed) <= at && at <= last.load(Relaxed))
 }
 
-/// Looks at what is loaded now.
+/// Records the images that are loaded now, and the address of the break.
 pub fn at_load() {
-    // SAFETY: the callback takes what the C library passes, and a null pointer that it ignores.
+    // SAFETY: the callback has the type that the C library expects, and ignores the null pointer.
     unsafe { libc::dl_iterate_phdr(Some(add_image), std::ptr::null_mut()) };
     // SAFETY: a NUL-terminated name.
     let variable = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__curbrk".as_ptr()) };
@@ -149,7 +154,7 @@ pub fn at_load() {
 }
 
 unsafe extern "C" fn add_image(info: *mut libc::dl_phdr_info, _size: size_t, _data: *mut c_void) -> c_int {
-    // SAFETY: the C library passes a valid description, whose headers are as many as it says.
+    // SAFETY: the C library passes a valid description, with as many headers as it states.
     let (base, headers) = unsafe {
         let info = &*info;
         (info.dlpi_addr as usize, std::slice::from_raw_parts(info.dlpi_phdr, info.dlpi_phnum as usize))
@@ -164,7 +169,7 @@ unsafe extern "C" fn add_image(info: *mut libc::dl_phdr_info, _size: size_t, _da
     if first >= end {
         return 0;
     }
-    // The program itself comes first.
+    // The first image is the program.
     if index == 0 {
         HEAP_START.store(end, Relaxed);
     }

@@ -9,14 +9,15 @@ use crate::base::errno::set_errno;
 use libc::c_long;
 use syscalls::Sysno;
 
-/// Makes a system call. Returns its value, or -1 with `errno` set, as the C library's `syscall` does.
+/// Makes a system call. Returns its value, or -1 with `errno` set, as the C library's `syscall`
+/// does.
 ///
 /// # Safety
 ///
-/// That of the system call.
+/// As the system call.
 pub unsafe fn system_call(call: Sysno, arguments: [usize; 6]) -> c_long {
     let [a, b, c, d, e, f] = arguments;
-    // SAFETY: the caller's.
+    // SAFETY: the caller upholds the contract.
     match unsafe { syscalls::syscall6(call, a, b, c, d, e, f) } {
         Ok(value) => value as c_long,
         Err(error) => {

@@ -1,19 +1,21 @@
-//! Room for lists and strings that last for a call, on the stack: the child of a vfork that executes a program would leave anything else
-//! to its parent. Hardly more of the stack is taken than is needed, because it may be a thread's smallest, or a signal handler's own.
-//! Pages are used only for what is larger.
+//! Scratch buffers for lists and strings of one call. They lie on the stack, because a vfork child
+//! that executes a program would leave any other memory to its parent. A buffer is hardly larger
+//! than needed: the stack may be a thread's smallest, or that of a signal handler. Larger buffers
+//! use pages.
 //!
 //! # Safety
 //!
-//! Pages are as many as the slice made of them says, and given back when nobody uses it any more.
+//! The mapping is as long as the slice made of it, and is unmapped after the last use of the slice.
 #![allow(unsafe_code)]
 
 use crate::base::allocator;
 use std::mem::MaybeUninit;
 
-/// Calls `body` with room for `len` elements. `None`: there is none, and it was not called.
+/// Calls `body` with a buffer of `len` elements. Returns `None`, without a call, if there is no
+/// memory.
 pub fn with<T, R>(len: usize, body: impl FnOnce(&mut [MaybeUninit<T>]) -> R) -> Option<R> {
     let (mut body, mut result) = (Some(body), None);
-    let mut once = |room: &mut [MaybeUninit<T>]| result = body.take().map(|body| body(room));
+    let mut once = |buffer: &mut [MaybeUninit<T>]| result = body.take().map(|body| body(buffer));
     match len {
         0..=32 => on_stack::<T, 32>(len, &mut once),
         33..=128 => on_stack::<T, 128>(len, &mut once),
@@ -24,7 +26,7 @@ pub fn with<T, R>(len: usize, body: impl FnOnce(&mut [MaybeUninit<T>]) -> R) -> 
     result
 }
 
-/// Not inlined, as that would be a frame for the largest.
+/// Not inlined, because the caller's frame would then be as large as the largest buffer.
 #[inline(never)]
 fn on_stack<T, const MOST: usize>(len: usize, body: &mut dyn FnMut(&mut [MaybeUninit<T>])) {
     let mut room = [const { MaybeUninit::uninit() }; MOST];
@@ -40,7 +42,7 @@ fn in_pages<T>(len: usize, body: &mut dyn FnMut(&mut [MaybeUninit<T>])) {
     if at.is_null() {
         return;
     }
-    // SAFETY: a mapping of its own, so large.
+    // SAFETY: a private mapping of this length.
     body(unsafe { std::slice::from_raw_parts_mut(at.cast(), len) });
     allocator::unmap(at, bytes);
 }

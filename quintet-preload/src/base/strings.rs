@@ -1,17 +1,17 @@
-//! Strings of the program, of which nobody has said how long they are, or whether they are there.
+//! Strings of the program, whose length and validity are unknown.
 //!
 //! # Safety
 //!
-//! A byte is read only in a page that was found to be readable.
+//! A byte is read only from a page that was found to be readable.
 #![allow(unsafe_code)]
 
 use crate::base::page_cache::PAGE;
 use crate::base::user;
 use libc::c_char;
 
-/// Reads strings. `None`, from each of its functions: a string is not there, or has no end.
+/// Reads strings. Each function returns `None` if memory cannot be read before the string ends.
 pub struct Reader {
-    /// The page that was read last: strings of one list lie side by side.
+    /// The page that was read last. The strings of a list lie side by side.
     page: usize,
 }
 
@@ -28,11 +28,11 @@ impl Reader {
             }
             self.page = page;
         }
-        // SAFETY: its page can be read.
+        // SAFETY: the page of this byte is readable.
         Some(unsafe { *at } as u8)
     }
 
-    /// Where the bytes of `text` end, if the string begins with them.
+    /// Returns the address behind `text` if the string begins with it.
     fn after(&mut self, mut at: *const c_char, text: &[u8]) -> Option<Option<*const c_char>> {
         for expected in text {
             if self.byte(at)? != *expected {
@@ -43,7 +43,7 @@ impl Reader {
         Some(Some(at))
     }
 
-    /// The value of an entry of an environment, if it is this variable.
+    /// Returns the value of an entry of an environment if the entry is this variable.
     pub fn value(&mut self, entry: *const c_char, name: &[u8]) -> Option<Option<*const c_char>> {
         match self.after(entry, name)? {
             Some(end) if self.byte(end)? == b'=' => Some(Some(end.wrapping_add(1))),
@@ -51,7 +51,7 @@ impl Reader {
         }
     }
 
-    /// Whether the string is just this.
+    /// Returns `true` if the string equals `text`.
     pub fn is(&mut self, string: *const c_char, text: &[u8]) -> Option<bool> {
         match self.after(string, text)? {
             Some(end) => Some(self.byte(end)? == 0),
@@ -59,7 +59,7 @@ impl Reader {
         }
     }
 
-    /// How long the string is.
+    /// Returns the length of the string.
     pub fn len(&mut self, string: *const c_char) -> Option<usize> {
         let mut len = 0;
         while self.byte(string.wrapping_add(len))? != 0 {
@@ -68,7 +68,8 @@ impl Reader {
         Some(len)
     }
 
-    /// Whether a list in the manner of `LD_PRELOAD`, with spaces or colons between its entries, has such a one.
+    /// Returns `true` if a list in the format of `LD_PRELOAD`, separated by spaces or colons, has a
+    /// wanted entry.
     pub fn lists(&mut self, list: *const c_char, is_wanted: impl Fn(&[u8]) -> bool) -> Option<bool> {
         let mut at = list;
         loop {
@@ -88,7 +89,7 @@ impl Reader {
         }
     }
 
-    /// The string in memory of ours; `None` also if it is longer than that.
+    /// Copies the string. Also returns `None` if the string does not fit.
     pub fn copy<'a>(&mut self, string: *const c_char, to: &'a mut [u8]) -> Option<&'a [u8]> {
         for (len, slot) in to.iter_mut().enumerate() {
             *slot = self.byte(string.wrapping_add(len))?;

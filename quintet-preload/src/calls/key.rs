@@ -7,7 +7,7 @@
 
 use crate::base::user;
 use crate::log::arguments::PathName;
-use crate::log::trace::{nothing, traced_call};
+use crate::log::trace::{nothing, observed_call};
 use libc::{c_char, c_int, key_t};
 use quintet::Key;
 use std::fmt::Write;
@@ -23,5 +23,5 @@ pub unsafe extern "C-unwind" fn ftok(pathname: *const c_char, proj_id: c_int) ->
         let (inode, dev_minor) = user::inode_and_device(pathname)?;
         Ok(Key::from_parts(inode, dev_minor, proj_id).raw())
     };
-    traced_call(call, |line| write!(line, "ftok({}, {proj_id}", PathName(pathname)), nothing)
+    observed_call(call, |line| write!(line, "ftok({}, {proj_id}", PathName(pathname)), nothing)
 }

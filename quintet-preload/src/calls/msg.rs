@@ -1,36 +1,39 @@
 //! Message queues: `msgget`, `msgsnd`, `msgrcv`, `msgctl`.
 //!
-//! What is wrong with a call is found in the kernel's order. Of a message to be sent that is: the type's address, the length, the type,
-//! the text's address; then the engine looks at the rest. Where a message is received, the buffer's address is looked at when there is one
-//! for it: it stays in the queue if it cannot be written there.
+//! Errors of `msgsnd` are found in the kernel's order: the address of the type, the length, the
+//! type, the address of the text. The engine checks the rest. `msgrcv` checks its buffer when there
+//! is a message for it; a message that cannot be written there stays in the queue.
 //!
 //! # Safety
 //!
-//! As in the module above. A message has a C `long`, its type, and then its text; neither need be aligned.
+//! See the crate. A message is a C `long`, its type, followed by its text. Neither need be aligned.
 #![allow(unsafe_code)]
 
-use crate::base::cancel::{self, carry_and_end};
+use crate::base::call::restore;
+use crate::base::cancel::{c_value_at_point, point};
+use crate::base::errno::errno;
 use crate::base::preload_api::{self, Piece, Sink, Source};
 use crate::base::user;
 use crate::calls::IPC_INFO;
+use crate::log::Line;
 use crate::log::arguments::{self, Address, Command, Flags, Pointed};
-use crate::log::trace::{nothing, traced, traced_call};
-use crate::log::{self, Line};
+use crate::log::trace::{is_plain, nothing, observed, observed_call};
 use libc::{c_int, c_long, c_ulong, c_void, key_t, msginfo, msqid_ds, size_t, ssize_t};
 use quintet::{Errno, Key, Limits, MsgFlags, QueueStat, abi};
 use std::fmt::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 const MSG_STAT: c_int = 11;
 const MSG_INFO: c_int = 12;
 const MSG_STAT_ANY: c_int = 13;
 
-/// The text begins so many bytes after the type.
+/// The offset of the text, in bytes.
 const TEXT: usize = size_of::<c_long>();
 
 /// msgget(2)
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn msgget(key: key_t, msgflg: c_int) -> c_int {
-    traced_call(
+    observed_call(
         || preload_api::msgget(Key::new(key), msgflg).map(|id| id.raw()),
         |line| write!(line, "msgget({}, {}", arguments::Key(key), Flags::get(msgflg)),
         nothing,
@@ -44,39 +47,47 @@ pub extern "C-unwind" fn msgget(key: key_t, msgflg: c_int) -> c_int {
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn msgsnd(msqid: c_int, msgp: *const c_void, msgsz: size_t, msgflg: c_int) -> c_int {
-    cancel::export(|_| match log::may_trace() {
-        false => msgsnd_here(msqid, msgp, msgsz, msgflg),
-        true => msgsnd_told(msqid, msgp, msgsz, msgflg),
-    })
+    match is_plain() {
+        true => msgsnd_inner(msqid, msgp, msgsz, msgflg),
+        false => msgsnd_observed(msqid, msgp, msgsz, msgflg),
+    }
 }
 
+/// Adds the trace and deferred cancellation.
 #[cold]
 #[inline(never)]
-fn msgsnd_told(id: c_int, message: *const c_void, len: size_t, flags: c_int) -> c_int {
+fn msgsnd_observed(id: c_int, message: *const c_void, len: size_t, flags: c_int) -> c_int {
     let arguments = |line: &mut Line| {
         write!(line, "msgsnd({id}, {}, {len}, {}", Pointed(message.cast(), arguments::message), Flags::message(flags))
     };
-    traced(|| msgsnd_here(id, message, len, flags), arguments, nothing)
+    observed(|_| msgsnd_inner(id, message, len, flags), arguments, nothing)
 }
 
+/// Sends the message at a cancellation point, with its panics contained.
 #[inline(never)]
-fn msgsnd_here(msqid: c_int, msgp: *const c_void, msgsz: size_t, msgflg: c_int) -> c_int {
-    carry_and_end(-1, || send(msqid, msgp, msgsz, MsgFlags::from_bits_retain(msgflg)).map(|()| 0))
-}
-
-#[inline(always)]
-fn send(id: c_int, message: *const c_void, len: usize, flags: MsgFlags) -> Result<(), Errno> {
-    // A negative length is no range.
-    let mtype = if len <= isize::MAX as usize && user::is_known_readable(message, TEXT + len) {
-        // SAFETY: can be read, as was just said.
-        unsafe { message.cast::<c_long>().read_unaligned() }
-    } else {
-        check_readable(id, message, len)?
+fn msgsnd_inner(id: c_int, message: *const c_void, len: size_t, flags: c_int) -> c_int {
+    let send = || {
+        // A negative length is no range.
+        let mtype = if len <= isize::MAX as usize && user::is_known_readable(message, TEXT + len) {
+            // SAFETY: readable, as the condition states.
+            unsafe { message.cast::<c_long>().read_unaligned() }
+        } else {
+            check_readable(id, message, len)?
+        };
+        let text = Source { at: message.cast::<u8>().wrapping_add(TEXT), len };
+        preload_api::msgsnd(id, mtype.into(), text, MsgFlags::from_bits_retain(flags)).map(|()| 0)
     };
-    preload_api::msgsnd(id, mtype.into(), Source { at: message.cast::<u8>().wrapping_add(TEXT), len }, flags)
+    loop {
+        point();
+        let before = errno();
+        let sent = restore(before, catch_unwind(AssertUnwindSafe(send)));
+        if let Some(value) = c_value_at_point(-1, sent) {
+            return value;
+        }
+    }
 }
 
-/// The type of a message of which it must be asked whether it can be read.
+/// Checks that a message is readable, and returns its type.
 #[cold]
 #[inline(never)]
 fn check_readable(id: c_int, message: *const c_void, len: usize) -> Result<c_long, Errno> {
@@ -95,40 +106,50 @@ fn check_readable(id: c_int, message: *const c_void, len: usize) -> Result<c_lon
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn msgrcv(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
-    cancel::export(|_| match log::may_trace() {
-        false => msgrcv_here(msqid, msgp, msgsz, msgtyp, msgflg),
-        true => msgrcv_told(msqid, msgp, msgsz, msgtyp, msgflg),
-    })
+    match is_plain() {
+        true => msgrcv_inner(msqid, msgp, msgsz, msgtyp, msgflg),
+        false => msgrcv_observed(msqid, msgp, msgsz, msgtyp, msgflg),
+    }
 }
 
 #[cold]
 #[inline(never)]
-fn msgrcv_told(id: c_int, buffer: *mut c_void, size: size_t, mtype: c_long, flags: c_int) -> ssize_t {
+fn msgrcv_observed(id: c_int, buffer: *mut c_void, size: size_t, mtype: c_long, flags: c_int) -> ssize_t {
     let arguments =
         |line: &mut Line| write!(line, "msgrcv({id}, {}, {size}, {mtype}, {}", Address(buffer), Flags::message(flags));
     let filled = |line: &mut Line, done| match done {
         true => write!(line, ", {}", Pointed(buffer.cast(), arguments::message)),
         false => Ok(()),
     };
-    traced(|| msgrcv_here(id, buffer, size, mtype, flags), arguments, filled)
+    observed(|_| msgrcv_inner(id, buffer, size, mtype, flags), arguments, filled)
 }
 
+/// Receives a message at a cancellation point, with its panics contained.
 #[inline(never)]
-fn msgrcv_here(msqid: c_int, msgp: *mut c_void, msgsz: size_t, msgtyp: c_long, msgflg: c_int) -> ssize_t {
-    carry_and_end(-1, || {
-        let flags = MsgFlags::from_bits_retain(msgflg);
+fn msgrcv_inner(id: c_int, buffer: *mut c_void, size: size_t, mtype: c_long, flags: c_int) -> ssize_t {
+    let receive = || {
+        let flags = MsgFlags::from_bits_retain(flags);
         // The kernel's length is a `long`.
-        if msqid < 0 || msgsz > isize::MAX as usize {
+        if id < 0 || size > isize::MAX as usize {
             return Err(Errno::INVAL);
         }
         if flags.contains(MsgFlags::COPY) {
-            check_room_for_copy(msgp, msgsz, flags)?;
+            check_room_for_copy(buffer, size, flags)?;
         }
-        preload_api::msgrcv(msqid, &mut Buffer(msgp), msgsz, msgtyp.into(), flags).map(|n| n as ssize_t)
-    })
+        preload_api::msgrcv(id, &mut Buffer(buffer), size, mtype.into(), flags).map(|n| n as ssize_t)
+    };
+    loop {
+        point();
+        let before = errno();
+        let received = restore(before, catch_unwind(AssertUnwindSafe(receive)));
+        if let Some(value) = c_value_at_point(-1, received) {
+            return value;
+        }
+    }
 }
 
-/// For a copy the kernel makes room by filling it from the buffer, before it looks for the queue.
+/// Checks the buffer for `MSG_COPY`. The kernel fills its copy from the buffer before it looks for
+/// the queue.
 #[cold]
 #[inline(never)]
 fn check_room_for_copy(buffer: *const c_void, size: usize, flags: MsgFlags) -> Result<(), Errno> {
@@ -139,7 +160,7 @@ fn check_room_for_copy(buffer: *const c_void, size: usize, flags: MsgFlags) -> R
     if len == 0 || user::is_known_readable(buffer, len) { Ok(()) } else { user::ask_readable(buffer, len) }
 }
 
-/// Where the program wants a message: first its type, then its text.
+/// The program's buffer for a message: its type, then its text.
 struct Buffer(*mut c_void);
 
 impl Sink for Buffer {
@@ -150,18 +171,18 @@ impl Sink for Buffer {
 
     #[inline(always)]
     fn put_type(&mut self, mtype: i64) {
-        // SAFETY: called where it has been found that it can be written.
+        // SAFETY: the engine calls this after `ready` or `put` has found the buffer writable.
         unsafe { self.0.cast::<c_long>().write_unaligned(mtype as c_long) };
     }
 
     #[cold]
     fn put(&mut self, mtype: i64, pieces: &[Piece]) -> Result<(), Errno> {
         let len: usize = pieces.iter().map(|piece| piece.len).sum();
-        user::make_sure_writable(self.0, TEXT + len)?;
+        user::ensure_writable(self.0, TEXT + len)?;
         self.put_type(mtype);
         let mut to = self.0.cast::<u8>().wrapping_add(TEXT);
         for piece in pieces {
-            // SAFETY: a piece can be read, and the buffer written, as was just found.
+            // SAFETY: a piece is readable, and the buffer is writable, as checked above.
             unsafe { std::ptr::copy_nonoverlapping(piece.at, to, piece.len) };
             to = to.wrapping_add(piece.len);
         }
@@ -186,7 +207,7 @@ pub unsafe extern "C-unwind" fn msgctl(msqid: c_int, cmd: c_int, buf: *mut msqid
         }
     };
     let filled = |line: &mut Line, done| if fills { arguments::result(line, done, buf, arguments::msqid_ds) } else { Ok(()) };
-    traced_call(|| control(msqid, cmd, buf), arguments, filled)
+    observed_call(|| control(msqid, cmd, buf), arguments, filled)
 }
 
 fn control(msqid: c_int, cmd: c_int, buf: *mut msqid_ds) -> Result<c_int, Errno> {
@@ -210,12 +231,13 @@ fn control(msqid: c_int, cmd: c_int, buf: *mut msqid_ds) -> Result<c_int, Errno>
 fn set(id: c_int, buf: *const msqid_ds) -> Result<c_int, Errno> {
     let ds: msqid_ds = user::read(buf)?;
     let perm = ds.msg_perm;
-    // To the kernel it is an `int`.
+    // The kernel's value is an `int`.
     preload_api::msg_set(id, perm.uid, perm.gid, u32::from(perm.mode), ds.msg_qbytes as c_int as u64)?;
     Ok(0)
 }
 
-/// The limits, with numbers of which the kernel makes no use; of what is in use, `MSG_INFO` tells three.
+/// Writes the limits, with the constants that the kernel reports but does not use. `MSG_INFO`
+/// reports three usage counts instead of three of them.
 fn info(buf: *mut msginfo, usage: bool) -> Result<c_int, Errno> {
     const MSGMNI: c_int = Limits::DEFAULT.msgmni as c_int;
     const MSGMNB: c_int = Limits::DEFAULT.msgmnb as c_int;
@@ -245,7 +267,7 @@ fn info(buf: *mut msginfo, usage: bool) -> Result<c_int, Errno> {
 }
 
 fn to_c(stat: &QueueStat) -> msqid_ds {
-    // SAFETY: zeroes are a valid msqid_ds.
+    // SAFETY: zeroes are a valid `msqid_ds`.
     let mut ds: msqid_ds = unsafe { std::mem::zeroed() };
     abi::set_key(&mut ds.msg_perm, stat.key.raw());
     ds.msg_perm.uid = stat.perm.uid;

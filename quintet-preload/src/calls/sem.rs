@@ -1,20 +1,20 @@
 //! Semaphore sets: `semget`, `semop`, `semtimedop`, `semctl`.
 //!
-//! What is wrong with a call is found in the kernel's order: the timeout's address, the number of operations, their
-//! address, the timeout; then the engine looks at the rest.
+//! Errors are found in the kernel's order: the address of the timeout, the number of operations,
+//! their address, the timeout. The engine checks the rest.
 //!
 //! # Safety
 //!
-//! As in the module above. The operations are copied before anything is done with them.
+//! See the crate. The operations are copied before they are used.
 #![allow(unsafe_code)]
 
 use crate::base::call::run;
 use crate::base::preload_api;
-use crate::base::{cancel, user};
+use crate::base::user;
 use crate::calls::IPC_INFO;
+use crate::log::Line;
 use crate::log::arguments::{self, Address, Command, Flags, Operations, Pointed};
-use crate::log::trace::{nothing, traced, traced_call};
-use crate::log::{self, Line};
+use crate::log::trace::{is_plain, nothing, observed, observed_call};
 use libc::{c_int, c_uint, c_ushort, key_t, sembuf, size_t, timespec};
 use quintet::abi::{self, semid_ds, seminfo};
 use quintet::{Errno, Key, Limits, SemOp, SetStat};
@@ -37,7 +37,7 @@ const SEM_STAT_ANY: c_int = 20;
 /// semget(2)
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn semget(key: key_t, nsems: c_int, semflg: c_int) -> c_int {
-    traced_call(
+    observed_call(
         || preload_api::semget(Key::new(key), nsems, semflg).map(|id| id.raw()),
         |line| write!(line, "semget({}, {nsems}, {}", arguments::Key(key), Flags::get(semflg)),
         nothing,
@@ -51,40 +51,43 @@ pub extern "C-unwind" fn semget(key: key_t, nsems: c_int, semflg: c_int) -> c_in
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn semop(semid: c_int, sops: *mut sembuf, nsops: size_t) -> c_int {
-    cancel::export(|_| match log::may_trace() {
-        false => semop_here(semid, sops.cast(), nsops),
-        true => semop_told(semid, sops, nsops),
-    })
+    match is_plain() {
+        true => semop_inner(semid, sops.cast(), nsops),
+        false => semop_observed(semid, sops, nsops),
+    }
 }
 
+/// Adds the trace and deferred cancellation.
 #[cold]
 #[inline(never)]
-fn semop_told(id: c_int, sops: *mut sembuf, nsops: size_t) -> c_int {
+fn semop_observed(id: c_int, sops: *mut sembuf, nsops: size_t) -> c_int {
     let arguments = |line: &mut Line| write!(line, "semop({id}, {}, {nsops}", Operations(sops, nsops));
-    traced(|| semop_here(id, sops.cast(), nsops), arguments, nothing)
+    observed(|_| semop_inner(id, sops.cast(), nsops), arguments, nothing)
 }
 
+/// Performs a single operation whose memory is known to be readable; leaves every other call to the
+/// slower functions.
 #[inline(never)]
-fn semop_here(id: c_int, sops: *const SemOp, nsops: size_t) -> c_int {
+fn semop_inner(id: c_int, sops: *const SemOp, nsops: size_t) -> c_int {
     if nsops as c_uint == 1 && user::is_known_readable(sops.cast(), size_of::<SemOp>()) {
-        // SAFETY: can be read, as was just said.
+        // SAFETY: readable, as the condition states.
         let op = unsafe { sops.read_unaligned() };
         return match catch_unwind(|| preload_api::sem_at_once(id, &[op])) {
             Ok(true) => 0,
-            _ => semop_tried(id, op),
+            _ => semop_slow(id, op),
         };
     }
-    semop_whole(id, sops, nsops)
+    semop_copied(id, sops, nsops)
 }
 
-/// One operation that could not be done at once.
+/// Performs one operation that the fast path could not perform.
 #[inline(never)]
-fn semop_tried(id: c_int, op: SemOp) -> c_int {
+fn semop_slow(id: c_int, op: SemOp) -> c_int {
     run(-1, || preload_api::semtimedop_tried(id, &[op], None).map(|()| 0))
 }
 
 #[inline(never)]
-fn semop_whole(id: c_int, sops: *const SemOp, nsops: size_t) -> c_int {
+fn semop_copied(id: c_int, sops: *const SemOp, nsops: size_t) -> c_int {
     run(-1, || operate(id, sops, nsops, || Ok(None)))
 }
 
@@ -98,11 +101,11 @@ pub unsafe extern "C-unwind" fn semtimedop(semid: c_int, sops: *mut sembuf, nsop
     let arguments = |line: &mut Line| {
         write!(line, "semtimedop({semid}, {}, {nsops}, {}", Operations(sops, nsops), Pointed(timeout, arguments::time))
     };
-    cancel::export(|spent| traced(|| semtimedop_here(semid, sops.cast(), nsops, timeout, spent), arguments, nothing))
+    observed(|spent| semtimedop_inner(semid, sops.cast(), nsops, timeout, spent), arguments, nothing)
 }
 
 #[inline(never)]
-fn semtimedop_here(id: c_int, sops: *const SemOp, nsops: size_t, timeout: *const timespec, spent: Duration) -> c_int {
+fn semtimedop_inner(id: c_int, sops: *const SemOp, nsops: size_t, timeout: *const timespec, spent: Duration) -> c_int {
     run(-1, || {
         let timeout = if timeout.is_null() { None } else { Some(user::read(timeout)?) };
         operate(id, sops, nsops, || timeout.map(|time| Ok(duration(time)?.saturating_sub(spent))).transpose())
@@ -115,7 +118,7 @@ fn duration(time: timespec) -> Result<Duration, Errno> {
     if nanoseconds < 1_000_000_000 { Ok(Duration::new(seconds, nanoseconds)) } else { Err(Errno::INVAL) }
 }
 
-/// So many operations are copied without a call.
+/// The number of operations that are copied without a call.
 const FEW: usize = 4;
 
 #[inline(always)]
@@ -125,7 +128,7 @@ fn operate(
     nsops: size_t,
     timeout: impl Fn() -> Result<Option<Duration>, Errno>,
 ) -> Result<c_int, Errno> {
-    // The kernel's argument is an `unsigned int`.
+    // The kernel's parameter is an `unsigned int`.
     let nsops = nsops as c_uint as usize;
     if nsops.wrapping_sub(1) < FEW
         && user::is_known_readable(sops.cast(), nsops * size_of::<SemOp>())
@@ -134,20 +137,20 @@ fn operate(
         let mut ops = [SemOp::default(); FEW];
         for (index, op) in ops.iter_mut().enumerate() {
             if index < nsops {
-                // SAFETY: can be read, as was just said.
+                // SAFETY: readable, as the condition states.
                 *op = unsafe { sops.add(index).read_unaligned() };
             }
         }
-        // If that is too many already, the engine says so.
+        // The engine checks the limit.
         return preload_api::semtimedop(id, &ops[..nsops], timeout).map(|()| 0);
     }
-    operate_checking(id, sops, nsops, timeout)
+    operate_checked(id, sops, nsops, timeout)
 }
 
-/// Many operations, or where they are must be asked of the kernel, or something is wrong.
+/// Handles many operations, memory that must be checked, and errors.
 #[cold]
 #[inline(never)]
-fn operate_checking(
+fn operate_checked(
     id: c_int,
     sops: *const SemOp,
     nsops: usize,
@@ -164,31 +167,32 @@ fn operate_checking(
     let len = nsops * size_of::<SemOp>();
     // SAFETY: the bytes of the first `nsops` elements.
     user::read_bytes(sops.cast(), unsafe { std::slice::from_raw_parts_mut(ops.as_mut_ptr().cast(), len) })?;
-    // SAFETY: wholly written, and an operation is three integers.
+    // SAFETY: fully written, and an operation consists of three integers.
     let ops = unsafe { std::slice::from_raw_parts(ops.as_ptr().cast::<SemOp>(), nsops) };
     preload_api::semtimedop(id, ops, timeout()?).map(|()| 0)
 }
 
 /// semctl(2)
 ///
-/// In C the fourth argument, a union of an `int` and pointers, is one of a variable number. On x86-64 and aarch64 it arrives in the
-/// register, and on 32-bit x86 in the place on the stack, where a fourth one with a name and a pointer's size would; so it
-/// is declared as that. A caller who leaves it out leaves something there that is not looked at.
+/// In C the fourth argument is variadic: a union of an `int` and pointers. On x86-64 and aarch64 it
+/// arrives in the register of a fourth named argument of a pointer's size, and on 32-bit x86 in the
+/// same place on the stack. It is therefore declared as one. If the caller omits it, the value is
+/// undefined and not used.
 ///
 /// # Safety
 ///
 /// As the C function; a bad pointer gives `EFAULT`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn semctl(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
-    cancel::export(|_| match log::may_trace() {
-        false => semctl_here(semid, semnum, cmd, arg),
-        true => semctl_told(semid, semnum, cmd, arg),
-    })
+    match is_plain() {
+        true => semctl_inner(semid, semnum, cmd, arg),
+        false => semctl_observed(semid, semnum, cmd, arg),
+    }
 }
 
 #[cold]
 #[inline(never)]
-fn semctl_told(id: c_int, num: c_int, cmd: c_int, arg: usize) -> c_int {
+fn semctl_observed(id: c_int, num: c_int, cmd: c_int, arg: usize) -> c_int {
     let fills = matches!(cmd, libc::IPC_STAT | SEM_STAT | SEM_STAT_ANY);
     let arguments = |line: &mut Line| {
         write!(line, "semctl({id}, {num}, {}", Command::sem(cmd))?;
@@ -204,28 +208,28 @@ fn semctl_told(id: c_int, num: c_int, cmd: c_int, arg: usize) -> c_int {
         true => arguments::result(line, done, arg as *const semid_ds, arguments::semid_ds),
         false => Ok(()),
     };
-    traced(|| semctl_here(id, num, cmd, arg), arguments, filled)
+    observed(|_| semctl_inner(id, num, cmd, arg), arguments, filled)
 }
 
 #[inline(never)]
-fn semctl_here(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
+fn semctl_inner(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
     if cmd == GETVAL
         && let Ok(Some(value)) = catch_unwind(|| preload_api::sem_value_at_once(semid, semnum))
     {
         return value.into();
     }
-    semctl_whole(semid, semnum, cmd, arg)
+    semctl_slow(semid, semnum, cmd, arg)
 }
 
 #[inline(never)]
-fn semctl_whole(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
+fn semctl_slow(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
     run(-1, || {
         if semid < 0 {
             return Err(Errno::INVAL);
         }
         match cmd {
             GETVAL => preload_api::sem_value(semid, semnum).map(c_int::from),
-            // All these machines have the union's `int` in the low half.
+            // On all these machines the `int` is the low half of the union.
             SETVAL => preload_api::sem_set_value(semid, semnum, arg as c_int).map(|()| 0),
             GETPID => preload_api::sem_pid(semid, semnum),
             GETNCNT => preload_api::sem_ncnt(semid, semnum).map(|n| n as c_int),
@@ -246,10 +250,10 @@ fn semctl_whole(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
     })
 }
 
-/// For `SETALL`: as many values as the set has semaphores.
+/// Reads the values for `SETALL`: one for each semaphore of the set.
 fn read_values(from: *const c_ushort, values: &mut [u16]) -> Result<(), Errno> {
     let len = size_of_val(values);
-    // SAFETY: the values' own bytes, for which every content is a value.
+    // SAFETY: the bytes of the values, for which every content is valid.
     user::read_bytes(from.cast(), unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast(), len) })
 }
 
@@ -259,7 +263,8 @@ fn set(id: c_int, buf: *const semid_ds) -> Result<c_int, Errno> {
     Ok(0)
 }
 
-/// The limits, with numbers of which the kernel makes no use; of what is in use, `SEM_INFO` tells two.
+/// Writes the limits, with the constants that the kernel reports but does not use. `SEM_INFO`
+/// reports two usage counts instead of two of them.
 fn info(buf: *mut seminfo, usage: bool) -> Result<c_int, Errno> {
     const SEMMNI: c_int = Limits::DEFAULT.semmni as c_int;
     const SEMMNS: c_int = Limits::DEFAULT.semmns as c_int;
@@ -290,7 +295,7 @@ fn info(buf: *mut seminfo, usage: bool) -> Result<c_int, Errno> {
 }
 
 fn to_c(stat: &SetStat) -> semid_ds {
-    // SAFETY: zeroes are a valid semid_ds.
+    // SAFETY: zeroes are a valid `semid_ds`.
     let mut ds: semid_ds = unsafe { std::mem::zeroed() };
     abi::set_key(&mut ds.sem_perm, stat.key.raw());
     ds.sem_perm.uid = stat.perm.uid;

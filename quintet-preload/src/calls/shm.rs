@@ -2,18 +2,21 @@
 //!
 //! # Safety
 //!
-//! As in the module above.
+//! See the crate. `shmat` and `shmdt` change the program's mappings as its caller asks.
 #![allow(unsafe_code)]
 
+use crate::base::call::{c_value, restore};
+use crate::base::errno::errno;
 use crate::base::preload_api;
 use crate::base::user;
 use crate::calls::IPC_INFO;
 use crate::log::Line;
 use crate::log::arguments::{self, Address, Command, Flags, Pointed};
-use crate::log::trace::{nothing, traced_call};
+use crate::log::trace::{is_plain, nothing, observed, observed_call};
 use libc::{c_int, c_void, key_t, shmid_ds, size_t};
 use quintet::{Errno, Key, SegmentStat, abi};
 use std::fmt::Write;
+use std::panic::catch_unwind;
 
 const SHM_LOCK: c_int = 11;
 const SHM_UNLOCK: c_int = 12;
@@ -21,10 +24,13 @@ const SHM_STAT: c_int = 13;
 const SHM_INFO: c_int = 14;
 const SHM_STAT_ANY: c_int = 15;
 
+/// `(void *) -1`
+const SHMAT_FAILED: *mut c_void = usize::MAX as *mut c_void;
+
 /// shmget(2)
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn shmget(key: key_t, size: size_t, shmflg: c_int) -> c_int {
-    traced_call(
+    observed_call(
         || preload_api::shmget(Key::new(key), size as u64, shmflg).map(|id| id.raw()),
         |line| write!(line, "shmget({}, {size}, {}", arguments::Key(key), Flags::shmget(shmflg)),
         nothing,
@@ -38,12 +44,27 @@ pub extern "C-unwind" fn shmget(key: key_t, size: size_t, shmflg: c_int) -> c_in
 /// As the C function: with `SHM_REMAP` what is mapped at the address goes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn shmat(shmid: c_int, shmaddr: *const c_void, shmflg: c_int) -> *mut c_void {
-    traced_call(
-        // SAFETY: the caller's contract is the same.
-        || unsafe { preload_api::shmat(shmid, shmaddr as usize, shmflg) },
-        |line| write!(line, "shmat({shmid}, {}, {}", Address(shmaddr), Flags::shmat(shmflg)),
-        nothing,
-    )
+    match is_plain() {
+        true => shmat_inner(shmid, shmaddr, shmflg),
+        false => shmat_observed(shmid, shmaddr, shmflg),
+    }
+}
+
+/// Adds the trace and deferred cancellation.
+#[cold]
+#[inline(never)]
+fn shmat_observed(id: c_int, address: *const c_void, flags: c_int) -> *mut c_void {
+    let arguments = |line: &mut Line| write!(line, "shmat({id}, {}, {}", Address(address), Flags::shmat(flags));
+    observed(|_| shmat_inner(id, address, flags), arguments, nothing)
+}
+
+/// Attaches the segment, with its panics contained.
+#[inline(never)]
+fn shmat_inner(id: c_int, address: *const c_void, flags: c_int) -> *mut c_void {
+    let before = errno();
+    // SAFETY: the contract of `shmat`, which the program upholds.
+    let attached = catch_unwind(|| unsafe { preload_api::shmat(id, address as usize, flags) });
+    c_value(SHMAT_FAILED, restore(before, attached))
 }
 
 /// shmop(2)
@@ -53,7 +74,7 @@ pub unsafe extern "C-unwind" fn shmat(shmid: c_int, shmaddr: *const c_void, shmf
 /// As the C function: the memory goes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn shmdt(shmaddr: *const c_void) -> c_int {
-    traced_call(
+    observed_call(
         // SAFETY: the caller's contract is the same.
         || unsafe { preload_api::shmdt(shmaddr as usize) }.map(|()| 0),
         |line| write!(line, "shmdt({}", Address(shmaddr)),
@@ -78,7 +99,7 @@ pub unsafe extern "C-unwind" fn shmctl(shmid: c_int, cmd: c_int, buf: *mut shmid
         }
     };
     let filled = |line: &mut Line, done| if fills { arguments::result(line, done, buf, arguments::shmid_ds) } else { Ok(()) };
-    traced_call(|| control(shmid, cmd, buf), arguments, filled)
+    observed_call(|| control(shmid, cmd, buf), arguments, filled)
 }
 
 fn control(shmid: c_int, cmd: c_int, buf: *mut shmid_ds) -> Result<c_int, Errno> {
@@ -155,7 +176,7 @@ fn usage(buf: *mut ShmUsage) -> Result<c_int, Errno> {
 }
 
 fn to_c(stat: &SegmentStat) -> shmid_ds {
-    // SAFETY: zeroes are a valid shmid_ds.
+    // SAFETY: zeroes are a valid `shmid_ds`.
     let mut ds: shmid_ds = unsafe { std::mem::zeroed() };
     abi::set_key(&mut ds.shm_perm, stat.key.raw());
     ds.shm_perm.uid = stat.perm.uid;

@@ -1,16 +1,18 @@
-//! Libraries that are loaded while the program runs, and functions that are looked up.
+//! Libraries that the program loads at run time, and functions that it looks up.
 //!
-//! With `RTLD_DEEPBIND` (PHP's extensions, for one) a library prefers what it was linked with, the C library, to what was
-//! loaded before: that flag is cleared. And whoever looks a function up in the C library itself, as the bindings of many languages
-//! do, gets ours, if it is a call that we carry.
+//! `RTLD_DEEPBIND` (used for PHP's extensions, for example) makes a library prefer its own
+//! dependencies, such as the C library, to libraries that were loaded before. That flag is cleared.
+//! A program that looks up an intercepted call in the C library itself, as the bindings of many
+//! languages do, gets the function of this library.
 //!
-//! The real functions find out by the return address who calls them, and look accordingly; so they are
-//! jumped to, not called. `dlvsym`, by which the real `dlsym` is found, is left alone, and so is a library in a link map of its own
-//! (`dlmopen`), which has a C library of its own.
+//! The real functions identify their caller by the return address, and search accordingly. They are
+//! therefore jumped to, not called. Two paths are left alone: `dlvsym`, with which the real `dlsym`
+//! is found, and libraries in a link map of their own (`dlmopen`), which have their own C library.
 //!
 //! # Safety
 //!
-//! The naked functions pass their arguments on in the registers they came in, and keep the stack aligned for the calls that they make.
+//! The naked functions forward their arguments in the registers in which they arrived, and keep the
+//! stack aligned for their own calls.
 #![allow(unsafe_code)]
 
 use crate::base::dlsym::{self, DLSYM, real_dlsym};
@@ -23,19 +25,20 @@ use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering::*};
 
-/// The next library's functions. Null: not looked up yet.
+/// The next library's functions, or null before they are resolved.
 static DLOPEN: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 static DLMOPEN: AtomicPtr<c_void> = AtomicPtr::new(null_mut());
 
-/// Looks them up.
+/// Resolves the next library's functions.
 pub fn at_load() {
     dlsym::resolve();
     DLOPEN.store(real_dlsym(libc::RTLD_NEXT, c"dlopen".as_ptr()), Release);
     DLMOPEN.store(real_dlsym(libc::RTLD_NEXT, c"dlmopen".as_ptr()), Release);
 }
 
-/// Clears the flag in the register that it came in, and jumps to the real function, which a library that was set up before us finds not yet
-/// looked up: then the registers that either function's arguments are in are kept while that is done.
+/// Clears the flag in its register and jumps to the real function. A library that is initialized
+/// before this one may call before the function is resolved. In that case the function is resolved
+/// now, and the argument registers are preserved meanwhile.
 #[cfg(target_arch = "x86_64")]
 macro_rules! without_deepbind {
     ($flags:literal, $real:ident) => {
@@ -129,7 +132,7 @@ pub unsafe extern "C" fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut
         "push rdi",
         "push rsi",
         "sub rsp, 8",
-        "call {ours}",
+        "call {replacement}",
         "add rsp, 8",
         "pop rsi",
         "pop rdi",
@@ -138,14 +141,14 @@ pub unsafe extern "C" fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut
         "ret",
         "2:",
         "jmp qword ptr [rip + {real}]",
-        ours = sym ours,
+        replacement = sym replacement,
         real = sym DLSYM,
     );
     #[cfg(target_arch = "aarch64")]
     naked_asm!(
         "stp x29, x30, [sp, #-32]!",
         "stp x0, x1, [sp, #16]",
-        "bl {ours}",
+        "bl {replacement}",
         "mov x9, x0",
         "ldp x0, x1, [sp, #16]",
         "ldp x29, x30, [sp], #32",
@@ -156,7 +159,7 @@ pub unsafe extern "C" fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut
         "adrp x16, {real}",
         "ldr x16, [x16, :lo12:{real}]",
         "br x16",
-        ours = sym ours,
+        replacement = sym replacement,
         real = sym DLSYM,
     );
 }
@@ -165,7 +168,7 @@ extern "C" fn load_early() {
     at_load();
 }
 
-/// The calls that are carried, under the names by which they are looked up.
+/// The intercepted calls, by the names under which they are looked up.
 const CALLS: [(&CStr, *const ()); 12] = [
     (c"shmget", shm::shmget as *const ()),
     (c"shmat", shm::shmat as *const ()),
@@ -181,30 +184,32 @@ const CALLS: [(&CStr, *const ()); 12] = [
     (c"msgctl", msg::msgctl as *const ()),
 ];
 
-/// What is to be found under a name instead of the C library's function; null: what is really found.
-unsafe extern "C" fn ours(handle: *mut c_void, name: *const c_char) -> *mut c_void {
+/// Returns the function of this library that replaces the C library's function of this name, or
+/// null if the real lookup applies.
+unsafe extern "C" fn replacement(handle: *mut c_void, name: *const c_char) -> *mut c_void {
     if DLSYM.load(Acquire).is_null() {
         at_load();
     }
-    // Whoever asks for what comes next is one who wraps the call, and what comes first in the usual order is ours.
+    // A caller that asks for the next function wraps the call, and the default search order finds
+    // this library's function first.
     if name.is_null() || handle == libc::RTLD_NEXT || handle == libc::RTLD_DEFAULT {
         return null_mut();
     }
-    // SAFETY: the real function would read it, too.
+    // SAFETY: the real function would read the name, too.
     let name = unsafe { CStr::from_ptr(name) };
     if name == c"syscall" {
         let found = real_dlsym(handle, name.as_ptr());
         return if syscall::is_next(found) { syscall::syscall as *mut c_void } else { null_mut() };
     }
-    let Some((_, ours)) = CALLS.iter().find(|(call, _)| *call == name) else { return null_mut() };
+    let Some((_, replacement)) = CALLS.iter().find(|(call, _)| *call == name) else { return null_mut() };
     let found = real_dlsym(handle, name.as_ptr());
-    // Most often the C library comes next; else somebody stands between.
-    let is_the_c_librarys = !found.is_null()
+    // Usually the next function is the C library's. Otherwise another library stands in between.
+    let is_of_c_library = !found.is_null()
         && (found == real_dlsym(libc::RTLD_NEXT, name.as_ptr()) || image(found) == image(libc::__errno_location as *mut c_void));
-    if is_the_c_librarys { ours.cast_mut().cast() } else { null_mut() }
+    if is_of_c_library { replacement.cast_mut().cast() } else { null_mut() }
 }
 
-/// The library that an address is in.
+/// Returns the base address of the library that contains an address.
 fn image(address: *mut c_void) -> *mut c_void {
     let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
     // SAFETY: a local of the right type, for which zeroes are valid.

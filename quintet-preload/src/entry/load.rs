@@ -1,8 +1,9 @@
-//! What is done when the drop-in is loaded, before the program runs.
+//! Initialization, before the program runs.
 //!
 //! # Safety
 //!
-//! The loader calls each entry of the section once, as a C function; further arguments are ignored.
+//! The loader calls each entry of the section once, as a C function, and passes arguments that this
+//! one ignores.
 #![allow(unsafe_code)]
 
 use crate::base::{cancel, page_cache};

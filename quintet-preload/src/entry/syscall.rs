@@ -1,13 +1,13 @@
-//! `syscall(2)`: the calls that are carried by name are carried by number, too. All others go on to the C library's function as they came, by a
-//! jump: registers, stack and the caller's address are what they were.
+//! `syscall(2)`. Calls that are intercepted by name are intercepted by number, too. Any other
+//! number jumps to the C library's function with registers, stack and return address unchanged.
 //!
-//! What changes a thread's rights is told to the engine, and what executes a program, ends the process or unmaps memory
-//! goes where the function of its name goes.
+//! A number that changes credentials is reported to the engine. A number that executes a program,
+//! ends the process or unmaps memory is handled by the module of the function of that name.
 //!
 //! # Safety
 //!
-//! The naked function changes nothing but the registers that a call may lose. [`carried`] has the arguments of the C function, as words; what
-//! they mean depends on the number, as for the kernel.
+//! The naked function changes only registers that a call may clobber. [`intercepted`] gets the
+//! arguments of the C function as words, and interprets them by the number, as the kernel does.
 #![allow(unsafe_code)]
 
 use crate::base::errno::{errno, missing};
@@ -27,12 +27,13 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicPtr, Ordering::*};
 use syscalls::Sysno;
 
-/// The numbers that are carried, a bit each.
-static CARRIED: [u64; WORDS] = bits(&NUMBERS);
+/// The intercepted numbers, one bit each.
+static INTERCEPTED: [u64; WORDS] = bits(&NUMBERS);
 const WORDS: usize = 8;
 const LIMIT: usize = 64 * WORDS;
 
-/// What only some machines have: `open`, `creat`, `access`, which on others are but functions.
+/// Numbers that only some architectures have: `open`, `creat`, `access`. Elsewhere these are only C
+/// functions.
 #[cfg(target_arch = "x86_64")]
 const OLD: [c_long; 3] = [libc::SYS_open, libc::SYS_creat, libc::SYS_access];
 #[cfg(not(target_arch = "x86_64"))]
@@ -88,15 +89,15 @@ const fn bits(numbers: &[c_long]) -> [u64; WORDS] {
     bits
 }
 
-/// The next library's `syscall`. Null: not looked up yet.
+/// The next library's `syscall`, or null before it is resolved.
 static REAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Looks it up.
+/// Resolves the next library's function.
 pub fn at_load() {
     REAL.store(next::find(c"syscall"), Release);
 }
 
-/// Whether this is the function that calls which are not carried go on to. Asked by what is for glibc only.
+/// Returns `true` if this is the real `syscall`. Only the glibc build calls this.
 #[cfg_attr(not(target_env = "gnu"), allow(dead_code))]
 pub fn is_next(function: *mut c_void) -> bool {
     !function.is_null() && function == REAL.load(Acquire)
@@ -112,7 +113,7 @@ pub fn is_next(function: *mut c_void) -> bool {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn syscall(number: c_long) -> c_long {
     naked_asm!(
-        // The kernel takes no more of a number than this half.
+        // The kernel uses only the low 32 bits of the number.
         "cmp edi, {limit}",
         "jae 2f",
         "mov eax, edi",
@@ -125,11 +126,11 @@ pub unsafe extern "C" fn syscall(number: c_long) -> c_long {
         "jz 3f",
         "jmp rax",
         "3:",
-        "jmp {carried}",
+        "jmp {intercepted}",
         limit = const LIMIT,
-        numbers = sym CARRIED,
+        numbers = sym INTERCEPTED,
         real = sym REAL,
-        carried = sym carried,
+        intercepted = sym intercepted,
     )
 }
 
@@ -157,72 +158,57 @@ pub unsafe extern "C" fn syscall(number: c_long) -> c_long {
         "cbz x16, 3f",
         "br x16",
         "3:",
-        "b {carried}",
+        "b {intercepted}",
         limit = const LIMIT,
-        numbers = sym CARRIED,
+        numbers = sym INTERCEPTED,
         real = sym REAL,
-        carried = sym carried,
+        intercepted = sym intercepted,
     )
 }
 
-/// As [`system_call`], for what changes what the thread may do.
-///
-/// # Safety
-///
-/// That of the call.
-unsafe fn told(call: Sysno, arguments: [usize; 6]) -> c_long {
-    // SAFETY: the caller's.
-    credentials::told(call.name(), || unsafe { system_call(call, arguments) } as c_int).into()
+/// As [`system_call`], for a call that changes credentials.
+unsafe fn change_credentials(call: Sysno, arguments: [usize; 6]) -> c_long {
+    // SAFETY: the caller upholds the contract.
+    credentials::report_change(call.name(), || unsafe { system_call(call, arguments) } as c_int).into()
 }
 
-/// As [`system_call`], for what opens a path that may be one of ours.
-///
-/// # Safety
-///
-/// That of the call.
+/// As [`system_call`], for a call that opens a path, which may be an emulated file.
 unsafe fn open(call: Sysno, arguments: [usize; 6], directory: c_int, path: usize, flags: c_int) -> c_long {
     let before = errno();
-    // SAFETY: the caller's.
+    // SAFETY: the caller upholds the contract.
     unsafe {
         let fd = system_call(call, arguments) as c_int;
         proc::open::after(directory, path as _, flags, before, fd).into()
     }
 }
 
-/// As [`system_call`], for what asks for rights to such a path.
-///
-/// # Safety
-///
-/// That of the call.
+/// As [`system_call`], for a call that checks access to such a path.
 unsafe fn access(call: Sysno, arguments: [usize; 6], directory: c_int, path: usize, mode: c_int) -> c_long {
     let before = errno();
-    // SAFETY: the caller's.
+    // SAFETY: the caller upholds the contract.
     unsafe {
         let ret = system_call(call, arguments) as c_int;
         proc::access::after(directory, path as _, mode, before, ret).into()
     }
 }
 
-/// As [`system_call`], for what writes to a descriptor that may be one of ours.
-///
-/// # Safety
-///
-/// That of the call.
+/// As [`system_call`], for a call that writes to a descriptor, which may be one of an emulated
+/// file.
 unsafe fn write(call: Sysno, arguments: [usize; 6], pieces: &dyn Fn(&mut Gathered) -> Result<(), Errno>, place: Place) -> c_long {
     match proc::write::to_file(arguments[0] as c_int, pieces, place) {
         Some(done) => done as c_long,
-        // SAFETY: the caller's.
+        // SAFETY: the caller upholds the contract.
         None => unsafe { system_call(call, arguments) },
     }
 }
 
 type Real = unsafe extern "C-unwind" fn(c_long, ...) -> c_long;
 
-unsafe extern "C-unwind" fn carried(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long {
+unsafe extern "C-unwind" fn intercepted(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> c_long {
     let all = [a, b, c, d, e, f];
-    // SAFETY: the caller of syscall(2) has passed what the call of this number takes.
+    // SAFETY: the caller of syscall(2) has passed the arguments of this number.
     unsafe {
-        // The kernel takes no more of it than this half.
+        // The kernel uses only the low 32 bits.
         match c_long::from(number as i32) {
             libc::SYS_shmget => shm::shmget(a as _, b, c as c_int).into(),
             libc::SYS_shmat => shm::shmat(a as c_int, b as _, c as c_int) as c_long,
@@ -236,16 +222,16 @@ unsafe extern "C-unwind" fn carried(number: c_long, a: usize, b: usize, c: usize
             libc::SYS_msgsnd => msg::msgsnd(a as c_int, b as _, c, d as c_int).into(),
             libc::SYS_msgrcv => msg::msgrcv(a as c_int, b as _, c, d as c_long, e as c_int) as c_long,
             libc::SYS_msgctl => msg::msgctl(a as c_int, command(b), c as _).into(),
-            libc::SYS_setuid => told(Sysno::setuid, all),
-            libc::SYS_setgid => told(Sysno::setgid, all),
-            libc::SYS_setreuid => told(Sysno::setreuid, all),
-            libc::SYS_setregid => told(Sysno::setregid, all),
-            libc::SYS_setresuid => told(Sysno::setresuid, all),
-            libc::SYS_setresgid => told(Sysno::setresgid, all),
-            libc::SYS_setgroups => told(Sysno::setgroups, all),
-            libc::SYS_capset => told(Sysno::capset, all),
-            libc::SYS_unshare => told(Sysno::unshare, all),
-            libc::SYS_setns => told(Sysno::setns, all),
+            libc::SYS_setuid => change_credentials(Sysno::setuid, all),
+            libc::SYS_setgid => change_credentials(Sysno::setgid, all),
+            libc::SYS_setreuid => change_credentials(Sysno::setreuid, all),
+            libc::SYS_setregid => change_credentials(Sysno::setregid, all),
+            libc::SYS_setresuid => change_credentials(Sysno::setresuid, all),
+            libc::SYS_setresgid => change_credentials(Sysno::setresgid, all),
+            libc::SYS_setgroups => change_credentials(Sysno::setgroups, all),
+            libc::SYS_capset => change_credentials(Sysno::capset, all),
+            libc::SYS_unshare => change_credentials(Sysno::unshare, all),
+            libc::SYS_setns => change_credentials(Sysno::setns, all),
             libc::SYS_chroot => root::by_number(a as _).into(),
             libc::SYS_execve => exec::by_number(a as _, b as _, c as _).into(),
             libc::SYS_execveat => exec::at_by_number(a as c_int, b as _, c as _, d as _, e as c_int).into(),
@@ -258,15 +244,15 @@ unsafe extern "C-unwind" fn carried(number: c_long, a: usize, b: usize, c: usize
             #[cfg(target_arch = "x86_64")]
             libc::SYS_access => access(Sysno::access, all, AT_FDCWD, a, b as c_int),
             libc::SYS_openat => open(Sysno::openat, all, a as c_int, b, c as c_int),
-            // The first word of what it takes is the flags.
+            // The first word of `struct open_how` is the flags.
             libc::SYS_openat2 => open(Sysno::openat2, all, a as c_int, b, user::read(c as *const u64).unwrap_or(0) as c_int),
             libc::SYS_faccessat => access(Sysno::faccessat, all, a as c_int, b, c as c_int),
             libc::SYS_faccessat2 => access(Sysno::faccessat2, all, a as c_int, b, c as c_int),
-            libc::SYS_write => write(Sysno::write, all, &|to| to.add(b as _, c), Place::Here),
+            libc::SYS_write => write(Sysno::write, all, &|to| to.add(b as _, c), Place::Current),
             libc::SYS_pwrite64 => write(Sysno::pwrite64, all, &|to| to.add(b as _, c), Place::At(d as i64)),
-            libc::SYS_writev => write(Sysno::writev, all, &|to| to.add_all(b as _, c as c_int), Place::Here),
+            libc::SYS_writev => write(Sysno::writev, all, &|to| to.add_all(b as _, c as c_int), Place::Current),
             _ => {
-                // It has not been looked up yet.
+                // The function has not been resolved yet.
                 at_load();
                 let real = REAL.load(Acquire);
                 if real.is_null() {
@@ -278,7 +264,8 @@ unsafe extern "C-unwind" fn carried(number: c_long, a: usize, b: usize, c: usize
     }
 }
 
-/// The command of a control call: where there are older structures, the kernel's caller says with a bit that it means the newer ones.
+/// Returns the command of a control call. On architectures with two versions of the structures, a
+/// bit of the command selects the newer one.
 fn command(word: usize) -> c_int {
     const IPC_64: c_int = if cfg!(any(target_arch = "x86", target_arch = "arm")) { 0x100 } else { 0 };
     word as c_int & !IPC_64

@@ -31,7 +31,7 @@ impl<T> Display for Address<T> {
 
 type Names = &'static [(c_int, &'static str)];
 
-/// Bits that have names, and what is left of them: a mode (`true`), or a number.
+/// Named bits, followed by the remaining ones: a mode if the field is `true`, otherwise a number.
 pub struct Flags(c_int, Names, bool);
 
 const SHM_HUGETLB: c_int = 0o4000;
@@ -42,7 +42,7 @@ const MSG_COPY: c_int = 0o40000;
 const SEM_UNDO: c_int = 0x1000;
 
 impl Flags {
-    /// Of `shmget`.
+    /// The flags of `shmget`.
     pub fn shmget(flags: c_int) -> Flags {
         let names = &[
             (libc::IPC_CREAT, "IPC_CREAT"),
@@ -53,7 +53,7 @@ impl Flags {
         Flags(flags, names, true)
     }
 
-    /// Of `semget` and `msgget`.
+    /// The flags of `semget` and `msgget`.
     pub fn get(flags: c_int) -> Flags {
         Flags(flags, &[(libc::IPC_CREAT, "IPC_CREAT"), (libc::IPC_EXCL, "IPC_EXCL")], true)
     }
@@ -99,7 +99,7 @@ impl Display for Flags {
     }
 }
 
-/// What a `ctl` call is to do.
+/// The command of a control call.
 pub struct Command(c_int, Names);
 
 impl Command {
@@ -147,7 +147,7 @@ impl Display for Operations {
         const MOST: usize = 16;
         let mut ops = [sembuf { sem_num: 0, sem_op: 0, sem_flg: 0 }; MOST];
         let ops = &mut ops[..self.1.min(MOST)];
-        // SAFETY: the operations' own bytes, for which every content is a value.
+        // SAFETY: the bytes of the operations, for which every content is valid.
         let bytes = unsafe { std::slice::from_raw_parts_mut(ops.as_mut_ptr().cast::<MaybeUninit<u8>>(), size_of_val(ops)) };
         if ops.is_empty() || user::read_bytes(self.0.cast(), bytes).is_err() {
             return Address(self.0).fmt(f);
@@ -160,12 +160,12 @@ impl Display for Operations {
     }
 }
 
-/// A structure that a call fills in, if it has.
+/// Writes a structure that a call fills in: its contents after success, otherwise its address.
 pub fn result<T: Copy>(line: &mut Line, done: bool, at: *const T, as_text: fn(&T, &mut Formatter) -> fmt::Result) -> fmt::Result {
     if done { write!(line, "{}", Pointed(at, as_text)) } else { write!(line, "{}", Address(at)) }
 }
 
-/// A structure of the program's, as `write` writes it; or its address, if it is not there.
+/// A structure of the program, formatted by the function, or its address if it cannot be read.
 pub struct Pointed<T>(pub *const T, pub fn(&T, &mut Formatter) -> fmt::Result);
 
 impl<T: Copy> Display for Pointed<T> {
@@ -177,41 +177,41 @@ impl<T: Copy> Display for Pointed<T> {
     }
 }
 
-/// A time for `semtimedop`.
+/// Formats the timeout of `semtimedop`.
 pub fn time(time: &timespec, f: &mut Formatter) -> fmt::Result {
     write!(f, "{{{}, {}}}", time.tv_sec, time.tv_nsec)
 }
 
-/// A message's type, before its text.
+/// Formats the type of a message.
 pub fn message(mtype: &c_long, f: &mut Formatter) -> fmt::Result {
     write!(f, "{{type {mtype}}}")
 }
 
-fn rights(perm: &libc::ipc_perm, f: &mut Formatter) -> fmt::Result {
+fn permissions(perm: &libc::ipc_perm, f: &mut Formatter) -> fmt::Result {
     let mode = u32::from(perm.mode);
     write!(f, "{{key={}, uid={}, gid={}, ", Key(quintet::abi::key(perm)), perm.uid, perm.gid)?;
     write!(f, "cuid={}, cgid={}, mode=0{mode:03o}, seq={}", perm.cuid, perm.cgid, perm.__seq)
 }
 
 pub fn shmid_ds(ds: &libc::shmid_ds, f: &mut Formatter) -> fmt::Result {
-    rights(&ds.shm_perm, f)?;
+    permissions(&ds.shm_perm, f)?;
     write!(f, ", segsz={}, nattch={}, cpid={}, lpid={}", ds.shm_segsz, ds.shm_nattch, ds.shm_cpid, ds.shm_lpid)?;
     write!(f, ", atime={}, dtime={}, ctime={}}}", ds.shm_atime, ds.shm_dtime, ds.shm_ctime)
 }
 
 pub fn semid_ds(ds: &quintet::abi::semid_ds, f: &mut Formatter) -> fmt::Result {
-    rights(&ds.sem_perm, f)?;
+    permissions(&ds.sem_perm, f)?;
     write!(f, ", nsems={}, otime={}, ctime={}}}", ds.sem_nsems, ds.sem_otime, ds.sem_ctime)
 }
 
 pub fn msqid_ds(ds: &libc::msqid_ds, f: &mut Formatter) -> fmt::Result {
-    rights(&ds.msg_perm, f)?;
+    permissions(&ds.msg_perm, f)?;
     write!(f, ", qnum={}, cbytes={}, qbytes={}", ds.msg_qnum, ds.__msg_cbytes, ds.msg_qbytes)?;
     write!(f, ", lspid={}, lrpid={}", ds.msg_lspid, ds.msg_lrpid)?;
     write!(f, ", stime={}, rtime={}, ctime={}}}", ds.msg_stime, ds.msg_rtime, ds.msg_ctime)
 }
 
-/// What `IPC_SET` takes of a structure.
+/// Formats what `IPC_SET` uses of a structure.
 pub fn to_set(perm: &libc::ipc_perm, f: &mut Formatter) -> fmt::Result {
     write!(f, "{{uid={}, gid={}, mode=0{:03o}", perm.uid, perm.gid, u32::from(perm.mode))
 }
@@ -231,7 +231,7 @@ pub fn msqid_to_set(ds: &libc::msqid_ds, f: &mut Formatter) -> fmt::Result {
     write!(f, ", qbytes={}}}", ds.msg_qbytes)
 }
 
-/// A path of the program's, as far as its first bytes tell.
+/// A path of the program, cut after its first bytes.
 pub struct PathName(pub *const c_char);
 
 impl Display for PathName {

@@ -45,7 +45,7 @@ impl Write for Line {
     }
 }
 
-/// Bytes of the program as text.
+/// Bytes of the program as text. Bytes that are not UTF-8 are shown as `\xNN`.
 pub struct Bytes<'a>(pub &'a [u8]);
 
 impl fmt::Display for Bytes<'_> {

@@ -46,7 +46,8 @@ impl Listener for Log {
     }
 }
 
-/// Makes each child of `fork` report its parent. A child that is made in another way appears with its process id only.
+/// Makes each child of `fork` report its parent. A child that is made in another way appears with
+/// its process id only.
 fn report_forks() {
     extern "C" fn in_child() {
         if !OPENED.load(Relaxed) {

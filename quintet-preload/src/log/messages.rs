@@ -44,7 +44,8 @@ const UNKNOWN: u8 = u8::MAX;
 
 static LEVEL: AtomicU8 = AtomicU8::new(UNKNOWN);
 
-/// Returns `true` if calls are traced, or if the level is not known yet. Every call loads this one word.
+/// Returns `true` if calls are traced, or if the level is not known yet. Every call loads this one
+/// word.
 #[inline(always)]
 pub fn may_trace() -> bool {
     LEVEL.load(Relaxed) >= Level::Debug as u8
@@ -96,7 +97,8 @@ pub fn line(level: Level, write: impl FnOnce(&mut Line)) {
         return;
     }
     preserving_errno(|| {
-        // On a terminal a warning stands alone. In a file it is one of many lines, which carry a time.
+        // On a terminal a warning stands alone. In a file it is one of many lines, which carry a
+        // time.
         let mut line = if level <= Level::Warn && output::is_stderr() {
             let mut line = Line::new();
             let _ = line.write_str("quintet: ");
@@ -137,7 +139,8 @@ pub fn changed_credentials(function: &str, ret: c_int) {
     });
 }
 
-/// Returns `true` the first time that a process reports this text. (A vfork child marks it for its parent, too.)
+/// Returns `true` the first time that a process reports this text. (A vfork child marks it for its
+/// parent, too.)
 fn is_first(what: fmt::Arguments) -> bool {
     const MOST: usize = 16;
     static REPORTED: [AtomicU64; MOST] = [const { AtomicU64::new(0) }; MOST];
@@ -190,8 +193,8 @@ fn set_up() {
     let _ = LEVEL.compare_exchange(UNKNOWN, Level::Warn as u8, Release, Relaxed);
 }
 
-/// Returns the value of a variable that is set and not empty. A program that has gained privileges ignores its environment:
-/// its caller must not choose where it writes.
+/// Returns the value of a variable that is set and not empty. A program that has gained privileges
+/// ignores its environment: its caller must not choose where it writes.
 fn variable(name: &CStr) -> Option<&'static [u8]> {
     // SAFETY: a number; then a NUL-terminated name.
     let value: *const c_char =

@@ -7,9 +7,10 @@
 //!
 //! The program must not notice the log. Therefore:
 //!
-//! - the log allocates nothing, keeps no descriptor open, preserves `errno`, and consumes a signal that a write raises;
-//! - it writes to descriptor 2 only while that is a terminal or still the file that it was at load, because a program may close
-//!   it and open a file of its own there;
+//! - the log allocates nothing, keeps no descriptor open, preserves `errno`, and consumes a signal
+//!   that a write raises;
+//! - it writes to descriptor 2 only while that is a terminal or still the file that it was at load,
+//!   because a program may close it and open a file of its own there;
 //! - each line is one `write`, so that lines of several processes do not mix.
 
 pub mod arguments;
@@ -20,4 +21,4 @@ mod output;
 pub mod trace;
 
 pub use line::{Bytes, Line};
-pub use messages::{changed_credentials, may_trace, warn};
+pub use messages::{changed_credentials, warn};

@@ -2,8 +2,8 @@
 //!
 //! # Safety
 //!
-//! System calls get numbers and pointers to locals. Descriptor 2 is borrowed for the duration of a call, which fails if the
-//! descriptor is closed.
+//! System calls get numbers and pointers to locals. Descriptor 2 is borrowed for the duration of a
+//! call, which fails if the descriptor is closed.
 #![allow(unsafe_code)]
 
 use crate::log::line::{Bytes, Line};
@@ -37,15 +37,16 @@ pub fn remember_stderr() {
     STDERR[1].store(inode, Relaxed);
 }
 
-/// Stores the file's name. A relative name is completed now, because the program may change its working directory. Returns
-/// `false` if the name is too long.
+/// Stores the file's name. A relative name is completed now, because the program may change its
+/// working directory. Returns `false` if the name is too long.
 pub fn set_file(name: &[u8]) -> bool {
     let mut full = Name::new();
     if !name.starts_with(b"/") {
         let mut directory = [0u8; NAME];
         // SAFETY: a local of this length.
         let len = unsafe { libc::syscall(libc::SYS_getcwd, directory.as_mut_ptr(), NAME) };
-        // The length includes the NUL. The name of an unreachable directory does not begin with a slash.
+        // The length includes the NUL. The name of an unreachable directory does not begin with a
+        // slash.
         let directory = usize::try_from(len).ok().and_then(|len| directory.get(..len.saturating_sub(1))).unwrap_or_default();
         if !directory.starts_with(b"/") || !full.push(directory) || !full.push(b"/") {
             return false;
@@ -173,8 +174,8 @@ fn write_whole(fd: BorrowedFd, mut line: &[u8]) {
     }
 }
 
-/// Blocks the signals that a write may raise while it lives: `SIGPIPE` without a reader, `SIGXFSZ` at the file size limit,
-/// `SIGTTOU` from a background process on a terminal.
+/// Blocks the signals that a write may raise while it lives: `SIGPIPE` without a reader, `SIGXFSZ`
+/// at the file size limit, `SIGTTOU` from a background process on a terminal.
 struct BlockedSignals {
     before: u64,
     pending: u64,

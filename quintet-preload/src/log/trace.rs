@@ -1,14 +1,17 @@
-//! The calls as lines of text, as strace(1) has them, for `QUINTET_LOG=debug`.
+//! The trace of calls for `QUINTET_LOG=debug`, in the notation of strace(1).
 //!
-//! A line is begun before its call, with the time and the arguments, and written after it; one that goes to sleep is written then, too, as
-//! it may never come back. What the program's pointers point at is copied as a call copies it, so a bad one is shown as a number.
+//! A line begins before its call, with the time and the arguments, and is written after the call. A
+//! call that goes to sleep also writes its line then, because it may never return. Data that the
+//! program's pointers refer to is copied as a call copies it, so a bad pointer is shown as a
+//! number.
 //!
-//! A thread may end in a call that is traced, by being cancelled: [`cancel`] says what that asks of [`told`].
+//! A thread may be cancelled in a traced call: [`cancel`] states what that requires of [`record`].
 //!
 //! # Safety
 //!
-//! The line that a thread is at is a local of [`told`], which takes the pointer to it back before it returns, or a jump does; a signal
-//! handler that comes in between has a line of its own, and puts the pointer back.
+//! The line that a thread is writing is a local of [`record`]. That function resets the pointer to
+//! it before it returns, and so does a jump. A signal handler that runs in between has a line of
+//! its own, and restores the pointer.
 #![allow(unsafe_code)]
 
 use crate::base::call::run_outlined;
@@ -18,12 +21,14 @@ use crate::log::line::Line;
 use crate::log::messages::{Level, may_trace, now, stamped, wants};
 use crate::log::output::put;
 use libc::{c_int, c_void};
+use quintet::Errno;
 use std::cell::Cell;
 use std::fmt::{self, Display, Formatter, Write};
+use std::time::Duration;
 
-/// What a call returns.
+/// The value of a call.
 pub trait Outcome: Copy + PartialEq {
-    /// -1 says that `errno` tells more.
+    /// The value that refers to `errno`.
     const FAILED: Self;
     fn write(self, line: &mut Line) -> fmt::Result;
 }
@@ -52,25 +57,37 @@ impl Outcome for *mut c_void {
     }
 }
 
-/// Makes a call. If calls are traced, a line says so: `arguments` writes it as far as it is known before, without the last parenthesis, and
-/// `filled` what it has filled in, if (`true`) it has not failed.
+/// Returns `true` if an exported call has nothing to do but its work: no call is traced, and no
+/// thread has asked for asynchronous cancellation.
 #[inline(always)]
-pub fn traced<T: Outcome>(
-    call: impl FnOnce() -> T,
-    arguments: impl Fn(&mut Line) -> fmt::Result,
-    filled: impl Fn(&mut Line, bool) -> fmt::Result,
-) -> T {
-    if may_trace() { told(call, arguments, filled) } else { call() }
+pub fn is_plain() -> bool {
+    !cancel::is_asynchronous_used() && !may_trace()
 }
 
-/// The same for an exported function that has nothing else to do.
+/// Runs an exported call in every case: with deferred cancellation and, if calls are traced, with a
+/// line in the log. `call` gets the time that earlier attempts have taken. `arguments` writes the
+/// line up to the closing parenthesis; `filled` writes what the call has filled in, and gets `true`
+/// if the call succeeded.
 #[inline(always)]
-pub fn traced_call<T: Outcome>(
-    call: impl Fn() -> Result<T, quintet::Errno>,
+pub fn observed<T: Outcome>(
+    call: impl Fn(Duration) -> T,
     arguments: impl Fn(&mut Line) -> fmt::Result,
     filled: impl Fn(&mut Line, bool) -> fmt::Result,
 ) -> T {
-    cancel::export(|_| traced(|| run_outlined(T::FAILED, &call), &arguments, &filled))
+    cancel::deferred(|spent| match may_trace() {
+        true => record(|| call(spent), &arguments, &filled),
+        false => call(spent),
+    })
+}
+
+/// As [`observed`], for an exported function that runs `body` and returns its value as C does.
+#[inline(always)]
+pub fn observed_call<T: Outcome>(
+    body: impl Fn() -> Result<T, Errno>,
+    arguments: impl Fn(&mut Line) -> fmt::Result,
+    filled: impl Fn(&mut Line, bool) -> fmt::Result,
+) -> T {
+    observed(|_| run_outlined(T::FAILED, &body), arguments, filled)
 }
 
 /// For a call that fills in nothing.
@@ -79,13 +96,13 @@ pub fn nothing(_line: &mut Line, _done: bool) -> fmt::Result {
 }
 
 thread_local! {
-    /// The line of the call that this thread is in.
+    /// The line of the call that this thread is in, or null.
     static CURRENT: Cell<*const Line> = const { Cell::new(std::ptr::null()) };
 }
 
 #[cold]
 #[inline(never)]
-fn told<T: Outcome>(
+fn record<T: Outcome>(
     call: impl FnOnce() -> T,
     arguments: impl Fn(&mut Line) -> fmt::Result,
     filled: impl Fn(&mut Line, bool) -> fmt::Result,
@@ -100,25 +117,25 @@ fn told<T: Outcome>(
     let ret = call();
     CURRENT.set(outer);
     let taken = now().saturating_sub(begun);
-    let errno = quintet::Errno::from_raw(errno());
+    let errno = Errno::from_raw(errno());
     preserving_errno(|| {
         let failed = ret == T::FAILED;
         let _ = filled(&mut line, !failed).and_then(|()| line.write_str(") = "));
         let _ = if failed { write!(line, "-1 {}", Failure(errno)) } else { ret.write(&mut line) };
-        let _ = write!(line, " <{}>", Taken(taken));
+        let _ = write!(line, " <{}>", Seconds(taken));
         put(&mut line);
     });
     ret
 }
 
-/// The thread leaves its call by a jump.
-pub fn jumping() {
+/// Forgets the thread's line, because the thread leaves its call by a jump.
+pub fn leave_by_jump() {
     CURRENT.set(std::ptr::null());
 }
 
-/// The call that this thread is in goes to sleep.
+/// Writes the line of the thread's call, which goes to sleep.
 pub fn waits() {
-    // SAFETY: null, or a line of this thread, whose call has not returned; see the module.
+    // SAFETY: null, or the line of a call of this thread that has not returned; see the module.
     let Some(line) = (unsafe { CURRENT.get().as_ref() }) else { return };
     preserving_errno(|| {
         let mut line = line.clone();
@@ -127,16 +144,16 @@ pub fn waits() {
     });
 }
 
-/// Nanoseconds, as seconds.
-struct Taken(u64);
+/// Nanoseconds, shown as seconds.
+struct Seconds(u64);
 
-impl Display for Taken {
+impl Display for Seconds {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         write!(f, "{}.{:06}", self.0 / 1_000_000_000, self.0 / 1000 % 1_000_000)
     }
 }
 
-struct Failure(quintet::Errno);
+struct Failure(Errno);
 
 impl Display for Failure {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {

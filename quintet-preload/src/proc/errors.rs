@@ -3,13 +3,14 @@
 use libc::c_int;
 use quintet::Errno;
 
-/// Maps the error of the namespace to the error of a path: without a usable namespace the files do not exist.
+/// Maps the error of the namespace to the error of a path: without a usable namespace the files do
+/// not exist.
 pub fn no_file(errno: Errno) -> Errno {
     if errno == Errno::NOSYS { Errno::NOENT } else { errno }
 }
 
-/// Returns `true` if a call that failed with this error has read its path, and may have failed because the kernel has no such
-/// file or refuses it.
+/// Returns `true` if a call that failed with this error has read its path, and may have failed
+/// because the kernel has no such file or refuses it.
 pub fn may_be_missed(errno: c_int) -> bool {
     matches!(errno, libc::ENOENT | libc::EACCES | libc::EROFS)
 }

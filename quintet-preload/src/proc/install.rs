@@ -1,9 +1,9 @@
-//! A descriptor with what a file says.
+//! Opens an emulated file: its memfd, under a descriptor number.
 //!
 //! # Safety
 //!
-//! A descriptor is owned here from its making until it has the number that the program is told; a number that is borrowed is the program's, and
-//! open.
+//! A new descriptor is owned here until it has the number that the program learns. A borrowed
+//! number is the program's, and open.
 #![allow(unsafe_code)]
 
 use crate::base::preload_api::{self, ProcFile};
@@ -20,59 +20,59 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// Opens a file as the flags say, under the number of `in_place_of`, or the lowest one. What was open there is gone, also after an
-/// error.
+/// Opens a file with these flags, under the number of `in_place_of` or the lowest free one. The
+/// previous file of that number is closed even if this fails.
 pub fn open(file: ProcFile, flags: OFlags, in_place_of: Option<c_int>) -> Result<c_int> {
     let Some(fd) = in_place_of else {
-        let made = Made::new(file, flags)?;
-        let mut lowest = made.memfd;
-        match made.again {
-            Some(again) => io::dup3(again, &mut lowest, dup_flags(flags))?,
+        let opened = Opened::new(file, flags)?;
+        let mut lowest = opened.memfd;
+        match opened.reopened {
+            Some(reopened) => io::dup3(reopened, &mut lowest, dup_flags(flags))?,
             None if flags.contains(OFlags::CLOEXEC) => {}
             None => io::fcntl_setfd(&lowest, FdFlags::empty())?,
         }
         return Ok(lowest.into_raw_fd());
     };
     let Err(error) = put(file, flags, fd) else { return Ok(fd) };
-    // SAFETY: the caller's, just opened for the program, which has not been told of it.
+    // SAFETY: the number was just opened for the program, which has not learned it.
     drop(unsafe { OwnedFd::from_raw_fd(fd) });
-    // If it was the last one, it will do.
+    // If that was the last free number, it is free now.
     if error == Errno::MFILE { open(file, flags, None) } else { Err(error) }
 }
 
-/// Opens a file as the flags say, under a number that is the caller's.
+/// Opens a file with these flags, under a number that the caller owns.
 pub fn put(file: ProcFile, flags: OFlags, fd: c_int) -> Result<()> {
-    let made = Made::new(file, flags)?;
-    // SAFETY: open, and not closed here.
+    let opened = Opened::new(file, flags)?;
+    // SAFETY: the number is open, and is not closed here.
     let mut place = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(fd) });
-    Ok(io::dup3(made.again.as_ref().unwrap_or(&made.memfd), &mut place, dup_flags(flags))?)
+    Ok(io::dup3(opened.reopened.as_ref().unwrap_or(&opened.memfd), &mut place, dup_flags(flags))?)
 }
 
 fn dup_flags(flags: OFlags) -> DupFlags {
     if flags.contains(OFlags::CLOEXEC) { DupFlags::CLOEXEC } else { DupFlags::empty() }
 }
 
-struct Made {
+struct Opened {
     memfd: OwnedFd,
-    /// The same with the access that was asked for, where there is a /proc to open it again by.
-    again: Option<OwnedFd>,
+    /// The memfd reopened with the requested access, if `/proc` is available.
+    reopened: Option<OwnedFd>,
 }
 
-impl Made {
-    fn new(file: ProcFile, flags: OFlags) -> Result<Made> {
-        may_be_opened(file, flags)?;
+impl Opened {
+    fn new(file: ProcFile, flags: OFlags) -> Result<Opened> {
+        check_flags(file, flags)?;
         let memfd = memfd::create(file, flags)?;
         let keep = OFlags::ACCMODE | OFlags::NONBLOCK;
-        let again = fs::openat(CWD, link(memfd.as_raw_fd()), flags & keep | OFlags::CLOEXEC, Mode::empty()).ok();
+        let reopened = fs::openat(CWD, link(memfd.as_raw_fd()), flags & keep | OFlags::CLOEXEC, Mode::empty()).ok();
         if memfd::is_writable(flags) {
             writable::add(memfd.as_fd(), file);
         }
-        Ok(Made { memfd, again })
+        Ok(Opened { memfd, reopened })
     }
 }
 
-/// What the kernel would refuse, which it may not have come to.
-fn may_be_opened(file: ProcFile, flags: OFlags) -> Result<()> {
+/// Refuses what the kernel would refuse; the kernel may not have seen the flags.
+fn check_flags(file: ProcFile, flags: OFlags) -> Result<()> {
     if flags.contains(OFlags::CREATE | OFlags::EXCL) {
         return Err(Errno::EXIST);
     }

@@ -9,17 +9,19 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// The name of the memfd that stands for a file.
+/// Returns the name of the memfd that stands for a file.
 fn name(file: ProcFile) -> String {
     format!("quintet:{}", file.path())
 }
 
-/// The file for which a memfd stands, by its [`target`].
+/// Returns the file that a memfd stands for, by the [`target`](super::descriptor::target) of its
+/// descriptor.
 pub fn of_target(target: &[u8]) -> Option<ProcFile> {
     let label = target.strip_prefix(b"/memfd:")?.strip_suffix(b" (deleted)")?;
     ProcFile::ALL.into_iter().find(|file| name(*file).as_bytes() == label)
 }
 
+/// Returns `true` if the flags ask for write access.
 pub fn is_writable(flags: OFlags) -> bool {
     flags & OFlags::ACCMODE != OFlags::RDONLY
 }
@@ -27,12 +29,12 @@ pub fn is_writable(flags: OFlags) -> bool {
 pub fn create(file: ProcFile, flags: OFlags) -> Result<OwnedFd> {
     let name = name(file);
     let create = |further| fs::memfd_create(&name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | further);
-    // Kernels before 6.3 do not know that a memfd is no program.
+    // Kernels before 6.3 do not have `MFD_NOEXEC_SEAL`.
     let memfd = create(MemfdFlags::NOEXEC_SEAL).or_else(|_| create(MemfdFlags::empty()))?;
     fs::fchmod(&memfd, Mode::from_raw_mode(file.mode()))?;
-    // Where nothing can be read, the end is at 0, as of the kernel's.
+    // A descriptor that cannot be read has its end at 0, as the kernel's does.
     if flags & OFlags::ACCMODE != OFlags::WRONLY {
-        fill(memfd.as_fd(), &preload_api::proc_text(file).map_err(no_file)?)?;
+        write_contents(memfd.as_fd(), &preload_api::proc_text(file).map_err(no_file)?)?;
     }
     if is_writable(flags) {
         mark_clean(memfd.as_fd())?;
@@ -42,7 +44,7 @@ pub fn create(file: ProcFile, flags: OFlags) -> Result<OwnedFd> {
     Ok(memfd)
 }
 
-fn fill(memfd: BorrowedFd<'_>, text: &str) -> Result<()> {
+fn write_contents(memfd: BorrowedFd<'_>, text: &str) -> Result<()> {
     let mut done = 0;
     while done < text.len() {
         done += io::pwrite(memfd, &text.as_bytes()[done..], done as u64)?;
@@ -50,17 +52,17 @@ fn fill(memfd: BorrowedFd<'_>, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Nothing is in it that has not been carried out.
+/// Marks the memfd as free of pending writes.
 fn mark_clean(memfd: BorrowedFd<'_>) -> Result<()> {
     let never = Timespec { tv_sec: 0, tv_nsec: 0 };
     Ok(fs::futimens(memfd, &Timestamps { last_access: never, last_modification: never })?)
 }
 
-/// Has a file that was written to say what it says now.
-pub fn renew(fd: BorrowedFd<'_>, file: ProcFile) -> Result<()> {
+/// Restores the current contents of a file after a write.
+pub fn refresh(fd: BorrowedFd<'_>, file: ProcFile) -> Result<()> {
     fs::ftruncate(fd, 0)?;
     if fs::fcntl_getfl(fd)? & OFlags::ACCMODE == OFlags::RDWR {
-        fill(fd, &preload_api::proc_text(file)?)?;
+        write_contents(fd, &preload_api::proc_text(file)?)?;
     }
     mark_clean(fd)
 }

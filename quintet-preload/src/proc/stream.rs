@@ -1,15 +1,16 @@
-//! `FILE`: what is opened as one, and what it writes.
+//! Streams (`FILE`) on emulated files.
 //!
-//! A stream's descriptor is replaced beneath it. The C library writes it by calls that nobody sees; so what has been written is carried
-//! out when the stream is flushed or closed, and an error is told there, as the kernel's is.
+//! The descriptor of a stream is replaced beneath it. The C library writes to it with internal
+//! calls that cannot be intercepted. The data is therefore applied when the stream is flushed or
+//! closed, and an error is reported there, as with the kernel's file.
 //!
 //! # Safety
 //!
-//! As in the module above. A stream is passed on to the C library, which knows whether it is one; but for the word of its flags, see
-//! [`set_error`].
+//! See the module above. A stream is passed on to the C library, which knows whether it is valid.
+//! The exception is the word of its flags, see [`set_error`].
 #![allow(unsafe_code)]
 
-use crate::base::cancel::c_call;
+use crate::base::cancel::deferred_call;
 use crate::base::errno::{errno, missing, set_errno};
 use crate::base::next::Next;
 use crate::base::preload_api::ProcFile;
@@ -44,7 +45,7 @@ unsafe extern "C" {
     static stdout: *mut FILE;
 }
 
-/// Looks all of them up.
+/// Resolves the next library's functions.
 pub fn at_load() {
     FOPEN.resolve();
     FOPEN64.resolve();
@@ -54,17 +55,18 @@ pub fn at_load() {
     FCLOSE.resolve();
 }
 
-/// What the C library opens instead of a file that the kernel does not have, so that it looks at the mode.
+/// The C library opens this instead of a file that the kernel does not have, so that it evaluates
+/// the mode.
 const ANYTHING: Path = c"/dev/null".as_ptr();
 
-/// Puts a file beneath a stream that has just been opened; closes it if that fails.
+/// Replaces the descriptor of a stream that was just opened. Closes the stream if that fails.
 ///
 /// # Safety
 ///
-/// An open stream.
-unsafe fn put_beneath(stream: *mut FILE, file: ProcFile, before: c_int) -> *mut FILE {
-    let done = c_call(-1, || {
-        // SAFETY: the caller's.
+/// The stream is open.
+unsafe fn replace_descriptor(stream: *mut FILE, file: ProcFile, before: c_int) -> *mut FILE {
+    let done = deferred_call(-1, || {
+        // SAFETY: the caller upholds the contract.
         let fd = unsafe { libc::fileno(stream) };
         let open = descriptor::borrow(fd).ok_or(Errno::BADF)?;
         let cloexec = fcntl_getfd(open)?.contains(FdFlags::CLOEXEC);
@@ -79,16 +81,16 @@ unsafe fn put_beneath(stream: *mut FILE, file: ProcFile, before: c_int) -> *mut 
     }
     let error = errno();
     if let Some(real) = FCLOSE.get() {
-        // SAFETY: the caller's; the program has not been told of it.
+        // SAFETY: the stream is open, and the program has not seen it.
         unsafe { real(stream) };
     }
     set_errno(error);
     null_mut()
 }
 
-/// The file that a stream was opened for.
+/// Returns the file that a stream was opened for.
 fn file_of(path: &[u8], stream: *mut FILE) -> Option<ProcFile> {
-    // SAFETY: null, or a stream that has just been opened.
+    // SAFETY: the stream was just opened.
     let fd = if stream.is_null() { -1 } else { unsafe { libc::fileno(stream) } };
     std::panic::catch_unwind(|| path::file(AT_FDCWD, path, descriptor::borrow(fd))).ok().flatten()
 }
@@ -111,7 +113,7 @@ unsafe fn open(real: Option<Open>, path: Path, mode: *const c_char) -> *mut FILE
     // SAFETY: the caller's contract is the same.
     let stream = if stream.is_null() { unsafe { real(ANYTHING, mode) } } else { stream };
     // SAFETY: just opened.
-    if stream.is_null() { stream } else { unsafe { put_beneath(stream, file, before) } }
+    if stream.is_null() { stream } else { unsafe { replace_descriptor(stream, file, before) } }
 }
 
 /// # Safety
@@ -121,7 +123,7 @@ unsafe fn open(real: Option<Open>, path: Path, mode: *const c_char) -> *mut FILE
 unsafe fn reopen(real: Option<Reopen>, path: Path, mode: *const c_char, stream: *mut FILE) -> *mut FILE {
     let Some(real) = real else { return missing(null_mut()) };
     let before = errno();
-    // What a stream was that cannot be opened again is closed; so it is asked before.
+    // A stream that cannot be reopened is closed, so the path is checked before.
     let file = if path.is_null() { None } else { std::panic::catch_unwind(|| path::unseen_file(path)).ok().flatten() };
     if writable::any() && !stream.is_null() {
         // SAFETY: the caller's contract is the same.
@@ -131,44 +133,44 @@ unsafe fn reopen(real: Option<Reopen>, path: Path, mode: *const c_char, stream: 
     let stream = unsafe { real(if file.is_some() { ANYTHING } else { path }, mode, stream) };
     match file {
         // SAFETY: just opened.
-        Some(file) if !stream.is_null() => unsafe { put_beneath(stream, file, before) },
+        Some(file) if !stream.is_null() => unsafe { replace_descriptor(stream, file, before) },
         _ => stream,
     }
 }
 
-/// Carries out what a stream has written. -1: `errno` says why that was refused.
+/// Flushes a stream and applies its data. Returns `EOF` with `errno` set if the data is refused.
 ///
 /// # Safety
 ///
-/// An open stream.
+/// The stream is open.
 unsafe fn flush(stream: *mut FILE) -> c_int {
     let Some(real) = FFLUSH.get() else { return missing(EOF) };
-    // SAFETY: the caller's.
+    // SAFETY: the caller upholds the contract.
     let (flushed, fd) = unsafe { (real(stream), libc::fileno(stream)) };
-    if flushed != 0 || c_call(-1, || writable::deliver(fd).map(|()| 0)) == 0 {
+    if flushed != 0 || deferred_call(-1, || writable::apply(fd).map(|()| 0)) == 0 {
         return flushed;
     }
     set_error(stream);
     EOF
 }
 
-/// As after a write that has failed: a shell asks for that.
+/// Sets the stream's error flag, as after a failed write. Shells check it.
 fn set_error(stream: *mut FILE) {
     const ERROR: c_int = 0x20;
-    // SAFETY: a stream's first word is its flags, and this the flag of an error: macros of glibc's <bits/stdio.h> are compiled
-    // into programs with it, and musl has the same.
+    // SAFETY: the first word of a stream is its flags, and this is the error flag. Macros of
+    // glibc's `<bits/stdio.h>` compile it into programs, and musl uses the same.
     unsafe { AtomicI32::from_ptr(stream.cast()) }.fetch_or(ERROR, Relaxed);
 }
 
-/// Flushes the streams that were opened for our files, and the standard output.
+/// Flushes the streams of emulated files, and the standard output.
 pub fn flush_all() {
-    // What was closed unseen is forgotten.
+    // Forget streams whose descriptors were closed without an intercepted call.
     writable::tidy();
     for stream in writable::streams() {
-        // SAFETY: its descriptor is open, so it is.
+        // SAFETY: the descriptor of the stream is open, so the stream is.
         unsafe { flush(stream) };
     }
-    // SAFETY: the C library's variable, and its stream.
+    // SAFETY: the C library's variable, which is a stream or null.
     unsafe {
         if !stdout.is_null() && writable::file(libc::fileno(stdout)).is_some() {
             flush(stdout);

@@ -1,7 +1,9 @@
-//! The descriptors by which files can be written, known by their inodes, because a program duplicates and hands them on; and what was
-//! written to them past us.
+//! Descriptors through which files can be written, and data that was written to them without an
+//! intercepted call.
 //!
-//! A table of a few words; most programs have none. Each entry is taken and given up whole by one word, the file's number.
+//! Descriptors are identified by inode, because a program duplicates them and hands them on. The
+//! table has a few entries; most programs use none. An entry is claimed and released as a whole
+//! with one word, the number of the file.
 use crate::base::preload_api::{self, ProcFile};
 use crate::proc::descriptor::{borrow, link, target};
 use crate::proc::memfd;
@@ -18,15 +20,15 @@ type Result<T> = std::result::Result<T, Errno>;
 struct Entry {
     device: AtomicU64,
     inode: AtomicU64,
-    /// Its place among all, plus 1; 0: the entry is free; [`TAKEN`]: it is being filled.
+    /// The index of the file plus 1. 0: the entry is free. [`TAKEN`]: it is being filled.
     file: AtomicU32,
-    /// The stream that was opened for it.
+    /// The stream that was opened for the file, or null.
     stream: AtomicPtr<FILE>,
 }
 
 const TAKEN: u32 = u32::MAX;
 
-/// One beyond takes the place of another, whose descriptors are no longer known.
+/// A further file replaces another one, whose descriptors are then unknown.
 const ENTRIES: usize = 32;
 
 static TABLE: [Entry; ENTRIES] = [const {
@@ -40,13 +42,13 @@ static TABLE: [Entry; ENTRIES] = [const {
 
 static ANY: AtomicBool = AtomicBool::new(false);
 
-/// Whether there may be such descriptors.
+/// Returns `true` if there may be such descriptors.
 #[inline(always)]
 pub fn any() -> bool {
     ANY.load(Relaxed)
 }
 
-/// The entry of a file, and which one it is.
+/// Returns the index of the entry of an inode, and its file.
 fn entry_of(stat: &Stat) -> Option<(usize, ProcFile)> {
     TABLE.iter().enumerate().find_map(|(at, entry)| {
         let file = *ProcFile::ALL.get(entry.file.load(Acquire).checked_sub(1)? as usize)?;
@@ -55,7 +57,7 @@ fn entry_of(stat: &Stat) -> Option<(usize, ProcFile)> {
     })
 }
 
-/// Remembers a new one.
+/// Adds a memfd.
 pub fn add(memfd: BorrowedFd<'_>, file: ProcFile) {
     let Ok(stat) = fs::fstat(memfd) else { return };
     let number = ProcFile::ALL.iter().position(|other| *other == file).map_or(0, |at| at as u32 + 1);
@@ -70,48 +72,48 @@ pub fn add(memfd: BorrowedFd<'_>, file: ProcFile) {
     ANY.store(true, SeqCst);
 }
 
-/// The file that a descriptor is of, and can be written by.
+/// Returns the file of a descriptor that can write to it.
 pub fn file(fd: c_int) -> Option<ProcFile> {
     let fd = borrow(fd)?;
     let (_, file) = entry_of(&fs::fstat(fd).ok()?)?;
     (fs::fcntl_getfl(fd).ok()? & OFlags::ACCMODE != OFlags::RDONLY).then_some(file)
 }
 
-/// Remembers, or forgets, the stream that a descriptor is of.
+/// Records or clears the stream of a descriptor.
 pub fn set_stream(fd: c_int, stream: *mut FILE) {
     if let Some((at, _)) = borrow(fd).and_then(|fd| entry_of(&fs::fstat(fd).ok()?)) {
         TABLE[at].stream.store(stream, Release);
     }
 }
 
-/// Streams that were opened for such files.
+/// Returns the streams that were opened for such files.
 pub fn streams() -> impl Iterator<Item = *mut FILE> {
     let known = TABLE.iter().filter(|entry| entry.file.load(Acquire) != 0);
     known.map(|entry| entry.stream.load(Acquire)).filter(|stream| !stream.is_null())
 }
 
-/// Carries out what was written past us, if anything was.
-pub fn deliver(fd: c_int) -> Result<()> {
+/// Applies pending writes of a descriptor.
+pub fn apply(fd: c_int) -> Result<()> {
     let Some((fd, file)) = borrow(fd).zip(file(fd)) else { return Ok(()) };
     let stat = fs::fstat(fd)?;
     if (stat.st_mtime, stat.st_mtime_nsec) == (0, 0) {
         return Ok(());
     }
     let position = fs::tell(fd)?;
-    // More is not looked at.
+    // The kernel does not look at more.
     let mut bytes = [0; 4096];
     let most = position.min(bytes.len() as u64) as usize;
     let len = read_back(fd, &mut bytes[..most])?;
-    // What is not written to the beginning means nothing; then there is a hole.
+    // Only a write at the beginning has a meaning. Without one, the file begins with a hole.
     let written = match bytes[..len].first() {
         None | Some(0) => Ok(0),
         Some(_) => preload_api::proc_write(file, &bytes[..len]),
     };
-    memfd::renew(fd, file)?;
+    memfd::refresh(fd, file)?;
     written.map(drop)
 }
 
-/// Reads from the beginning, also by a descriptor that is for writing only.
+/// Reads from the beginning, even through a write-only descriptor.
 fn read_back(fd: BorrowedFd<'_>, to: &mut [u8]) -> Result<usize> {
     match io::pread(fd, &mut *to, 0) {
         Err(io::Errno::BADF) => {
@@ -122,7 +124,7 @@ fn read_back(fd: BorrowedFd<'_>, to: &mut [u8]) -> Result<usize> {
     }
 }
 
-/// Calls `each` with all descriptors. `None`: there is no list of them.
+/// Calls `each` with each open descriptor. Returns `None` if there is no list of them.
 fn each_descriptor(mut each: impl FnMut(c_int)) -> Option<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let list = fs::openat(CWD, c"/proc/self/fd", flags, Mode::empty()).ok()?;
@@ -135,14 +137,15 @@ fn each_descriptor(mut each: impl FnMut(c_int)) -> Option<()> {
     Some(())
 }
 
-/// The same for all descriptors, when the program ends.
-pub fn deliver_all() {
+/// Applies the pending writes of all descriptors.
+pub fn apply_all() {
     let _ = each_descriptor(|fd| {
-        let _ = deliver(fd);
+        let _ = apply(fd);
     });
 }
 
-/// Forgets the files of which no descriptor is open any more: for their sake no others are to be looked at.
+/// Removes files without an open descriptor. Entries without one would make every call look at its
+/// descriptor for nothing.
 pub fn tidy() {
     let known: [u32; ENTRIES] = std::array::from_fn(|at| TABLE[at].file.load(SeqCst));
     let mut open = [false; ENTRIES];
@@ -160,14 +163,14 @@ pub fn tidy() {
     let rest = || TABLE.iter().any(|entry| entry.file.load(SeqCst) != 0);
     if !rest() {
         ANY.store(false, SeqCst);
-        // Another thread may have opened one meanwhile.
+        // Another thread may have added a file meanwhile.
         if rest() {
             ANY.store(true, SeqCst);
         }
     }
 }
 
-/// A shell passes its redirections on under one digit.
+/// Adopts descriptors 0 to 9, which are those that a shell passes redirections on.
 pub fn at_load() {
     for fd in 0..=9 {
         if let Some((fd, file)) = borrow(fd).and_then(|fd| Some((fd, inherited(fd)?))) {
@@ -176,7 +179,8 @@ pub fn at_load() {
     }
 }
 
-/// The file for which an inherited descriptor stands. Who made it must be who writes to it: nobody else's numbers are set with our rights.
+/// Returns the file of an inherited descriptor. Its owner must be the effective user: this process
+/// does not set limits on behalf of another user.
 fn inherited(fd: BorrowedFd<'_>) -> Option<ProcFile> {
     let stat = fs::fstat(fd).ok()?;
     let regular = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;

@@ -1,13 +1,16 @@
-//! What changes a process's rights. The engine remembers what it found out about a thread's rights until it is told of
-//! a change; to ask the kernel at each operation would cost more than the operation.
+//! Functions that change credentials. The engine caches what it has found out about the permissions
+//! of a thread until a change is reported. Asking the kernel at each operation would cost more than
+//! the operation.
 //!
-//! It is told before the change and after it: what another thread finds out meanwhile may be true of either time.
+//! A change is reported both before and after it, because the findings of another thread in between
+//! may reflect either state.
 //!
-//! Calls by number come here, too (`syscall.rs`). (A program that execs another begins anew in any case.)
+//! Calls by number are reported, too (`entry/syscall.rs`). A program that executes another one
+//! starts without a cache in any case.
 //!
 //! # Safety
 //!
-//! The functions have the C library's types and pass their arguments on to it.
+//! The functions have the C library's types and forward their arguments.
 #![allow(unsafe_code)]
 
 use crate::base::errno::missing;
@@ -16,8 +19,8 @@ use crate::base::preload_api;
 use crate::log;
 use libc::{c_char, c_int, c_void, gid_t, size_t, uid_t};
 
-/// Tells of a change, before it and after it.
-pub fn told(function: &str, change: impl FnOnce() -> c_int) -> c_int {
+/// Reports a change of credentials to the engine, before it and after it.
+pub fn report_change(function: &str, change: impl FnOnce() -> c_int) -> c_int {
     preload_api::credentials_changed();
     let ret = change();
     preload_api::credentials_changed();
@@ -25,7 +28,7 @@ pub fn told(function: &str, change: impl FnOnce() -> c_int) -> c_int {
     ret
 }
 
-macro_rules! told {
+macro_rules! credential_functions {
     ($($name:ident($($arg:ident: $type:ty),*);)*) => {
         next_functions! { $($name: unsafe extern "C" fn($($type),*) -> c_int;)* }
 
@@ -39,13 +42,13 @@ macro_rules! told {
             pub unsafe extern "C" fn $name($($arg: $type),*) -> c_int {
                 let Some(real) = next::$name.get() else { return missing(-1) };
                 // SAFETY: the caller's contract is the same.
-                told(stringify!($name), || unsafe { real($($arg),*) })
+                report_change(stringify!($name), || unsafe { real($($arg),*) })
             }
         )*
     };
 }
 
-told! {
+credential_functions! {
     setuid(uid: uid_t);
     seteuid(euid: uid_t);
     setreuid(ruid: uid_t, euid: uid_t);

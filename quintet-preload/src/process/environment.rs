@@ -1,12 +1,15 @@
-//! The environment of a program that this one executes: the drop-in stays in, also where a program cleans its environment.
+//! The environment of a program that this one executes. The library stays loaded even if a program
+//! cleans its environment.
 //!
-//! What is kept is noted when the drop-in is loaded: the library's own path, and the variables that it reads. `QUINTET_INHERIT=0`, in the
-//! new program's environment or, where that says nothing, in this one's, leaves all as the program made it.
+//! When the library is loaded, it records what to keep: its own path, and the variables that it
+//! reads. `QUINTET_INHERIT=0` leaves the environment as the program made it. The variable counts in
+//! the new program's environment, or, if it is absent there, in this program's.
 //!
 //! # Safety
 //!
-//! The lists and strings of the program are read as [`user`] reads: whatever is not there ends the reading, and the kernel says what is wrong. What is
-//! made lives ([`scratch`]) while the exec is tried.
+//! The lists and strings of the program are read as [`user`] reads them. Unreadable memory ends the
+//! reading, and the kernel then reports the error. The new environment lives in a [`scratch`]
+//! buffer during the exec.
 #![allow(unsafe_code)]
 
 use crate::base::strings::Reader;
@@ -22,39 +25,43 @@ pub type Strings = *const *const c_char;
 
 const PRELOAD: &[u8] = b"LD_PRELOAD";
 const INHERIT: &[u8] = b"QUINTET_INHERIT";
-/// The variables that the drop-in reads.
+/// The variables that the library reads.
 const KEPT: [&CStr; 4] = [c"QUINTET_NAMESPACE", c"QUINTET_LOG", c"QUINTET_LOG_FILE", c"QUINTET_TRUNCATION"];
 
-/// What a program that is executed is to have.
-struct Heritage {
-    /// The drop-in's file.
+/// What an executed program inherits.
+struct Inheritance {
+    /// The path of the library.
     library: CString,
-    /// The variables of [`KEPT`] that this program was given: `NAME=value`.
+    /// The variables of [`KEPT`] that this program was given, as `NAME=value`.
     variables: [Option<CString>; KEPT.len()],
     inherit: bool,
 }
 
-impl Heritage {
-    /// Whether its file is to be seen: in a root directory where it is not, the loader would only complain.
-    fn can_be_loaded(&self) -> bool {
-        let seen = rustix::fs::access(self.library.as_c_str(), rustix::fs::Access::READ_OK).is_ok();
-        if !seen {
+impl Inheritance {
+    /// Returns `true` if the library's file is accessible. In a root directory without it, the
+    /// loader would only report an error.
+    fn is_accessible(&self) -> bool {
+        let accessible = rustix::fs::access(self.library.as_c_str(), rustix::fs::Access::READ_OK).is_ok();
+        if !accessible {
             let library = log::Bytes(self.library.to_bytes());
-            log::warn(format_args!("{library} is not to be seen from here, so the programs that are run now are not carried"));
+            log::warn(format_args!(
+                "cannot read {library} in this root directory; programs that are run from here use the kernel's System V IPC"
+            ));
         }
-        seen
+        accessible
     }
 
-    /// Whether a library is the drop-in: this one, or the one that a `quintet run` of another version has installed.
-    fn is_drop_in(&self, library: &[u8]) -> bool {
+    /// Returns `true` if this is the path of the library, or of one that a `quintet run` of another
+    /// version has installed.
+    fn is_preload_library(&self, library: &[u8]) -> bool {
         let name = library.rsplit(|byte| *byte == b'/').next().unwrap_or(library);
         library == self.library.to_bytes() || name.starts_with(b"libquintet-") && name.ends_with(b".so")
     }
 }
 
-static HERITAGE: OnceLock<Heritage> = OnceLock::new();
+static INHERITANCE: OnceLock<Inheritance> = OnceLock::new();
 
-/// Notes what is to be kept.
+/// Records what to keep.
 pub fn at_load() {
     let Some(library) = own_path() else { return };
     let variables = KEPT.map(|name| {
@@ -62,23 +69,25 @@ pub fn at_load() {
         CString::new([name.to_bytes(), b"=", value.to_bytes()].concat()).ok()
     });
     let inherit = variable(c"QUINTET_INHERIT").is_none_or(|value| value != c"0");
-    let _ = HERITAGE.set(Heritage { library, variables, inherit });
+    let _ = INHERITANCE.set(Inheritance { library, variables, inherit });
 }
 
-/// A variable that this program was given.
+/// Returns the value of a variable that this program was given.
 pub fn variable(name: &CStr) -> Option<&CStr> {
-    // SAFETY: a NUL-terminated name. No other thread is there yet, and nobody keeps the value.
+    // SAFETY: a NUL-terminated name. No other thread exists yet, and no reference to the value
+    // remains.
     unsafe {
         let value = libc::getenv(name.as_ptr());
         (!value.is_null()).then(|| CStr::from_ptr(value))
     }
 }
 
-/// The drop-in's file, as the loader was told of it. `None`: it was not by a whole path.
+/// Returns the library's path as the loader knows it, or `None` if it is not absolute.
 fn own_path() -> Option<CString> {
     let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
-    let own = (&raw const HERITAGE).cast::<c_void>();
-    // SAFETY: a local of the right type, for which zeroes are valid; the name that is found is NUL-terminated and stays.
+    let own = (&raw const INHERITANCE).cast::<c_void>();
+    // SAFETY: a local of the right type, for which zeroes are valid. The name found is
+    // NUL-terminated and remains valid.
     let name = unsafe {
         libc::dladdr(own, info.as_mut_ptr());
         let name = info.assume_init().dli_fname;
@@ -90,26 +99,26 @@ fn own_path() -> Option<CString> {
     name.to_bytes().starts_with(b"/").then(|| name.to_owned())
 }
 
-/// What a program that is executed gets.
+/// What an executed program may inherit.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Inherited {
     Everything,
-    /// All but the library's name, of which its loader would die.
+    /// Everything except the library, which its loader cannot load and would fail on.
     NoLibrary,
 }
 
-/// What an environment has of what matters here.
+/// The relevant contents of an environment.
 #[derive(Default)]
 struct Found {
     entries: usize,
-    /// The last one counts, as for the loader.
+    /// The last `LD_PRELOAD`, which the loader uses.
     preload: Option<*const c_char>,
     inherit: Option<bool>,
     kept: [bool; KEPT.len()],
 }
 
-/// Looks through an environment. `None`: it cannot be read.
-fn look_through(list: Strings) -> Option<Found> {
+/// Reads an environment. Returns `None` if it cannot be read.
+fn read_environment(list: Strings) -> Option<Found> {
     let mut found = Found::default();
     if list.is_null() {
         return Some(found);
@@ -133,70 +142,70 @@ fn look_through(list: Strings) -> Option<Found> {
     }
 }
 
-/// What is to be done with an environment, if anything.
+/// The changes to an environment.
 struct Plan<'a> {
     found: Found,
-    heritage: Option<&'a Heritage>,
+    inheritance: Option<&'a Inheritance>,
     preload: Preload,
 }
 
-/// What becomes of `LD_PRELOAD`.
+/// The change to `LD_PRELOAD`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Preload {
-    Stays,
-    /// The library comes before what is there.
-    Gets,
-    /// The library is taken out.
-    Loses,
+    Keep,
+    /// The library is inserted before the existing entries.
+    Insert,
+    /// The library is removed.
+    Remove,
 }
 
 impl Plan<'_> {
     fn new(list: Strings, inherited: Inherited) -> Option<Plan<'static>> {
-        let found = look_through(list)?;
-        let heritage = HERITAGE.get().filter(|heritage| found.inherit.unwrap_or(heritage.inherit));
-        let named = match (HERITAGE.get(), found.preload) {
-            (Some(own), Some(entry)) => Reader::new().lists(value_of(entry), |name| own.is_drop_in(name))?,
+        let found = read_environment(list)?;
+        let inheritance = INHERITANCE.get().filter(|inheritance| found.inherit.unwrap_or(inheritance.inherit));
+        let listed = match (INHERITANCE.get(), found.preload) {
+            (Some(own), Some(entry)) => Reader::new().lists(value_of(entry), |name| own.is_preload_library(name))?,
             _ => false,
         };
-        let preload = match heritage {
+        let preload = match inheritance {
             _ if inherited == Inherited::NoLibrary => {
-                if named {
-                    Preload::Loses
+                if listed {
+                    Preload::Remove
                 } else {
-                    Preload::Stays
+                    Preload::Keep
                 }
             }
-            Some(heritage) if !named && heritage.can_be_loaded() => Preload::Gets,
-            _ => Preload::Stays,
+            Some(inheritance) if !listed && inheritance.is_accessible() => Preload::Insert,
+            _ => Preload::Keep,
         };
-        Some(Plan { found, heritage, preload })
+        Some(Plan { found, inheritance, preload })
     }
 
-    /// The variables that are missing.
+    /// Returns the variables that the environment lacks.
     fn missing(&self) -> impl Iterator<Item = &CStr> {
-        let variables = self.heritage.map(|heritage| heritage.variables.as_slice()).unwrap_or_default();
+        let variables = self.inheritance.map(|inheritance| inheritance.variables.as_slice()).unwrap_or_default();
         let all = variables.iter().zip(&self.found.kept).filter(|(_, kept)| !**kept);
         all.filter_map(|(variable, _)| variable.as_deref())
     }
 
     fn changes_nothing(&self) -> bool {
-        self.preload == Preload::Stays && self.missing().next().is_none()
+        self.preload == Preload::Keep && self.missing().next().is_none()
     }
 }
 
-/// Whether what a program in this environment executes is to be carried.
+/// Returns `true` if programs that are executed in this environment keep the library.
 pub fn is_kept(list: Strings) -> bool {
-    let Some(heritage) = HERITAGE.get() else { return false };
-    look_through(list).and_then(|found| found.inherit).unwrap_or(heritage.inherit)
+    let Some(inheritance) = INHERITANCE.get() else { return false };
+    read_environment(list).and_then(|found| found.inherit).unwrap_or(inheritance.inherit)
 }
 
-/// Calls `exec` with this environment and what is to be added to it. `also`: a further variable.
-pub fn with_heritage(list: Strings, inherited: Inherited, also: Option<&CStr>, mut exec: impl FnMut(Strings) -> c_int) -> c_int {
+/// Calls `exec` with this environment and the additions to it. `also` is one more variable.
+pub fn with_inherited(list: Strings, inherited: Inherited, also: Option<&CStr>, mut exec: impl FnMut(Strings) -> c_int) -> c_int {
     with_changes(list, inherited, also, &mut exec).unwrap_or_else(|| exec(list))
 }
 
-/// The same, if there is something to be changed. `None`: it stays as it is, because it is complete, or cannot be read (which the kernel says), or there
-/// is no room for another one.
+/// As [`with_inherited`] if there is anything to change. Returns `None` if the environment is
+/// complete or cannot be read (which the kernel reports), or if there is no memory for a new one.
 #[inline(never)]
 fn with_changes(
     list: Strings,
@@ -222,7 +231,7 @@ fn with_changes(
             let mut program = Reader::new();
             for index in 0..plan.found.entries {
                 let entry = user::read(list.wrapping_add(index)).ok()?;
-                if plan.preload == Preload::Stays || !matches!(program.value(entry, PRELOAD), Some(Some(_))) {
+                if plan.preload == Preload::Keep || !matches!(program.value(entry, PRELOAD), Some(Some(_))) {
                     push(entry);
                 }
             }
@@ -232,27 +241,28 @@ fn with_changes(
     })??
 }
 
-/// The value of an `LD_PRELOAD`.
+/// Returns the value of an `LD_PRELOAD` entry.
 fn value_of(entry: *const c_char) -> *const c_char {
     entry.wrapping_add(PRELOAD.len() + 1)
 }
 
-/// Calls `body` with `LD_PRELOAD` with ours first, or without it, and a NUL behind it; `None`: none is to be added.
+/// Calls `body` with the new `LD_PRELOAD` entry, which ends with a NUL, or with `None` if there is
+/// no such entry.
 fn with_preload<R>(plan: &Plan, body: impl FnOnce(Option<&[u8]>) -> R) -> Option<R> {
-    let Some(heritage) = HERITAGE.get().filter(|_| plan.preload != Preload::Stays) else { return Some(body(None)) };
-    let theirs = match plan.found.preload {
+    let Some(inheritance) = INHERITANCE.get().filter(|_| plan.preload != Preload::Keep) else { return Some(body(None)) };
+    let existing = match plan.found.preload {
         Some(entry) => {
             let len = Reader::new().len(value_of(entry))?;
-            // SAFETY: so many bytes were just found there.
+            // SAFETY: this many bytes were just read there.
             unsafe { std::slice::from_raw_parts(value_of(entry).cast::<u8>(), len) }
         }
         None => &[],
     };
-    let ours = heritage.library.to_bytes();
-    let most = PRELOAD.len() + 1 + ours.len() + 1 + theirs.len() + 1;
+    let library = inheritance.library.to_bytes();
+    let most = PRELOAD.len() + 1 + library.len() + 1 + existing.len() + 1;
     scratch::with(most, |slots| {
         slots.fill(MaybeUninit::new(0));
-        // SAFETY: all of it was just written.
+        // SAFETY: the whole buffer was just written.
         let slots = unsafe { std::slice::from_raw_parts_mut(slots.as_mut_ptr().cast::<u8>(), most) };
         let mut end = 0;
         let mut add = |bytes: &[u8]| {
@@ -264,14 +274,15 @@ fn with_preload<R>(plan: &Plan, body: impl FnOnce(Option<&[u8]>) -> R) -> Option
         };
         add(PRELOAD);
         let name = add(b"=");
-        if plan.preload == Preload::Gets {
-            add(ours);
-            if !theirs.is_empty() {
+        if plan.preload == Preload::Insert {
+            add(library);
+            if !existing.is_empty() {
                 add(b":");
-                add(theirs);
+                add(existing);
             }
         } else {
-            let others = theirs.split(|byte| matches!(byte, b' ' | b':')).filter(|other| !heritage.is_drop_in(other));
+            let others =
+                existing.split(|byte| matches!(byte, b' ' | b':')).filter(|other| !inheritance.is_preload_library(other));
             for (index, other) in others.enumerate() {
                 if index > 0 {
                     add(b":");
@@ -287,8 +298,8 @@ fn with_preload<R>(plan: &Plan, body: impl FnOnce(Option<&[u8]>) -> R) -> Option
     })
 }
 
-/// What a shell is to do first where `environ` has lost what is to be kept: `export` commands, for system(3) and popen(3), which take no
-/// environment. `None`: nothing.
+/// Returns `export` commands for a shell that restore what `environ` has lost, or `None` if it
+/// lacks nothing. system(3) and popen(3) use them, because they take no environment.
 pub fn exports(list: Strings) -> Option<Vec<u8>> {
     let plan = Plan::new(list, Inherited::Everything)?;
     if plan.changes_nothing() {
@@ -304,7 +315,7 @@ pub fn exports(list: Strings) -> Option<Vec<u8>> {
     Some(commands)
 }
 
-/// `NAME=value` as a command that a shell takes literally.
+/// Appends `NAME=value` as a command that a shell takes literally.
 fn export(variable: &[u8], commands: &mut Vec<u8>) {
     let end = variable.iter().position(|b| *b == b'=').map_or(variable.len(), |at| at + 1);
     let (name, value) = variable.split_at(end);

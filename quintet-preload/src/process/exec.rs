@@ -1,14 +1,16 @@
-//! exec puts another program in this one's place. The drop-in stays in, whatever the program makes of its environment ([`environment`]); and what
-//! cannot be carried is said, because the loader says nothing.
+//! exec. The new program keeps the library, whatever the program makes of its environment
+//! ([`environment`]). If the new program cannot be intercepted, a warning says so, because the
+//! loader is silent.
 //!
-//! What `SEM_UNDO` has to take back is kept, too: to the kernel it is the same process. To us it is another memory image, and the
-//! old one's end looks like a death; so what is to be taken back is handed over, by a variable in the environment.
-//! (posix_spawn(3), system(3) and popen(3) exec in a child, which has nothing to hand over.)
+//! The adjustments that `SEM_UNDO` has recorded survive as well. To the kernel the process is the
+//! same. To Quintet the old memory image ends, which looks like the end of the process. The record
+//! is therefore handed over in an environment variable. (posix_spawn(3), system(3) and popen(3)
+//! execute in a child, which has no record to hand over.)
 //!
 //! # Safety
 //!
-//! The functions have the C library's types and pass their arguments on to it, but for the environment. What is added to that lives until the exec
-//! has failed.
+//! The functions have the C library's types and forward their arguments, except for the
+//! environment. Additions to the environment live until the exec has failed.
 #![allow(unsafe_code)]
 
 use crate::base::errno::{errno, missing, set_errno};
@@ -40,13 +42,15 @@ unsafe extern "C" {
     static mut environ: Strings;
 }
 
-/// Looks all of them up, and takes what the program before this one has left.
+/// Resolves the next library's functions, and adopts the undo record that the previous program has
+/// handed over.
 pub fn at_load() {
     EXECVE.resolve();
     EXECVPE.resolve();
     FEXECVE.resolve();
     EXECVEAT.resolve();
-    // SAFETY: NUL-terminated strings. No other thread is there yet, and nobody keeps the value.
+    // SAFETY: NUL-terminated strings. No other thread exists yet, and no reference to the value
+    // remains.
     unsafe {
         let value = libc::getenv(preload_api::UNDO_VARIABLE.as_ptr());
         if !value.is_null() {
@@ -59,16 +63,16 @@ pub fn at_load() {
 /// How a program is named.
 #[derive(Clone, Copy)]
 pub enum Program {
-    /// By a path.
+    /// A path.
     Path(*const c_char),
-    /// By a path, or a name that is looked for in `PATH`.
+    /// A path, or a name to look up in `PATH`.
     Name(*const c_char),
-    /// By a path from a directory; without one by the descriptor itself.
+    /// A path relative to a directory, or the descriptor itself if the path is empty.
     At(c_int, *const c_char),
 }
 
 impl Program {
-    /// Where it is, if that can be told.
+    /// Returns the path of the program's file, if it can be determined.
     fn find(self) -> Option<PathBuf> {
         // Not on the stack, which may be small.
         let mut text = vec![0; libc::PATH_MAX as usize];
@@ -81,13 +85,14 @@ impl Program {
         match self {
             Program::Name(_) if !name.contains(&b'/') => quintet_program::in_path(path.as_os_str()),
             _ if directory == libc::AT_FDCWD || name.starts_with(b"/") => Some(path.to_owned()),
-            // Joined with nothing it would end in a slash, and have to be a directory.
+            // Joined with an empty path the name would end in a slash, and would have to be a
+            // directory.
             _ if name.is_empty() => Some(format!("/proc/self/fd/{directory}").into()),
             _ => Some(Path::new(&format!("/proc/self/fd/{directory}")).join(path)),
         }
     }
 
-    /// Looks whether it will be carried, and says so if not.
+    /// Determines what the program may inherit. Warns if the program cannot be intercepted.
     #[inline(never)]
     pub fn examine(self, environment: Strings) -> Inherited {
         catch_unwind(|| {
@@ -95,7 +100,7 @@ impl Program {
             let Some((refusal, path)) = refused else { return Inherited::Everything };
             if refusal.effect != Effect::Fails && environment::is_kept(environment) {
                 let path = quintet_program::in_terminal(&path);
-                log::warn(format_args!("{path} is not carried, its System V IPC is the kernel's: {}", refusal.reason));
+                log::warn(format_args!("cannot intercept {path}: {}; it uses the kernel's System V IPC", refusal.reason));
             }
             if refusal.effect == Effect::Hindered { Inherited::NoLibrary } else { Inherited::Everything }
         })
@@ -103,14 +108,15 @@ impl Program {
     }
 }
 
-/// Runs an exec, with what is to be inherited and handed over added to the environment. Only an exec that fails comes back.
+/// Runs an exec with the additions to its environment. Returns only if the exec fails.
 fn exec(program: Program, environment: Strings, real: impl Fn(Strings) -> c_int) -> c_int {
     let before = errno();
     let inherited = program.examine(environment);
     let undo = catch_unwind(preload_api::before_exec).unwrap_or(None);
     let mut error = 0;
-    let ret = environment::with_heritage(environment, inherited, undo.as_ref().map(|undo| undo.variable()), |environment| {
-        // In a child made by vfork this is its parent's, too, which goes on when the exec has succeeded.
+    let ret = environment::with_inherited(environment, inherited, undo.as_ref().map(|undo| undo.variable()), |environment| {
+        // In a vfork child this `errno` is also the parent's, which continues once the exec has
+        // succeeded.
         set_errno(before);
         let ret = real(environment);
         error = errno();
@@ -164,7 +170,7 @@ pub unsafe extern "C" fn execve(path: *const c_char, argv: Strings, envp: String
 /// As the C function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn execv(path: *const c_char, argv: Strings) -> c_int {
-    // SAFETY: the caller's contract is the same, and lets nobody change `environ` meanwhile.
+    // SAFETY: the caller's contract is the same. It forbids changes of `environ` meanwhile.
     unsafe { execve(path, argv, environ) }
 }
 
@@ -187,7 +193,7 @@ pub unsafe extern "C" fn execvpe(file: *const c_char, argv: Strings, envp: Strin
 /// As the C function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn execvp(file: *const c_char, argv: Strings) -> c_int {
-    // SAFETY: the caller's contract is the same, and lets nobody change `environ` meanwhile.
+    // SAFETY: the caller's contract is the same. It forbids changes of `environ` meanwhile.
     unsafe { execvpe(file, argv, environ) }
 }
 

@@ -1,15 +1,17 @@
-//! `execl`, `execlp`, `execle`: exec with the arguments one by one. The C library's own call an `execve` that cannot be replaced.
+//! `execl`, `execlp`, `execle`: exec with the arguments one by one. The C library's versions call
+//! an internal `execve` that cannot be intercepted.
 //!
-//! A function that takes a variable number of arguments cannot be written in stable Rust. So each of these is a few instructions
-//! that store the registers in which arguments arrive and pass on where they, and the arguments on the stack, are. That depends on the
-//! machine: on one that is not listed here the C library's are left, and what `SEM_UNDO` has to take back is taken back
-//! at the exec.
+//! Stable Rust cannot define a variadic function. Each of these is therefore a few instructions
+//! that store the argument registers, and pass on the address of these and of the arguments on the
+//! stack. The code depends on the architecture. On an architecture that is not listed here, the C
+//! library's versions remain, and the adjustments of `SEM_UNDO` are applied at the exec.
 //!
 //! # Safety
 //!
-//! The calling conventions (System V on x86-64, AAPCS64 on aarch64): a pointer among the variable arguments is passed as a named one is,
-//! in a register or in eight bytes of the stack, in order. A call ends its arguments with a null pointer, which `execle`
-//! follows with the environment, so nothing beyond them is read.
+//! The calling conventions are System V on x86-64 and AAPCS64 on aarch64. Both pass a variadic
+//! pointer as they pass a named one, in order: in a register or in eight bytes of the stack. The
+//! arguments end with a null pointer, which `execle` follows with the environment, so nothing
+//! beyond them is read.
 #![allow(unsafe_code)]
 
 use crate::base::errno::set_errno;
@@ -18,13 +20,14 @@ use crate::process::exec;
 use libc::{c_char, c_int};
 use std::arch::naked_asm;
 
-/// How many arguments after the first are in registers.
+/// The number of arguments after the first that arrive in registers.
 #[cfg(target_arch = "x86_64")]
 const REGISTERS: usize = 5;
 #[cfg(target_arch = "aarch64")]
 const REGISTERS: usize = 7;
 
-/// Stores the registers below the arguments on the stack, and calls `$to` with the first argument and the two places.
+/// Stores the registers below the arguments on the stack, and calls `$to` with the first argument
+/// and both addresses.
 #[cfg(target_arch = "x86_64")]
 macro_rules! pass_on {
     ($to:path) => {
@@ -38,7 +41,7 @@ macro_rules! pass_on {
             "mov [rsp + 24], r8",
             "mov [rsp + 32], r9",
             "mov rsi, rsp",
-            // Beyond the registers and the return address.
+            // Above the stored registers and the return address.
             "lea rdx, [rsp + 48]",
             "call {to}",
             "add rsp, 40",
@@ -114,17 +117,17 @@ pub unsafe extern "C" fn execle(path: *const c_char, arg: *const c_char) -> c_in
 type Strings = *const *const c_char;
 
 unsafe extern "C" fn run_execl(path: *const c_char, registers: Strings, stack: Strings) -> c_int {
-    // SAFETY: the caller's call is execl's.
+    // SAFETY: the arguments are those of `execl`.
     unsafe { Arguments { registers, stack }.with_list(|argv, _| exec::execv(path, argv)) }
 }
 
 unsafe extern "C" fn run_execlp(file: *const c_char, registers: Strings, stack: Strings) -> c_int {
-    // SAFETY: the caller's call is execlp's.
+    // SAFETY: the arguments are those of `execlp`.
     unsafe { Arguments { registers, stack }.with_list(|argv, _| exec::execvp(file, argv)) }
 }
 
 unsafe extern "C" fn run_execle(path: *const c_char, registers: Strings, stack: Strings) -> c_int {
-    // SAFETY: the caller's call is execle's: the environment follows the null pointer.
+    // SAFETY: the arguments are those of `execle`: the environment follows the null pointer.
     unsafe { Arguments { registers, stack }.with_list(|argv, arguments| exec::execve(path, argv, arguments.after_null().cast())) }
 }
 
@@ -139,7 +142,7 @@ impl Arguments {
     ///
     /// The call has passed so many.
     unsafe fn get(&self, index: usize) -> *const c_char {
-        // SAFETY: the caller says that it is there.
+        // SAFETY: the caller guarantees that the argument exists.
         unsafe {
             match index.checked_sub(REGISTERS) {
                 None => *self.registers.add(index),
@@ -148,32 +151,32 @@ impl Arguments {
         }
     }
 
-    /// How many there are before the null pointer.
+    /// Returns the number of arguments before the null pointer.
     fn count(&self) -> usize {
         // SAFETY: all up to the null pointer are there.
         (0..).find(|index| unsafe { self.get(*index) }.is_null()).unwrap_or(0)
     }
 
-    /// What follows the null pointer.
+    /// Returns the argument after the null pointer.
     ///
     /// # Safety
     ///
-    /// Something does.
+    /// The argument exists.
     unsafe fn after_null(&self) -> *const c_char {
-        // SAFETY: the caller's.
+        // SAFETY: the caller upholds the contract.
         unsafe { self.get(self.count() + 1) }
     }
 
     /// Calls `exec` with the arguments as a list that ends with a null pointer.
     fn with_list(&self, exec: impl FnOnce(Strings, &Arguments) -> c_int) -> c_int {
-        let tried = scratch::with(self.count() + 1, |list| {
+        let called = scratch::with(self.count() + 1, |list| {
             for (index, slot) in list.iter_mut().enumerate() {
                 // SAFETY: all up to the null pointer are there.
                 slot.write(unsafe { self.get(index) });
             }
             exec(list.as_ptr().cast(), self)
         });
-        tried.unwrap_or_else(|| {
+        called.unwrap_or_else(|| {
             set_errno(libc::ENOMEM);
             -1
         })

@@ -1,9 +1,10 @@
-//! What the program does to its memory without us: it ends, or unmaps a segment by hand.
+//! The end of the process, and `munmap` of a segment.
 //!
 //! # Safety
 //!
-//! The exported functions have the C library's types and contracts, and pass their arguments on to the next library's, which may be that of a
-//! sanitizer with something to say; where there is none they make the same system calls.
+//! The exported functions have the C library's types and contracts. They forward their arguments to
+//! the next library's functions, which a sanitizer may have replaced. Where there is none, they
+//! make the same system calls.
 #![allow(unsafe_code)]
 
 use crate::base::next::Next;
@@ -20,45 +21,45 @@ static EXIT_99: Next<unsafe extern "C" fn(c_int) -> !> = unsafe { Next::new(c"_E
 // SAFETY: as above.
 static MUNMAP: Next<unsafe extern "C" fn(*mut c_void, size_t) -> c_int> = unsafe { Next::new(c"munmap") };
 
-/// Looks all of them up.
+/// Resolves the next library's functions.
 pub fn at_load() {
     EXIT.resolve();
     EXIT_99.resolve();
     MUNMAP.resolve();
 }
 
-/// Most programs have nothing to end.
+/// Ends the library's work in this process. Most programs have nothing to end.
 #[inline(always)]
-fn ends() {
+fn end() {
     if preload_api::has_opened() || crate::proc::writable::any() {
-        ends_here();
+        end_slow();
     }
 }
 
 #[cold]
 #[inline(never)]
-fn ends_here() {
+fn end_slow() {
     let _ = catch_unwind(crate::proc::at_exit);
     let _ = catch_unwind(preload_api::at_exit);
 }
 
 /// `syscall(SYS_exit_group, ...)`
 pub fn by_number(status: c_int) -> ! {
-    ends();
+    end();
     loop {
-        // SAFETY: numbers only.
+        // SAFETY: the argument is a number.
         unsafe { raw::system_call(Sysno::exit_group, [status as usize, 0, 0, 0, 0, 0]) };
     }
 }
 
 /// _exit(2)
 #[unsafe(no_mangle)]
-// SAFETY: any section of code will do; this one has what a child runs, too.
+// SAFETY: any section of code is valid. This one also contains what a child of `fork` runs.
 #[unsafe(link_section = ".text.hot.quintet_fork")]
 pub extern "C" fn _exit(status: c_int) -> ! {
     let Some(real) = EXIT.get() else { by_number(status) };
-    ends();
-    // SAFETY: a number.
+    end();
+    // SAFETY: the argument is a number.
     unsafe { real(status) }
 }
 
@@ -66,8 +67,8 @@ pub extern "C" fn _exit(status: c_int) -> ! {
 #[unsafe(no_mangle)]
 pub extern "C" fn _Exit(status: c_int) -> ! {
     let Some(real) = EXIT_99.get() else { by_number(status) };
-    ends();
-    // SAFETY: a number.
+    end();
+    // SAFETY: the argument is a number.
     unsafe { real(status) }
 }
 
@@ -79,7 +80,7 @@ pub extern "C" fn _Exit(status: c_int) -> ! {
 pub unsafe fn munmap_by_number(address: *mut c_void, len: size_t) -> c_int {
     // SAFETY: the caller's contract is the same.
     let ret = unsafe { raw::system_call(Sysno::munmap, [address as usize, len, 0, 0, 0, 0]) } as c_int;
-    unmapped(address, len, ret)
+    report_unmapped(address, len, ret)
 }
 
 /// munmap(2)
@@ -92,13 +93,13 @@ pub unsafe extern "C" fn munmap(address: *mut c_void, len: size_t) -> c_int {
     // SAFETY: the caller's contract is the same.
     unsafe {
         match MUNMAP.get() {
-            Some(real) => unmapped(address, len, real(address, len)),
+            Some(real) => report_unmapped(address, len, real(address, len)),
             None => munmap_by_number(address, len),
         }
     }
 }
 
-fn unmapped(address: *mut c_void, len: size_t, ret: c_int) -> c_int {
+fn report_unmapped(address: *mut c_void, len: size_t, ret: c_int) -> c_int {
     if ret == 0 {
         let _ = catch_unwind(|| preload_api::unmapped(address as usize, len));
     }

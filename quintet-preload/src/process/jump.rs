@@ -1,13 +1,16 @@
-//! Jumps. In the kernel, a signal ends a `semop` that waits before the handler runs; here the handler runs inside the
-//! call. If it does not return but jumps, to where a program waits no longer, the call would go on waiting in the set's file:
-//! it would be counted, be served, and take what nobody gets. So a jump first gives up what its thread waits for.
+//! Jumps out of a call. In the kernel, a signal ends a waiting `semop` before the handler runs.
+//! Here the handler runs inside the call. If it jumps to a place outside instead of returning, the
+//! operation would stay queued in the set's file: it would be counted and granted, and would
+//! consume units that no caller receives. A jump therefore first withdraws the operation of its
+//! thread.
 //!
-//! Only `longjmp` under its names is seen; not `setcontext`, nor a C++ exception.
+//! Only `longjmp` and its aliases are intercepted; `setcontext` and C++ exceptions are not.
 //!
 //! # Safety
 //!
-//! The functions have the C library's types and pass their arguments on to it. They may be called by a signal handler, and do
-//! nothing that it must not: the real ones are looked up when the drop-in is loaded.
+//! The functions have the C library's types and forward their arguments. A signal handler may call
+//! them, and they do nothing that a handler must not: the real functions are resolved when the
+//! library is loaded.
 #![allow(unsafe_code)]
 
 use crate::base::next::Next;
@@ -27,7 +30,7 @@ static SIGLONGJMP: Next<Jump> = unsafe { Next::new(c"siglongjmp") };
 // SAFETY: as above.
 static LONGJMP_CHK: Next<Jump> = unsafe { Next::new(c"__longjmp_chk") };
 
-/// Looks all of them up.
+/// Resolves the next library's functions.
 pub fn at_load() {
     for next in [&LONGJMP, &UNDERSCORE_LONGJMP, &SIGLONGJMP, &LONGJMP_CHK] {
         next.resolve();
@@ -36,12 +39,13 @@ pub fn at_load() {
 
 /// # Safety
 ///
-/// That of longjmp(3).
+/// As longjmp(3).
 unsafe fn jump(next: &Next<Jump>, environment: *mut c_void, value: c_int) -> ! {
-    trace::jumping();
+    trace::leave_by_jump();
     let _ = catch_unwind(preload_api::jumping);
     match next.get() {
-        // SAFETY: the caller's contract is the same. Between here and there are only frames without destructors.
+        // SAFETY: the caller's contract is the same. The frames between here and the target have no
+        // destructors.
         Some(real) => unsafe { real(environment, value) },
         None => std::process::abort(),
     }
@@ -58,7 +62,7 @@ pub unsafe extern "C" fn longjmp(environment: *mut c_void, value: c_int) -> ! {
     unsafe { jump(&LONGJMP, environment, value) }
 }
 
-/// `longjmp` that leaves the signal mask alone.
+/// `longjmp` that does not restore the signal mask.
 ///
 /// # Safety
 ///
@@ -80,7 +84,7 @@ pub unsafe extern "C" fn siglongjmp(environment: *mut c_void, value: c_int) -> !
     unsafe { jump(&SIGLONGJMP, environment, value) }
 }
 
-/// What glibc makes of any of them in a program compiled with `_FORTIFY_SOURCE`.
+/// The variant that glibc uses for all of them in a program compiled with `_FORTIFY_SOURCE`.
 ///
 /// # Safety
 ///

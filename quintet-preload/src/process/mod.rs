@@ -1,5 +1,5 @@
-//! What changes the process: exec and the environment that a program inherits, exit, credentials, the root directory, jumps,
-//! and truncated files.
+//! What changes the process: exec and the environment that a program inherits, exit, credentials,
+//! the root directory, jumps, and truncated files.
 
 pub mod credentials;
 pub mod environment;

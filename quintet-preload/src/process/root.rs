@@ -1,8 +1,9 @@
-//! A program that changes its root: the namespace's directory is found no more by its path.
+//! Change of the root directory: afterwards the namespace's directory can no longer be found by its
+//! path.
 //!
 //! # Safety
 //!
-//! The function has the C library's type and passes its argument on.
+//! The function has the C library's type and forwards its argument.
 #![allow(unsafe_code)]
 
 use crate::base::errno::{errno, missing, set_errno};
@@ -16,18 +17,18 @@ use syscalls::Sysno;
 // SAFETY: the C library's prototype.
 static CHROOT: Next<unsafe extern "C" fn(*const c_char) -> c_int> = unsafe { Next::new(c"chroot") };
 
-/// Looks it up.
+/// Resolves the next library's function.
 pub fn at_load() {
     CHROOT.resolve();
 }
 
-/// Changes the root by `change`, of which the engine is told.
-fn told(change: impl FnOnce() -> c_int) -> c_int {
+/// Changes the root with `change`, and reports the attempt and its failure to the engine.
+fn report_change(change: impl FnOnce() -> c_int) -> c_int {
     let error = errno();
-    let told = catch_unwind(preload_api::before_chroot).unwrap_or(false);
+    let pinned = catch_unwind(preload_api::before_chroot).unwrap_or(false);
     set_errno(error);
     let ret = change();
-    if told && ret != 0 {
+    if pinned && ret != 0 {
         let error = errno();
         let _ = catch_unwind(preload_api::chroot_failed);
         set_errno(error);
@@ -42,7 +43,7 @@ fn told(change: impl FnOnce() -> c_int) -> c_int {
 /// As the system call.
 pub unsafe fn by_number(path: *const c_char) -> c_int {
     // SAFETY: the caller's contract is the same.
-    told(|| unsafe { raw::system_call(Sysno::chroot, [path as usize, 0, 0, 0, 0, 0]) } as c_int)
+    report_change(|| unsafe { raw::system_call(Sysno::chroot, [path as usize, 0, 0, 0, 0, 0]) } as c_int)
 }
 
 /// chroot(2)
@@ -54,5 +55,5 @@ pub unsafe fn by_number(path: *const c_char) -> c_int {
 pub unsafe extern "C" fn chroot(path: *const c_char) -> c_int {
     let Some(real) = CHROOT.get() else { return missing(-1) };
     // SAFETY: the caller's contract is the same.
-    told(|| unsafe { real(path) })
+    report_change(|| unsafe { real(path) })
 }

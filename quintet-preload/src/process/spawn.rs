@@ -1,10 +1,10 @@
-//! Programs that are started in a child by the C library: posix_spawn(3), system(3), popen(3). Their exec is its own affair and not to be seen, so
-//! what is to be inherited is added before.
+//! Programs that the C library starts in a child: posix_spawn(3), system(3), popen(3). Their exec
+//! cannot be intercepted, so the additions to the environment are made before.
 //!
 //! # Safety
 //!
-//! The functions have the C library's types and pass their arguments on to it, but for the environment; with system(3) and popen(3), which
-//! take none, the commands that a shell is to do first.
+//! The functions have the C library's types and forward their arguments, except for the
+//! environment. system(3) and popen(3), which take none, get shell commands that set it.
 #![allow(unsafe_code)]
 
 use crate::base::errno::{errno, set_errno};
@@ -40,7 +40,7 @@ macro_rules! spawns {
                 let Some(real) = $next.get() else { return libc::ENOSYS };
                 let before = errno();
                 let inherited = $named(program).examine(envp);
-                environment::with_heritage(envp, inherited, None, |envp| {
+                environment::with_inherited(envp, inherited, None, |envp| {
                     set_errno(before);
                     // SAFETY: the caller's contract is the same.
                     unsafe { real(child, program, actions, attributes, argv, envp) }
@@ -59,7 +59,7 @@ spawns! {
     posix_spawnp, POSIX_SPAWNP, Program::Name;
 }
 
-// SAFETY: the C library's prototype. It may be left by a cancellation.
+// SAFETY: the C library's prototype. A cancellation may unwind the call.
 static SYSTEM: Next<unsafe extern "C-unwind" fn(*const c_char) -> c_int> = unsafe { Next::new(c"system") };
 // SAFETY: the C library's prototype.
 static POPEN: Next<unsafe extern "C-unwind" fn(*const c_char, *const c_char) -> *mut c_void> = unsafe { Next::new(c"popen") };
@@ -68,15 +68,15 @@ unsafe extern "C" {
     static environ: Strings;
 }
 
-/// Looks all of them up.
+/// Resolves the next library's functions.
 pub fn at_load() {
     resolve_spawns();
     SYSTEM.resolve();
     POPEN.resolve();
 }
 
-/// A command for a shell, behind those that bring back what `environ` has lost. It is not freed when this goes out of scope: a
-/// thread that is cancelled in the call leaves it behind.
+/// A shell command, preceded by commands that restore what `environ` has lost. It has no
+/// destructor: a thread that is cancelled in the call leaks it.
 #[derive(Clone, Copy)]
 struct Command {
     text: *mut u8,
@@ -84,13 +84,14 @@ struct Command {
 }
 
 impl Command {
-    /// `None`: nothing is lost, or nothing can be done.
+    /// Returns `None` if nothing is lost or the command cannot be built.
     fn completed(command: *const c_char) -> Option<Command> {
         if command.is_null() {
             return None;
         }
         let build = || {
-            // SAFETY: nobody changes `environ` meanwhile, and the command is a string: the C contracts.
+            // SAFETY: the C contracts: `environ` does not change meanwhile, and the command is a
+            // string.
             let (mut text, command) = unsafe { (environment::exports(environ)?, CStr::from_ptr(command)) };
             text.extend_from_slice(command.to_bytes_with_nul());
             let text = Box::leak(text.into_boxed_slice());
@@ -100,7 +101,7 @@ impl Command {
     }
 
     fn free(self) {
-        // SAFETY: what was leaked above, once.
+        // SAFETY: the box that was leaked above, freed once.
         drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(self.text, self.len)) });
     }
 }

@@ -1,11 +1,14 @@
-//! The guard against files that are shortened under a program, which the user asks for by `QUINTET_TRUNCATION=survive`: a handler for SIGBUS.
+//! The guard against truncated files: a handler for `SIGBUS`, which the user enables with
+//! `QUINTET_TRUNCATION=survive`.
 //!
-//! What the program itself does about SIGBUS is remembered, and shown to it, as if there were no guard; whatever is not ours is passed on to that. Only
-//! `sigaction` and `signal` are seen, not their older siblings: a handler that those install takes the guard's place.
+//! The library records the program's own action for `SIGBUS` and shows it to the program as if
+//! there were no guard. A `SIGBUS` outside the namespace's files is passed on to that action. Only
+//! `sigaction` and `signal` are intercepted; a handler that their older siblings install replaces
+//! the guard.
 //!
 //! # Safety
 //!
-//! The functions have the C library's types and contracts, and pass their arguments on to it.
+//! The functions have the C library's types and contracts, and forward their arguments.
 #![allow(unsafe_code)]
 
 use crate::base::errno::{missing, set_errno};
@@ -22,28 +25,26 @@ next_functions! {
     signal: unsafe extern "C" fn(c_int, sighandler_t) -> sighandler_t;
 }
 
-/// Installs the guard, if it is asked for.
+/// Installs the guard if the user has enabled it.
 pub fn begin() {
     match environment::variable(c"QUINTET_TRUNCATION").map(|value| value.to_bytes()) {
         None | Some(b"") => {}
         Some(b"survive") => {
             if let Err(e) = preload_api::guard_against_truncation(lost) {
-                log::warn(format_args!("a shortened file will end this program: no handler for SIGBUS: {e}"));
+                log::warn(format_args!("cannot install the SIGBUS handler: {e}; a truncated file will end this program"));
             }
         }
         Some(other) => {
-            log::warn(format_args!("QUINTET_TRUNCATION is '{}': it can be 'survive', or be left out", log::Bytes(other)));
+            log::warn(format_args!("there is no QUINTET_TRUNCATION={}; use survive, or unset it", log::Bytes(other)));
         }
     }
 }
 
-/// In a signal handler.
+/// Reports the first lost page. Runs in a signal handler.
 fn lost(page: usize) {
-    static SAID: AtomicBool = AtomicBool::new(false);
-    if !SAID.swap(true, Relaxed) {
-        log::warn(format_args!(
-            "somebody has shortened a file of the namespace under this program; what was at {page:#x} is zeroes from now on"
-        ));
+    static REPORTED: AtomicBool = AtomicBool::new(false);
+    if !REPORTED.swap(true, Relaxed) {
+        log::warn(format_args!("a file of the namespace was truncated while in use; the page at {page:#x} now reads as zeroes"));
     }
 }
 
@@ -55,10 +56,10 @@ fn lost(page: usize) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sigaction(signum: c_int, new: *const libc::sigaction, old: *mut libc::sigaction) -> c_int {
     if signum == libc::SIGBUS {
-        // SAFETY: the caller's, as the C library reads it, too.
+        // SAFETY: the caller's contract; the C library reads the structure, too.
         if let Some(was) = preload_api::bus_action(unsafe { new.as_ref() }) {
             if !old.is_null() {
-                // SAFETY: the caller's.
+                // SAFETY: the caller upholds the contract.
                 unsafe { old.write(was) };
             }
             return 0;
@@ -77,7 +78,7 @@ pub unsafe extern "C" fn sigaction(signum: c_int, new: *const libc::sigaction, o
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn signal(signum: c_int, handler: sighandler_t) -> sighandler_t {
     if signum == libc::SIGBUS && handler != libc::SIG_ERR {
-        // SAFETY: zeroes are an empty sigaction.
+        // SAFETY: zeroes are an empty `sigaction`.
         let mut new: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
         new.sa_sigaction = handler;
         new.sa_flags = libc::SA_RESTART;
