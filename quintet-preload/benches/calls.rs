@@ -6,7 +6,7 @@
 //! a private namespace in `/dev/shm`. Other attached processes are further processes of this
 //! program.
 //!
-//! The harness is its own, because criterion measures one thing after the other, and a machine (a
+//! The harness is its own, because criterion measures one thing after the other. A machine (a
 //! virtual one above all) drifts more in between than the two sides differ. Here the sides
 //! alternate (`common/turns.rs`), and the ratio is the median of the ratios of the rounds.
 //!

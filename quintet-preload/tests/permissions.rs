@@ -220,6 +220,7 @@ fn try_segment(id: c_int) -> [c_int; 4] {
 #[track_caller]
 fn segment(mode: c_int) -> c_int {
     // The memory of a small segment would stay mapped.
+    // SAFETY: numbers only.
     let id = unsafe { libc::shmget(libc::IPC_PRIVATE, 128 << 10, mode) };
     assert!(id >= 0, "shmget: {}", std::io::Error::last_os_error());
     id
@@ -243,6 +244,7 @@ fn other_user_of_a_segment() {
                 let child = fork(|| {
                     assert_eq!(try_segment(id), [0; 4]);
                     // An attachment made while it was allowed remains.
+                    // SAFETY: see the module.
                     let kept = unsafe { libc::shmat(id, std::ptr::null(), 0) };
                     succeeds(change());
                     let after = try_segment(id);

@@ -90,6 +90,7 @@ fn every_operation_is_checked() {
         }
         assert_eq!(semop(id, (end - 1200) as *mut sembuf, 201), EFAULT);
         // A mapping that is gone is no longer readable.
+        // SAFETY: see the module.
         assert_eq!(unsafe { libc::munmap(brink as *mut c_void, 2 * PAGE) }, 0);
         assert_eq!(semop(id, brink as *mut sembuf, 1), EFAULT);
     });
@@ -365,6 +366,7 @@ fn success_preserves_errno() {
 fn known_memory_costs_no_system_call() {
     preloaded("known_memory_costs_no_system_call", || {
         // The heap, which `malloc` uses in the main thread.
+        // SAFETY: nothing else moves the break meanwhile; the page is this function's.
         let heap = unsafe { libc::sbrk(PAGE as isize) }.cast::<sembuf>();
         let mut stack = [op(0, 1, 0), op(0, -1, 0), op(0, -1, SEM_UNDO), op(0, 1, SEM_UNDO)];
         // SAFETY: as above; there is room for four.

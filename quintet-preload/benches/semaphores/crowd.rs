@@ -100,7 +100,7 @@ pub fn operate(id: i32, by: i16, flags: i32, processor: usize) {
     let side = Side::plain();
     answer_lines(|line| {
         let n: u32 = line.parse().expect("a number");
-        let stands = (0..n).all(|_| Set::of(&side, id).operate_while_it_stands(&mut [operation(0, by, flags)]));
+        let stands = (0..n).all(|_| Set::of(&side, id).operate_unless_removed(&mut [operation(0, by, flags)]));
         if stands { "done" } else { "removed" }.into()
     });
 }

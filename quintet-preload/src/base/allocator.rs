@@ -1,5 +1,5 @@
 //! The library's own allocator. The library allocates little: when it opens the namespace, and on
-//! rare paths. It takes pages of its own and never calls the program's `malloc`, which may be the
+//! rare paths. It takes pages of its own and never calls the program's `malloc`. That may be the
 //! caller, or may be interrupted by a signal handler that calls the library. It does not move the
 //! break either.
 //!

@@ -138,9 +138,9 @@ fn test() {
     }
 }
 
-/// Returns the value of a call that is a cancellation point as C does, or `None` if the call must
-/// be repeated because the engine has given it up for a cancellation. After `EINTR` the thread may
-/// end here, because the C library's cancellation signal may have caused it.
+/// Returns the value of a cancellation point as C does. Returns `None` if the engine has given the
+/// call up for a cancellation, and it must be repeated. After `EINTR` the thread may end here,
+/// because the C library's cancellation signal may have caused it.
 #[inline(always)]
 pub fn c_value_at_point<T>(failed: T, outcome: Result<T, Errno>) -> Option<T> {
     match outcome {

@@ -1,6 +1,5 @@
 //! What every other module builds on: the frame of an exported call, `errno`, the next library's
-//! functions, the program's memory, and memory of the library's own. Nothing here knows which call
-//! is made.
+//! functions, and memory. Nothing here knows which call is made.
 
 pub mod allocator;
 pub mod call;

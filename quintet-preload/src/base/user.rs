@@ -1,5 +1,5 @@
-//! Access to the program's memory. A pointer of the program may be bad, so the kernel is asked
-//! before the pointer is used, unless [`page_cache`] has an answer that is still valid.
+//! Access to the program's memory. A pointer of the program may be bad. The kernel is therefore
+//! asked before the pointer is used, unless [`page_cache`] has an answer that is still valid.
 //!
 //! The question is asked with `futex`, page by page. A program that restricts its system calls
 //! (seccomp) allows `futex`, because its C library needs it; hardly any other suitable call is
@@ -7,7 +7,7 @@
 //!
 //! | question | operation | answers |
 //! |---|---|---|
-//! | is it readable? | `FUTEX_CMP_REQUEUE` of no waiters, which reads the word to compare it | 0, `EAGAIN`; `EFAULT` |
+//! | is it readable? | `FUTEX_CMP_REQUEUE` of no waiters | 0, `EAGAIN`; `EFAULT` |
 //! | is it writable? | `FUTEX_WAKE_OP`, which atomically adds 0 to the word | 0; `EFAULT` |
 //!
 //! # Safety

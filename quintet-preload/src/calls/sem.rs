@@ -175,9 +175,9 @@ fn operate_checked(
 /// semctl(2)
 ///
 /// In C the fourth argument is variadic: a union of an `int` and pointers. On x86-64 and aarch64 it
-/// arrives in the register of a fourth named argument of a pointer's size, and on 32-bit x86 in the
-/// same place on the stack. It is therefore declared as one. If the caller omits it, the value is
-/// undefined and not used.
+/// arrives in the register of a fourth named argument of a pointer's size. On 32-bit x86 it arrives
+/// in the same place on the stack. It is therefore declared as one. If the caller omits it, the
+/// value is undefined and not used.
 ///
 /// # Safety
 ///

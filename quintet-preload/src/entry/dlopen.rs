@@ -2,12 +2,12 @@
 //!
 //! `RTLD_DEEPBIND` (used for PHP's extensions, for example) makes a library prefer its own
 //! dependencies, such as the C library, to libraries that were loaded before. That flag is cleared.
-//! A program that looks up an intercepted call in the C library itself, as the bindings of many
-//! languages do, gets the function of this library.
+//! The bindings of many languages look up a call in the C library itself. If the call is
+//! intercepted, they get the function of this library.
 //!
 //! The real functions identify their caller by the return address, and search accordingly. They are
 //! therefore jumped to, not called. Two paths are left alone: `dlvsym`, with which the real `dlsym`
-//! is found, and libraries in a link map of their own (`dlmopen`), which have their own C library.
+//! is found, and `dlmopen`. A link map of its own has its own C library.
 //!
 //! # Safety
 //!

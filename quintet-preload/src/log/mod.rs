@@ -3,7 +3,9 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `QUINTET_LOG` | `off`, `error`, `warn` (the default), `info`, or `debug` |
-//! | `QUINTET_LOG_FILE` | the file for the lines; without it they go to descriptor 2. `%p` stands for the process id |
+//! | `QUINTET_LOG_FILE` | the file for the lines; the default is descriptor 2 |
+//!
+//! A `%p` in the name of the file stands for the process id.
 //!
 //! The program must not notice the log. Therefore:
 //!

@@ -174,8 +174,11 @@ fn write_whole(fd: BorrowedFd, mut line: &[u8]) {
     }
 }
 
-/// Blocks the signals that a write may raise while it lives: `SIGPIPE` without a reader, `SIGXFSZ`
-/// at the file size limit, `SIGTTOU` from a background process on a terminal.
+/// Blocks the signals that a write may raise, while this lives:
+///
+/// - `SIGPIPE` without a reader,
+/// - `SIGXFSZ` at the file size limit,
+/// - `SIGTTOU` from a background process on a terminal.
 struct BlockedSignals {
     before: u64,
     pending: u64,

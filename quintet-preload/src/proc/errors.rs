@@ -9,8 +9,8 @@ pub fn no_file(errno: Errno) -> Errno {
     if errno == Errno::NOSYS { Errno::NOENT } else { errno }
 }
 
-/// Returns `true` if a call that failed with this error has read its path, and may have failed
-/// because the kernel has no such file or refuses it.
+/// Returns `true` if a call may have failed because the kernel has no such file or refuses it. A
+/// call that fails with one of these errors has read its path.
 pub fn may_be_missed(errno: c_int) -> bool {
     matches!(errno, libc::ENOENT | libc::EACCES | libc::EROFS)
 }

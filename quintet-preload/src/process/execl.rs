@@ -2,9 +2,10 @@
 //! an internal `execve` that cannot be intercepted.
 //!
 //! Stable Rust cannot define a variadic function. Each of these is therefore a few instructions
-//! that store the argument registers, and pass on the address of these and of the arguments on the
-//! stack. The code depends on the architecture. On an architecture that is not listed here, the C
-//! library's versions remain, and the adjustments of `SEM_UNDO` are applied at the exec.
+//! that store the argument registers. They pass on the address of the stored registers and that of
+//! the arguments on the stack. The code depends on the architecture. On an architecture that is not
+//! listed here, the C library's versions remain, and the adjustments of `SEM_UNDO` are applied at
+//! the exec.
 //!
 //! # Safety
 //!

@@ -1,8 +1,7 @@
 //! Jumps out of a call. In the kernel, a signal ends a waiting `semop` before the handler runs.
-//! Here the handler runs inside the call. If it jumps to a place outside instead of returning, the
-//! operation would stay queued in the set's file: it would be counted and granted, and would
-//! consume units that no caller receives. A jump therefore first withdraws the operation of its
-//! thread.
+//! Here the handler runs inside the call. If it jumps outside instead of returning, the operation
+//! would stay queued in the set's file. It would be counted and granted, and would consume units
+//! that no caller receives. A jump therefore first withdraws the operation of its thread.
 //!
 //! Only `longjmp` and its aliases are intercepted; `setcontext` and C++ exceptions are not.
 //!

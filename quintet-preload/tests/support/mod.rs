@@ -268,6 +268,7 @@ pub fn fork(body: impl FnOnce()) -> i32 {
     match unsafe { libc::fork() } {
         0 => {
             // A process that waits for this one's output must not wait for a child.
+            // SAFETY: numbers only.
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
             let ok = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_ok();
             // SAFETY: ends the process.

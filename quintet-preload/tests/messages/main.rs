@@ -7,7 +7,11 @@
 //! unmapped with its address and length.
 #![allow(unsafe_code)]
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod handlers;
+mod structures;
 
 use libc::{E2BIG, EFAULT, EINVAL, ENOMSG, c_int, c_long, c_void, msginfo, msqid_ds};
 use std::mem::MaybeUninit;
@@ -310,100 +314,6 @@ fn waiting_call_with_a_bad_buffer() {
 }
 
 #[test]
-fn msgctl_checks_its_buffer() {
-    preloaded("msgctl_checks_its_buffer", || {
-        let id = queue(0o600);
-        let gone = id ^ (1 << 15);
-        let len = size_of::<msqid_ds>();
-        for bad in [0, 8, usize::MAX - 3, mapped(1) + PAGE - 6] {
-            for command in [libc::IPC_STAT, libc::IPC_SET, IPC_INFO, MSG_INFO, MSG_STAT, MSG_STAT_ANY] {
-                assert_eq!(msgctl(id, command, bad), EFAULT, "{command} {bad:x}");
-                assert_eq!(msgctl(-1, command, bad), EINVAL);
-            }
-            assert_eq!((msgctl(gone, libc::IPC_SET, bad), msgctl(gone, libc::IPC_STAT, bad)), (EFAULT, EINVAL));
-            assert_eq!(msgctl(id + 1, MSG_STAT, bad), EINVAL);
-            assert_eq!((msgctl(id, 77, bad), msgctl(id, -1, bad)), (EINVAL, EINVAL));
-        }
-        // Just enough room, on a page that is unknown and then known.
-        let at = mapped(1) + PAGE - len;
-        for _ in 0..2 {
-            assert_eq!((msgctl(id, libc::IPC_STAT, at), msgctl(id, libc::IPC_SET, at)), (0, 0));
-            assert_eq!((msgctl(id, libc::IPC_STAT, at + 1), msgctl(id, libc::IPC_SET, at + 1)), (EFAULT, EFAULT));
-        }
-        assert_eq!(msgctl(id, libc::IPC_RMID, 8), 0);
-        assert_eq!(msgctl(id, libc::IPC_RMID, 8), EINVAL);
-    });
-}
-
-#[test]
-fn structures_have_the_kernels_contents() {
-    preloaded("structures_have_the_kernels_contents", || {
-        let before = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64 - 1;
-        let id = queue(0o641);
-        let stat = || {
-            let mut ds = MaybeUninit::<msqid_ds>::zeroed();
-            // SAFETY: a local of its type, for which every content is valid.
-            unsafe {
-                ds.as_mut_ptr().cast::<u8>().write_bytes(0xee, size_of::<msqid_ds>());
-                assert_eq!(libc::msgctl(id, libc::IPC_STAT, ds.as_mut_ptr()), 0);
-                ds.assume_init()
-            }
-        };
-        let mut ds = stat();
-        // SAFETY: take nothing and cannot fail.
-        let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
-        let perm = ds.msg_perm;
-        assert_eq!((perm.__key, perm.uid, perm.gid, perm.cuid, perm.cgid), (libc::IPC_PRIVATE, uid, gid, uid, gid));
-        assert_eq!((u32::from(perm.mode), perm.__seq as c_int), (0o641, id >> 15));
-        assert_eq!((ds.msg_stime, ds.msg_rtime, ds.msg_lspid, ds.msg_lrpid), (0, 0, 0, 0));
-        assert_eq!((ds.__msg_cbytes, ds.msg_qnum, ds.msg_qbytes), (0, 0, 16384));
-        assert!(ds.msg_ctime as i64 >= before, "{}", ds.msg_ctime);
-        // The kernel's capacity is an `int`.
-        #[cfg(target_pointer_width = "64")]
-        {
-            ds.msg_qbytes = (1 << 32) + 77;
-            assert_eq!(msgctl(id, libc::IPC_SET, (&raw const ds) as usize), 0);
-            assert_eq!(stat().msg_qbytes, 77);
-        }
-        (ds.msg_perm.mode, ds.msg_qbytes) = (0o7604, 100);
-        assert_eq!(msgctl(id, libc::IPC_SET, (&raw const ds) as usize), 0);
-
-        let stack = [0u8; 64];
-        let at = stack.as_ptr() as usize;
-        for (mtype, len) in [(1, 30), (2, 20)] {
-            put(at, mtype, &bytes(len));
-            assert_eq!(send(id, at, len), 0);
-        }
-        assert_eq!(receive(id, at, 30, 1, 0), 30);
-        let ds = stat();
-        assert_eq!((u32::from(ds.msg_perm.mode), ds.__msg_cbytes, ds.msg_qnum, ds.msg_qbytes), (0o604, 20, 1, 100));
-        let me = std::process::id() as c_int;
-        assert_eq!((ds.msg_lspid, ds.msg_lrpid), (me, me));
-        assert!(ds.msg_stime as i64 >= before && ds.msg_rtime as i64 >= before);
-
-        let numbers = |command| {
-            let mut info = MaybeUninit::<msginfo>::zeroed();
-            // SAFETY: a local of its type, for which every content is valid.
-            let info = unsafe {
-                assert_eq!(libc::msgctl(0, command, info.as_mut_ptr().cast()), id & 0x7fff);
-                info.assume_init()
-            };
-            let limits = [info.msgmax, info.msgmnb, info.msgmni, info.msgssz, c_int::from(info.msgseg)];
-            (limits, [info.msgpool, info.msgmap, info.msgtql])
-        };
-        let limits = [8192, 16384, 32000, 16, 65535];
-        assert_eq!(numbers(IPC_INFO), (limits, [512_000, 16384, 16384]));
-        assert_eq!(numbers(MSG_INFO), (limits, [1, 1, 20]));
-        let mut ds = MaybeUninit::<msqid_ds>::zeroed();
-        for command in [MSG_STAT, MSG_STAT_ANY] {
-            // SAFETY: a local of its type.
-            let found = unsafe { libc::msgctl(id & 0x7fff, command, ds.as_mut_ptr()) };
-            assert_eq!(found, id);
-        }
-    });
-}
-
-#[test]
 fn success_preserves_errno() {
     preloaded("success_preserves_errno", || {
         let id = queue(0o600);
@@ -437,6 +347,7 @@ fn known_memory_costs_no_system_call() {
         let id = queue(0o600);
         let stack = [0u8; ROOM];
         // The heap, which `malloc` uses in the main thread.
+        // SAFETY: nothing else moves the break meanwhile; the pages are this function's.
         let heap = unsafe { libc::sbrk(ROOM as isize) } as usize;
         let (on_stack, in_image) = (stack.as_ptr() as usize, (&raw mut IN_IMAGE) as usize);
         // One process for each pair, because two distant pages may share an entry of the page
@@ -467,126 +378,6 @@ fn round_trips_from_below(id: c_int, depth: usize) -> c_int {
     }
     let at = std::hint::black_box(&buffer).as_ptr() as usize;
     round_trips(id, at, at)
-}
-
-/// The calls that handlers and interrupted code make on one queue.
-mod many {
-    use super::*;
-    use std::sync::atomic::{AtomicI32, AtomicU8, AtomicUsize, Ordering::SeqCst};
-
-    pub static QUEUE: AtomicI32 = AtomicI32::new(-1);
-    pub static HANDLED: AtomicUsize = AtomicUsize::new(0);
-    static DRAWN: AtomicUsize = AtomicUsize::new(0);
-    const MOST: usize = 1 << 22;
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    /// For each message: [`SENT`], and the number of times that it was received.
-    static FATE: [AtomicU8; MOST] = [const { AtomicU8::new(0) }; MOST];
-    const SENT: u8 = 0x80;
-    const LONGEST: usize = 700;
-
-    fn draw(below: usize) -> usize {
-        let drawn = DRAWN.fetch_add(1, SeqCst) as u64;
-        (drawn.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize * 31 % 65521 % below
-    }
-
-    fn text(number: usize) -> ([u8; LONGEST], usize) {
-        let mut text = [number as u8; LONGEST];
-        text[..8].copy_from_slice(&(number as u64).to_ne_bytes());
-        (text, 8 + number * 37 % (LONGEST - 8))
-    }
-
-    /// Sends a message with a number of its own, or receives one.
-    pub fn step() {
-        let id = QUEUE.load(SeqCst);
-        let buffer = [0u8; TEXT + LONGEST];
-        let at = buffer.as_ptr() as usize;
-        if draw(2) == 0 {
-            let number = NEXT.fetch_add(1, SeqCst);
-            let (text, len) = text(number);
-            put(at, 1 + draw(3) as c_long, &text[..len]);
-            if send(id, at, len) == 0 {
-                FATE[number].fetch_add(SENT, SeqCst);
-            }
-        } else {
-            take(id, at, [0, 2, -2][draw(3)]);
-        }
-    }
-
-    /// Receives a message, which must be complete. Returns `false` if there is none.
-    fn take(id: c_int, at: usize, mtype: c_long) -> bool {
-        let len = receive(id, at, LONGEST, mtype, 0);
-        if len < 0 {
-            assert_eq!(len, -(ENOMSG as isize));
-            return false;
-        }
-        // SAFETY: a buffer of `step` or `settle`.
-        let got = unsafe { std::slice::from_raw_parts((at + TEXT) as *const u8, len as usize) };
-        let number = u64::from_ne_bytes(got[..8].try_into().unwrap()) as usize;
-        let (text, whole) = text(number);
-        assert_eq!(got, &text[..whole]);
-        FATE[number].fetch_add(1, SeqCst);
-        true
-    }
-
-    /// Returns `true` if few numbers are left.
-    pub fn is_full() -> bool {
-        NEXT.load(SeqCst) > MOST - 1000
-    }
-
-    /// Checks, after the last send, that each message that was sent is received once, and no other
-    /// one.
-    pub fn settle() {
-        let buffer = [0u8; TEXT + LONGEST];
-        while take(QUEUE.load(SeqCst), buffer.as_ptr() as usize, 0) {}
-        let sent = NEXT.load(SeqCst);
-        for (number, fate) in FATE[..sent].iter().enumerate() {
-            assert!([0, SENT | 1].contains(&fate.load(SeqCst)), "{number} of {sent}: {:x}", fate.load(SeqCst));
-        }
-    }
-
-    pub extern "C" fn handle(_signal: c_int) {
-        // SAFETY: the location is valid for the thread's life.
-        let before = unsafe { *libc::__errno_location() };
-        step();
-        HANDLED.fetch_add(1, SeqCst);
-        // SAFETY: as above.
-        unsafe { *libc::__errno_location() = before };
-    }
-}
-
-/// Handlers, which may interrupt each other, use the queue that their thread is using.
-#[test]
-fn signal_handlers_send_and_receive() {
-    use std::sync::atomic::Ordering::SeqCst;
-    preloaded("signal_handlers_send_and_receive", || {
-        let id = queue(0o600);
-        many::QUEUE.store(id, SeqCst);
-        let child = fork(|| {
-            let every = |microseconds| {
-                let interval = libc::timeval { tv_sec: 0, tv_usec: microseconds };
-                let timer = libc::itimerval { it_interval: interval, it_value: interval };
-                for (which, signal) in [(libc::ITIMER_REAL, libc::SIGALRM), (libc::ITIMER_PROF, libc::SIGPROF)] {
-                    // SAFETY: a handler that makes calls which a handler may make; zeroes are a
-                    // valid sigaction.
-                    unsafe {
-                        let mut action: libc::sigaction = std::mem::zeroed();
-                        action.sa_sigaction = many::handle as *const () as usize;
-                        assert_eq!(libc::sigaction(signal, &raw const action, std::ptr::null_mut()), 0);
-                        assert_eq!(libc::setitimer(which, &raw const timer, std::ptr::null_mut()), 0);
-                    }
-                }
-            };
-            every(150);
-            until("enough handlers have run", || {
-                many::step();
-                many::HANDLED.load(SeqCst) >= 3000 || many::is_full()
-            });
-            every(0);
-            many::settle();
-        });
-        assert_eq!(end(child), 0);
-        assert_eq!(content(id), (0, 0));
-    });
 }
 
 /// `process_vm_writev` was once the way to check memory. A sandbox that forbids it must not matter.
