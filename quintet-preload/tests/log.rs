@@ -192,7 +192,7 @@ fn info_reports_forks_and_credentials() {
     let expected = [
         format!("uses the private namespace {}", real.display()),
         format!("is a child of {pid}"),
-        format!("seteuid: operate_once for user {user}, group {group} from now on"),
+        format!("seteuid: the effective user id is now {user}, the group id {group}"),
         "seteuid failed".to_owned(),
     ];
     assert_eq!(lines, expected);

@@ -333,8 +333,8 @@ fn become_other_user_with(capabilities: &[u32]) {
 /// `CAP_IPC_OWNER` is enough for mapped objects, here the set and the queue. Opening a file also
 /// needs `CAP_DAC_OVERRIDE`, because files have modes.
 #[test]
-fn capabilities_of_an_other_user() {
-    as_root("capabilities_of_an_other_user", || {
+fn capabilities_of_other_user() {
+    as_root("capabilities_of_other_user", || {
         let (set, queue, segment) = (set(1, 0o600), queue(0o600), segment(0o600));
         assert_eq!((alter(set), sends_and_receives(queue)), (0, (0, 0)));
         for (capabilities, mapped, opened) in
