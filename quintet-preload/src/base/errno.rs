@@ -29,8 +29,8 @@ pub fn missing<T>(failed: T) -> T {
     failed
 }
 
-/// Runs `body`, contains its panic, and restores `errno` afterwards. Not inlined, so that a caller in
-/// which a thread may be cancelled has nothing to catch.
+/// Runs `body`, contains its panic, and restores `errno` afterwards. Not inlined, so that a caller
+/// in which a thread may be cancelled has nothing to catch.
 #[inline(never)]
 pub fn preserving_errno(body: impl FnOnce()) {
     let before = errno();

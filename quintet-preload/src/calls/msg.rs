@@ -171,7 +171,8 @@ impl Sink for Buffer {
 
     #[inline(always)]
     fn put_type(&mut self, mtype: i64) {
-        // SAFETY: the engine calls this after `ready` or `put` has found the buffer writable.
+        // SAFETY: writable: `ready` has found so before the engine calls this, and `put` before it
+        // does.
         unsafe { self.0.cast::<c_long>().write_unaligned(mtype as c_long) };
     }
 

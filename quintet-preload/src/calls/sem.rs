@@ -86,6 +86,7 @@ fn semop_slow(id: c_int, op: SemOp) -> c_int {
     run(-1, || preload_api::semtimedop_tried(id, &[op], None).map(|()| 0))
 }
 
+/// Copies the operations first, and asks the kernel about their memory if it is unknown.
 #[inline(never)]
 fn semop_copied(id: c_int, sops: *const SemOp, nsops: size_t) -> c_int {
     run(-1, || operate(id, sops, nsops, || Ok(None)))

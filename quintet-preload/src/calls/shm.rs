@@ -24,7 +24,7 @@ const SHM_STAT: c_int = 13;
 const SHM_INFO: c_int = 14;
 const SHM_STAT_ANY: c_int = 15;
 
-/// `(void *) -1`
+/// The value of `shmat` on failure, `(void *) -1`.
 const SHMAT_FAILED: *mut c_void = usize::MAX as *mut c_void;
 
 /// shmget(2)
@@ -41,7 +41,7 @@ pub extern "C-unwind" fn shmget(key: key_t, size: size_t, shmflg: c_int) -> c_in
 ///
 /// # Safety
 ///
-/// As the C function: with `SHM_REMAP` what is mapped at the address goes.
+/// As the C function: `SHM_REMAP` replaces existing mappings at the address.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn shmat(shmid: c_int, shmaddr: *const c_void, shmflg: c_int) -> *mut c_void {
     match is_plain() {
@@ -71,7 +71,7 @@ fn shmat_inner(id: c_int, address: *const c_void, flags: c_int) -> *mut c_void {
 ///
 /// # Safety
 ///
-/// As the C function: the memory goes.
+/// As the C function: the memory is unmapped.
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn shmdt(shmaddr: *const c_void) -> c_int {
     observed_call(

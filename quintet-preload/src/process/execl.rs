@@ -141,7 +141,7 @@ struct Arguments {
 impl Arguments {
     /// # Safety
     ///
-    /// The call has passed so many.
+    /// The call has passed more than `index` arguments.
     unsafe fn get(&self, index: usize) -> *const c_char {
         // SAFETY: the caller guarantees that the argument exists.
         unsafe {
@@ -154,7 +154,7 @@ impl Arguments {
 
     /// Returns the number of arguments before the null pointer.
     fn count(&self) -> usize {
-        // SAFETY: all up to the null pointer are there.
+        // SAFETY: all arguments up to the null pointer exist.
         (0..).find(|index| unsafe { self.get(*index) }.is_null()).unwrap_or(0)
     }
 
@@ -172,7 +172,7 @@ impl Arguments {
     fn with_list(&self, exec: impl FnOnce(Strings, &Arguments) -> c_int) -> c_int {
         let called = scratch::with(self.count() + 1, |list| {
             for (index, slot) in list.iter_mut().enumerate() {
-                // SAFETY: all up to the null pointer are there.
+                // SAFETY: all arguments up to the null pointer exist.
                 slot.write(unsafe { self.get(index) });
             }
             exec(list.as_ptr().cast(), self)
