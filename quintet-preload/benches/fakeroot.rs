@@ -1,5 +1,5 @@
-//! The effect on a whole program: Debian's fakeroot, whose clients and daemon communicate through
-//! two queues and a semaphore, processes a tree of files.
+//! The effect on a whole program: Debian's fakeroot processes a tree of files. Its clients and its
+//! daemon communicate through two queues and a semaphore.
 //!
 //! `cargo bench -p quintet-preload --bench fakeroot`
 //!
@@ -21,7 +21,7 @@ const ROUNDS: usize = 31;
 const PARTS: usize = 4;
 const FILES: usize = 500;
 
-/// The commands that run under fakeroot in the tree, whose parts are `c1` to `c4`.
+/// The commands that run under fakeroot in the tree, with the parts `c1` to `c4`.
 const SESSIONS: [(&str, &str); 3] = [
     ("nothing", "true"),
     ("one client, 2000 files", "chown -R 1000:2000 . && ls -lnR . && tar -cf - ."),

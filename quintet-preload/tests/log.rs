@@ -315,7 +315,7 @@ fn reused_descriptor_2_is_left_alone() {
     assert!(!reported(&output).iter().any(|line| line.contains("semop")));
 }
 
-/// As above, with a pipe from the start, whose reader has exited.
+/// As above, with a pipe from the start. Its reader has exited.
 #[test]
 fn pipe_without_a_reader_does_not_kill() {
     if std::env::var_os(INSIDE).is_none() {

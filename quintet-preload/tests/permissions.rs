@@ -117,7 +117,7 @@ fn set_capabilities(capabilities: u32) {
     succeeds(unsafe { capset(&[VERSION, 0], &[capabilities, capabilities, 0, 0, 0, 0]) });
 }
 
-/// Becomes a user outside the set's groups whose only capability is `CAP_SETGID`.
+/// Becomes a user outside the set's groups, with `CAP_SETGID` as the only capability.
 fn become_other_user_with_setgid() {
     // SAFETY: see the module.
     unsafe {
@@ -219,8 +219,7 @@ fn try_segment(id: c_int) -> [c_int; 4] {
 
 #[track_caller]
 fn segment(mode: c_int) -> c_int {
-    // The memory of a small segment would stay mapped.
-    // SAFETY: numbers only.
+    // The memory of a small segment would stay mapped. SAFETY: numbers only.
     let id = unsafe { libc::shmget(libc::IPC_PRIVATE, 128 << 10, mode) };
     assert!(id >= 0, "shmget: {}", std::io::Error::last_os_error());
     id
@@ -243,8 +242,7 @@ fn other_user_of_a_segment() {
             for change in ways {
                 let child = fork(|| {
                     assert_eq!(try_segment(id), [0; 4]);
-                    // An attachment made while it was allowed remains.
-                    // SAFETY: see the module.
+                    // An attachment made while it was allowed remains. SAFETY: see the module.
                     let kept = unsafe { libc::shmat(id, std::ptr::null(), 0) };
                     succeeds(change());
                     let after = try_segment(id);

@@ -14,8 +14,8 @@ impl Loaded {
         // SAFETY: this program has one thread.
         unsafe { std::env::set_var("QUINTET_NAMESPACE", namespace) };
         let path = CString::new(library.as_os_str().as_bytes()).expect("a path");
-        // SAFETY: a NUL-terminated path of a library whose initializers do not touch this program's
-        // data.
+        // SAFETY: a NUL-terminated path of a library with initializers that do not touch this
+        // program's data.
         let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
         assert!(!handle.is_null(), "cannot open {}", library.display());
         Loaded(handle, path)

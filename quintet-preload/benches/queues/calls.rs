@@ -43,7 +43,7 @@ pub fn cases<'a>(private: &'a Side, shared: &'a Side) -> Vec<Case<'a>> {
     ]
 }
 
-/// An operation whose result is discarded.
+/// Times an operation and discards its result.
 fn watched<'a, T>(mut op: impl FnMut() -> T + 'a) -> Batch<'a> {
     timed(move || {
         black_box(op());

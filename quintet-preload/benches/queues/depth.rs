@@ -48,7 +48,7 @@ pub const SEARCHES: [Search; 5] = [
     Search { name: "the one other, MSG_EXCEPT", types: last_is_other, wanted: |_, _| 1, flags: MSG_EXCEPT },
 ];
 
-/// A namespace whose new queues have room for the greatest depth; restored when dropped.
+/// A namespace where new queues have room for the greatest depth; restored when dropped.
 pub struct Roomy<'a>(&'a Namespace, Limits);
 
 impl<'a> Roomy<'a> {

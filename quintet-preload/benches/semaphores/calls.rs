@@ -73,7 +73,7 @@ pub fn repeat(name: &str, times: u32) {
     (case.set_up)(&side)(times);
 }
 
-/// An operation whose result is discarded.
+/// Times an operation and discards its result.
 fn watched<'a, T>(mut op: impl FnMut() -> T + 'a) -> Batch<'a> {
     timed(move || {
         black_box(op());

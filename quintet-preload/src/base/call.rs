@@ -36,7 +36,7 @@ pub fn run<T>(failed: T, body: impl FnOnce() -> Result<T, Errno>) -> T {
     c_value(failed, attempt(body))
 }
 
-/// As [`run`], for an exported function, whose own frame must have nothing to catch: see
+/// As [`run`], for an exported function. Its own frame must have nothing to catch: see
 /// [`crate::base::cancel`].
 #[inline(never)]
 pub fn run_outlined<T>(failed: T, body: impl FnOnce() -> Result<T, Errno>) -> T {

@@ -121,7 +121,7 @@ fn is_on_stack(at: usize) -> bool {
 /// The lowest possible address of the heap: the end of the program, which the kernel loads below
 /// it.
 static HEAP_START: AtomicUsize = AtomicUsize::new(usize::MAX);
-/// The address of glibc's `__curbrk`. 0 with another C library, whose `sbrk(0)` asks the kernel.
+/// The address of glibc's `__curbrk`. 0 with another C library, where `sbrk(0)` asks the kernel.
 static BREAK: AtomicUsize = AtomicUsize::new(0);
 
 #[inline(always)]

@@ -1,4 +1,4 @@
-//! Strings of the program, whose length and validity are unknown.
+//! Strings of the program, of unknown length and validity.
 //!
 //! # Safety
 //!

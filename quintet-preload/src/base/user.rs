@@ -89,7 +89,7 @@ fn page_allows(at: usize, access: Access) -> bool {
 
 /// `FUTEX_OP(FUTEX_OP_ADD, 0, FUTEX_OP_CMP_EQ, -2048)`. The kernel wakes one waiter even for a
 /// count of zero if the comparison holds, so the comparison is one that hardly ever does. (A
-/// program whose own waiters lie in a buffer that it passes must expect spurious wakeups in any
+/// program with waiters of its own in a buffer that it passes must expect spurious wakeups in any
 /// case.)
 const ADD_NOTHING: c_int = 1 << 28 | 0x800;
 

@@ -65,8 +65,8 @@ fn semop_observed(id: c_int, sops: *mut sembuf, nsops: size_t) -> c_int {
     observed(|_| semop_inner(id, sops.cast(), nsops), arguments, nothing)
 }
 
-/// Performs a single operation whose memory is known to be readable; leaves every other call to the
-/// slower functions.
+/// Performs a single operation in memory that is known to be readable; leaves every other call to
+/// the slower functions.
 #[inline(never)]
 fn semop_inner(id: c_int, sops: *const SemOp, nsops: size_t) -> c_int {
     if nsops as c_uint == 1 && user::is_known_readable(sops.cast(), size_of::<SemOp>()) {

@@ -164,7 +164,7 @@ fn set_error(stream: *mut FILE) {
 
 /// Flushes the streams of emulated files, and the standard output.
 pub fn flush_all() {
-    // Forget streams whose descriptors were closed without an intercepted call.
+    // Forget streams that were closed without an intercepted call.
     writable::tidy();
     for stream in writable::streams() {
         // SAFETY: the descriptor of the stream is open, so the stream is.

@@ -28,7 +28,7 @@ struct Entry {
 
 const TAKEN: u32 = u32::MAX;
 
-/// A further file replaces another one, whose descriptors are then unknown.
+/// A further file replaces another one; the descriptors of that one are then unknown.
 const ENTRIES: usize = 32;
 
 static TABLE: [Entry; ENTRIES] = [const {

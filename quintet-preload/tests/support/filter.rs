@@ -14,7 +14,7 @@ pub enum Then {
     Kill,
     /// The call fails with this error number.
     Fail(i32),
-    /// `SIGSYS`, whose handler learns the number of the call.
+    /// `SIGSYS`; its handler learns the number of the call.
     Signal,
 }
 
