@@ -1,5 +1,6 @@
-//! For musl, built elsewhere: a program that uses musl has no `libgcc_s` (that of a glibc system needs glibc), so what unwinds a panic is linked in,
-//! from what Rust brings with it.
+//! For musl: links an unwinder into the library. A program that uses musl has no `libgcc_s`, and
+//! that of a glibc system needs glibc. A panic is therefore unwound by the unwinder that Rust
+//! ships.
 
 use std::env;
 use std::fs;
@@ -14,7 +15,7 @@ fn main() {
     }
     let Some(unwinder) = unwinder(&target).filter(|path| path.exists()) else { return };
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    // The linker takes it for the library of that name.
+    // The linker accepts this script as the library of that name.
     let script = format!("INPUT({})\n", unwinder.display());
     let written = fs::write(out.join("libgcc_s.so"), script);
     written.unwrap_or_else(|e| panic!("cannot write to {}: {e}", out.display()));

@@ -1,18 +1,19 @@
-//! What the calls cost: the kernel's and the drop-in's, side by side in one process.
+//! The cost of shared memory calls: the kernel's and Quintet's, side by side in one process.
 //!
 //! `cargo bench -p quintet-preload --bench calls [-- PART-OF-A-CASE'S-NAME...]`
 //!
-//! The kernel is called by its system calls, the drop-in by the functions of its library, opened here, on a private
-//! namespace in `/dev/shm`. Other attached processes are this program run again.
+//! The kernel is called with its system calls, Quintet through the preload library, opened here, on
+//! a private namespace in `/dev/shm`. Other attached processes are further processes of this
+//! program.
 //!
-//! A harness of its own, because criterion measures one thing after the other, and a machine (a virtual one above all)
-//! drifts more in between than the two sides differ. Here they take turns (`common/turns.rs`), and the ratio is the median
-//! of the rounds' ratios.
+//! The harness is its own, because criterion measures one thing after the other. A machine (a
+//! virtual one above all) drifts more in between than the two sides differ. Here the sides
+//! alternate (`common/turns.rs`), and the ratio is the median of the ratios of the rounds.
 //!
 //! # Safety
 //!
-//! The functions called have the C library's signatures. What they are given are numbers, locals of the right type,
-//! and addresses that they returned; a segment's memory is written by one process at a time.
+//! The functions have the C library's signatures. Their arguments are numbers, locals of the right
+//! type, and addresses that they returned. One process at a time writes a segment's memory.
 #![allow(unsafe_code)]
 
 mod common;
@@ -30,11 +31,11 @@ use std::time::{Duration, Instant};
 const KIB: usize = 1024;
 const PAGE: usize = 4096;
 
-/// One of the two whose calls are measured.
+/// One side of the comparison.
 struct Side {
     functions: Functions,
-    /// The drop-in's library and namespace; none for the kernel.
-    drop_in: Option<(PathBuf, PathBuf)>,
+    /// The preload library and its namespace; `None` for the kernel.
+    preload: Option<(PathBuf, PathBuf)>,
 }
 
 /// The C functions.
@@ -68,13 +69,15 @@ unsafe extern "C" fn kernel_shmctl(id: c_int, command: c_int, buffer: *mut shmid
 impl Side {
     fn kernel() -> Side {
         let functions = Functions { shmget: kernel_shmget, shmat: kernel_shmat, shmdt: kernel_shmdt, shmctl: kernel_shmctl };
-        Side { functions, drop_in: None }
+        Side { functions, preload: None }
     }
 
-    /// The drop-in on a namespace, which it keeps for good: another one needs another copy of the library.
-    fn drop_in(library: &Path, namespace: &Path) -> Side {
+    /// The preload library on a namespace, which it keeps. Another namespace needs another copy of
+    /// the library.
+    fn preload(library: &Path, namespace: &Path) -> Side {
         let loaded = Loaded::open(library, namespace);
-        // SAFETY: the drop-in's functions of these names have the C library's signatures, which are those of the fields.
+        // SAFETY: the library's functions of these names have the C library's signatures, which are
+        // those of the fields.
         let functions = unsafe {
             Functions {
                 shmget: loaded.function(c"shmget"),
@@ -83,7 +86,7 @@ impl Side {
                 shmctl: loaded.function(c"shmctl"),
             }
         };
-        let side = Side { functions, drop_in: Some((library.into(), namespace.into())) };
+        let side = Side { functions, preload: Some((library.into(), namespace.into())) };
         // The first call opens the namespace.
         side.get(libc::IPC_PRIVATE, PAGE, libc::IPC_CREAT | 0o600).remove();
         side
@@ -96,7 +99,7 @@ impl Side {
         Segment { side: self, id }
     }
 
-    /// A new segment with a key that was free, removed when dropped.
+    /// Creates a segment with a key that was free; it is removed when dropped.
     fn keyed(&self) -> (key_t, Owned<'_>) {
         let mut key = 0x5149_0000;
         loop {
@@ -115,9 +118,9 @@ impl Side {
         Owned(self.get(libc::IPC_PRIVATE, size, libc::IPC_CREAT | 0o600))
     }
 
-    /// This program run again, in the part that `role` names.
+    /// Starts this program in the role of this name.
     fn companion(&self, role: &str, id: Option<c_int>) -> Companion {
-        Companion::start(&[role, &id.map_or("none".into(), |id| id.to_string())], self.drop_in.as_ref())
+        Companion::start(&[role, &id.map_or("none".into(), |id| id.to_string())], self.preload.as_ref())
     }
 }
 
@@ -138,7 +141,7 @@ impl Segment<'_> {
 
     #[inline]
     fn detach(self, at: *mut u8) {
-        // SAFETY: `attach` returned the address, and nothing uses the memory any more.
+        // SAFETY: `attach` returned the address, and nothing uses the memory afterwards.
         let done = unsafe { (self.side.functions.shmdt)(at.cast()) };
         assert!(done == 0, "shmdt: {}", std::io::Error::last_os_error());
     }
@@ -170,7 +173,8 @@ impl Drop for Owned<'_> {
     }
 }
 
-/// A companion's life: as an unmodified program it attaches the segment, then does what its role is.
+/// The main loop of a companion: attaches the segment as an unmodified program, then performs its
+/// role.
 fn be_companion(role: &str, id: &str) {
     if let Ok(id) = id.parse() {
         // SAFETY: the system chooses the address.
@@ -188,9 +192,9 @@ fn be_companion(role: &str, id: &str) {
 
 struct Case<'a> {
     name: String,
-    /// The drop-in's side; the other is the kernel's.
+    /// Quintet's side; the other one is the kernel's.
     side: &'a Side,
-    /// Sets the case up on a side; what it needs lives as long as the batch.
+    /// Prepares the case on a side; what it needs lives as long as the batch.
     set_up: Box<dyn Fn(&'a Side) -> Batch<'a> + 'a>,
 }
 
@@ -220,14 +224,14 @@ fn live<'a>(segment: Segment<'a>, size: usize, writes: Writes) {
     segment.remove();
 }
 
-/// All cases: `private` and `shared` are the drop-in on a namespace of that kind.
+/// Returns all cases; `private` and `shared` are Quintet on a namespace of that kind.
 fn cases<'a>(private: &'a Side, shared: &'a Side) -> Vec<Case<'a>> {
     let mut cases = Vec::new();
     let mut on = |side: &'a Side, name: &str, set_up: Box<dyn Fn(&'a Side) -> Batch<'a> + 'a>| {
         cases.push(Case { name: name.into(), side, set_up });
     };
 
-    // The same on both sides: how far the ratio can be trusted.
+    // The same on both sides: shows how far the ratio can be trusted.
     on(
         private,
         "(yardstick: getppid)",
@@ -243,14 +247,14 @@ fn cases<'a>(private: &'a Side, shared: &'a Side) -> Vec<Case<'a>> {
     }
     on(private, "shmget, existing key, one of 1000", Box::new(|side| find(side, 1000)));
 
-    on(private, "IPC_STAT, nobody attached", Box::new(|side| stat(side, false, 0)));
+    on(private, "IPC_STAT, no attachment", Box::new(|side| stat(side, false, 0)));
     on(private, "IPC_STAT, attached by the caller", Box::new(|side| stat(side, true, 0)));
     on(private, "IPC_STAT, attached by 1 other", Box::new(|side| stat(side, false, 1)));
     on(private, "IPC_STAT, attached by 8 others", Box::new(|side| stat(side, false, 8)));
 
     for (flags, how) in [(0, "read-write"), (libc::SHM_RDONLY, "read-only")] {
-        for (others, who) in [(0, "alone"), (1, "with 1 other"), (8, "with 8 others")] {
-            on(private, &format!("shmat+shmdt, {how}, {who}"), Box::new(move |side| attach(side, flags, others)));
+        for (others, company) in [(0, "alone"), (1, "with 1 other"), (8, "with 8 others")] {
+            on(private, &format!("shmat+shmdt, {how}, {company}"), Box::new(move |side| attach(side, flags, others)));
         }
     }
     on(private, "shmat+shmdt, 128 KiB, the first of a segment", Box::new(first_attach));
@@ -292,7 +296,7 @@ fn attach(side: &Side, flags: c_int, others: usize) -> Batch<'_> {
     timed(move || attached.segment().detach(attached.segment().attach(flags)))
 }
 
-/// A segment and those who have it attached.
+/// A segment and the processes that have attached it.
 struct Attached<'a> {
     _others: Vec<Companion>,
     own: Option<*mut u8>,
@@ -319,7 +323,7 @@ impl Drop for Attached<'_> {
     }
 }
 
-/// Segments of a size for which the drop-in prepares nothing when it creates them.
+/// Segments of a size for which the library prepares nothing at their creation.
 fn first_attach(side: &Side) -> Batch<'_> {
     Box::new(move |n| {
         let segments: Vec<_> = (0..n.min(256)).map(|_| side.private(128 * KIB)).collect();
@@ -339,7 +343,7 @@ fn keyed_life(side: &Side, writes: Writes) -> Batch<'_> {
     timed(move || live(side.get(key, PAGE, libc::IPC_CREAT | libc::IPC_EXCL | 0o600), PAGE, writes))
 }
 
-/// Eight lives at a time; counted one by one.
+/// Eight segments at a time, each of which counts as one.
 fn crowd(side: &Side) -> Batch<'_> {
     Box::new(move |n| {
         let start = Instant::now();
@@ -382,10 +386,10 @@ fn main() {
     let memory = Path::new("/dev/shm");
     let places = [Kind::Private, Kind::Shared].map(|kind| Place::new(memory, kind));
     let copy = std::env::temp_dir().join(format!("libquintet_preload-{}.so", std::process::id()));
-    std::fs::copy(&library, &copy).expect("room for a copy of the drop-in");
+    std::fs::copy(&library, &copy).expect("room for a copy of the library");
     let kernel = Side::kernel();
-    let private = Side::drop_in(&library, places[0].path());
-    let shared = Side::drop_in(&copy, places[1].path());
+    let private = Side::preload(&library, places[0].path());
+    let shared = Side::preload(&copy, places[1].path());
     std::fs::remove_file(&copy).expect("it was just made");
 
     let cases = cases(&private, &shared);

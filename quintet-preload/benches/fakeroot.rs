@@ -1,10 +1,10 @@
-//! What an unmodified program gains or loses as a whole: Debian's fakeroot, whose clients and daemon talk by two queues and
-//! a semaphore, at work on a tree of files.
+//! The effect on a whole program: Debian's fakeroot processes a tree of files. Its clients and its
+//! daemon communicate through two queues and a semaphore.
 //!
 //! `cargo bench -p quintet-preload --bench fakeroot`
 //!
-//! A session is a whole life: the daemon's start, the work, the end. It is run in turns on the kernel, and with the drop-in on
-//! a private namespace in `/dev/shm`. Ratios are formed within a round.
+//! A session is a complete run: start of the daemon, work, end. Sessions alternate between the
+//! kernel and Quintet on a private namespace in `/dev/shm`. Ratios are formed within a round.
 #![allow(unsafe_code)]
 
 mod common;
@@ -21,7 +21,7 @@ const ROUNDS: usize = 31;
 const PARTS: usize = 4;
 const FILES: usize = 500;
 
-/// What is run under fakeroot in the tree, whose parts are `c1` to `c4`.
+/// The commands that run under fakeroot in the tree, with the parts `c1` to `c4`.
 const SESSIONS: [(&str, &str); 3] = [
     ("nothing", "true"),
     ("one client, 2000 files", "chown -R 1000:2000 . && ls -lnR . && tar -cf - ."),

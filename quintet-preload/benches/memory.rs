@@ -1,15 +1,17 @@
-//! What an unmodified program sees of a large segment: how long it takes to get it, to fill it and to use it.
+//! What an unmodified program sees of a large segment: the time to create it, to fill it and to use
+//! it.
 //!
 //! `cargo bench -p quintet-preload --bench memory`
 //!
-//! This program runs itself again as a client that knows only the C library's calls, in turns on the kernel, with the
-//! drop-in (`LD_PRELOAD`) on a namespace in `/dev/shm`, and, if it may mount one, with the drop-in on a tmpfs that gives
-//! huge pages. Each client is a fresh process; each round has one of each, and ratios are formed within a round.
+//! This program starts itself as a client that knows only the C library's calls. It alternates
+//! between the kernel, Quintet (`LD_PRELOAD`) on a namespace in `/dev/shm` and, if it may mount
+//! one, Quintet on a tmpfs with huge pages. Each client is a new process. Each round has one of
+//! each, and ratios are formed within a round.
 //!
 //! # Safety
 //!
-//! The client alone uses the segment's memory, and stays within it. The rest are calls with numbers, locals and
-//! NUL-terminated strings.
+//! Only the client uses the segment's memory, and it stays within it. The other calls get numbers,
+//! locals and NUL-terminated strings.
 #![allow(unsafe_code)]
 
 mod common;
@@ -27,11 +29,11 @@ use std::time::Instant;
 const ROUNDS: usize = 15;
 const SIZE: usize = 256 << 20;
 const PAGE: usize = 4096;
-/// A step of the random walk is from one cache line to another.
+/// A step of the random walk leads from one cache line to another.
 const LINE: usize = 64;
 const STEPS: usize = 1 << 21;
 
-/// What a client measures, in the order of its report.
+/// The measurements of a client, in the order of its report.
 const STEP_NAMES: [&str; 8] = [
     "a  shmget, ms",
     "b  shmat, ms",
@@ -43,18 +45,18 @@ const STEP_NAMES: [&str; 8] = [
     "f  a + b + c, ms",
 ];
 
-/// Milliseconds since, and the start of what follows.
+/// Returns the milliseconds since `start`, and restarts it.
 fn lap(start: &mut Instant) -> f64 {
     let ms = start.elapsed().as_secs_f64() * 1e3;
     *start = Instant::now();
     ms
 }
 
-/// Touches and gives back twice as much memory as is measured. A virtual machine may have handed free memory back
-/// to its host, and getting it again would be measured instead, on whichever side comes to it.
+/// Touches and frees twice as much memory as is measured. A virtual machine may have returned free
+/// memory to its host. Without this, the first side would also measure getting it back.
 fn warm() {
     let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-    // SAFETY: a new mapping where there is room, used within its length and unmapped by its own address.
+    // SAFETY: a new mapping, used within its length and unmapped with its own address.
     unsafe {
         let at = libc::mmap(std::ptr::null_mut(), 2 * SIZE, prot, flags, -1, 0);
         if at != libc::MAP_FAILED {
@@ -65,7 +67,7 @@ fn warm() {
     }
 }
 
-/// The client: prints a number for each step, and how many KiB were mapped as huge pages.
+/// The client: prints a number for each step, and the size of huge pages in KiB.
 fn be_client() {
     let failed = |call: &str| -> ! { panic!("{call}: {}", std::io::Error::last_os_error()) };
     warm();
@@ -92,12 +94,14 @@ fn be_client() {
     // SAFETY: the whole of the segment.
     unsafe { std::ptr::write_bytes(black_box(bytes), 2, SIZE) };
     let d1 = lap(&mut clock);
-    // SAFETY: the whole of the segment, which nobody writes meanwhile; attached memory is aligned to pages.
+    // SAFETY: the whole segment, which no process writes meanwhile; attached memory is
+    // page-aligned.
     let words = unsafe { std::slice::from_raw_parts(black_box(bytes).cast::<u64>(), SIZE / 8) };
     black_box(words.iter().fold(0u64, |sum, word| sum.wrapping_add(*word)));
     let d2 = lap(&mut clock);
 
-    // Each line names the next: a generator whose period is the number of lines goes to each of them once.
+    // Each line names the next one. The generator's period is the number of lines, so it visits
+    // each line once.
     let lines = SIZE / LINE;
     for line in 0..lines {
         let next = (line.wrapping_mul(0x5DEE_CE65) + 0x9E37_79B1) % lines;
@@ -115,7 +119,7 @@ fn be_client() {
 
     let huge = huge_kib(at as usize);
     lap(&mut clock);
-    // SAFETY: attached above, and not used any more.
+    // SAFETY: attached above, and not used afterwards.
     if unsafe { libc::shmdt(at) } != 0 {
         remove(id);
         failed("shmdt");
@@ -130,7 +134,7 @@ fn remove(id: c_int) {
     unsafe { libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut()) };
 }
 
-/// How much of the mapping at `at` is mapped by huge pages.
+/// Returns the size in KiB of the mapping at `at` that huge pages map.
 fn huge_kib(at: usize) -> u64 {
     let text = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
     let mapping = text.lines().skip_while(|line| !line.starts_with(&format!("{at:x}-")));
@@ -140,9 +144,9 @@ fn huge_kib(at: usize) -> u64 {
 
 struct Subject {
     name: &'static str,
-    /// The drop-in and its namespace; none for the kernel.
-    drop_in: Option<(PathBuf, PathBuf)>,
-    /// What the clients reported: a list for each round.
+    /// The preload library and its namespace; `None` for the kernel.
+    preload: Option<(PathBuf, PathBuf)>,
+    /// The reports of the clients, one list for each round.
     rounds: Vec<Vec<f64>>,
 }
 
@@ -150,7 +154,7 @@ impl Subject {
     fn run(&mut self) {
         let mut command = Command::new(std::env::current_exe().expect("this program's path"));
         command.arg("--client").env_remove("LD_PRELOAD");
-        if let Some((library, namespace)) = &self.drop_in {
+        if let Some((library, namespace)) = &self.preload {
             command.env("LD_PRELOAD", library).env("QUINTET_NAMESPACE", namespace);
         }
         let output = command.output().expect("this program runs");
@@ -166,7 +170,7 @@ impl Subject {
     }
 }
 
-/// A tmpfs that gives huge pages, in a mount namespace of this process's own; unmounted when dropped.
+/// A tmpfs with huge pages, in a mount namespace of this process; unmounted when dropped.
 struct HugeMount(PathBuf);
 
 impl HugeMount {
@@ -194,7 +198,7 @@ impl HugeMount {
 impl Drop for HugeMount {
     fn drop(&mut self) {
         let target = CString::new(self.0.as_os_str().as_bytes()).expect("a path");
-        // SAFETY: a NUL-terminated path. Nothing is lost if nothing is mounted there.
+        // SAFETY: a NUL-terminated path. Without a mount there the call has no effect.
         unsafe { libc::umount2(target.as_ptr(), libc::MNT_DETACH) };
         let _ = std::fs::remove_dir(&self.0);
     }
@@ -206,13 +210,13 @@ fn mount(kind: Option<&CStr>, target: &CStr, flags: libc::c_ulong, data: &CStr) 
     unsafe { libc::mount(kind, target.as_ptr(), kind, flags, data.as_ptr().cast()) == 0 }
 }
 
-/// A ratio, with as many places as matter.
+/// Formats a ratio with the significant decimals.
 fn short(ratio: f64) -> String {
     let places = if ratio < 10.0 { 2 } else { 0 };
     format!("{ratio:.places$}")
 }
 
-/// The setting in brackets.
+/// Returns the setting in brackets.
 fn setting(name: &str) -> String {
     let text = std::fs::read_to_string(format!("/sys/kernel/mm/transparent_hugepage/{name}")).unwrap_or_default();
     text.split(['[', ']']).nth(1).unwrap_or("not known").into()
@@ -233,7 +237,7 @@ fn main() {
     let mount = HugeMount::new();
     let huge_place = mount.as_ref().map(|mount| Place::new(&mount.0, Kind::Private));
 
-    let subject = |name, drop_in| Subject { name, drop_in, rounds: Vec::new() };
+    let subject = |name, preload| Subject { name, preload, rounds: Vec::new() };
     let mut subjects = vec![subject("kernel", None), subject("quintet", Some((library.clone(), place.path().to_path_buf())))];
     match &huge_place {
         Ok(place) => subjects.push(subject("quintet, huge", Some((library, place.path().to_path_buf())))),

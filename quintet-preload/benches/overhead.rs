@@ -1,8 +1,10 @@
-//! What the drop-in costs a program that does not need it: its start, and the calls of the C library that the drop-in looks at.
+//! The cost of the library for a program that does not need it: its start, and the calls of the C
+//! library that the library intercepts.
 //!
 //! `cargo bench -p quintet-preload --bench overhead`
 //!
-//! This program is run again, as it is and with the drop-in, and both do the same in turns. Neither makes a System V IPC call.
+//! This program starts itself with and without the library, and both processes alternate. Neither
+//! makes a System V IPC call.
 #![allow(unsafe_code)]
 
 mod common;
@@ -45,20 +47,20 @@ fn main() {
     report::shape(&common::processors());
     common::pin();
     let place = Place::new(Path::new("/dev/shm"), Kind::Private);
-    let drop_in = (library, place.path().to_owned());
+    let preload = (library, place.path().to_owned());
 
     report::head("a program that uses no System V IPC", None);
-    report::line("start and end of /bin/true", &start(&drop_in), None);
-    let sides = [None, Some(&drop_in)].map(|side| std::cell::RefCell::new(Companion::start(&["--work"], side)));
+    report::line("start and end of /bin/true", &start(&preload), None);
+    let sides = [None, Some(&preload)].map(|side| std::cell::RefCell::new(Companion::start(&["--work"], side)));
     for (case, (name, _)) in CASES.iter().enumerate() {
-        let [mut plain, mut carried] = [&sides[0], &sides[1]].map(|side| -> Batch {
+        let [mut plain, mut preloaded] = [&sides[0], &sides[1]].map(|side| -> Batch {
             Box::new(move |times| {
                 let mut companion = side.borrow_mut();
                 companion.tell(&format!("{case} {times}"));
                 Duration::from_nanos(companion.hear().parse().expect("nanoseconds"))
             })
         });
-        report::line(name, &measure(&mut plain, &mut carried), None);
+        report::line(name, &measure(&mut plain, &mut preloaded), None);
     }
 }
 

@@ -1,9 +1,10 @@
-//! Processes in different PID, mount, user, IPC, UTS and network namespaces of the kernel, which share nothing but a directory, under different
-//! paths, work as one on the namespace that it is. Each is process 1 of its own.
+//! Processes in different PID, mount, user, IPC, UTS and network namespaces of the kernel share a
+//! Quintet namespace. They have only its directory in common, under different paths. Each is
+//! process 1 of its own PID namespace.
 //!
 //! # Safety
 //!
-//! Numbers, and pointers to locals.
+//! Calls get numbers, and pointers to locals.
 #![allow(unsafe_code)]
 
 mod support;
@@ -19,43 +20,43 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use support::*;
 
 const KEY: c_int = 0x716b;
-/// For whom everything is somebody else's.
-const NOBODY: u32 = 65534;
-/// What the directory is called outside.
+/// A user that owns nothing.
+const UNPRIVILEGED: u32 = 65534;
+/// The variable with the path of the directory outside the container.
 const SHARED: &str = "QUINTET_TEST_SHARED";
-/// What distinguishes an answer from what else is printed.
+/// The prefix of an answer, which separates it from other output.
 const ANSWER: &str = "answer: ";
 
-/// A process in namespaces of its own, which does what it is told.
+/// A process in namespaces of its own, which executes orders.
 struct Container {
     unshare: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
 
-/// Who a container's process is.
+/// The user of a container's process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum As {
-    /// The superuser, in the user namespace of the test.
+enum Identity {
+    /// The superuser, in the test's user namespace.
     Root,
-    /// The test's user, who is root in a user namespace of his own.
+    /// The test's user, mapped to root in a new user namespace.
     MappedToRoot,
-    /// As before, for a user without any rights.
-    NobodyMappedToRoot,
+    /// As before, for an unprivileged user.
+    UnprivilegedMappedToRoot,
 }
 
 impl Container {
-    /// `None`: that is not possible here.
-    fn start(test: &str, place: &Path, name: &str, who: As) -> Option<Container> {
+    /// Returns `None` if containers are not available here.
+    fn start(test: &str, place: &Path, name: &str, identity: Identity) -> Option<Container> {
         let own = place.join(name);
         std::fs::create_dir_all(&own).unwrap();
         let mut command = Command::new("unshare");
         command.args(["--pid", "--mount", "--ipc", "--uts", "--net", "--fork", "--kill-child", "--mount-proc"]);
-        if who != As::Root {
+        if identity != Identity::Root {
             command.args(["--user", "--map-root-user"]);
         }
-        if who == As::NobodyMappedToRoot {
-            command.gid(NOBODY).uid(NOBODY);
+        if identity == Identity::UnprivilegedMappedToRoot {
+            command.gid(UNPRIVILEGED).uid(UNPRIVILEGED);
         }
         command.arg(std::env::current_exe().unwrap()).args([test, "--exact", "--nocapture", "--test-threads=1"]);
         command.env("LD_PRELOAD", library()).env("QUINTET_NAMESPACE", &own).env(PRELOADED, "1").env(SHARED, place.join("ns"));
@@ -68,7 +69,7 @@ impl Container {
                 Some(container)
             }
             None => {
-                println!("skipped: no container for {who:?} can be made here");
+                println!("skipped: no container for {identity:?} can be made here");
                 None
             }
         }
@@ -86,14 +87,14 @@ impl Container {
         }
     }
 
-    fn tell(&mut self, order: &str) {
+    fn send_order(&mut self, order: &str) {
         writeln!(self.input.as_ref().unwrap(), "{order}").unwrap();
     }
 
-    /// What comes of an order: a number, or the errno as a negative one.
+    /// Executes an order. Returns its result, or the negative error number.
     #[track_caller]
     fn ask(&mut self, order: &str) -> i64 {
-        self.tell(order);
+        self.send_order(order);
         self.number()
     }
 
@@ -102,7 +103,7 @@ impl Container {
         self.answer().expect("the container is there").parse().unwrap()
     }
 
-    /// Waits until the order that it was told has to wait.
+    /// Waits until the process sleeps in its order.
     fn until_waiting(&self, order: &str) {
         let tasks = || {
             let unshare = self.unshare.id();
@@ -110,7 +111,7 @@ impl Container {
             let tasks = children.split_whitespace().map(|pid| std::fs::read_dir(format!("/proc/{pid}/task")));
             tasks.flatten().flatten().flatten().map(|task| task.path()).collect::<Vec<_>>()
         };
-        // The test's thread: the main one waits for it all the time.
+        // The main thread always waits for the test's thread.
         let waits = |task: &Path| {
             let call = std::fs::read_to_string(task.join("syscall")).unwrap_or_default();
             call.split(' ').next().and_then(|number| number.parse().ok()) == Some(libc::SYS_futex)
@@ -118,7 +119,7 @@ impl Container {
         until(order, || tasks().len() > 1 && tasks().iter().all(|task| waits(task)));
     }
 
-    /// Kills the process by SIGKILL, as the kernel does when process 1 is killed from outside.
+    /// Kills the process with SIGKILL, as the kernel does when process 1 is killed from outside.
     fn kill(mut self) {
         let unshare = self.unshare.id();
         let pid = std::fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).unwrap();
@@ -127,7 +128,7 @@ impl Container {
         assert!(process >= 0, "{}", std::io::Error::last_os_error());
         self.unshare.kill().unwrap();
         let mut end = libc::pollfd { fd: process, events: libc::POLLIN, revents: 0 };
-        // SAFETY: a local; a descriptor of this function's own.
+        // SAFETY: a local; a descriptor of this function.
         unsafe {
             assert_eq!(libc::poll(&raw mut end, 1, BOUND.as_millis() as c_int), 1);
             libc::close(process);
@@ -138,7 +139,7 @@ impl Container {
 }
 
 impl Drop for Container {
-    /// Lets it come to its end.
+    /// Lets the process finish.
     fn drop(&mut self) {
         self.input = None;
         if std::thread::panicking() {
@@ -150,8 +151,8 @@ impl Drop for Container {
     }
 }
 
-/// The part of the process in the container.
-fn obey() {
+/// Runs in the container: executes orders.
+fn serve() {
     let (shared, own) = (std::env::var_os(SHARED).unwrap(), std::env::var_os("QUINTET_NAMESPACE").unwrap());
     let path = |path: &std::ffi::OsStr| CString::new(path.as_bytes()).unwrap();
     let none = std::ptr::null();
@@ -165,7 +166,7 @@ fn obey() {
         let words: Vec<&str> = order.split(' ').collect();
         let number = |nth: usize| words.get(nth).and_then(|word| word.parse::<i64>().ok()).unwrap_or(0);
         let flags = 0o600 | libc::IPC_CREAT;
-        // SAFETY: numbers, locals, and what is attached.
+        // SAFETY: numbers, locals, and the attached segment.
         let ret: i64 = unsafe {
             match words[0] {
                 "shmget" => libc::shmget(KEY, PAGE, flags).into(),
@@ -220,7 +221,8 @@ fn obey() {
     }
 }
 
-/// What comes of a child that has its parent's pid, in a PID namespace of its own, and ends without a word: 0, or which expectation failed.
+/// Runs a child that has its parent's process id, in a new PID namespace, and exits without
+/// cleanup. Returns 0, or the number of the failed expectation.
 fn twin(memory: c_int, set: c_int) -> c_int {
     // SAFETY: numbers.
     assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWPID) }, 0, "{}", std::io::Error::last_os_error());
@@ -238,7 +240,7 @@ fn twin(memory: c_int, set: c_int) -> c_int {
     end(child)
 }
 
-/// Takes the locks of sets, queues and the registry again and again, until it is killed.
+/// Takes the locks of sets, queues and the registry repeatedly, until it is killed.
 fn hammer(set: c_int, queue: c_int) -> ! {
     let mut ops = [op(0, -1, SEM_UNDO), op(1, 1, SEM_UNDO)];
     let mut back = [op(1, -1, SEM_UNDO), op(0, 1, SEM_UNDO)];
@@ -260,19 +262,19 @@ fn hammer(set: c_int, queue: c_int) -> ! {
     unreachable!()
 }
 
-/// `play` with two containers, for root and for a user who is mapped to root, as far as possible.
+/// Runs `play` for root and for a user that is mapped to root, as far as possible.
 fn with_containers(test: &str, play: impl Fn(&mut dyn FnMut(&str) -> Container)) {
     if std::env::var_os(PRELOADED).is_some() {
-        return obey();
+        return serve();
     }
-    for who in if is_root() { &[As::Root, As::MappedToRoot][..] } else { &[As::MappedToRoot] } {
+    for identity in if is_root() { &[Identity::Root, Identity::MappedToRoot][..] } else { &[Identity::MappedToRoot] } {
         let place = place();
         Namespace::create(place.path().join("ns"), Kind::Private).unwrap();
-        match Container::start(test, place.path(), "probe", *who) {
+        match Container::start(test, place.path(), "probe", *identity) {
             Some(probe) => probe.kill(),
             None => continue,
         }
-        play(&mut |name| Container::start(test, place.path(), name, *who).unwrap());
+        play(&mut |name| Container::start(test, place.path(), name, *identity).unwrap());
     }
 }
 
@@ -288,11 +290,11 @@ fn segments() {
         assert_eq!((a.ask(&count), b.ask(&count)), (2, 2));
         a.kill();
         assert_eq!(b.ask(&count), 1);
-        // One who comes then does not take himself for the dead one, who had the same pid.
+        // A new process with the same pid is not mistaken for the dead one.
         let mut c = container("c");
         assert_eq!((c.ask(&count), c.ask(&order), c.ask("load"), b.ask(&count)), (1, 0, 4711, 2));
         assert_eq!((b.ask("shmdt"), c.ask(&count), b.ask(&count)), (0, 1, 1));
-        // Removed, it lasts as long as somebody is attached.
+        // A removed segment lasts until its last detachment.
         assert_eq!(b.ask(&format!("remove {id} -1 -1")), -i64::from(EINVAL));
         assert_eq!((c.ask(&count), c.ask("load")), (1, 4711));
         c.kill();
@@ -306,29 +308,29 @@ fn sets() {
         let (mut a, mut b) = (container("a"), container("path of b"));
         let id = a.ask("semget");
         assert_eq!(b.ask("semget"), id);
-        // Who waits is woken from over there.
+        // A waiter is woken from the other container.
         let (down, up) = (format!("op {id} 0 -1 {SEM_UNDO}"), format!("op {id} 0 1 0"));
-        a.tell(&down);
+        a.send_order(&down);
         let waiting = format!("getncnt {id} 0");
         until("a waits", || b.ask(&waiting) == 1);
         a.until_waiting(&down);
         assert_eq!((b.ask(&up), a.number(), b.ask(&waiting)), (0, 0, 0));
-        // What the dead one held is given to who waits for it.
+        // The unit of the dead process goes to a waiter.
         let mut c = container("c");
-        b.tell(&down);
+        b.send_order(&down);
         until("b waits", || c.ask(&waiting) == 1);
         a.kill();
         assert_eq!((b.number(), c.ask(&format!("getval {id} 0"))), (0, 0));
-        // A waiting call of the dead is none any more.
-        c.tell(&down);
+        // The waiting call of a dead process no longer counts.
+        c.send_order(&down);
         until("c waits", || b.ask(&waiting) == 1);
         c.kill();
         assert_eq!(b.ask(&waiting), 0);
         assert_eq!((b.ask(&up), b.ask(&format!("getval {id} 0"))), (0, 1));
-        // Removed under who waits.
+        // Removed while a process waits.
         let mut d = container("d");
         let more = format!("op {id} 1 -1 0");
-        d.tell(&more);
+        d.send_order(&more);
         until("d waits", || b.ask(&format!("getncnt {id} 1")) == 1);
         assert_eq!(b.ask(&format!("remove -1 {id} -1")), -i64::from(EINVAL));
         assert_eq!((d.number(), b.ask(&up)), (-i64::from(EIDRM), -i64::from(EINVAL)));
@@ -341,24 +343,24 @@ fn queues() {
         let (mut a, mut b) = (container("a"), container("path of b"));
         let id = a.ask("msgget");
         assert_eq!(b.ask("msgget"), id);
-        // Handed over to who waits.
+        // The message goes to a waiter.
         let receive = format!("receive {id} 5 0");
-        a.tell(&receive);
+        a.send_order(&receive);
         a.until_waiting(&receive);
         assert_eq!((b.ask(&format!("send {id} 5 42 0")), a.number()), (0, 42));
-        // Of two who wait, the dead one is passed over.
+        // Of two waiters, the dead one is skipped.
         let mut c = container("c");
         for one in [&mut a, &mut c] {
-            one.tell(&receive);
+            one.send_order(&receive);
             one.until_waiting(&receive);
         }
         a.kill();
         assert_eq!((b.ask(&format!("send {id} 5 43 0")), c.number()), (0, 43));
-        // Full: who waits for room has sent when there is some.
+        // A sender that waits for room in a full queue continues when there is some.
         let nowait = libc::IPC_NOWAIT;
         let sent = (0..).take_while(|n| b.ask(&format!("send {id} 1 {n} {nowait}")) == 0).count() as i64;
         let send = format!("send {id} 1 {sent} 0");
-        c.tell(&send);
+        c.send_order(&send);
         c.until_waiting(&send);
         let receive = format!("receive {id} 1 {nowait}");
         assert_eq!((b.ask(&receive), c.number()), (0, 0));
@@ -366,7 +368,7 @@ fn queues() {
         for n in 1..=sent {
             assert_eq!(c.ask(&receive), n);
         }
-        c.tell(&format!("receive {id} 1 0"));
+        c.send_order(&format!("receive {id} 1 0"));
         c.until_waiting("receive");
         assert_eq!(b.ask(&format!("remove -1 -1 {id}")), -i64::from(EINVAL));
         assert_eq!(c.number(), -i64::from(EIDRM));
@@ -374,8 +376,8 @@ fn queues() {
 }
 
 #[test]
-fn parent_and_child_of_the_same_pid() {
-    with_containers("parent_and_child_of_the_same_pid", |container| {
+fn parent_and_child_with_the_same_pid() {
+    with_containers("parent_and_child_with_the_same_pid", |container| {
         let (mut a, mut b) = (container("a"), container("path of b"));
         let (memory, set) = (a.ask("shmget"), a.ask("semget"));
         assert_eq!((a.ask(&format!("shmat {memory}")), a.ask(&format!("op {set} 0 1 0"))), (0, 0));
@@ -383,7 +385,7 @@ fn parent_and_child_of_the_same_pid() {
         assert_eq!(a.ask(&format!("twin {memory} {set}")), 0);
         for one in [&mut a, &mut b] {
             assert_eq!(one.ask(&format!("nattch {memory}")), 1);
-            // The child's is taken back, and its parent's is not.
+            // The child's adjustment is undone, and its parent's is not.
             until("the child's unit is back", || one.ask(&format!("getval {set} 1")) == 1);
             assert_eq!(one.ask(&format!("getval {set} 0")), 0);
         }
@@ -392,10 +394,10 @@ fn parent_and_child_of_the_same_pid() {
     });
 }
 
-/// Wherever it was killed: what it held is taken over.
+/// Whatever a killed process held is recovered.
 #[test]
-fn killed_at_work() {
-    with_containers("killed_at_work", |container| {
+fn a_process_killed_inside_a_call() {
+    with_containers("a_process_killed_inside_a_call", |container| {
         let mut b = container("path of b");
         let (set, queue) = (b.ask("semget"), b.ask("msgget"));
         assert_eq!(b.ask(&format!("op {set} 0 1 0")), 0);
@@ -406,7 +408,7 @@ fn killed_at_work() {
             let order = format!("op {set} 0 -1 0");
             assert_eq!((b.ask(&order), b.ask(&format!("getval {set} 1"))), (0, 0), "{round}");
             assert_eq!(b.ask(&format!("op {set} 0 1 0")), 0);
-            // At the most one message is left of each.
+            // At most one message of each process is left.
             while b.ask(&format!("receive {queue} 1 {}", libc::IPC_NOWAIT | 0o10000)) != -i64::from(libc::ENOMSG) {}
             assert_eq!(b.ask(&format!("send {queue} 3 {round} 0")), 0);
             assert_eq!(b.ask(&format!("receive {queue} 3 0")), round);
@@ -417,12 +419,12 @@ fn killed_at_work() {
     });
 }
 
-/// Root in a user namespace has the rights of the user that he is outside.
+/// Root in a user namespace has the permissions of the user outside.
 #[test]
-fn mapped_to_root() {
-    const TEST: &str = "mapped_to_root";
+fn user_mapped_to_root() {
+    const TEST: &str = "user_mapped_to_root";
     if std::env::var_os(PRELOADED).is_some() {
-        return obey();
+        return serve();
     }
     if !is_root() {
         return println!("skipped: not root");
@@ -433,27 +435,28 @@ fn mapped_to_root() {
         let own = place.path().join(own);
         std::fs::create_dir(&own).unwrap();
     }
-    let Some(mut root) = Container::start(TEST, place.path(), "a", As::Root) else { return };
-    let Some(mut mapped) = Container::start(TEST, place.path(), "b", As::MappedToRoot) else { return };
-    let Some(mut nobody) = Container::start(TEST, place.path(), "c", As::NobodyMappedToRoot) else { return };
+    let Some(mut root) = Container::start(TEST, place.path(), "a", Identity::Root) else { return };
+    let Some(mut mapped) = Container::start(TEST, place.path(), "b", Identity::MappedToRoot) else { return };
+    let Some(mut unprivileged) = Container::start(TEST, place.path(), "c", Identity::UnprivilegedMappedToRoot) else { return };
     let refused = -i64::from(EACCES);
     for mechanism in ["shmget", "semget", "msgget"] {
         let id = root.ask(mechanism);
         assert!(id >= 0, "{mechanism}: {id}");
         assert_eq!(mapped.ask(mechanism), id, "{mechanism}");
-        // There uid 0 is not the owner, although his number is the same: he may be told the identifier, and no more.
-        let told = nobody.ask(mechanism);
-        assert!(told == id || told == refused, "{mechanism}: {told}");
+        // There uid 0 is not the owner, despite the same number. It may learn the identifier, and
+        // nothing else.
+        let answer = unprivileged.ask(mechanism);
+        assert!(answer == id || answer == refused, "{mechanism}: {answer}");
     }
     let (memory, set, queue) = (root.ask("shmget"), root.ask("semget"), root.ask("msgget"));
     let orders = [format!("shmat {memory}"), format!("op {set} 0 1 0"), format!("send {queue} 1 1 0")];
     for order in orders {
-        assert_eq!(nobody.ask(&order), refused, "{order}");
+        assert_eq!(unprivileged.ask(&order), refused, "{order}");
         assert!(mapped.ask(&order) >= 0, "{order}");
     }
     assert_eq!((root.ask(&format!("getval {set} 0")), root.ask(&format!("qnum {queue}"))), (1, 1));
     for order in [format!("remove {memory} -1 -1"), format!("remove -1 {set} -1"), format!("remove -1 -1 {queue}")] {
-        nobody.ask(&order);
+        unprivileged.ask(&order);
     }
     assert_eq!((root.ask("shmget"), root.ask("semget"), root.ask("msgget")), (memory, set, queue));
 }

@@ -1,9 +1,9 @@
-//! The drop-in stays in the programs that a program starts, whatever becomes of the environment.
+//! Programs that a program starts keep the library, whatever becomes of the environment.
 //!
 //! # Safety
 //!
-//! The children of `fork` have one thread. Strings and lists passed to exec live until it, or the process, ends; every list ends with a
-//! null pointer.
+//! The children of `fork` have one thread. Strings and lists passed to exec live until it, or the
+//! process, ends. Every list ends with a null pointer.
 #![allow(unsafe_code)]
 
 mod support;
@@ -23,13 +23,13 @@ unsafe extern "C" {
     fn clearenv() -> c_int;
 }
 
-/// By this argument the program knows that it was started by a test.
-const ASKED: &str = "--what-is-there";
+/// With this argument, the program was started by a test.
+const REPORT: &str = "--what-is-there";
 
-/// What a started program finds: whether it has the drop-in, and its environment.
+/// The started program: prints whether it has the library, and its environment.
 #[test]
-fn what_is_there() {
-    if std::env::var_os("QUINTET_TEST_ASKS").is_none() && std::env::args().all(|argument| argument != ASKED) {
+fn report_environment() {
+    if std::env::var_os("QUINTET_TEST_ASKS").is_none() && std::env::args().all(|argument| argument != REPORT) {
         return;
     }
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
@@ -38,10 +38,10 @@ fn what_is_there() {
     println!("<{loaded}|{}|{}|{}>", variable("LD_PRELOAD"), variable("QUINTET_NAMESPACE"), variable("QUINTET_LOG"));
 }
 
-/// This program, so that it tells what it finds.
+/// Returns this program with the arguments that make it print.
 fn program() -> (PathBuf, Vec<CString>) {
     let path = std::env::current_exe().unwrap();
-    let words = ["what", "what_is_there", "--exact", "--nocapture", "--test-threads=1", "--skip", ASKED];
+    let words = ["what", "report_environment", "--exact", "--nocapture", "--test-threads=1", "--skip", REPORT];
     (path, words.into_iter().map(|word| CString::new(word).unwrap()).collect())
 }
 
@@ -53,8 +53,8 @@ fn strings(entries: &[&str]) -> Vec<CString> {
     entries.iter().map(|entry| CString::new(*entry).unwrap()).collect()
 }
 
-/// What the program says that a child starts by `start`.
-fn told(start: impl FnOnce(&CString, &[*const c_char])) -> String {
+/// Returns what the program prints that a child starts with `start`.
+fn found_by(start: impl FnOnce(&CString, &[*const c_char])) -> String {
     let (path, words) = program();
     let path = CString::new(path.as_os_str().as_bytes()).unwrap();
     let argv = list(&words);
@@ -67,7 +67,7 @@ fn told(start: impl FnOnce(&CString, &[*const c_char])) -> String {
         start(&path, &argv);
         panic!("{}", std::io::Error::last_os_error());
     });
-    // SAFETY: nobody else owns them.
+    // SAFETY: nothing else owns them.
     let (mut from, to) = unsafe {
         use std::os::fd::{FromRawFd, OwnedFd};
         (std::fs::File::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1]))
@@ -83,48 +83,49 @@ fn given(name: &str) -> String {
     std::env::var(name).unwrap()
 }
 
-/// What is found where all is kept.
-fn all() -> String {
+/// What the program prints if everything is inherited.
+fn complete() -> String {
     format!("true|{}|{}|-", given("LD_PRELOAD"), given("QUINTET_NAMESPACE"))
 }
 
-/// What the program finds if it is executed with this environment.
-fn with(environment: &[&str]) -> String {
+/// Returns what the program prints if it is executed with this environment.
+fn found_with(environment: &[&str]) -> String {
     let environment = strings(environment);
     // SAFETY: see the module.
-    told(|path, argv| unsafe { _ = libc::execve(path.as_ptr(), argv.as_ptr(), list(&environment).as_ptr()) })
+    found_by(|path, argv| unsafe { _ = libc::execve(path.as_ptr(), argv.as_ptr(), list(&environment).as_ptr()) })
 }
 
 #[test]
-fn an_environment_of_its_own() {
-    preloaded("an_environment_of_its_own", || {
-        let (ours, namespace) = (given("LD_PRELOAD"), given("QUINTET_NAMESPACE"));
-        assert_eq!(with(&[]), all());
-        assert_eq!(with(&["QUINTET_NAMESPACE=/elsewhere"]), format!("true|{ours}|/elsewhere|-"));
-        assert_eq!(with(&["LD_PRELOAD=", "QUINTET_LOG=off"]), format!("true|{ours}|{namespace}|off"));
-        // The program's own comes after; it was there before, and stays where it was.
+fn exec_with_a_new_environment() {
+    preloaded("exec_with_a_new_environment", || {
+        let (library, namespace) = (given("LD_PRELOAD"), given("QUINTET_NAMESPACE"));
+        assert_eq!(found_with(&[]), complete());
+        assert_eq!(found_with(&["QUINTET_NAMESPACE=/elsewhere"]), format!("true|{library}|/elsewhere|-"));
+        assert_eq!(found_with(&["LD_PRELOAD=", "QUINTET_LOG=off"]), format!("true|{library}|{namespace}|off"));
+        // The program's own library comes after. An existing entry keeps its place.
         let other = "/lib/x86_64-linux-gnu/libm.so.6";
         if std::path::Path::new(other).exists() {
-            assert_eq!(with(&[&format!("LD_PRELOAD={other}")]), format!("true|{ours}:{other}|{namespace}|-"));
-            assert_eq!(with(&[&format!("LD_PRELOAD={other} {ours}")]), format!("true|{other} {ours}|{namespace}|-"));
+            assert_eq!(found_with(&[&format!("LD_PRELOAD={other}")]), format!("true|{library}:{other}|{namespace}|-"));
+            assert_eq!(found_with(&[&format!("LD_PRELOAD={other} {library}")]), format!("true|{other} {library}|{namespace}|-"));
         }
-        // The drop-in of another version, which a `quintet run` has put there.
-        assert_eq!(with(&["LD_PRELOAD=/x/libquintet-1.so"]), format!("false|/x/libquintet-1.so|{namespace}|-"));
-        // Entries too many to be listed on the stack, and a long list of libraries.
+        // The library of another version, which `quintet run` has installed.
+        assert_eq!(found_with(&["LD_PRELOAD=/x/libquintet-1.so"]), format!("false|/x/libquintet-1.so|{namespace}|-"));
+        // More entries than fit on the stack, and a long list of libraries.
         let many: Vec<String> = (0..2100).map(|n| format!("V{n}=x")).collect();
-        assert_eq!(with(&many.iter().map(String::as_str).collect::<Vec<_>>()), all());
-        let long = format!("LD_PRELOAD={}", format!("{ours}:").repeat(2000 / ours.len()).replace("libquintet", "./libquintet"));
-        assert!(with(&[&long, "QUINTET_LOG=off"]).starts_with(&format!("true|{ours}:")));
+        assert_eq!(found_with(&many.iter().map(String::as_str).collect::<Vec<_>>()), complete());
+        let long =
+            format!("LD_PRELOAD={}", format!("{library}:").repeat(2000 / library.len()).replace("libquintet", "./libquintet"));
+        assert!(found_with(&[&long, "QUINTET_LOG=off"]).starts_with(&format!("true|{library}:")));
         // SAFETY: see the module.
-        assert_eq!(told(|path, argv| unsafe { _ = libc::execve(path.as_ptr(), argv.as_ptr(), null()) }), all());
+        assert_eq!(found_by(|path, argv| unsafe { _ = libc::execve(path.as_ptr(), argv.as_ptr(), null()) }), complete());
     });
 }
 
-/// A thread with the smallest stack that there is starts programs, by each of the ways.
+/// A thread with the smallest possible stack starts programs in each way.
 #[test]
-fn from_a_small_stack() {
+fn exec_on_the_smallest_stack() {
     extern "C" fn thread(start: *mut c_void) -> *mut c_void {
-        // SAFETY: what is passed below, which waits for this thread.
+        // SAFETY: the pointer that is passed below, by a function that waits for this thread.
         unsafe { (*start.cast::<&dyn Fn()>())() };
         std::ptr::null_mut()
     }
@@ -141,35 +142,39 @@ fn from_a_small_stack() {
         }
     }
 
-    preloaded("from_a_small_stack", || {
+    preloaded("exec_on_the_smallest_stack", || {
         let nothing = [null()];
         // SAFETY: see the module.
         unsafe {
-            let told_by = |call: &dyn Fn(&CString, &[*const c_char])| told(|path, argv| on_small_stack(&|| call(path, argv)));
-            assert_eq!(told_by(&|path, argv| _ = libc::execve(path.as_ptr(), argv.as_ptr(), nothing.as_ptr())), all());
-            assert_eq!(told_by(&|path, argv| _ = libc::execv(path.as_ptr(), argv.as_ptr())), all());
+            let found_by_thread =
+                |call: &dyn Fn(&CString, &[*const c_char])| found_by(|path, argv| on_small_stack(&|| call(path, argv)));
+            assert_eq!(
+                found_by_thread(&|path, argv| _ = libc::execve(path.as_ptr(), argv.as_ptr(), nothing.as_ptr())),
+                complete()
+            );
+            assert_eq!(found_by_thread(&|path, argv| _ = libc::execv(path.as_ptr(), argv.as_ptr())), complete());
             let one_by_one = |path: &CString, argv: &[*const c_char]| {
                 let [a, b, c, d, e, f, g, end] = argv else { panic!("{} arguments", argv.len()) };
                 libc::execle(path.as_ptr(), *a, *b, *c, *d, *e, *f, *g, *end, nothing.as_ptr());
             };
-            assert_eq!(told_by(&one_by_one), all());
+            assert_eq!(found_by_thread(&one_by_one), complete());
             let spawned = |path: &CString, argv: &[*const c_char]| {
                 let (mut child, (actions, attributes)) = (0, (null(), null()));
                 let (argv, environment) = (argv.as_ptr().cast(), nothing.as_ptr().cast());
                 assert_eq!(libc::posix_spawn(&raw mut child, path.as_ptr(), actions, attributes, argv, environment), 0);
                 libc::_exit(end(child));
             };
-            assert_eq!(told_by(&spawned), all());
+            assert_eq!(found_by_thread(&spawned), complete());
         }
     });
 }
 
 #[test]
-fn nothing_is_added_if_that_is_not_wanted() {
-    preloaded("nothing_is_added_if_that_is_not_wanted", || {
-        assert_eq!(with(&["QUINTET_INHERIT=0"]), "false|-|-|-");
-        assert_eq!(with(&["QUINTET_INHERIT=1"]), all());
-        // What the program itself was given holds where the new environment says nothing.
+fn inheritance_can_be_disabled() {
+    preloaded("inheritance_can_be_disabled", || {
+        assert_eq!(found_with(&["QUINTET_INHERIT=0"]), "false|-|-|-");
+        assert_eq!(found_with(&["QUINTET_INHERIT=1"]), complete());
+        // The program's own variable counts if the new environment does not have it.
         let (path, words) = program();
         let words = words.iter().skip(1).map(|word| OsStr::from_bytes(word.as_bytes()));
         let found = |inherit: &str, rest: &[&str]| {
@@ -178,17 +183,18 @@ fn nothing_is_added_if_that_is_not_wanted() {
             String::from_utf8(env.output().unwrap().stdout).unwrap()
         };
         assert!(found("0", &[]).contains("<false|-|-|->"), "{}", found("0", &[]));
-        assert!(found("1", &[]).contains(&format!("<{}>", all())));
+        assert!(found("1", &[]).contains(&format!("<{}>", complete())));
         assert!(found("0", &["QUINTET_INHERIT=1"]).contains("<true|"));
     });
 }
 
 #[test]
-fn a_child_made_by_vfork() {
-    preloaded("a_child_made_by_vfork", || {
-        let found = told(|path, argv| {
+fn vfork_child_inherits() {
+    preloaded("vfork_child_inherits", || {
+        let found = found_by(|path, argv| {
             let environment = [null::<c_char>()];
-            // SAFETY: the child only calls exec, or ends. The location of errno is valid, and shared with the child.
+            // SAFETY: the child only calls exec, or ends. The location of errno is valid, and
+            // shared with the child.
             let status = unsafe {
                 *libc::__errno_location() = 4242;
                 match vfork() {
@@ -205,15 +211,15 @@ fn a_child_made_by_vfork() {
             // SAFETY: ends the process.
             unsafe { libc::_exit(status) };
         });
-        assert_eq!(found, all());
+        assert_eq!(found, complete());
     });
 }
 
 #[test]
-fn started_by_the_c_library() {
-    preloaded("started_by_the_c_library", || {
+fn spawn_system_and_popen_inherit() {
+    preloaded("spawn_system_and_popen_inherit", || {
         for search in [false, true] {
-            let found = told(|path, argv| {
+            let found = found_by(|path, argv| {
                 let (mut child, environment) = (0, [std::ptr::null_mut::<c_char>()]);
                 let spawn = if search { libc::posix_spawnp } else { libc::posix_spawn };
                 // SAFETY: see the module.
@@ -223,14 +229,14 @@ fn started_by_the_c_library() {
                 // SAFETY: ends the process.
                 unsafe { libc::_exit(end(child)) };
             });
-            assert_eq!(found, all());
+            assert_eq!(found, complete());
         }
         let command = || {
             let (path, words) = program();
             let words: Vec<&str> = words.iter().skip(1).map(|word| word.to_str().unwrap()).collect();
             CString::new(format!("'{}' {}", path.display(), words.join(" "))).unwrap()
         };
-        let shell = told(|_, _| {
+        let shell = found_by(|_, _| {
             // SAFETY: this process has one thread.
             let status = unsafe {
                 assert_eq!(clearenv(), 0);
@@ -239,8 +245,8 @@ fn started_by_the_c_library() {
             // SAFETY: ends the process.
             unsafe { libc::_exit(libc::WEXITSTATUS(status)) };
         });
-        assert_eq!(shell, all());
-        let pipe = told(|_, _| {
+        assert_eq!(shell, complete());
+        let pipe = found_by(|_, _| {
             // SAFETY: this process has one thread; the stream is closed once.
             unsafe {
                 assert_eq!(clearenv(), 0);
@@ -252,7 +258,7 @@ fn started_by_the_c_library() {
                 libc::_exit(libc::WEXITSTATUS(libc::pclose(stream)));
             }
         });
-        assert_eq!(pipe, all());
+        assert_eq!(pipe, complete());
         // SAFETY: the list of this process.
         assert!(!unsafe { environ }.is_null());
         // SAFETY: null asks whether there is a shell.
@@ -260,14 +266,14 @@ fn started_by_the_c_library() {
     });
 }
 
-/// What a shell says on stderr that executes `path`.
-fn complaints(path: &str, log: &str) -> Output {
+/// Returns the output of a shell that executes `path`.
+fn run_by_shell(path: &str, log: &str) -> Output {
     Command::new("/bin/sh").args(["-c", "exec \"$0\"", path]).env("QUINTET_LOG", log).output().unwrap()
 }
 
 #[test]
-fn what_is_not_carried_is_said() {
-    preloaded("what_is_not_carried_is_said", || {
+fn warning_for_a_static_program() {
+    preloaded("warning_for_a_static_program", || {
         let directory = tempfile::tempdir().unwrap();
         let (source, path) = (directory.path().join("static.c"), directory.path().join("static"));
         std::fs::write(&source, "int main(void) { return 7; }\n").unwrap();
@@ -275,23 +281,23 @@ fn what_is_not_carried_is_said() {
             return println!("skipped: there is no static C library to link with");
         }
         let path = path.to_str().unwrap();
-        let told = complaints(path, "warn");
-        assert_eq!(told.status.code(), Some(7));
-        let text = String::from_utf8(told.stderr).unwrap();
-        assert!(text.contains(&format!("{path} is not carried")) && text.contains("statically linked"), "{text}");
+        let output = run_by_shell(path, "warn");
+        assert_eq!(output.status.code(), Some(7));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains(&format!("cannot intercept {path}: ")) && text.contains("statically linked"), "{text}");
         assert_eq!(text.lines().count(), 1, "{text}");
-        assert_eq!(complaints(path, "error").stderr, b"");
-        // What is carried, or cannot be run at all, is nobody's concern.
-        assert_eq!(complaints("/bin/true", "warn").stderr, b"");
-        let text = String::from_utf8(complaints("/nonexistent", "warn").stderr).unwrap();
+        assert_eq!(run_by_shell(path, "error").stderr, b"");
+        // A program that is intercepted, or that cannot run at all, causes no warning.
+        assert_eq!(run_by_shell("/bin/true", "warn").stderr, b"");
+        let text = String::from_utf8(run_by_shell("/nonexistent", "warn").stderr).unwrap();
         assert!(!text.contains("quintet"), "{text}");
     });
 }
 
-/// musl's loader dies of a library that it cannot load, where glibc's only says so.
+/// musl's loader fails if it cannot load a library; glibc's only prints a message.
 #[test]
-fn a_program_of_another_c_library() {
-    preloaded("a_program_of_another_c_library", || {
+fn program_with_another_c_library() {
+    preloaded("program_with_another_c_library", || {
         let directory = tempfile::tempdir().unwrap();
         let (source, path) = (directory.path().join("musl.c"), directory.path().join("musl"));
         let text = "#include <stdio.h>\n#include <stdlib.h>\n\
@@ -308,17 +314,20 @@ fn a_program_of_another_c_library() {
             let mut env = Command::new("env");
             let output = env.arg(format!("LD_PRELOAD={preload}")).arg(format!("QUINTET_INHERIT={inherit}")).arg(&path).output();
             let output = output.unwrap();
-            let (said, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-            assert_eq!(output.status.code(), Some(7), "{said} {errors}");
-            (said, errors)
+            let (output_text, errors) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+            assert_eq!(output.status.code(), Some(7), "{output_text} {errors}");
+            (output_text, errors)
         };
-        let ours = given("LD_PRELOAD");
-        let (said, errors) = found(&ours, "1");
-        assert_eq!(said, "<->");
-        assert!(errors.contains("is not carried") && errors.contains("musl"), "{errors}");
-        // Nor does it get what was not there; and what else is there stays.
+        let library = given("LD_PRELOAD");
+        let (output_text, errors) = found(&library, "1");
+        assert_eq!(output_text, "<->");
+        assert!(errors.contains("cannot intercept ") && errors.contains("musl"), "{errors}");
+        // The library is not added either, and other entries stay.
         assert_eq!(found("", "1").0, "<>");
-        assert_eq!(found(&format!("/usr/lib/x86_64-linux-musl/libc.so:{ours}"), "1").0, "</usr/lib/x86_64-linux-musl/libc.so>");
-        assert_eq!(found(&ours, "0"), ("<->".to_owned(), String::new()));
+        assert_eq!(
+            found(&format!("/usr/lib/x86_64-linux-musl/libc.so:{library}"), "1").0,
+            "</usr/lib/x86_64-linux-musl/libc.so>"
+        );
+        assert_eq!(found(&library, "0"), ("<->".to_owned(), String::new()));
     });
 }

@@ -1,9 +1,9 @@
-//! What `SEM_UNDO` has to take back outlives every kind of exec.
+//! The adjustments of `SEM_UNDO` outlive every kind of exec.
 //!
 //! # Safety
 //!
-//! The children of `fork` have one thread. The strings passed to exec live until it, or the process, ends; every list ends with a
-//! null pointer.
+//! The children of `fork` have one thread. Strings passed to exec live until it, or the process,
+//! ends. Every list ends with a null pointer.
 #![allow(unsafe_code)]
 
 mod support;
@@ -22,9 +22,9 @@ unsafe extern "C" {
     fn vfork() -> c_int;
 }
 
-/// The program that is executed: its status is the value that it finds.
+/// The executed program: exits with the value of the semaphore.
 #[test]
-fn the_new_program() {
+fn report_value() {
     if let Ok(id) = std::env::var(SET) {
         assert!(std::env::var_os("QUINTET_UNDO").is_none());
         let value = value(id.parse().unwrap());
@@ -32,7 +32,7 @@ fn the_new_program() {
     }
 }
 
-/// This program, as the list of its arguments.
+/// This program, with its arguments.
 struct Program {
     path: CString,
     arguments: Vec<CString>,
@@ -40,11 +40,11 @@ struct Program {
 
 impl Program {
     fn new(set: c_int) -> Program {
-        // SAFETY: a test's process has no other thread that is busy.
+        // SAFETY: the test's process has no other busy thread.
         unsafe { std::env::set_var(SET, set.to_string()) };
         let path = std::env::current_exe().unwrap().into_os_string().into_encoded_bytes();
         let path = CString::new(path).unwrap();
-        let arguments = [path.to_str().unwrap(), "the_new_program", "--exact", "--test-threads=1"];
+        let arguments = [path.to_str().unwrap(), "report_value", "--exact", "--test-threads=1"];
         Program { arguments: arguments.into_iter().map(|word| CString::new(word).unwrap()).collect(), path }
     }
 
@@ -57,15 +57,16 @@ impl Program {
     }
 }
 
-/// The environment, with one more variable.
+/// Returns the environment with one more variable.
 fn added() -> Vec<*const c_char> {
     let variable = CString::new(format!("{ADDED}=1")).unwrap().into_raw().cast_const();
-    // SAFETY: the list of this process, which nobody changes.
+    // SAFETY: the list of this process, which does not change.
     let inherited = (0..).map(|index| unsafe { *environ.add(index) }).take_while(|entry| !entry.is_null());
     inherited.chain([variable, null()]).collect()
 }
 
-/// A program that takes one of five units and executes `exec` finds four; when it has ended there are five.
+/// Checks that a program that takes one of five units and calls `exec` finds four, and that five
+/// remain at its end.
 fn outlives(exec: impl Fn(&Program) -> c_int) -> c_int {
     let id = set(1, 0o600);
     assert_eq!(control(id, 0, SETVAL, 5), 0);
@@ -80,12 +81,12 @@ fn outlives(exec: impl Fn(&Program) -> c_int) -> c_int {
     status
 }
 
-/// What it is called, the status it ends with, how it is done.
+/// The name of the function, the expected status, and the call.
 type Way<'a> = (&'a str, c_int, &'a dyn Fn(&Program) -> c_int);
 
 #[test]
-fn lists() {
-    preloaded("lists", || {
+fn undo_outlives_exec_with_lists() {
+    preloaded("undo_outlives_exec_with_lists", || {
         let list = |program: &Program| program.list();
         let ways: [Way; 9] = [
             // SAFETY: see the module.
@@ -136,8 +137,8 @@ fn lists() {
 
 #[test]
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-fn one_by_one() {
-    preloaded("one_by_one", || {
+fn undo_outlives_exec_with_variadic_arguments() {
+    preloaded("undo_outlives_exec_with_variadic_arguments", || {
         let end = null::<c_char>();
         assert_eq!(
             outlives(|p| {
@@ -155,7 +156,7 @@ fn one_by_one() {
             }),
             4
         );
-        // The end in a register, the environment on the stack; and both on the stack.
+        // The null pointer in a register and the environment on the stack; then both on the stack.
         assert_eq!(
             outlives(|p| {
                 let (a, environment) = (p.list(), added());
@@ -178,8 +179,8 @@ fn one_by_one() {
 
 #[test]
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-fn arguments_arrive_in_order() {
-    preloaded("arguments_arrive_in_order", || {
+fn variadic_arguments_arrive_in_order() {
+    preloaded("variadic_arguments_arrive_in_order", || {
         let script = c"test \"$*\" = \"$1 2 3 4 5 6 7 8 9\" && exit $#".as_ptr();
         let end_of_list = null::<c_char>();
         let (one, two, three, four, five) = (c"1".as_ptr(), c"2".as_ptr(), c"3".as_ptr(), c"4".as_ptr(), c"5".as_ptr());
@@ -201,10 +202,10 @@ fn arguments_arrive_in_order() {
     });
 }
 
-/// The memory of a child made by vfork is its parent's, and so is what is to be taken back.
+/// A vfork child shares its parent's memory, and the undo records stay with the parent.
 #[test]
-fn a_vfork_child_takes_nothing_along() {
-    preloaded("a_vfork_child_takes_nothing_along", || {
+fn undo_stays_with_the_parent_of_a_vfork_child() {
+    preloaded("undo_stays_with_the_parent_of_a_vfork_child", || {
         let id = set(1, 0o600);
         assert_eq!(control(id, 0, SETVAL, 5), 0);
         let holder = fork(|| {

@@ -1,9 +1,9 @@
-//! A handler that jumps out of a waiting `semop`, `msgrcv` or `msgsnd` takes the waiting call with it.
+//! A handler that jumps out of a waiting `semop`, `msgrcv` or `msgsnd` ends the waiting call.
 //!
 //! # Safety
 //!
-//! A jump goes from a handler, which has no destructors to run, over the frames of the drop-in and of the functions here that wait, which have none
-//! either, to a frame that is still there.
+//! A jump goes from a handler, which has no destructors to run, to a frame that still exists. The
+//! frames of the library and of the waiting functions here, which it skips, have none either.
 #![cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 #![allow(unsafe_code)]
 
@@ -15,7 +15,7 @@ use std::io::{Read, Write};
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use support::*;
 
-/// At least as large as any `sigjmp_buf`.
+/// Larger than every `sigjmp_buf`.
 static mut PLACE: [u64; 64] = [0; 64];
 /// The set or the queue.
 static OBJECT: AtomicI32 = AtomicI32::new(-1);
@@ -32,7 +32,8 @@ unsafe extern "C" {
 
 const JUMPS: [Jump; 4] = [siglongjmp, longjmp, _longjmp, __longjmp_chk];
 
-/// Calls `body`, and returns 0, or the value that was jumped with. (`sigsetjmp` returns twice, which Rust must not see.)
+/// Calls `body`. Returns 0, or the value of the jump. (`sigsetjmp` returns twice, which Rust must
+/// not see.)
 #[unsafe(naked)]
 unsafe extern "C" fn until_jump(place: *mut c_void, body: extern "C" fn()) -> c_int {
     naked_asm!(
@@ -83,10 +84,11 @@ extern "C" fn jumps(_signal: c_int) {
     unsafe { JUMPS[round as usize]((&raw mut PLACE).cast(), round + 7) }
 }
 
-/// A child jumps out of a call on this object that waits, in every way; `look` is called after each jump, while the child makes no call.
-fn jump_out_of(id: c_int, call: extern "C" fn(), mut look: impl FnMut()) {
+/// Makes a child jump out of a waiting call on this object, in every way. `check` runs after each
+/// jump, while the child makes no call.
+fn jump_out_of(id: c_int, call: extern "C" fn(), mut check: impl FnMut()) {
     OBJECT.store(id, SeqCst);
-    let (told, looked) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+    let (jumped, checked) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
     let child = fork(|| {
         // SAFETY: zeroes are a valid sigaction.
         unsafe {
@@ -96,30 +98,30 @@ fn jump_out_of(id: c_int, call: extern "C" fn(), mut look: impl FnMut()) {
         }
         for round in 0..JUMPS.len() as c_int {
             // SAFETY: see the module.
-            let jumped = unsafe { until_jump((&raw mut PLACE).cast(), call) };
-            assert_eq!(jumped, round + 7);
-            (&told.1).write_all(&[0]).unwrap();
-            (&looked.0).read_exact(&mut [0]).unwrap();
+            let value = unsafe { until_jump((&raw mut PLACE).cast(), call) };
+            assert_eq!(value, round + 7);
+            (&jumped.1).write_all(&[0]).unwrap();
+            (&checked.0).read_exact(&mut [0]).unwrap();
         }
     });
     for _ in JUMPS {
         until("it waits", || waits(child));
         // SAFETY: a child that has not been waited for.
         unsafe { libc::kill(child, libc::SIGUSR1) };
-        (&told.0).read_exact(&mut [0]).unwrap();
-        look();
-        (&looked.1).write_all(&[0]).unwrap();
+        (&jumped.0).read_exact(&mut [0]).unwrap();
+        check();
+        (&checked.1).write_all(&[0]).unwrap();
     }
     assert_eq!(end(child), 0);
 }
 
 #[test]
-fn a_jump_ends_the_waiting() {
-    preloaded("a_jump_ends_the_waiting", || {
+fn jump_out_of_semop() {
+    preloaded("jump_out_of_semop", || {
         let id = set(1, 0o600);
         jump_out_of(id, waits_for_a_unit, || {
             assert_eq!(control(id, 0, GETNCNT, 0), 0);
-            // Nobody takes the unit for the call that was left.
+            // The abandoned call does not take the unit.
             assert_eq!((operate(id, op(0, 1, 0)), value(id)), (0, 1));
             assert_eq!((operate(id, op(0, -1, 0)), value(id)), (0, 0));
         });
@@ -127,13 +129,13 @@ fn a_jump_ends_the_waiting() {
 }
 
 #[test]
-fn a_jump_ends_the_waiting_for_a_message() {
-    preloaded("a_jump_ends_the_waiting_for_a_message", || {
+fn jump_out_of_msgrcv() {
+    preloaded("jump_out_of_msgrcv", || {
         let id = queue(0o600);
         jump_out_of(id, waits_for_a_message, || {
             let mut message: Message = [1, 1];
             let at = (&raw mut message) as usize;
-            // Nobody takes the message for the call that was left.
+            // The abandoned call does not take the message.
             assert_eq!((send(id, at, LEN), content(id)), (0, (1, LEN as u64)));
             assert_eq!((receive(id, at, LEN, 0, 0), content(id)), (LEN as isize, (0, 0)));
         });
@@ -141,15 +143,15 @@ fn a_jump_ends_the_waiting_for_a_message() {
 }
 
 #[test]
-fn a_jump_ends_the_waiting_for_room() {
-    preloaded("a_jump_ends_the_waiting_for_room", || {
+fn jump_out_of_msgsnd() {
+    preloaded("jump_out_of_msgsnd", || {
         let id = queue(0o600);
         let mut message: Message = [1, 1];
         let at = (&raw mut message) as usize;
         while send(id, at, LEN) == 0 {}
         let full = content(id);
         jump_out_of(id, waits_for_room, || {
-            // Where there is room, nothing is sent for the call that was left.
+            // The abandoned call sends nothing when there is room.
             assert_eq!(receive(id, at, LEN, 0, 0), LEN as isize);
             assert_eq!(content(id), (full.0 - 1, full.1 - LEN as u64));
             assert_eq!((send(id, at, LEN), content(id)), (0, full));

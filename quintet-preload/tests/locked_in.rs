@@ -1,9 +1,10 @@
-//! What each call asks of the kernel after the first use of its object, as docs/system-calls.md has it: a program that has locked itself in
-//! with a filter that kills it for anything else goes on.
+//! The system calls that each call makes after the first use of its object, as documented in
+//! docs/system-calls.md. A filter kills the process for any other one.
 //!
 //! # Safety
 //!
-//! Numbers, and pointers to a buffer that is large enough for whatever is read and written there; the children of `fork` have one thread.
+//! Calls get numbers, and pointers to a buffer that is large enough for everything read and written
+//! there. The children of `fork` have one thread.
 #![allow(unsafe_code)]
 
 mod support;
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use support::filter::{self, Then};
 use support::*;
 
-/// What a call asks for. The names are those of the document.
+/// The groups of system calls, named as in the document.
 mod asks {
     use libc::*;
 
@@ -57,7 +58,7 @@ mod asks {
 
 use asks::*;
 
-const OF_KEY: c_int = 0x7165;
+const KEY_VALUE: c_int = 0x7165;
 const SHM_LOCK: c_int = 11;
 const SHM_UNLOCK: c_int = 12;
 const SHM_STAT: c_int = 13;
@@ -73,7 +74,7 @@ unsafe extern "C" {
     fn semtimedop(id: c_int, ops: *mut sembuf, nsops: usize, timeout: *const timespec) -> c_int;
 }
 
-/// The objects, and a buffer of which nothing is ever known.
+/// The objects, and a buffer that is never in the page cache.
 struct Scene {
     memory: c_int,
     set: c_int,
@@ -86,10 +87,14 @@ impl Scene {
         // SAFETY: numbers, and a new mapping.
         unsafe {
             let flags = 0o666 | libc::IPC_CREAT;
-            let memory = libc::shmget(OF_KEY, PAGE, flags);
+            let memory = libc::shmget(KEY_VALUE, PAGE, flags);
             assert_ne!(libc::shmat(memory, std::ptr::null(), 0) as isize, -1);
-            let scene =
-                Scene { memory, set: libc::semget(OF_KEY, 3, flags), queue: libc::msgget(OF_KEY, flags), buffer: brink(20) };
+            let scene = Scene {
+                memory,
+                set: libc::semget(KEY_VALUE, 3, flags),
+                queue: libc::msgget(KEY_VALUE, flags),
+                buffer: brink(20),
+            };
             assert!(scene.set >= 0 && scene.queue >= 0);
             scene
         }
@@ -110,7 +115,7 @@ impl Scene {
         unsafe { libc::msgctl(self.queue & mask(command, MSG_STAT), command, self.buffer as *mut libc::msqid_ds) }
     }
 
-    /// One operation after the other, of the buffer.
+    /// Performs the operations one by one, from the buffer.
     fn operate(&self, ops: &[sembuf]) -> c_int {
         // SAFETY: see the module.
         let done = |op| unsafe {
@@ -120,7 +125,7 @@ impl Scene {
         ops.iter().map(|op| done(*op)).find(|ret| *ret != 0).unwrap_or(0)
     }
 
-    /// All operations at once.
+    /// Performs all operations in one call.
     fn operate_at_once(&self, ops: &[sembuf], timeout: *const timespec) -> c_int {
         // SAFETY: see the module.
         unsafe {
@@ -143,12 +148,13 @@ impl Scene {
     }
 }
 
-/// Where a command takes an index, the low bits of the identifier.
+/// Returns the mask for a command that takes an index, the low bits of the identifier.
 fn mask(command: c_int, by_index: c_int) -> c_int {
     if command == by_index { 0x7fff } else { -1 }
 }
 
-/// A call, what it asks for, and a round that leaves everything as it was: less than 0 if anything fails.
+/// A call, its system calls, and a round that leaves everything as it was. The round returns a
+/// negative number if anything fails.
 struct Call {
     name: &'static str,
     asks: &'static [&'static [c_long]],
@@ -159,20 +165,20 @@ const fn call(name: &'static str, asks: &'static [&'static [c_long]], round: fn(
     Call { name, asks, round }
 }
 
-/// Another number each time.
+/// Returns a different number each time.
 fn count() -> usize {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     COUNT.fetch_add(1, Relaxed) % 8
 }
 
-/// The errors are expected ones.
+/// Returns 0 if the call has failed with the expected error.
 fn fails_with(ret: c_int, expected: c_int) -> c_int {
     if ret == -1 && errno() == expected { 0 } else { -1 }
 }
 
 // SAFETY: see the module.
 const CALLS: &[Call] = &[
-    call("shmget", &[KEY, RIGHTS], |_| unsafe { libc::shmget(OF_KEY, 0, 0) }),
+    call("shmget", &[KEY, RIGHTS], |_| unsafe { libc::shmget(KEY_VALUE, 0, 0) }),
     call("shmat, shmdt", &[RIGHTS, LIFE, ATTACH, DETACH], |scene| unsafe {
         libc::shmdt(libc::shmat(scene.memory, std::ptr::null(), 0))
     }),
@@ -187,7 +193,7 @@ const CALLS: &[Call] = &[
     call("shmctl: SHM_LOCK, SHM_UNLOCK", &[RIGHTS, LIFE, &[libc::SYS_prlimit64, libc::SYS_mlock2, libc::SYS_munlock]], |scene| {
         scene.shm(SHM_LOCK) | scene.shm(SHM_UNLOCK)
     }),
-    call("semget", &[KEY, RIGHTS], |_| unsafe { libc::semget(OF_KEY, 0, 0) }),
+    call("semget", &[KEY, RIGHTS], |_| unsafe { libc::semget(KEY_VALUE, 0, 0) }),
     call("semop", &[RIGHTS, POINTERS, LOCK, LIFE, GROW], |scene| scene.operate(&[op(0, 1, 0), op(0, -1, 0), op(2, 0, 0)])),
     call("semop with SEM_UNDO", &[RIGHTS, POINTERS, LOCK, LIFE, GROW], |scene| {
         scene.operate(&[op(0, 1, SEM_UNDO), op(0, -1, SEM_UNDO)])
@@ -213,7 +219,7 @@ const CALLS: &[Call] = &[
     call("semctl: IPC_SET", &[RIGHTS, POINTERS, LOCK, LIFE], |scene| scene.sem(libc::IPC_STAT) | scene.sem(libc::IPC_SET)),
     call("semctl: SEM_STAT", &[RIGHTS, POINTERS, LOCK, LIFE], |scene| scene.sem(SEM_STAT)),
     call("semctl: SEM_INFO, IPC_INFO", &[POINTERS], |scene| scene.sem(SEM_INFO) | scene.sem(IPC_INFO)),
-    call("msgget", &[KEY, RIGHTS], |_| unsafe { libc::msgget(OF_KEY, 0) }),
+    call("msgget", &[KEY, RIGHTS], |_| unsafe { libc::msgget(KEY_VALUE, 0) }),
     call("msgsnd, msgrcv", &[RIGHTS, POINTERS, LOCK, LIFE, GROW], |scene| scene.send(1, 100, 0) | scene.receive(-1, 0)),
     call("msgsnd, msgrcv of long messages", &[RIGHTS, POINTERS, LOCK, LIFE, GROW], |scene| {
         scene.send(1, 8192, 0) | scene.receive(-1, 0)
@@ -240,22 +246,22 @@ const CALLS: &[Call] = &[
     call("msgctl: MSG_STAT", &[RIGHTS, POINTERS, LOCK], |scene| scene.msg(MSG_STAT)),
     call("msgctl: MSG_INFO, IPC_INFO", &[POINTERS], |scene| scene.msg(MSG_INFO) | scene.msg(IPC_INFO)),
     call("shmget that creates, IPC_RMID", &[KEY, RIGHTS, LIFE, LOCK, CREATE, REMOVE], |_| unsafe {
-        // Of another size each time: no file can be used again.
-        let id = libc::shmget(OF_KEY + 1, 20 * PAGE + count() * PAGE, 0o600 | libc::IPC_CREAT);
+        // A different size each time, so that no file can be reused.
+        let id = libc::shmget(KEY_VALUE + 1, 20 * PAGE + count() * PAGE, 0o600 | libc::IPC_CREAT);
         id | libc::shmctl(id, libc::IPC_RMID, std::ptr::null_mut())
     }),
     call("semget that creates, semop, IPC_RMID", &[KEY, RIGHTS, LIFE, LOCK, POINTERS, CREATE, REMOVE], |scene| unsafe {
-        let new = Scene { set: libc::semget(OF_KEY + 1, 1000, 0o600 | libc::IPC_CREAT), ..*scene };
+        let new = Scene { set: libc::semget(KEY_VALUE + 1, 1000, 0o600 | libc::IPC_CREAT), ..*scene };
         new.set | new.operate(&[op(0, 1, 0), op(999, 1, SEM_UNDO)]) | new.sem(libc::IPC_RMID)
     }),
     call("msgget that creates, msgsnd, IPC_RMID", &[KEY, RIGHTS, LIFE, LOCK, POINTERS, CREATE, REMOVE], |scene| unsafe {
-        let new = Scene { queue: libc::msgget(OF_KEY + 1, 0o600 | libc::IPC_CREAT), ..*scene };
+        let new = Scene { queue: libc::msgget(KEY_VALUE + 1, 0o600 | libc::IPC_CREAT), ..*scene };
         new.queue | new.send(1, 8192, 0) | new.msg(libc::IPC_RMID)
     }),
     call("IPC_SET of another mode", &[RIGHTS, POINTERS, LOCK, LIFE, CHANGE], |scene| {
         let of_each = [Scene::shm as fn(&Scene, c_int) -> c_int, Scene::sem, Scene::msg];
         let change = |of: fn(&Scene, c_int) -> c_int| {
-            // The mode has the same place in all three.
+            // The mode has the same offset in all three structures.
             let mode = (scene.buffer + std::mem::offset_of!(libc::ipc_perm, mode)) as *mut u16;
             let ret = of(scene, libc::IPC_STAT);
             // SAFETY: see the module.
@@ -267,25 +273,25 @@ const CALLS: &[Call] = &[
     call("ftok", &[&[libc::SYS_statx]], |_| unsafe { libc::ftok(c"/".as_ptr(), 1) }),
 ];
 
-/// Whether others use the objects, too.
+/// Whether another process uses the objects.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Peer {
     None,
     Lives,
-    /// Killed when the caller has locked itself in.
+    /// Killed after the caller has installed its filter.
     Dies,
 }
 
-/// Who is attached, has something to be taken back, and uses the queue; until it is killed.
+/// Starts a process that is attached, has an undo record, and uses the queue, until it is killed.
 fn peer(scene: &Scene) -> i32 {
-    let (mut ready, mut told) = std::io::pipe().unwrap();
+    let (mut ready, mut ready_writer) = std::io::pipe().unwrap();
     let peer = fork(|| {
         // SAFETY: a new mapping.
         assert_ne!(unsafe { libc::shmat(scene.memory, std::ptr::null(), 0) } as isize, -1);
         assert_eq!(scene.operate(&[op(1, 1, SEM_UNDO)]), 0);
         assert!(scene.send(97, 10, 0) == 0 && scene.receive(97, 0) == 10);
-        told.write_all(b"!").unwrap();
-        // SAFETY: until a signal comes.
+        ready_writer.write_all(b"!").unwrap();
+        // SAFETY: waits for a signal.
         unsafe { libc::pause() };
     });
     ready.read_exact(&mut [0]).unwrap();
@@ -298,16 +304,16 @@ fn kill(pid: i32) {
     assert_eq!(end(pid), -libc::SIGKILL);
 }
 
-/// Says which call was forbidden, by the exit status.
-extern "C" fn tell(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
-    /// Where `siginfo_t` has `si_syscall`.
+/// Reports the forbidden call in the exit status.
+extern "C" fn report_syscall(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+    /// The offset of `si_syscall` in `siginfo_t`.
     const SYSCALL: usize = 24;
-    // SAFETY: the kernel passes it.
+    // SAFETY: the kernel passes the pointer.
     let number = unsafe { info.byte_add(SYSCALL).cast::<c_int>().read() };
     exit(number);
 }
 
-/// Ends the process, whose only thread calls this, without a word.
+/// Ends the process without cleanup. Its only thread calls this.
 fn exit(status: c_int) -> ! {
     loop {
         // SAFETY: a number.
@@ -315,18 +321,19 @@ fn exit(status: c_int) -> ! {
     }
 }
 
-/// Locks the caller in.
+/// Installs the filter for these groups.
 fn lock_in(asks: &[&[c_long]], then: Then) {
     let mut allowed = vec![libc::SYS_read, libc::SYS_write, libc::SYS_exit, libc::SYS_rt_sigreturn];
     allowed.extend(asks.iter().copied().flatten());
     if cfg!(debug_assertions) {
-        // The standard library asks of each descriptor that is closed whether it was open.
+        // In debug builds the standard library checks that each descriptor is open before it is
+        // closed.
         allowed.push(libc::SYS_fcntl);
     }
     // SAFETY: a valid handler; zeroes are a valid sigaction.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
-        (action.sa_sigaction, action.sa_flags) = (tell as *const () as usize, libc::SA_SIGINFO);
+        (action.sa_sigaction, action.sa_flags) = (report_syscall as *const () as usize, libc::SA_SIGINFO);
         libc::sigaction(libc::SIGSYS, &raw const action, std::ptr::null_mut());
     }
     filter::allow_only(&allowed, then).unwrap();
@@ -337,61 +344,62 @@ fn is_missing() -> bool {
     tried.inspect_err(|e| println!("skipped: no seccomp: {e}")).is_err()
 }
 
-/// Rounds of a call, in a child that has used everything and may do nothing but what the call asks for, and wait for its parent. How the child ended.
-fn rounds(scene: &Scene, call: &Call, who: Peer, then: Then) -> c_int {
+/// Runs rounds of a call in a child that has used every object. The child may then make only the
+/// call's system calls, and wait for its parent. Returns how the child ended.
+fn rounds(scene: &Scene, call: &Call, peers: Peer, then: Then) -> c_int {
     const ROUNDS: usize = 30;
-    let (mut ready, mut told): (PipeReader, PipeWriter) = std::io::pipe().unwrap();
+    let (mut ready, mut ready_writer): (PipeReader, PipeWriter) = std::io::pipe().unwrap();
     let (mut go, mut going) = std::io::pipe().unwrap();
-    let peer = (who != Peer::None).then(|| peer(scene));
+    let peer = (peers != Peer::None).then(|| peer(scene));
     let child = fork(|| {
         for call in CALLS {
             assert!((call.round)(scene) >= 0, "{}", call.name);
         }
         lock_in(call.asks, then);
-        let _ = told.write(b"!");
+        let _ = ready_writer.write(b"!");
         let _ = go.read(&mut [0]);
         exit((0..ROUNDS).filter(|_| (call.round)(scene) < 0).count() as c_int);
     });
     ready.read_exact(&mut [0]).unwrap();
-    if who == Peer::Dies {
+    if peers == Peer::Dies {
         peer.into_iter().for_each(kill);
     }
     going.write_all(b"!").unwrap();
     let how = end(child);
-    if who == Peer::Lives {
+    if peers == Peer::Lives {
         peer.into_iter().for_each(kill);
     }
     how
 }
 
 #[test]
-fn after_the_first_use() {
-    preloaded("after_the_first_use", || {
+fn calls_after_first_use_stay_within_their_list() {
+    preloaded("calls_after_first_use_stay_within_their_list", || {
         if is_missing() {
             return;
         }
         let scene = Scene::new();
-        for who in [Peer::None, Peer::Lives, Peer::Dies] {
+        for peers in [Peer::None, Peer::Lives, Peer::Dies] {
             for call in CALLS {
-                let how = rounds(&scene, call, who, Then::Kill);
+                let how = rounds(&scene, call, peers, Then::Kill);
                 if how == -libc::SIGSYS {
-                    // Not every time it is made; the last resort is a debugger.
-                    let number = (0..10).map(|_| rounds(&scene, call, who, Then::Signal)).find(|n| *n != 0);
-                    panic!("{}, {who:?}: system call {number:?} (or 256 more) is not on the list", call.name);
+                    // Not every round makes the forbidden call, so this repeats.
+                    let number = (0..10).map(|_| rounds(&scene, call, peers, Then::Signal)).find(|n| *n != 0);
+                    panic!("{}, {peers:?}: system call {number:?} (modulo 256) is not on the list", call.name);
                 }
-                assert_eq!(how, 0, "{}, {who:?}", call.name);
+                assert_eq!(how, 0, "{}, {peers:?}", call.name);
             }
         }
     });
 }
 
-/// Two that are locked in wait for each other, sleep, and wake each other up; and one is left waiting when the other is killed.
+/// Two filtered processes wait for each other, sleep, and wake each other.
 #[test]
-fn waiting_and_waking() {
+fn filtered_processes_wait_for_each_other() {
     const WAITING: &[&[c_long]] = &[RIGHTS, POINTERS, LOCK, LIFE, GROW, SLEEP];
     const TURNS: usize = 300;
     type Turn = fn(&Scene, usize) -> c_int;
-    /// Who has turn 0, and who has turn 1; both call the same.
+    /// The call of the process with turn 0, and of that with turn 1.
     const WAYS: &[(&str, Turn)] = &[
         ("semop", |scene, turn| scene.operate(&[op(turn as u16, -1, 0), op(1 - turn as u16, 1, 0)])),
         ("msgrcv", |scene, turn| scene.receive(turn as c_long + 1, 0).min(0) | scene.send(2 - turn as c_long, 100, 0)),
@@ -400,26 +408,26 @@ fn waiting_and_waking() {
             _ => (0..10).map(|_| scene.receive(1, 0).min(0)).min().unwrap_or(-1),
         }),
     ];
-    preloaded("waiting_and_waking", || {
+    preloaded("filtered_processes_wait_for_each_other", || {
         if is_missing() {
             return;
         }
         for (name, way) in WAYS {
             let scene = Scene::new();
             let player = |turn: usize| {
-                let ((mut ready, mut told), (mut go, going)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+                let ((mut ready, mut ready_writer), (mut go, going)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
                 let player = fork(|| {
                     for call in CALLS {
                         assert!((call.round)(&scene) >= 0, "{}", call.name);
                     }
                     lock_in(WAITING, Then::Kill);
-                    let _ = (told.write(b"!"), go.read(&mut [0]));
+                    let _ = (ready_writer.write(b"!"), go.read(&mut [0]));
                     exit((0..TURNS).filter(|_| way(&scene, turn) < 0).count() as c_int);
                 });
                 ready.read_exact(&mut [0]).unwrap();
                 (player, going)
             };
-            // The second one's first use of the objects comes before the first one's turn.
+            // The second process first uses the objects before the first one's turn.
             let ((first, mut go_first), (second, mut go_second)) = (player(0), player(1));
             go_first.write_all(b"!").unwrap();
             until("the first one waits", || waits(first));
@@ -427,7 +435,7 @@ fn waiting_and_waking() {
                 assert_eq!(scene.operate(&[op(0, 1, 0)]) | scene.send(1, 100, 0), 0);
             }
             go_second.write_all(b"!").unwrap();
-            // If one fails, the other would wait for ever.
+            // If one process fails, the other would wait forever.
             let mut status = 0;
             for _ in 0..2 {
                 // SAFETY: a local; there are no other children.
@@ -445,18 +453,18 @@ fn waiting_and_waking() {
 }
 
 #[test]
-fn a_peer_that_dies_while_one_waits() {
-    preloaded("a_peer_that_dies_while_one_waits", || {
+fn peer_is_killed_during_a_wait() {
+    preloaded("peer_is_killed_during_a_wait", || {
         if is_missing() {
             return;
         }
         let scene = Scene::new();
         assert_eq!(scene.operate(&[op(0, 1, 0)]), 0);
-        let (mut ready, mut told) = std::io::pipe().unwrap();
+        let (mut ready, mut ready_writer) = std::io::pipe().unwrap();
         let holder = fork(|| {
             assert_eq!(scene.operate(&[op(0, -1, SEM_UNDO)]), 0);
-            told.write_all(b"!").unwrap();
-            // SAFETY: until a signal comes.
+            ready_writer.write_all(b"!").unwrap();
+            // SAFETY: waits for a signal.
             unsafe { libc::pause() };
         });
         ready.read_exact(&mut [0]).unwrap();

@@ -1,8 +1,9 @@
-//! What the drop-in says, and that the program does not notice.
+//! The log of the library, which the program must not notice.
 //!
 //! # Safety
 //!
-//! Numbers, and pointers to locals. After `fork` the child is the test's own thread alone.
+//! Calls get numbers, and pointers to locals. After `fork` the child has only the thread of the
+//! test.
 #![allow(unsafe_code)]
 
 mod support;
@@ -17,7 +18,7 @@ unsafe extern "C" {
     fn semtimedop(id: c_int, ops: *mut libc::sembuf, count: usize, timeout: *const libc::timespec) -> c_int;
 }
 
-/// A line without who, when, and how long.
+/// Returns a line without process, time and duration.
 fn bare(line: &str) -> String {
     let text = line.splitn(3, ' ').nth(2).unwrap_or(line);
     let end = text.rfind(" <").unwrap_or(text.len());
@@ -31,11 +32,11 @@ fn log_file(level: &'static str, name: &'static str) -> impl FnOnce(&mut Command
 }
 
 #[test]
-fn calls_are_told_as_strace_tells_them() {
+fn debug_lines_look_like_strace() {
     let debug = |command: &mut Command, _: &Place| {
         command.env("QUINTET_LOG", "debug");
     };
-    let ran = run("calls_are_told_as_strace_tells_them", debug, || {
+    let ran = run("debug_lines_look_like_strace", debug, || {
         // SAFETY: see the module.
         unsafe {
             let null = std::ptr::null();
@@ -73,14 +74,14 @@ fn calls_are_told_as_strace_tells_them() {
             (ds.msg_perm.mode, ds.msg_qbytes) = (0o620, 77);
             fails(libc::msgctl(7, libc::IPC_SET, &raw mut ds), libc::EINVAL);
             fails(libc::msgctl(0, 99, std::ptr::null_mut()), libc::EINVAL);
-            // Flags that nobody knows.
+            // Unknown flags.
             fails(libc::shmget(0x5150, 1, 0x4000_0000 | 0o600), libc::ENOENT);
             fails(libc::shmget(0x5150, 1, 0x4000_0000), libc::ENOENT);
             fails(libc::ftok(c"/no\nsuch".as_ptr(), 1), libc::ENOENT);
         }
     });
     let Some((output, _)) = ran else { return };
-    let lines: Vec<String> = said(&output).iter().map(|line| bare(line)).collect();
+    let lines: Vec<String> = reported(&output).iter().map(|line| bare(line)).collect();
     let known = |line: &str| {
         let line = line.split(", cpid=").next().unwrap_or(line).split(", otime=").next().unwrap_or(line);
         let line = line.split(", lspid=").next().unwrap_or(line).to_owned();
@@ -133,8 +134,8 @@ fn calls_are_told_as_strace_tells_them() {
 }
 
 #[test]
-fn only_what_is_wanted_is_said() {
-    let name = "only_what_is_wanted_is_said";
+fn levels_select_messages() {
+    let name = "levels_select_messages";
     for (level, expected) in [
         (None, 1),
         (Some(""), 1),
@@ -156,7 +157,7 @@ fn only_what_is_wanted_is_said() {
             }
         });
         let Some((output, _)) = ran else { return };
-        let lines = said(&output);
+        let lines = reported(&output);
         assert_eq!(lines.len(), expected, "{level:?}: {lines:?}");
         if level == Some("loud") {
             assert_eq!(lines[0], "quintet: warning: there is no QUINTET_LOG=loud; use off, error, warn, info or debug");
@@ -167,11 +168,11 @@ fn only_what_is_wanted_is_said() {
 }
 
 #[test]
-fn forks_and_other_rights_are_told_of() {
+fn info_reports_forks_and_credentials() {
     let info = |command: &mut Command, _: &Place| {
         command.env("QUINTET_LOG", "info");
     };
-    let ran = run("forks_and_other_rights_are_told_of", info, || {
+    let ran = run("info_reports_forks_and_credentials", info, || {
         set(1, 0o600);
         assert_eq!(end(fork(|| {})), 0);
         // SAFETY: numbers only.
@@ -184,14 +185,14 @@ fn forks_and_other_rights_are_told_of() {
     let Some((output, place)) = ran else { return };
     let out = String::from_utf8_lossy(&output.stdout);
     let pid = out.lines().find_map(|line| line.strip_prefix("pid ")).unwrap();
-    let lines: Vec<String> = said(&output).iter().map(|line| line.splitn(3, ' ').nth(2).unwrap().to_owned()).collect();
+    let lines: Vec<String> = reported(&output).iter().map(|line| line.splitn(3, ' ').nth(2).unwrap().to_owned()).collect();
     let real = place.join("ns").canonicalize().unwrap();
     // SAFETY: cannot fail.
     let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
     let expected = [
         format!("uses the private namespace {}", real.display()),
         format!("is a child of {pid}"),
-        format!("seteuid: acts for user {user}, group {group} from now on"),
+        format!("seteuid: the effective user id is now {user}, the group id {group}"),
         "seteuid failed".to_owned(),
     ];
     assert_eq!(lines, expected);
@@ -210,7 +211,7 @@ fn lines_of_several_processes_do_not_mix() {
         }
     });
     let Some((output, place)) = ran else { return };
-    assert!(said(&output).is_empty());
+    assert!(reported(&output).is_empty());
     let text = std::fs::read_to_string(place.join("lines")).unwrap();
     let lines = text.lines().filter(|line| bare(line) == "semop(0, [{0, 1, 0}], 1) = 0").count();
     assert_eq!(lines, PROCESSES * EACH);
@@ -219,13 +220,13 @@ fn lines_of_several_processes_do_not_mix() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
-/// A name of its own for each process; and it means the directory of the beginning.
+/// Each process has its own file, in the working directory of the start.
 #[test]
-fn a_file_for_each_process() {
+fn percent_p_names_a_file_for_each_process() {
     let relative = |command: &mut Command, _: &Place| {
         command.env("QUINTET_LOG", "debug").env("QUINTET_LOG_FILE", "lines.%p.100%%");
     };
-    let ran = run("a_file_for_each_process", relative, || {
+    let ran = run("percent_p_names_a_file_for_each_process", relative, || {
         let before = descriptors();
         let id = set(1, 0o600);
         std::env::set_current_dir("/").unwrap();
@@ -248,14 +249,14 @@ fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// The file is not one that somebody else chose.
+/// The file must not be one that another user chose.
 #[test]
-fn a_symlink_is_no_file_for_lines() {
+fn log_file_must_not_be_a_symlink() {
     let set = |command: &mut Command, place: &Place| {
         std::os::unix::fs::symlink(place.join("other"), place.join("link")).unwrap();
         command.env("QUINTET_LOG", "debug").env("QUINTET_LOG_FILE", place.join("link"));
     };
-    let Some((output, place)) = run("a_symlink_is_no_file_for_lines", set, || {
+    let Some((output, place)) = run("log_file_must_not_be_a_symlink", set, || {
         support::set(1, 0o600);
         support::set(1, 0o600);
     }) else {
@@ -263,27 +264,28 @@ fn a_symlink_is_no_file_for_lines() {
     };
     let link = place.join("link");
     let why = "too many levels of symbolic links (ELOOP); its lines are lost";
-    assert_eq!(said(&output), [format!("quintet: warning: cannot write to QUINTET_LOG_FILE {}: {why}", link.display())]);
+    assert_eq!(reported(&output), [format!("quintet: warning: cannot write to QUINTET_LOG_FILE {}: {why}", link.display())]);
     assert!(!place.join("other").exists());
 }
 
-/// What the program has opened as descriptor 2 is its own; and a pipe that nobody reads kills nobody.
+/// A file that the program has opened as descriptor 2 is left alone, and a pipe without a reader
+/// does not end the program.
 #[test]
-fn descriptor_2_is_the_programs() {
+fn reused_descriptor_2_is_left_alone() {
     let debug = |command: &mut Command, _: &Place| {
         command.env("QUINTET_LOG", "debug");
     };
-    let ran = run("descriptor_2_is_the_programs", debug, || {
+    let ran = run("reused_descriptor_2_is_left_alone", debug, || {
         let id = set(1, 0o600);
-        let acts = || assert_eq!(operate(id, op(0, 1, 0)), 0);
+        let operate_once = || assert_eq!(operate(id, op(0, 1, 0)), 0);
         let child = fork(|| {
             let data = CString::new(format!("data.{}", std::process::id())).unwrap();
             // SAFETY: see the module.
             unsafe {
                 libc::close(2);
-                acts();
+                operate_once();
                 assert_eq!(libc::open(data.as_ptr(), libc::O_CREAT | libc::O_RDWR, 0o600), 2);
-                acts();
+                operate_once();
                 let mut stat: libc::stat = std::mem::zeroed();
                 assert_eq!(libc::fstat(2, &raw mut stat), 0);
                 assert_eq!(stat.st_size, 0);
@@ -292,15 +294,15 @@ fn descriptor_2_is_the_programs() {
         assert_eq!(end(child), 0);
         let child = fork(|| {
             let mut ends = [0; 2];
-            // SAFETY: see the module. A test program ignores SIGPIPE, others do not.
+            // SAFETY: see the module. A test program ignores SIGPIPE, most programs do not.
             unsafe {
                 libc::signal(libc::SIGPIPE, libc::SIG_DFL);
                 assert_eq!(libc::pipe(ends.as_mut_ptr()), 0);
                 libc::dup2(ends[1], 2);
                 libc::close(ends[0]);
-                acts();
+                operate_once();
                 *libc::__errno_location() = 1234;
-                acts();
+                operate_once();
                 assert_eq!(errno(), 1234);
                 let mut pending: libc::sigset_t = std::mem::zeroed();
                 libc::sigpending(&raw mut pending);
@@ -310,12 +312,12 @@ fn descriptor_2_is_the_programs() {
         assert_eq!(end(child), 0);
     });
     let Some((output, _)) = ran else { return };
-    assert!(!said(&output).iter().any(|line| line.contains("semop")));
+    assert!(!reported(&output).iter().any(|line| line.contains("semop")));
 }
 
-/// That it was a pipe from the beginning, whose reader has gone.
+/// As above, with a pipe from the start. Its reader has exited.
 #[test]
-fn a_pipe_that_nobody_reads_kills_nobody() {
+fn pipe_without_a_reader_does_not_kill() {
     if std::env::var_os(INSIDE).is_none() {
         let place = Place::new();
         let mut child = Command::new("/bin/sh")
@@ -336,17 +338,17 @@ fn a_pipe_that_nobody_reads_kills_nobody() {
     }
 }
 
-/// A call that waits is told of when it goes to sleep. Its handler's calls are told of, too; so are a jump's and a vfork child's.
+/// A waiting call is logged when it goes to sleep. Calls of its signal handler are logged, too.
 #[test]
-fn calls_that_wait() {
-    let ran = run("calls_that_wait", log_file("debug", "lines"), || {
+fn waiting_calls_are_logged_when_they_sleep() {
+    let ran = run("waiting_calls_are_logged_when_they_sleep", log_file("debug", "lines"), || {
         extern "C" fn handler(_: c_int) {
             assert_eq!(control(0, 0, GETVAL, 0), 0);
         }
         let id = set(1, 0o600);
         assert_eq!(id, 0);
         let waiting = fork(|| {
-            // SAFETY: a handler of ours, which does not restart what it interrupts.
+            // SAFETY: a handler of this test, which does not restart the interrupted call.
             unsafe {
                 let mut action: libc::sigaction = std::mem::zeroed();
                 action.sa_sigaction = handler as *const () as usize;
@@ -384,8 +386,8 @@ fn calls_that_wait() {
 }
 
 #[test]
-fn errno_and_the_stack_of_a_vfork_child() {
-    let ran = run("errno_and_the_stack_of_a_vfork_child", log_file("debug", "lines"), || {
+fn errno_and_vfork_child() {
+    let ran = run("errno_and_vfork_child", log_file("debug", "lines"), || {
         let id = set(1, 0o600);
         // SAFETY: the child calls and ends; the parent waits for it meanwhile.
         unsafe {
@@ -406,13 +408,13 @@ fn errno_and_the_stack_of_a_vfork_child() {
     drop(ran);
 }
 
-/// A thread with the smallest stack, and a file at the process's limit.
+/// A thread with the smallest stack, and a file at the file size limit.
 #[test]
-fn little_stack_and_a_full_file() {
-    let ran = run("little_stack_and_a_full_file", log_file("debug", "lines"), || {
+fn smallest_stack_and_file_size_limit() {
+    let ran = run("smallest_stack_and_file_size_limit", log_file("debug", "lines"), || {
         extern "C" fn body(_: *mut c_void) -> *mut c_void {
-            let acted = operate(0, op(0, 1, 0));
-            acted as usize as *mut c_void
+            let result = operate(0, op(0, 1, 0));
+            result as usize as *mut c_void
         }
         assert_eq!(set(1, 0o600), 0);
         assert_eq!(operate(0, op(0, 1, 0)), 0);
@@ -423,9 +425,9 @@ fn little_stack_and_a_full_file() {
             assert_eq!(libc::pthread_attr_setstacksize(&raw mut attributes, libc::PTHREAD_STACK_MIN), 0);
             let mut thread = 0;
             assert_eq!(libc::pthread_create(&raw mut thread, &raw const attributes, body, std::ptr::null_mut()), 0);
-            let mut acted = std::ptr::null_mut();
-            assert_eq!(libc::pthread_join(thread, &raw mut acted), 0);
-            assert!(acted.is_null());
+            let mut result = std::ptr::null_mut();
+            assert_eq!(libc::pthread_join(thread, &raw mut result), 0);
+            assert!(result.is_null());
             let len = std::fs::metadata("lines").unwrap().len();
             let limit = libc::rlimit { rlim_cur: len, rlim_max: libc::RLIM_INFINITY };
             libc::signal(libc::SIGXFSZ, libc::SIG_DFL);
@@ -438,11 +440,11 @@ fn little_stack_and_a_full_file() {
     drop(ran);
 }
 
-/// Whoever may not enter a namespace is told so.
+/// A process that may not enter its namespace reports why.
 #[test]
-fn a_namespace_of_somebody_else() {
+fn inaccessible_namespace_is_reported() {
     let ran = run(
-        "a_namespace_of_somebody_else",
+        "inaccessible_namespace_is_reported",
         |_, _| {},
         || {
             if !is_root() {
@@ -459,7 +461,7 @@ fn a_namespace_of_somebody_else() {
     if String::from_utf8_lossy(&output.stdout).contains("skipped") {
         return;
     }
-    let lines = said(&output);
+    let lines = reported(&output);
     assert_eq!(lines.len(), 1, "{lines:?}");
     let begin =
         format!("quintet: error: no System V IPC for this program: cannot open the namespace {}", place.join("ns").display());

@@ -1,8 +1,10 @@
-//! Calls that do not come by the usual way: libraries loaded with `RTLD_DEEPBIND`, functions looked up in the C library, calls by number.
+//! Calls that take unusual routes: libraries loaded with `RTLD_DEEPBIND`, functions looked up in
+//! the C library, calls by number.
 //!
 //! # Safety
 //!
-//! What is looked up is called as what it is; calls by number get what they take.
+//! A looked-up function is called with its own type; calls by number get the arguments of that
+//! number.
 #![allow(unsafe_code)]
 
 mod support;
@@ -45,9 +47,9 @@ fn semget_of(handle: *mut c_void, name: &CStr) -> Semget {
     }
 }
 
-/// The set with this key is ours, and the kernel has none.
+/// Checks that the set with this key is in the namespace, and not in the kernel.
 #[track_caller]
-fn is_ours(id: c_int) {
+fn is_intercepted(id: c_int) {
     assert!(id >= 0, "{}", std::io::Error::last_os_error());
     // SAFETY: numbers only.
     assert_eq!(unsafe { libc::semget(KEY, 0, 0) }, id);
@@ -58,17 +60,17 @@ fn is_ours(id: c_int) {
 const GETS: &str = "#include <sys/sem.h>\nint get(int key, int n, int flags) { return semget(key, n, flags); }\n";
 
 #[test]
-fn a_library_bound_to_its_own_dependencies() {
-    preloaded("a_library_bound_to_its_own_dependencies", || {
+fn library_loaded_with_deepbind() {
+    preloaded("library_loaded_with_deepbind", || {
         let directory = tempfile::tempdir().unwrap();
         let path = library(directory.path(), "libgets.so", GETS, &[]);
         let handle = load(&path, libc::RTLD_NOW | libc::RTLD_DEEPBIND);
         // SAFETY: see the module.
-        is_ours(unsafe { semget_of(handle, c"get")(KEY, 1, libc::IPC_CREAT | 0o600) });
+        is_intercepted(unsafe { semget_of(handle, c"get")(KEY, 1, libc::IPC_CREAT | 0o600) });
         // SAFETY: see the module.
         let handle = unsafe { libc::dlmopen(libc::LM_ID_BASE, path.as_ptr(), libc::RTLD_LAZY | libc::RTLD_DEEPBIND) };
         // SAFETY: see the module.
-        is_ours(unsafe { semget_of(handle, c"get")(KEY, 1, libc::IPC_CREAT | 0o600) });
+        is_intercepted(unsafe { semget_of(handle, c"get")(KEY, 1, libc::IPC_CREAT | 0o600) });
         // SAFETY: a NUL-terminated name.
         assert!(unsafe { libc::dlopen(c"/nonexistent.so".as_ptr(), libc::RTLD_NOW) }.is_null());
         // SAFETY: the loader's own message.
@@ -78,8 +80,8 @@ fn a_library_bound_to_its_own_dependencies() {
 }
 
 #[test]
-fn the_loader_sees_who_calls() {
-    preloaded("the_loader_sees_who_calls", || {
+fn loader_sees_the_real_caller() {
+    preloaded("loader_sees_the_real_caller", || {
         let directory = tempfile::tempdir().unwrap();
         let inner = directory.path().join("inner");
         std::fs::create_dir(&inner).unwrap();
@@ -102,20 +104,21 @@ fn the_loader_sees_who_calls() {
 }
 
 #[test]
-fn looked_up_in_the_c_library() {
-    preloaded("looked_up_in_the_c_library", || {
+fn lookup_in_the_c_library() {
+    preloaded("lookup_in_the_c_library", || {
         let c_library = load(c"libc.so.6", libc::RTLD_NOW);
         // SAFETY: see the module.
-        is_ours(unsafe { semget_of(c_library, c"semget")(KEY, 1, libc::IPC_CREAT | 0o600) });
+        is_intercepted(unsafe { semget_of(c_library, c"semget")(KEY, 1, libc::IPC_CREAT | 0o600) });
         // SAFETY: see the module.
-        is_ours(unsafe { semget_of(libc::RTLD_DEFAULT, c"semget")(KEY, 1, libc::IPC_CREAT | 0o600) });
+        is_intercepted(unsafe { semget_of(libc::RTLD_DEFAULT, c"semget")(KEY, 1, libc::IPC_CREAT | 0o600) });
         // SAFETY: see the module.
-        let by_number = unsafe { libc::dlsym(c_library, c"syscall".as_ptr()) };
+        let calls_by_number = unsafe { libc::dlsym(c_library, c"syscall".as_ptr()) };
         // SAFETY: the C library's prototype.
-        let by_number = unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn(c_long, ...) -> c_long>(by_number) };
+        let calls_by_number =
+            unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn(c_long, ...) -> c_long>(calls_by_number) };
         // SAFETY: see the module.
-        is_ours(unsafe { by_number(libc::SYS_semget, KEY, 1, libc::IPC_CREAT | 0o600) } as c_int);
-        // A library's own function of that name is its own affair.
+        is_intercepted(unsafe { calls_by_number(libc::SYS_semget, KEY, 1, libc::IPC_CREAT | 0o600) } as c_int);
+        // A library's own function of that name is not replaced.
         let directory = tempfile::tempdir().unwrap();
         let own =
             library(directory.path(), "libown.so", "int semget(int key, int n, int flags) { return key + n + flags; }\n", &[]);
@@ -128,10 +131,10 @@ fn looked_up_in_the_c_library() {
     });
 }
 
-/// All other numbers arrive as they were.
+/// Other numbers reach the kernel unchanged.
 #[test]
-fn by_number() {
-    preloaded("by_number", || {
+fn calls_by_number() {
+    preloaded("calls_by_number", || {
         // SAFETY: see the module.
         unsafe {
             assert_eq!(libc::syscall(libc::SYS_getpid), c_long::from(libc::getpid()));
@@ -141,8 +144,8 @@ fn by_number() {
                 assert_eq!((libc::syscall(number), errno()), (-1, expected), "{number}");
             }
             assert_eq!(libc::syscall(1 << 40 | libc::SYS_getpid), c_long::from(libc::getpid()));
-            is_ours(libc::syscall(1 << 40 | libc::SYS_semget, KEY, 1, libc::IPC_CREAT | 0o600) as c_int);
-            // Six arguments, and a result with its upper half.
+            is_intercepted(libc::syscall(1 << 40 | libc::SYS_semget, KEY, 1, libc::IPC_CREAT | 0o600) as c_int);
+            // Six arguments, and a result that uses the upper half.
             let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE);
             let file = std::fs::File::open("/proc/self/exe").unwrap();
             let fd = std::os::fd::AsRawFd::as_raw_fd(&file);
@@ -156,7 +159,7 @@ fn by_number() {
             assert_eq!(libc::syscall(libc::SYS_read, fd, name.as_mut_ptr(), 4), 4);
             assert_eq!(libc::syscall(libc::SYS_close, fd), 0);
             assert_eq!((libc::syscall(libc::SYS_shmctl, 0, libc::IPC_STAT, 16), errno()), (-1, libc::EINVAL));
-            // A segment goes as it came.
+            // A segment is attached and unmapped by number.
             let id = libc::syscall(libc::SYS_shmget, KEY, PAGE, libc::IPC_CREAT | 0o600);
             let at = libc::syscall(libc::SYS_shmat, id, 0usize, 0);
             assert_ne!(at, -1);
@@ -170,7 +173,7 @@ fn by_number() {
     });
 }
 
-/// The namespace's files are, too.
+/// The emulated files are served by number, too.
 #[test]
 fn files_by_number() {
     preloaded("files_by_number", || {
@@ -182,7 +185,7 @@ fn files_by_number() {
             assert_eq!(libc::syscall(libc::SYS_write, fd, c"77\n".as_ptr(), 3), 3);
             let vector = libc::iovec { iov_base: c"x".as_ptr().cast_mut().cast(), iov_len: 1 };
             assert_eq!((libc::syscall(libc::SYS_pwrite64, fd, c"x".as_ptr(), 1, 0), errno()), (-1, libc::EINVAL));
-            assert_eq!(libc::syscall(libc::SYS_writev, fd, &raw const vector, 1), 1, "what follows is ignored");
+            assert_eq!(libc::syscall(libc::SYS_writev, fd, &raw const vector, 1), 1, "further data is ignored");
             assert_eq!(libc::pread(fd, text.as_mut_ptr().cast(), 16, 0), 3);
             assert_eq!(&text[..3], b"77\n");
             assert_eq!(libc::syscall(libc::SYS_faccessat, libc::AT_FDCWD, path.as_ptr(), libc::W_OK), 0);
@@ -195,10 +198,10 @@ fn files_by_number() {
     });
 }
 
-/// What is to be taken back is, at an end by number.
+/// An exit by number applies the adjustments of `SEM_UNDO`.
 #[test]
-fn an_end_by_number() {
-    preloaded("an_end_by_number", || {
+fn exit_group_by_number_undoes() {
+    preloaded("exit_group_by_number_undoes", || {
         let id = set(1, 0o600);
         assert_eq!(control(id, 0, SETVAL, 5), 0);
         let child = fork(|| {
@@ -211,10 +214,11 @@ fn an_end_by_number() {
     });
 }
 
-/// A program or a library that answers `dlsym` itself, or stands behind us with the functions that we have, too.
+/// A program or a library that defines `dlsym`, and a library behind this one that defines the same
+/// functions.
 #[test]
-fn others_stand_between() {
-    preloaded("others_stand_between", || {
+fn other_libraries_wrap_dlsym_and_exit() {
+    preloaded("other_libraries_wrap_dlsym_and_exit", || {
         let directory = tempfile::tempdir().unwrap();
         let look_up = "#define _GNU_SOURCE\n#include <dlfcn.h>\n\
             void *dlsym(void *handle, const char *name) {\n\
@@ -238,14 +242,14 @@ fn others_stand_between() {
         let mut cc = Command::new("cc");
         cc.args(["-rdynamic", "-o"]).arg(&own).arg(&source).arg(looks_up_itself);
         assert!(cc.status().expect("cc").success());
-        let ours = std::env::var("LD_PRELOAD").unwrap();
+        let preload = std::env::var("LD_PRELOAD").unwrap();
         let status = |program: &Path, preload: &[&str], arguments: &[&str]| {
             Command::new(program).env("LD_PRELOAD", preload.join(":")).args(arguments).status().unwrap().code()
         };
-        assert_eq!(status(&own, &[&ours], &[]), Some(10));
-        assert_eq!(status(&plain, &[&looks_up, &ours], &[]), Some(10));
-        assert_eq!(status(&plain, &[&ours, &looks_up], &[]), Some(10));
-        assert_eq!(status(&plain, &[&ours, &ends], &[]), Some(11));
-        assert_eq!(status(&plain, &[&ours, &ends], &["at once"]), Some(12));
+        assert_eq!(status(&own, &[&preload], &[]), Some(10));
+        assert_eq!(status(&plain, &[&looks_up, &preload], &[]), Some(10));
+        assert_eq!(status(&plain, &[&preload, &looks_up], &[]), Some(10));
+        assert_eq!(status(&plain, &[&preload, &ends], &[]), Some(11));
+        assert_eq!(status(&plain, &[&preload, &ends], &["at once"]), Some(12));
     });
 }

@@ -1,4 +1,4 @@
-/* The musl side of musl.rs: does its part, says what came of each call, and waits to be killed. */
+/* The musl side of musl.rs: makes its calls, prints the result of each, and waits to be killed. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>

@@ -2,7 +2,7 @@
 //!
 //! # Safety
 //!
-//! Numbers, and pointers to locals and to an attached segment.
+//! Calls get numbers, and pointers to locals and to an attached segment.
 #![allow(unsafe_code)]
 
 mod support;
@@ -18,7 +18,7 @@ const KEY: c_int = 0x6d75;
 const PROGRAM: &str = "QUINTET_TEST_PROGRAM";
 const LIBRARY: &str = "QUINTET_TEST_LIBRARY";
 
-/// Whether there is what builds programs for musl; else says what is missing.
+/// Returns `true` if programs can be built for musl; otherwise prints what is missing.
 fn can_be_built() -> bool {
     let sysroot = Command::new("rustc").args(["--print", "sysroot"]).output();
     let sysroot = sysroot.map(|output| String::from_utf8_lossy(&output.stdout).trim_end().to_owned()).unwrap_or_default();
@@ -30,10 +30,10 @@ fn can_be_built() -> bool {
         None
     };
     if let Some(missing) = &missing {
-        // CI says so where it cannot fetch the target.
+        // CI sets this variable where the target cannot be installed.
         let excused = std::env::var("QUINTET_WITHOUT_TARGETS").is_ok_and(|value| !value.is_empty());
-        assert!(excused || std::env::var("CI").as_deref() != Ok("true"), "not there: {missing}");
-        println!("skipped: not there: {missing}");
+        assert!(excused || std::env::var("CI").as_deref() != Ok("true"), "missing: {missing}");
+        println!("skipped: missing: {missing}");
     }
     missing.is_none()
 }
@@ -60,7 +60,7 @@ fn shares_a_namespace_with_glibc() {
         };
         assert!(memory >= 0 && at != usize::MAX && set >= 0 && queue >= 0);
         let text = |offset: usize| {
-            // SAFETY: a page, zeroed but for what both sides write.
+            // SAFETY: a page of zeroes except for the text that both sides write.
             unsafe { std::ffi::CStr::from_ptr((at + offset) as *const _) }.to_string_lossy().into_owned()
         };
         // SAFETY: as above.
@@ -91,7 +91,7 @@ fn shares_a_namespace_with_glibc() {
         assert_eq!((attach_count(memory), value(set), control(set, 1, GETVAL, 0)), (2, 0, 1));
         musl.kill().unwrap();
         musl.wait().unwrap();
-        // What it held is given back.
+        // The adjustments of the killed process are undone.
         assert_eq!((operate(set, op(0, -1, 0)), attach_count(memory)), (0, 1));
     });
 }

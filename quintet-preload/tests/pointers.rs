@@ -1,10 +1,10 @@
-//! Pointers that a program passes to the semaphore calls: wrong ones give `EFAULT`, in the kernel's order, and good ones cost
-//! no system call.
+//! Pointers that a program passes to the semaphore calls. Bad pointers give `EFAULT` in the
+//! kernel's order, and known good ones cost no system call.
 //!
 //! # Safety
 //!
-//! The calls are given bad pointers on purpose; the drop-in must not use them. Memory that is mapped here is unmapped by the address and
-//! length it was mapped with.
+//! Calls get bad pointers on purpose, which the library must not use. A mapping made here is
+//! unmapped with its address and length.
 #![allow(unsafe_code)]
 
 mod support;
@@ -38,8 +38,8 @@ static mut IN_IMAGE: [sembuf; 2] = [op(0, 1, 0), op(0, -1, 0)];
 static READ_ONLY: [sembuf; 1] = [op(0, 1, 0)];
 
 #[test]
-fn wrong_pointers_in_the_kernels_order() {
-    preloaded("wrong_pointers_in_the_kernels_order", || {
+fn errors_come_in_kernel_order() {
+    preloaded("errors_come_in_kernel_order", || {
         let id = set(1, 0o600);
         let at = |address: usize| address as *mut sembuf;
         for bad in [0, 1, 7, 8, 4095, usize::MAX, usize::MAX - 5, usize::MAX - 24, 1 << 63] {
@@ -72,15 +72,15 @@ fn wrong_pointers_in_the_kernels_order() {
 }
 
 #[test]
-fn every_operation_must_be_readable() {
-    preloaded("every_operation_must_be_readable", || {
+fn every_operation_is_checked() {
+    preloaded("every_operation_is_checked", || {
         let id = set(1, 0o600);
         let brink = brink(1);
         let end = brink + PAGE;
-        // Zeroes: wait for zero, which it is.
+        // Zeroes are operations that wait for zero, which is the value.
         for (start, nsops) in [(end - 6, 1), (end - 7, 1), (end - 24, 4), (end - 30, 5), (brink, 500)] {
             assert_eq!(semop(id, start as *mut sembuf, nsops), 0);
-            // Found readable once, it is not taken for more than it was.
+            // A range that was readable once does not make a longer one readable.
             for beyond in [1, 2, 5, 6] {
                 assert_eq!(
                     semop(id, (start + beyond) as *mut sembuf, nsops),
@@ -89,7 +89,7 @@ fn every_operation_must_be_readable() {
             }
         }
         assert_eq!(semop(id, (end - 1200) as *mut sembuf, 201), EFAULT);
-        // What is not there any more is not taken for what it was.
+        // A mapping that is gone is no longer readable.
         // SAFETY: see the module.
         assert_eq!(unsafe { libc::munmap(brink as *mut c_void, 2 * PAGE) }, 0);
         assert_eq!(semop(id, brink as *mut sembuf, 1), EFAULT);
@@ -97,8 +97,8 @@ fn every_operation_must_be_readable() {
 }
 
 #[test]
-fn operations_that_straddle_pages() {
-    preloaded("operations_that_straddle_pages", || {
+fn operations_across_pages() {
+    preloaded("operations_across_pages", || {
         let id = set(3, 0o600);
         let mut stack = [0u8; 3 * PAGE];
         let boundary = (stack.as_ptr() as usize).next_multiple_of(PAGE) + PAGE - stack.as_ptr() as usize;
@@ -117,11 +117,12 @@ fn operations_that_straddle_pages() {
 }
 
 #[test]
-fn a_heap_that_shrinks() {
-    preloaded("a_heap_that_shrinks", || {
+fn shrinking_heap() {
+    preloaded("shrinking_heap", || {
         const SIZE: isize = 1 << 20;
         let id = set(1, 0o600);
-        // SAFETY: nobody else moves the break meanwhile: this process has one busy thread, which allocates nothing here.
+        // SAFETY: nothing else moves the break meanwhile: this process has one busy thread, which
+        // allocates nothing here.
         unsafe {
             let low = libc::sbrk(SIZE);
             let ops = low.byte_offset(SIZE / 2).cast::<sembuf>();
@@ -143,13 +144,14 @@ fn ranges_of_many_pages() {
         let id = set(NSEMS as c_int, 0o600);
         let values: Vec<u16> = (0..NSEMS as u16).collect();
         assert_eq!(semctl(id, 0, SETALL, values.as_ptr() as usize), 0);
-        // SAFETY: what was just written, and is used by nobody else.
+        // SAFETY: the range was just written, and nothing else uses it.
         let written = |at: usize| unsafe { std::slice::from_raw_parts(at as *const u16, NSEMS) } == values;
         let brink = brink(PAGES);
         let end = brink + PAGES * PAGE;
         let mut stack = [0u16; NSEMS];
         let (on_stack, low) = (stack.as_mut_ptr() as usize, PAGES * PAGE);
-        // SAFETY: nobody else moves the break meanwhile: this process has one busy thread, which allocates nothing here.
+        // SAFETY: nothing else moves the break meanwhile: this process has one busy thread, which
+        // allocates nothing here.
         unsafe {
             let heap = libc::sbrk((2 * low) as isize) as usize;
             for at in [brink, brink + PAGE - 2, end - LEN, heap, heap + 2, heap + low, on_stack] {
@@ -161,7 +163,7 @@ fn ranges_of_many_pages() {
             for at in [end - LEN + 2, end - 2, end, usize::MAX - 1] {
                 assert_eq!((semctl(id, 0, GETALL, at), semctl(id, 0, SETALL, at)), (EFAULT, EFAULT));
             }
-            // The first pages are still there, the last ones are not.
+            // The first pages still exist, the last ones do not.
             assert_ne!(libc::sbrk(-(low as isize)), -1isize as *mut c_void);
             let at = heap + low / 2;
             assert_eq!((semctl(id, 0, GETALL, at), semctl(id, 0, SETALL, at)), (EFAULT, EFAULT));
@@ -171,8 +173,8 @@ fn ranges_of_many_pages() {
 }
 
 #[test]
-fn wrong_pointers_to_semctl() {
-    preloaded("wrong_pointers_to_semctl", || {
+fn semctl_checks_its_buffer() {
+    preloaded("semctl_checks_its_buffer", || {
         let id = set(4, 0o600);
         let gone = id ^ (1 << 15);
         let brink = brink(1);
@@ -188,7 +190,7 @@ fn wrong_pointers_to_semctl() {
             assert_eq!(semctl(id, 9, 77, bad), EINVAL);
             assert_eq!(semctl(id, 9, -1, bad), EINVAL);
         }
-        // Just enough room, where nothing is known of the page, and again where it is.
+        // Just enough room, on a page that is unknown and then known.
         let mut values = [5u16, 6, 7, 32767];
         for at in [brink + PAGE - 8, values.as_mut_ptr() as usize] {
             assert_eq!(semctl(id, 99, SETALL, values.as_ptr() as usize), 0);
@@ -201,7 +203,7 @@ fn wrong_pointers_to_semctl() {
         values[3] = 32768;
         assert_eq!(semctl(id, 0, SETALL, values.as_ptr() as usize), libc::ERANGE);
         assert_eq!(control(id, 3, GETVAL, 0), 32767);
-        // The union's other half is not looked at.
+        // The other half of the union is ignored.
         #[cfg(target_pointer_width = "64")]
         assert_eq!(semctl(id, 0, SETVAL, 0x1234_5678_0000_0003), 0);
         assert_eq!(control(id, 0, SETVAL, 3), 0);
@@ -213,7 +215,7 @@ fn wrong_pointers_to_semctl() {
     });
 }
 
-/// A page of this kind, of a file of one page and some bytes if there is one.
+/// Maps a page of this kind, of a file if there is one.
 fn page(prot: c_int, flags: c_int, file: Option<(&std::fs::File, i64)>) -> usize {
     let (fd, offset) = file.map_or((-1, 0), |(file, offset)| (std::os::fd::AsRawFd::as_raw_fd(file), offset));
     let flags = if file.is_some() { flags } else { flags | libc::MAP_ANONYMOUS };
@@ -229,7 +231,7 @@ fn every_kind_of_page() {
         const READ: c_int = libc::PROT_READ;
         const BOTH: c_int = libc::PROT_READ | libc::PROT_WRITE;
         let id = set(4, 0o600);
-        // What is read is zeroes: operations that wait for zero.
+        // The pages read as zeroes: operations that wait for zero.
         let file = tempfile::tempfile().unwrap();
         file.set_len(PAGE as u64 + 100).unwrap();
         let (second, beyond) = (Some((&file, PAGE as i64)), Some((&file, 2 * PAGE as i64)));
@@ -275,18 +277,19 @@ fn every_kind_of_page() {
 }
 
 #[test]
-fn asking_changes_nothing() {
-    preloaded("asking_changes_nothing", || {
+fn checking_memory_changes_nothing() {
+    preloaded("checking_memory_changes_nothing", || {
         let id = set(2, 0o600);
         let at = brink(1);
-        // SAFETY: memory of this test's own, and of nobody else.
+        // SAFETY: memory of this test, which nothing else uses.
         let bytes = unsafe { std::slice::from_raw_parts_mut(at as *mut u8, PAGE) };
         for pattern in [0u8, 0x5a, 0x80, 0xff] {
             bytes.fill(pattern);
-            // A failure behind the first page: that page was asked about, and is not written to.
+            // The failure lies behind the first page. That page was checked, and must not be
+            // written.
             assert_eq!(semctl(id, 0, GETALL, at + PAGE - 2), EFAULT);
             assert!(bytes.iter().all(|byte| *byte == pattern));
-            // Between the bytes of others.
+            // The neighbouring bytes stay as they are.
             assert_eq!(semctl(id, 0, GETALL, at + 101), 0);
             assert_eq!(bytes[101..105], [0; 4]);
             let others = bytes[..101].iter().chain(&bytes[105..]);
@@ -296,12 +299,12 @@ fn asking_changes_nothing() {
 }
 
 #[test]
-fn what_the_structures_say() {
-    preloaded("what_the_structures_say", || {
+fn structures_have_the_kernels_contents() {
+    preloaded("structures_have_the_kernels_contents", || {
         let before = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() as i64 - 1;
         let id = set(3, 0o641);
         let mut ds = MaybeUninit::<semid_ds>::zeroed();
-        // SAFETY: a local of its type, all of whose bits are values.
+        // SAFETY: a local of its type, for which every content is valid.
         unsafe { ds.as_mut_ptr().cast::<u8>().write_bytes(0xee, size_of::<semid_ds>()) };
         assert_eq!(semctl(id, -7, libc::IPC_STAT, ds.as_mut_ptr() as usize), 0);
         // SAFETY: as above.
@@ -321,7 +324,7 @@ fn what_the_structures_say() {
         let mut info = MaybeUninit::<seminfo>::zeroed();
         let at = info.as_mut_ptr();
         let numbers = |command| {
-            // SAFETY: a local of its type, all of whose bits are values.
+            // SAFETY: a local of its type, for which every content is valid.
             let info = unsafe {
                 assert!(libc::semctl(0, 0, command, at) >= 0);
                 &*at
@@ -337,8 +340,8 @@ fn what_the_structures_say() {
 }
 
 #[test]
-fn what_succeeds_leaves_errno_alone() {
-    preloaded("what_succeeds_leaves_errno_alone", || {
+fn success_preserves_errno() {
+    preloaded("success_preserves_errno", || {
         let id = set(2, 0o600);
         let brink = brink(1);
         let set_errno = |number| {
@@ -360,17 +363,18 @@ fn what_succeeds_leaves_errno_alone() {
 }
 
 #[test]
-fn no_system_call() {
-    preloaded("no_system_call", || {
-        // Where `malloc` has its memory from, but for threads.
-        // SAFETY: nobody else moves the break meanwhile; the page is this function's.
+fn known_memory_costs_no_system_call() {
+    preloaded("known_memory_costs_no_system_call", || {
+        // The heap, which `malloc` uses in the main thread.
+        // SAFETY: nothing else moves the break meanwhile; the page is this function's.
         let heap = unsafe { libc::sbrk(PAGE as isize) }.cast::<sembuf>();
         let mut stack = [op(0, 1, 0), op(0, -1, 0), op(0, -1, SEM_UNDO), op(0, 1, SEM_UNDO)];
         // SAFETY: as above; there is room for four.
         unsafe { heap.cast::<[sembuf; 4]>().write_unaligned(stack) };
         let in_image = (&raw mut IN_IMAGE).cast::<sembuf>();
-        // A process for each: pages that are far from each other may have the same place in the table of what is known. And a
-        // set for each: where one that may take something back has died, the next one asks the kernel now and then.
+        // One process for each pair, because two distant pages may share an entry of the page
+        // cache. One set for each, because after the death of a process with undo records, the next
+        // one occasionally asks the kernel.
         for ops in [heap, stack.as_mut_ptr(), in_image] {
             let id = set(1, 0o600);
             without_system_calls(|| {

@@ -1,8 +1,9 @@
-//! What programs do to their process, each thing in a C program of its own that has to find the same on the kernel and with the drop-in.
+//! Programs that change their own process. Each is a C program that must behave alike on the kernel
+//! and with the library.
 //!
 //! # Safety
 //!
-//! A child of `fork` has one thread, and execs or ends; its strings live as long.
+//! A child of `fork` has one thread, and execs or ends. Its strings live as long.
 #![allow(unsafe_code)]
 
 mod support;
@@ -33,12 +34,12 @@ fn descriptors_directory_and_umask() {
 }
 
 #[test]
-fn a_small_stack() {
+fn small_stack() {
     c_program("small");
 }
 
 #[test]
-fn another_root() {
+fn changed_root() {
     if !is_root() {
         println!("skipped: only the superuser changes the root");
         return;
@@ -47,12 +48,12 @@ fn another_root() {
 }
 
 #[test]
-fn clocks_that_are_shifted_and_stand_still() {
+fn shifted_and_stopped_clocks() {
     let Some((_place, clocks)) = compiled("clock", &["-shared", "-fPIC", "-DCLOCKS"]) else { return };
     c_program_with("clock", Some(&clocks));
 }
 
-/// What is to be taken back when a process ends is not when it goes on to a program that knows nothing of it.
+/// The adjustments of `SEM_UNDO` outlive exec of a program that does not have the library.
 #[test]
 fn undo_outlives_exec_of_a_static_program() {
     preloaded("undo_outlives_exec_of_a_static_program", || {
@@ -60,18 +61,18 @@ fn undo_outlives_exec_of_a_static_program() {
         let program = CString::new(program.to_str().unwrap()).unwrap();
         let id = set(1, 0o600);
         assert_eq!(control(id, 0, SETVAL, 3), 0);
-        let (told, go) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+        let (started, go) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
         let holder = fork(|| {
             assert_eq!(operate(id, op(0, -2, SEM_UNDO)), 0);
             let arguments = [program.as_ptr(), std::ptr::null()];
             // SAFETY: see the module.
             unsafe {
                 libc::dup2(go.0.as_raw_fd(), 0);
-                libc::dup2(told.1.as_raw_fd(), 1);
+                libc::dup2(started.1.as_raw_fd(), 1);
                 libc::execv(program.as_ptr(), arguments.as_ptr());
             }
         });
-        (&told.0).read_exact(&mut [0]).unwrap();
+        (&started.0).read_exact(&mut [0]).unwrap();
         assert_eq!((value(id), operate(id, op(0, -2, libc::IPC_NOWAIT as i16))), (1, libc::EAGAIN));
         (&go.1).write_all(&[0]).unwrap();
         assert_eq!(end(holder), 0);

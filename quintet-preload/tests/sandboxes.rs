@@ -1,9 +1,9 @@
-//! Programs in sandboxes: where the kernel's System V IPC is forbidden, where only the namespace may be reached, and where a program has locked
-//! itself in after its first use of each object.
+//! Programs in sandboxes: the kernel's System V IPC is forbidden, or the file system is restricted
+//! to the namespace or to everything else.
 //!
 //! # Safety
 //!
-//! Numbers, and pointers to locals; the children of `fork` have one thread.
+//! Calls get numbers, and pointers to locals. The children of `fork` have one thread.
 #![allow(unsafe_code)]
 
 mod support;
@@ -15,7 +15,7 @@ use std::process::Command;
 use support::filter::{SYSTEM_V, Then};
 use support::*;
 
-/// All three mechanisms, between processes.
+/// Uses all three mechanisms between processes.
 fn use_everything() {
     let (memory, at) = attached(100);
     let (set, queue) = (set(1, 0o600), queue(0o600));
@@ -43,9 +43,9 @@ fn use_everything() {
     assert_eq!(unsafe { libc::msgrcv(queue, message.as_mut_ptr().cast(), 24, 6, 0) }, 8);
     assert_eq!((message[0], message[1]), (6, 1234));
     assert_eq!(end(peer), -libc::SIGKILL);
-    // What it held is taken back, and its attachment is gone.
+    // The adjustment of the killed peer is undone, and its attachment is gone.
     assert_eq!((operate(set, op(0, -1, 0)), attach_count(memory)), (0, 1));
-    // SAFETY: attached there, and not used any more.
+    // SAFETY: attached there, and not used afterwards.
     assert_eq!(unsafe { libc::shmdt(at as *const c_void) }, 0);
     // SAFETY: numbers, and no buffer.
     unsafe {
@@ -61,13 +61,14 @@ fn kill_self() {
 }
 
 #[test]
-fn without_the_kernels_own_ipc() {
+fn kernel_ipc_is_forbidden() {
     for then in [Then::Fail(libc::EPERM), Then::Fail(libc::ENOSYS), Then::Kill] {
         let forbid = |command: &mut Command, _: &Path| {
-            // SAFETY: the child of fork makes two system calls, and allocates from a heap that nobody else uses there.
+            // SAFETY: the child of fork makes two system calls, and allocates from a heap that
+            // nothing else uses there.
             unsafe { command.pre_exec(move || filter::forbid(&SYSTEM_V, then)) };
         };
-        preloaded_by("without_the_kernels_own_ipc", forbid, || {
+        preloaded_by("kernel_ipc_is_forbidden", forbid, || {
             // SAFETY: a number.
             assert_eq!(unsafe { libc::prctl(libc::PR_GET_SECCOMP) }, libc::SECCOMP_MODE_FILTER as c_int);
             use_everything();
@@ -75,7 +76,7 @@ fn without_the_kernels_own_ipc() {
     }
 }
 
-/// The kernel's numbers, which the `libc` crate does not have.
+/// The kernel's numbers, which the `libc` crate lacks.
 mod landlock {
     use std::ffi::CString;
     use std::io::Error;
@@ -89,7 +90,7 @@ mod landlock {
     const EXECUTE: u64 = 1 << 0;
     const READ_FILE: u64 = 1 << 2;
     const READ_DIR: u64 = 1 << 3;
-    /// All that the first version knows.
+    /// All permissions of the first version.
     pub const EVERYTHING: u64 = (1 << 13) - 1;
     pub const READ: u64 = EXECUTE | READ_FILE | READ_DIR;
 
@@ -99,11 +100,12 @@ mod landlock {
         parent: libc::c_int,
     }
 
-    /// Restricts the calling process to what is beneath these paths, those that there are.
+    /// Restricts the calling process to files beneath those of these paths that exist.
     pub fn restrict(paths: &[(CString, u64)]) -> std::io::Result<()> {
         let check = |ret: libc::c_long| if ret < 0 { Err(Error::last_os_error()) } else { Ok(ret) };
         let handled = EVERYTHING;
-        // SAFETY: pointers to locals; descriptors that were just made, and are closed by the exec.
+        // SAFETY: pointers to locals; descriptors that were just opened, and are closed by the
+        // exec.
         unsafe {
             let rules = check(libc::syscall(CREATE_RULESET, &raw const handled, size_of_val(&handled), 0))?;
             for (path, access) in paths {
@@ -134,7 +136,7 @@ mod landlock {
     }
 }
 
-/// A process that may read what a program needs to be loaded, and beyond that reach only what `more` says of the namespace.
+/// Confines a process to the files that a program needs to be loaded, and to `more`.
 fn confine(command: &mut Command, more: Option<&Path>) {
     let exe = std::env::current_exe().unwrap();
     let built = exe.parent().and_then(Path::parent).unwrap();
@@ -142,23 +144,23 @@ fn confine(command: &mut Command, more: Option<&Path>) {
         ["/usr", "/lib", "/lib64", "/etc/ld.so.cache"].map(|path| landlock::path(Path::new(path), landlock::READ)).into();
     paths[3].1 &= !(1 << 3);
     paths.push(landlock::path(built, landlock::READ));
-    // For the test, which looks whether a child waits.
+    // The test reads whether a child waits.
     paths.push(landlock::path(Path::new("/proc"), landlock::READ));
     paths.extend(more.map(|namespace| landlock::path(namespace, landlock::EVERYTHING)));
-    // SAFETY: as in `without_the_kernels_own_ipc`.
+    // SAFETY: as in `kernel_ipc_is_forbidden`.
     unsafe { command.pre_exec(move || landlock::restrict(&paths)) };
 }
 
 #[test]
-fn where_only_the_namespace_may_be_reached() {
+fn only_the_namespace_is_accessible() {
     if landlock::is_missing() {
         return;
     }
     let confined = |command: &mut Command, namespace: &Path| confine(command, Some(namespace));
-    preloaded_by("where_only_the_namespace_may_be_reached", confined, || {
+    preloaded_by("only_the_namespace_is_accessible", confined, || {
         assert_eq!(std::fs::read_dir("/").unwrap_err().raw_os_error(), Some(EACCES));
         use_everything();
-        // By keys, and again.
+        // By keys, twice.
         for _ in 0..2 {
             let flags = 0o600 | libc::IPC_CREAT;
             // SAFETY: numbers only.
@@ -179,12 +181,12 @@ fn where_only_the_namespace_may_be_reached() {
 }
 
 #[test]
-fn where_the_namespace_may_not_be_reached() {
+fn namespace_is_inaccessible() {
     if landlock::is_missing() {
         return;
     }
     let confined = |command: &mut Command, _: &Path| confine(command, None);
-    preloaded_by("where_the_namespace_may_not_be_reached", confined, || {
+    preloaded_by("namespace_is_inaccessible", confined, || {
         // SAFETY: numbers only.
         let calls: [fn() -> c_int; 3] = unsafe {
             [

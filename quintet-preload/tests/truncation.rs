@@ -1,8 +1,10 @@
-//! `QUINTET_TRUNCATION=survive`: a file that is shortened under a program does not end it, and its own handler for SIGBUS goes on to work.
+//! `QUINTET_TRUNCATION=survive`: a truncated file does not end a program, and the program's own
+//! `SIGBUS` handler continues to work.
 //!
 //! # Safety
 //!
-//! Numbers, and pointers to locals and to memory that was attached or mapped here. After `fork` the child is the test's own thread alone.
+//! Calls get numbers, and pointers to locals and to memory that was attached or mapped here. After
+//! `fork` the child has only the thread of the test.
 #![allow(unsafe_code)]
 
 mod support;
@@ -30,7 +32,7 @@ static LOST: AtomicUsize = AtomicUsize::new(0);
 static CAUGHT: AtomicU32 = AtomicU32::new(0);
 
 extern "C" fn mend(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
-    // SAFETY: the kernel's; the page is this test's.
+    // SAFETY: the kernel passes the pointer; the page is this test's.
     unsafe {
         assert_eq!((*info).si_addr() as usize, LOST.load(SeqCst));
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
@@ -44,10 +46,10 @@ fn actions() -> [libc::sigaction; 2] {
     unsafe { std::mem::zeroed() }
 }
 
-fn lose_a_page_of_ones_own() {
+fn lose_an_unrelated_page() {
     let file = tempfile::tempfile().unwrap();
     file.set_len(4096).unwrap();
-    // SAFETY: overlaps nothing; that its page is lost is what is tested.
+    // SAFETY: the mapping overlaps nothing. The loss of its page is the subject of the test.
     unsafe {
         let at = libc::mmap(std::ptr::null_mut(), 4096, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), 0);
         assert_ne!(at, libc::MAP_FAILED);
@@ -58,8 +60,8 @@ fn lose_a_page_of_ones_own() {
 }
 
 #[test]
-fn every_file_is_shortened() {
-    preloaded_by("every_file_is_shortened", survive, || {
+fn every_file_is_truncated() {
+    preloaded_by("every_file_is_truncated", survive, || {
         // SAFETY: see the module.
         unsafe {
             let segment = libc::shmget(1, 8192, IPC_CREAT | 0o600);
@@ -82,14 +84,14 @@ fn every_file_is_shortened() {
             assert_ne!(send(queue, message.as_ptr() as usize, 8), 0);
             assert_eq!(libc::shmctl(segment, libc::IPC_RMID, std::ptr::null_mut()), -1);
         }
-        let said = std::fs::read_to_string(log_of(&namespace())).unwrap();
-        assert_eq!(said.lines().filter(|line| line.contains("has shortened a file")).count(), 1, "{said}");
+        let text = std::fs::read_to_string(log_of(&namespace())).unwrap();
+        assert_eq!(text.lines().filter(|line| line.contains("was truncated while in use")).count(), 1, "{text}");
     });
 }
 
 #[test]
-fn the_programs_own_handler() {
-    preloaded_by("the_programs_own_handler", survive, || {
+fn programs_own_handler_still_works() {
+    preloaded_by("programs_own_handler_still_works", survive, || {
         let [mut new, mut old] = actions();
         new.sa_sigaction = mend as *const () as usize;
         new.sa_flags = libc::SA_SIGINFO;
@@ -99,21 +101,21 @@ fn the_programs_own_handler() {
             assert_eq!(libc::sigaction(libc::SIGBUS, &raw const new, &raw mut old), 0);
             assert_eq!(libc::sigaction(libc::SIGBUS, std::ptr::null(), &raw mut old), 0);
             assert_eq!((old.sa_sigaction, old.sa_flags & libc::SA_SIGINFO), (new.sa_sigaction, libc::SA_SIGINFO));
-            lose_a_page_of_ones_own();
+            lose_an_unrelated_page();
             assert_eq!(CAUGHT.load(SeqCst), 1);
             assert_eq!(libc::signal(libc::SIGBUS, libc::SIG_IGN), new.sa_sigaction);
             assert_eq!(libc::raise(libc::SIGBUS), 0);
             assert_eq!(libc::signal(libc::SIGBUS, libc::SIG_DFL), libc::SIG_IGN);
         }
-        let child = fork(lose_a_page_of_ones_own);
+        let child = fork(lose_an_unrelated_page);
         assert_eq!(end(child), -libc::SIGBUS);
     });
 }
 
-/// Nothing is installed that was not asked for.
+/// Without the variable no handler is installed.
 #[test]
-fn not_asked_for() {
-    preloaded("not_asked_for", || {
+fn guard_is_off_by_default() {
+    preloaded("guard_is_off_by_default", || {
         let child = fork(|| {
             // SAFETY: see the module.
             unsafe {

@@ -1,8 +1,10 @@
-//! A namespace that cannot be used, or not any more: what the program gets, what a person is told, and what is kept.
+//! Namespaces that are unusable from the start or become so: the errors of calls, the messages, and
+//! what continues to work.
 //!
 //! # Safety
 //!
-//! Numbers, and pointers to locals. After `fork` the child is the test's own thread alone.
+//! Calls get numbers, and pointers to locals. After `fork` the child has only the thread of the
+//! test.
 #![allow(unsafe_code)]
 
 mod support;
@@ -21,7 +23,7 @@ fn namespace() -> PathBuf {
     std::env::var_os("QUINTET_NAMESPACE").unwrap().into()
 }
 
-/// One line of an error, with these words in it.
+/// Checks that there is one error line, which contains these words.
 #[track_caller]
 fn assert_one_error(lines: &[String], words: &[&str]) {
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -31,19 +33,19 @@ fn assert_one_error(lines: &[String], words: &[&str]) {
     }
 }
 
-/// Whether a call succeeds, or its errno.
+/// Returns 0 if a call has succeeded, otherwise the error number.
 fn outcome(ret: c_int) -> c_int {
     if ret == -1 { errno() } else { 0 }
 }
 
 const NO_ADDRESS: *const c_void = std::ptr::null();
 
-/// What a process has of a namespace before something happens to it.
+/// The objects that a process uses before something happens to the namespace.
 struct Before {
     segment: c_int,
     memory: *mut u8,
     set: c_int,
-    /// One in which nobody has waited, or has something to take back.
+    /// A set without waiters and undo records.
     fresh: c_int,
     queue: c_int,
     /// A child that waits for two units of the second semaphore.
@@ -71,8 +73,8 @@ impl Before {
         }
     }
 
-    /// What is mapped goes on: memory, semaphores, messages, who waits.
-    fn goes_on(&self) {
+    /// Checks that mapped objects still work: memory, semaphores, messages, waiters.
+    fn still_works(&self) {
         // SAFETY: see the module; the segment is attached.
         unsafe {
             assert_eq!(self.memory.read(), 42);
@@ -88,8 +90,8 @@ impl Before {
         }
     }
 
-    /// Objects can be removed whatever has become of their files.
-    fn ends(&self) {
+    /// Removes the objects, which must succeed whatever happened to their files.
+    fn remove_objects(&self) {
         // SAFETY: see the module.
         unsafe {
             assert_eq!(libc::shmdt(self.memory.cast()), 0);
@@ -100,7 +102,7 @@ impl Before {
     }
 }
 
-/// `shmget`, `semget`, `msgget` with these flags.
+/// Calls `shmget`, `semget` and `msgget` with these flags.
 fn gets(key: c_int, flags: c_int) -> [c_int; 3] {
     // SAFETY: numbers only.
     unsafe {
@@ -112,71 +114,75 @@ fn gets(key: c_int, flags: c_int) -> [c_int; 3] {
     }
 }
 
-/// Everything that a process may ask of a namespace that is no more.
-fn asks_of_what_is_gone(before: &Before) {
-    before.goes_on();
+/// Checks every call on a namespace that no longer exists.
+fn check_lost_namespace(before: &Before) {
+    before.still_works();
     assert_eq!(gets(2, IPC_CREAT), [ENOSYS; 3]);
     assert_eq!(gets(IPC_PRIVATE, 0), [ENOSYS; 3]);
     assert_eq!(gets(2, 0), [ENOENT; 3]);
-    // It would need a record of its own in the set's file.
+    // This would need an undo record in the set's file.
     assert_eq!(operate(before.fresh, op(0, 1, SEM_UNDO)), EIDRM);
     let child = fork(|| {
         assert_eq!(operate(before.set, op(0, 1, 0)), 0);
         assert_eq!(gets(2, IPC_CREAT), [ENOSYS; 3]);
     });
     assert_eq!(end(child), 0);
-    before.ends();
+    before.remove_objects();
 }
 
 #[test]
-fn a_removed_directory() {
+fn removed_directory() {
     let ran = run(
-        "a_removed_directory",
+        "removed_directory",
         |_, _| {},
         || {
             let before = Before::new();
             std::fs::remove_dir_all(namespace()).unwrap();
-            asks_of_what_is_gone(&before);
+            check_lost_namespace(&before);
         },
     );
     let Some((output, _)) = ran else { return };
-    assert_one_error(&said(&output), &["cannot use the namespace", "/ns: it was removed while", "(ENOENT)", "start it again"]);
+    assert_one_error(
+        &reported(&output),
+        &["cannot use the namespace", "/ns: it was removed while", "(ENOENT)", "start it again"],
+    );
 }
 
 #[test]
-fn a_namespace_removed_by_force() {
+fn namespace_destroyed_by_force() {
     let ran = run(
-        "a_namespace_removed_by_force",
+        "namespace_destroyed_by_force",
         |_, _| {},
         || {
             let before = Before::new();
             Namespace::open(namespace()).unwrap().destroy(true).unwrap();
-            asks_of_what_is_gone(&before);
+            check_lost_namespace(&before);
         },
     );
     let Some((output, _)) = ran else { return };
-    assert_one_error(&said(&output), &["/ns: it was removed while", "(ENOENT)"]);
+    assert_one_error(&reported(&output), &["/ns: it was removed while", "(ENOENT)"]);
 }
 
 #[test]
-fn another_namespace_in_its_place() {
+fn replaced_namespace() {
     let ran = run(
-        "another_namespace_in_its_place",
+        "replaced_namespace",
         |_, _| {},
         || {
             let before = Before::new();
             std::fs::rename(namespace(), namespace().with_extension("old")).unwrap();
             Namespace::create(namespace(), Kind::Private).unwrap();
-            before.goes_on();
+            before.still_works();
             assert_eq!(operate(before.fresh, op(0, 1, SEM_UNDO)), EIDRM);
         },
     );
     let Some((output, _)) = ran else { return };
-    assert_one_error(&said(&output), &["/ns: another one was put in its place", "start the program again"]);
+    assert_one_error(&reported(&output), &["/ns: another one was put in its place", "start the program again"]);
 }
 
-/// In a mount namespace of its own, the test's directory a small file system. `false`: that needs root.
-fn on_a_file_system_of_its_own(kind: &CString) -> bool {
+/// Mounts a small file system over the test's directory, in a new mount namespace. Returns `false`
+/// without root privileges.
+fn mount_own_file_system(kind: &CString) -> bool {
     if !is_root() {
         println!("\nskipped: not root");
         return false;
@@ -210,34 +216,34 @@ fn place() -> CString {
 }
 
 #[test]
-fn an_unmounted_file_system() {
+fn unmounted_file_system() {
     let ran = run(
-        "an_unmounted_file_system",
+        "unmounted_file_system",
         |_, _| {},
         || {
-            if on_a_file_system_of_its_own(&c"tmpfs".to_owned()) {
+            if mount_own_file_system(&c"tmpfs".to_owned()) {
                 let before = Before::new();
                 // SAFETY: a string.
                 assert_eq!(outcome(unsafe { libc::umount2(place().as_ptr(), libc::MNT_DETACH) }), 0);
-                // What lies below has a namespace of the same name.
+                // The directory beneath the mount has a namespace of the same name.
                 std::fs::remove_dir_all(namespace()).unwrap();
-                asks_of_what_is_gone(&before);
+                check_lost_namespace(&before);
             }
         },
     );
     let Some((output, _)) = ran else { return };
     if !was_skipped(&output) {
-        assert_one_error(&said(&output), &["/ns: it was removed while", "(ENOENT)"]);
+        assert_one_error(&reported(&output), &["/ns: it was removed while", "(ENOENT)"]);
     }
 }
 
 #[test]
-fn a_file_system_that_turns_read_only() {
+fn file_system_remounted_read_only() {
     let ran = run(
-        "a_file_system_that_turns_read_only",
+        "file_system_remounted_read_only",
         |_, _| {},
         || {
-            if !on_a_file_system_of_its_own(&c"tmpfs".to_owned()) {
+            if !mount_own_file_system(&c"tmpfs".to_owned()) {
                 return;
             }
             let before = Before::new();
@@ -248,29 +254,29 @@ fn a_file_system_that_turns_read_only() {
                 let flags = libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY;
                 assert_eq!(outcome(libc::mount(none, at.as_ptr(), none, flags, NO_ADDRESS)), 0);
             }
-            before.goes_on();
+            before.still_works();
             assert_eq!((gets(2, IPC_CREAT), gets(IPC_PRIVATE, 0)), ([ENOSYS; 3], [ENOSYS; 3]));
             assert_eq!((gets(1, 0), gets(2, 0)), ([0; 3], [ENOENT; 3]));
             assert_eq!(operate(before.fresh, op(0, 1, SEM_UNDO)), EACCES);
             // SAFETY: a string.
             assert_eq!(outcome(unsafe { libc::umount2(at.as_ptr(), libc::MNT_DETACH) }), 0);
             assert_eq!((gets(2, IPC_CREAT), operate(before.fresh, op(0, 1, SEM_UNDO))), ([0; 3], 0));
-            before.ends();
+            before.remove_objects();
         },
     );
     let Some((output, _)) = ran else { return };
     if !was_skipped(&output) {
-        assert_one_error(&said(&output), &["/ns: read-only file system (EROFS)", "can be written"]);
+        assert_one_error(&reported(&output), &["/ns: read-only file system (EROFS)", "can be written"]);
     }
 }
 
 #[test]
-fn a_full_file_system() {
+fn full_file_system() {
     let ran = run(
-        "a_full_file_system",
+        "full_file_system",
         |_, _| {},
         || {
-            if !on_a_file_system_of_its_own(&c"tmpfs".to_owned()) {
+            if !mount_own_file_system(&c"tmpfs".to_owned()) {
                 return;
             }
             let before = Before::new();
@@ -278,29 +284,29 @@ fn a_full_file_system() {
             let file = std::fs::File::create(&filling).unwrap();
             while std::io::Write::write_all(&mut &file, &[1; 4096]).is_ok() {}
             drop(file);
-            before.goes_on();
+            before.still_works();
             assert_eq!((gets(2, IPC_CREAT), gets(IPC_PRIVATE, 0)), ([ENOMEM; 3], [ENOMEM; 3]));
             assert_eq!(gets(1, 0), [0; 3]);
             assert_eq!(operate(before.fresh, op(0, 1, SEM_UNDO)), ENOMEM);
             std::fs::remove_file(filling).unwrap();
             assert_eq!((gets(2, IPC_CREAT), operate(before.fresh, op(0, 1, SEM_UNDO))), ([0; 3], 0));
-            before.ends();
+            before.remove_objects();
         },
     );
     let Some((output, _)) = ran else { return };
     if !was_skipped(&output) {
-        assert_one_error(&said(&output), &["/ns: its file system is full (ENOSPC)", "make room"]);
+        assert_one_error(&reported(&output), &["/ns: its file system is full (ENOSPC)", "make room"]);
     }
 }
 
-/// Nothing can be made where files must have a name at once.
+/// A file system without unnamed files cannot hold a namespace.
 #[test]
-fn a_file_system_without_unnamed_files() {
+fn file_system_without_o_tmpfile() {
     let ran = run(
-        "a_file_system_without_unnamed_files",
+        "file_system_without_o_tmpfile",
         |_, _| {},
         || {
-            if on_a_file_system_of_its_own(&c"bpf".to_owned()) {
+            if mount_own_file_system(&c"bpf".to_owned()) {
                 assert_eq!((gets(1, IPC_CREAT), gets(1, 0)), ([ENOSYS; 3], [ENOSYS; 3]));
                 assert!(!namespace().exists());
             }
@@ -308,12 +314,12 @@ fn a_file_system_without_unnamed_files() {
     );
     let Some((output, _)) = ran else { return };
     if !was_skipped(&output) {
-        assert_one_error(&said(&output), &["cannot create the namespace", "O_TMPFILE", "choose tmpfs, ext4, xfs or btrfs"]);
+        assert_one_error(&reported(&output), &["cannot create the namespace", "O_TMPFILE", "choose tmpfs, ext4, xfs or btrfs"]);
     }
 }
 
-/// A program that asks for what it cannot have, on this namespace. What was said.
-fn asking(test: &str, name: impl FnOnce(&Place) -> OsString, expected: c_int) -> Option<(Vec<String>, Place)> {
+/// Runs calls that must fail on this namespace. Returns the lines of the log.
+fn calls_fail_in(test: &str, name: impl FnOnce(&Place) -> OsString, expected: c_int) -> Option<(Vec<String>, Place)> {
     let set = |command: &mut Command, place: &Place| {
         command.env("QUINTET_NAMESPACE", name(place));
     };
@@ -329,28 +335,28 @@ fn asking(test: &str, name: impl FnOnce(&Place) -> OsString, expected: c_int) ->
             assert_eq!(receive(0, memory as usize, 0, 0, 0), -(expected as isize));
         }
     })?;
-    Some((said(&output), place))
+    Some((reported(&output), place))
 }
 
 #[test]
-fn another_version() {
+fn other_layout_version() {
     let name = |place: &Place| {
         patch(&place.join("ns/namespace"), 8, &77u32.to_le_bytes());
         sign(&place.join("ns/namespace"));
         place.join("ns").into()
     };
-    let Some((lines, place)) = asking("another_version", name, ENOSYS) else { return };
+    let Some((lines, place)) = calls_fail_in("other_layout_version", name, ENOSYS) else { return };
     assert_one_error(&lines, &["/ns: it has layout version 77, and this program knows", "use the programs of its version"]);
     assert!(place.join("ns/registry").exists());
 }
 
-/// Overwrites some bytes of a file.
+/// Overwrites bytes of a file.
 fn patch(file: &Path, at: u64, bytes: &[u8]) {
     let file = std::fs::File::options().write(true).open(file).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, bytes, at).unwrap();
 }
 
-/// Makes the check of a header fit again.
+/// Updates the checksum of a header.
 fn sign(file: &Path) {
     let bytes = std::fs::read(file).unwrap();
     let number = |at: usize, len: usize| bytes[at..at + len].iter().rev().fold(0u64, |n, byte| n << 8 | u64::from(*byte));
@@ -360,28 +366,28 @@ fn sign(file: &Path) {
 }
 
 #[test]
-fn a_damaged_header() {
+fn damaged_header() {
     let name = |place: &Place| {
         patch(&place.join("ns/namespace"), 16, &[1; 8]);
         place.join("ns").into()
     };
-    let Some((lines, _)) = asking("a_damaged_header", name, ENOSYS) else { return };
+    let Some((lines, _)) = calls_fail_in("damaged_header", name, ENOSYS) else { return };
     assert_one_error(&lines, &["/ns: its file 'namespace' is damaged", "save what you need"]);
 }
 
 #[test]
-fn a_registry_that_was_cut_off() {
+fn truncated_registry() {
     let name = |place: &Place| {
         std::fs::File::options().write(true).open(place.join("ns/registry")).unwrap().set_len(100).unwrap();
         place.join("ns").into()
     };
-    let Some((lines, _)) = asking("a_registry_that_was_cut_off", name, ENOSYS) else { return };
+    let Some((lines, _)) = calls_fail_in("truncated_registry", name, ENOSYS) else { return };
     assert_one_error(&lines, &["/ns: its file 'registry' is damaged"]);
 }
 
 #[test]
-fn names_that_are_no_namespace() {
-    let test = "names_that_are_no_namespace";
+fn names_that_cannot_be_a_namespace() {
+    let test = "names_that_cannot_be_a_namespace";
     type Name = fn(&Place) -> OsString;
     let names: [(Name, &[&str]); 8] = [
         (|_| "/proc".into(), &["cannot create the namespace /proc", "the directory is not empty"]),
@@ -406,38 +412,38 @@ fn names_that_are_no_namespace() {
         (|_| format!("/dev/{}", "long/".repeat(1000)).into(), &["ENAMETOOLONG", "choose a shorter path"]),
     ];
     for (name, words) in names {
-        let Some((lines, _)) = asking(test, name, ENOSYS) else { return };
+        let Some((lines, _)) = calls_fail_in(test, name, ENOSYS) else { return };
         assert_one_error(&lines, words);
     }
 }
 
-/// Any bytes make a name.
+/// A name may contain any bytes.
 #[test]
-fn a_name_that_is_no_text() {
+fn name_that_is_not_text() {
     let name = OsStr::from_bytes(b"ns\xff\n\x01");
     let set = |command: &mut Command, place: &Place| {
         command.env("QUINTET_LOG", "info").env("QUINTET_NAMESPACE", place.0.path().join(name));
     };
-    let Some((output, place)) = run("a_name_that_is_no_text", set, || {
+    let Some((output, place)) = run("name_that_is_not_text", set, || {
         assert_eq!((gets(1, IPC_CREAT), gets(1, 0)), ([0; 3], [0; 3]));
     }) else {
         return;
     };
-    let lines = said(&output);
+    let lines = reported(&output);
     assert!(lines.len() == 1 && lines[0].ends_with("/ns\u{fffd}??"), "{lines:?}");
     assert!(place.0.path().join(name).join("sem/0").exists());
 }
 
-/// An empty name is none: it means the user's own namespace, here in a `/dev/shm` of the test's own.
+/// An empty name means the user's default namespace, here in a `/dev/shm` of the test.
 #[test]
-fn an_empty_name() {
+fn empty_name() {
     let set = |command: &mut Command, _: &Place| {
         command.env("QUINTET_LOG", "info").env("QUINTET_NAMESPACE", "");
     };
-    let ran = run("an_empty_name", set, || {
-        // SAFETY: the only thread that looks at it.
+    let ran = run("empty_name", set, || {
+        // SAFETY: no other thread reads the environment.
         unsafe { std::env::set_var("QUINTET_NAMESPACE", "/dev/shm/x") };
-        if on_a_file_system_of_its_own(&c"tmpfs".to_owned()) {
+        if mount_own_file_system(&c"tmpfs".to_owned()) {
             // SAFETY: as above.
             unsafe { std::env::set_var("QUINTET_NAMESPACE", "") };
             assert_eq!(gets(1, IPC_CREAT), [0; 3]);
@@ -446,20 +452,20 @@ fn an_empty_name() {
     });
     let Some((output, _)) = ran else { return };
     if !was_skipped(&output) {
-        let lines = said(&output);
+        let lines = reported(&output);
         assert!(lines.len() == 2 && lines[1].contains("uses the shared namespace /dev/shm/quintet-0/"), "{lines:?}");
     }
 }
 
-/// A directory without rights stops everybody but the superuser.
+/// A directory without permissions is inaccessible to every user but the superuser.
 #[test]
-fn a_directory_without_rights() {
+fn directory_without_permissions() {
     let set = |command: &mut Command, place: &Place| {
         std::fs::set_permissions(place.0.path(), PermissionsExt::from_mode(0o755)).unwrap();
         std::fs::set_permissions(place.join("ns"), PermissionsExt::from_mode(0o000)).unwrap();
         command.env("QUINTET_NAMESPACE", place.join("ns"));
     };
-    let ran = run("a_directory_without_rights", set, || {
+    let ran = run("directory_without_permissions", set, || {
         if is_root() {
             // SAFETY: a number.
             assert_eq!(unsafe { libc::setuid(65533) }, 0);
@@ -468,21 +474,25 @@ fn a_directory_without_rights() {
     });
     let Some((output, place)) = ran else { return };
     std::fs::set_permissions(place.join("ns"), PermissionsExt::from_mode(0o700)).unwrap();
-    assert_one_error(&said(&output), &["cannot open the namespace", "you may not enter or write it (EACCES)", "ask its owner"]);
+    assert_one_error(
+        &reported(&output),
+        &["cannot open the namespace", "you may not enter or write it (EACCES)", "ask its owner"],
+    );
 }
 
-/// A program that gives up its rights loses a private namespace, and is told so; what it has mapped goes on.
+/// A program that drops its privileges loses a private namespace, and a message says so. Mapped
+/// objects still work.
 #[test]
-fn a_private_namespace_and_another_user() {
+fn private_namespace_after_setuid() {
     let ran = run(
-        "a_private_namespace_and_another_user",
+        "private_namespace_after_setuid",
         |_, _| {},
         || {
             if !is_root() {
                 return println!("\nskipped: not root");
             }
             let before = Before::new();
-            before.goes_on();
+            before.still_works();
             // SAFETY: a number; the segment is attached.
             unsafe {
                 assert_eq!(libc::setuid(65533), 0);
@@ -493,6 +503,6 @@ fn a_private_namespace_and_another_user() {
     );
     let Some((output, _)) = ran else { return };
     if !was_skipped(&output) {
-        assert_one_error(&said(&output), &["/ns: this program may not enter it, or not any more (EACCES)"]);
+        assert_one_error(&reported(&output), &["/ns: this program may not enter it, or not any more (EACCES)"]);
     }
 }

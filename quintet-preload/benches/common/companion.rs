@@ -1,11 +1,12 @@
-//! This program run again, as an unmodified program that is told what to do line by line.
+//! A second process of this program, which executes commands line by line. It runs unmodified, with
+//! or without the library.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// A process that this one has started; it ends when its standard input does.
+/// A process that this one has started. It ends when its standard input is closed.
 pub struct Companion {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -13,12 +14,12 @@ pub struct Companion {
 }
 
 impl Companion {
-    /// With these arguments, and with the drop-in (its library and its namespace) or on the kernel. Returns when it
-    /// says that it is ready.
-    pub fn start(args: &[&str], drop_in: Option<&(PathBuf, PathBuf)>) -> Companion {
+    /// Starts the process with these arguments, either with the library (its path and its
+    /// namespace) or on the kernel. Returns when the process reports that it is ready.
+    pub fn start(args: &[&str], preload: Option<&(PathBuf, PathBuf)>) -> Companion {
         let mut command = Command::new(std::env::current_exe().expect("this program's path"));
         command.args(args).env_remove("LD_PRELOAD");
-        if let Some((library, namespace)) = drop_in {
+        if let Some((library, namespace)) = preload {
             command.env("LD_PRELOAD", library).env("QUINTET_NAMESPACE", namespace);
         }
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("this program runs");
@@ -48,14 +49,15 @@ impl Drop for Companion {
     fn drop(&mut self) {
         self.stdin = None;
         if std::thread::panicking() {
-            // It may be waiting for what will not come.
+            // The process may be waiting for something that will not come.
             let _ = self.child.kill();
         }
         let _ = self.child.wait();
     }
 }
 
-/// A companion's life: it says that it is ready, then answers each line, and does not outlive who started it.
+/// The main loop of a companion: reports that it is ready, then answers each line. It ends with its
+/// parent.
 pub fn answer_lines(mut answer: impl FnMut(&str) -> String) {
     // SAFETY: numbers only.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
@@ -63,16 +65,16 @@ pub fn answer_lines(mut answer: impl FnMut(&str) -> String) {
     std::io::stdin().lines().map_while(Result::ok).for_each(|line| println!("{}", answer(&line)));
 }
 
-/// A number of nanoseconds that all processes agree on.
+/// Returns the monotonic time in nanoseconds, which is the same in all processes.
 pub fn now() -> u64 {
-    // SAFETY: zeroes are a time.
+    // SAFETY: zeroes are a valid `timespec`.
     let mut now: libc::timespec = unsafe { std::mem::zeroed() };
     // SAFETY: a local of the right type.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
     now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
-/// Tells of another process whether it sleeps.
+/// Reports whether another process sleeps.
 pub struct Watch(std::fs::File);
 
 impl Watch {

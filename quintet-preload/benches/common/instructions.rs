@@ -1,13 +1,14 @@
-//! How many instructions a call takes in user space, counted by callgrind: the same on a noisy machine. What the kernel
-//! does in a system call is not counted.
+//! Counts the instructions of a call in user space with callgrind. The count does not depend on the
+//! load of the machine. It excludes the kernel's part of a system call.
 
 use std::path::PathBuf;
 use std::process::Command;
 
-/// So many operations are taken away from twice as many. (Numbers of as many digits, which are read the same way.)
+/// The number of operations. A run of this many is subtracted from one of twice as many. (Both
+/// numbers have the same number of digits, so that parsing costs the same.)
 const TIMES: u32 = 400;
 
-/// Why nothing can be counted, if so.
+/// Returns the reason if instructions cannot be counted.
 pub fn missing() -> Option<String> {
     match Command::new("valgrind").arg("--version").output() {
         Ok(output) if output.status.success() => None,
@@ -16,14 +17,15 @@ pub fn missing() -> Option<String> {
     }
 }
 
-/// Of one operation through the drop-in (its library and its namespace), with the few that the caller needs for it. This
-/// program does it when it is run with `--count`, the case's name and how many times.
-pub fn count(name: &str, drop_in: &(PathBuf, PathBuf)) -> Result<f64, String> {
-    let (less, more) = (total(name, drop_in, TIMES)?, total(name, drop_in, 2 * TIMES)?);
+/// Counts one operation through the library (its path and its namespace), with the few instructions
+/// of its caller. This program performs the operation when it is run with `--count`, the name of
+/// the case and the number of repetitions.
+pub fn count(name: &str, preload: &(PathBuf, PathBuf)) -> Result<f64, String> {
+    let (less, more) = (total(name, preload, TIMES)?, total(name, preload, 2 * TIMES)?);
     Ok((more - less) as f64 / f64::from(TIMES))
 }
 
-/// Of the whole life of a client, an unmodified program with the drop-in.
+/// Counts the whole run of a client, an unmodified program with the library.
 fn total(name: &str, (library, namespace): &(PathBuf, PathBuf), times: u32) -> Result<i64, String> {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])

@@ -1,4 +1,4 @@
-//! What the benchmarks have in common: the drop-in's file, places to measure in, taking turns, medians.
+//! What the benchmarks share: the library, namespaces to measure in, alternation, medians.
 // Not every benchmark uses all of it.
 #![allow(dead_code)]
 
@@ -14,12 +14,12 @@ use quintet::{Kind, Namespace};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Whether cargo wants benchmarks: `cargo test --benches` runs this program, too.
+/// Returns `true` if cargo runs benchmarks: `cargo test --benches` starts this program, too.
 pub fn is_bench() -> bool {
     std::env::args().any(|arg| arg == "--bench")
 }
 
-/// The drop-in, built now in the profile and the target directory that this program was built in.
+/// Builds the library in the profile and the target directory of this program. Returns its path.
 pub fn library() -> PathBuf {
     let exe = std::env::current_exe().expect("this program's path");
     let deps = exe.parent().filter(|dir| dir.ends_with("deps")).expect("cargo puts benchmarks into deps");
@@ -33,19 +33,19 @@ pub fn library() -> PathBuf {
     let mut build = Command::new(env!("CARGO"));
     build.args(["build", "--quiet", "--package", "quintet-preload", "--lib", "--profile", name, "--target-dir"]).arg(target);
     build.current_dir(env!("CARGO_MANIFEST_DIR"));
-    assert!(build.status().expect("cargo runs").success(), "the drop-in cannot be built");
+    assert!(build.status().expect("cargo runs").success(), "cannot build quintet-preload");
     let library = profile.join("libquintet_preload.so");
     assert!(library.exists(), "{} is missing", library.display());
     library
 }
 
-/// The drop-in's second copy, for a second namespace; removed when dropped.
+/// A second copy of the library, for a second namespace; removed when dropped.
 pub struct Copied(pub PathBuf);
 
 impl Copied {
     pub fn of(library: &Path) -> Copied {
         let copy = Copied(std::env::temp_dir().join(format!("libquintet_preload-{}.so", std::process::id())));
-        std::fs::copy(library, &copy.0).expect("room for a copy of the drop-in");
+        std::fs::copy(library, &copy.0).expect("room for a copy of the library");
         copy
     }
 }
@@ -56,7 +56,7 @@ impl Drop for Copied {
     }
 }
 
-/// The processors that this process may use.
+/// Returns the processors that this process may use.
 pub fn processors() -> Vec<usize> {
     // SAFETY: zeroes are an empty set, and the call gets its address and its size.
     let set = unsafe {
@@ -68,12 +68,12 @@ pub fn processors() -> Vec<usize> {
     (0..libc::CPU_SETSIZE as usize).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) }).collect()
 }
 
-/// Keeps this process, and its children, on one processor: the last that it may use.
+/// Pins this process and its children to the last processor that it may use.
 pub fn pin() {
     pin_to(processors().last().copied().unwrap_or(0));
 }
 
-/// Keeps this process, and its children, on that processor.
+/// Pins this process and its children to a processor.
 pub fn pin_to(processor: usize) {
     // SAFETY: zeroes are an empty set, and the call gets its address and its size.
     let pinned = unsafe {
@@ -86,8 +86,8 @@ pub fn pin_to(processor: usize) {
     }
 }
 
-/// An IPC namespace of this process's own, if that is allowed; tells whether it is. Else its objects are among the
-/// machine's; they are removed in any case.
+/// Moves this process to an IPC namespace of its own if allowed. Returns `true` on success.
+/// Otherwise its objects are among the machine's; they are removed in either case.
 pub fn own_ipc() -> bool {
     // SAFETY: a flag only.
     let own = unsafe { libc::unshare(libc::CLONE_NEWIPC) } == 0;
@@ -101,7 +101,7 @@ pub fn own_ipc() -> bool {
 pub struct Place(Option<Namespace>);
 
 impl Place {
-    /// In `parent`, with a name of this process.
+    /// Creates a namespace in `parent`, named after this process.
     pub fn new(parent: &Path, kind: Kind) -> Place {
         let path = parent.join(format!("quintet-bench-{}-{kind:?}", std::process::id()));
         Place(Some(Namespace::create(path, kind).unwrap_or_else(|e| panic!("{e}"))))
@@ -111,7 +111,7 @@ impl Place {
         self.0.as_ref().expect("it is there until it is dropped")
     }
 
-    /// Its directory.
+    /// Returns the directory of the namespace.
     pub fn path(&self) -> &Path {
         self.namespace().path().expect("it is one that has a directory")
     }
@@ -125,7 +125,7 @@ impl Drop for Place {
     }
 }
 
-/// A number below `n`, from the one before.
+/// Returns the next random number below `n`.
 pub fn random(state: &mut u64, n: usize) -> usize {
     *state ^= *state << 13;
     *state ^= *state >> 7;
@@ -133,21 +133,21 @@ pub fn random(state: &mut u64, n: usize) -> usize {
     (*state % n as u64) as usize
 }
 
-/// The middle one.
+/// Returns the median.
 pub fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 
-/// The value that `part` of the values are below; 0 the least, 1 the greatest.
+/// Returns the value below which this part of the values lies; 0 is the least, 1 the greatest.
 pub fn quantile(values: &[f64], part: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted[((sorted.len() - 1) as f64 * part).round() as usize]
 }
 
-/// Makes a child that ends at once, and waits for its end. The caller has one thread.
+/// Creates a child that exits immediately, and waits for it. The caller has one thread.
 pub fn fork_and_wait() {
-    // SAFETY: the child does nothing but end.
+    // SAFETY: the child only exits.
     unsafe {
         let child = libc::fork();
         if child == 0 {

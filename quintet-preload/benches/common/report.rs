@@ -1,9 +1,9 @@
-//! The tables that are printed.
+//! The printed tables.
 
 use super::trips::Trips;
 use super::turns::Figures;
 
-/// Where this is measured.
+/// Prints the machine.
 pub fn shape(processors: &[usize]) {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let info = read("/proc/cpuinfo");
@@ -16,7 +16,7 @@ pub fn shape(processors: &[usize]) {
     println!("processors {processors:?}; load before: {}", read("/proc/loadavg"));
 }
 
-/// A row of the tables that compare times; what comes last only some have.
+/// Prints a row of a table that compares times; some tables have a last column.
 fn row(name: &str, figures: [&str; 4], last: Option<&str>) {
     let [kernel, quintet, ratio, spread] = figures;
     print!("| {name:<54} | {kernel:>9} | {quintet:>10} | {ratio:>5} | {spread:>14} |");
@@ -35,7 +35,7 @@ pub fn line(name: &str, figures: &Figures, last: Option<&str>) {
     row(name, [&kernel, &quintet, &format!("{:.2}", figures.ratio), &figures.range()], last);
 }
 
-/// Nanoseconds, with as many places as matter.
+/// Formats nanoseconds with the significant decimals.
 pub fn short(ns: f64) -> String {
     let places = if ns < 10.0 { 1 } else { 0 };
     format!("{ns:.places$}")

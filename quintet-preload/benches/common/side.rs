@@ -1,4 +1,4 @@
-//! Whose calls are measured.
+//! The two sides of a comparison.
 
 use super::companion::Companion;
 use super::loaded::Loaded;
@@ -6,33 +6,34 @@ use std::path::{Path, PathBuf};
 
 /// The C functions that a benchmark calls.
 pub trait Functions {
-    /// The C library's.
+    /// Returns the C library's functions.
     fn plain() -> Self;
-    /// The drop-in's of the same names.
-    fn of(drop_in: &Loaded) -> Self;
+    /// Returns the preload library's functions of the same names.
+    fn of(preload: &Loaded) -> Self;
 }
 
-/// One of the two whose calls are measured.
+/// One side of a comparison.
 pub struct Side<F> {
     pub functions: F,
-    /// The drop-in's library and namespace; none for the kernel.
-    pub drop_in: Option<(PathBuf, PathBuf)>,
+    /// The preload library and its namespace; `None` for the kernel.
+    pub preload: Option<(PathBuf, PathBuf)>,
 }
 
 impl<F: Functions> Side<F> {
-    /// The C library's functions: the kernel's calls, or the drop-in's in a program that was started with it.
+    /// The C library's functions: the kernel's calls, or Quintet in a program that was started with
+    /// the library.
     pub fn plain() -> Side<F> {
-        Side { functions: F::plain(), drop_in: None }
+        Side { functions: F::plain(), preload: None }
     }
 
-    /// The drop-in, opened here. (Its first call will open the namespace.)
-    pub fn drop_in(library: &Path, namespace: &Path) -> Side<F> {
+    /// The preload library, opened here. (Its first call opens the namespace.)
+    pub fn preload(library: &Path, namespace: &Path) -> Side<F> {
         let functions = F::of(&Loaded::open(library, namespace));
-        Side { functions, drop_in: Some((library.into(), namespace.into())) }
+        Side { functions, preload: Some((library.into(), namespace.into())) }
     }
 
-    /// This program run again on this side.
+    /// Starts this program on this side.
     pub fn companion(&self, args: &[&str]) -> Companion {
-        Companion::start(args, self.drop_in.as_ref())
+        Companion::start(args, self.preload.as_ref())
     }
 }

@@ -1,17 +1,17 @@
-//! Two processes that hand a turn to each other, there and back.
+//! Round trips: two processes pass a turn back and forth.
 
 use super::companion::{Companion, answer_lines};
 use super::turns::{self, Figures, calibrate};
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 101;
-/// How long a side plays in a round, twice: once by one clock, once trip by trip.
+/// The time of a side in a round. Each round runs twice: once timed as a whole, once trip by trip.
 const LENGTH: Duration = Duration::from_millis(4);
-/// Trips that are not counted, until both are awake.
+/// Trips that are not counted, until both processes are awake.
 const WARM: u32 = 16;
 const MOST: u32 = 4000;
 
-/// The life of the companion that begins each trip: it gives the turn away, and waits for it.
+/// The companion that begins each trip: gives the turn away and waits for it.
 pub fn ping(mut trip: impl FnMut()) {
     answer_lines(|line| {
         let n: u32 = line.parse().expect("a number");
@@ -29,7 +29,7 @@ pub fn ping(mut trip: impl FnMut()) {
     });
 }
 
-/// The life of the other one: it waits for the turn, and gives it back.
+/// The other companion: waits for the turn and gives it back.
 pub fn pong(mut answer: impl FnMut()) {
     answer_lines(|line| {
         let n: u32 = line.parse().expect("a number");
@@ -38,7 +38,8 @@ pub fn pong(mut answer: impl FnMut()) {
     });
 }
 
-/// Two who play. (What they play with goes first: if something has failed, they may wait for it.)
+/// Two processes that play. (What they play with is dropped first: after a failure they may be
+/// waiting for it.)
 pub struct Players<H> {
     _held: H,
     ping: Companion,
@@ -50,7 +51,8 @@ impl<H> Players<H> {
         Players { _held: held, ping, pong }
     }
 
-    /// The mean of `n` round trips, and what each of as many others took; nanoseconds.
+    /// Returns the mean of `n` round trips, and the time of each of `n` further ones, in
+    /// nanoseconds.
     fn trips(&mut self, n: u32) -> (f64, Vec<f64>) {
         self.pong.tell(&n.to_string());
         self.ping.tell(&n.to_string());
@@ -60,16 +62,16 @@ impl<H> Players<H> {
     }
 }
 
-/// What one side's round trips took.
+/// The round trips of one side.
 pub struct Trips {
     pub mean: f64,
-    /// The part of 0.5, 0.99 and 0.999 took less.
+    /// The 0.5, 0.99 and 0.999 quantiles.
     pub quantiles: [f64; 3],
-    /// Compared to the first ones'.
+    /// Compared to the first side.
     pub figures: Figures,
 }
 
-/// All play in turns.
+/// Measures all pairs, alternating.
 pub fn measure<H>(mut players: Vec<Players<H>>) -> Vec<Trips> {
     let times: Vec<u32> = players
         .iter_mut()

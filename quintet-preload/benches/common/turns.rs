@@ -1,14 +1,15 @@
-//! Taking turns: each round times a batch on one side, then on the other, and the next round the other way round. A
-//! machine (a virtual one above all) drifts more between two measurements than the sides differ.
+//! Alternation: each round times a batch on one side, then on the other, and the next round
+//! reverses the order. A machine (a virtual one above all) drifts more between two measurements
+//! than the sides differ.
 
 use super::{median, quantile};
 use std::time::{Duration, Instant};
 
 pub const ROUNDS: usize = 301;
-/// How long a batch of one side should take.
+/// The time that a batch of one side should take.
 pub const BATCH: Duration = Duration::from_micros(400);
 
-/// Does something so many times, and tells how long it took.
+/// Performs an operation this many times, and returns the time.
 pub type Batch<'a> = Box<dyn FnMut(u32) -> Duration + 'a>;
 
 pub fn timed<'a>(mut op: impl FnMut() + 'a) -> Batch<'a> {
@@ -19,7 +20,8 @@ pub fn timed<'a>(mut op: impl FnMut() + 'a) -> Batch<'a> {
     })
 }
 
-/// A batch of what is done by 1 and then, to be as before, by -1. Counted one by one.
+/// A batch of an operation that is performed with 1 and then, to restore the state, with -1. Each
+/// counts as one.
 pub fn there_and_back<'a>(mut op: impl FnMut(i16) + 'a) -> Batch<'a> {
     Box::new(move |n| {
         let pairs = n.div_ceil(2);
@@ -32,30 +34,30 @@ pub fn there_and_back<'a>(mut op: impl FnMut(i16) + 'a) -> Batch<'a> {
     })
 }
 
-/// Medians in nanoseconds, and how quintet's compare to the kernel's of the same round.
+/// Medians in nanoseconds, and the ratio of Quintet's time to the kernel's in the same round.
 pub struct Figures {
     pub kernel: f64,
     pub quintet: f64,
     pub ratio: f64,
-    /// What 90 of 100 rounds' ratios are within.
+    /// The interval of the ratios of 90 % of the rounds.
     pub spread: (f64, f64),
 }
 
 impl Figures {
-    /// Of what the rounds gave, one by one.
+    /// Computes the figures from the results of the rounds.
     pub fn of(kernel: &[f64], quintet: &[f64]) -> Figures {
         let ratios: Vec<f64> = quintet.iter().zip(kernel).map(|(q, k)| q / k).collect();
         let spread = (quantile(&ratios, 0.05), quantile(&ratios, 0.95));
         Figures { kernel: median(kernel), quintet: median(quintet), ratio: median(&ratios), spread }
     }
 
-    /// The spread as it is printed.
+    /// Formats the spread.
     pub fn range(&self) -> String {
         format!("{:.2} .. {:.2}", self.spread.0, self.spread.1)
     }
 }
 
-/// How many times fit into a batch that long; warms up, too.
+/// Returns the number of operations that fit into a batch of this length; also warms up.
 pub fn calibrate(batch: &mut dyn FnMut(u32) -> Duration, length: Duration) -> u32 {
     let mut n = 1;
     loop {
@@ -68,7 +70,7 @@ pub fn calibrate(batch: &mut dyn FnMut(u32) -> Duration, length: Duration) -> u3
     }
 }
 
-/// Nanoseconds for each time, of both sides in turns.
+/// Measures both sides, alternating, in nanoseconds for one operation.
 pub fn measure(a: &mut Batch<'_>, b: &mut Batch<'_>) -> Figures {
     let (n, m) = (calibrate(a, BATCH), calibrate(b, BATCH));
     let each = |batch: &mut Batch<'_>, n: u32| batch(n).as_nanos() as f64 / f64::from(n);
@@ -76,7 +78,7 @@ pub fn measure(a: &mut Batch<'_>, b: &mut Batch<'_>) -> Figures {
     Figures::of(&rounds[0], &rounds[1])
 }
 
-/// Asks each of `sides` once a round, in one order and then in the other: what each gave.
+/// Asks each of `sides` once a round, in alternating order. Returns the answers of each.
 pub fn rounds<T>(rounds: usize, sides: usize, mut ask: impl FnMut(usize) -> T) -> Vec<Vec<T>> {
     let mut given: Vec<Vec<T>> = (0..sides).map(|_| Vec::with_capacity(rounds)).collect();
     for round in 0..rounds {

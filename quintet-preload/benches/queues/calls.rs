@@ -1,4 +1,4 @@
-//! The calls of one process whom nobody disturbs.
+//! The calls of a single process.
 
 use crate::common::turns::{Batch, timed};
 use crate::side::{Message, Owned, Side};
@@ -11,18 +11,19 @@ type SetUp<'a> = Box<dyn Fn(&'a Side) -> Batch<'a> + 'a>;
 
 pub struct Case<'a> {
     pub name: String,
-    /// The drop-in's side; the other is the kernel's.
+    /// Quintet's side; the other one is the kernel's.
     pub side: &'a Side,
-    /// Sets the case up on a side; what it needs lives as long as the batch.
+    /// Prepares the case on a side; what it needs lives as long as the batch.
     pub set_up: SetUp<'a>,
 }
 
-/// All cases: `private` and `shared` are the drop-in on a namespace of that kind.
+/// Returns all cases; `private` and `shared` are Quintet on a namespace of that kind.
 pub fn cases<'a>(private: &'a Side, shared: &'a Side) -> Vec<Case<'a>> {
     let case = |side: &'a Side, name: &str, set_up| Case { name: name.into(), side, set_up };
     let on = |name: &str, set_up| case(private, name, set_up);
     vec![
-        // The same on both sides: how far the ratio can be trusted, and what a system call costs.
+        // The same on both sides: shows how far the ratio can be trusted, and the cost of a system
+        // call.
         on("(floor: getppid)", Box::new(|_| watched(std::os::unix::process::parent_id))),
         on("msgsnd + msgrcv, 0 B", Box::new(|side| pair(side, 0))),
         on("msgsnd + msgrcv, 64 B", Box::new(|side| pair(side, 64))),
@@ -42,14 +43,14 @@ pub fn cases<'a>(private: &'a Side, shared: &'a Side) -> Vec<Case<'a>> {
     ]
 }
 
-/// Something whose result nobody wants.
+/// Times an operation and discards its result.
 fn watched<'a, T>(mut op: impl FnMut() -> T + 'a) -> Batch<'a> {
     timed(move || {
         black_box(op());
     })
 }
 
-/// What is done again and again with a queue.
+/// A repeated operation on a queue.
 fn with<'a>(owned: Owned<'a>, mut op: impl FnMut(&Owned<'a>) + 'a) -> Batch<'a> {
     timed(move || op(&owned))
 }

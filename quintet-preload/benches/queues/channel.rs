@@ -1,4 +1,4 @@
-//! What carries messages: a queue of either side, and what else a program could use.
+//! Channels for messages: a queue of either side, and the alternatives that a program has.
 //!
 //! # Safety
 //!
@@ -8,10 +8,10 @@ use crate::side::{MOST, Message, Owned, Queue, Side};
 use libc::c_int;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-/// As many messages of 64 B as a queue of the kernel's default capacity takes.
+/// The number of messages of 64 B that fit into a queue of the kernel's default capacity.
 const DEEP: libc::c_long = 256;
 
-/// What is compared; the first two are the sides' queues.
+/// The compared means; the first two are the queues of the two sides.
 pub const MEANS: [&str; 5] = ["kernel", "quintet", "pipe", "SEQPACKET", "mq"];
 
 /// One direction, for messages of one type.
@@ -22,7 +22,7 @@ pub enum Channel<'a> {
     Mq(c_int),
 }
 
-/// What a channel is made of; goes when dropped.
+/// The resources of a channel, released when dropped.
 pub enum Held<'a> {
     Queue(Owned<'a>),
     Descriptors(Vec<OwnedFd>),
@@ -32,9 +32,9 @@ fn checked(n: impl TryInto<usize>, what: &str) -> usize {
     n.try_into().unwrap_or_else(|_| panic!("{what}: {}", std::io::Error::last_os_error()))
 }
 
-/// Of a call that has just opened it. Companions inherit it.
+/// Takes over the descriptor of a call that has just opened it. Companions inherit it.
 fn opened(fd: c_int) -> OwnedFd {
-    // SAFETY: just opened, and nobody else's; the flag is that a program run from here closes it.
+    // SAFETY: just opened, and owned by nothing else. The flag closes a descriptor at exec.
     unsafe {
         assert!(libc::fcntl(fd, libc::F_SETFD, 0) == 0);
         OwnedFd::from_raw_fd(fd)
@@ -42,7 +42,7 @@ fn opened(fd: c_int) -> OwnedFd {
 }
 
 impl<'a> Held<'a> {
-    /// On the side, if it is a queue's; for messages of at most so many bytes.
+    /// Creates a channel for messages of at most `len` bytes; a queue lies on this side.
     pub fn new(means: &str, side: &'a Side, len: usize) -> Held<'a> {
         let mut pair = [0; 2];
         match means {
@@ -61,7 +61,7 @@ impl<'a> Held<'a> {
         }
     }
 
-    /// How a companion is told of it.
+    /// Returns the arguments that describe the channel to a companion.
     pub fn words(&self) -> [String; 2] {
         match self {
             Held::Queue(owned) => [owned.0.id, -1],
@@ -76,14 +76,14 @@ impl<'a> Held<'a> {
     }
 }
 
-/// A POSIX queue without a name, as deep as it may be.
+/// Creates a POSIX queue without a name, with the greatest possible depth.
 fn message_queue(len: usize) -> c_int {
     let name = format!("/quintet-bench-{}\0", std::process::id());
     let name = std::ffi::CStr::from_bytes_with_nul(name.as_bytes()).expect("one NUL");
     // SAFETY: zeroes are valid.
     let mut shape: libc::mq_attr = unsafe { std::mem::zeroed() };
     shape.mq_msgsize = len.max(1) as libc::c_long;
-    // What a user may have without asking is 10.
+    // An unprivileged user may have 10.
     for deep in [DEEP, 10] {
         shape.mq_maxmsg = deep;
         // SAFETY: a name, numbers and a local.
@@ -98,7 +98,7 @@ fn message_queue(len: usize) -> c_int {
 }
 
 impl<'a> Channel<'a> {
-    /// By what [`Held::words`] says.
+    /// Opens the channel that [`Held::words`] describes.
     pub fn of(means: &str, side: &'a Side, first: c_int, second: c_int) -> Channel<'a> {
         match means {
             "pipe" => Channel::Pipe { read: first, write: second },
@@ -122,19 +122,19 @@ impl<'a> Channel<'a> {
         }
     }
 
-    /// A message of `len` bytes.
+    /// Receives a message of `len` bytes.
     #[inline]
     pub fn receive(&self, message: &mut Message, len: usize) {
         let text = message.text.as_mut_ptr();
         let got = match self {
             Channel::Queue(queue) => queue.receive(message, len, 0, 0),
-            // A pipe knows no messages: what was sent in one piece may come in two.
+            // A pipe does not preserve message boundaries: one write may arrive in two pieces.
             Channel::Pipe { read, .. } => {
                 let mut got = 0;
                 while got < len {
                     // SAFETY: the rest of the slice.
                     let more = checked(unsafe { libc::read(*read, text.add(got).cast(), len - got) }, "read");
-                    assert!(more > 0, "read: nobody writes");
+                    assert!(more > 0, "read: no writer");
                     got += more;
                 }
                 got

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 31;
 const WINDOW: Duration = Duration::from_millis(50);
-/// From the word to go until all go.
+/// From the command until all processes start.
 const NOTICE: Duration = Duration::from_millis(2);
 const LEN: usize = 64;
 /// The type of a message after which its receiver stops.
 const STOP: libc::c_long = 2;
-/// So many send, and as many receive, half of them on each processor.
+/// The number of senders, and of receivers; half of each on each processor.
 const MANY: usize = 4;
 
-/// A companion's life: sends from a moment to another, and tells how many.
+/// The main loop of a companion: sends within a period, and reports the count.
 pub fn send(id: i32, processor: usize) {
     common::pin_to(processor);
     let side = Side::plain();
@@ -38,7 +38,7 @@ pub fn send(id: i32, processor: usize) {
     });
 }
 
-/// A companion's life: receives until somebody stops, and tells how many.
+/// The main loop of a companion: receives until a stop message, and reports the count.
 pub fn receive(id: i32, processor: usize) {
     common::pin_to(processor);
     let side = Side::plain();
@@ -56,11 +56,12 @@ pub fn receive(id: i32, processor: usize) {
     });
 }
 
-/// What came of it.
+/// The result.
 pub struct Contention {
-    /// Nanoseconds from one message to the next, whoever sends.
+    /// Nanoseconds from one message to the next, by any sender.
     pub figures: Figures,
-    /// How much more the luckiest sent, and received, than the unluckiest, in the middle round; the kernel's and quintet's.
+    /// The ratio of the most to the fewest messages of a process, sent and received, in the median
+    /// round, for the kernel and for Quintet.
     pub shares: [[f64; 2]; 2],
 }
 
@@ -96,7 +97,8 @@ pub fn contend(sides: [&Side; 2], processors: [usize; 2]) -> Contention {
     Contention { figures: Figures::of(&each(0), &each(1)), shares }
 }
 
-/// A companion's life: sends or receives so many messages, which may have to wait, until the queue goes.
+/// The main loop of a companion: sends or receives messages, which may wait, until the queue is
+/// removed.
 pub fn attend(id: i32, sends: bool, processor: usize) {
     common::pin_to(processor);
     let side = Side::plain();
@@ -112,7 +114,7 @@ pub fn attend(id: i32, sends: bool, processor: usize) {
     });
 }
 
-/// What is measured of a process and another one.
+/// A measurement of one process that meets another.
 pub type Encounter = (&'static str, fn(&Side, usize) -> Batch<'_>);
 
 pub const ENCOUNTERS: [Encounter; 2] = [
@@ -120,7 +122,7 @@ pub const ENCOUNTERS: [Encounter; 2] = [
     ("msgrcv, 8 KiB, and a sender of as much is woken by it", |side, processor| wake(side, true, processor)),
 ];
 
-/// A call that lets one go on who sleeps, on another processor: what it takes whoever makes it.
+/// A call that wakes a sleeping process on another processor: the cost for the caller.
 fn wake(side: &Side, sends: bool, processor: usize) -> Batch<'_> {
     let owned: Owned<'_> = side.private();
     let mut message = Message::new(1);

@@ -1,4 +1,5 @@
-//! Receiving from a queue in which many messages wait: each is sent back, so that there are always as many.
+//! Receiving from a queue with many waiting messages. Each message is sent back, so that the number
+//! stays the same.
 
 use crate::common::random;
 use crate::common::turns::{Batch, Figures, measure, timed};
@@ -6,25 +7,25 @@ use crate::side::{Message, Owned, Side};
 use libc::{MSG_EXCEPT, c_int, c_long};
 use quintet::{Limits, Namespace};
 
-/// How many messages wait.
+/// The number of waiting messages.
 pub const DEPTHS: [usize; 5] = [10, 100, 1_000, 10_000, MOST];
 const MOST: usize = 100_000;
-/// Of so many types, one after the other.
+/// The number of types, used in turn.
 const TYPES: usize = 1_000;
-/// Bytes of each: even the default capacity takes 1000 of them.
+/// The length of a message in bytes; even the default capacity holds 1000 of them.
 const LEN: usize = 8;
 
-/// Who is looked for, and among whom.
+/// A search, and the messages that it searches.
 pub struct Search {
     pub name: &'static str,
-    /// The type of the message that is sent first, second, ... of so many.
+    /// The type of the n-th message among this many.
     types: fn(usize, usize) -> usize,
-    /// `msgtyp`, by a random number and how many types there are.
+    /// `msgtyp`, from a random number and the number of types.
     wanted: fn(&mut u64, usize) -> c_long,
     flags: c_int,
 }
 
-/// The type that only one message has, the last.
+/// The type that only the last message has.
 const RARE: usize = TYPES + 1;
 
 fn in_turn(at: usize, _: usize) -> usize {
@@ -47,11 +48,11 @@ pub const SEARCHES: [Search; 5] = [
     Search { name: "the one other, MSG_EXCEPT", types: last_is_other, wanted: |_, _| 1, flags: MSG_EXCEPT },
 ];
 
-/// A namespace whose new queues have room for the most; as it was, when dropped.
+/// A namespace where new queues have room for the greatest depth; restored when dropped.
 pub struct Roomy<'a>(&'a Namespace, Limits);
 
 impl<'a> Roomy<'a> {
-    /// Or nothing, if the caller may not.
+    /// Returns `None` if the caller lacks the permission.
     pub fn of(namespace: &'a Namespace) -> Option<Roomy<'a>> {
         let before = namespace.limits().ok()?;
         namespace.set_limits(&Limits { msgmnb: 2 * (MOST * LEN) as u32, ..before }).ok()?;
@@ -67,7 +68,7 @@ impl Drop for Roomy<'_> {
     }
 }
 
-/// A queue in which so many wait; none, if it has no room for them.
+/// Returns a queue with this many messages, or `None` if it has no room for them.
 fn filled<'a>(side: &'a Side, search: &Search, depth: usize) -> Option<Owned<'a>> {
     let owned = side.private();
     if (owned.0.stat().msg_qbytes as usize) < (depth + 1) * LEN {
@@ -94,7 +95,7 @@ fn batch<'a>(side: &'a Side, search: &'a Search, depth: usize) -> Option<Batch<'
     }))
 }
 
-/// Nothing, if there is no room for so many.
+/// Returns `None` if there is no room for this many messages.
 pub fn compare(sides: [&Side; 2], search: &Search, depth: usize) -> Option<Figures> {
     Some(measure(&mut batch(sides[0], search, depth)?, &mut batch(sides[1], search, depth)?))
 }

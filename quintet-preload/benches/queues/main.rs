@@ -1,16 +1,17 @@
-//! What message queues cost: the kernel's and the drop-in's, side by side, and what other means there are.
+//! The cost of message queues: the kernel's and Quintet's, side by side, and the alternatives.
 //!
 //! `cargo bench -p quintet-preload --bench queues [-- PART-OF-A-CASE'S-NAME...]`
 //!
-//! The kernel is called by the C library's functions, the drop-in by the functions of its library, opened here, on a
-//! private namespace in `/dev/shm`. Other processes are this program run again, as an unmodified program. All that is
-//! compared takes turns (`common/turns.rs`), each process on a processor of its own or on the same one. With
-//! `--kernel-twice` the kernel is on both sides: how far the ratios can be trusted.
+//! The kernel is called with the C library's functions, Quintet through the preload library, opened
+//! here, on a private namespace in `/dev/shm`. Other processes are unmodified processes of this
+//! program. Compared cases alternate (`common/turns.rs`), each process on a processor of its own or
+//! on the same one. With `--kernel-twice` the kernel is on both sides, which shows how far the
+//! ratios can be trusted.
 //!
 //! # Safety
 //!
-//! The functions called have the C library's signatures. What they are given are numbers, locals and slices of the
-//! right type.
+//! The functions have the C library's signatures. Their arguments are numbers, locals and slices of
+//! the right type.
 #![allow(unsafe_code)]
 
 #[path = "../common/mod.rs"]
@@ -61,7 +62,7 @@ fn bench(words: &[&str]) {
     let copy = Copied::of(&library);
     let kernel = Side::plain();
     let of = |library: &Path, place: &Place| {
-        let side = if twice { Side::plain() } else { Side::drop_in(library, place.path()) };
+        let side = if twice { Side::plain() } else { Side::preload(library, place.path()) };
         // The first call opens the namespace.
         side.private();
         side
@@ -110,7 +111,7 @@ fn depths(kernel: &Side, quintet: &Side, namespaces: &[&Namespace], chosen: &dyn
             let name = format!("msgrcv of {}, among {depth}", search.name);
             match depth::compare([kernel, quintet], search, depth) {
                 Some(figures) => line(&name, &figures, None),
-                None => println!("{name}: skipped: msgmnb is too low, and is not this process's to raise"),
+                None => println!("{name}: skipped: msgmnb is too low, and this process may not raise it"),
             }
         }
     }
@@ -165,12 +166,13 @@ fn contention(kernel: &Side, quintet: &Side, pair: [usize; 2], chosen: &dyn Fn(&
         return;
     }
     let found = crowd::contend([kernel, quintet], pair);
-    let [per_ms, ours] = [found.figures.kernel, found.figures.quintet].map(|ns| 1e6 / ns);
+    let [per_ms, quintet_per_ms] = [found.figures.kernel, found.figures.quintet].map(|ns| 1e6 / ns);
     println!();
     println!("| {name:<23} | messages 1000/s | senders' max/min | receivers' max/min |");
     println!("|{:-<25}|{:->16}:|{:->17}:|{:->19}:|", "", "", "", "");
-    for (who, rate, [senders, receivers]) in [("kernel", per_ms, found.shares[0]), ("quintet", ours, found.shares[1])] {
-        println!("| {who:<23} | {rate:>15.0} | {senders:>16.2} | {receivers:>18.2} |");
+    for (side, rate, [senders, receivers]) in [("kernel", per_ms, found.shares[0]), ("quintet", quintet_per_ms, found.shares[1])]
+    {
+        println!("| {side:<23} | {rate:>15.0} | {senders:>16.2} | {receivers:>18.2} |");
     }
     println!("(ratio of the time from one message to the next: {:.2}, {})", found.figures.ratio, found.figures.range());
 }

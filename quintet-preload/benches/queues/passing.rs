@@ -1,4 +1,4 @@
-//! Messages from one process to itself, to another, and back, by all means.
+//! Messages from one process to itself, to another, and back, with each means.
 
 use crate::channel::{Channel, Held, MEANS};
 use crate::common;
@@ -9,16 +9,16 @@ use crate::side::{Message, Side};
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 101;
-/// How long a stream runs in a round.
+/// The length of a stream in a round.
 const LENGTH: Duration = Duration::from_millis(4);
 /// Messages of a stream that are not counted.
 const WARM: u32 = 64;
 
-/// One after the other in one process, or from one to another.
+/// Sending and receiving in one process, or from one process to another.
 pub struct Passing {
     pub name: &'static str,
     pub len: usize,
-    /// Whether there are two processes, and whether each has a processor of its own.
+    /// `None` for one process; otherwise `true` if each of two has a processor of its own.
     pub two: Option<bool>,
 }
 
@@ -30,21 +30,21 @@ pub const PASSINGS: [Passing; 5] = [
     Passing { name: "stream, 64 B, one processor", len: 64, two: Some(false) },
 ];
 
-/// What it took, by all of [`MEANS`].
+/// The results for each of [`MEANS`].
 pub struct Compared {
     pub figures: Figures,
-    /// Nanoseconds a message.
+    /// Nanoseconds for a message.
     pub others: Vec<f64>,
 }
 
-/// What a companion is told.
+/// Returns the arguments of a companion.
 fn words(role: &str, means: &str, held: &[&Held<'_>], len: usize, processor: usize) -> Vec<String> {
     let channels = held.iter().flat_map(|held| held.words());
     let first = [role, means, &len.to_string(), &processor.to_string()].map(String::from);
     first.into_iter().chain(channels).collect()
 }
 
-/// A companion's life.
+/// The main loop of a companion.
 pub fn live(role: &str, means: &str, len: usize, processor: usize, channels: &[i32]) {
     common::pin_to(processor);
     let side = Side::plain();
@@ -90,7 +90,7 @@ fn alone<'a>(means: &'static str, side: &'a Side, len: usize) -> Batch<'a> {
     })
 }
 
-/// Messages that another process sends and a third one receives, by its clock.
+/// Messages from a second process to a third one, timed by the receiver.
 fn stream<'a>(means: &'static str, side: &'a Side, len: usize, processors: [usize; 2]) -> Batch<'a> {
     let held = Held::new(means, side, len);
     let mut receiver = start(side, &words("--receive", means, &[&held], len, processors[1]));
@@ -120,7 +120,7 @@ pub fn compare(passing: &Passing, kernel: &Side, quintet: &Side, pair: [usize; 2
     Compared { figures: Figures::of(&rounds[0], &rounds[1]), others }
 }
 
-/// Round trips of `len` bytes, by all of [`MEANS`].
+/// Measures round trips of `len` bytes with each of [`MEANS`].
 pub fn trips(len: usize, kernel: &Side, quintet: &Side, processors: [usize; 2]) -> Vec<Trips> {
     let players = MEANS.map(|means| {
         let side = if means == "quintet" { quintet } else { kernel };

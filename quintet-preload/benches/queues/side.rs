@@ -1,8 +1,8 @@
-//! The calls that are measured, and a queue on a side.
+//! The two sides of the comparison, and a queue on one of them.
 //!
 //! # Safety
 //!
-//! A message is a C structure of the room that it says; a size is at most that room.
+//! A message is a C structure with room for its declared length; a size is at most that room.
 
 use crate::common;
 use crate::common::loaded::Loaded;
@@ -13,7 +13,7 @@ const FIRST_KEY: key_t = 0x5149_0000;
 /// The kernel's default `msgmax`: no message here is longer.
 pub const MOST: usize = 8192;
 
-/// One of the two whose calls are measured.
+/// One side of the comparison.
 pub type Side = common::side::Side<Functions>;
 
 /// The C functions.
@@ -29,20 +29,21 @@ impl common::side::Functions for Functions {
         Functions { msgget: libc::msgget, msgsnd: libc::msgsnd, msgrcv: libc::msgrcv, msgctl: libc::msgctl }
     }
 
-    fn of(drop_in: &Loaded) -> Functions {
-        // SAFETY: the drop-in's functions of these names have the C library's signatures, which are those of the fields.
+    fn of(preload: &Loaded) -> Functions {
+        // SAFETY: the library's functions of these names have the C library's signatures, which are
+        // those of the fields.
         unsafe {
             Functions {
-                msgget: drop_in.function(c"msgget"),
-                msgsnd: drop_in.function(c"msgsnd"),
-                msgrcv: drop_in.function(c"msgrcv"),
-                msgctl: drop_in.function(c"msgctl"),
+                msgget: preload.function(c"msgget"),
+                msgsnd: preload.function(c"msgsnd"),
+                msgrcv: preload.function(c"msgrcv"),
+                msgctl: preload.function(c"msgctl"),
             }
         }
     }
 }
 
-/// What a program sends, with room for the longest.
+/// A message, with room for the longest text.
 #[repr(C)]
 pub struct Message {
     pub mtype: c_long,
@@ -60,7 +61,7 @@ fn error() -> std::io::Error {
 }
 
 impl Side {
-    /// The queue of a key, or a new one.
+    /// Returns the queue of a key, or a new one.
     #[inline]
     pub fn get(&self, key: key_t, flags: c_int) -> Queue<'_> {
         // SAFETY: numbers only.
@@ -73,7 +74,7 @@ impl Side {
         Owned(self.get(libc::IPC_PRIVATE, libc::IPC_CREAT | 0o600))
     }
 
-    /// A new queue with a key that was free.
+    /// Creates a queue with a key that was free.
     pub fn keyed(&self) -> (key_t, Owned<'_>) {
         let mut key = FIRST_KEY;
         loop {
@@ -95,12 +96,12 @@ pub struct Queue<'a> {
 }
 
 impl<'a> Queue<'a> {
-    /// Somebody else's, by its identifier.
+    /// A queue of another process, by its identifier.
     pub fn of(side: &'a Side, id: c_int) -> Queue<'a> {
         Queue { side, id }
     }
 
-    /// Sends so many bytes.
+    /// Sends this many bytes.
     #[inline]
     pub fn send(self, message: &Message, len: usize) {
         assert!(self.try_send(message, len, 0), "msgsnd: {}", error());
@@ -112,7 +113,7 @@ impl<'a> Queue<'a> {
         unsafe { (self.side.functions.msgsnd)(self.id, (&raw const *message).cast(), len.min(MOST), flags) == 0 }
     }
 
-    /// Receives at most so many bytes; how many there were.
+    /// Receives at most this many bytes; returns the length.
     #[inline]
     pub fn receive(self, message: &mut Message, len: usize, mtype: c_long, flags: c_int) -> usize {
         let got = self.try_receive(message, len, mtype, flags);

@@ -1,8 +1,8 @@
-//! The calls of one process whom nobody disturbs.
+//! The calls of a single process.
 //!
 //! # Safety
 //!
-//! The static arrays are handed to `semop`, which reads them, and are not touched by anything else.
+//! The static arrays are passed to `semop`, which reads them, and nothing else touches them.
 
 use crate::common::companion::answer_lines;
 use crate::common::turns::{Batch, there_and_back, timed};
@@ -20,21 +20,22 @@ type SetUp<'a> = Box<dyn Fn(&'a Side) -> Batch<'a> + 'a>;
 
 pub struct Case<'a> {
     pub name: String,
-    /// The drop-in's side; the other is the kernel's.
+    /// Quintet's side; the other one is the kernel's.
     pub side: &'a Side,
-    /// Sets the case up on a side; what it needs lives as long as the batch.
+    /// Prepares the case on a side; what it needs lives as long as the batch.
     pub set_up: SetUp<'a>,
-    /// Whether the drop-in has a part in it.
+    /// `true` if the case makes an intercepted call.
     pub is_call: bool,
 }
 
-/// All cases: `private` and `shared` are the drop-in on a namespace of that kind.
+/// Returns all cases; `private` and `shared` are Quintet on a namespace of that kind.
 pub fn cases<'a>(private: &'a Side, shared: &'a Side) -> Vec<Case<'a>> {
     let case = |side: &'a Side, name: &str, is_call, set_up| Case { name: name.into(), side, set_up, is_call };
     let floor = |name: &str, set_up| case(private, name, false, set_up);
     let on = |name: &str, set_up| case(private, name, true, set_up);
     vec![
-        // The same on both sides: how far the ratio can be trusted, and what a call could cost at best.
+        // The same on both sides: shows how far the ratio can be trusted, and the least possible
+        // cost of a call.
         floor("(floor: compare-and-swap)", Box::new(|_| compare_and_swap())),
         floor("(floor: clock_gettime)", Box::new(|_| watched(Instant::now))),
         floor("(floor: getppid)", Box::new(|_| watched(std::os::unix::process::parent_id))),
@@ -64,7 +65,7 @@ pub fn cases<'a>(private: &'a Side, shared: &'a Side) -> Vec<Case<'a>> {
     ]
 }
 
-/// A client's life whose instructions are counted: does a case so many times.
+/// Repeats a case, for the count of its instructions.
 pub fn repeat(name: &str, times: u32) {
     let side = Side::plain();
     let cases = cases(&side, &side);
@@ -72,7 +73,7 @@ pub fn repeat(name: &str, times: u32) {
     (case.set_up)(&side)(times);
 }
 
-/// Something whose result nobody wants.
+/// Times an operation and discards its result.
 fn watched<'a, T>(mut op: impl FnMut() -> T + 'a) -> Batch<'a> {
     timed(move || {
         black_box(op());
@@ -87,7 +88,7 @@ fn compare_and_swap<'a>() -> Batch<'a> {
     })
 }
 
-/// The batch, and the set that it uses.
+/// Returns the batch, which keeps its set.
 fn keep<'a>(set: Owned<'a>, mut batch: Batch<'a>) -> Batch<'a> {
     Box::new(move |n| {
         let _ = &set;
@@ -107,7 +108,7 @@ fn static_array(side: &Side) -> Batch<'_> {
     static mut DOWN: sembuf = operation(0, -1, 0);
     let owned = side.private(1);
     let set = owned.0;
-    // SAFETY: each is one operation, which nobody changes.
+    // SAFETY: each is one operation, which does not change.
     let by = move |by| unsafe { set.operate_at(if by > 0 { &raw mut UP } else { &raw mut DOWN }, 1) };
     keep(owned, there_and_back(by))
 }
@@ -126,7 +127,8 @@ fn refused(side: &Side) -> Batch<'_> {
     keep(owned, timed(move || set.refused(&mut [operation(0, -1, libc::IPC_NOWAIT)])))
 }
 
-/// The same, and `GETVAL`, while another process has something to take back: does it live?
+/// As above, and `GETVAL`, while another process has an undo record, so that its liveness must be
+/// checked.
 fn held<'a>(side: &'a Side, act: impl Fn(Set<'a>) + 'a) -> Batch<'a> {
     let owned = side.private(2);
     let set = owned.0;
@@ -138,7 +140,7 @@ fn held<'a>(side: &'a Side, act: impl Fn(Set<'a>) + 'a) -> Batch<'a> {
     })
 }
 
-/// A companion's life who holds semaphore 1.
+/// The main loop of a companion that holds semaphore 1.
 pub fn hold(id: c_int) {
     Set::of(&Side::plain(), id).operate(&mut [operation(1, 1, SEM_UNDO)]);
     answer_lines(|_| String::new());
@@ -151,7 +153,7 @@ fn four(side: &Side) -> Batch<'_> {
     keep(owned, there_and_back(by))
 }
 
-/// The mutex of the books, and of fakeroot: free is 0.
+/// The textbook mutex, also fakeroot's: 0 is unlocked.
 fn lock_and_unlock(side: &Side) -> Batch<'_> {
     let owned = side.private(1);
     let set = owned.0;

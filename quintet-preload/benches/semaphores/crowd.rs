@@ -1,4 +1,4 @@
-//! Several processes that want the same semaphore, and one that wakes another.
+//! Several processes that compete for one semaphore, and one that wakes another.
 
 use crate::common;
 use crate::common::companion::{Companion, Watch, answer_lines, now};
@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 31;
 const WINDOW: Duration = Duration::from_millis(50);
-/// From the word to go until all go.
+/// From the command until all processes start.
 const NOTICE: Duration = Duration::from_millis(2);
 
 /// Four processes that take and give, two on each processor.
 pub struct Case {
     pub name: &'static str,
-    /// How many may have it at a time.
+    /// The number of processes that may hold it.
     pub places: u16,
     pub flags: i32,
-    /// How long each has it, and then does without.
+    /// The time that each holds it, and then does without it.
     pub busy: Duration,
 }
 
@@ -27,11 +27,12 @@ pub const CASES: [Case; 3] = [
     Case { name: "two places, SEM_UNDO", places: 2, flags: libc::SEM_UNDO, busy: Duration::ZERO },
 ];
 
-/// What came of it.
+/// The result.
 pub struct Contention {
-    /// Nanoseconds from one taking to the next, whoever takes.
+    /// Nanoseconds from one acquisition to the next, by any process.
     pub figures: Figures,
-    /// How much more the luckiest took than the unluckiest, in the middle round; the kernel's and quintet's.
+    /// The ratio of the most to the fewest acquisitions of a process, in the median round, for the
+    /// kernel and for Quintet.
     pub shares: [f64; 2],
 }
 
@@ -40,7 +41,7 @@ fn busy(time: Duration) {
     while start.elapsed() < time {}
 }
 
-/// A companion's life: takes and gives from a moment to another, and tells how often.
+/// The main loop of a companion: takes and gives within a period, and reports the count.
 pub fn take(id: i32, flags: i32, busy_ns: u64, processor: usize) {
     common::pin_to(processor);
     let side = Side::plain();
@@ -93,25 +94,26 @@ pub fn contend(case: &Case, sides: [&Side; 2], processors: [usize; 2]) -> Conten
     Contention { figures: Figures::of(&each(0), &each(1)), shares: [share(0), share(1)] }
 }
 
-/// A companion's life: does an operation so many times, which may have to wait, until the set goes.
+/// The main loop of a companion: repeats an operation, which may wait, until the set is removed.
 pub fn operate(id: i32, by: i16, flags: i32, processor: usize) {
     common::pin_to(processor);
     let side = Side::plain();
     answer_lines(|line| {
         let n: u32 = line.parse().expect("a number");
-        let stands = (0..n).all(|_| Set::of(&side, id).operate_while_it_stands(&mut [operation(0, by, flags)]));
+        let stands = (0..n).all(|_| Set::of(&side, id).operate_unless_removed(&mut [operation(0, by, flags)]));
         if stands { "done" } else { "removed" }.into()
     });
 }
 
-/// A set, and another process that uses it. (The set goes first, and the other is not waited for in vain.)
+/// A set, and another process that uses it. (The set is dropped first, so that the process does not
+/// wait forever.)
 struct Visited<'a> {
     set: Owned<'a>,
     visitor: Companion,
 }
 
 impl<'a> Visited<'a> {
-    /// The other process will do this operation.
+    /// Starts the process, which will perform this operation.
     fn by(side: &'a Side, by: i16, flags: i32, processor: usize) -> Visited<'a> {
         let set = side.private(1);
         let words = [set.0.id.to_string(), by.to_string(), flags.to_string(), processor.to_string()];
@@ -120,7 +122,7 @@ impl<'a> Visited<'a> {
     }
 }
 
-/// What is measured of a process and another one.
+/// A measurement of one process that meets another.
 pub type Encounter = (&'static str, fn(&Side, usize) -> Batch<'_>);
 
 pub const ENCOUNTERS: [Encounter; 3] = [
@@ -129,7 +131,7 @@ pub const ENCOUNTERS: [Encounter; 3] = [
     ("semop, SEM_UNDO, where another process has some", shared_undo),
 ];
 
-/// A post to one who sleeps, on another processor: what the call takes whoever makes it.
+/// A post to a sleeping process on another processor: the cost for the caller.
 fn wake(side: &Side, processor: usize) -> Batch<'_> {
     let mut met = Visited::by(side, -1, 0, processor);
     let watch = Watch::of(&met.visitor);

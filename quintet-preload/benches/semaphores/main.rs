@@ -1,16 +1,18 @@
-//! What semaphores cost: the kernel's and the drop-in's, side by side, and the least that the machine can do.
+//! The cost of semaphores: the kernel's and Quintet's, side by side, and the least that the machine
+//! can do.
 //!
 //! `cargo bench -p quintet-preload --bench semaphores [-- PART-OF-A-CASE'S-NAME...]`
 //!
-//! The kernel is called by the C library's functions, the drop-in by the functions of its library, opened here, on a
-//! private namespace in `/dev/shm`. Other processes are this program run again, as an unmodified program. All that is
-//! compared takes turns (`common/turns.rs`), each process on a processor of its own or on the same one. With
-//! `--kernel-twice` the kernel is on both sides: how far the ratios can be trusted.
+//! The kernel is called with the C library's functions, Quintet through the preload library, opened
+//! here, on a private namespace in `/dev/shm`. Other processes are unmodified processes of this
+//! program. Compared cases alternate (`common/turns.rs`), each process on a processor of its own or
+//! on the same one. With `--kernel-twice` the kernel is on both sides, which shows how far the
+//! ratios can be trusted.
 //!
 //! # Safety
 //!
-//! The functions called have the C library's signatures. What they are given are numbers, locals, slices and statics of
-//! the right type.
+//! The functions have the C library's signatures. Their arguments are numbers, locals, slices and
+//! statics of the right type.
 #![allow(unsafe_code)]
 
 #[path = "../common/mod.rs"]
@@ -61,7 +63,7 @@ fn bench(words: &[&str]) {
     let copy = Copied::of(&library);
     let kernel = Side::plain();
     let of = |library: &Path, place: &Place| {
-        let side = if twice { Side::plain() } else { Side::drop_in(library, place.path()) };
+        let side = if twice { Side::plain() } else { Side::preload(library, place.path()) };
         // The first call opens the namespace.
         side.private(1);
         side
@@ -90,13 +92,13 @@ fn one_process(kernel: &Side, private: &Side, shared: &Side, chosen: &dyn Fn(&st
     if cases.is_empty() {
         return;
     }
-    let uncounted = instructions::missing().or_else(|| private.drop_in.is_none().then(|| "not the drop-in".into()));
+    let uncounted = instructions::missing().or_else(|| private.preload.is_none().then(|| "not the preload library".into()));
     let mut failures = Vec::new();
     head("case", Some("instructions"));
     for case in cases {
         let figures = measure(&mut (case.set_up)(kernel), &mut (case.set_up)(case.side));
-        let drop_in = case.side.drop_in.as_ref().filter(|_| case.is_call && uncounted.is_none());
-        let count = drop_in.map(|drop_in| instructions::count(&case.name, drop_in));
+        let preload = case.side.preload.as_ref().filter(|_| case.is_call && uncounted.is_none());
+        let count = preload.map(|preload| instructions::count(&case.name, preload));
         let instructions = count.and_then(|count| count.map_err(|why| failures.push(why)).ok());
         line(&case.name, &figures, Some(&instructions.map_or("-".into(), |count| format!("{count:.0}"))));
     }
@@ -117,8 +119,8 @@ fn round_trips(kernel: &Side, quintet: &Side, pair: [usize; 2], chosen: &dyn Fn(
         if at == 0 {
             report::trips_head();
         }
-        for (who, trips) in turn::measure(kernel, quintet, *processors, floors) {
-            report::trips_line(&format!("{name}: {who}"), &trips);
+        for (side, trips) in turn::measure(kernel, quintet, *processors, floors) {
+            report::trips_line(&format!("{name}: {side}"), &trips);
         }
     }
 }
@@ -142,16 +144,16 @@ fn contention(kernel: &Side, quintet: &Side, pair: [usize; 2], chosen: &dyn Fn(&
     println!("|{:-<40}|{:->14}:|{:->15}:|{:->6}:|{:->15}:|{:->15}:|{:->16}:|", "", "", "", "", "", "", "");
     for case in cases {
         let found = crowd::contend(case, [kernel, quintet], pair);
-        let [per_ms, ours] = [found.figures.kernel, found.figures.quintet].map(|ns| 1e6 / ns);
-        let [share, our_share] = found.shares;
+        let [per_ms, quintet_per_ms] = [found.figures.kernel, found.figures.quintet].map(|ns| 1e6 / ns);
+        let [share, quintet_share] = found.shares;
         println!(
-            "| {:<38} | {per_ms:>13.0} | {ours:>14.0} | {:>5.2} | {:>14} | {share:>14.2} | {our_share:>15.2} |",
+            "| {:<38} | {per_ms:>13.0} | {quintet_per_ms:>14.0} | {:>5.2} | {:>14} | {share:>14.2} | {quintet_share:>15.2} |",
             case.name,
             found.figures.ratio,
             found.figures.range(),
         );
     }
-    println!("(ratio: of the time from one taking to the next; max/min: of what each of the four took)");
+    println!("(ratio: of the time between acquisitions; max/min: of the acquisitions of the four processes)");
 }
 
 fn many_sets(kernel: &Side, quintet: &Side, chosen: &dyn Fn(&str) -> bool) {

@@ -1,4 +1,4 @@
-//! As many sets as the kernel allows, on either side.
+//! As many sets as the kernel allows, on each side.
 
 use crate::common::companion::answer_lines;
 use crate::common::random;
@@ -11,7 +11,7 @@ use std::time::Instant;
 
 const ROUNDS: usize = 7;
 
-/// What is done to them all, in this order; nanoseconds for one.
+/// The steps for all sets, in this order; nanoseconds for one.
 pub const STEPS: [&str; 6] = [
     "create, key",
     "the first semop on each",
@@ -21,7 +21,7 @@ pub const STEPS: [&str; 6] = [
     "remove",
 ];
 
-/// How many sets both sides may have: `semmni`.
+/// Returns the number of sets that both sides may have: `semmni`.
 pub fn most() -> usize {
     let text = std::fs::read_to_string("/proc/sys/kernel/sem").unwrap_or_default();
     let kernel: Option<usize> = text.split_ascii_whitespace().nth(3).and_then(|number| number.parse().ok());
@@ -32,7 +32,7 @@ fn key(number: usize) -> libc::key_t {
     FIRST_KEY + number as libc::key_t
 }
 
-/// A companion's life: finds each set, and operates on it.
+/// The main loop of a companion: finds each set, and operates on it.
 pub fn visit() {
     let side = Side::plain();
     answer_lines(|line| {
@@ -74,7 +74,7 @@ fn live(side: &Side, n: usize) -> [f64; STEPS.len()] {
 }
 
 pub fn measure(sides: [&Side; 2], n: usize) -> [Figures; STEPS.len()] {
-    // The first lives warm up.
+    // The first run of each side warms up.
     sides.iter().for_each(|side| _ = live(side, n));
     let rounds = turns::rounds(ROUNDS, 2, |side| live(sides[side], n));
     std::array::from_fn(|step| {

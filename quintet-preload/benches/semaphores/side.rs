@@ -1,4 +1,4 @@
-//! Whose calls are measured, and a set on that side.
+//! The two sides of the comparison, and a set on one of them.
 
 use crate::common;
 use crate::common::loaded::Loaded;
@@ -7,7 +7,7 @@ use libc::{c_int, key_t, sembuf, size_t};
 /// The first of the keys that are used here.
 pub const FIRST_KEY: key_t = 0x5149_0000;
 
-/// One of the two whose calls are measured.
+/// One side of the comparison.
 pub type Side = common::side::Side<Functions>;
 
 /// The C functions. `semctl`'s last argument is a union of a number and pointers, passed as either.
@@ -27,21 +27,22 @@ impl common::side::Functions for Functions {
         Functions { semget: libc::semget, semop: libc::semop, semctl: plain_semctl }
     }
 
-    fn of(drop_in: &Loaded) -> Functions {
-        // SAFETY: the drop-in's functions of these names have the C library's signatures, which are those of the fields
-        // but for the dots of `semctl`, whose one further argument goes where that of a function without dots goes.
+    fn of(preload: &Loaded) -> Functions {
+        // SAFETY: the library's functions of these names have the C library's signatures, which are
+        // those of the fields. `semctl` is variadic there; its one further argument is passed like
+        // a named one.
         unsafe {
             Functions {
-                semget: drop_in.function(c"semget"),
-                semop: drop_in.function(c"semop"),
-                semctl: drop_in.function(c"semctl"),
+                semget: preload.function(c"semget"),
+                semop: preload.function(c"semop"),
+                semctl: preload.function(c"semctl"),
             }
         }
     }
 }
 
 impl Side {
-    /// The set of a key, or a new one.
+    /// Returns the set of a key, or a new one.
     #[inline]
     pub fn get(&self, key: key_t, nsems: usize, flags: c_int) -> Set<'_> {
         // SAFETY: numbers only.
@@ -54,7 +55,7 @@ impl Side {
         Owned(self.get(libc::IPC_PRIVATE, nsems, libc::IPC_CREAT | 0o600))
     }
 
-    /// A new set with a key that was free.
+    /// Creates a set with a key that was free.
     pub fn keyed(&self) -> (key_t, Owned<'_>) {
         let mut key = FIRST_KEY;
         loop {
@@ -81,7 +82,7 @@ pub struct Set<'a> {
 }
 
 impl<'a> Set<'a> {
-    /// Somebody else's, by its identifier.
+    /// A set of another process, by its identifier.
     pub fn of(side: &'a Side, id: c_int) -> Set<'a> {
         Set { side, id }
     }
@@ -97,13 +98,13 @@ impl<'a> Set<'a> {
     /// As the C function.
     #[inline]
     pub unsafe fn operate_at(self, ops: *mut sembuf, n: usize) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller upholds the contract.
         let done = unsafe { (self.side.functions.semop)(self.id, ops, n) };
         assert!(done == 0, "semop: {}", std::io::Error::last_os_error());
     }
 
-    /// Tells whether the set still stands; an operation that waits ends when it is removed.
-    pub fn operate_while_it_stands(self, ops: &mut [sembuf]) -> bool {
+    /// Returns `true` if the set still exists; a waiting operation ends when it is removed.
+    pub fn operate_unless_removed(self, ops: &mut [sembuf]) -> bool {
         // SAFETY: the slice.
         let done = unsafe { (self.side.functions.semop)(self.id, ops.as_mut_ptr(), ops.len()) };
         let error = std::io::Error::last_os_error();
@@ -111,7 +112,7 @@ impl<'a> Set<'a> {
         done == 0
     }
 
-    /// Operations that cannot proceed, and do not wait.
+    /// Performs operations that cannot proceed, and do not wait.
     #[inline]
     pub fn refused(self, ops: &mut [sembuf]) {
         // SAFETY: the slice.
@@ -129,13 +130,13 @@ impl<'a> Set<'a> {
         self.control(num, libc::SETVAL, value.into());
     }
 
-    /// `GETALL` into room for all of them.
+    /// `GETALL` into a slice for all of them.
     #[inline]
     pub fn values(self, values: &mut [u16]) {
         self.control(0, libc::GETALL, values.as_mut_ptr() as usize);
     }
 
-    /// How many wait for semaphore `num` to grow.
+    /// Returns the number of processes that wait for semaphore `num` to grow.
     #[inline]
     pub fn waiting(self, num: usize) -> c_int {
         self.control(num, libc::GETNCNT, 0)
@@ -148,7 +149,8 @@ impl<'a> Set<'a> {
 
     #[inline]
     fn control(self, num: usize, command: c_int, argument: usize) -> c_int {
-        // SAFETY: what the command wants: a number, nothing, or the address of enough room.
+        // SAFETY: the argument that the command needs: a number, nothing, or the address of enough
+        // room.
         let value = unsafe { (self.side.functions.semctl)(self.id, num as c_int, command, argument) };
         assert!(value != -1, "semctl {command}: {}", std::io::Error::last_os_error());
         value

@@ -1,9 +1,10 @@
-//! Two processes that hand a turn to each other: by semaphores, and by the least that the machine can do it with.
+//! Two processes that pass a turn back and forth: with semaphores, and with the cheapest means of
+//! the machine.
 //!
 //! # Safety
 //!
-//! The word is in a mapping of a file that both have, which stays; it is an atomic. The system calls get its address
-//! and numbers.
+//! The word is an atomic in a mapping of a file that both processes have, which stays mapped. The
+//! system calls get its address and numbers.
 
 use crate::common;
 use crate::common::trips::{self, Players, Trips};
@@ -11,15 +12,15 @@ use crate::side::{Owned, Set, Side, operation};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering::*};
 
-/// Whose turn it is, 0 or 1, and how it is handed over.
+/// The process that has the turn, 0 or 1, and how it is passed on.
 enum Turn<'a> {
-    /// Two semaphores: each waits for its own.
+    /// Two semaphores: each process waits for its own.
     Semaphores(Set<'a>),
-    /// A word: the other is woken, and sleeps until then.
+    /// A word: the other process sleeps until it is woken.
     Futex(&'static AtomicU32),
-    /// A word: both look at it all the time.
+    /// A word: both processes spin on it.
     Line(&'static AtomicU32),
-    /// A word: who does not have the turn gives the processor away.
+    /// A word: the process without the turn yields the processor.
     Yield(&'static AtomicU32),
 }
 
@@ -62,7 +63,7 @@ impl Turn<'_> {
     }
 }
 
-/// A companion's life: `--ping` or `--pong`, by what, which set or file, on which processor.
+/// The main loop of a companion: its role, the means, the set or file, and the processor.
 pub fn play(role: &str, means: &str, what: i32, processor: usize) {
     common::pin_to(processor);
     let side = Side::plain();
@@ -84,22 +85,22 @@ pub fn play(role: &str, means: &str, what: i32, processor: usize) {
     }
 }
 
-/// The word in a file that companions inherit.
+/// Maps the word in a file that companions inherit.
 fn map(file: i32) -> &'static AtomicU32 {
     let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
-    // SAFETY: a new mapping where there is room.
+    // SAFETY: a new mapping at an address that the kernel chooses.
     let at = unsafe { libc::mmap(std::ptr::null_mut(), size_of::<u32>(), prot, flags, file, 0) };
     assert!(at != libc::MAP_FAILED, "mmap: {}", std::io::Error::last_os_error());
-    // SAFETY: mapped for good, aligned to a page.
+    // SAFETY: never unmapped, and page-aligned.
     unsafe { AtomicU32::from_ptr(at.cast()) }
 }
 
-/// A file in memory that companions inherit.
+/// Creates a file in memory that companions inherit.
 fn word() -> OwnedFd {
     // SAFETY: a NUL-terminated name.
     let file = unsafe { libc::memfd_create(c"turn".as_ptr(), 0) };
     assert!(file >= 0, "memfd_create: {}", std::io::Error::last_os_error());
-    // SAFETY: just opened, and nobody else's.
+    // SAFETY: just opened, and owned by nothing else.
     let file = unsafe { OwnedFd::from_raw_fd(file) };
     // SAFETY: numbers only.
     assert!(unsafe { libc::ftruncate(file.as_raw_fd(), size_of::<u32>() as libc::off_t) } == 0, "no room for a word");
@@ -115,7 +116,8 @@ fn players<'a>(side: &'a Side, means: &str, processors: [usize; 2]) -> Players<(
     Players::new((set, word), ping, pong)
 }
 
-/// Round trips between two processes, by either side's semaphores and by the `floors`, all in turns; and whose they are.
+/// Measures round trips between two processes, with the semaphores of each side and with the
+/// `floors`, alternating. Returns the name of each.
 pub fn measure(kernel: &Side, quintet: &Side, processors: [usize; 2], floors: &[&str]) -> Vec<(String, Trips)> {
     let sides = [("kernel", kernel, "semaphores"), ("quintet", quintet, "semaphores")].into_iter();
     let sides = sides.map(|(name, side, means)| (name.into(), players(side, means, processors)));

@@ -1,27 +1,29 @@
-//! `access` and its like. Of whether the caller may write, the namespace decides for the rights in force, also where `access` asks for
-//! the real user's.
+//! `access` and related functions. The namespace decides whether the caller may write, by the
+//! effective ids, even where `access` asks for the real ones.
 //!
 //! # Safety
 //!
-//! As in the module above.
+//! See the module above.
 #![allow(unsafe_code)]
 
-use crate::c_call;
-use crate::next::Next;
-use crate::proc::{errno, may_be_missed, missing, no_file, path, set_errno};
+use crate::base::cancel::deferred_call;
+use crate::base::errno::{errno, missing, set_errno};
+use crate::base::next::Next;
+use crate::base::preload_api;
+use crate::proc::errors::{may_be_missed, no_file};
+use crate::proc::{descriptor, path};
 use libc::{AT_FDCWD, c_char, c_int};
-use quintet::{Errno, drop_in};
+use quintet::Errno;
 use rustix::fs::{self, Mode, OFlags};
 use std::os::fd::AsFd;
 
 type Path = *const c_char;
 
-/// What is to be done after a call that asks for rights to a path: what the program is told. `before` is what `errno` was before the
-/// call.
+/// Corrects the result of a call that checks access to a path. `before` is `errno` before the call.
 ///
 /// # Safety
 ///
-/// The call was made with this path, and has set `errno` if `ret` is -1.
+/// The call used this path, and has set `errno` if `ret` is -1.
 #[inline(always)]
 pub unsafe fn after(directory: c_int, path: Path, mode: c_int, before: c_int, ret: c_int) -> c_int {
     if ret < 0 && !may_be_missed(errno()) {
@@ -30,25 +32,25 @@ pub unsafe fn after(directory: c_int, path: Path, mode: c_int, before: c_int, re
     // SAFETY: a call that finds a file, or none, has read its path.
     match unsafe { path::candidate(path) } {
         None => ret,
-        Some(path) => judge(directory, path, mode, before, ret),
+        Some(path) => check_file(directory, path, mode, before, ret),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn judge(directory: c_int, path: &[u8], mode: c_int, before: c_int, ret: c_int) -> c_int {
-    let told = c_call(Some(-1), || {
-        let at = crate::proc::text::borrow(directory).unwrap_or(fs::CWD);
+fn check_file(directory: c_int, path: &[u8], mode: c_int, before: c_int, ret: c_int) -> c_int {
+    let result = deferred_call(Some(-1), || {
+        let at = descriptor::borrow(directory).unwrap_or(fs::CWD);
         let found = fs::openat(at, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok();
         let Some(file) = path::file(directory, path, found.as_ref().map(AsFd::as_fd)) else { return Ok(None) };
-        let may_write = drop_in::proc_may_write(file).map_err(no_file)?;
+        let may_write = preload_api::proc_may_write(file).map_err(no_file)?;
         let refused = mode & libc::X_OK != 0 || mode & libc::W_OK != 0 && !may_write;
         if refused { Err(Errno::ACCES) } else { Ok(Some(0)) }
     });
-    if told == Some(0) {
+    if result == Some(0) {
         set_errno(before);
     }
-    told.unwrap_or(ret)
+    result.unwrap_or(ret)
 }
 
 // SAFETY: the C library's prototype.
@@ -60,7 +62,7 @@ static EUIDACCESS: Next<unsafe extern "C" fn(Path, c_int) -> c_int> = unsafe { N
 // SAFETY: as above.
 static FACCESSAT: Next<unsafe extern "C" fn(c_int, Path, c_int, c_int) -> c_int> = unsafe { Next::new(c"faccessat") };
 
-/// Looks all of them up.
+/// Resolves the next library's functions.
 pub fn at_load() {
     ACCESS.resolve();
     EACCESS.resolve();
@@ -77,7 +79,7 @@ pub fn at_load() {
 pub unsafe extern "C" fn access(path: Path, mode: c_int) -> c_int {
     let Some(real) = ACCESS.get() else { return missing(-1) };
     let before = errno();
-    // SAFETY: the caller's contract is the same; the call was made with this path.
+    // SAFETY: the caller's contract is the same; the call used this path.
     unsafe { after(AT_FDCWD, path, mode, before, real(path, mode)) }
 }
 
@@ -90,7 +92,7 @@ pub unsafe extern "C" fn access(path: Path, mode: c_int) -> c_int {
 pub unsafe extern "C" fn eaccess(path: Path, mode: c_int) -> c_int {
     let Some(real) = EACCESS.get() else { return missing(-1) };
     let before = errno();
-    // SAFETY: the caller's contract is the same; the call was made with this path.
+    // SAFETY: the caller's contract is the same; the call used this path.
     unsafe { after(AT_FDCWD, path, mode, before, real(path, mode)) }
 }
 
@@ -103,7 +105,7 @@ pub unsafe extern "C" fn eaccess(path: Path, mode: c_int) -> c_int {
 pub unsafe extern "C" fn euidaccess(path: Path, mode: c_int) -> c_int {
     let Some(real) = EUIDACCESS.get() else { return missing(-1) };
     let before = errno();
-    // SAFETY: the caller's contract is the same; the call was made with this path.
+    // SAFETY: the caller's contract is the same; the call used this path.
     unsafe { after(AT_FDCWD, path, mode, before, real(path, mode)) }
 }
 
@@ -116,6 +118,6 @@ pub unsafe extern "C" fn euidaccess(path: Path, mode: c_int) -> c_int {
 pub unsafe extern "C" fn faccessat(directory: c_int, path: Path, mode: c_int, flags: c_int) -> c_int {
     let Some(real) = FACCESSAT.get() else { return missing(-1) };
     let before = errno();
-    // SAFETY: the caller's contract is the same; the call was made with this path.
+    // SAFETY: the caller's contract is the same; the call used this path.
     unsafe { after(directory, path, mode, before, real(directory, path, mode, flags)) }
 }

@@ -1,12 +1,13 @@
-//! What closes a descriptor: what has been written to it past us is carried out.
+//! Functions that close a descriptor: pending writes of the descriptor are applied first.
 //!
 //! # Safety
 //!
-//! As in the module above.
+//! See the module above.
 #![allow(unsafe_code)]
 
-use crate::next::Next;
-use crate::proc::{errno, missing, set_errno, written};
+use crate::base::errno::{errno, missing, set_errno};
+use crate::base::next::Next;
+use crate::proc::writable;
 use libc::c_int;
 use std::panic::catch_unwind;
 
@@ -17,31 +18,32 @@ static DUP2: Next<unsafe extern "C" fn(c_int, c_int) -> c_int> = unsafe { Next::
 // SAFETY: as above.
 static DUP3: Next<unsafe extern "C" fn(c_int, c_int, c_int) -> c_int> = unsafe { Next::new(c"dup3") };
 
-/// Looks all of them up.
+/// Resolves the next library's functions.
 pub fn at_load() {
     CLOSE.resolve();
     DUP2.resolve();
     DUP3.resolve();
 }
 
-/// Before a descriptor's end: whether it is one of ours.
+/// Applies pending writes before a descriptor is closed. Returns `true` if it is one of an emulated
+/// file.
 #[cold]
 #[inline(never)]
-fn ending(fd: c_int) -> bool {
+fn before_close(fd: c_int) -> bool {
     let before = errno();
-    let ours = catch_unwind(|| {
-        let _ = written::deliver(fd);
-        written::file(fd).is_some()
+    let emulated = catch_unwind(|| {
+        let _ = writable::apply(fd);
+        writable::file(fd).is_some()
     });
     set_errno(before);
-    ours.unwrap_or(false)
+    emulated.unwrap_or(false)
 }
 
 #[cold]
 #[inline(never)]
-fn ended() {
+fn after_close() {
     let before = errno();
-    let _ = catch_unwind(written::tidy);
+    let _ = catch_unwind(writable::tidy);
     set_errno(before);
 }
 
@@ -53,11 +55,11 @@ fn ended() {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
     let Some(real) = CLOSE.get() else { return missing(-1) };
-    let ours = written::any() && ending(fd);
+    let emulated = writable::any() && before_close(fd);
     // SAFETY: the caller's contract is the same.
     let ret = unsafe { real(fd) };
-    if ours {
-        ended();
+    if emulated {
+        after_close();
     }
     ret
 }
@@ -70,11 +72,11 @@ pub unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dup2(from: c_int, to: c_int) -> c_int {
     let Some(real) = DUP2.get() else { return missing(-1) };
-    let ours = written::any() && from != to && ending(to);
+    let emulated = writable::any() && from != to && before_close(to);
     // SAFETY: the caller's contract is the same.
     let ret = unsafe { real(from, to) };
-    if ours {
-        ended();
+    if emulated {
+        after_close();
     }
     ret
 }
@@ -87,11 +89,11 @@ pub unsafe extern "C" fn dup2(from: c_int, to: c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int {
     let Some(real) = DUP3.get() else { return missing(-1) };
-    let ours = written::any() && from != to && ending(to);
+    let emulated = writable::any() && from != to && before_close(to);
     // SAFETY: the caller's contract is the same.
     let ret = unsafe { real(from, to, flags) };
-    if ours {
-        ended();
+    if emulated {
+        after_close();
     }
     ret
 }

@@ -1,44 +1,49 @@
 //! The namespace as files: `/proc/sysvipc` and the limits in `/proc/sys/kernel`.
 //!
-//! | what | where |
+//! | task | module |
 //! |---|---|
 //! | which path is which file | `path.rs` |
-//! | a descriptor with what the file says | `text.rs` |
-//! | opening it, asking for rights, asking whether it is there | `open.rs`, `access.rs`, `stat.rs`; `stream.rs` for `FILE` |
-//! | which descriptors may be written to | `written.rs` |
-//! | writing | `write.rs`; `stream.rs` for `FILE`, `close.rs` for what is left |
+//! | the memfd with a file's contents | `memfd.rs` |
+//! | its installation under a descriptor number | `install.rs` |
+//! | open, access checks, `stat` | `open.rs`, `access.rs`, `stat.rs`; `stream.rs` for `FILE` |
+//! | descriptors that may be written to | `writable.rs` |
+//! | writing | `write.rs`; `stream.rs` for `FILE`, `close.rs` for the rest |
 //!
-//! The C library's function is called first, and looked at afterwards: a path that it has read can be read, and most are told from
-//! ours by their last bytes. What it opened is replaced under the same number; and if it found no such file, or refused it, because the
-//! kernel has none or belongs to somebody else, there is one all the same.
+//! The C library's function is called first, and its result is inspected afterwards. A path that it
+//! has read is readable, and the last bytes of most paths rule them out. A descriptor that it
+//! opened is replaced under the same number. If it found no file or refused it, because the kernel
+//! has none or another user owns it, the file is provided all the same.
 //!
-//! `open`, `write` and their like are cancellation points: a thread may be unwound out of the real function, through ours. So none of
-//! these has anything to drop while it runs.
+//! `open`, `write` and related functions are cancellation points: a thread may be unwound out of
+//! the real function, through this library's. None of these therefore has a value to drop while the
+//! real function runs.
 //!
-//! A file for reading is a sealed memfd. So is one for writing, but not sealed: `write` and the other calls that are made by name are seen
-//! before the kernel sees them, and carried out at once. What comes otherwise (the C library's own streams, a program without the
-//! drop-in) stays in the memfd, and is found and carried out with the next `fflush`, `fclose`, `close`, `dup2` or exit. Its time of change tells
-//! that something is there: it is the Epoch otherwise.
+//! A file for reading is a sealed memfd. A file for writing is an unsealed memfd. `write` and the
+//! other calls by name are intercepted before the kernel sees them, and take effect at once. Data
+//! from other writers stays in the memfd: the C library's own streams, or a program without the
+//! library. The next `fflush`, `fclose`, `close`, `dup2` or exit finds and applies it. Its
+//! modification time shows that there is such data; otherwise that is the Epoch.
 //!
 //! # Safety
 //!
-//! The exported functions have the C library's types and contracts. A path is read only when the kernel has read it; what else the
-//! program points to is read as [`crate::user`] reads.
+//! The exported functions have the C library's types and contracts. A path is read only after the
+//! kernel has read it. Other memory of the program is read as [`crate::base::user`] reads it.
 
 pub mod access;
 mod close;
+mod descriptor;
+mod errors;
+mod install;
+mod memfd;
 pub mod open;
 mod path;
 pub mod stat;
 mod stream;
-mod text;
+pub mod writable;
 pub mod write;
-pub mod written;
 
-use crate::{errno, missing, set_errno};
-use quintet::Errno;
-
-/// Looks all functions up, and takes over the descriptors that the program before this one, or a shell, has left.
+/// Resolves the next library's functions, and adopts the descriptors that the previous program or a
+/// shell has left.
 pub fn at_load() {
     access::at_load();
     close::at_load();
@@ -46,22 +51,26 @@ pub fn at_load() {
     stat::at_load();
     stream::at_load();
     write::at_load();
-    written::at_load();
+    writable::at_load();
 }
 
-/// The program ends by a call that runs no handlers.
+/// Applies pending writes before the program ends by a call that runs no handlers.
 pub fn at_exit() {
-    if written::any() {
-        written::deliver_all();
+    if writable::any() {
+        writable::apply_all();
     }
 }
 
-/// To a program a namespace that cannot be used is a kernel without these files.
-fn no_file(errno: Errno) -> Errno {
-    if errno == Errno::NOSYS { Errno::NOENT } else { errno }
-}
+/// Runs at exit(3): flushes the program's streams and applies their data.
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static AT_END: extern "C" fn() = at_end;
 
-/// Whether a call that failed like this may be for want of the kernel's file, or of rights to it, and has read its path.
-fn may_be_missed(errno: libc::c_int) -> bool {
-    matches!(errno, libc::ENOENT | libc::EACCES | libc::EROFS)
+extern "C" fn at_end() {
+    if writable::any() {
+        let _ = std::panic::catch_unwind(|| {
+            stream::flush_all();
+            writable::apply_all();
+        });
+    }
 }

@@ -1,23 +1,26 @@
-//! `open` and its like.
+//! `open` and related functions.
 //!
 //! # Safety
 //!
-//! As in the module above. The mode, which a caller may leave out, is passed on as it is found: in a register, in the machines'
-//! conventions; the C library uses it only where the flags say that it is there.
+//! See the module above. The mode, which a caller may omit, is forwarded as it arrives: in a
+//! register, by the calling conventions. The C library uses it only if the flags say that it is
+//! present.
 #![allow(unsafe_code)]
 
-use crate::c_call;
-use crate::next::next_functions;
-use crate::proc::{errno, may_be_missed, missing, no_file, path, set_errno, text};
+use crate::base::cancel::deferred_call;
+use crate::base::errno::{errno, missing, set_errno};
+use crate::base::next::next_functions;
+use crate::proc::errors::{may_be_missed, no_file};
+use crate::proc::{descriptor, install, path};
 use libc::{AT_FDCWD, O_CREAT, O_TRUNC, O_WRONLY, c_char, c_int, mode_t};
 use rustix::fs::OFlags;
 
-/// What is to be done after a call that opens a path: the descriptor that the program gets. `before` is what `errno` was before the
-/// call.
+/// Corrects the result of a call that opens a path: returns the descriptor for the program.
+/// `before` is `errno` before the call.
 ///
 /// # Safety
 ///
-/// The call was made with this path, and has set `errno` if `ret` is -1.
+/// The call used this path, and has set `errno` if `ret` is -1.
 #[inline(always)]
 pub unsafe fn after(directory: c_int, path: *const c_char, flags: c_int, before: c_int, ret: c_int) -> c_int {
     if ret < 0 && !may_be_missed(errno()) {
@@ -37,10 +40,10 @@ fn replace(directory: c_int, path: &[u8], flags: c_int, before: c_int, ret: c_in
     if flags.contains(OFlags::PATH) {
         return ret;
     }
-    let made = c_call(Some(-1), || {
+    let made = deferred_call(Some(-1), || {
         let place = (ret >= 0).then_some(ret);
-        let Some(file) = path::file(directory, path, place.and_then(text::borrow)) else { return Ok(None) };
-        text::open(file, flags, place).map(Some).map_err(no_file)
+        let Some(file) = path::file(directory, path, place.and_then(descriptor::borrow)) else { return Ok(None) };
+        install::open(file, flags, place).map(Some).map_err(no_file)
     });
     if made.is_some_and(|fd| fd >= 0) {
         set_errno(before);
@@ -64,7 +67,7 @@ macro_rules! opens {
                 let before = errno();
                 // SAFETY: the caller's contract is the same.
                 let ret = unsafe { real($($arg),*) };
-                // SAFETY: it was made with this path.
+                // SAFETY: the call used this path.
                 unsafe { after($directory, $path, $flags, before, ret) }
             }
         )*

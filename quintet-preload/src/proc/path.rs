@@ -2,29 +2,26 @@
 //!
 //! # Safety
 //!
-//! A path that the kernel has just read ends with a NUL; the program leaves it alone during the call, as it must for the kernel.
+//! A path that the kernel has just read ends with a NUL. The program leaves it alone during the
+//! call, as the kernel requires.
 #![allow(unsafe_code)]
 
+use crate::base::preload_api::ProcFile;
+use crate::proc::descriptor::target;
 use libc::{c_char, c_int};
-use quintet::drop_in::ProcFile;
-use rustix::fs::{CWD, PROC_SUPER_MAGIC, fstatfs, readlinkat};
+use rustix::fs::{PROC_SUPER_MAGIC, fstatfs};
 use rustix::process::getcwd;
 use std::ffi::CStr;
-use std::fmt::Write;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// The path, if its last component is the name of one of the files.
-///
-/// # Safety
-///
-/// The kernel has read the path.
+/// Returns the path if its last component is the name of an emulated file.
 #[inline(always)]
 pub unsafe fn candidate<'a>(path: *const c_char) -> Option<&'a [u8]> {
-    // A sandbox's filter may have refused the call before anything was read.
+    // A sandbox's filter may have refused the call before the path was read.
     if path.is_null() {
         return None;
     }
-    // SAFETY: the caller's.
+    // SAFETY: the kernel has read the path.
     let path = unsafe { CStr::from_ptr(path) }.to_bytes();
     let may_be = matches!(path.last(), Some(b'm' | b'g' | b'x' | b'l' | b'i' | b'd' | b'b'));
     if may_be && is_name(path) { Some(path) } else { None }
@@ -34,16 +31,16 @@ fn is_name(path: &[u8]) -> bool {
     const LONGEST: usize = "/shm_rmid_forced".len();
     let end = &path[path.len().saturating_sub(LONGEST)..];
     let name = end.rsplit(|byte| *byte == b'/').next().unwrap_or(end);
-    // They all begin like this; most names do not.
+    // All the names begin like this, and most other names do not.
     matches!(name, [b's' | b'm', ..])
         && ProcFile::ALL.iter().any(|file| file.path().as_bytes().rsplit(|byte| *byte == b'/').next() == Some(name))
 }
 
-/// The file that a path leads to which the kernel has not read yet.
+/// Returns the file of a path that the kernel has not read yet.
 pub fn unseen_file(path: *const c_char) -> Option<ProcFile> {
     let mut bytes = Vec::new();
     while bytes.len() < libc::PATH_MAX as usize {
-        match crate::user::read(path.wrapping_add(bytes.len())).ok()? as u8 {
+        match crate::base::user::read(path.wrapping_add(bytes.len())).ok()? as u8 {
             0 => return file(libc::AT_FDCWD, &bytes, None),
             byte => bytes.push(byte),
         }
@@ -51,7 +48,7 @@ pub fn unseen_file(path: *const c_char) -> Option<ProcFile> {
     None
 }
 
-/// The file that a path leads to, from a directory or the current one; `opened` is what the kernel has found there.
+/// Returns the file of a path relative to a directory. `opened` is what the kernel found there.
 pub fn file(directory: c_int, path: &[u8], opened: Option<BorrowedFd<'_>>) -> Option<ProcFile> {
     if !is_name(path) {
         return None;
@@ -59,7 +56,7 @@ pub fn file(directory: c_int, path: &[u8], opened: Option<BorrowedFd<'_>>) -> Op
     by_name(directory, path).or_else(|| by_descriptor(opened?))
 }
 
-/// By what is written.
+/// Finds the file by the text of the path.
 fn by_name(directory: c_int, path: &[u8]) -> Option<ProcFile> {
     let from = match path.first()? {
         b'/' => Vec::new(),
@@ -70,7 +67,8 @@ fn by_name(directory: c_int, path: &[u8]) -> Option<ProcFile> {
     for component in from.split(|byte| *byte == b'/').chain(path.split(|byte| *byte == b'/')) {
         match component {
             b"" | b"." => {}
-            // To go up from a link is to go up from where it leads; `self` leads to a neighbour.
+            // `..` after a link refers to the parent of the link's target. `self` leads to a
+            // sibling, so the textual parent is right.
             b".." => drop(all.pop()),
             name => all.push(name),
         }
@@ -79,7 +77,8 @@ fn by_name(directory: c_int, path: &[u8]) -> Option<ProcFile> {
     ProcFile::ALL.into_iter().find(|file| file.path().split('/').map(str::as_bytes).eq(below.iter().copied()))
 }
 
-/// By what was found, wherever proc(5) is mounted and whatever links lead there.
+/// Finds the file by what the kernel opened, wherever proc(5) is mounted and whichever links lead
+/// there.
 fn by_descriptor(opened: BorrowedFd<'_>) -> Option<ProcFile> {
     if fstatfs(opened).ok()?.f_type != PROC_SUPER_MAGIC {
         return None;
@@ -87,27 +86,4 @@ fn by_descriptor(opened: BorrowedFd<'_>) -> Option<ProcFile> {
     let path = target(opened.as_raw_fd())?;
     let is = |file: &ProcFile| path.strip_suffix(file.path().as_bytes()).is_some_and(|before| before.ends_with(b"/"));
     ProcFile::ALL.into_iter().find(is)
-}
-
-/// The name by which the kernel shows a descriptor.
-pub fn link(fd: c_int) -> String {
-    let mut name = String::from("/proc/self/fd/");
-    let _ = write!(name, "{fd}");
-    name
-}
-
-/// What a descriptor is of.
-pub fn target(fd: c_int) -> Option<Vec<u8>> {
-    Some(readlinkat(CWD, link(fd), Vec::new()).ok()?.into_bytes())
-}
-
-/// The name of the memfd that stands for a file.
-pub fn memfd_name(file: ProcFile) -> String {
-    format!("quintet:{}", file.path())
-}
-
-/// The file for which a memfd stands, by its [`target`].
-pub fn of_memfd(target: &[u8]) -> Option<ProcFile> {
-    let name = target.strip_prefix(b"/memfd:")?.strip_suffix(b" (deleted)")?;
-    ProcFile::ALL.into_iter().find(|file| memfd_name(*file).as_bytes() == name)
 }

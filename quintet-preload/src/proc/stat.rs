@@ -1,23 +1,27 @@
-//! `stat` and its like, where the kernel has no such file: there is one, as the kernel's would be.
+//! `stat` and related functions where the kernel has no such file: the result is that of the
+//! kernel's file.
 //!
 //! # Safety
 //!
-//! As in the module above. A `struct stat` and a `struct statx` are plain integers.
+//! See the module above. `struct stat` and `struct statx` are plain integers.
 #![allow(unsafe_code)]
 
-use crate::next::next_functions;
-use crate::proc::{errno, may_be_missed, missing, no_file, path, set_errno};
-use crate::{c_call, user};
+use crate::base::cancel::deferred_call;
+use crate::base::errno::{errno, missing, set_errno};
+use crate::base::next::next_functions;
+use crate::base::preload_api::{self, ProcFile};
+use crate::base::user;
+use crate::proc::errors::{may_be_missed, no_file};
+use crate::proc::path;
 use libc::{AT_FDCWD, c_char, c_int, c_uint};
-use quintet::drop_in::{self, ProcFile};
 use quintet::{Errno, Limits};
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 type Path = *const c_char;
 
-/// What a call tells of a file: `struct stat` or `struct statx`.
-pub trait Told: Copy {
-    /// What it tells of this one.
+/// The result of a call: `struct stat` or `struct statx`.
+pub trait Status: Copy {
+    /// Returns the status of an emulated file.
     fn of(file: ProcFile, now: Timespec) -> Self;
 }
 
@@ -27,7 +31,7 @@ fn mode(file: ProcFile) -> u32 {
     libc::S_IFREG | file.mode()
 }
 
-impl Told for libc::stat {
+impl Status for libc::stat {
     fn of(file: ProcFile, now: Timespec) -> libc::stat {
         // SAFETY: zeroes are valid.
         let mut stat: libc::stat = unsafe { std::mem::zeroed() };
@@ -39,7 +43,7 @@ impl Told for libc::stat {
     }
 }
 
-impl Told for libc::statx {
+impl Status for libc::statx {
     fn of(file: ProcFile, now: Timespec) -> libc::statx {
         // SAFETY: zeroes are valid.
         let mut stat: libc::statx = unsafe { std::mem::zeroed() };
@@ -54,38 +58,39 @@ impl Told for libc::statx {
     }
 }
 
-/// What is to be done after a call that asks about a path: what the program is told. `before` is what `errno` was before the call.
+/// Corrects the result of a call that asks for a path's status. `before` is `errno` before the
+/// call.
 ///
 /// # Safety
 ///
-/// The call was made with this path, and has set `errno` if `ret` is -1.
+/// The call used this path, and has set `errno` if `ret` is -1.
 #[inline(always)]
-pub unsafe fn after<T: Told>(directory: c_int, path: Path, to: *mut T, before: c_int, ret: c_int) -> c_int {
+pub unsafe fn after<T: Status>(directory: c_int, path: Path, to: *mut T, before: c_int, ret: c_int) -> c_int {
     if ret == 0 || !may_be_missed(errno()) {
         return ret;
     }
     // SAFETY: a call that finds no file has read its path.
     match unsafe { path::candidate(path) } {
         None => ret,
-        Some(path) => tell(directory, path, to, before),
+        Some(path) => provide(directory, path, to, before),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn tell<T: Told>(directory: c_int, path: &[u8], to: *mut T, before: c_int) -> c_int {
+fn provide<T: Status>(directory: c_int, path: &[u8], to: *mut T, before: c_int) -> c_int {
     let error = Errno::from_raw(errno());
-    let told = c_call(-1, || {
+    let ret = deferred_call(-1, || {
         let file = path::file(directory, path, None).ok_or(error)?;
-        // There is none if there is no namespace.
-        let _: (Limits, u32) = drop_in::limits().map_err(no_file)?;
+        // Without a usable namespace there is no file.
+        let _: (Limits, u32) = preload_api::limits().map_err(no_file)?;
         user::write(to, &T::of(file, clock_gettime(ClockId::Realtime)))?;
         Ok(0)
     });
-    if told == 0 {
+    if ret == 0 {
         set_errno(before);
     }
-    told
+    ret
 }
 
 macro_rules! stats {
@@ -104,7 +109,7 @@ macro_rules! stats {
                 let before = errno();
                 // SAFETY: the caller's contract is the same.
                 let ret = unsafe { real($($arg),*) };
-                // SAFETY: it was made with this path.
+                // SAFETY: the call used this path.
                 unsafe { after($directory, $path, $to, before, ret) }
             }
         )*
@@ -113,8 +118,8 @@ macro_rules! stats {
 
 type Stat = *mut libc::stat;
 
-// On the machines of 64 bits that this is for, a stat64 is a stat. What begins with `__` is what programs were compiled to before
-// glibc 2.33.
+// On the supported 64-bit architectures a `stat64` is a `stat`. The names that begin with `__` are
+// those that programs compiled before glibc 2.33 use.
 stats! {
     stat(path: Path, to: Stat) in AT_FDCWD, path, to;
     stat64(path: Path, to: Stat) in AT_FDCWD, path, to;

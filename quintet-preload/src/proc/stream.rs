@@ -1,20 +1,23 @@
-//! `FILE`: what is opened as one, and what it writes.
+//! Streams (`FILE`) on emulated files.
 //!
-//! A stream's descriptor is replaced beneath it. The C library writes it by calls that nobody sees; so what has been written is carried
-//! out when the stream is flushed or closed, and an error is told there, as the kernel's is.
+//! The descriptor of a stream is replaced beneath it. The C library writes to it with internal
+//! calls that cannot be intercepted. The data is therefore applied when the stream is flushed or
+//! closed, and an error is reported there, as with the kernel's file.
 //!
 //! # Safety
 //!
-//! As in the module above. A stream is passed on to the C library, which knows whether it is one; but for the word of its flags, see
-//! [`set_error`].
+//! See the module above. A stream is passed on to the C library, which knows whether it is valid.
+//! The exception is the word of its flags, see [`set_error`].
 #![allow(unsafe_code)]
 
-use crate::c_call;
-use crate::next::Next;
-use crate::proc::{errno, may_be_missed, missing, no_file, path, set_errno, text, written};
+use crate::base::cancel::deferred_call;
+use crate::base::errno::{errno, missing, set_errno};
+use crate::base::next::Next;
+use crate::base::preload_api::ProcFile;
+use crate::proc::errors::{may_be_missed, no_file};
+use crate::proc::{descriptor, install, path, writable};
 use libc::{AT_FDCWD, EOF, FILE, c_char, c_int};
 use quintet::Errno;
-use quintet::drop_in::ProcFile;
 use rustix::fs::{self, OFlags};
 use rustix::io::{FdFlags, fcntl_getfd};
 use std::ptr::null_mut;
@@ -42,7 +45,7 @@ unsafe extern "C" {
     static stdout: *mut FILE;
 }
 
-/// Looks all of them up.
+/// Resolves the next library's functions.
 pub fn at_load() {
     FOPEN.resolve();
     FOPEN64.resolve();
@@ -52,23 +55,24 @@ pub fn at_load() {
     FCLOSE.resolve();
 }
 
-/// What the C library opens instead of a file that the kernel does not have, so that it looks at the mode.
+/// The C library opens this instead of a file that the kernel does not have, so that it evaluates
+/// the mode.
 const ANYTHING: Path = c"/dev/null".as_ptr();
 
-/// Puts a file beneath a stream that has just been opened; closes it if that fails.
+/// Replaces the descriptor of a stream that was just opened. Closes the stream if that fails.
 ///
 /// # Safety
 ///
-/// An open stream.
-unsafe fn put_beneath(stream: *mut FILE, file: ProcFile, before: c_int) -> *mut FILE {
-    let done = c_call(-1, || {
-        // SAFETY: the caller's.
+/// The stream is open.
+unsafe fn replace_descriptor(stream: *mut FILE, file: ProcFile, before: c_int) -> *mut FILE {
+    let done = deferred_call(-1, || {
+        // SAFETY: the caller upholds the contract.
         let fd = unsafe { libc::fileno(stream) };
-        let open = text::borrow(fd).ok_or(Errno::BADF)?;
+        let open = descriptor::borrow(fd).ok_or(Errno::BADF)?;
         let cloexec = fcntl_getfd(open)?.contains(FdFlags::CLOEXEC);
         let flags = fs::fcntl_getfl(open)? & (OFlags::ACCMODE | OFlags::NONBLOCK);
-        text::put(file, if cloexec { flags | OFlags::CLOEXEC } else { flags }, fd).map_err(no_file)?;
-        written::set_stream(fd, stream);
+        install::put(file, if cloexec { flags | OFlags::CLOEXEC } else { flags }, fd).map_err(no_file)?;
+        writable::set_stream(fd, stream);
         Ok(0)
     });
     if done == 0 {
@@ -77,18 +81,18 @@ unsafe fn put_beneath(stream: *mut FILE, file: ProcFile, before: c_int) -> *mut 
     }
     let error = errno();
     if let Some(real) = FCLOSE.get() {
-        // SAFETY: the caller's; the program has not been told of it.
+        // SAFETY: the stream is open, and the program has not seen it.
         unsafe { real(stream) };
     }
     set_errno(error);
     null_mut()
 }
 
-/// The file that a stream was opened for.
+/// Returns the file that a stream was opened for.
 fn file_of(path: &[u8], stream: *mut FILE) -> Option<ProcFile> {
-    // SAFETY: null, or a stream that has just been opened.
+    // SAFETY: the stream was just opened.
     let fd = if stream.is_null() { -1 } else { unsafe { libc::fileno(stream) } };
-    std::panic::catch_unwind(|| path::file(AT_FDCWD, path, text::borrow(fd))).ok().flatten()
+    std::panic::catch_unwind(|| path::file(AT_FDCWD, path, descriptor::borrow(fd))).ok().flatten()
 }
 
 /// # Safety
@@ -109,7 +113,7 @@ unsafe fn open(real: Option<Open>, path: Path, mode: *const c_char) -> *mut FILE
     // SAFETY: the caller's contract is the same.
     let stream = if stream.is_null() { unsafe { real(ANYTHING, mode) } } else { stream };
     // SAFETY: just opened.
-    if stream.is_null() { stream } else { unsafe { put_beneath(stream, file, before) } }
+    if stream.is_null() { stream } else { unsafe { replace_descriptor(stream, file, before) } }
 }
 
 /// # Safety
@@ -119,9 +123,9 @@ unsafe fn open(real: Option<Open>, path: Path, mode: *const c_char) -> *mut FILE
 unsafe fn reopen(real: Option<Reopen>, path: Path, mode: *const c_char, stream: *mut FILE) -> *mut FILE {
     let Some(real) = real else { return missing(null_mut()) };
     let before = errno();
-    // What a stream was that cannot be opened again is closed; so it is asked before.
+    // A stream that cannot be reopened is closed, so the path is checked before.
     let file = if path.is_null() { None } else { std::panic::catch_unwind(|| path::unseen_file(path)).ok().flatten() };
-    if written::any() && !stream.is_null() {
+    if writable::any() && !stream.is_null() {
         // SAFETY: the caller's contract is the same.
         let _ = unsafe { flush(stream) };
     }
@@ -129,46 +133,46 @@ unsafe fn reopen(real: Option<Reopen>, path: Path, mode: *const c_char, stream: 
     let stream = unsafe { real(if file.is_some() { ANYTHING } else { path }, mode, stream) };
     match file {
         // SAFETY: just opened.
-        Some(file) if !stream.is_null() => unsafe { put_beneath(stream, file, before) },
+        Some(file) if !stream.is_null() => unsafe { replace_descriptor(stream, file, before) },
         _ => stream,
     }
 }
 
-/// Carries out what a stream has written. -1: `errno` says why that was refused.
+/// Flushes a stream and applies its data. Returns `EOF` with `errno` set if the data is refused.
 ///
 /// # Safety
 ///
-/// An open stream.
+/// The stream is open.
 unsafe fn flush(stream: *mut FILE) -> c_int {
     let Some(real) = FFLUSH.get() else { return missing(EOF) };
-    // SAFETY: the caller's.
+    // SAFETY: the caller upholds the contract.
     let (flushed, fd) = unsafe { (real(stream), libc::fileno(stream)) };
-    if flushed != 0 || c_call(-1, || written::deliver(fd).map(|()| 0)) == 0 {
+    if flushed != 0 || deferred_call(-1, || writable::apply(fd).map(|()| 0)) == 0 {
         return flushed;
     }
     set_error(stream);
     EOF
 }
 
-/// As after a write that has failed: a shell asks for that.
+/// Sets the stream's error flag, as after a failed write. Shells check it.
 fn set_error(stream: *mut FILE) {
     const ERROR: c_int = 0x20;
-    // SAFETY: a stream's first word is its flags, and this the flag of an error: macros of glibc's <bits/stdio.h> are compiled
-    // into programs with it, and musl has the same.
+    // SAFETY: the first word of a stream is its flags, and this is the error flag. Macros of
+    // glibc's `<bits/stdio.h>` compile it into programs, and musl uses the same.
     unsafe { AtomicI32::from_ptr(stream.cast()) }.fetch_or(ERROR, Relaxed);
 }
 
-/// Flushes the streams that were opened for our files, and the standard output.
+/// Flushes the streams of emulated files, and the standard output.
 pub fn flush_all() {
-    // What was closed unseen is forgotten.
-    written::tidy();
-    for stream in written::streams() {
-        // SAFETY: its descriptor is open, so it is.
+    // Forget streams that were closed without an intercepted call.
+    writable::tidy();
+    for stream in writable::streams() {
+        // SAFETY: the descriptor of the stream is open, so the stream is.
         unsafe { flush(stream) };
     }
-    // SAFETY: the C library's variable, and its stream.
+    // SAFETY: the C library's variable, which is a stream or null.
     unsafe {
-        if !stdout.is_null() && written::file(libc::fileno(stdout)).is_some() {
+        if !stdout.is_null() && writable::file(libc::fileno(stdout)).is_some() {
             flush(stdout);
         }
     }
@@ -226,7 +230,7 @@ pub unsafe extern "C-unwind" fn freopen64(path: Path, mode: *const c_char, strea
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn fflush(stream: *mut FILE) -> c_int {
     let Some(real) = FFLUSH.get() else { return missing(EOF) };
-    if !written::any() {
+    if !writable::any() {
         // SAFETY: the caller's contract is the same.
         return unsafe { real(stream) };
     }
@@ -249,17 +253,17 @@ pub unsafe extern "C-unwind" fn fflush(stream: *mut FILE) -> c_int {
 pub unsafe extern "C-unwind" fn fclose(stream: *mut FILE) -> c_int {
     let Some(real) = FCLOSE.get() else { return missing(EOF) };
     // SAFETY: the caller's contract is the same.
-    if stream.is_null() || !written::any() || written::file(unsafe { libc::fileno(stream) }).is_none() {
+    if stream.is_null() || !writable::any() || writable::file(unsafe { libc::fileno(stream) }).is_none() {
         // SAFETY: as above.
         return unsafe { real(stream) };
     }
     // SAFETY: as above.
     let (flushed, fd) = unsafe { (flush(stream), libc::fileno(stream)) };
     let error = errno();
-    written::set_stream(fd, null_mut());
+    writable::set_stream(fd, null_mut());
     // SAFETY: as above.
     let closed = unsafe { real(stream) };
-    written::tidy();
+    writable::tidy();
     if flushed == 0 {
         return closed;
     }

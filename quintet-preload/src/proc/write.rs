@@ -1,72 +1,75 @@
-//! `write` and its like.
+//! `write` and related functions.
 //!
 //! # Safety
 //!
-//! As in the module above.
+//! See the module above.
 #![allow(unsafe_code)]
 
-use crate::next::next_functions;
-use crate::proc::{missing, text, written};
-use crate::{c_call, user};
+use crate::base::cancel::deferred_call;
+use crate::base::errno::missing;
+use crate::base::next::next_functions;
+use crate::base::preload_api::{self, ProcFile};
+use crate::base::user;
+use crate::proc::{descriptor, memfd, writable};
 use libc::{c_int, c_void, iovec, off_t, off64_t, size_t, ssize_t};
 use quintet::Errno;
-use quintet::drop_in::{self, ProcFile};
 use rustix::fs;
 use std::mem::MaybeUninit;
 
-/// More the kernel does not look at.
+/// The kernel looks at this many bytes of a write.
 const LOOKED_AT: usize = 4096;
 
-/// Most pieces that a call may have, `UIO_MAXIOV`.
+/// The largest number of pieces of a call, `UIO_MAXIOV`.
 const MOST_PIECES: usize = 1024;
 
-/// Where a call writes to.
+/// Where a call writes.
 #[derive(Clone, Copy)]
 pub enum Place {
-    /// Where the descriptor has come to.
-    Here,
+    /// At the offset of the descriptor.
+    Current,
     At(i64),
 }
 
-/// Writes to one of the files, as its descriptor is one. `None`: it is not, and nothing was done.
+/// Writes to an emulated file. Returns `None`, without effect, if the descriptor is not one of such
+/// a file.
 pub fn to_file(fd: c_int, pieces: &dyn Fn(&mut Gathered) -> Result<(), Errno>, place: Place) -> Option<ssize_t> {
-    if !written::any() {
+    if !writable::any() {
         return None;
     }
-    let Ok(file) = std::panic::catch_unwind(|| written::file(fd)) else { return None };
+    let Ok(file) = std::panic::catch_unwind(|| writable::file(fd)) else { return None };
     file.map(|file| {
-        c_call(-1, || {
+        deferred_call(-1, || {
             let mut gathered = Gathered::default();
             pieces(&mut gathered)?;
-            carry_out(fd, file, &gathered, place).map(|len| len as ssize_t)
+            apply(fd, file, &gathered, place).map(|len| len as ssize_t)
         })
     })
 }
 
-fn carry_out(fd: c_int, file: ProcFile, what: &Gathered, place: Place) -> Result<usize, Errno> {
-    let descriptor = text::borrow(fd).ok_or(Errno::BADF)?;
-    // What a stream has written before comes first.
-    let _ = written::deliver(fd);
+fn apply(fd: c_int, file: ProcFile, what: &Gathered, place: Place) -> Result<usize, Errno> {
+    let descriptor = descriptor::borrow(fd).ok_or(Errno::BADF)?;
+    // Pending data of a stream comes first.
+    let _ = writable::apply(fd);
     let position = match place {
-        Place::Here => fs::tell(descriptor)? as i64,
+        Place::Current => fs::tell(descriptor)? as i64,
         Place::At(position) => position,
     };
     let len = match position {
         _ if matches!(file, ProcFile::List(_)) => return Err(Errno::IO),
         ..0 => return Err(Errno::INVAL),
-        // Of what is beyond a page nothing is looked at, and all is taken.
-        0 => what.len - (what.seen - drop_in::proc_write(file, what.text())?),
-        // A value is written in one go. What follows is ignored, but is no error.
+        // Everything is taken, but only the first page is looked at.
+        0 => what.len - (what.seen - preload_api::proc_write(file, what.text())?),
+        // A value is written with one call. Further data is ignored without an error.
         1.. => what.len,
     };
-    text::renew(descriptor, file)?;
-    if let Place::Here = place {
+    memfd::refresh(descriptor, file)?;
+    if let Place::Current = place {
         fs::seek(descriptor, fs::SeekFrom::Current(len as i64))?;
     }
     Ok(len)
 }
 
-/// What a call writes: as much as the kernel looks at.
+/// The data of a call, as far as the kernel looks at it.
 pub struct Gathered {
     bytes: [u8; LOOKED_AT],
     seen: usize,
@@ -84,7 +87,7 @@ impl Gathered {
         &self.bytes[..self.seen]
     }
 
-    /// Adds memory of the program's.
+    /// Adds memory of the program.
     pub fn add(&mut self, from: *const c_void, len: usize) -> Result<(), Errno> {
         let more = len.min(LOOKED_AT - self.seen);
         let mut bytes = [const { MaybeUninit::uninit() }; LOOKED_AT];
@@ -92,7 +95,7 @@ impl Gathered {
             user::read_bytes(from, &mut bytes[..more])?;
         }
         for (to, from) in self.bytes[self.seen..].iter_mut().zip(&bytes[..more]) {
-            // SAFETY: so many were filled.
+            // SAFETY: this many bytes were filled.
             *to = unsafe { from.assume_init() };
         }
         self.seen += more;
@@ -124,7 +127,7 @@ macro_rules! writes {
             #[unsafe(no_mangle)]
             pub unsafe extern "C-unwind" fn $name($fd: c_int, $($arg: $type),*) -> ssize_t {
                 let Some(real) = next::$name.get() else { return missing(-1) };
-                if written::any() && let Some(done) = to_file($fd, &|to| $gather(to, $($from),*), $place) {
+                if writable::any() && let Some(done) = to_file($fd, &|to| $gather(to, $($from),*), $place) {
                     return done;
                 }
                 // SAFETY: the caller's contract is the same.
@@ -137,9 +140,9 @@ macro_rules! writes {
 type Bytes = *const c_void;
 type Pieces = *const iovec;
 
-/// An offset of `pwritev2`: -1 is where the descriptor has come to.
+/// Converts the offset of `pwritev2`: -1 stands for the offset of the descriptor.
 fn place(offset: i64) -> Place {
-    if offset == -1 { Place::Here } else { Place::At(offset) }
+    if offset == -1 { Place::Current } else { Place::At(offset) }
 }
 
 fn one(to: &mut Gathered, from: Bytes, len: size_t) -> Result<(), Errno> {
@@ -151,11 +154,11 @@ fn several(to: &mut Gathered, pieces: Pieces, count: c_int) -> Result<(), Errno>
 }
 
 writes! {
-    write(fd, from: Bytes, len: size_t) as one(from, len), Place::Here;
-    __write(fd, from: Bytes, len: size_t) as one(from, len), Place::Here;
+    write(fd, from: Bytes, len: size_t) as one(from, len), Place::Current;
+    __write(fd, from: Bytes, len: size_t) as one(from, len), Place::Current;
     pwrite(fd, from: Bytes, len: size_t, offset: off_t) as one(from, len), Place::At(offset.into());
     pwrite64(fd, from: Bytes, len: size_t, offset: off64_t) as one(from, len), Place::At(offset);
-    writev(fd, pieces: Pieces, count: c_int) as several(pieces, count), Place::Here;
+    writev(fd, pieces: Pieces, count: c_int) as several(pieces, count), Place::Current;
     pwritev(fd, pieces: Pieces, count: c_int, offset: off_t) as several(pieces, count), Place::At(offset.into());
     pwritev64(fd, pieces: Pieces, count: c_int, offset: off64_t) as several(pieces, count), Place::At(offset);
     pwritev2(fd, pieces: Pieces, count: c_int, offset: off_t, flags: c_int) as several(pieces, count), place(offset.into());

@@ -61,20 +61,20 @@ static int receive(void) {
     return msgrcv(queue, &message, sizeof message.text, 0, IPC_NOWAIT) < 0 ? -errno : message.text[0];
 }
 
-static void a_receiver_ends(void) {
+static void cancel_a_receiver(void) {
     cleaned = arrived = 0;
     pthread_t thread = begin_to_wait(receives, NULL);
     EQ(pthread_cancel(thread), 0);
     EQ(result(thread), PTHREAD_CANCELED);
     EQ(cleaned, 1);
-    /* Nobody takes the message for it. */
+    /* The cancelled thread takes no message. */
     send('a');
     EQ(messages(queue), 1);
     EQ(receive(), 'a');
     EQ(arrived, 0);
 }
 
-static void others_keep_their_places(void) {
+static void waiters_keep_their_order(void) {
     pthread_t first = begin_to_wait(receives, NULL), cancelled = begin_to_wait(receives, NULL), last = begin_to_wait(receives, NULL);
     EQ(pthread_cancel(cancelled), 0);
     EQ(result(cancelled), PTHREAD_CANCELED);
@@ -84,7 +84,7 @@ static void others_keep_their_places(void) {
     EQ(result(last), '2');
 }
 
-static void a_sender_ends(void) {
+static void cancel_a_sender(void) {
     struct message message = {1, "x"};
     int sent = 0;
     while (msgsnd(queue, &message, sizeof message.text, IPC_NOWAIT) == 0) sent++;
@@ -96,12 +96,12 @@ static void a_sender_ends(void) {
     EQ(cleaned, 1);
     EQ(messages(queue), sent);
     EQ(receive(), 'x');
-    /* Where there is room, nothing is sent for it. */
+    /* The cancelled thread sends nothing when there is room. */
     EQ(messages(queue), sent - 1);
     while (receive() == 'x') {}
 }
 
-static void *is_cancelled_before(void *arg) {
+static void *receives_when_cancelled(void *arg) {
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
     tid = gettid();
     while (!arrived) sched_yield();
@@ -109,10 +109,10 @@ static void *is_cancelled_before(void *arg) {
     return receives(arg);
 }
 
-static void it_ends_where_it_need_not_wait(void) {
+static void cancel_without_a_wait(void) {
     send('b');
     cleaned = arrived = 0;
-    pthread_t thread = begin(is_cancelled_before, NULL);
+    pthread_t thread = begin(receives_when_cancelled, NULL);
     while (!tid) sched_yield();
     EQ(pthread_cancel(thread), 0);
     arrived = 1;
@@ -121,7 +121,7 @@ static void it_ends_where_it_need_not_wait(void) {
     EQ(receive(), 'b');
 }
 
-static void *does_not_want_to_end(void *arg) {
+static void *receives_uncancellably(void *arg) {
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
     void *value = receives(arg);
     pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
@@ -130,11 +130,11 @@ static void *does_not_want_to_end(void *arg) {
     return NULL;
 }
 
-static void who_does_not_want_to_end_goes_on(void) {
+static void uncancellable_thread_continues(void) {
     cleaned = arrived = 0;
-    pthread_t thread = begin_to_wait(does_not_want_to_end, NULL), other = begin_to_wait(receives, NULL);
+    pthread_t thread = begin_to_wait(receives_uncancellably, NULL), other = begin_to_wait(receives, NULL);
     EQ(pthread_cancel(thread), 0);
-    /* And has kept its place. */
+    /* It has kept its place. */
     send('c');
     EQ(result(thread), PTHREAD_CANCELED);
     EQ(arrived, 'c');
@@ -154,7 +154,7 @@ static void *operates(void *arg) {
     return NULL;
 }
 
-static void semop_is_no_place_to_end_at(void) {
+static void semop_is_no_cancellation_point(void) {
     cleaned = arrived = 0;
     pthread_t thread = begin_to_wait(operates, NULL);
     EQ(pthread_cancel(thread), 0);
@@ -166,7 +166,7 @@ static void semop_is_no_place_to_end_at(void) {
     EQ(value_of(set), 0);
 }
 
-static void who_ends_anywhere_ends_there(void) {
+static void asynchronous_cancellation_ends_semop(void) {
     cleaned = arrived = 0;
     pthread_t thread = begin_to_wait(operates, &set);
     EQ(pthread_cancel(thread), 0);
@@ -198,7 +198,7 @@ static void *opens_files(void *arg) {
     return arg;
 }
 
-static void other_calls_are_no_places_to_end_at(void) {
+static void other_calls_are_no_cancellation_points(void) {
     arrived = 0;
     pthread_t thread = begin(opens_files, NULL);
     while (!tid) sched_yield();
@@ -208,7 +208,7 @@ static void other_calls_are_no_places_to_end_at(void) {
     EQ(arrived, 2);
 }
 
-/* Calls, each of which asks the system or takes a lock, until it ends in one of them. */
+/* Makes calls that ask the kernel or take a lock, until it is cancelled in one of them. */
 static void *calls(void *arg) {
     static int segment = -1;
     struct message message = {1, "y"};
@@ -229,7 +229,7 @@ static void *calls(void *arg) {
     return arg;
 }
 
-static void wherever_it_ends_all_goes_on(int rounds) {
+static void objects_survive_cancellation_anywhere(int rounds) {
     struct timespec nap = {0, 0};
     for (int round = 0; round < rounds; round++) {
         pthread_t thread = begin(calls, NULL);
@@ -249,15 +249,15 @@ static void wherever_it_ends_all_goes_on(int rounds) {
 int main(void) {
     queue = OK(msgget(IPC_PRIVATE, 0600));
     set = new_set(0);
-    a_receiver_ends();
-    others_keep_their_places();
-    a_sender_ends();
-    it_ends_where_it_need_not_wait();
-    who_does_not_want_to_end_goes_on();
-    semop_is_no_place_to_end_at();
-    other_calls_are_no_places_to_end_at();
-    who_ends_anywhere_ends_there();
-    for (int round = 0; round < 100; round++) a_receiver_ends();
-    wherever_it_ends_all_goes_on(500);
+    cancel_a_receiver();
+    waiters_keep_their_order();
+    cancel_a_sender();
+    cancel_without_a_wait();
+    uncancellable_thread_continues();
+    semop_is_no_cancellation_point();
+    other_calls_are_no_cancellation_points();
+    asynchronous_cancellation_ends_semop();
+    for (int round = 0; round < 100; round++) cancel_a_receiver();
+    objects_survive_cancellation_anywhere(500);
     return 0;
 }

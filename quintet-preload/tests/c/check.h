@@ -1,4 +1,5 @@
-/* What the programs here have in common. Each says on its standard error what is not as the kernel has it, and exits with 1. */
+/* Shared by the programs here. Each prints a difference from the expected behaviour on standard
+   error, and exits with 1. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -38,7 +39,7 @@ __attribute__((unused)) static void fail(const char *what, int line, long got, l
     int error = errno;
     char text[512];
     int len = snprintf(text, sizeof text, "line %d: %s is %ld, not %ld (errno %d, %s)\n", line, what, got, expected, error, strerror(error));
-    /* Where standard error may be closed. */
+    /* Standard error may be closed. */
     if (write(2, text, len) != len) _exit(2);
     _exit(1);
 }
@@ -83,7 +84,7 @@ __attribute__((unused)) static long messages(int queue) {
     return ds.msg_qnum;
 }
 
-/* Waits until a thread of a process is asleep in one of the calls, or in the futex that carries it. */
+/* Waits until a thread sleeps in one of the calls, or in the futex that implements it. */
 __attribute__((unused)) static void until_it_waits(int pid, int tid) {
     char name[64], text[64];
     snprintf(name, sizeof name, "/proc/%d/task/%d/syscall", pid, tid);
@@ -103,12 +104,12 @@ __attribute__((unused)) static void until_it_waits(int pid, int tid) {
     }
 }
 
-/* Waits until so many wait for the first semaphore to grow. */
+/* Waits until this many processes wait for the first semaphore to grow. */
 __attribute__((unused)) static void until_it_waits_for(int set, int count) {
     while (semctl(set, 0, GETNCNT) != count) sched_yield();
 }
 
-/* How a child ended: its status, or 1000 and the signal. */
+/* Waits for a child. Returns its status, or 1000 plus its signal. */
 __attribute__((unused)) static int end_of(int pid) {
     int status;
     OK(waitpid(pid, &status, __WALL));

@@ -1,4 +1,4 @@
-/* Children of every kind: how they are made, what they do, how they end. */
+/* Children of every kind: how they are created, what they do, how they end. */
 #include "check.h"
 #include <spawn.h>
 
@@ -8,7 +8,7 @@ extern char **environ;
 static int segment, set;
 static char *memory;
 
-/* Hundreds that are attached, hold a unit, and end in every way. */
+/* Hundreds of children that attach, hold a unit, and end in every way. */
 static void short_lived(void) {
     OK(semctl(set, 0, SETVAL, (union semun){.val = MANY}));
     *(_Atomic int *)memory = 0;
@@ -32,7 +32,7 @@ static void short_lived(void) {
     }
     EQ(*(_Atomic int *)memory, MANY);
     EQ(attached(segment), 1);
-    /* Whoever needs all of them gets them. */
+    /* All units are available again. */
     EQ(op_of(set, -MANY, 0), 0);
     EQ(value_of(set), 0);
 }
@@ -59,7 +59,7 @@ static void made_by_spawn_and_vfork(void) {
     EQ(attached(segment), 1);
 }
 
-/* What a child does to the memory that it shares stays. */
+/* A vfork child changes the memory that it shares with its parent. */
 static void a_call_between_vfork_and_exec(void) {
     static void *volatile at;
     char *argv[] = {"true", NULL};
@@ -86,8 +86,8 @@ static void a_call_between_vfork_and_exec(void) {
     }
 }
 
-/* A system call of its own: nobody is told of it. */
-static void made_by_a_bare_clone(void) {
+/* A raw system call, which no handler observes. */
+static void made_by_a_raw_clone(void) {
     OK(semctl(set, 0, SETVAL, (union semun){.val = 3}));
     for (int i = 0; i < 20; i++) {
         int child = OK(syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
@@ -114,7 +114,7 @@ static int in_shared_memory(void *arg) {
     return 0;
 }
 
-/* Two processes in one memory, one after the other and both at once. */
+/* Two processes in one address space, one after the other and both at once. */
 static void made_by_clone_with_the_same_memory(int flags) {
     static char stack[1 << 16] __attribute__((aligned(16)));
     OK(semctl(set, 0, SETVAL, (union semun){.val = 0}));
@@ -127,14 +127,14 @@ static void made_by_clone_with_the_same_memory(int flags) {
     EQ(attached(segment), 1);
 }
 
-/* A child that goes on when who made it has gone. */
+/* A child that outlives its creator. */
 static void a_daemon(void) {
     OK(semctl(set, 0, SETVAL, (union semun){.val = 0}));
     int middle = OK(fork());
     if (middle == 0) {
         OK(setsid());
         if (OK(fork()) != 0) _exit(0);
-        /* Attached from the first instant, and by itself. */
+        /* Attached from the start, on its own account. */
         while (getppid() == middle) sched_yield();
         struct sembuf ops[] = {{0, 1, 0}};
         OK(semop(set, ops, 1));
@@ -180,7 +180,7 @@ static void *in_thread(void *arg) {
     return arg;
 }
 
-/* Threads come and go, and the process forks meanwhile. */
+/* Threads start and end, and the process forks meanwhile. */
 static void threads(void) {
     enum { THREADS = 8, ROUNDS = 10 };
     OK(semctl(set, 0, SETVAL, (union semun){.val = 1}));
@@ -210,7 +210,7 @@ int main(void) {
     short_lived();
     made_by_spawn_and_vfork();
     a_call_between_vfork_and_exec();
-    made_by_a_bare_clone();
+    made_by_a_raw_clone();
     made_by_clone_with_the_same_memory(CLONE_VM | CLONE_VFORK);
     made_by_clone_with_the_same_memory(CLONE_VM);
     made_by_clone_with_the_same_memory(0);

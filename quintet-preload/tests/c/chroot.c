@@ -1,4 +1,5 @@
-/* A program that changes its root when it has used, or only found, what there is, and gives up its rights. Only for the superuser. */
+/* A program that changes its root directory after it has used, or only found, the objects. Only for
+   the superuser. */
 #include "check.h"
 
 static int segment, set, queue;
@@ -43,7 +44,7 @@ static void use_all(int children) {
         EQ(attached(segment), 1);
     }
     OK(shmdt(at));
-    /* What was to be taken back is, when somebody next looks for it. */
+    /* The adjustments of ended children are undone when another process next looks at the set. */
     while (value_of(set) != 0) op_of(set, 0, IPC_NOWAIT);
 }
 
@@ -58,7 +59,7 @@ int main(void) {
             if (used) use_all(2);
             change_root(way & 2);
             for (int i = 0; i < 3; i++) use_all(4);
-            /* Whoever closes all descriptors afterwards, too. */
+            /* Also after all descriptors have been closed. */
             OK(syscall(SYS_close_range, 3, ~0U, 0));
             char *at = OK(shmat(segment, NULL, 0));
             EQ(op_of(set, 1, 0), 0);

@@ -1,10 +1,11 @@
-/* A library that a program loads to have other times: built as such it shifts and stops all clocks; as a program it waits with timeouts. */
+/* Built as a library, this shifts and stops the clocks of a program. Built as a program, it waits
+   with timeouts. */
 #ifdef CLOCKS
 #define _GNU_SOURCE
 #include <sys/time.h>
 #include <time.h>
 
-/* Goes back an hour at each look, and the other clock stands still. */
+/* The real-time clock goes back an hour at each call, and the other clocks stand still. */
 static time_t seconds = 2000000000;
 
 int clock_gettime(clockid_t clock, struct timespec *now) {
@@ -35,7 +36,7 @@ int main(void) {
         double begin = real_time();
         EQ(semtimedop(set, &takes, 1, &soon), -1);
         EQ(errno, EAGAIN);
-        /* Not sooner. */
+        /* Not earlier. */
         EQ(real_time() - begin >= 0.03, 1);
     }
     int child = OK(fork());

@@ -1,4 +1,5 @@
-/* A program without the drop-in, also statically linked: it says that it is there, and ends when it is told to. */
+/* A program without the library, because it is statically linked: reports that it runs, and exits
+   on command. */
 #include <unistd.h>
 
 int main(void) {

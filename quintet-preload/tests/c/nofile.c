@@ -1,4 +1,5 @@
-/* Every call, for the first time and again, with no descriptor free; what the program has open and locked stays as it is. */
+/* Every call, the first and later ones, without a free descriptor. The files and locks of the
+   program stay as they are. */
 #include "check.h"
 
 static dev_t device;
@@ -16,7 +17,8 @@ static void look_at_descriptors(void) {
     EQ(errno, EMFILE);
 }
 
-/* The record lock on the last descriptor goes if this process closes any descriptor of that file. */
+/* The record lock on the last descriptor is lost if this process closes any descriptor of that
+   file. */
 static void look_at_lock(void) {
     int child = OK(fork());
     if (child == 0) {
@@ -43,7 +45,7 @@ static void segments(void) {
     if (child == 0) {
         strcpy(at, "child");
         if (attached(id) != 4) _exit(1);
-        /* Nobody hears of the end of the other one. */
+        /* No handler runs at this end. */
         raise(SIGKILL);
     }
     EQ(end_of(child), 1000 + SIGKILL);
@@ -73,14 +75,14 @@ static void sets(void) {
     EQ(op_of(id, -1, SEM_UNDO), 0);
     int child = OK(fork());
     if (child == 0) {
-        /* Waits, and then ends with something to be taken back. */
+        /* Waits, and then exits with an undo record. */
         _exit(op_of(id, -1, SEM_UNDO) == 0 && value_of(id) == 0 ? 0 : 1);
     }
     until_it_waits_for(id, 1);
     EQ(op_of(id, 1, SEM_UNDO), 0);
     EQ(end_of(child), 0);
     EQ(value_of(id), 1);
-    /* More undo, and more who wait, than have room in the file at first. */
+    /* More undo records and more waiters than the file has room for at first. */
     enum { MANY = 40 };
     int children[MANY];
     for (int i = 0; i < MANY; i++) {
@@ -108,7 +110,7 @@ static void queues(void) {
     memset(&message, 0, sizeof message);
     EQ(msgrcv(id, &message, sizeof message.text, 7, 0), 5);
     EQ(strcmp(message.text, "text"), 0);
-    /* As much as it takes: more than there is room for at first. */
+    /* Fills the queue: more than there is room for at first. */
     int count = 0;
     long_one.type = 1;
     for (message.type = 1; msgsnd(id, &message, 1, IPC_NOWAIT) == 0; count++) {}

@@ -1,5 +1,6 @@
-/* The first call of each kind, and all that it brings with it, in a thread with a small stack. (Optimised, the smallest that there is will do; as the
-   tests are built, frames are twice as large.) */
+/* The first call of each kind, which initializes the library, in a thread with a small stack.
+   (Optimized code needs only the smallest stack; as the tests are built, frames are twice as
+   large.) */
 #include "check.h"
 #include <limits.h>
 #include <pthread.h>

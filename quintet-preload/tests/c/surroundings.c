@@ -1,10 +1,10 @@
-/* A program that takes away what is around it: descriptors, its directory, the mode of new files. Each round is a child, so that its first call
-   comes after that, or before. */
+/* A program that changes its environment: descriptors, working directory, umask. Each round is a
+   child, so that its first call comes after the change, or before it. */
 #include "check.h"
 
 static int segment, set, queue;
 
-/* All kinds of calls, old objects and new. */
+/* All kinds of calls, on old and new objects. */
 static void use_all(void) {
     char *at = OK(shmat(segment, NULL, 0));
     int other = OK(shmget(0x51b1, 300000, IPC_CREAT | 0600));
@@ -37,26 +37,26 @@ static void use_all(void) {
 static void close_all(void) { OK(syscall(SYS_close_range, 3, ~0U, 0)); }
 
 static void close_streams(void) {
-    /* What is wrong is told by the status. */
+    /* A failure shows in the exit status only. */
     OK(syscall(SYS_close_range, 0, ~0U, 0));
 }
 
-static void leave_a_directory_that_is_gone(void) {
+static void enter_a_removed_directory(void) {
     char name[] = "/tmp/quintet-XXXXXX";
     OK(mkdtemp(name));
     OK(chdir(name));
     OK(rmdir(name));
 }
 
-static void let_nobody(void) { umask(0777); }
-static void let_everybody(void) { umask(0); }
-static void have_files_of_its_own(void) { OK(unshare(CLONE_FILES)); }
-static void have_a_directory_of_its_own(void) { OK(unshare(CLONE_FS)); }
+static void set_umask_to_none(void) { umask(0777); }
+static void set_umask_to_all(void) { umask(0); }
+static void unshare_files(void) { OK(unshare(CLONE_FILES)); }
+static void unshare_directory(void) { OK(unshare(CLONE_FS)); }
 static void do_nothing(void) {}
 
 static ino_t inodes[32];
 
-/* Files of its own in the place of all descriptors that there were, with something in them. */
+/* Replaces all descriptors by files of the program, with some content. */
 static void reuse_descriptors(void) {
     EQ(chroot("/tmp/there is none"), -1);
     close_all();
@@ -78,7 +78,7 @@ static void look_at_descriptors(void) {
         EQ(stat.st_ino, inodes[fd]);
         EQ(stat.st_size, 4);
     }
-    /* And nothing else is open. */
+    /* Nothing else is open. */
     EQ(dup(3), 32);
     EQ(close(32), 0);
     for (int fd = 32; fd < 200; fd++) EQ(fcntl(fd, F_GETFD), -1);
@@ -91,7 +91,7 @@ static void in_child(void (*change)(void), void (*look)(void), int before) {
         change();
         for (int i = 0; i < 3; i++) use_all();
         look();
-        /* One that is made afterwards. */
+        /* A child that is created afterwards. */
         int grandchild = OK(fork());
         if (grandchild == 0) {
             use_all();
@@ -105,9 +105,9 @@ static void in_child(void (*change)(void), void (*look)(void), int before) {
 }
 
 int main(void) {
-    void (*changes[])(void) = {close_all, close_streams, leave_a_directory_that_is_gone, let_nobody, let_everybody,
-                               have_files_of_its_own, have_a_directory_of_its_own};
-    /* So that also what makes the objects comes after it. */
+    void (*changes[])(void) = {close_all, close_streams, enter_a_removed_directory, set_umask_to_none, set_umask_to_all,
+                               unshare_files, unshare_directory};
+    /* The objects, too, are created after this. */
     close_all();
     segment = OK(shmget(IPC_PRIVATE, 4096, 0640));
     set = new_set(0);

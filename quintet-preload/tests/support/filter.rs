@@ -1,19 +1,20 @@
-//! seccomp filters, of the kernel's own instructions.
+//! seccomp filters, in the kernel's instructions.
 //!
 //! # Safety
 //!
-//! The kernel copies the program, which is a local. What a filter forbids is forbidden for good: only processes made for it are filtered.
+//! The kernel copies the program, which is a local. A filter is irrevocable, so only processes made
+//! for it are filtered.
 #![allow(dead_code, unsafe_code)]
 
 use libc::{c_long, c_ulong, sock_filter, sock_fprog};
 
-/// What becomes of a process that makes a call it may not make.
+/// What happens to a process that makes a forbidden call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Then {
     Kill,
-    /// The call says so.
+    /// The call fails with this error number.
     Fail(i32),
-    /// A SIGSYS, whose handler can tell which call it was.
+    /// `SIGSYS`; its handler learns the number of the call.
     Signal,
 }
 
@@ -27,17 +28,17 @@ impl Then {
     }
 }
 
-/// The calling process may make these calls, and no others.
+/// Restricts the calling process to these calls.
 pub fn allow_only(calls: &[c_long], then: Then) -> std::io::Result<()> {
     install(&program(calls, libc::SECCOMP_RET_ALLOW, then.action()))
 }
 
-/// The calling process may make all calls but these.
+/// Forbids these calls to the calling process.
 pub fn forbid(calls: &[c_long], then: Then) -> std::io::Result<()> {
     install(&program(calls, then.action(), libc::SECCOMP_RET_ALLOW))
 }
 
-/// The calls of the kernel's System V IPC.
+/// The kernel's System V IPC calls.
 pub const SYSTEM_V: [c_long; 12] = [
     libc::SYS_shmget,
     libc::SYS_shmat,
@@ -57,7 +58,7 @@ fn program(calls: &[c_long], for_these: u32, for_others: u32) -> Vec<sock_filter
     const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
     const IF_EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
     const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
-    /// Where `struct seccomp_data` has the call's number.
+    /// The offset of the call's number in `struct seccomp_data`.
     const NUMBER: u32 = 0;
     let step = |code, jf, k| sock_filter { code, jt: 0, jf, k };
     let mut program = vec![step(LOAD, 0, NUMBER)];

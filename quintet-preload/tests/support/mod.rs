@@ -1,9 +1,10 @@
-//! Runs a test's body again, in a process of its own with the drop-in loaded.
+//! Runs the body of a test a second time, in a process of its own with the library preloaded.
 //!
 //! # Safety
 //!
-//! Numbers, and pointers to locals. After `fork` the child is the test's own thread alone.
-// Not every test file needs all of it.
+//! Calls get numbers, and pointers to locals. After `fork` the child has only the thread of the
+//! test.
+// Not every test file uses all of it.
 #![allow(dead_code, unsafe_code)]
 
 pub mod filter;
@@ -13,19 +14,22 @@ use libc::{c_int, c_long, c_void, sembuf};
 use quintet::{Kind, Namespace};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tempfile::{Builder, TempDir};
 
-/// The most that anything may take: an upper bound against hanging, never a measurement.
+/// The upper bound of every wait. It guards against hanging and measures nothing.
 pub const BOUND: Duration = Duration::from_secs(60);
 pub const PRELOADED: &str = "QUINTET_TEST_PRELOADED";
 
-/// `body` in a process with the drop-in, on a fresh namespace that anybody may enter. `name` is the test's own name.
+/// Runs `body` in a process with the library, on a new namespace that every user may enter. `name`
+/// is the name of the test.
 pub fn preloaded(name: &str, body: impl FnOnce()) {
     preloaded_by(name, |_, _| {}, body);
 }
 
-/// The same, in a process that `prepare` starts otherwise; it gets the namespace, too.
+/// As [`preloaded`]; `prepare` changes the command of the process and gets the path of the
+/// namespace.
 pub fn preloaded_by(name: &str, prepare: impl FnOnce(&mut Command, &Path), body: impl FnOnce()) {
     if std::env::var_os(PRELOADED).is_some() {
         return body();
@@ -47,13 +51,13 @@ pub fn preloaded_by(name: &str, prepare: impl FnOnce(&mut Command, &Path), body:
     assert!(text.contains("1 passed"), "{name} is not the name of a test");
 }
 
-/// Where the namespaces lie.
+/// Returns the directory for namespaces.
 fn memory() -> PathBuf {
     let memory = Path::new("/dev/shm");
     if tempfile::tempfile_in(memory).is_ok() { memory.to_path_buf() } else { std::env::temp_dir() }
 }
 
-/// A directory that anybody may enter, in memory if that can be.
+/// Returns a new directory that every user may enter, in memory if possible.
 pub fn place() -> TempDir {
     let directory = Builder::new().prefix("quintet-test-").tempdir_in(memory()).unwrap();
     let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
@@ -61,12 +65,14 @@ pub fn place() -> TempDir {
     directory
 }
 
-/// The drop-in, built in the profile and the target directory of this test.
+/// Returns the path of the library, built once in the profile and the target directory of this
+/// test.
 pub fn library() -> PathBuf {
-    library_for(None)
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| library_for(None)).clone()
 }
 
-/// The same, for another target.
+/// As [`library`], for another target.
 pub fn library_for(target: Option<&str>) -> PathBuf {
     let exe = std::env::current_exe().unwrap();
     let profile = exe.parent().and_then(Path::parent).expect("a test is in PROFILE/deps");
@@ -85,16 +91,17 @@ pub fn library_for(target: Option<&str>) -> PathBuf {
         }
         None => profile.to_owned(),
     };
-    assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success(), "the drop-in cannot be built");
+    assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success(), "cannot build quintet-preload");
     built.join("libquintet_preload.so")
 }
 
-/// Compiles `c/NAME.c` and runs it, on the kernel and with the drop-in on fresh namespaces: it says by its status whether all was as expected.
+/// Compiles `c/NAME.c` and runs it on the kernel, and with the library on new namespaces. The
+/// program exits with 0 if everything is as expected.
 pub fn c_program(name: &str) {
     c_program_with(name, None);
 }
 
-/// The same with a further library preloaded, before the drop-in.
+/// As [`c_program`], with a further library preloaded before.
 pub fn c_program_with(name: &str, further: Option<&Path>) {
     let Some((_place, program)) = compiled(name, &["-pthread"]) else { return };
     let preloaded = |libraries: &[&Path]| {
@@ -125,7 +132,7 @@ pub fn c_program_with(name: &str, further: Option<&Path>) {
     }
 }
 
-/// Who has ended has left nothing that is held or attached.
+/// Checks that processes that have ended hold nothing and are not attached.
 fn check_clean(namespace: &Path) {
     let namespace = Namespace::open(namespace).unwrap();
     namespace.sweep().unwrap();
@@ -133,7 +140,8 @@ fn check_clean(namespace: &Path) {
     assert_eq!(attached, 0);
 }
 
-/// A C program of this name, compiled, and where it is as long as it is kept. `None`: there is no compiler.
+/// Compiles a C program. Returns its path and the directory that keeps it, or `None` if there is no
+/// compiler.
 pub fn compiled(name: &str, flags: &[&str]) -> Option<(TempDir, PathBuf)> {
     let around = Path::new(env!("CARGO_TARGET_TMPDIR"));
     std::fs::create_dir_all(around).unwrap();
@@ -153,7 +161,8 @@ pub fn compiled(name: &str, flags: &[&str]) -> Option<(TempDir, PathBuf)> {
     Some((place, program))
 }
 
-/// In an IPC namespace of its own, for which an ordinary user needs a user namespace; he is the same in that.
+/// Puts the command in an IPC namespace of its own. An ordinary user needs a user namespace for
+/// that, with the same ids.
 fn in_own_ipc(command: &mut Command) -> &mut Command {
     // SAFETY: cannot fail.
     let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
@@ -162,7 +171,7 @@ fn in_own_ipc(command: &mut Command) -> &mut Command {
         ("/proc/self/uid_map", format!("{uid} {uid} 1")),
         ("/proc/self/gid_map", format!("{gid} {gid} 1")),
     ];
-    // SAFETY: system calls only.
+    // SAFETY: the closure makes system calls only.
     unsafe {
         std::os::unix::process::CommandExt::pre_exec(command, move || {
             if libc::unshare(libc::CLONE_NEWIPC) == 0 {
@@ -178,10 +187,10 @@ fn in_own_ipc(command: &mut Command) -> &mut Command {
 
 pub const PAGE: usize = 4096;
 
-/// So many pages, and behind them one that cannot be used.
+/// Maps this many pages, followed by one that cannot be accessed.
 pub fn brink(pages: usize) -> usize {
     let prot = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: a new mapping, and a change to the end of it.
+    // SAFETY: a new mapping, and a change of its last page.
     unsafe {
         let at = libc::mmap(std::ptr::null_mut(), (pages + 1) * PAGE, prot, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1, 0);
         assert_ne!(at, libc::MAP_FAILED);
@@ -207,7 +216,7 @@ pub const fn op(sem_num: u16, sem_op: i16, sem_flg: i16) -> sembuf {
     sembuf { sem_num, sem_op, sem_flg }
 }
 
-/// A private set of this many semaphores, all 0.
+/// Creates a private set of semaphores, all 0.
 pub fn set(nsems: c_int, mode: c_int) -> c_int {
     // SAFETY: numbers only.
     let id = unsafe { libc::semget(libc::IPC_PRIVATE, nsems, mode) };
@@ -215,13 +224,13 @@ pub fn set(nsems: c_int, mode: c_int) -> c_int {
     id
 }
 
-/// `semop` with one operation: 0 or the errno.
+/// Calls `semop` with one operation. Returns 0 or the error number.
 pub fn operate(id: c_int, mut operation: sembuf) -> c_int {
     // SAFETY: a local.
     if unsafe { libc::semop(id, &raw mut operation, 1) } == 0 { 0 } else { errno() }
 }
 
-/// `semctl` with a number.
+/// Calls `semctl` with a number.
 pub fn control(id: c_int, num: c_int, command: c_int, value: c_int) -> c_int {
     // SAFETY: numbers only.
     unsafe { libc::semctl(id, num, command, value) }
@@ -231,7 +240,7 @@ pub fn value(id: c_int) -> c_int {
     control(id, 0, GETVAL, 0)
 }
 
-/// A private queue.
+/// Creates a private queue.
 pub fn queue(mode: c_int) -> c_int {
     // SAFETY: numbers only.
     let id = unsafe { libc::msgget(libc::IPC_PRIVATE, mode) };
@@ -239,25 +248,26 @@ pub fn queue(mode: c_int) -> c_int {
     id
 }
 
-/// `msgsnd` without waiting: 0 or the errno.
+/// Calls `msgsnd` without waiting. Returns 0 or the error number.
 pub fn send(id: c_int, message: usize, len: usize) -> c_int {
-    // SAFETY: whoever passes a bad address knows that it is not used.
+    // SAFETY: a bad address is passed on purpose, and must not be used.
     if unsafe { libc::msgsnd(id, message as *const c_void, len, libc::IPC_NOWAIT) } == 0 { 0 } else { errno() }
 }
 
-/// `msgrcv` without waiting: how many bytes, or the errno as a negative number.
+/// Calls `msgrcv` without waiting. Returns the number of bytes, or the negative error number.
 pub fn receive(id: c_int, buffer: usize, size: usize, mtype: c_long, flags: c_int) -> isize {
     // SAFETY: as above.
     let n = unsafe { libc::msgrcv(id, buffer as *mut c_void, size, mtype, flags | libc::IPC_NOWAIT) };
     if n >= 0 { n } else { -(errno() as isize) }
 }
 
-/// Runs `body` in a child; what `waitpid` says of its end. The child ends with status 0, or 101 if it panics.
+/// Runs `body` in a child and returns its process id. The child exits with 0, or with 101 if it
+/// panics.
 pub fn fork(body: impl FnOnce()) -> i32 {
     // SAFETY: see the module.
     match unsafe { libc::fork() } {
         0 => {
-            // Whoever waits for this process's output should not wait for a child, too.
+            // A process that waits for this one's output must not wait for a child.
             // SAFETY: numbers only.
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
             let ok = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_ok();
@@ -271,7 +281,7 @@ pub fn fork(body: impl FnOnce()) -> i32 {
     }
 }
 
-/// How a child ended: its exit status, or the negative number of the signal.
+/// Waits for a child. Returns its exit status, or the negative number of its signal.
 pub fn end(pid: i32) -> i32 {
     let mut status = 0;
     // SAFETY: a local.
@@ -281,7 +291,7 @@ pub fn end(pid: i32) -> i32 {
     if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -libc::WTERMSIG(status) }
 }
 
-/// Waits for a condition, for [`BOUND`] at the most.
+/// Waits until a condition holds, for at most [`BOUND`].
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + BOUND;
     while !condition() {
@@ -290,13 +300,13 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Whether the only thread of a process waits, in a call that was carried here.
+/// Returns `true` if the only thread of a process waits in an intercepted call.
 pub fn waits(pid: i32) -> bool {
     let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap();
     call.split(' ').next().and_then(|number| number.parse().ok()) == Some(libc::SYS_futex)
 }
 
-/// How many messages and bytes are in a queue.
+/// Returns the number of messages and of bytes in a queue.
 pub fn content(id: c_int) -> (u64, u64) {
     let mut ds = std::mem::MaybeUninit::<libc::msqid_ds>::zeroed();
     // SAFETY: a local of its type, for which zeroes are valid.
@@ -312,8 +322,9 @@ pub fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-/// Runs `round`, which tells how much of it has failed, again and again in a child that may make no system call but `read`, `write` and `exit`
-/// of the thread: any other one kills it. The first rounds are for finding out what there is to know.
+/// Runs `round` repeatedly in a child that may call only `read`, `write` and the `exit` of a
+/// thread; any other system call kills it. `round` returns the number of its failures. The first
+/// rounds fill the library's caches.
 #[track_caller]
 pub fn without_system_calls(mut round: impl FnMut() -> c_int) {
     let child = fork(|| {
@@ -324,15 +335,15 @@ pub fn without_system_calls(mut round: impl FnMut() -> c_int) {
             return;
         }
         let failed: c_int = (0..100).map(|_| round()).sum();
-        // SAFETY: ends the process, whose only thread this is.
+        // SAFETY: ends the process, which has only this thread.
         unsafe { libc::syscall(libc::SYS_exit, failed) };
     });
     assert_eq!(end(child), 0);
 }
 
-/// A private segment of so many bytes, and where it is attached.
+/// Creates a private segment and attaches it. Returns its identifier and its address.
 pub fn attached(size: usize) -> (c_int, usize) {
-    // SAFETY: a new mapping, where there is room.
+    // SAFETY: a new mapping at an address that the kernel chooses.
     unsafe {
         let id = libc::shmget(libc::IPC_PRIVATE, size, 0o600);
         assert!(id >= 0, "shmget: {}", std::io::Error::last_os_error());
@@ -342,7 +353,7 @@ pub fn attached(size: usize) -> (c_int, usize) {
     }
 }
 
-/// How often a segment is attached.
+/// Returns the number of attachments of a segment.
 pub fn attach_count(id: c_int) -> u64 {
     let mut ds = std::mem::MaybeUninit::<libc::shmid_ds>::zeroed();
     // SAFETY: a local of its type, for which zeroes are valid.

@@ -1,4 +1,4 @@
-//! Runs a test's body in a process with the drop-in, and keeps what that says.
+//! Runs the body of a test in a process with the library, and keeps its output.
 
 use super::{errno, library};
 use libc::c_int;
@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 pub const INSIDE: &str = "QUINTET_TEST_INSIDE";
 
-/// A directory of the test's own, with a namespace `ns`.
+/// A directory of the test, with a namespace `ns`.
 pub struct Place(pub tempfile::TempDir);
 
 impl Place {
@@ -28,8 +28,9 @@ pub fn memory() -> PathBuf {
     if tempfile::tempfile_in(memory).is_ok() { memory.into() } else { std::env::temp_dir() }
 }
 
-/// Inside: runs `body`, in a process with the drop-in. Outside: what is to be looked at afterwards.
-pub fn run(test: &str, set: impl FnOnce(&mut Command, &Place), body: impl FnOnce()) -> Option<(Output, Place)> {
+/// In the inner process: runs `body` and returns `None`. In the outer process: starts the inner one
+/// and returns its output.
+pub fn run(test: &str, prepare: impl FnOnce(&mut Command, &Place), body: impl FnOnce()) -> Option<(Output, Place)> {
     if std::env::var_os(INSIDE).is_some() {
         body();
         return None;
@@ -39,7 +40,7 @@ pub fn run(test: &str, set: impl FnOnce(&mut Command, &Place), body: impl FnOnce
     command.args([test, "--exact", "--nocapture", "--test-threads=1"]).current_dir(place.0.path());
     command.env_remove("QUINTET_LOG").env_remove("QUINTET_LOG_FILE").env("QUINTET_NAMESPACE", place.join("ns"));
     command.env("LD_PRELOAD", library()).env(INSIDE, "1");
-    set(&mut command, &place);
+    prepare(&mut command, &place);
     let output = command.output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     println!("{out}{err}");
@@ -48,12 +49,12 @@ pub fn run(test: &str, set: impl FnOnce(&mut Command, &Place), body: impl FnOnce
     Some((output, place))
 }
 
-/// The lines that the drop-in has written to descriptor 2.
-pub fn said(output: &Output) -> Vec<String> {
+/// Returns the lines that the library has written to descriptor 2.
+pub fn reported(output: &Output) -> Vec<String> {
     String::from_utf8_lossy(&output.stderr).lines().filter(|line| line.starts_with("quintet")).map(str::to_owned).collect()
 }
 
-/// A call that fails with this errno.
+/// Checks that a call has failed with this error.
 #[track_caller]
 pub fn fails(ret: c_int, error: c_int) {
     assert_eq!((ret, errno()), (-1, error));

@@ -1,0 +1,37 @@
+//! Initialization, before the program runs.
+//!
+//! # Safety
+//!
+//! The loader calls each entry of the section once, as a C function, and passes arguments that this
+//! one ignores.
+#![allow(unsafe_code)]
+
+use crate::base::{cancel, page_cache};
+use crate::entry::syscall;
+use crate::log::listener;
+use crate::proc;
+use crate::process::{credentials, environment, exec, exit, jump, root, spawn, truncation};
+use std::panic::catch_unwind;
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_LOAD: extern "C" fn() = at_load;
+
+extern "C" fn at_load() {
+    let _ = catch_unwind(|| {
+        syscall::at_load();
+        listener::at_load();
+        page_cache::at_load();
+        credentials::at_load();
+        jump::at_load();
+        environment::at_load();
+        exec::at_load();
+        exit::at_load();
+        spawn::at_load();
+        proc::at_load();
+        cancel::at_load();
+        root::at_load();
+        truncation::at_load();
+        truncation::begin();
+    });
+}
