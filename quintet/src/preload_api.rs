@@ -407,4 +407,3 @@ pub fn adopt_undo(value: &CStr) {
 
 pub use crate::process::listener::{Listener, listen};
 
-pub use self::{sem_value_fast as sem_value_at_once, semop_fast as sem_at_once, semtimedop_slow as semtimedop_tried};

@@ -15,4 +15,4 @@ pub mod strings;
 pub mod user;
 
 /// The interface of crate `quintet` that exists for this library.
-pub use quintet::drop_in as preload_api;
+pub use quintet::preload_api;

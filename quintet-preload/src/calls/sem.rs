@@ -72,7 +72,7 @@ fn semop_inner(id: c_int, sops: *const SemOp, nsops: size_t) -> c_int {
     if nsops as c_uint == 1 && user::is_known_readable(sops.cast(), size_of::<SemOp>()) {
         // SAFETY: readable, as the condition states.
         let op = unsafe { sops.read_unaligned() };
-        return match catch_unwind(|| preload_api::sem_at_once(id, &[op])) {
+        return match catch_unwind(|| preload_api::semop_fast(id, &[op])) {
             Ok(true) => 0,
             _ => semop_slow(id, op),
         };
@@ -83,7 +83,7 @@ fn semop_inner(id: c_int, sops: *const SemOp, nsops: size_t) -> c_int {
 /// Performs one operation that the fast path could not perform.
 #[inline(never)]
 fn semop_slow(id: c_int, op: SemOp) -> c_int {
-    run(-1, || preload_api::semtimedop_tried(id, &[op], None).map(|()| 0))
+    run(-1, || preload_api::semtimedop_slow(id, &[op], None).map(|()| 0))
 }
 
 /// Copies the operations first, and asks the kernel about their memory if it is unknown.
@@ -215,7 +215,7 @@ fn semctl_observed(id: c_int, num: c_int, cmd: c_int, arg: usize) -> c_int {
 #[inline(never)]
 fn semctl_inner(semid: c_int, semnum: c_int, cmd: c_int, arg: usize) -> c_int {
     if cmd == GETVAL
-        && let Ok(Some(value)) = catch_unwind(|| preload_api::sem_value_at_once(semid, semnum))
+        && let Ok(Some(value)) = catch_unwind(|| preload_api::sem_value_fast(semid, semnum))
     {
         return value.into();
     }
