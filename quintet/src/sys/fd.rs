@@ -9,7 +9,8 @@ use crate::sys::errno::{errno, set_errno};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::mem::ManuallyDrop;
 
-/// A descriptor, which is closed by the kernel's own call: the C library's is a place where a cancelled thread ends, and somebody's who counts.
+/// A descriptor that is closed by the system call itself. The C library's `close` is a cancellation
+/// point, and a preloaded library may intercept it.
 pub struct Fd(ManuallyDrop<OwnedFd>);
 
 impl From<OwnedFd> for Fd {
@@ -18,7 +19,8 @@ impl From<OwnedFd> for Fd {
         if fd.as_raw_fd() > 2 {
             return fd;
         }
-        // A stream of the program's was closed: what another thread writes there must not go into a file of ours.
+        // The program has closed a standard stream. What another thread writes to it must not go into a
+        // file of the namespace.
         rustix::io::fcntl_dupfd_cloexec(&fd, 3).map_or(fd, Fd::from)
     }
 }
@@ -41,10 +43,10 @@ impl Drop for Fd {
     }
 }
 
-/// Closes a descriptor, if it is one.
+/// Closes a descriptor, if the number is one.
 pub fn close(number: RawFd) {
     let saved = errno();
-    // SAFETY: a number. The caller owns it, or a copy of the table.
+    // SAFETY: passes a number. The caller owns the descriptor, or a copy of the descriptor table.
     unsafe { libc::syscall(libc::SYS_close, number) };
     set_errno(saved);
 }

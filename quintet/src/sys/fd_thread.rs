@@ -1,18 +1,22 @@
-//! When no descriptor is free.
+//! Opening files when no descriptor is free, or after the program changed its root.
 //!
-//! The kernel's System V IPC needs none. We need one for the moment in which a file is opened and mapped; in a program that has
-//! reached its limit, that is done by a thread that has a copy of the table of descriptors for itself, and closes a few of its copies first. It runs
-//! in place of the calling thread, which the kernel keeps until it has ended, and shares everything else with it, also the thread's own
-//! variables: so to the engine it is the calling thread. Signals are held off. What is mapped stays mapped, and a lock
-//! that a mapping keeps stays held; locks of the program's own belong to its own table.
+//! The kernel's System V IPC needs no descriptor. This library needs one while it opens and maps a file.
+//! In a program that has reached its limit, a thread does that with a copy of the descriptor table of
+//! its own, in which it first closes a few copies. The thread runs in place of the calling thread, which
+//! the kernel suspends until it has ended (`CLONE_VFORK`). It shares everything else with it,
+//! thread-local variables too, so the rest of the library takes it for the calling thread. Signals are
+//! held off. Mappings stay, and so do locks that a mapping keeps; the program's own locks belong to its
+//! own table.
 //!
-//! (A thread and not a process: there is nobody to be waited for, process ids mean the same, and who has gone to another PID namespace for his
-//! children gets an error instead of a first process there.)
+//! It is a thread and not a process, for three reasons. There is nothing to wait for. Process ids mean
+//! the same. A program that has changed the PID namespace of its children gets an error, where a process
+//! would become the init process there.
 //!
 //! # Safety
 //!
-//! The stack is a mapping of its own with a page below it that cannot be used, and is unmapped when the kernel has said that the thread does not use
-//! it any more. What it is given lives on the calling thread's stack, which is there all that time.
+//! The stack is a mapping of its own, above a guard page. It is unmapped after the kernel has said that
+//! the thread does not use it any more. What the thread is given lives on the stack of the calling
+//! thread, which is suspended meanwhile.
 #![allow(unsafe_code)]
 
 use crate::sys::fd::{self, Fd};
@@ -30,24 +34,24 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::*};
 
 const STACK: usize = 512 << 10;
 
-/// So many descriptors are made free: nothing needs more at a time.
+/// The number of descriptors that are made free. No function needs more at a time.
 const SPARE: u64 = 16;
-/// Below this limit there is nothing to be done.
+/// Below this limit no descriptor can be made free.
 const LEAST: u64 = 3;
 
-/// A descriptor of the namespace's directory, once the program has changed its root: -1 before. And what it is of, as the program may have
-/// closed it.
+/// A descriptor of the namespace's directory, once the program has changed its root; -1 before. Device and
+/// inode tell whether it still is, because the program may close it.
 static PINNED_ROOT: AtomicI32 = AtomicI32::new(-1);
 static DEVICE: AtomicU64 = AtomicU64::new(0);
 static INODE: AtomicU64 = AtomicU64::new(0);
 
-/// Out of the way of those that programs count on.
+/// The lowest number of that descriptor, above the ones that programs use by number.
 const FIRST_DESCRIPTOR: i32 = 100;
 
-/// The program is about to change its root: paths will lead nowhere, or elsewhere. What is done with them is done from now on by a thread
-/// that is in this directory.
+/// Keeps a descriptor of `directory`, because the program is about to change its root and paths will lead
+/// elsewhere. From now on a thread that stands in this directory does all work on paths.
 ///
-/// `false`: that was so before.
+/// Returns `false` if that is so already, or if the directory cannot be opened.
 pub fn pin_root(directory: &Path) -> bool {
     if is_root_pinned() {
         return false;
@@ -62,11 +66,11 @@ pub fn pin_root(directory: &Path) -> bool {
         PINNED_ROOT.store(inherited, Release);
         Ok(())
     };
-    // Without it, what is open already goes on working.
+    // Without the descriptor, mapped objects go on working.
     open().is_ok()
 }
 
-/// The root is what it was.
+/// Closes the descriptor: the program has not changed its root.
 pub fn unpin_root() {
     let number = PINNED_ROOT.swap(-1, AcqRel);
     if is_pinned_root(number) {
@@ -75,33 +79,35 @@ pub fn unpin_root() {
 }
 
 #[inline]
+/// Returns `true` after [`pin_root`].
 pub fn is_root_pinned() -> bool {
     PINNED_ROOT.load(Relaxed) != -1
 }
 
-/// Whether the descriptor is still the directory's.
+/// Returns `true` if the descriptor is still that of the directory.
 fn is_pinned_root(number: i32) -> bool {
     if number == -1 {
         return false;
     }
-    // SAFETY: whatever it is by now, it is only looked at.
+    // SAFETY: only the status of the descriptor is read, whatever it is by now.
     let stat = fs::fstat(unsafe { BorrowedFd::borrow_raw(number) });
     stat.is_ok_and(|stat| (stat.st_dev as u64, stat.st_ino as u64) == (DEVICE.load(Relaxed), INODE.load(Relaxed)))
 }
 
-/// Goes to the directory, if that can be.
+/// Changes to the directory. Returns `false` if the descriptor is gone.
 fn enter_pinned_root() -> bool {
     let number = PINNED_ROOT.load(Acquire);
-    // SAFETY: as just looked at, in this thread's own table.
+    // SAFETY: the descriptor was just checked, in this thread's own table.
     is_pinned_root(number) && rustix::process::fchdir(unsafe { BorrowedFd::borrow_raw(number) }).is_ok()
 }
 
-/// Whether the calling thread is in the namespace's directory, and is to use names relative to it.
+/// Returns `true` if the calling thread stands in the namespace's directory, so that paths are relative
+/// to it.
 pub fn is_in_pinned_root() -> bool {
     IN_PINNED_ROOT.get()
 }
 
-/// Does what goes by paths, also in a program that has changed its root. It waits for nobody.
+/// Runs `work`, which uses paths, also in a program that has changed its root. `work` must not block.
 pub fn run_by_path<T>(work: impl FnOnce() -> T) -> T {
     if !is_root_pinned() || ON_FD_THREAD.get() {
         return work();
@@ -116,14 +122,15 @@ pub fn run_by_path<T>(work: impl FnOnce() -> T) -> T {
 }
 
 thread_local! {
-    /// Whether it is in the namespace's directory.
+    /// Set if the thread stands in the namespace's directory.
     static IN_PINNED_ROOT: Cell<bool> = const { Cell::new(false) };
-    /// Whether this is such a thread, in place of its caller.
+    /// Set if this thread runs in place of its caller.
     static ON_FD_THREAD: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What may have failed for want of a descriptor.
+/// An error that may mean that no descriptor is free.
 pub trait DescriptorFailure {
+    /// Returns `true` if no descriptor was free.
     fn lacks_descriptors(&self) -> bool;
 }
 
@@ -139,8 +146,10 @@ impl DescriptorFailure for Error {
     }
 }
 
-/// Does what needs descriptors for a moment, also if none is free. It closes what it opens, uses no descriptor from outside, waits for nobody, and has
-/// done nothing if it fails.
+/// Runs `work`, which needs descriptors for a moment, also if none is free.
+///
+/// `work` closes what it opens, uses no descriptor from outside, does not block, and has no effect if it
+/// fails.
 pub fn run<T, E: DescriptorFailure>(mut work: impl FnMut() -> Result<T, E>) -> Result<T, E> {
     if is_root_pinned() && !ON_FD_THREAD.get() {
         return run_on_thread(&mut work).unwrap_or_else(work);
@@ -151,33 +160,33 @@ pub fn run<T, E: DescriptorFailure>(mut work: impl FnMut() -> Result<T, E>) -> R
     }
 }
 
-/// What the thread is given, and where it puts what it has got.
+/// What the thread runs, and where it stores the outcome.
 struct Task<'a, F, R> {
     work: &'a mut F,
     outcome: Option<Result<R, Box<dyn Any + Send>>>,
 }
 
-/// `None`: there can be no such thread.
+/// Returns `None` if the thread cannot be created.
 #[cold]
 fn run_on_thread<R, F: FnMut() -> R>(mut work: F) -> Option<R> {
     let stack = memory::anonymous(STACK).ok()?;
-    // SAFETY: just mapped; overflowing is to be noticed.
+    // SAFETY: just mapped; the lowest page is the guard page.
     unsafe { memory::blank(stack, memory::page()) };
     let mut task = Task { work: &mut work, outcome: None };
     {
-        // Remembered, so that it goes by the names of the calling thread.
+        // Kept, so that the thread goes by the id of the calling thread.
         crate::sys::ids::known_tid();
         let _signals = Blocked::all();
         ON_FD_THREAD.set(true);
         let flags = libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD | libc::CLONE_VFORK;
         let saved = crate::sys::errno::errno();
-        // SAFETY: see the module. The stack grows downwards, on all machines that there are.
+        // SAFETY: see the module. The stack grows downwards on all supported machines.
         unsafe { libc::clone(thread_main::<R, F>, (stack + STACK) as *mut c_void, flags, (&raw mut task).cast::<c_void>()) };
         crate::sys::errno::set_errno(saved);
         ON_FD_THREAD.set(false);
         IN_PINNED_ROOT.set(false);
     }
-    // SAFETY: mapped above, and nobody runs on it any more.
+    // SAFETY: mapped above; the thread has ended.
     let _ = unsafe { memory::unmap(stack, STACK) };
     match task.outcome? {
         Ok(outcome) => Some(outcome),
@@ -194,17 +203,17 @@ extern "C" fn thread_main<R, F: FnMut() -> R>(task: *mut c_void) -> libc::c_int 
     0
 }
 
-/// No descriptor may have this number, or a greater one.
+/// Returns the limit: a descriptor has a lower number.
 fn limit() -> u64 {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     limit.min(i32::MAX as u64 + 1)
 }
 
-/// Closes the last descriptors below the limit, or whatever there is if the limit is that low.
+/// Closes the last descriptors below the limit, or all of them if the limit is that low.
 fn free_descriptors() {
     let limit = limit();
     for fd in limit.saturating_sub(SPARE)..limit {
-        // A copy, in this thread's own table, that nobody uses here.
+        // A copy in this thread's own table, which the thread does not use.
         fd::close(fd as i32);
     }
 }

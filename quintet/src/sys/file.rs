@@ -1,4 +1,4 @@
-//! Files: opening what may be anything, publishing whole ones, locks that name a participant.
+//! Files: opening without following links, publishing complete files, byte locks, access control lists.
 //!
 //! # Safety
 //!
@@ -18,9 +18,9 @@ use std::path::Path;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// Opens a regular file, whatever is there: a fifo does not hang it, a symlink is not followed.
+/// Opens a regular file. A fifo does not block the call, and a symbolic link is not followed.
 ///
-/// `EBADMSG`: something else than a regular file is there.
+/// `EBADMSG`: the file is not a regular file.
 pub fn open(path: &CStr, write: bool) -> Result<(Fd, Stat)> {
     let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
     let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
@@ -35,19 +35,23 @@ pub fn open(path: &CStr, write: bool) -> Result<(Fd, Stat)> {
     Ok((fd, stat))
 }
 
-/// What is there, whether or not it may be opened. (By calls that whoever opens it makes, too: a sandbox may allow no others.)
+/// Returns the status of a file, whether or not it may be opened. It makes the calls that opening the
+/// file makes, because a sandbox may allow no other ones.
 pub fn look(path: &CStr) -> Result<Stat> {
     let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     Ok(fs::fstat(Fd::from(fs::openat(fs::CWD, path, flags, Mode::empty())?))?)
 }
 
-/// Whether a directory is there, also behind a symlink. (By the kernel's own call, as everything here: the C library's
-/// may be somebody's who asks us in turn, as fakeroot's is.)
+/// Returns `true` if the path is a directory, or a symbolic link to one.
+///
+/// As everything here, it makes the system call itself: an intercepted `stat`, as fakeroot's, may call
+/// this library in turn.
 pub fn is_directory(path: &Path) -> bool {
     fs::stat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
-/// The names in a folder, as far as they can be read. (The standard library's `read_dir` panics if the folder cannot be closed.)
+/// Returns the names in a folder, as far as they can be read. The standard library's `read_dir` panics
+/// if the folder cannot be closed.
 pub fn entries(folder: impl rustix::path::Arg) -> Result<Vec<OsString>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = Fd::from(fs::openat(fs::CWD, folder, flags, Mode::empty())?);
@@ -63,7 +67,7 @@ pub fn entries(folder: impl rustix::path::Arg) -> Result<Vec<OsString>> {
     Ok(all)
 }
 
-/// A text of the kernel's.
+/// Returns the content of a small text file, as of `/proc`.
 pub fn read(path: impl rustix::path::Arg + Copy) -> Result<String> {
     fd_thread::run(|| read_inner(path))
 }
@@ -81,14 +85,14 @@ fn read_inner(path: impl rustix::path::Arg) -> Result<String> {
     }
 }
 
-/// Opens for reading and writing a file that was checked when it was opened before.
+/// Opens a file for reading and writing that was checked when it was first opened.
 pub fn reopen(path: &CStr) -> Result<Fd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     Ok(fs::openat(fs::CWD, path, flags, Mode::empty())?.into())
 }
 
-/// A file of `len` bytes with exactly this mode that nobody sees until it is linked: its first `content.len()`
-/// bytes are `content`, and `reserved` bytes have their place on the file system.
+/// Creates an unnamed file of `len` bytes with exactly this mode. It begins with `content`, and its first
+/// `reserved` bytes are allocated on the file system.
 pub fn unpublished(directory: &CStr, mode: u32, len: u64, reserved: u64, content: &[u8]) -> Result<Fd> {
     fits_file_limit(len)?;
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
@@ -103,10 +107,10 @@ pub fn unpublished(directory: &CStr, mode: u32, len: u64, reserved: u64, content
     Ok(fd)
 }
 
-/// Gives an unpublished file its name. `EEXIST`: somebody was first.
+/// Links an unnamed file. `EEXIST`: the name is taken.
 pub fn publish(fd: &Fd, path: &CStr) -> Result<()> {
     match fs::linkat(fd, c"", fs::CWD, path, AtFlags::EMPTY_PATH) {
-        // Without CAP_DAC_READ_SEARCH older kernels want the detour.
+        // Without CAP_DAC_READ_SEARCH older kernels need the way through /proc.
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::PERM) => {
             let detour = PathBuffer::new(b"/proc/thread-self/fd/", format_args!("{}", fd.as_raw_fd()));
             Ok(fs::linkat(fs::CWD, detour.c_str(), fs::CWD, path, AtFlags::SYMLINK_FOLLOW)?)
@@ -115,28 +119,28 @@ pub fn publish(fd: &Fd, path: &CStr) -> Result<()> {
     }
 }
 
-/// Creates an empty file of this mode; whatever had the name must be gone.
+/// Creates an empty file with mode 0600. The name must be free.
 pub fn create(path: &CStr) -> Result<Fd> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     Ok(fs::openat(fs::CWD, path, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
-/// Gives the first `len` bytes of a file their place, so that writing to them through a mapping cannot fail.
+/// Allocates the first `len` bytes of a file, so that a write through a mapping cannot fail.
 pub fn reserve(fd: &Fd, len: u64) -> Result<()> {
     extend(fd, 0, len)
 }
 
-/// The same for the bytes from `from` on, of which the file has none yet.
+/// Extends a file of `from` bytes to `to` bytes, and allocates the new ones.
 pub fn extend(fd: &Fd, from: u64, to: u64) -> Result<()> {
     allocate(fd, from, to, from)
 }
 
-/// As [`reserve`], for a file that has `len` bytes already, some of which may have lost their place, and keep what is in them otherwise.
+/// Allocates bytes of a file that has `len` bytes already, some of which may be holes. Its content stays.
 pub fn reserve_again(fd: &Fd, len: u64, to: u64) -> Result<()> {
     allocate(fd, 0, to, len)
 }
 
-/// `len`: how many bytes the file has.
+/// `len`: the size of the file in bytes.
 fn allocate(fd: &Fd, from: u64, to: u64, len: u64) -> Result<()> {
     if to <= from {
         return Ok(());
@@ -151,11 +155,11 @@ fn allocate(fd: &Fd, from: u64, to: u64, len: u64) -> Result<()> {
     }
 }
 
-/// As [`reserve`], for `len` bytes from `offset` on of a file that has them.
+/// Allocates `len` bytes from `offset` on, within the size of the file.
 pub fn reserve_range(fd: &Fd, offset: u64, len: u64) -> Result<()> {
     loop {
         return match fs::fallocate(fd, fs::FallocateFlags::KEEP_SIZE, offset, len) {
-            // Without it a full file system is found out by the first write.
+            // Without fallocate(2), the first write tells that the file system is full.
             Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
             Err(rustix::io::Errno::INTR) => continue,
             Err(e) => Err(e.into()),
@@ -163,12 +167,13 @@ pub fn reserve_range(fd: &Fd, offset: u64, len: u64) -> Result<()> {
     }
 }
 
-/// Gives the memory of `len` bytes from `offset` on back, where the file system can: they become zeroes.
+/// Frees the memory of `len` bytes from `offset` on, if the file system can. They become zeroes.
 pub fn punch(fd: &Fd, offset: u64, len: u64) {
     let _ = fs::fallocate(fd, fs::FallocateFlags::KEEP_SIZE | fs::FallocateFlags::PUNCH_HOLE, offset, len);
 }
 
-/// Gives all the memory of a file of `len` bytes back: it becomes zeroes, or, where the file system cannot do that, nothing.
+/// Frees all memory of a file of `len` bytes. It becomes zeroes, or empty if the file system cannot punch
+/// holes.
 pub fn empty(fd: &Fd, len: u64) -> Result<()> {
     let flags = fs::FallocateFlags::KEEP_SIZE | fs::FallocateFlags::PUNCH_HOLE;
     match fs::fallocate(fd, flags, 0, len.max(1)) {
@@ -179,7 +184,7 @@ pub fn empty(fd: &Fd, len: u64) -> Result<()> {
 
 /// Overwrites the bytes from `from` to `to` with zeroes.
 pub fn write_zeroes(fd: &Fd, from: u64, to: u64) -> Result<()> {
-    // Not on the stack, which may be small.
+    // The stack may be small.
     static BLOCK: [u8; 4096] = [0; 4096];
     let mut at = from;
     while at < to {
@@ -189,13 +194,14 @@ pub fn write_zeroes(fd: &Fd, from: u64, to: u64) -> Result<()> {
     Ok(())
 }
 
-/// A file larger than `RLIMIT_FSIZE` would cost the program a SIGXFSZ, which the kernel's own segments never do.
+/// Fails if `len` is above `RLIMIT_FSIZE`. Otherwise the program would get a SIGXFSZ, which a segment of
+/// the kernel never causes.
 pub fn fits_file_limit(len: u64) -> Result<()> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
     if limit.is_some_and(|limit| len > limit) { Err(Errno::NOMEM) } else { Ok(()) }
 }
 
-/// The bytes that are free on the file system; `None` where it has no bound of its own.
+/// Returns the free bytes of the file system; `None` if it has no limit of its own.
 pub fn free_space(fd: impl AsFd) -> Result<Option<u64>> {
     let stat = fs::fstatfs(fd)?;
     let free = (stat.f_bavail as u64).saturating_mul(stat.f_bsize as u64);
@@ -222,7 +228,8 @@ fn byte_lock(fd: &Fd, command: i32, kind: i32, at: u64) -> Result<Flock> {
     if ret == -1 { Err(Errno::from_raw(error)) } else { Ok(lock) }
 }
 
-/// Takes the lock on the byte at `at` for as long as this open file description lives. `false`: somebody has it.
+/// Locks the byte at `at` for the life of this open file description. Returns `false` if another one
+/// holds the lock.
 pub fn lock_byte(fd: &Fd, at: u64) -> Result<bool> {
     match byte_lock(fd, libc::F_OFD_SETLK, libc::F_WRLCK as i32, at) {
         Ok(_) => Ok(true),
@@ -231,30 +238,30 @@ pub fn lock_byte(fd: &Fd, at: u64) -> Result<bool> {
     }
 }
 
-/// Gives the lock on the byte at `at` back; always `false`, as nobody has it now.
+/// Unlocks the byte at `at`. Returns `false`: the byte is not locked.
 pub fn unlock_byte(fd: &Fd, at: u64) -> Result<bool> {
     byte_lock(fd, libc::F_OFD_SETLK, libc::F_UNLCK as i32, at).map(|_| false)
 }
 
-/// Whether another open file description has the lock on the byte at `at`.
+/// Returns `true` if another open file description holds the lock on the byte at `at`.
 pub fn is_byte_locked(fd: &Fd, at: u64) -> Result<bool> {
     byte_lock(fd, libc::F_OFD_GETLK, libc::F_WRLCK as i32, at).map(|lock| i32::from(lock.l_type) != libc::F_UNLCK)
 }
 
-/// The attribute that holds a file's access control list.
+/// The extended attribute that holds a file's access control list.
 pub const ACL: &CStr = c"system.posix_acl_access";
 
-/// The rights of a file beyond its nine bits: as `setfacl` gives them.
+/// Permissions of a file beyond its nine bits, as `setfacl` sets them.
 #[derive(Clone, Copy)]
 pub struct Acl {
-    /// Bits for owner, group, other.
+    /// The bits for owner, group and other.
     pub mode: u32,
-    /// A further user with the owner's rights, a further group with the group's.
+    /// A further user with the owner's permissions, and a further group with the group's.
     pub user: Option<u32>,
     pub group: Option<u32>,
 }
 
-/// What the caller of an `IPC_SET` is told whose file cannot be given other rights.
+/// Returns the errno of an `IPC_SET` whose file cannot be given other permissions.
 pub fn not_permitted(e: Errno) -> Errno {
     match e {
         Errno::IO | Errno::NOMEM | Errno::NOSPC | Errno::DQUOT | Errno::ROFS => e,
@@ -262,7 +269,7 @@ pub fn not_permitted(e: Errno) -> Errno {
     }
 }
 
-/// Sets mode and access control list of a file. The caller owns it or may act as if.
+/// Sets mode and access control list of a file. The caller owns it, or is privileged.
 pub fn set_rights(path: &CStr, acl: Acl) -> Result<()> {
     let (owner, group, other) = (acl.mode >> 6 & 7, acl.mode >> 3 & 7, acl.mode & 7);
     if acl.user.is_none() && acl.group.is_none() {

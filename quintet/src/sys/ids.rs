@@ -6,10 +6,10 @@ use crate::sys::fork_page::FORK_PAGE;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-/// This process's id, remembered: asking costs as much as all the rest of a detach.
+/// The id of this process. Asking the kernel costs as much as all the rest of a detach.
 const PID: &AtomicU32 = &FORK_PAGE.state.pid;
 
-/// This process, as it sees itself.
+/// Returns the id of this process, as it sees itself.
 #[inline]
 pub fn pid() -> u32 {
     match PID.load(Relaxed) {
@@ -22,24 +22,26 @@ pub fn pid() -> u32 {
     }
 }
 
-/// The same, asked of the kernel: differs from [`pid`] in a child made by vfork, whose memory is its parent's.
+/// Asks the kernel for the id of this process. It differs from [`pid`] in a vfork child, which runs on
+/// the memory of its parent.
 pub fn asked_pid() -> u32 {
     rustix::process::getpid().as_raw_nonzero().get() as u32
 }
 
-/// The calling thread.
+/// Asks the kernel for the id of the calling thread.
 pub fn tid() -> u32 {
     rustix::thread::gettid().as_raw_nonzero().get() as u32
 }
 
-/// The calling thread, remembered in a variable of its own.
+/// The id of the calling thread, kept in a thread-local variable.
 pub struct KnownTid(Cell<(u32, u32)>);
 
-/// How many forks this memory has been through, plus one: what was remembered before one is not true of the child. (Its pid
-/// does not tell: in a PID namespace of its own a child may have its parent's number.)
+/// The number of forks that this memory has been through, plus one. A value that was kept before a fork
+/// is not true of the child. The process id does not tell: in a new PID namespace, a child may have the
+/// id of its parent.
 const GENERATION: &AtomicU32 = &FORK_PAGE.state.generation;
 
-/// A number that is another one in a child than in its parent.
+/// Returns a number that differs between a child and its parent.
 #[inline(always)]
 pub fn generation() -> u32 {
     GENERATION.load(Relaxed)
@@ -50,7 +52,7 @@ impl KnownTid {
         KnownTid(Cell::new((0, 0)))
     }
 
-    /// The thread: asked for again in another process.
+    /// Returns the id, and asks again in a child.
     #[inline(always)]
     pub fn get(&self) -> u32 {
         let (known, of) = self.0.get();
@@ -64,7 +66,7 @@ impl KnownTid {
     }
 }
 
-/// The calling thread, remembered.
+/// Returns the id of the calling thread without a system call.
 pub fn known_tid() -> u32 {
     thread_local! {
         static KNOWN: KnownTid = const { KnownTid::new() };
@@ -72,7 +74,7 @@ pub fn known_tid() -> u32 {
     KNOWN.with(KnownTid::get)
 }
 
-/// The calling thread, as the C library knows it.
+/// Returns the calling thread's `pthread_t`.
 pub fn thread() -> usize {
     #[allow(unsafe_code)]
     // SAFETY: takes nothing and cannot fail.
@@ -80,7 +82,7 @@ pub fn thread() -> usize {
     thread as usize
 }
 
-/// Whether the calling thread does not end where it is cancelled.
+/// Returns `true` if the calling thread has disabled its cancellation.
 #[allow(unsafe_code)]
 pub fn ignores_cancellation() -> bool {
     unsafe extern "C" {
@@ -89,7 +91,7 @@ pub fn ignores_cancellation() -> bool {
     // PTHREAD_CANCEL_DISABLE, the same in all C libraries.
     const DISABLE: libc::c_int = 1;
     let mut before = 0;
-    // SAFETY: a local, and what it was before. The thread ends by neither: it is only looked for at certain places.
+    // SAFETY: sets a state and restores it, with a pointer to a local. Neither call is a cancellation point.
     unsafe {
         pthread_setcancelstate(DISABLE, &raw mut before);
         pthread_setcancelstate(before, std::ptr::null_mut());
@@ -97,7 +99,7 @@ pub fn ignores_cancellation() -> bool {
     before == DISABLE
 }
 
-/// Whether a process of the caller's PID namespace has this thread.
+/// Returns `true` if a process of the caller's PID namespace has this thread.
 pub fn thread_exists(pid: u32, tid: u32) -> bool {
     let saved = errno();
     #[allow(unsafe_code)]
@@ -108,11 +110,11 @@ pub fn thread_exists(pid: u32, tid: u32) -> bool {
     !gone
 }
 
-/// Whether the calling thread may run on one processor only, as it was a short while ago.
+/// Returns `true` if the calling thread may run on one processor only, as of at most 20 ms ago.
 pub fn runs_on_one_processor() -> bool {
     const FOR: u64 = 20_000_000;
     thread_local! {
-        /// What was found, and until when that is believed.
+        /// The last answer, and when it expires.
         static KNOWN: Cell<(bool, u64)> = const { Cell::new((false, 0)) };
     }
     let (known, until) = KNOWN.get();
@@ -125,7 +127,7 @@ pub fn runs_on_one_processor() -> bool {
     one
 }
 
-/// After a fork, in the child.
+/// Forgets the ids of the parent, in a child.
 pub fn forget_pid() {
     PID.store(0, Relaxed);
     GENERATION.fetch_add(1, Relaxed);

@@ -1,16 +1,25 @@
-//! The guard against truncated files: SIGBUS, where a mapping of ours has lost its file's page, is not the end of the program.
+//! The guard against truncated files: a SIGBUS in a mapping of a namespace's file does not end the
+//! program.
 //!
-//! Nothing keeps a user who may write a file from shortening it under those who have it mapped: seals are for memfds alone; a lease needs that nobody
-//! has the file open for writing; what may only be appended to, or not be changed, takes a privilege, and cannot be mapped writable any more. What is left
-//! is the signal, and that belongs to the program: so this is only done if it asks for it.
+//! A user who may write a file can shorten it while other processes have it mapped, and Linux has
+//! nothing that prevents it:
 //!
-//! The page that was lost becomes a private page of zeroes. What is in the objects' files is checked after it was read, and zeroes are an object that
-//! is not there, or damaged.
+//! - Seals are for memfds alone.
+//! - A lease needs that no process has the file open for writing.
+//! - The append-only and immutable attributes take a privilege, and such a file cannot be mapped
+//!   writable any more.
+//!
+//! The signal is what is left, and it belongs to the program. So the guard is installed only if the
+//! program asks for it.
+//!
+//! The handler puts a private page of zeroes in the place of the lost page. Objects are checked after
+//! they are read, and zeroes are an object that is not live, or is damaged.
 //!
 //! # Safety
 //!
-//! The handler does what a signal handler may: it reads atomics, makes system calls of the kernel's own, and calls the program's handler as the kernel
-//! would have. What it replaces is a page of a mapping that is entered in the tables of an engine, and whose file has no such page any more.
+//! The handler does what a signal handler may: it reads atomics, makes system calls directly, and calls
+//! the program's handler as the kernel would have. It replaces only a page of a mapping that is in the
+//! tables of a namespace, and whose file has no such page any more.
 #![allow(unsafe_code)]
 
 use crate::sys::memory::{self, page};
@@ -21,13 +30,15 @@ use std::mem::MaybeUninit;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::*};
 
-/// What the program does itself about a SIGBUS that is not ours: one of [`ACTIONS`]; null: nothing.
+/// The program's own action for SIGBUS: one of [`ACTIONS`], or null for the default.
 static PROGRAMS: AtomicPtr<libc::sigaction> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Places for the program's last actions, of which a handler may be reading the one before: none is allocated, as sigaction(2) may be called by a handler.
+/// Places for the program's last actions. A handler may be reading the one before, and sigaction(2) may
+/// be called by a handler, so none is allocated.
 struct Actions([UnsafeCell<MaybeUninit<libc::sigaction>>; 16]);
 
-// SAFETY: a place is written to when it is nobody's, and read when it was published; it is written to again 16 changes later.
+// SAFETY: a place is written before it is published and read afterwards. It is written again 16 changes
+// later.
 unsafe impl Sync for Actions {}
 
 static ACTIONS: Actions = Actions([const { UnsafeCell::new(MaybeUninit::uninit()) }; 16]);
@@ -42,12 +53,12 @@ fn set_programs(action: &libc::sigaction) {
 
 static GUARDED: AtomicBool = AtomicBool::new(false);
 
-/// Who is told of a page that was lost: in a signal handler.
+/// The function that is told, in the handler, of a lost page: a `fn(usize)`.
 static LISTENER: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 
 static CHANGING: Mutex<()> = Mutex::new(());
 
-/// Whether the guard is there: then SIGBUS is not held off with other signals.
+/// Returns `true` if the guard is installed. Then SIGBUS is not held off with other signals.
 pub fn is_guarded() -> bool {
     GUARDED.load(Relaxed)
 }
@@ -83,12 +94,13 @@ fn zeroed() -> libc::sigaction {
     unsafe { MaybeUninit::zeroed().assume_init() }
 }
 
-/// From now on this is called, in the handler, with the address of a page that was lost.
+/// Has `listener` called, in the handler, with the address of each lost page.
 pub fn listen(listener: fn(usize)) {
     LISTENER.store(listener as *mut c_void, Release);
 }
 
-/// The action for SIGBUS, as the program sees it: the former one, and a new one if there is one. `None`: there is no guard, the program's own is in force.
+/// Replaces the program's action for SIGBUS by `new`, if given. Returns the former one; `None` without
+/// the guard, when the action that the kernel has is the program's own.
 pub fn programs_action(new: Option<&libc::sigaction>) -> Option<libc::sigaction> {
     if !GUARDED.load(Acquire) {
         return None;
@@ -96,7 +108,7 @@ pub fn programs_action(new: Option<&libc::sigaction>) -> Option<libc::sigaction>
     let old = programs();
     if let Some(new) = new {
         set_programs(new);
-        // On which stack its handler runs is the program's decision.
+        // The program decides on which stack its handler runs.
         let by_default = new.sa_sigaction == libc::SIG_DFL || new.sa_sigaction == libc::SIG_IGN;
         let _ = real(Some(&ours(if by_default { libc::SA_ONSTACK } else { new.sa_flags & libc::SA_ONSTACK })));
     }
@@ -105,45 +117,45 @@ pub fn programs_action(new: Option<&libc::sigaction>) -> Option<libc::sigaction>
 
 fn programs() -> libc::sigaction {
     let at = PROGRAMS.load(Acquire);
-    // SAFETY: null, or a place of `ACTIONS` that was written to.
+    // SAFETY: null, or a published place of `ACTIONS`.
     unsafe { at.as_ref() }.copied().unwrap_or_else(zeroed)
 }
 
-/// The C library's `sigaction` for SIGBUS, past one that is put before it.
+/// Calls `sigaction` for SIGBUS. The preload library recognises the call by [`is_ours`].
 fn real(new: Option<&libc::sigaction>) -> Result<libc::sigaction, Errno> {
     let mut old = zeroed();
     let new = new.map_or(std::ptr::null(), std::ptr::from_ref);
     IN_OURS.set(true);
-    // SAFETY: locals; the handler has the type that the flags say.
+    // SAFETY: pointers to locals; the handler has the type that the flags say.
     let ret = unsafe { libc::sigaction(libc::SIGBUS, new, &raw mut old) };
     IN_OURS.set(false);
     if ret == 0 { Ok(old) } else { Err(Errno::from_raw(crate::sys::errno::errno())) }
 }
 
 thread_local! {
-    /// Set while it is this module that changes the action, not the program.
+    /// Set while this module changes the action.
     static IN_OURS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a call of `sigaction` comes from here.
+/// Returns `true` if the calling thread is in a `sigaction` of this module.
 pub fn is_ours() -> bool {
     IN_OURS.get()
 }
 
 unsafe extern "C" fn on_bus_error(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel's.
+    // SAFETY: the kernel passes valid pointers.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     let place = address & !(page() - 1);
     if code == libc::BUS_ADRERR && is_mapped_by_us(address) && memory::replace_page(place).is_ok() {
         let listener = LISTENER.load(Acquire);
         if !listener.is_null() {
-            // SAFETY: only `listen` stores it.
+            // SAFETY: only `listen` stores it, a function of this type.
             let listener: fn(usize) = unsafe { std::mem::transmute(listener) };
             listener(place);
         }
         return;
     }
-    // SAFETY: the kernel's arguments.
+    // SAFETY: the arguments are those of the kernel.
     unsafe { pass_on(signal, info, context, code) };
 }
 
@@ -152,12 +164,12 @@ fn is_mapped_by_us(address: usize) -> bool {
     if is_ours.is_null() {
         return false;
     }
-    // SAFETY: only `guard` stores it.
+    // SAFETY: only `guard` stores it, a function of this type.
     let is_ours: fn(usize) -> bool = unsafe { std::mem::transmute(is_ours) };
     is_ours(address)
 }
 
-/// Does what the program would have had done.
+/// Does what the program's own action says.
 unsafe fn pass_on(signal: c_int, info: *mut siginfo_t, context: *mut c_void, code: c_int) {
     let action = programs();
     let sent = code <= 0;
@@ -166,21 +178,21 @@ unsafe fn pass_on(signal: c_int, info: *mut siginfo_t, context: *mut c_void, cod
         libc::SIG_DFL | libc::SIG_IGN => {
             let _ = real(Some(&zeroed()));
             if sent {
-                // SAFETY: a signal to the calling thread, whose end it is.
+                // SAFETY: sends a signal to the calling thread, which it ends.
                 unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::syscall(libc::SYS_gettid), signal) };
             }
-            // Else the instruction is tried again, and ends the program as it would have without us.
+            // Otherwise the instruction runs again and ends the program, as without the guard.
             return;
         }
         _ => {}
     }
     if action.sa_flags & libc::SA_RESETHAND != 0 {
-        // None is the default.
+        // Null is the default action.
         PROGRAMS.store(std::ptr::null_mut(), Release);
     }
     let mut mask = action.sa_mask;
     let mut before = MaybeUninit::<libc::sigset_t>::zeroed();
-    // SAFETY: locals; and the program's handler gets what the kernel would have given it.
+    // SAFETY: pointers to locals; the program's handler gets the kernel's arguments.
     unsafe {
         if action.sa_flags & libc::SA_NODEFER == 0 {
             libc::sigaddset(&raw mut mask, signal);
