@@ -1,7 +1,11 @@
-//! System V IPC in user space.
+//! System V IPC in user space: shared memory segments, semaphore sets and message queues, with the
+//! kernel's semantics and without its tables.
 //!
-//! Three lines create a segment, attach it and write to it; another program that opens the
-//! same key in the same [`Namespace`] reads them:
+//! A [`Namespace`] is a directory, and an object is a file in it. Programs that open the same namespace
+//! find each other's objects by [`Key`] or by [`Id`]. [`Namespace::kernel`] is the kernel's own System V
+//! IPC behind the same methods.
+//!
+//! # Shared memory
 //!
 //! ```
 //! # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
@@ -10,7 +14,7 @@
 //! let memory = Segment::create(&ns, Key::new(0x5eed), 4096)?.attach()?;
 //! memory.write(0, b"hello")?;
 //!
-//! // elsewhere
+//! // In another program:
 //! let peer = Segment::open(&ns, Key::new(0x5eed))?.attach_read_only()?;
 //! let mut text = [0; 5];
 //! peer.read(0, &mut text)?;
@@ -18,22 +22,25 @@
 //! # Ok::<(), quintet::Error>(())
 //! ```
 //!
-//! Three lines guard a critical section between two programs; a program that is killed in it lets the next one in:
+//! # Locks
+//!
+//! A [`Semaphore`] guards a critical section between programs. If a program is killed inside, the next
+//! one gets in.
 //!
 //! ```
 //! # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
 //! # use quintet::{Key, Kind, Namespace, Semaphore};
 //! let ns = Namespace::create(&path, Kind::Private)?;
-//! let turn = Semaphore::open_or_create(&ns, Key::new(0x5eed), 1)?;
-//! let mine = turn.acquire()?; // until dropped
+//! let lock = Semaphore::open_or_create(&ns, Key::new(0x5eed), 1)?;
+//! let guard = lock.acquire()?; // until it is dropped
 //!
-//! // elsewhere
+//! // In another program:
 //! assert!(Semaphore::open(&ns, Key::new(0x5eed))?.try_acquire()?.is_none());
-//! # drop(mine);
+//! # drop(guard);
 //! # Ok::<(), quintet::Error>(())
 //! ```
 //!
-//! Three lines send a message, three receive it in another program, which waits for it if need be:
+//! # Messages
 //!
 //! ```
 //! # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
@@ -42,23 +49,25 @@
 //! let jobs = MessageQueue::open_or_create(&ns, Key::new(0x5eed))?;
 //! jobs.send(1, b"print page 3")?;
 //!
-//! // elsewhere
+//! // In another program, which blocks until there is a message:
 //! let ns = Namespace::open(&path)?;
 //! let jobs = MessageQueue::open(&ns, Key::new(0x5eed))?;
 //! assert_eq!(jobs.receive(Select::First)?.data, b"print page 3");
 //! # Ok::<(), quintet::Error>(())
 //! ```
 //!
-//! | what | where |
+//! # Where to find what
+//!
+//! | task | item |
 //! |---|---|
-//! | a directory of objects, or the kernel's own IPC | [`Namespace`] |
-//! | names and identifiers | [`Key`], [`Id`] |
-//! | shared memory, safely | [`Segment`], [`Attachment`], [`Cell`] |
-//! | a lock or a counting semaphore between processes | [`Semaphore`], [`Guard`] |
-//! | semaphore sets, several operations at once | [`SemaphoreSet`], [`SemOp`] |
-//! | message queues, by type, of bytes or of values | [`MessageQueue`], [`Select`], [`Message`] |
-//! | the C calls' verbs, one for one | the `shm*`, `sem*` and `msg*` methods of [`Namespace`] |
-//! | errors | [`Errno`] where a number is enough, [`Error`] where a person reads it |
+//! | open or create a namespace | [`Namespace`] |
+//! | name an object | [`Key`], [`Id`] |
+//! | share memory safely | [`Segment`], [`Attachment`], [`Cell`] |
+//! | lock, or count, between processes | [`Semaphore`], [`Guard`] |
+//! | change several semaphores at once | [`SemaphoreSet`], [`SemOp`] |
+//! | pass messages, by type, as bytes or values | [`MessageQueue`], [`Select`], [`Message`] |
+//! | call as C does, one for one | the `shm*`, `sem*` and `msg*` methods of [`Namespace`] |
+//! | handle errors | [`Errno`], a number; [`Error`], a sentence |
 
 mod api;
 mod backend;
@@ -74,29 +83,35 @@ mod sync;
 mod sys;
 mod types;
 
-/// Tells the library that the calling process, or one of its threads, has changed its user, groups or capabilities.
+/// Tells the library that the calling process, or one of its threads, has changed its user, groups or
+/// capabilities.
 ///
-/// Operations on semaphores make no system call, so they do not ask who calls: what a process may do to a set is
-/// found out once and remembered. A program that changes its rights by `setuid` and the like says so here (under
-/// `quintet run` that is not needed). It never gets more than the file system gives it: the files were opened with its rights.
+/// An operation on a set or queue makes no system call, so it does not read the caller's credentials. The
+/// library keeps what the process may do to an object. A program calls this function after `setuid` and
+/// the like; under `quintet run` that is not needed. A program that does not call it gets no access that
+/// the file system denied: the files were opened with the credentials of that time.
 ///
 /// ```
-/// // after setuid(2), setgroups(2), capset(2) ...
+/// // After setuid(2), setgroups(2), capset(2):
 /// quintet::credentials_changed();
 /// ```
 pub fn credentials_changed() {
     sys::credentials::changed();
 }
 
-/// From now on, a file of a namespace that somebody shortens while it is mapped does not end this program by SIGBUS.
+/// Installs a handler for SIGBUS, so that a truncated file of a namespace does not end this program.
 ///
-/// Whoever may write a file of a namespace can shorten it (of an object: who has a right to it; of a shared namespace's registry: anybody). A program
-/// that then looks at the mapped memory gets the signal SIGBUS, which the kernel's own segments never cause. This function installs a handler, which puts a
-/// private page of zeroes in the place of each page that was lost, and passes any other SIGBUS on to the handler that was there before. Calls on what was
-/// shortened fail; a segment's lost pages read as zeroes, and what is written to them nobody else sees.
+/// Each user who may write a file of a namespace can truncate it. For the file of an object that is each
+/// user with a permission to the object; for the registry of a shared namespace it is every user. A
+/// program that then touches the mapped memory gets SIGBUS, which the kernel's own segments never cause.
 ///
-/// The library never does this by itself. Call it before others install theirs: a handler for SIGBUS that comes later replaces this one, unless it passes
-/// on what it does not know. Calling it again changes nothing.
+/// The handler puts a private page of zeroes in the place of each lost page, and passes any other SIGBUS
+/// on to the handler that was installed before. Calls on a truncated object fail. A lost page of a segment
+/// reads as zeroes, and writes to it are seen by this process alone.
+///
+/// The library never installs the handler by itself. Call this function before other handlers for SIGBUS
+/// are installed: a later one replaces this one, unless it passes unknown signals on. A second call has no
+/// effect.
 ///
 /// ```
 /// quintet::guard_against_truncation()?;
@@ -130,3 +145,8 @@ pub use types::msg::{MessageStat, MsgFlags, MsgUsage, MsgWait, MsgWaiter, QueueR
 pub use types::permissions::Permissions;
 pub use types::sem::{SemFlags, SemOp, SemUndo, SemUsage, SemWaiter, SemaphoreStatus, SetStat, SetStatus};
 pub use types::shm::{Attacher, ModeFlags, SegmentStat, SegmentStatus, Usage};
+
+/// The examples of the README, compiled as shown.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -1,5 +1,5 @@
-//! What the drop-in library needs of the directory, beyond the public API. Not for other users: it may
-//! change with any version.
+//! What the preload library calls, beyond the public API. It is not for other users, and may change with
+//! any version.
 
 use crate::backend::directory::Directory;
 use crate::backend::directory::default::VARIABLE;
@@ -25,7 +25,7 @@ type Result<T> = std::result::Result<T, Errno>;
 
 static DIRECTORY: AtomicPtr<Directory> = AtomicPtr::new(std::ptr::null_mut());
 
-/// The namespace of this process, opened at its first call.
+/// Returns the namespace of this process, which is opened at its first call.
 #[inline(always)]
 fn directory() -> Result<&'static Directory> {
     match opened() {
@@ -37,14 +37,14 @@ fn directory() -> Result<&'static Directory> {
 #[inline(always)]
 fn opened() -> Option<&'static Directory> {
     #[allow(unsafe_code)]
-    // SAFETY: null, or a directory, which is never freed.
+    // SAFETY: null, or a directory that is never freed.
     unsafe {
         DIRECTORY.load(Acquire).as_ref()
     }
 }
 
-/// To a C program a namespace that cannot be used is a kernel without System V IPC, unless it is a
-/// matter of rights or room.
+/// Opens the namespace. A program sees a namespace that cannot be used as a kernel without System V IPC,
+/// unless permissions or memory are what is missing.
 #[cold]
 #[inline(never)]
 fn open() -> Result<&'static Directory> {
@@ -55,26 +55,27 @@ fn open() -> Result<&'static Directory> {
             _ => Errno::NOSYS,
         }
     })?;
-    // Remembered now: in a vfork child's hands this memory is its parent's.
+    // Kept now: a vfork child runs on this memory, and must not store its own id.
     crate::sys::ids::pid();
     DIRECTORY.store(std::ptr::from_ref(directory).cast_mut(), Release);
     tell(|listener| listener.opened(directory.path(), directory.kind()));
     Ok(directory)
 }
 
-/// A program may change its working directory before its first call, and so may the programs that it starts.
+/// Refuses a relative path: a program, or one that it starts, may change its working directory before
+/// its first call.
 fn absolute() -> crate::types::error::Result<()> {
     match std::env::var_os(VARIABLE).map(PathBuf::from) {
         Some(path) if !path.as_os_str().is_empty() && path.is_relative() => {
             Err(Error::at(Errno::INVAL, "use the namespace", &path)
                 .why(format!("{VARIABLE} must not depend on the working directory"))
-                .remedy("give the path from / on"))
+                .remedy("use an absolute path"))
         }
         _ => Ok(()),
     }
 }
 
-/// What a call that has failed says to the program.
+/// Runs a call on the namespace, and translates an error into one that the C function has.
 #[inline(always)]
 fn call<T>(call: Call, body: impl FnOnce(&'static Directory) -> Result<T>) -> Result<T> {
     let directory = directory()?;
@@ -86,13 +87,14 @@ fn get<T>(key: Key, flags: i32, body: impl FnOnce(&'static Directory) -> Result<
     call(if makes { Call::Make } else { Call::Find }, body)
 }
 
-/// The guard against truncated files, and who is told, in a signal handler, of a page that was lost.
+/// Installs the guard against truncated files. `lost` is told of each lost page, in the signal handler.
 pub fn guard_against_truncation(lost: fn(usize)) -> Result<()> {
     truncation::listen(lost);
     truncation::guard(fork::maps)
 }
 
-/// The program sets (or only asks for) its action for SIGBUS: what it was. `None`: that is the C library's affair.
+/// Sets the program's action for SIGBUS, if given, and returns the former one. `None`: the caller passes
+/// the call on to the C library.
 pub fn bus_action(new: Option<&libc::sigaction>) -> Option<libc::sigaction> {
     if truncation::is_ours() { None } else { truncation::programs_action(new) }
 }
@@ -109,7 +111,7 @@ pub fn shmget(key: Key, size: u64, flags: i32) -> Result<Id> {
 /// That of [`crate::api::namespace::Namespace::shmat`].
 #[allow(unsafe_code)]
 pub unsafe fn shmat(id: i32, address: usize, flags: i32) -> Result<*mut c_void> {
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract.
     unsafe { call(Call::Use, |directory| directory.segments.attach(id, address, flags)) }
         .map(|(attached, _)| attached.address as *mut c_void)
 }
@@ -121,7 +123,7 @@ pub unsafe fn shmat(id: i32, address: usize, flags: i32) -> Result<*mut c_void> 
 /// That of [`crate::api::namespace::Namespace::shmdt`].
 #[allow(unsafe_code)]
 pub unsafe fn shmdt(address: usize) -> Result<()> {
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps the contract.
     run_by_path(|| unsafe { call(Call::Use, |directory| directory.segments.shmdt(address)) })
 }
 
@@ -150,7 +152,7 @@ pub fn lock(id: i32, locked: bool) -> Result<()> {
     call(Call::Use, |directory| directory.segments.shm_lock(id, locked))
 }
 
-/// `IPC_INFO`: the limits, and the highest index in use.
+/// `IPC_INFO`. Returns the limits and the highest index in use.
 pub fn limits() -> Result<(Limits, u32)> {
     let directory = directory()?;
     Ok((directory.core.limits()?, directory.core.max_index(Mechanism::Shm)))
@@ -161,7 +163,7 @@ pub fn usage() -> Result<Usage> {
     directory()?.segments.shm_usage()
 }
 
-/// The program has unmapped a range of memory by itself.
+/// Notes that the program has unmapped a range of memory itself.
 pub fn unmapped(address: usize, len: usize) {
     run_by_path(|| {
         if let Some(directory) = opened() {
@@ -170,13 +172,13 @@ pub fn unmapped(address: usize, len: usize) {
     })
 }
 
-/// Whether this process has opened a namespace, so that [`at_exit`] has something to do.
+/// Returns `true` if this process has opened a namespace, so that [`at_exit`] has an effect.
 #[inline]
 pub fn has_opened() -> bool {
     fork::namespaces().next().is_some()
 }
 
-/// The process is about to end by a call that runs no handlers.
+/// Does the work of an exit handler, because the process is about to end by a call that runs none.
 pub fn at_exit() {
     run_by_path(|| {
         fork::at_exit();
@@ -188,30 +190,32 @@ pub fn semget(key: Key, nsems: i32, flags: i32) -> Result<Id> {
     get(key, flags, |directory| directory.sets.semget(key, nsems, flags))
 }
 
-/// `semop`, `semtimedop`, where the limit on the number of operations has been checked.
+/// `semop` and `semtimedop`. The caller has checked the number of operations.
 #[inline(always)]
 pub fn semtimedop(id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
     call(Call::Use, |directory| directory.sets.semtimedop(id, ops, timeout))
 }
 
-/// The same after [`semop_fast`] has tried it in vain.
+/// The same after [`semop_fast`] has returned `false`.
 pub fn semtimedop_slow(id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
     call(Call::Use, |directory| directory.sets.semtimedop_slow(id, ops, timeout))
 }
 
-/// `semop`, if it can be done at once and without a system call. `false`: [`semtimedop_slow`] says what is the matter.
+/// `semop`, if it needs no lock and no system call. Returns `false` otherwise: [`semtimedop_slow`] does it,
+/// or tells the error.
 #[inline(always)]
 pub fn semop_fast(id: i32, ops: &[SemOp]) -> bool {
     opened().is_some_and(|directory| directory.sets.semop_fast(id, ops))
 }
 
-/// `GETVAL`, if it can be told at once and without a system call. `None`: [`sem_value`] says what is the matter.
+/// `GETVAL`, if it needs no lock and no system call. Returns `None` otherwise: [`sem_value`] does it, or
+/// tells the error.
 #[inline(always)]
 pub fn sem_value_fast(id: i32, num: i32) -> Option<u16> {
     opened()?.sets.sem_value_fast(id, num)
 }
 
-/// The greatest number of operations in one call.
+/// Returns the greatest number of operations in one call.
 #[inline(always)]
 pub fn semopm() -> Result<usize> {
     Ok(directory()?.sets.semopm())
@@ -238,7 +242,7 @@ pub fn sem_zcnt(id: i32, num: i32) -> Result<u32> {
     call(Call::Use, |directory| directory.sets.sem_zcnt(id, num))
 }
 
-/// `GETALL`: `to` gets the values.
+/// `GETALL`. `to` receives the values.
 pub fn sem_values_to(id: i32, to: impl FnOnce(&[u16]) -> Result<()>) -> Result<()> {
     call(Call::Use, |directory| directory.sets.sem_values_to(id, to))
 }
@@ -248,7 +252,7 @@ pub fn sem_set_value(id: i32, num: i32, value: i32) -> Result<()> {
     call(Call::Use, |directory| directory.sets.sem_set_value(id, num, value))
 }
 
-/// `SETALL`: `from` fills in the values, once it is known that the caller may set them.
+/// `SETALL`. `from` fills in the values, after the caller's permission was checked.
 pub fn sem_set_values(id: i32, from: impl FnOnce(&mut [u16]) -> Result<()>) -> Result<()> {
     call(Call::Use, |directory| directory.sets.sem_set_values_from(id, from))
 }
@@ -273,7 +277,7 @@ pub fn sem_remove(id: i32) -> Result<()> {
     run_by_path(|| call(Call::Use, |directory| directory.sets.sem_remove(id)))
 }
 
-/// `IPC_INFO` of semaphores: the limits, and the highest index in use.
+/// `IPC_INFO` of semaphores. Returns the limits and the highest index in use.
 pub fn sem_limits() -> Result<(Limits, u32)> {
     let directory = directory()?;
     Ok((directory.core.limits()?, directory.core.max_index(Mechanism::Sem)))
@@ -297,13 +301,14 @@ pub fn msgsnd(id: i32, mtype: i64, from: Source, flags: MsgFlags) -> Result<()> 
     call(Call::Use, |directory| directory.queues.send(id, mtype, from, flags, None))
 }
 
-/// `msgrcv`: the length of the message, as far as it was taken. `size` is the room that the caller says there is.
+/// `msgrcv`. Returns the number of bytes that were taken. `size` is the size of the buffer as the caller
+/// gave it.
 #[inline(always)]
 pub fn msgrcv(id: i32, to: &mut impl Sink, size: usize, mtype: i64, flags: MsgFlags) -> Result<usize> {
     call(Call::Use, |directory| directory.queues.receive(id, to, size, mtype, flags, None))
 }
 
-/// The greatest length of a message.
+/// Returns the greatest length of a message in bytes.
 pub fn msgmax() -> Result<usize> {
     Ok(directory()?.core.limits()?.msgmax as usize)
 }
@@ -328,7 +333,7 @@ pub fn msg_remove(id: i32) -> Result<()> {
     run_by_path(|| call(Call::Use, |directory| directory.queues.msg_remove(id)))
 }
 
-/// `IPC_INFO` of queues: the limits, and the highest index in use.
+/// `IPC_INFO` of queues. Returns the limits and the highest index in use.
 pub fn msg_limits() -> Result<(Limits, u32)> {
     let directory = directory()?;
     Ok((directory.core.limits()?, directory.core.max_index(Mechanism::Msg)))
@@ -341,27 +346,27 @@ pub fn msg_usage() -> Result<MsgUsage> {
 
 pub use crate::backend::directory::proc_files::ProcFile;
 
-/// What a file of `/proc` says.
+/// Returns the content of a file of `/proc`.
 pub fn proc_text(file: ProcFile) -> Result<String> {
     directory()?.proc_text(file)
 }
 
-/// Whether the caller may open it for writing.
+/// Returns `true` if the caller may open the file for writing.
 pub fn proc_may_write(file: ProcFile) -> Result<bool> {
     Ok(directory()?.proc_may_write(file))
 }
 
-/// Writes to its beginning: how many bytes were taken.
+/// Writes to the beginning of the file. Returns the number of bytes that were taken.
 pub fn proc_write(file: ProcFile, text: &[u8]) -> Result<usize> {
     directory()?.proc_write(file, text)
 }
 
-/// The calling thread, or all threads, may have other rights from now on: what was remembered of them is forgotten.
+/// Forgets what the process may do to objects, because its credentials may have changed.
 pub fn credentials_changed() {
     crate::sys::credentials::changed();
 }
 
-/// The calling thread is about to leave what it is doing by a jump: a call that waits is given up.
+/// Ends the blocked call of the calling thread, which is about to jump out of it.
 pub fn jumping() {
     crate::process::waiting::jump_out();
     crate::msg::lock::jump_out();
@@ -374,31 +379,32 @@ pub use crate::process::cancel::{
     anywhere as is_cancellable_anywhere, set_anywhere as set_cancellable_anywhere, will_be_told as cancels_will_be_told,
 };
 
-/// The program is about to change its root. Whether [`chroot_failed`] is to be told if it does not.
+/// Prepares for a change of the root directory. Returns `true` if [`chroot_failed`] is to be called if the
+/// change fails.
 pub fn before_chroot() -> bool {
-    // It may use for the first time afterwards what is there now.
+    // The program may make its first call after the change, so the namespace is opened now.
     let named = std::env::var_os(VARIABLE).is_some_and(|path| !path.is_empty());
     let directory = if named { directory().ok() } else { opened() };
     directory.is_some_and(|directory| fd_thread::pin_root(directory.path()))
 }
 
-/// It has not.
+/// Notes that the root directory has not changed.
 pub fn chroot_failed() {
     fd_thread::unpin_root();
 }
 
-/// The environment variable with which [`adopt_undo`] is to be called.
+/// The environment variable whose value is for [`adopt_undo`].
 pub const UNDO_VARIABLE: &CStr = c"QUINTET_UNDO";
 
 pub use crate::sem::exec::ExecHandoff;
 
-/// The process is about to exec another program: what is to be taken back when it ends is still to be taken back then.
-/// `None`: there is nothing, or the caller is a vfork child, whose memory is its parent's.
+/// Keeps the undo of this process across an exec of another program. Returns `None` if there is none, or if
+/// the caller is a vfork child, which runs on the memory of its parent.
 pub fn before_exec() -> Option<ExecHandoff> {
     opened()?.sets.exec_handoff(UNDO_VARIABLE.to_str().ok()?)
 }
 
-/// The program was started with this value in its environment.
+/// Takes over the undo of the program before exec, which has left this value in the environment.
 pub fn adopt_undo(value: &CStr) {
     if let Ok(directory) = directory() {
         let _ = directory.sets.adopt(value);
