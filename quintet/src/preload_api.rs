@@ -6,6 +6,7 @@ use crate::backend::directory::default::VARIABLE;
 use crate::backend::directory::diagnose::Call;
 use crate::process::fork;
 use crate::process::listener::tell;
+pub use crate::sem::mapping::Sets;
 use crate::sys::fd_thread::{self, run_by_path};
 use crate::sys::truncation;
 use crate::types::error::{Errno, Error};
@@ -75,16 +76,16 @@ fn absolute() -> crate::types::error::Result<()> {
     }
 }
 
-/// Runs a call on the namespace, and translates an error into one that the C function has.
+/// Translates the errors of a call that has an identifier.
 #[inline(always)]
-fn call<T>(call: Call, body: impl FnOnce(&'static Directory) -> Result<T>) -> Result<T> {
-    let directory = directory()?;
-    body(directory).map_err(|e| directory.explained(call, e))
+fn explain<T>(directory: &Directory, result: Result<T>) -> Result<T> {
+    result.map_err(|e| directory.explained(Call::Use, e))
 }
 
-fn get<T>(key: Key, flags: i32, body: impl FnOnce(&'static Directory) -> Result<T>) -> Result<T> {
-    let makes = key.is_private() || flags & libc::IPC_CREAT != 0;
-    call(if makes { Call::Make } else { Call::Find }, body)
+/// Translates the errors of a call that finds an object, or creates it.
+fn explain_get(directory: &Directory, key: Key, flags: i32, result: Result<Id>) -> Result<Id> {
+    let creates = key.is_private() || flags & libc::IPC_CREAT != 0;
+    result.map_err(|e| directory.explained(if creates { Call::Make } else { Call::Find }, e))
 }
 
 /// Installs the guard against truncated files. `lost` is told of each lost page, in the signal handler.
@@ -101,55 +102,73 @@ pub fn bus_action(new: Option<&libc::sigaction>) -> Option<libc::sigaction> {
 
 /// `shmget`.
 pub fn shmget(key: Key, size: u64, flags: i32) -> Result<Id> {
-    get(key, flags, |directory| directory.segments.shmget(key, size, flags))
+    let directory = directory()?;
+    explain_get(directory, key, flags, directory.segments.shmget(key, size, flags))
 }
 
 /// `shmat`.
 ///
 /// # Safety
 ///
-/// That of [`crate::api::namespace::Namespace::shmat`].
+/// That of [`crate::Namespace::shmat`].
 #[allow(unsafe_code)]
 pub unsafe fn shmat(id: i32, address: usize, flags: i32) -> Result<*mut c_void> {
+    let directory = directory()?;
     // SAFETY: the caller keeps the contract.
-    unsafe { call(Call::Use, |directory| directory.segments.attach(id, address, flags)) }
-        .map(|(attached, _)| attached.address as *mut c_void)
+    let attached = unsafe { directory.segments.attach(id, address, flags) };
+    explain(directory, attached).map(|(attached, _)| attached.address as *mut c_void)
 }
 
 /// `shmdt`.
 ///
 /// # Safety
 ///
-/// That of [`crate::api::namespace::Namespace::shmdt`].
+/// That of [`crate::Namespace::shmdt`].
 #[allow(unsafe_code)]
 pub unsafe fn shmdt(address: usize) -> Result<()> {
-    // SAFETY: the caller keeps the contract.
-    run_by_path(|| unsafe { call(Call::Use, |directory| directory.segments.shmdt(address)) })
+    run_by_path(|| {
+        let directory = directory()?;
+        // SAFETY: the caller keeps the contract.
+        explain(directory, unsafe { directory.segments.shmdt(address) })
+    })
 }
 
 /// `IPC_STAT`.
 pub fn stat(id: i32) -> Result<SegmentStat> {
-    run_by_path(|| call(Call::Use, |directory| directory.segments.shm_stat(id)))
+    run_by_path(|| {
+        let directory = directory()?;
+        explain(directory, directory.segments.shm_stat(id))
+    })
 }
 
 /// `SHM_STAT`, `SHM_STAT_ANY`.
 pub fn stat_index(index: i32, any: bool) -> Result<SegmentStat> {
-    run_by_path(|| call(Call::Use, |directory| directory.segments.shm_stat_index(index, any)))
+    run_by_path(|| {
+        let directory = directory()?;
+        explain(directory, directory.segments.shm_stat_index(index, any))
+    })
 }
 
 /// `IPC_SET`.
 pub fn set(id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
-    run_by_path(|| call(Call::Use, |directory| directory.segments.shm_set(id, uid, gid, mode)))
+    run_by_path(|| {
+        let directory = directory()?;
+        explain(directory, directory.segments.shm_set(id, uid, gid, mode))
+    })
 }
 
 /// `IPC_RMID`.
 pub fn remove(id: i32) -> Result<()> {
-    run_by_path(|| call(Call::Use, |directory| directory.segments.shm_remove(id)))
+    run_by_path(|| {
+        let directory = directory()?;
+        explain(directory, directory.segments.shm_remove(id))
+    })
 }
 
 /// `SHM_LOCK`, `SHM_UNLOCK`.
 pub fn lock(id: i32, locked: bool) -> Result<()> {
-    call(Call::Use, |directory| directory.segments.shm_lock(id, locked))
+    let directory = directory()?;
+    explain(directory, directory.segments.shm_lock(id, locked))
 }
 
 /// `IPC_INFO`. Returns the limits and the highest index in use.
@@ -187,25 +206,27 @@ pub fn at_exit() {
 
 /// `semget`.
 pub fn semget(key: Key, nsems: i32, flags: i32) -> Result<Id> {
-    get(key, flags, |directory| directory.sets.semget(key, nsems, flags))
+    let directory = directory()?;
+    explain_get(directory, key, flags, directory.sets.semget(key, nsems, flags))
 }
 
 /// `semop` and `semtimedop`. The caller has checked the number of operations.
 #[inline(always)]
 pub fn semtimedop(id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
-    call(Call::Use, |directory| directory.sets.semtimedop(id, ops, timeout))
+    let directory = directory()?;
+    explain(directory, directory.sets.semtimedop(id, ops, timeout))
 }
 
-/// The same after [`semop_fast`] has returned `false`.
+/// The same after [`Sets::semop_fast`] has returned `false`.
 pub fn semtimedop_slow(id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
-    call(Call::Use, |directory| directory.sets.semtimedop_slow(id, ops, timeout))
+    let directory = directory()?;
+    explain(directory, directory.sets.semtimedop_slow(id, ops, timeout))
 }
 
-/// `semop`, if it needs no lock and no system call. Returns `false` otherwise: [`semtimedop_slow`] does it,
-/// or tells the error.
+/// Returns the sets of the namespace, if it was opened: for [`Sets::semop_fast`], without a layer between.
 #[inline(always)]
-pub fn semop_fast(id: i32, ops: &[SemOp]) -> bool {
-    opened().is_some_and(|directory| directory.sets.semop_fast(id, ops))
+pub fn sets() -> Option<&'static Sets> {
+    Some(&opened()?.sets)
 }
 
 /// `GETVAL`, if it needs no lock and no system call. Returns `None` otherwise: [`sem_value`] does it, or
@@ -224,57 +245,72 @@ pub fn semopm() -> Result<usize> {
 /// `GETVAL`.
 #[inline(always)]
 pub fn sem_value(id: i32, num: i32) -> Result<u16> {
-    call(Call::Use, |directory| directory.sets.sem_value(id, num))
+    let directory = directory()?;
+    explain(directory, directory.sets.sem_value(id, num))
 }
 
 /// `GETPID`.
 pub fn sem_pid(id: i32, num: i32) -> Result<i32> {
-    call(Call::Use, |directory| directory.sets.sem_pid(id, num))
+    let directory = directory()?;
+    explain(directory, directory.sets.sem_pid(id, num))
 }
 
 /// `GETNCNT`.
 pub fn sem_ncnt(id: i32, num: i32) -> Result<u32> {
-    call(Call::Use, |directory| directory.sets.sem_ncnt(id, num))
+    let directory = directory()?;
+    explain(directory, directory.sets.sem_ncnt(id, num))
 }
 
 /// `GETZCNT`.
 pub fn sem_zcnt(id: i32, num: i32) -> Result<u32> {
-    call(Call::Use, |directory| directory.sets.sem_zcnt(id, num))
+    let directory = directory()?;
+    explain(directory, directory.sets.sem_zcnt(id, num))
 }
 
 /// `GETALL`. `to` receives the values.
 pub fn sem_values_to(id: i32, to: impl FnOnce(&[u16]) -> Result<()>) -> Result<()> {
-    call(Call::Use, |directory| directory.sets.sem_values_to(id, to))
+    let directory = directory()?;
+    explain(directory, directory.sets.sem_values_to(id, to))
 }
 
 /// `SETVAL`.
 pub fn sem_set_value(id: i32, num: i32, value: i32) -> Result<()> {
-    call(Call::Use, |directory| directory.sets.sem_set_value(id, num, value))
+    let directory = directory()?;
+    explain(directory, directory.sets.sem_set_value(id, num, value))
 }
 
 /// `SETALL`. `from` fills in the values, after the caller's permission was checked.
 pub fn sem_set_values(id: i32, from: impl FnOnce(&mut [u16]) -> Result<()>) -> Result<()> {
-    call(Call::Use, |directory| directory.sets.sem_set_values_from(id, from))
+    let directory = directory()?;
+    explain(directory, directory.sets.sem_set_values_from(id, from))
 }
 
 /// `IPC_STAT` of a set.
 pub fn sem_stat(id: i32) -> Result<SetStat> {
-    call(Call::Use, |directory| directory.sets.sem_stat(id))
+    let directory = directory()?;
+    explain(directory, directory.sets.sem_stat(id))
 }
 
 /// `SEM_STAT`, `SEM_STAT_ANY`.
 pub fn sem_stat_index(index: i32, any: bool) -> Result<SetStat> {
-    call(Call::Use, |directory| directory.sets.sem_stat_index(index, any))
+    let directory = directory()?;
+    explain(directory, directory.sets.sem_stat_index(index, any))
 }
 
 /// `IPC_SET` of a set.
 pub fn sem_set(id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
-    run_by_path(|| call(Call::Use, |directory| directory.sets.sem_set(id, uid, gid, mode)))
+    run_by_path(|| {
+        let directory = directory()?;
+        explain(directory, directory.sets.sem_set(id, uid, gid, mode))
+    })
 }
 
 /// `IPC_RMID` of a set.
 pub fn sem_remove(id: i32) -> Result<()> {
-    run_by_path(|| call(Call::Use, |directory| directory.sets.sem_remove(id)))
+    run_by_path(|| {
+        let directory = directory()?;
+        explain(directory, directory.sets.sem_remove(id))
+    })
 }
 
 /// `IPC_INFO` of semaphores. Returns the limits and the highest index in use.
@@ -290,7 +326,8 @@ pub fn sem_usage() -> Result<SemUsage> {
 
 /// `msgget`.
 pub fn msgget(key: Key, flags: i32) -> Result<Id> {
-    get(key, flags, |directory| directory.queues.msgget(key, flags))
+    let directory = directory()?;
+    explain_get(directory, key, flags, directory.queues.msgget(key, flags))
 }
 
 pub use crate::types::message_bytes::{Piece, Sink, Source};
@@ -298,14 +335,16 @@ pub use crate::types::message_bytes::{Piece, Sink, Source};
 /// `msgsnd`.
 #[inline(always)]
 pub fn msgsnd(id: i32, mtype: i64, from: Source, flags: MsgFlags) -> Result<()> {
-    call(Call::Use, |directory| directory.queues.send(id, mtype, from, flags, None))
+    let directory = directory()?;
+    explain(directory, directory.queues.send(id, mtype, from, flags, None))
 }
 
 /// `msgrcv`. Returns the number of bytes that were taken. `size` is the size of the buffer as the caller
 /// gave it.
 #[inline(always)]
 pub fn msgrcv(id: i32, to: &mut impl Sink, size: usize, mtype: i64, flags: MsgFlags) -> Result<usize> {
-    call(Call::Use, |directory| directory.queues.receive(id, to, size, mtype, flags, None))
+    let directory = directory()?;
+    explain(directory, directory.queues.receive(id, to, size, mtype, flags, None))
 }
 
 /// Returns the greatest length of a message in bytes.
@@ -315,22 +354,30 @@ pub fn msgmax() -> Result<usize> {
 
 /// `IPC_STAT` of a queue.
 pub fn msg_stat(id: i32) -> Result<QueueStat> {
-    call(Call::Use, |directory| directory.queues.msg_stat(id))
+    let directory = directory()?;
+    explain(directory, directory.queues.msg_stat(id))
 }
 
 /// `MSG_STAT`, `MSG_STAT_ANY`.
 pub fn msg_stat_index(index: i32, any: bool) -> Result<QueueStat> {
-    call(Call::Use, |directory| directory.queues.msg_stat_index(index, any))
+    let directory = directory()?;
+    explain(directory, directory.queues.msg_stat_index(index, any))
 }
 
 /// `IPC_SET` of a queue.
 pub fn msg_set(id: i32, uid: u32, gid: u32, mode: u32, capacity: u64) -> Result<()> {
-    run_by_path(|| call(Call::Use, |directory| directory.queues.msg_set(id, uid, gid, mode, capacity)))
+    run_by_path(|| {
+        let directory = directory()?;
+        explain(directory, directory.queues.msg_set(id, uid, gid, mode, capacity))
+    })
 }
 
 /// `IPC_RMID` of a queue.
 pub fn msg_remove(id: i32) -> Result<()> {
-    run_by_path(|| call(Call::Use, |directory| directory.queues.msg_remove(id)))
+    run_by_path(|| {
+        let directory = directory()?;
+        explain(directory, directory.queues.msg_remove(id))
+    })
 }
 
 /// `IPC_INFO` of queues. Returns the limits and the highest index in use.
@@ -412,4 +459,3 @@ pub fn adopt_undo(value: &CStr) {
 }
 
 pub use crate::process::listener::{Listener, listen};
-

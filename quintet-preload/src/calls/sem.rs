@@ -72,7 +72,7 @@ fn semop_inner(id: c_int, sops: *const SemOp, nsops: size_t) -> c_int {
     if nsops as c_uint == 1 && user::is_known_readable(sops.cast(), size_of::<SemOp>()) {
         // SAFETY: readable, as the condition states.
         let op = unsafe { sops.read_unaligned() };
-        return match catch_unwind(|| preload_api::semop_fast(id, &[op])) {
+        return match catch_unwind(|| preload_api::sets().is_some_and(|sets| sets.semop_fast(id, &[op]))) {
             Ok(true) => 0,
             _ => semop_slow(id, op),
         };
