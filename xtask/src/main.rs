@@ -1,41 +1,64 @@
-//! `cargo xtask`: what CI runs, and what a developer runs before.
+//! `cargo xtask`: the checks that CI runs, and the campaigns that run longer.
 
 mod coverage;
 mod fuzz;
+mod layers;
+mod prose;
+mod run;
 
+use run::{Outcome, cargo, root};
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  ci        all that CI runs: the tests, which are 'cargo test --workspace', lint, doc, model, and soak for a minute
-  lint      rustfmt and clippy, with warnings denied; and whether it compiles for the other targets that are installed
-  doc       the documentation, with warnings denied
-  model     the words of shared memory under the loom model checker
-  hostile [--corruptions N] [--seconds N] [--seed N] [--lives N] [--longest SECONDS]
-            every byte of a namespace attacked, before and during calls: as it is released, with overflow checks and fences, with the address sanitizer
-  random N  N random programs over segments, N over sets, N over queues and N over all three, on the library and on the drop-in, compared with the kernel
-  soak [--minutes N]
-            16 processes at random on one namespace, killed and stopped at random (1 minute without N)
-  coverage  the lines of the library and the drop-in that the tests run; 'coverage measured' prints the last run's again
-  crash     kills and stops processes at every instruction of every operation, for an hour or two; [--operation NAME] [--every N] [--plan PLAN]
-  fuzz [TARGET] [--minutes N]
-            fuzzes the targets of fuzz/ (calls, files, cli, proc, program) with cargo-fuzz, each for 10 minutes; tells executions and findings,
-            which are in target/fuzz/TARGET/findings, and how to see one again; then minimises the corpus into fuzz/corpus
-  sanitize  the threads of one process that share objects, under the thread sanitizer and the address sanitizer
+Checks:
+  ci        everything that CI runs: the tests, lint, doc, model, and soak for a minute;
+            --without-tests leaves out 'cargo test --workspace'
+  lint      rustfmt, layers, prose, spelling (typos), clippy without warnings, and a build for
+            each other target that is installed
+  layers [--root DIR]
+            fails on an import that runs up the layers of ARCHITECTURE.md, and on a circle
+  prose [--verbose] [PATH...]
+            fails on too many pronouns and on too many long sentences; with a PATH, lists both
+            for the files below it
+  doc       the documentation, without warnings
+  model     the protocols of shared memory under the loom model checker
+  coverage [measured]
+            the lines of the library and of the preload library that the tests run;
+            'measured' prints the results of the last run again
+  sanitize  threads that share objects, under the thread sanitizer and the address sanitizer
   bench     the benchmarks against the kernel
-";
 
-type Steps = Result<(), String>;
+Campaigns:
+  crash [--operation NAME] [--every N] [--plan PLAN]
+            kills and stops processes at every instruction of every operation; takes 1 to 2 hours
+  hostile [--corruptions N] [--seconds N] [--seed N] [--lives N] [--longest SECONDS]
+            corrupts every byte of a namespace before and during calls, in three builds: release,
+            overflow checks with fences, and the address sanitizer
+  random N  compares random programs with the kernel, on the library and on the preload library:
+            N programs each for segments, sets, queues, and all three together
+  soak [--minutes N]
+            runs 16 processes at random on one namespace, killed and stopped at random; 1 minute
+            by default
+  fuzz [TARGET] [--minutes N]
+            fuzzes the targets of fuzz/ (calls, files, cli, proc, program) with cargo-fuzz, 10
+            minutes each by default; prints executions, findings and how to replay a finding from
+            target/fuzz/TARGET/findings; then minimises the corpus into fuzz/corpus
+";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
-    let done = match words[..] {
-        ["ci"] => ci(),
+    let outcome = match words[..] {
+        ["ci"] => test().and_then(|()| ci()),
+        ["ci", "--without-tests"] => ci(),
         ["lint"] => lint(),
+        ["layers"] => layers::layers(&root()),
+        ["layers", "--root", other] => layers::layers(Path::new(other)),
+        ["prose", ref args @ ..] => prose::prose(&root(), args),
         ["doc"] => doc(),
         ["model"] => model(),
         ["random", n] => random(n),
@@ -48,7 +71,7 @@ fn main() -> ExitCode {
         ["bench"] => cargo(&["bench", "-p", "quintet-preload"], &[]),
         _ => Err(USAGE.to_owned()),
     };
-    match done {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("{why}");
@@ -57,49 +80,72 @@ fn main() -> ExitCode {
     }
 }
 
-fn ci() -> Steps {
-    [test, lint, doc, model].into_iter().try_for_each(|step| step())?;
+/// Everything that CI runs after the tests.
+fn ci() -> Outcome {
+    lint()?;
+    doc()?;
+    model()?;
     soak(&["--minutes", "0.5"])?;
     soak(&["--minutes", "0.5", "--shared"])
 }
 
-fn soak(options: &[&str]) -> Steps {
+fn soak(options: &[&str]) -> Outcome {
     cargo(&[&["run", "--release", "-p", "crash", "--bin", "soak", "--"], options].concat(), &[])
 }
 
-fn test() -> Steps {
+fn test() -> Outcome {
     cargo(&["test", "--workspace"], &[])
 }
 
-fn lint() -> Steps {
-    cargo(&["fmt", "--all", "--check"], &[])?;
-    cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[])?;
-    OTHER_TARGETS.iter().try_for_each(|target| check(target))
+/// Runs all checks, so that one run shows everything that must be corrected.
+fn lint() -> Outcome {
+    let mut failures = Vec::new();
+    failures.extend(cargo(&["fmt", "--all", "--check"], &[]).err());
+    eprintln!("xtask: layers");
+    failures.extend(layers::layers(&root()).err());
+    eprintln!("xtask: prose");
+    failures.extend(prose::prose(&root(), &[]).err());
+    eprintln!("xtask: typos");
+    failures.extend(spelling().err());
+    let clippy = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+    failures.extend(cargo(&clippy, &[]).err());
+    failures.extend(OTHER_TARGETS.iter().filter_map(|target| check(target).err()));
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
 }
 
-/// What must compile, beside the machine this is.
+/// Checks the spelling of all files; `_typos.toml` lists the words that are right.
+fn spelling() -> Outcome {
+    match Command::new("typos").current_dir(root()).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err("xtask: 'typos' found misspelled words; correct them, or add a right word to _typos.toml".to_owned()),
+        Err(e) => Err(format!("xtask: cannot run 'typos': {e}; 'cargo install --locked typos-cli' installs it")),
+    }
+}
+
+/// The targets that must compile, beside the host.
 const OTHER_TARGETS: [&str; 2] = ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-gnu"];
 
-/// The library and the drop-in. (The tool has the drop-in built, for which there need not be a linker here.)
-fn check(target: &str) -> Steps {
+/// Checks the library and the preload library for a target. The tool is left out: its build script
+/// builds the preload library, which needs a linker for the target.
+fn check(target: &str) -> Outcome {
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let libraries = Command::new(rustc).args(["--print", "target-libdir", "--target", target]).output();
-    let installed = libraries.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim_end()).exists());
-    if !installed {
-        eprintln!("xtask: skipped: {target} is not installed ('rustup target add {target}')");
+    let is_installed = libraries.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim_end()).exists());
+    if !is_installed {
+        eprintln!("xtask: skipped: {target} is not installed; 'rustup target add {target}' installs it");
         return Ok(());
     }
-    // A musl target is static by default, and then has no shared libraries.
+    // A musl target links statically by default, and then builds no shared libraries.
     let flags = if target.ends_with("musl") { "-D warnings -C target-feature=-crt-static" } else { "-D warnings" };
     cargo(&["check", "-p", "quintet", "-p", "quintet-preload", "--locked", "--target", target], &[("RUSTFLAGS", flags)])
 }
 
-fn doc() -> Steps {
+fn doc() -> Outcome {
     cargo(&["doc", "--workspace", "--no-deps", "--locked"], &[("RUSTDOCFLAGS", "-D warnings")])
 }
 
-/// In a target directory of its own: the flag would have everything else built anew.
-fn model() -> Steps {
+/// Runs in its own target directory: the flag would rebuild everything else.
+fn model() -> Outcome {
     let target = root().join("target/model");
     let target = target.to_string_lossy();
     cargo(
@@ -108,7 +154,7 @@ fn model() -> Steps {
     )
 }
 
-fn random(programs: &str) -> Steps {
+fn random(programs: &str) -> Outcome {
     for about in ["segments", "sets", "queues", "all"] {
         for subject in ["library", "drop-in"] {
             let run = ["run", "--release", "-p", "conformance", "--bin", "random", "--"];
@@ -118,7 +164,8 @@ fn random(programs: &str) -> Steps {
     Ok(())
 }
 
-/// The builds that are attacked: their names, which are those of their target directories, and what they are built with.
+/// The builds that `hostile` attacks: the name, which is also the target directory, and the
+/// environment of the build.
 const ATTACKED: [(&str, &[(&str, &str)]); 3] = [
     ("release", &[]),
     (
@@ -132,35 +179,19 @@ const ATTACKED: [(&str, &[(&str, &str)]); 3] = [
     ("sanitized", &[("RUSTFLAGS", "-Zsanitizer=address --cfg quintet_fenced"), ("RUSTC_BOOTSTRAP", "1")]),
 ];
 
-/// Each build takes its share of the corruptions, or of the time, as the options give it.
-fn hostile(options: &[&str]) -> Steps {
+/// Each build gets the number of corruptions, or the seconds, that the options name.
+fn hostile(options: &[&str]) -> Outcome {
     for (name, variables) in ATTACKED {
         let target = root().join("target/hostile").join(name);
         let target = target.to_string_lossy();
         let further = [("CARGO_TARGET_DIR", &*target), ("ASAN_OPTIONS", "detect_leaks=0")];
-        // With a sanitizer, what is built for this machine is told from what builds it.
+        // With `--target`, build scripts and macros are built without the sanitizer.
         let run = ["run", "--release", "-p", "hostile", "--target", fuzz::MACHINE, "--"];
         cargo(&[&run[..], options].concat(), &[variables, &further[..]].concat())?;
     }
     Ok(())
 }
 
-fn crash(options: &[&str]) -> Steps {
+fn crash(options: &[&str]) -> Outcome {
     cargo(&[&["run", "--release", "-p", "crash", "--bin", "crash", "--"], options].concat(), &[])
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn cargo(args: &[&str], variables: &[(&str, &str)]) -> Steps {
-    let line = format!("cargo {}", args.join(" "));
-    eprintln!("xtask: {line}");
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo).args(args).envs(variables.iter().copied()).current_dir(root()).status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("xtask: '{line}' failed ({status})")),
-        Err(e) => Err(format!("xtask: cannot run '{line}': {e}")),
-    }
 }
