@@ -44,7 +44,7 @@ fn create(path: &Path, kind: Kind, mode: i32) {
         assert_eq!(id.index(), 0);
         ns.sem_set_values(id.raw(), &[5; NSEMS]).unwrap();
         let many: Vec<SemOp> = (0..20).map(|n| op(n % 5, 0)).collect();
-        assert_eq!(ns.semtimedop(id.raw(), &many, Some(Duration::from_millis(20))), Err(Errno::AGAIN));
+        assert_eq!(ns.semtimedop(id.raw(), &many, Some(Duration::from_millis(2))), Err(Errno::AGAIN));
         let other = ns.semget(OTHER, 2, libc::IPC_CREAT | 0o600).unwrap();
         assert_eq!(other.index(), 1);
         ns.sem_set_values(other.raw(), &[7, 8]).unwrap();
@@ -68,9 +68,10 @@ fn assert_others_unharmed(path: &Path) {
     assert_eq!(content[WORDS..], std::fs::read(path.join("sem/1")).unwrap()[WORDS..]);
 }
 
-/// Makes every call and ignores the results. Calls that may block have a short timeout.
+/// Makes every call and ignores the results. Calls that may block have a short timeout, which is
+/// longer than the library spins before it sleeps.
 fn call_everything(ns: &Namespace, id: i32) {
-    let soon = Some(Duration::from_millis(1));
+    let soon = Some(Duration::from_micros(200));
     for _ in 0..2 {
         for num in 0..NSEMS as u16 {
             let _ = ns.semtimedop(id, &[op(num, 1)], soon);
