@@ -60,35 +60,19 @@
 //! | the C calls' verbs, one for one | the `shm*`, `sem*` and `msg*` methods of [`Namespace`] |
 //! | errors | [`Errno`] where a number is enough, [`Error`] where a person reads it |
 
-#[doc(hidden)]
-pub mod abi;
-mod cancel;
-#[doc(hidden)]
-pub mod drop_in;
-mod engine;
-mod error;
-mod furniture;
-mod id;
-mod kernel;
-mod key;
+mod api;
+mod backend;
 mod layout;
-mod limits;
 mod msg;
-mod namespace;
 mod object;
-mod participant;
-mod proc;
+#[doc(hidden)]
+pub mod preload_api;
 mod process;
-mod registry;
-mod rights;
 mod sem;
 mod shm;
-mod status;
 mod sync;
 mod sys;
-mod trouble;
-mod unlisted;
-mod waiting;
+mod types;
 
 /// Tells the library that the calling process, or one of its threads, has changed its user, groups or capabilities.
 ///
@@ -123,22 +107,26 @@ pub fn credentials_changed() {
 ///
 /// Those of sigaction(2).
 pub fn guard_against_truncation() -> std::result::Result<(), Errno> {
-    sys::truncation::guard()
+    sys::truncation::guard(process::fork::maps)
 }
 
-pub use error::{Errno, Error, Result};
-pub use id::{Id, MAX_OBJECTS};
-pub use key::Key;
-pub use limits::{Limits, Usage};
-pub use msg::flags::MsgFlags;
-pub use msg::queue::{Message, MessageQueue, MessageQueueOptions};
-pub use msg::select::Select;
-pub use msg::status::{MessageStat, MsgUsage, MsgWait, MsgWaiter, QueueRepair, QueueStat, QueueStatus, TypeCount};
-pub use namespace::{Kind, Namespace};
-pub use sem::operation::{SemFlags, SemOp};
-pub use sem::semaphore::{Guard, Semaphore};
-pub use sem::set::{SemaphoreSet, SemaphoreSetOptions};
-pub use sem::status::{SemUndo, SemUsage, SemWaiter, SemaphoreStatus, SetStat, SetStatus};
-pub use shm::attachment::{Attachment, Cell};
-pub use shm::segment::{Segment, SegmentOptions};
-pub use status::{Attacher, ModeFlags, Permissions, SegmentStat, SegmentStatus};
+pub use api::attachment::{Attachment, Cell};
+pub use api::message_queue::{Message, MessageQueue, MessageQueueOptions};
+pub use api::namespace::Namespace;
+pub use api::segment::{Segment, SegmentOptions};
+pub use api::select::Select;
+pub use api::semaphore::{Guard, Semaphore};
+pub use api::semaphore_set::{SemaphoreSet, SemaphoreSetOptions};
+#[doc(hidden)]
+pub use preload_api as drop_in;
+#[doc(hidden)]
+pub use types::abi;
+pub use types::error::{Errno, Error, Result};
+pub use types::id::{Id, MAX_OBJECTS};
+pub use types::key::Key;
+pub use types::kind::Kind;
+pub use types::limits::Limits;
+pub use types::msg::{MessageStat, MsgFlags, MsgUsage, MsgWait, MsgWaiter, QueueRepair, QueueStat, QueueStatus, TypeCount};
+pub use types::permissions::Permissions;
+pub use types::sem::{SemFlags, SemOp, SemUndo, SemUsage, SemWaiter, SemaphoreStatus, SetStat, SetStatus};
+pub use types::shm::{Attacher, ModeFlags, SegmentStat, SegmentStatus, Usage};

@@ -4,25 +4,25 @@
 //! The files are the crate's own, compiled here with loom's atomics in place of std's.
 #![cfg(loom)]
 
-#[path = "../src/error.rs"]
 #[allow(dead_code)]
-mod error;
-#[path = "../src/id.rs"]
-#[allow(dead_code)]
-mod id;
+#[path = "../src/types"]
+mod types {
+    pub mod error;
+    pub mod id;
+}
 
-pub use error::Errno;
-pub use id::Id;
+pub use types::error::Errno;
+pub use types::id::Id;
 
 #[allow(dead_code)]
 #[path = "../src/sync"]
 mod sync {
+    pub mod attach_count;
     pub mod gate;
     pub mod journal;
-    pub mod latch;
-    pub mod lock;
-    pub mod presence;
+    pub mod queue_lock;
     pub mod redo;
+    pub mod robust_mutex;
     pub mod waiter;
     pub mod word;
 
@@ -39,20 +39,20 @@ mod layout {
     pub mod rights;
 }
 
+#[path = "model/attach_count.rs"]
+mod attach_count;
 #[path = "model/gate.rs"]
 mod gate;
 #[path = "model/journal.rs"]
 mod journal;
-#[path = "model/lock.rs"]
-mod lock;
 #[path = "model/participant.rs"]
 mod participant;
-#[path = "model/presence.rs"]
-mod presence;
 #[path = "model/queue.rs"]
 mod queue;
 #[path = "model/rights.rs"]
 mod rights;
+#[path = "model/robust_mutex.rs"]
+mod robust_mutex;
 #[path = "model/word.rs"]
 mod word;
 

@@ -6,11 +6,15 @@ use std::path::{Path, PathBuf};
 /// The files of `src` that have tables, how many, and the models (file and test in `tests/model`), or why there is none.
 const TABLES: [(&str, usize, &[&str]); 13] = [
     (
-        "sync/lock.rs",
+        "sync/robust_mutex.rs",
         1,
-        &["lock::two_never_hold_it_together", "lock::the_dead_are_relieved_once", "lock::a_holder_dies_at_each_step"],
+        &[
+            "robust_mutex::two_never_hold_it_together",
+            "robust_mutex::the_dead_are_relieved_once",
+            "robust_mutex::a_holder_dies_at_each_step",
+        ],
     ),
-    ("sync/latch.rs", 1, &["queue::a_sections_holder_dies", "queue::two_take_over", "queue::a_handler_comes_in_at_once"]),
+    ("sync/queue_lock.rs", 1, &["queue::a_sections_holder_dies", "queue::two_take_over", "queue::a_handler_comes_in_at_once"]),
     ("sync/redo.rs", 1, &["queue::a_caller_dies", "queue::successors_die", "queue::a_reader_looks_while_a_caller_dies"]),
     ("sync/journal.rs", 1, &["journal::a_holder_dies_under_a_readers_eyes", "journal::a_holder_and_its_successor_die"]),
     (
@@ -28,16 +32,20 @@ const TABLES: [(&str, usize, &[&str]); 13] = [
         2,
         &["word::the_owner_dies", "word::the_owner_dies_against_another", "word::a_dead_ones_descriptor_is_used_again"],
     ),
-    ("sync/presence.rs", 1, &["presence::an_attacher_dies", "presence::a_remover_dies", "presence::a_detacher_dies"]),
+    (
+        "sync/attach_count.rs",
+        1,
+        &["attach_count::an_attacher_dies", "attach_count::a_remover_dies", "attach_count::a_detacher_dies"],
+    ),
     ("sync/gate.rs", 1, &["gate::a_fork_waits_for_those_inside", "gate::two_fork"]),
     (
-        "cancel.rs",
+        "process/cancel.rs",
         1,
         &["-: a table of one process's threads, which ends with it; tests/queues_signal.rs, and the drop-in's of pthread_cancel"],
     ),
     ("shm/attachments.rs", 1, &["-: a list of one process, which ends with it; tests/race.rs"]),
-    ("shm/template.rs", 1, &["-: mappings of one process, which end with it; tests/race.rs"]),
-    ("msg/section.rs", 0, &["queue::handlers_come_in", "queue::a_caller_dies_in_its_handler"]),
+    ("shm/cached_mapping.rs", 1, &["-: mappings of one process, which end with it; tests/race.rs"]),
+    ("msg/lock.rs", 0, &["queue::handlers_come_in", "queue::a_caller_dies_in_its_handler"]),
     ("layout/rights.rs", 0, &["rights::whoever_looks_sees_them_whole"]),
 ];
 

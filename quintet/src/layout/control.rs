@@ -1,19 +1,19 @@
 //! `shm/INDEX`: the control file of a segment. Whoever has any right to the segment can write it.
 #![allow(unsafe_code)]
 
-use super::rights::{self, Rights, RightsWords};
-use super::{SLOTS, Words};
-use crate::sync::presence::Presence;
+use crate::layout::rights::{self, Rights, RightsWords};
+use crate::layout::{AtomicStruct, SLOTS};
+use crate::sync::attach_count::AttachCount;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
 /// The file's size. Beyond the first page it is a hole until a participant of a high slot attaches.
 pub const SEGMENT_BYTES: u64 = size_of::<Control>() as u64;
 
 /// Segments up to this size keep their memory for the next one of the same owner.
-pub const WARM_BYTES: u64 = 65536;
+pub const RECYCLED_BYTES: u64 = 65536;
 
-/// A `warm_mode` that no mode is: the memory is not to be reused.
-pub const NEVER_WARM: u32 = u32::MAX;
+/// A `recycled_mode` that no mode is: the memory is not to be reused.
+pub const NEVER_RECYCLED: u32 = u32::MAX;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"QSHM");
 
@@ -23,7 +23,7 @@ pub struct Control {
     magic: AtomicU32,
     /// 1: the data file's memory was promised by count, not by allocation.
     pub counted_only: AtomicU32,
-    /// State and identifier: `sync::presence`.
+    /// State and identifier: `sync::attach_count`.
     pub head: AtomicU64,
     /// The size asked for, in bytes.
     pub size: AtomicU64,
@@ -48,17 +48,17 @@ pub struct Control {
     /// The number of the data file, from `Registry::data_serial`.
     pub data_serial: AtomicU64,
     /// The data file's mode and its pages; 0 pages: nothing is kept for reuse.
-    pub warm_mode: AtomicU32,
-    pub warm_pages: AtomicU32,
+    pub recycled_mode: AtomicU32,
+    pub recycled_pages: AtomicU32,
     /// Who keeps a page of the data file mapped to attach faster: 0 nobody, 1 + slot one, `u32::MAX` several.
-    pub templates: AtomicU32,
+    pub cached_mappings: AtomicU32,
     pad: AtomicU32,
     reserved: [AtomicU64; 45],
     pub entries: [AtomicU32; SLOTS],
 }
 
 // SAFETY: atomics only.
-unsafe impl Words for Control {}
+unsafe impl AtomicStruct for Control {}
 
 const _: () = {
     assert!(std::mem::offset_of!(Control, entries) == 512);
@@ -86,8 +86,8 @@ impl Control {
         self.magic.store(0, SeqCst);
     }
 
-    pub fn presence(&self, writable: bool) -> Presence<'_> {
-        Presence { head: &self.head, entries: &self.entries, high: &self.high, writable }
+    pub fn attach_count(&self, writable: bool) -> AttachCount<'_> {
+        AttachCount { head: &self.head, entries: &self.entries, high: &self.high, writable }
     }
 
     /// The rights in force, whole.

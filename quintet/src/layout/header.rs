@@ -1,7 +1,7 @@
 //! `namespace`: what the owner of a namespace decides. Others can only read it.
 #![allow(unsafe_code)]
 
-use super::{VERSION, Words};
+use crate::layout::{AtomicStruct, VERSION};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// The file's size.
@@ -33,7 +33,7 @@ pub struct Header {
 }
 
 // SAFETY: atomics only.
-unsafe impl Words for Header {}
+unsafe impl AtomicStruct for Header {}
 
 const _: () = assert!(size_of::<Header>() == 80);
 

@@ -27,9 +27,9 @@
 //! [`Slot`] is made of addresses within what is mapped, and stays mapped, if not always by the same file.
 #![allow(unsafe_code)]
 
-use super::Words;
-use super::rights::{self, Rights, RightsWords};
-use super::sleeper::Sleeper;
+use crate::layout::AtomicStruct;
+use crate::layout::rights::{self, Rights, RightsWords};
+use crate::layout::sleeper::Sleeper;
 use crate::sync::redo::Redo;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
 
@@ -50,17 +50,6 @@ pub const BLOCK_BYTES: usize = PAGE - BLOCK_HEADER;
 /// How many journals there are, and how many stores one holds.
 pub const JOURNALS: usize = 4;
 pub const MOST_STORES: usize = 38;
-
-/// What a queue is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u64)]
-pub enum QueueState {
-    /// Being made; or nothing that a queue can be.
-    Making = 0,
-    Live = 1,
-    /// Removed.
-    Gone = 2,
-}
 
 /// The first page. The words of the first line change with each message, those of the second seldom.
 #[repr(C)]
@@ -85,7 +74,7 @@ pub struct QueueHeader {
     magic: AtomicU32,
     /// Which of `rights` counts: 0 or 1.
     pub current: AtomicU32,
-    /// Identifier in the upper half, [`QueueState`] in the lower.
+    /// Identifier in the upper half, [`ObjectState`] in the lower.
     pub head: AtomicU64,
     /// `msg_qbytes`.
     pub capacity: AtomicU64,
@@ -130,7 +119,7 @@ struct Journal {
 }
 
 // SAFETY: atomics only.
-unsafe impl Words for QueueHeader {}
+unsafe impl AtomicStruct for QueueHeader {}
 
 const _: () = {
     assert!(std::mem::offset_of!(QueueHeader, magic) == 64);

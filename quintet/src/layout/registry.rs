@@ -1,8 +1,9 @@
 //! `registry`: what all who use a namespace keep together: the lock, the indexes in use, the participants.
 #![allow(unsafe_code)]
 
-use super::{VERSION, Words};
-use crate::id::MAX_OBJECTS;
+use crate::layout::{AtomicStruct, VERSION};
+use crate::types::id::MAX_OBJECTS;
+use crate::types::mechanism::Mechanism;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// How many processes can be attached to something, or at work in a namespace, at one time.
@@ -36,28 +37,7 @@ pub struct Registry {
     keys: [[AtomicU32; MAX_OBJECTS as usize]; MECHANISMS],
 }
 
-const MECHANISMS: usize = 3;
-
-/// A kind of objects.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mechanism {
-    Shm = 0,
-    Sem = 1,
-    Msg = 2,
-}
-
-impl Mechanism {
-    pub const ALL: [Mechanism; MECHANISMS] = [Mechanism::Shm, Mechanism::Sem, Mechanism::Msg];
-
-    /// The name of the folder, and of the class in a key's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Mechanism::Shm => "shm",
-            Mechanism::Sem => "sem",
-            Mechanism::Msg => "msg",
-        }
-    }
-}
+const MECHANISMS: usize = Mechanism::ALL.len();
 
 /// The counters of one class of objects; they can be counted anew from the objects.
 #[repr(C)]
@@ -74,7 +54,7 @@ pub struct Class {
     /// `shm_next_id`, or -1.
     pub next_id: AtomicI32,
     /// The index whose files wait for reuse with their memory, or -1.
-    pub warm: AtomicI32,
+    pub recycled: AtomicI32,
 }
 
 impl Class {
@@ -116,7 +96,7 @@ pub enum SlotState {
 }
 
 // SAFETY: atomics only.
-unsafe impl Words for Registry {}
+unsafe impl AtomicStruct for Registry {}
 
 const _: () = {
     assert!(size_of::<Slot>() == 32);
@@ -129,7 +109,7 @@ impl Registry {
     /// Where the participants' lock bytes are: beyond any content.
     pub const LOCKS: u64 = 1 << 40;
     /// Where the bytes are that the heirs of those who have gone on to another program lock: either.
-    pub const HEIRS: [u64; 2] = [1 << 41, 1 << 42];
+    pub const EXEC_LOCKS: [u64; 2] = [1 << 41, 1 << 42];
     /// What of the file must have its place on the file system from the start; slots and keys get theirs when used.
     pub const FIRST_BYTES: u64 = 4096 * (2 + MECHANISMS as u64);
 
@@ -140,7 +120,7 @@ impl Registry {
         for class in &self.classes {
             class.last_index.store(-1, Relaxed);
             class.next_id.store(-1, Relaxed);
-            class.warm.store(-1, Relaxed);
+            class.recycled.store(-1, Relaxed);
         }
     }
 

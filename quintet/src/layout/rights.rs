@@ -1,7 +1,8 @@
 //! Owner, mode and time of change, kept twice, so that one store changes them whole.
 #![allow(unsafe_code)]
 
-use crate::sync::primitive::{AtomicU32, AtomicU64, Ordering::*, fence};
+use crate::sync::primitive::Ordering::*;
+use crate::sync::primitive::{AtomicU32, AtomicU64, fence};
 
 /// One of the two copies.
 #[repr(C)]

@@ -14,8 +14,8 @@
 //! file; every index is checked against what was mapped, never against what the file says.
 #![allow(unsafe_code)]
 
-use super::rights::{self, Rights, RightsWords};
-use super::sleeper::Sleeper;
+use crate::layout::rights::{self, Rights, RightsWords};
+use crate::layout::sleeper::Sleeper;
 use crate::sync::journal::Journal;
 pub use crate::sync::journal::{Change, Kind as JournalKind};
 pub use crate::sync::waiter::State as WaiterState;
@@ -34,23 +34,12 @@ pub const JOURNALLED: usize = 500;
 /// The most operations of a call that waits.
 pub const MOST_OPS: usize = 500;
 
-/// What a set is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u64)]
-pub enum SetState {
-    /// Being made; or nothing that a set can be.
-    Making = 0,
-    Live = 1,
-    /// Removed.
-    Gone = 2,
-}
-
 /// The beginning of the file.
 #[repr(C)]
 pub struct SetHeader {
     magic: AtomicU32,
     pub nsems: AtomicU32,
-    /// Identifier in the upper half, [`SetState`] in the lower.
+    /// Identifier in the upper half, [`ObjectState`] in the lower.
     pub head: AtomicU64,
     /// The robust lock of the set: `sync::lock`.
     pub lock: AtomicU32,
@@ -166,7 +155,7 @@ const _: () = {
     assert!(std::mem::offset_of!(SetHeader, descriptors) == 512);
     assert!(size_of::<SetHeader>() == 512 + 128 * DESCRIPTORS);
     assert!(PAGE_HEADER == 64 && PAGE_HEADER + 8 * MOST_OPS <= PAGE);
-    assert!(CELLS_INLINE as usize + MORE_PAGES * CELLS_PER_PAGE as usize >= crate::Limits::MOST_SEMMSL as usize);
+    assert!(CELLS_INLINE as usize + MORE_PAGES * CELLS_PER_PAGE as usize >= crate::types::limits::Limits::MOST_SEMMSL as usize);
 };
 
 impl SetHeader {

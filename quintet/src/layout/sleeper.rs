@@ -1,7 +1,7 @@
 //! What all calls that wait have in common.
 #![allow(unsafe_code)]
 
-use super::Words;
+use crate::layout::AtomicStruct;
 use crate::sync::waiter::State;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
@@ -23,7 +23,7 @@ pub struct Sleeper {
 }
 
 // SAFETY: atomics only.
-unsafe impl Words for Sleeper {}
+unsafe impl AtomicStruct for Sleeper {}
 
 const _: () = assert!(size_of::<Sleeper>() == 40);
 

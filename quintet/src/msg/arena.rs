@@ -3,15 +3,16 @@
 //! A message has a slot of the smallest size that holds it; the bytes of one that is longer than the largest are in further slots of that size, one after the
 //! other. Free slots of a size are a list, last freed, first used.
 
-use super::bytes::{Piece, Source};
-use super::draft::{Draft, MOST_FILLS};
-use super::place::QueueView;
-use super::section::Section;
-use crate::Errno;
 use crate::layout::{
     BLOCK_BYTES, BLOCK_HEADER, CLASSES, MESSAGE_HEADER, Slot, SlotKind, SlotUse, UNIT, class_for, halves, high, inline_len, low,
     words,
 };
+use crate::msg::lock::QueueGuard;
+use crate::msg::mapping::QueueView;
+use crate::msg::write_set::{MAX_COPIES, WriteSet};
+use crate::object::mapping::MappedObject;
+use crate::types::error::Errno;
+use crate::types::message_bytes::{Piece, Source};
 use std::sync::atomic::Ordering::Relaxed;
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -63,7 +64,7 @@ impl QueueView<'_> {
     }
 }
 
-impl<'a> Draft<'a> {
+impl<'a> WriteSet<'a> {
     /// Takes a free slot of a class. `None`: there is none at hand.
     #[inline(always)]
     pub fn take_slot(&mut self, class: usize) -> Result<Option<Slot>> {
@@ -187,9 +188,9 @@ impl<'a> Draft<'a> {
 }
 
 /// Messages up to this length are copied in one go, with the lock held.
-pub const MOST_AT_ONCE: usize = (MOST_FILLS - 3) * BLOCK_BYTES;
+pub const MOST_AT_ONCE: usize = (MAX_COPIES - 3) * BLOCK_BYTES;
 
-impl Section<'_> {
+impl QueueGuard<'_> {
     /// Sees to it that there is a free slot of this class. `ENOMEM`: there is no room.
     pub fn provide(&self, class: usize) -> Result<()> {
         let header = self.queue.header();
@@ -206,7 +207,7 @@ impl Section<'_> {
         let short = |class| low(header.free(class).load(Relaxed)) == 0;
         let needed = short(class_for(len)) || len > inline_len(class_for(len), len) && short(LARGEST);
         if needed && low(header.divided.load(Relaxed)) >= self.queue.pages() {
-            self.mend();
+            self.repair();
         }
     }
 
@@ -221,10 +222,10 @@ impl Section<'_> {
             self.queue.slot(unit)?.word(words::KIND).store(kind.pack(), Relaxed);
             next = unit;
         }
-        let mut draft = Draft::new(self.queue);
-        draft.put(&header.divided, halves(page + 1, 0));
-        draft.put(header.free(class), next.into());
-        self.commit(&draft)
+        let mut writes = WriteSet::new(self.queue);
+        writes.put(&header.divided, halves(page + 1, 0));
+        writes.put(header.free(class), next.into());
+        self.commit(&writes)
     }
 
     /// Sees to it that there are the slots for a message of this length.
@@ -270,10 +271,10 @@ impl Section<'_> {
     /// Forgets all slots, and gives their memory back: nothing is kept in any of them.
     pub fn start_over(&self) -> Result<()> {
         let header = self.queue.header();
-        let mut draft = Draft::new(self.queue);
-        (0..CLASSES).for_each(|class| draft.put(header.free(class), 0));
-        draft.put(&header.divided, 1);
-        self.commit(&draft)?;
+        let mut writes = WriteSet::new(self.queue);
+        (0..CLASSES).for_each(|class| writes.put(header.free(class), 0));
+        writes.put(&header.divided, 1);
+        self.commit(&writes)?;
         self.queue.shrink();
         Ok(())
     }

@@ -1,18 +1,22 @@
 //! `msgrcv`.
 
-use super::arena::MOST_AT_ONCE;
-use super::bytes::{Piece, Sink};
-use super::draft::Draft;
-use super::line::{Select, Selected};
-use super::place::{FIRST_PAGES, QueueView};
-use super::section::{Quick, Section, standing};
-use super::spin::{self, Attempt};
-use super::wait::{ANEW, Call, Side, draft_end_of, own_stamp};
-use crate::engine::Engine;
 use crate::layout::{BLOCK_BYTES, Slot, SlotKind, SlotUse, UNIT, halves, high, low, words};
+use crate::msg::arena::MOST_AT_ONCE;
+use crate::msg::lock::{QueueGuard, RseqGuard, live};
+use crate::msg::mapping::{FIRST_PAGES, QueueView, Queues};
+use crate::msg::message_list::{Selected, Selector};
+use crate::msg::spin::{self, Attempt};
+use crate::msg::waiters::{ANEW, BlockedCall, Side, own_stamp, stage_end_of};
+use crate::msg::write_set::WriteSet;
+use crate::object::mapping::{MappedObject, ObjectFiles};
+use crate::process::acquire::Patience;
+use crate::process::fork;
+use crate::process::waiting::{self, Waiting};
 use crate::sys::clock::Instant;
-use crate::waiting::{self, Patience, Waiting};
-use crate::{Errno, Id, MsgFlags, process};
+use crate::types::error::Errno;
+use crate::types::id::Id;
+use crate::types::message_bytes::{Piece, Sink};
+use crate::types::msg::MsgFlags;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -23,15 +27,15 @@ const MOST_KEPT: u32 = 4096;
 
 /// What a call asks for.
 #[derive(Clone, Copy)]
-struct Wanted {
+struct ReceiveRequest {
     /// As the call's `msgtyp`, and what it means.
     mtype: i64,
-    select: Select,
+    select: Selector,
     size: usize,
     flags: MsgFlags,
 }
 
-impl Wanted {
+impl ReceiveRequest {
     /// How much of a message it gets, unless the message is longer than it takes.
     #[inline(always)]
     fn of(&self, len: usize) -> Result<usize> {
@@ -82,9 +86,9 @@ fn copy_out(to: *mut u8, pieces: impl Iterator<Item = Piece>) {
     }
 }
 
-impl Engine {
+impl Queues {
     pub fn msgrcv(
-        &self,
+        &'static self,
         id: i32,
         buffer: &mut [u8],
         mtype: i64,
@@ -93,13 +97,14 @@ impl Engine {
     ) -> Result<(i64, usize)> {
         let size = buffer.len();
         let mut to = Buffer { bytes: buffer, mtype: 0 };
-        let len = self.msg_receive(id, &mut to, size, mtype, flags, timeout)?;
+        let len = self.receive(id, &mut to, size, mtype, flags, timeout)?;
         Ok((to.mtype, len))
     }
 
+    /// `msgrcv`: tries it in a restartable sequence, and then in all generality.
     #[inline(always)]
-    pub fn msg_receive(
-        &self,
+    pub fn receive(
+        &'static self,
         id: i32,
         to: &mut impl Sink,
         size: usize,
@@ -107,27 +112,27 @@ impl Engine {
         flags: MsgFlags,
         timeout: Option<Duration>,
     ) -> Result<usize> {
-        let wanted = Wanted { mtype, select: Select::new(mtype, flags), size, flags };
-        match self.receive_at_once(id, to, &wanted) {
-            Attempt::Done(len) => Ok(len),
-            _ => self.receive_whole(id, to, &wanted, timeout),
+        let wanted = ReceiveRequest { mtype, select: Selector::new(mtype, flags), size, flags };
+        let is_usual = !fork::is_raw_clone_child() && !wanted.copies();
+        if is_usual
+            && let Some(queue) = self.hot(id)
+            && queue.may(false)
+            && let Attempt::Done(len) = try_receive(queue, to, &wanted)
+        {
+            return Ok(len);
         }
-    }
-
-    #[inline(always)]
-    fn receive_at_once(&self, id: i32, to: &mut impl Sink, wanted: &Wanted) -> Attempt<usize> {
-        if process::is_foundling() || wanted.copies() {
-            return Attempt::Slow;
-        }
-        match self.hot_queue(id) {
-            Some(queue) if queue.may(false) => receive_quickly(queue, to, wanted),
-            _ => Attempt::Slow,
-        }
+        self.receive_slow(id, to, &wanted, timeout)
     }
 
     /// In the order in which the kernel checks.
     #[inline(never)]
-    fn receive_whole(&self, id: i32, to: &mut impl Sink, wanted: &Wanted, timeout: Option<Duration>) -> Result<usize> {
+    fn receive_slow(
+        &'static self,
+        id: i32,
+        to: &mut impl Sink,
+        wanted: &ReceiveRequest,
+        timeout: Option<Duration>,
+    ) -> Result<usize> {
         if id < 0 || isize::try_from(wanted.size).is_err() {
             return Err(Errno::INVAL);
         }
@@ -135,22 +140,22 @@ impl Engine {
         if wanted.copies() && (wanted.flags.contains(MsgFlags::EXCEPT) || !nowait) {
             return Err(Errno::INVAL);
         }
-        if process::is_foundling() {
-            process::adopt_foundling();
+        if fork::is_raw_clone_child() {
+            fork::adopt_raw_clone_child();
         }
-        let queue = self.standing_queue(id)?;
+        let queue = self.live(id)?;
         if !queue.may(false) {
-            return self.denied_queue(id, Errno::ACCES);
+            return self.denied(id, Errno::ACCES);
         }
         let id = Id::from_raw(id)?;
         let nowait = nowait || timeout == Some(Duration::ZERO);
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         if queue.is_whole() {
-            match receive_quickly(queue, to, wanted) {
+            match try_receive(queue, to, wanted) {
                 Attempt::Done(len) => return Ok(len),
                 Attempt::Failed(e) => return Err(e),
                 Attempt::Not if nowait => return Err(Errno::NOMSG),
-                Attempt::Not => match spin::until(&queue, spin::FOR_MESSAGES, deadline, || receive_quickly(queue, to, wanted)) {
+                Attempt::Not => match spin::until(&queue, spin::FOR_MESSAGES, deadline, || try_receive(queue, to, wanted)) {
                     Attempt::Done(len) => return Ok(len),
                     Attempt::Failed(e) => return Err(e),
                     Attempt::Not | Attempt::Slow => {}
@@ -158,40 +163,39 @@ impl Engine {
                 Attempt::Slow => {}
             }
         }
-        self.receive_slowly(queue, id, to, wanted, nowait, deadline)
+        self.receive_locked(queue, id, to, wanted, nowait, deadline)
     }
 
     /// Under the queue's lock.
     #[cold]
-    fn receive_slowly(
-        &self,
+    fn receive_locked(
+        &'static self,
         queue: QueueView<'_>,
         id: Id,
         to: &mut impl Sink,
-        wanted: &Wanted,
+        wanted: &ReceiveRequest,
         nowait: bool,
         deadline: Option<Instant>,
     ) -> Result<usize> {
         loop {
             // One that never waits for others knows no time, and no `EINTR`.
-            let patience = if nowait { Patience::Endless } else { Patience::Call(deadline, Errno::NOMSG) };
-            let section = standing(self.queue_section_for_call(queue, patience)?, id)?;
-            if !section.queue.may(false) {
+            let patience = if nowait { Patience::Endless } else { Patience::Until(deadline, Errno::NOMSG) };
+            let guard = live(self.lock(queue, patience)?, id)?;
+            if !guard.queue.may(false) {
                 return Err(Errno::ACCES);
             }
-            section.make_ready(0);
-            if let Some(message) = section.select(wanted.select)? {
-                return section.receive(message, to, wanted);
+            guard.make_ready(0);
+            if let Some(message) = guard.select(wanted.select)? {
+                return guard.receive(message, to, wanted);
             }
             if nowait || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(Errno::NOMSG);
             }
-            let engine = process::engine_for_ever(self).ok_or(Errno::INVAL)?;
             let size = if wanted.flags.contains(MsgFlags::NOERROR) { u64::MAX } else { wanted.size as u64 };
-            let slot = section.enqueue(Side::Receivers, wanted.mtype, wanted.flags, size, 0)?;
-            let call = Call::new(section.queue, id, Side::Receivers, slot);
-            waiting::announce(call.interruptible(engine));
-            let signals = section.leave();
+            let slot = guard.enqueue(Side::Receivers, wanted.mtype, wanted.flags, size, 0)?;
+            let call = BlockedCall::new(guard.queue, id, Side::Receivers, slot);
+            waiting::announce(call.interruptible(self));
+            let signals = guard.leave();
             let answer = waiting::sleep(&call, deadline, Errno::NOMSG, signals);
             if !call.is_answered() {
                 return Err(answer.err().unwrap_or(Errno::IDRM));
@@ -205,7 +209,7 @@ impl Engine {
     }
 
     /// Takes the message that a sender has handed over.
-    fn receive_given(&self, call: &Call<'_>, to: &mut impl Sink, wanted: &Wanted) -> Result<usize> {
+    fn receive_given(&self, call: &BlockedCall<'_>, to: &mut impl Sink, wanted: &ReceiveRequest) -> Result<usize> {
         let message = call.queue.slot(call.message())?;
         let len = (message.kind().number as usize).min(wanted.size);
         let put = put(&call.queue, message, len, to);
@@ -214,7 +218,7 @@ impl Engine {
             return Err(Errno::INTR);
         }
         if put.is_err() {
-            self.queue_section_in_call(call.queue)?.put_back(message)?;
+            self.lock(call.queue, Patience::EndlessInCall)?.put_back(message)?;
         }
         call.end();
         put.map(|()| len)
@@ -241,13 +245,13 @@ fn put(queue: &QueueView<'_>, message: Slot, len: usize, to: &mut impl Sink) -> 
 
 /// Receives without holding signals off, if nobody is to be woken.
 #[inline(always)]
-fn receive_quickly(queue: QueueView<'_>, to: &mut impl Sink, wanted: &Wanted) -> Attempt<usize> {
+fn try_receive(queue: QueueView<'_>, to: &mut impl Sink, wanted: &ReceiveRequest) -> Attempt<usize> {
     let header = queue.header();
     if low(header.count.load(Relaxed)) == 0 {
         return Attempt::Not;
     }
-    Quick::with(queue, |quick| {
-        if high(header.waiting.load(Relaxed)) != 0 || header.damaged.load(Relaxed) != 0 || !queue.stands() || wanted.copies() {
+    RseqGuard::with(queue, |quick| {
+        if high(header.waiting.load(Relaxed)) != 0 || header.damaged.load(Relaxed) != 0 || !queue.is_live() || wanted.copies() {
             return Attempt::Slow;
         }
         let message = match queue.select(wanted.select) {
@@ -269,13 +273,13 @@ fn receive_quickly(queue: QueueView<'_>, to: &mut impl Sink, wanted: &Wanted) ->
         }
         let Some(at) = to.ready(len) else { return Attempt::Slow };
         let mtype = message.get(words::TYPE) as i64;
-        let mut draft = Draft::new(queue);
-        if draft_taken(&mut draft, message, kind, whole).is_err() || draft.check().is_err() {
+        let mut writes = WriteSet::new(queue);
+        if stage_taken(&mut writes, message, kind, whole).is_err() || writes.check().is_err() {
             return Attempt::Slow;
         }
         // From here on only a handler of this thread's can be in the way.
         copy_out(at, queue.pieces(message, len));
-        if !quick.commit(&draft) {
+        if !quick.commit(&writes) {
             return Attempt::Slow;
         }
         to.put_type(mtype);
@@ -286,16 +290,16 @@ fn receive_quickly(queue: QueueView<'_>, to: &mut impl Sink, wanted: &Wanted) ->
 
 /// Drafts that a message is received, and gone.
 #[inline(always)]
-fn draft_taken(draft: &mut Draft<'_>, message: Slot, kind: SlotKind, len: usize) -> Result<()> {
-    draft.remove(message, len)?;
-    let header = draft.queue().header();
-    draft.put(&header.received, own_stamp().pack());
-    draft.give_message(message, kind.class, len)
+fn stage_taken(writes: &mut WriteSet<'_>, message: Slot, kind: SlotKind, len: usize) -> Result<()> {
+    writes.remove(message, len)?;
+    let header = writes.queue().header();
+    writes.put(&header.received, own_stamp().pack());
+    writes.give_message(message, kind.class, len)
 }
 
-impl Section<'_> {
+impl QueueGuard<'_> {
     /// The message that a receiver gets.
-    fn select(&self, select: Select) -> Result<Option<Slot>> {
+    fn select(&self, select: Selector) -> Result<Option<Slot>> {
         match self.queue.select(select)? {
             Selected::Message(message) => Ok(Some(message)),
             Selected::Nothing => Ok(None),
@@ -313,7 +317,7 @@ impl Section<'_> {
         }
     }
 
-    fn receive(self, message: Slot, to: &mut impl Sink, wanted: &Wanted) -> Result<usize> {
+    fn receive(self, message: Slot, to: &mut impl Sink, wanted: &ReceiveRequest) -> Result<usize> {
         let kind = message.kind();
         let whole = kind.number as usize;
         if whole > self.queue.most_slots() as usize * UNIT {
@@ -323,38 +327,38 @@ impl Section<'_> {
         let len = wanted.of(whole)?;
         if wanted.copies() {
             // A copy is not cut off, and the kernel has room for so much.
-            let room = wanted.size.min(self.queue.engine.header.msgmax.load(Relaxed) as usize);
+            let room = wanted.size.min(self.queue.queues.core.header.msgmax.load(Relaxed) as usize);
             return if whole <= room { put(&self.queue, message, len, to).map(|()| len) } else { Err(Errno::INVAL) };
         }
-        let mut draft = Draft::new(self.queue);
+        let mut writes = WriteSet::new(self.queue);
         if whole <= MOST_AT_ONCE {
             put(&self.queue, message, len, to)?;
-            draft_taken(&mut draft, message, kind, whole)?;
-            self.commit(&draft)?;
+            stage_taken(&mut writes, message, kind, whole)?;
+            self.commit(&writes)?;
             return self.made_room().map(|()| len);
         }
         // A long message is copied with the lock not held.
         let number = message.get(words::NUMBER) as u32;
-        draft.remove(message, whole)?;
+        writes.remove(message, whole)?;
         let header = self.queue.header();
-        draft.put(&header.received, own_stamp().pack());
-        self.draft_receiving(&mut draft, message, self.holder(), number);
-        draft.enlist(&header.busy, message)?;
-        self.commit(&draft)?;
+        writes.put(&header.received, own_stamp().pack());
+        self.stage_receiving(&mut writes, message, self.holder(), number);
+        writes.enlist(&header.busy, message)?;
+        self.commit(&writes)?;
         self.made_room()?;
         let queue = self.queue;
         drop(self);
         let put = put(&queue, message, len, to);
-        let section = queue.engine.queue_section_in_call(queue)?;
+        let guard = queue.queues.lock(queue, Patience::EndlessInCall)?;
         match put {
             Ok(()) => {
-                let mut draft = Draft::new(queue);
-                draft_end_of(&mut draft, message.unit(), section.holder())?;
-                section.commit(&draft)?;
-                section.give_memory_back()?;
+                let mut writes = WriteSet::new(queue);
+                stage_end_of(&mut writes, message.unit(), guard.holder())?;
+                guard.commit(&writes)?;
+                guard.give_memory_back()?;
                 Ok(len)
             }
-            Err(e) => section.put_back(message).and(Err(e)),
+            Err(e) => guard.put_back(message).and(Err(e)),
         }
     }
 
@@ -390,14 +394,14 @@ impl Section<'_> {
         let newest = high(header.count.load(Relaxed));
         let age = |number: u32| newest.wrapping_sub(number);
         let later = self.queue.messages().find(|other| age(other.get(words::NUMBER) as u32) <= age(number));
-        let mut draft = Draft::new(self.queue);
-        draft.delist(&header.busy, message)?;
-        draft.insert(message, later)?;
+        let mut writes = WriteSet::new(self.queue);
+        writes.delist(&header.busy, message)?;
+        writes.insert(message, later)?;
         let kind = message.kind();
-        draft.set_in(message, words::KIND, SlotKind { state: SlotUse::Queued, ..kind }.pack());
-        draft.set_in(message, words::NUMBER, number.into());
-        draft.set_in(message, words::CHAIN, halves(0, blocks));
-        self.commit(&draft)?;
+        writes.set_in(message, words::KIND, SlotKind { state: SlotUse::Queued, ..kind }.pack());
+        writes.set_in(message, words::NUMBER, number.into());
+        writes.set_in(message, words::CHAIN, halves(0, blocks));
+        self.commit(&writes)?;
         // Whoever has come to wait meanwhile has not seen it.
         self.answer_all(Side::Receivers, ANEW)
     }

@@ -1,18 +1,22 @@
 //! `msgsnd`.
 
-use super::arena::MOST_AT_ONCE;
-use super::bytes::{Piece, Source};
-use super::draft::Draft;
-use super::place::QueueView;
-use super::section::{Quick, Section, standing};
-use super::spin::{self, Attempt};
-use super::wait::{ANEW, Call, Given, Side, draft_end_of, draft_given, fits, holder_of, own_stamp, wanted};
-use crate::engine::Engine;
 use crate::layout::{Slot, SlotKind, SlotUse, halves, high, low, words};
-use crate::sync::latch::Holder;
+use crate::msg::arena::MOST_AT_ONCE;
+use crate::msg::lock::{QueueGuard, RseqGuard, live};
+use crate::msg::mapping::{QueueView, Queues};
+use crate::msg::spin::{self, Attempt};
+use crate::msg::waiters::{ANEW, BlockedCall, Given, Side, fits, holder_of, own_stamp, stage_end_of, stage_given, wanted};
+use crate::msg::write_set::WriteSet;
+use crate::object::mapping::{MappedObject, ObjectFiles};
+use crate::process::acquire::Patience;
+use crate::process::{fork, waiting};
+use crate::sync::queue_lock::ThreadOwner;
 use crate::sys::clock::Instant;
-use crate::waiting::{self, Patience};
-use crate::{Errno, Id, MsgFlags, process, sys};
+use crate::sys::ids;
+use crate::types::error::Errno;
+use crate::types::id::Id;
+use crate::types::message_bytes::{Piece, Source};
+use crate::types::msg::MsgFlags;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -21,68 +25,62 @@ type Result<T> = std::result::Result<T, Errno>;
 /// The words of a message from its type on, as they are copied into its slot together.
 type Header = [u64; 5];
 
-impl Engine {
-    pub fn msgsnd(&self, id: i32, mtype: i64, data: &[u8], flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
-        self.msg_send(id, mtype, Source::new(data), flags, timeout)
+impl Queues {
+    pub fn msgsnd(&'static self, id: i32, mtype: i64, data: &[u8], flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
+        self.send(id, mtype, Source::new(data), flags, timeout)
     }
 
+    /// `msgsnd`: tries it in a restartable sequence, and then in all generality.
     #[inline(always)]
-    pub fn msg_send(&self, id: i32, mtype: i64, from: Source, flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
-        match self.send_at_once(id, mtype, from) {
-            Attempt::Done(()) => Ok(()),
-            _ => self.send_whole(id, mtype, from, flags, timeout),
+    pub fn send(&'static self, id: i32, mtype: i64, from: Source, flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
+        let most = (self.core.header.msgmax.load(Relaxed) as usize).min(MOST_AT_ONCE);
+        let is_usual = !fork::is_raw_clone_child() && mtype >= 1 && from.len <= most;
+        if is_usual
+            && let Some(queue) = self.hot(id)
+            && queue.may(true)
+            && let Attempt::Done(()) = try_send(queue, mtype, from)
+        {
+            return Ok(());
         }
-    }
-
-    #[inline(always)]
-    fn send_at_once(&self, id: i32, mtype: i64, from: Source) -> Attempt<()> {
-        let most = (self.header.msgmax.load(Relaxed) as usize).min(MOST_AT_ONCE);
-        if process::is_foundling() || mtype < 1 || from.len > most {
-            return Attempt::Slow;
-        }
-        match self.hot_queue(id) {
-            Some(queue) if queue.may(true) => send_quickly(queue, mtype, from),
-            _ => Attempt::Slow,
-        }
+        self.send_slow(id, mtype, from, flags, timeout)
     }
 
     /// In the order in which the kernel checks.
     #[inline(never)]
-    fn send_whole(&self, id: i32, mtype: i64, from: Source, flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
-        if from.len > self.header.msgmax.load(Relaxed) as usize || i32::try_from(from.len).is_err() || mtype < 1 {
+    fn send_slow(&'static self, id: i32, mtype: i64, from: Source, flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
+        if from.len > self.core.header.msgmax.load(Relaxed) as usize || i32::try_from(from.len).is_err() || mtype < 1 {
             return Err(Errno::INVAL);
         }
-        if process::is_foundling() {
-            process::adopt_foundling();
+        if fork::is_raw_clone_child() {
+            fork::adopt_raw_clone_child();
         }
-        let queue = self.standing_queue(id)?;
+        let queue = self.live(id)?;
         if !queue.may(true) {
-            return self.denied_queue(id, Errno::ACCES);
+            return self.denied(id, Errno::ACCES);
         }
         let id = Id::from_raw(id)?;
         let nowait = flags.contains(MsgFlags::NOWAIT) || timeout == Some(Duration::ZERO);
         // A time that cannot be reckoned is one without end.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         if queue.is_whole() && from.len <= MOST_AT_ONCE {
-            match send_quickly(queue, mtype, from) {
+            match try_send(queue, mtype, from) {
                 Attempt::Done(()) => return Ok(()),
                 Attempt::Not if nowait => return Err(Errno::AGAIN),
                 Attempt::Not => {
-                    if let Attempt::Done(()) = spin::until(&queue, spin::FOR_ROOM, deadline, || send_quickly(queue, mtype, from))
-                    {
+                    if let Attempt::Done(()) = spin::until(&queue, spin::FOR_ROOM, deadline, || try_send(queue, mtype, from)) {
                         return Ok(());
                     }
                 }
                 Attempt::Failed(_) | Attempt::Slow => {}
             }
         }
-        self.send_slowly(queue, id, mtype, from, nowait, deadline)
+        self.send_locked(queue, id, mtype, from, nowait, deadline)
     }
 
     /// Under the queue's lock.
     #[cold]
-    fn send_slowly(
-        &self,
+    fn send_locked(
+        &'static self,
         queue: QueueView<'_>,
         id: Id,
         mtype: i64,
@@ -92,48 +90,44 @@ impl Engine {
     ) -> Result<()> {
         loop {
             // One that never waits for others knows no time, and no `EINTR`.
-            let patience = if nowait { Patience::Endless } else { Patience::Call(deadline, Errno::AGAIN) };
-            let mut section = standing(self.queue_section_for_call(queue, patience)?, id)?;
-            if !section.queue.may(true) {
+            let patience = if nowait { Patience::Endless } else { Patience::Until(deadline, Errno::AGAIN) };
+            let mut guard = live(self.lock(queue, patience)?, id)?;
+            if !guard.queue.may(true) {
                 return Err(Errno::ACCES);
             }
-            section.make_ready(from.len);
+            guard.make_ready(from.len);
             let late = nowait || deadline.is_some_and(|deadline| deadline <= Instant::now());
-            let fits = section.fits(from.len);
+            let fits = guard.fits(from.len);
             if !fits && late {
                 return Err(Errno::AGAIN);
             }
             let large = from.len > MOST_AT_ONCE;
-            if fits && !large && low(section.queue.header().waiting.load(Relaxed)) == 0 {
-                return section.append(mtype, from);
+            if fits && !large && low(guard.queue.header().waiting.load(Relaxed)) == 0 {
+                return guard.append(mtype, from);
             }
-            let message = section.reserve(mtype, from)?;
+            let message = guard.reserve(mtype, from)?;
             if large {
-                drop(section);
+                drop(guard);
                 copy_in(&queue, message, from);
-                section = standing(self.queue_section(queue)?, id)?;
-                if !is_reserved(message, section.holder()) {
+                guard = live(self.lock(queue, Patience::Endless)?, id)?;
+                if !is_reserved(message, guard.holder()) {
                     // A handler's child goes on here.
                     return Err(Errno::INTR);
                 }
             }
-            if section.fits(from.len) {
-                return section.pass_on(message, sys::pid()).or_else(|e| section.discard(message).and(Err(e)));
+            if guard.fits(from.len) {
+                return guard.pass_on(message, ids::pid()).or_else(|e| guard.discard(message).and(Err(e)));
             }
             if late {
-                return section.discard(message).and(Err(Errno::AGAIN));
+                return guard.discard(message).and(Err(Errno::AGAIN));
             }
-            let engine = process::engine_for_ever(self).ok_or(Errno::INVAL);
-            let waits = engine.and_then(|engine| {
-                let slot = section.enqueue(Side::Senders, mtype, MsgFlags::empty(), from.len as u64, message.unit())?;
-                Ok((engine, Call::new(section.queue, id, Side::Senders, slot)))
-            });
-            let (engine, call) = match waits {
-                Ok(waits) => waits,
-                Err(e) => return section.discard(message).and(Err(e)),
+            let enqueued = guard.enqueue(Side::Senders, mtype, MsgFlags::empty(), from.len as u64, message.unit());
+            let call = match enqueued {
+                Ok(slot) => BlockedCall::new(guard.queue, id, Side::Senders, slot),
+                Err(e) => return guard.discard(message).and(Err(e)),
             };
-            waiting::announce(call.interruptible(engine));
-            let signals = section.leave();
+            waiting::announce(call.interruptible(self));
+            let signals = guard.leave();
             let answer = waiting::sleep(&call, deadline, Errno::AGAIN, signals);
             call.end();
             match answer {
@@ -150,28 +144,28 @@ fn header(mtype: i64, links: u64, blocks: u32, number: u64) -> Header {
 
 /// Sends without holding signals off, if nobody is to be woken.
 #[inline(always)]
-fn send_quickly(queue: QueueView<'_>, mtype: i64, from: Source) -> Attempt<()> {
+fn try_send(queue: QueueView<'_>, mtype: i64, from: Source) -> Attempt<()> {
     if !fits(&queue, from.len) {
         return Attempt::Not;
     }
     let mut given: Option<Given> = None;
-    let sent = Quick::with(queue, |quick| {
+    let sent = RseqGuard::with(queue, |quick| {
         let header = queue.header();
-        if header.damaged.load(Relaxed) != 0 || !queue.stands() {
+        if header.damaged.load(Relaxed) != 0 || !queue.is_live() {
             return Attempt::Slow;
         }
         if !fits(&queue, from.len) {
             return if quick.leave() { Attempt::Not } else { Attempt::Slow };
         }
         quick.forget_waits(spin::FOR_MESSAGES);
-        let mut draft = Draft::new(queue);
+        let mut writes = WriteSet::new(queue);
         let mut words = Header::default();
         let drafted = match low(header.waiting.load(Relaxed)) {
-            0 => draft_new(&mut draft, mtype, from, &mut words),
-            _ => draft_handed_over(&mut draft, mtype, from, &mut words, &mut given),
+            0 => stage_new(&mut writes, mtype, from, &mut words),
+            _ => stage_handed_over(&mut writes, mtype, from, &mut words, &mut given),
         };
         match drafted {
-            Ok(true) if draft.check().is_ok() && quick.commit(&draft) => Attempt::Done(()),
+            Ok(true) if writes.check().is_ok() && quick.commit(&writes) => Attempt::Done(()),
             _ => Attempt::Slow,
         }
     })
@@ -185,8 +179,8 @@ fn send_quickly(queue: QueueView<'_>, mtype: i64, from: Source) -> Attempt<()> {
 /// Drafts that a new message goes to the first of the waiting receivers that takes it; if none does, at the end of the line. `false`: that
 /// cannot be said in one draft.
 #[inline(never)]
-fn draft_handed_over(
-    draft: &mut Draft<'_>,
+fn stage_handed_over(
+    writes: &mut WriteSet<'_>,
     mtype: i64,
     from: Source,
     words: &mut Header,
@@ -196,9 +190,9 @@ fn draft_handed_over(
         // The call that this handler has interrupted waits for nothing any more, and must not get it.
         return Ok(false);
     }
-    let queue = draft.queue();
+    let queue = writes.queue();
     let Some(call) = queue.calls(Side::Receivers).find(|call| wanted(*call).takes(mtype)) else {
-        return draft_new(draft, mtype, from, words);
+        return stage_new(writes, mtype, from, words);
     };
     if call.get(words::SIZE) < from.len as u64 {
         // He is to be told, and others are to be tried.
@@ -207,32 +201,32 @@ fn draft_handed_over(
     if queue.claim(Side::Receivers, call).is_none() {
         return Ok(false);
     }
-    let Some((slot, class, blocks)) = draft.take_message(from.len)? else { return Ok(false) };
+    let Some((slot, class, blocks)) = writes.take_message(from.len)? else { return Ok(false) };
     let number = high(queue.header().count.load(Relaxed));
     *words = header(mtype, 0, blocks, holder_of(call.sleeper()).0);
     // If it must be put back into the line.
     words[2] = halves(number, blocks);
-    draft.fill(slot.bytes(8), words.as_ptr().cast(), size_of::<Header>());
-    draft.fill_message(slot, class, blocks, from)?;
-    draft.put_in(slot, words::KIND, SlotKind { state: SlotUse::Receiving, class, number: from.len as u32 }.pack());
-    draft.enlist(&queue.header().busy, slot)?;
-    draft_given(draft, call, slot, sys::pid())?;
+    writes.fill(slot.bytes(8), words.as_ptr().cast(), size_of::<Header>());
+    writes.fill_message(slot, class, blocks, from)?;
+    writes.put_in(slot, words::KIND, SlotKind { state: SlotUse::Receiving, class, number: from.len as u32 }.pack());
+    writes.enlist(&queue.header().busy, slot)?;
+    stage_given(writes, call, slot, ids::pid())?;
     *given = Some(Given::new(call, slot));
     Ok(true)
 }
 
 /// Drafts a new message at the end of the line; `words` must live until the draft is committed. `false`: there is no slot at hand.
 #[inline(always)]
-fn draft_new(draft: &mut Draft<'_>, mtype: i64, from: Source, words: &mut Header) -> Result<bool> {
-    let Some((slot, class, blocks)) = draft.take_message(from.len)? else { return Ok(false) };
-    let (links, number) = draft.at_the_end();
+fn stage_new(writes: &mut WriteSet<'_>, mtype: i64, from: Source, words: &mut Header) -> Result<bool> {
+    let Some((slot, class, blocks)) = writes.take_message(from.len)? else { return Ok(false) };
+    let (links, number) = writes.at_the_end();
     *words = header(mtype, links, blocks, number);
-    draft.fill(slot.bytes(8), words.as_ptr().cast(), size_of::<Header>());
-    draft.fill_message(slot, class, blocks, from)?;
+    writes.fill(slot.bytes(8), words.as_ptr().cast(), size_of::<Header>());
+    writes.fill_message(slot, class, blocks, from)?;
     let sent = words[4];
-    draft.append(slot, class, from.len, mtype, blocks)?;
-    let header = draft.queue().header();
-    draft.put(&header.sent, sent);
+    writes.append(slot, class, from.len, mtype, blocks)?;
+    let header = writes.queue().header();
+    writes.put(&header.sent, sent);
     Ok(true)
 }
 
@@ -249,45 +243,45 @@ fn copy_in(queue: &QueueView<'_>, message: Slot, from: Source) {
     }
 }
 
-fn is_reserved(message: Slot, by: Holder) -> bool {
+fn is_reserved(message: Slot, by: ThreadOwner) -> bool {
     message.kind().state == SlotUse::Sending && message.get(words::NUMBER) == by.0
 }
 
-impl Section<'_> {
+impl QueueGuard<'_> {
     /// Puts a new message at the end of the line.
     fn append(&self, mtype: i64, from: Source) -> Result<()> {
         self.provide_message(from.len)?;
         if self.queue.header().types.load(Relaxed) != 0 {
             self.provide_two_smallest()?;
         }
-        let mut draft = Draft::new(self.queue);
+        let mut writes = WriteSet::new(self.queue);
         let mut words = Header::default();
-        if !draft_new(&mut draft, mtype, from, &mut words)? {
+        if !stage_new(&mut writes, mtype, from, &mut words)? {
             return Err(Errno::NOMEM);
         }
-        self.commit(&draft)
+        self.commit(&writes)
     }
 
     /// Gives a message its slots before it is sent; what is short is copied into them at once.
     fn reserve(&self, mtype: i64, from: Source) -> Result<Slot> {
         self.provide_message(from.len)?;
-        let mut draft = Draft::new(self.queue);
-        let (slot, class, blocks) = draft.take_message(from.len)?.ok_or(Errno::NOMEM)?;
+        let mut writes = WriteSet::new(self.queue);
+        let (slot, class, blocks) = writes.take_message(from.len)?.ok_or(Errno::NOMEM)?;
         let words = header(mtype, 0, blocks, self.holder().0);
-        draft.fill(slot.bytes(8), words.as_ptr().cast(), size_of::<Header>());
+        writes.fill(slot.bytes(8), words.as_ptr().cast(), size_of::<Header>());
         if from.len <= MOST_AT_ONCE {
-            draft.fill_message(slot, class, blocks, from)?;
+            writes.fill_message(slot, class, blocks, from)?;
         }
-        draft.set_in(slot, words::KIND, SlotKind { state: SlotUse::Sending, class, number: from.len as u32 }.pack());
-        draft.enlist(&self.queue.header().busy, slot)?;
-        self.commit(&draft)?;
+        writes.set_in(slot, words::KIND, SlotKind { state: SlotUse::Sending, class, number: from.len as u32 }.pack());
+        writes.enlist(&self.queue.header().busy, slot)?;
+        self.commit(&writes)?;
         Ok(slot)
     }
 
     /// Gives a message up that was not sent.
     fn discard(&self, message: Slot) -> Result<()> {
-        let mut draft = Draft::new(self.queue);
-        draft_end_of(&mut draft, message.unit(), self.holder())?;
-        self.commit(&draft)
+        let mut writes = WriteSet::new(self.queue);
+        stage_end_of(&mut writes, message.unit(), self.holder())?;
+        self.commit(&writes)
     }
 }

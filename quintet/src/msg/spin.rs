@@ -3,10 +3,12 @@
 //! Whoever would let a call go on may be at work on another processor, or wait for this one: to look again, and to let others run in between, takes less time
 //! than to be put to sleep and woken.
 
-use super::place::QueueView;
-use super::section::THREAD;
-use crate::sys::clock::Instant;
-use crate::{Errno, sys};
+use crate::msg::lock::THREAD;
+use crate::msg::mapping::QueueView;
+use crate::object::mapping::MappedObject;
+use crate::sys::clock::{self, Instant};
+use crate::sys::ids;
+use crate::types::error::Errno;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -61,9 +63,9 @@ fn look<T>(
 ) -> Attempt<T> {
     let changes = &queue.header().changes;
     let begin = Instant::now();
-    let one = sys::runs_on_one_processor();
+    let one = ids::runs_on_one_processor();
     let looks = if one { 1 } else { LOOKS };
-    let rounds = if sys::coarse_nanos() < CROWDED_UNTIL.load(Relaxed) { 1 } else { YIELDS };
+    let rounds = if clock::coarse_nanos() < CROWDED_UNTIL.load(Relaxed) { 1 } else { YIELDS };
     let mut seen = changes.load(Relaxed);
     if stream && !one {
         (0..PAUSES).for_each(|_| std::hint::spin_loop());
@@ -81,7 +83,7 @@ fn look<T>(
             std::hint::spin_loop();
         }
         if begin.elapsed() > LONGEST_SPIN {
-            CROWDED_UNTIL.store(sys::coarse_nanos() + CROWDED, Relaxed);
+            CROWDED_UNTIL.store(clock::coarse_nanos() + CROWDED, Relaxed);
             break;
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) || round + 1 == rounds {

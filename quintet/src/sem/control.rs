@@ -1,15 +1,19 @@
 //! `semctl` but for reading one value: setting values, rights, removal, what the dead leave.
 
-use super::place::SetView;
-use crate::engine::Engine;
-use crate::layout::{JournalKind, Mechanism, Rights, SetState};
-use crate::process::Inside;
-use crate::registry::{Held, Made};
-use crate::rights;
+use crate::layout::{JournalKind, Rights};
+use crate::object::mapping::{MappedObject, ObjectFiles};
+use crate::object::permissions;
+use crate::process::acquire::Patience;
+use crate::process::fork::Inside;
+use crate::sem::mapping::{SetView, Sets};
 use crate::sync::word::Word;
 use crate::sys::file::{self, Acl};
-use crate::{Errno, Id, Key, Kind, Limits, Permissions, sys};
-use rustix::fs;
+use crate::sys::{clock, ids};
+use crate::types::error::Errno;
+use crate::types::id::Id;
+use crate::types::kind::Kind;
+use crate::types::limits::Limits;
+use crate::types::permissions::Permissions;
 use std::sync::atomic::Ordering::*;
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -27,38 +31,38 @@ fn room<'a>(few: &'a mut [u16; FEW], many: &'a mut Vec<u16>, nsems: u32) -> &'a 
     many
 }
 
-impl Engine {
+impl Sets {
     /// `SETVAL`.
     pub fn sem_set_value(&self, id: i32, num: i32, value: i32) -> Result<()> {
         Id::from_raw(id)?;
         let value = u16::try_from(value).ok().filter(|value| *value <= Limits::SEMVMX).ok_or(Errno::RANGE)?;
-        let set = self.standing_set(id)?;
+        let set = self.live(id)?;
         let num = u32::try_from(num).ok().filter(|num| *num < set.nsems()).ok_or(Errno::INVAL)?;
         if !set.may(true) {
-            return self.denied_set(id, Errno::ACCES);
+            return self.denied(id, Errno::ACCES);
         }
-        if set_at_once(set, num, value) {
+        if set_value_fast(set, num, value) {
             return Ok(());
         }
-        let section = self.section(set)?;
-        if !section.set.stands_as(Id::from_raw(id)?) {
+        let guard = self.lock(set, Patience::Endless)?;
+        if !guard.set.is_live_as(Id::from_raw(id)?) {
             return Err(Errno::IDRM);
         }
-        let old = section.hold(num)?;
-        let new = old.without_undo().with_value(value).with_pid(sys::pid());
-        section.plan(0, num, old, new, 0, (0, 0))?;
-        section.commit(JournalKind::Reset, 1, 0);
-        stamp_set(&section.set);
-        section.update(None, false);
-        section.let_go(num);
+        let old = guard.hold(num)?;
+        let new = old.without_undo().with_value(value).with_pid(ids::pid());
+        guard.plan(0, num, old, new, 0, (0, 0))?;
+        guard.commit(JournalKind::Reset, 1, 0);
+        stamp_set(&guard.set);
+        guard.update(None, false);
+        guard.let_go(num);
         Ok(())
     }
 
     /// `SETALL`, where `from` fills in the values, after the rights have been checked.
     pub fn sem_set_values_from(&self, id: i32, from: impl FnOnce(&mut [u16]) -> Result<()>) -> Result<()> {
-        let set = self.standing_set(id)?;
+        let set = self.live(id)?;
         if !set.may(true) {
-            return self.denied_set(id, Errno::ACCES);
+            return self.denied(id, Errno::ACCES);
         }
         let mut few = [0; FEW];
         let mut many = Vec::new();
@@ -67,22 +71,22 @@ impl Engine {
         if values.iter().any(|value| *value > Limits::SEMVMX) {
             return Err(Errno::RANGE);
         }
-        let section = self.section(set)?;
-        let set = section.set;
-        if !set.stands_as(Id::from_raw(id)?) {
+        let guard = self.lock(set, Patience::Endless)?;
+        let set = guard.set;
+        if !set.is_live_as(Id::from_raw(id)?) {
             return Err(Errno::IDRM);
         }
         for (num, value) in (0..).zip(values.iter()) {
-            section.hold(num)?;
+            guard.hold(num)?;
             if let Some(place) = set.memory().value(num) {
                 place.store(*value, Relaxed);
             }
         }
-        set.header().journal_pid.store(sys::pid(), Relaxed);
-        section.commit(JournalKind::ResetAll, 0, 0);
+        set.header().journal_pid.store(ids::pid(), Relaxed);
+        guard.commit(JournalKind::ResetAll, 0, 0);
         stamp_set(&set);
-        section.update(None, false);
-        (0..set.nsems()).for_each(|num| section.let_go(num));
+        guard.update(None, false);
+        (0..set.nsems()).for_each(|num| guard.let_go(num));
         Ok(())
     }
 
@@ -107,25 +111,25 @@ impl Engine {
 
     /// `GETALL`: `to` gets the values.
     pub fn sem_values_to(&self, id: i32, to: impl FnOnce(&[u16]) -> Result<()>) -> Result<()> {
-        let set = self.standing_set(id)?;
+        let set = self.live(id)?;
         if !set.may(false) {
-            return self.denied_set(id, Errno::ACCES);
+            return self.denied(id, Errno::ACCES);
         }
         let mut few = [0; FEW];
         let mut many = Vec::new();
         let values = room(&mut few, &mut many, set.nsems());
-        match self.section(set) {
-            Ok(section) => {
-                if !section.set.stands_as(Id::from_raw(id)?) {
+        match self.lock(set, Patience::Endless) {
+            Ok(guard) => {
+                if !guard.set.is_live_as(Id::from_raw(id)?) {
                     return Err(Errno::IDRM);
                 }
-                if section.set.dead_hold_undo() {
-                    section.census();
+                if guard.set.dead_hold_undo() {
+                    guard.reap_undo();
                 }
                 for (num, value) in (0..).zip(values.iter_mut()) {
-                    *value = section.hold(num)?.value();
+                    *value = guard.hold(num)?.value();
                 }
-                (0..set.nsems()).for_each(|num| section.let_go(num));
+                (0..set.nsems()).for_each(|num| guard.let_go(num));
             }
             // Who may not write cannot keep others from changing values meanwhile; he looks until nothing has changed.
             Err(Errno::ACCES) => {
@@ -157,21 +161,21 @@ impl Engine {
     }
 
     fn count_waiting(&self, id: i32, num: i32, zero: bool) -> Result<u32> {
-        let set = self.standing_set(id)?;
+        let set = self.live(id)?;
         if !set.may(false) {
-            return self.denied_set(id, Errno::ACCES);
+            return self.denied(id, Errno::ACCES);
         }
         let num = u32::try_from(num).ok().filter(|num| *num < set.nsems()).ok_or(Errno::INVAL)?;
         if set.header().waiting.load(Acquire) == 0 && set.header().records.load(Relaxed) == 0 {
             return Ok(0);
         }
         let set = self.to_look_at(set);
-        match self.section(set) {
-            Ok(section) if section.set.stands_as(Id::from_raw(id)?) => {
-                if section.set.dead_hold_undo() {
-                    section.census();
+        match self.lock(set, Patience::Endless) {
+            Ok(guard) if guard.set.is_live_as(Id::from_raw(id)?) => {
+                if guard.set.dead_hold_undo() {
+                    guard.reap_undo();
                 }
-                Ok(section.count_waiting(num, zero))
+                Ok(guard.count_waiting(num, zero))
             }
             Ok(_) => Err(Errno::IDRM),
             Err(Errno::ACCES) => Ok(set.count_stuck(num, zero)),
@@ -180,72 +184,55 @@ impl Engine {
     }
 
     /// `IPC_STAT`.
-    pub fn sem_stat(&self, id: i32) -> Result<crate::SetStat> {
-        let set = self.standing_set(id)?;
-        if !set.permits(rights::READ) {
-            return self.denied_set(id, Errno::ACCES);
+    pub fn sem_stat(&self, id: i32) -> Result<crate::types::sem::SetStat> {
+        let set = self.live(id)?;
+        if !set.permits(permissions::READ) {
+            return self.denied(id, Errno::ACCES);
         }
         self.settle_undo(&set);
         Ok(set.stat(Id::from_raw(id)?))
     }
 
     /// `SEM_STAT`, `SEM_STAT_ANY`: of the index the kernel uses the low bits, too.
-    pub fn sem_stat_index(&self, index: i32, any: bool) -> Result<crate::SetStat> {
+    pub fn sem_stat_index(&self, index: i32, any: bool) -> Result<crate::types::sem::SetStat> {
         let index = Id::from_raw(index)?.index();
-        let set = self.set(index)?.filter(SetView::stands).ok_or(Errno::INVAL)?;
+        let set = self.at(index)?.filter(SetView::is_live).ok_or(Errno::INVAL)?;
         let (id, _) = set.head();
-        if !any && !set.permits(rights::READ) {
-            return self.denied_set(id.raw(), Errno::ACCES);
+        if !any && !set.permits(permissions::READ) {
+            return self.denied(id.raw(), Errno::ACCES);
         }
         self.settle_undo(&set);
-        if set.stands_as(id) { Ok(set.stat(id)) } else { Err(Errno::INVAL) }
+        if set.is_live_as(id) { Ok(set.stat(id)) } else { Err(Errno::INVAL) }
     }
 
     /// What the dead have to take back is taken back.
     pub fn settle_undo(&self, set: &SetView<'_>) {
         if set.dead_hold_undo()
-            && let Ok(section) = self.section(*set)
+            && let Ok(guard) = self.lock(*set, Patience::Endless)
         {
-            section.census();
+            guard.reap_undo();
         }
-    }
-
-    /// What a call is told that has no right to a set: one that has gone meanwhile has no rights.
-    #[cold]
-    pub fn denied_set<T>(&self, id: i32, e: Errno) -> Result<T> {
-        self.standing_set(id).and(Err(e))
-    }
-
-    /// The set of an identifier, for what only owner, creator and the privileged may do.
-    fn governed_set(&self, id: i32) -> Result<SetView<'_>> {
-        let set = self.standing_set(id)?;
-        if rights::governs(&set.permissions().0)
-            && let Some(set) = self.writable_set(set.index)?.filter(SetView::writable)
-        {
-            return Ok(set);
-        }
-        self.denied_set(id, Errno::PERM)
     }
 
     /// `IPC_SET`.
     pub fn sem_set(&self, id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
         let _inside = Inside::enter();
-        let set = self.governed_set(id)?;
+        let set = self.controllable(id)?;
         if uid == u32::MAX || gid == u32::MAX {
             return Err(Errno::INVAL);
         }
-        let _held = self.lock()?;
-        let section = self.section(set)?;
-        if !section.set.stands_as(Id::from_raw(id)?) {
+        let _held = self.core.lock()?;
+        let guard = self.lock(set, Patience::Endless)?;
+        if !guard.set.is_live_as(Id::from_raw(id)?) {
             return Err(Errno::INVAL);
         }
         let (perm, old) = set.permissions();
-        let new = Rights { uid, gid, mode: mode & 0o777, ctime: sys::now() };
-        if (old.uid, old.gid, old.mode) != (new.uid, new.gid, new.mode) && self.kind() == Kind::Shared {
+        let new = Rights { uid, gid, mode: mode & 0o777, ctime: clock::now() };
+        if (old.uid, old.gid, old.mode) != (new.uid, new.gid, new.mode) && self.core.kind() == Kind::Shared {
             let wanted = Permissions { uid, gid, mode: new.mode, ..perm };
-            self.set_set_rights(set.index, &wanted).map_err(|e| {
+            self.set_file_permissions(set.index, &wanted).map_err(|e| {
                 // Its list may have gone already, if not its mode.
-                let _ = self.set_set_rights(set.index, &perm);
+                let _ = self.set_file_permissions(set.index, &perm);
                 file::not_permitted(e)
             })?;
         }
@@ -254,128 +241,26 @@ impl Engine {
     }
 
     /// The file system's rights are what keeps a process from the words: they follow the set's.
-    fn set_set_rights(&self, index: u16, perm: &Permissions) -> Result<()> {
+    pub fn set_file_permissions(&self, index: u16, perm: &Permissions) -> Result<()> {
         let further = |id: u32, first: u32| (id != first).then_some(id);
-        let mode = self.set_mode(perm.mode);
+        let mode = self.file_mode(perm.mode);
         let acl = Acl { mode, user: further(perm.uid, perm.cuid), group: further(perm.gid, perm.cgid) };
-        file::set_rights(self.set_path(index).c_str(), acl)
-    }
-
-    /// `IPC_RMID`.
-    pub fn sem_remove(&self, id: i32) -> Result<()> {
-        let _inside = Inside::enter();
-        let set = self.governed_set(id)?;
-        let id = Id::from_raw(id)?;
-        let held = self.lock()?;
-        if !set.stands_as(id) {
-            return Err(Errno::INVAL);
-        }
-        self.end_set(&held, set, id);
-        Ok(())
-    }
-
-    /// Ends a set, or what a dead remover has left of one.
-    fn end_set(&self, held: &Held<'_>, set: SetView<'_>, id: Id) {
-        if let Ok(section) = self.section(set) {
-            // From now on nobody changes a value; so nobody has, after the set was gone.
-            (0..set.nsems()).for_each(|num| _ = section.hold(num));
-            set.set_head(id, SetState::Gone);
-            section.answer_all(Errno::IDRM);
-        }
-        self.clear_set(held, set, id);
-    }
-
-    /// The same, unless somebody who lives holds its lock for long.
-    fn end_set_soon(&self, held: &Held<'_>, set: SetView<'_>, id: Id) {
-        if !matches!(self.section_soon(set), Err(Errno::AGAIN)) {
-            self.end_set(held, set, id);
-        }
-    }
-
-    fn clear_set(&self, held: &Held<'_>, set: SetView<'_>, id: Id) {
-        let key = set.key();
-        self.unlink_key(held, Mechanism::Sem, key, id);
-        set.header().key.store(Key::PRIVATE.raw() as u32, Relaxed);
-        set.header().retire();
-        let _ = fs::unlink(self.set_path(set.index).c_str());
-        self.registry.class(Mechanism::Sem).discount(set.nsems().into());
-        self.mark_used(held, Mechanism::Sem, set.index, false);
-    }
-
-    /// The registry's lock was a dead one's: what it had half made or half removed is ended, and the sets are counted anew.
-    pub fn repair_sets(&self, held: &Held<'_>) {
-        let class = self.registry.class(Mechanism::Sem);
-        let (mut in_use, mut sum) = (0, 0);
-        for index in self.used_indexes(Mechanism::Sem) {
-            let set = match self.writable_set(index) {
-                Ok(Some(set)) => set,
-                Ok(None) => {
-                    let _ = fs::unlink(self.set_path(index).c_str());
-                    self.mark_used(held, Mechanism::Sem, index, false);
-                    continue;
-                }
-                Err(_) => continue,
-            };
-            let (id, state) = set.head();
-            if state != SetState::Live && set.writable() {
-                self.end_set_soon(held, set, id);
-                continue;
-            }
-            if set.writable() && self.kind() == Kind::Shared {
-                // A dead `IPC_SET` may have changed the file's rights and not the set's. Only the owner can, and can change them back.
-                let _ = self.set_set_rights(index, &set.permissions().0);
-            }
-            in_use += 1;
-            sum += u64::from(set.nsems());
-        }
-        class.in_use.store(in_use, Relaxed);
-        class.sum.store(sum, Relaxed);
-    }
-
-    /// Takes back what the dead have to take back, and forgets their waiting calls.
-    pub fn sweep_sets(&self, held: &Held<'_>) {
-        for index in self.used_indexes(Mechanism::Sem) {
-            let Ok(Some(set)) = self.writable_set(index) else { continue };
-            let (id, state) = set.head();
-            if !set.writable() {
-                continue;
-            }
-            if state != SetState::Live {
-                // Nobody is at it while the lock is held.
-                self.end_set_soon(held, set, id);
-                continue;
-            }
-            let header = set.header();
-            let described = header.descriptors.iter().any(|descriptor| descriptor.owner.load(Relaxed) != 0);
-            if !described
-                && header.records.load(Relaxed) == 0
-                && header.waiting.load(Relaxed) == 0
-                && header.lock.load(Relaxed) == 0
-            {
-                continue;
-            }
-            // Nobody's creation waits for who holds this set's lock.
-            if let Ok(section) = self.section_soon(set) {
-                section.census();
-                section.bury_waiters();
-                section.clear_descriptors();
-            }
-        }
+        file::set_rights(self.path(index).c_str(), acl)
     }
 }
 
 /// Notes that values were set.
 fn stamp_set(set: &SetView<'_>) {
-    set.header().set_time.store(sys::time() as u64, Relaxed);
+    set.header().set_time.store(clock::time() as u64, Relaxed);
 }
 
 /// `SETVAL` where nobody waits, and nobody has anything to take back.
-fn set_at_once(set: SetView<'_>, num: u32, value: u16) -> bool {
+fn set_value_fast(set: SetView<'_>, num: u32, value: u16) -> bool {
     let header = set.header();
     let Some(at) = set.memory().word(num).filter(|_| set.writable()) else { return false };
     let alone = || header.waiting.load(Relaxed) == 0 && header.records.load(Relaxed) == 0;
     let word = Word(at.load(Acquire));
-    let new = word.with_value(value).with_pid(sys::pid());
+    let new = word.with_value(value).with_pid(ids::pid());
     let set_it = alone() && word.is_plain() && word.undo().1 == 0;
     if set_it && at.compare_exchange(word.0, new.0, AcqRel, Relaxed).is_ok() {
         stamp_set(&set);

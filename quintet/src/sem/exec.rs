@@ -4,14 +4,18 @@
 //! heir's, through a descriptor that the new program inherits: until that is closed, at the latest when the process ends, the
 //! process counts as one that holds undo. The drop-in in the new program makes the records its own, and closes it.
 
-use crate::Errno;
-use crate::engine::Engine;
-use crate::layout::{Mechanism, Registry};
-use crate::participant::pack;
-use crate::process::Inside;
-use crate::sync::presence::Me;
-use crate::sys::file::Fd;
-use crate::sys::{self, file, memory};
+use crate::layout::Registry;
+use crate::object::mapping::{MappedObject, ObjectFiles};
+use crate::process::acquire::Patience;
+use crate::process::fork::Inside;
+use crate::process::participants::pack;
+use crate::sem::mapping::Sets;
+use crate::sync::attach_count::ParticipantId;
+use crate::sys::fd::Fd;
+use crate::sys::path_buffer::PathBuffer;
+use crate::sys::{file, ids, memory};
+use crate::types::error::Errno;
+use crate::types::mechanism::Mechanism;
 use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ffi::{CStr, CString};
 
@@ -19,12 +23,12 @@ use std::ffi::{CStr, CString};
 const FIRST_DESCRIPTOR: i32 = 100;
 
 /// What a program that execs another one leaves to it.
-pub struct HandOver {
+pub struct ExecHandoff {
     variable: CString,
     _heirs: Vec<Fd>,
 }
 
-impl HandOver {
+impl ExecHandoff {
     /// For the other program's environment: `QUINTET_UNDO=` and a value.
     pub fn variable(&self) -> &CStr {
         &self.variable
@@ -37,44 +41,44 @@ impl HandOver {
 /// A participant whose records this process could not make its own, because its user may not alter the set any more. A mapping
 /// keeps the heir's lock for it, on the byte of this number.
 #[derive(Clone, Copy)]
-pub struct Kept {
-    who: Me,
+pub struct InheritedUndo {
+    who: ParticipantId,
     byte: usize,
 }
 
-impl Engine {
+impl Sets {
     /// Locks the heirs' bytes, if there is something to take back.
-    pub fn hand_over(&self, name: &str) -> Option<HandOver> {
+    pub fn exec_handoff(&self, name: &str) -> Option<ExecHandoff> {
         // In a vfork child the records are its parent's.
-        let me = self.me_if_joined().filter(|_| sys::pid() == sys::asked_pid())?;
+        let me = self.core.participants.me_if_joined().filter(|_| ids::pid() == ids::asked_pid())?;
         let mut left = Vec::new();
         if self.sets_with_undo().any(|set| set.records().any(|(.., who, _)| who == me)) {
-            left.push(Kept { who: me, byte: 0 });
+            left.push(InheritedUndo { who: me, byte: 0 });
         }
-        if let Ok(kept) = self.kept.try_lock() {
+        if let Ok(inherited) = self.inherited.try_lock() {
             // The other byte: the first one's lock goes with this memory.
-            left.extend(kept.iter().map(|kept| Kept { byte: 1 - kept.byte, ..*kept }));
+            left.extend(inherited.iter().map(|inherited| InheritedUndo { byte: 1 - inherited.byte, ..*inherited }));
         }
-        let (mut heirs, mut value) = (Vec::new(), String::new());
-        for Kept { who, byte } in left {
-            if let Some(heir) = self.lock_heir(who, byte) {
+        let (mut exec_locks, mut value) = (Vec::new(), String::new());
+        for InheritedUndo { who, byte } in left {
+            if let Some(fork_slot) = self.lock_exec_byte(who, byte) {
                 let comma = if value.is_empty() { "" } else { "," };
-                value += &format!("{comma}{}:{}:{}:{byte}", heir.as_raw_fd(), who.slot, who.incarnation);
-                heirs.push(heir);
+                value += &format!("{comma}{}:{}:{}:{byte}", fork_slot.as_raw_fd(), who.slot, who.incarnation);
+                exec_locks.push(fork_slot);
             }
         }
-        let variable = CString::new(format!("{name}={value}")).ok().filter(|_| !heirs.is_empty())?;
-        Some(HandOver { variable, _heirs: heirs })
+        let variable = CString::new(format!("{name}={value}")).ok().filter(|_| !exec_locks.is_empty())?;
+        Some(ExecHandoff { variable, _heirs: exec_locks })
     }
 
     /// A descriptor that outlives exec, with the lock on a heir's byte.
-    fn lock_heir(&self, who: Me, byte: usize) -> Option<Fd> {
-        let fd = file::reopen(self.registry_path()).ok()?;
-        let heir = rustix::io::fcntl_dupfd_cloexec(&fd, FIRST_DESCRIPTOR).map_or(fd, Fd::from);
-        let at = Registry::HEIRS[byte] + u64::from(who.slot);
-        file::lock_byte(&heir, at).ok().filter(|locked| *locked)?;
-        rustix::io::fcntl_setfd(&heir, rustix::io::FdFlags::empty()).ok()?;
-        Some(heir)
+    fn lock_exec_byte(&self, who: ParticipantId, byte: usize) -> Option<Fd> {
+        let fd = file::reopen(self.core.registry_path()).ok()?;
+        let fork_slot = rustix::io::fcntl_dupfd_cloexec(&fd, FIRST_DESCRIPTOR).map_or(fd, Fd::from);
+        let at = Registry::EXEC_LOCKS[byte] + u64::from(who.slot);
+        file::lock_byte(&fork_slot, at).ok().filter(|locked| *locked)?;
+        rustix::io::fcntl_setfd(&fork_slot, rustix::io::FdFlags::empty()).ok()?;
+        Some(fork_slot)
     }
 
     /// Makes the records its own that the program before in this process has left.
@@ -87,34 +91,34 @@ impl Engine {
         let mut numbers = left.split(':').map(|number| number.parse::<u32>().map_err(|_| Errno::INVAL));
         let mut next = || numbers.next().unwrap_or(Err(Errno::INVAL));
         let (number, slot, incarnation, byte) = (next()?, next()?, next()?, next()? as usize);
-        let before = Me { slot, incarnation: incarnation as u16 };
-        let heir = self.own_descriptor(number)?;
+        let before = ParticipantId { slot, incarnation: incarnation as u16 };
+        let fork_slot = self.own_descriptor(number)?;
         let me = {
             let _inside = Inside::enter();
-            self.me()?
+            self.core.participants.me()?
         };
         let mut all = true;
-        for index in self.used_indexes(Mechanism::Sem) {
-            let Ok(Some(set)) = self.writable_set(index) else { continue };
-            if !set.stands() || !set.records().any(|(.., who, pid)| who == before && pid == sys::pid()) {
+        for index in self.core.used_indexes(Mechanism::Sem) {
+            let Ok(Some(set)) = self.writable_at(index) else { continue };
+            if !set.is_live() || !set.records().any(|(.., who, pid)| who == before && pid == ids::pid()) {
                 continue;
             }
-            let Ok(section) = self.section(set) else {
+            let Ok(guard) = self.lock(set, Patience::Endless) else {
                 all = false;
                 continue;
             };
-            for (record, page, who, pid) in section.set.records() {
-                if who == before && pid == sys::pid() {
+            for (record, page, who, pid) in guard.set.records() {
+                if who == before && pid == ids::pid() {
                     page.set_owner(me.slot, me.incarnation, pid);
                     set.set_own_record(pack(me), record);
                     self.note_undo(index);
                 }
             }
         }
-        if !all && byte < Registry::HEIRS.len() {
-            memory::not_for_children(memory::map_token(&heir)?)?;
-            if let Ok(mut kept) = self.kept.lock() {
-                kept.push(Kept { who: before, byte });
+        if !all && byte < Registry::EXEC_LOCKS.len() {
+            memory::not_for_children(memory::map_token(&fork_slot)?)?;
+            if let Ok(mut inherited) = self.inherited.lock() {
+                inherited.push(InheritedUndo { who: before, byte });
             }
         }
         Ok(())
@@ -123,8 +127,8 @@ impl Engine {
     /// A descriptor by its number, if it is one of this namespace's registry: the variable may say anything.
     fn own_descriptor(&self, number: u32) -> Result<Fd, Errno> {
         let number = i32::try_from(number).ok().filter(|number| *number > 2).ok_or(Errno::BADF)?;
-        let path = file::Name::new(b"/proc/self/fd/", format_args!("{number}"));
-        let (there, own) = (rustix::fs::stat(path.c_str())?, rustix::fs::stat(self.registry_path())?);
+        let path = PathBuffer::new(b"/proc/self/fd/", format_args!("{number}"));
+        let (there, own) = (rustix::fs::stat(path.c_str())?, rustix::fs::stat(self.core.registry_path())?);
         if (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino) {
             return Err(Errno::BADF);
         }

@@ -1,14 +1,18 @@
 //! `semop` that cannot be done at once, or not without the set's lock.
 
-use super::place::SetView;
-use super::section::{Ops, Verdict};
-use crate::engine::Engine;
 use crate::layout::{JournalKind, Sleeper, Waiter, WaiterState};
+use crate::object::mapping::{MappedObject, ObjectFiles};
+use crate::process::acquire::Patience;
+use crate::process::waiting::{self, EndCall, Interruptible, Waiting};
+use crate::sem::lock::{Ops, Verdict};
+use crate::sem::mapping::{SetView, Sets};
 use crate::sync::waiter;
 use crate::sys::clock::Instant;
+use crate::sys::ids;
 use crate::sys::signal::Blocked;
-use crate::waiting::{self, Interruptible, Patience, Waiting};
-use crate::{Errno, Id, SemFlags, SemOp, process, sys};
+use crate::types::error::Errno;
+use crate::types::id::Id;
+use crate::types::sem::{SemFlags, SemOp};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -25,7 +29,7 @@ const ASKED_LATELY: u64 = 20_000_000;
 
 /// A call that waits, of this thread.
 #[derive(Clone, Copy)]
-struct Call<'a> {
+struct BlockedSemop<'a> {
     set: SetView<'a>,
     id: Id,
     number: u32,
@@ -34,7 +38,7 @@ struct Call<'a> {
     generation: u32,
 }
 
-impl Waiting for Call<'_> {
+impl Waiting for BlockedSemop<'_> {
     fn sleeper(&self) -> &'static Sleeper {
         &self.waiter.who
     }
@@ -47,8 +51,8 @@ impl Waiting for Call<'_> {
         self.generation
     }
 
-    fn stands(&self) -> bool {
-        self.set.stands_as(self.id)
+    fn is_live(&self) -> bool {
+        self.set.is_live_as(self.id)
     }
 
     fn watch(&self) -> Duration {
@@ -58,19 +62,19 @@ impl Waiting for Call<'_> {
 
     /// Somebody may have held the lock, or have something to take back.
     fn look_around(&self) -> Result<()> {
-        let section = self.set.engine.section_in_call_soon(self.set)?;
-        if section.set.is_census_late(ASKED_LATELY) {
-            section.census();
+        let guard = self.set.sets.lock(self.set, Patience::BriefInCall)?;
+        if guard.set.is_reap_overdue(ASKED_LATELY) {
+            guard.reap_undo();
         }
         Ok(())
     }
 
     fn leave_queue(&self) -> Result<bool> {
-        let section = self.set.engine.section_in_call_soon(self.set)?;
+        let guard = self.set.sets.lock(self.set, Patience::BriefInCall)?;
         // No handler comes in between any more.
         let waits = self.is_own() && self.waiter.state() == WaiterState::Waiting;
         if waits {
-            section.drop_waiter(self.number, self.waiter);
+            guard.drop_waiter(self.number, self.waiter);
         }
         Ok(waits)
     }
@@ -86,92 +90,97 @@ impl Waiting for Call<'_> {
 
     /// POSIX makes it no place to end at, so only a thread does that ends anywhere.
     fn ends_when_cancelled(&self) -> bool {
-        crate::cancel::anywhere()
+        crate::process::cancel::anywhere()
     }
 }
 
-impl Engine {
+impl Sets {
     /// `semtimedop` under the set's lock.
     #[cold]
-    pub fn semtimedop_slowly(&self, id: Id, ops: &[SemOp], deadline: Option<Instant>) -> Result<()> {
-        let set = self.standing_set(id.raw())?;
-        let section = self.section_for_call(set, patience(ops, deadline))?;
-        let set = section.set;
-        if !set.stands_as(id) {
+    pub fn semtimedop_locked(&'static self, id: Id, ops: &[SemOp], deadline: Option<Instant>) -> Result<()> {
+        let set = self.live(id.raw())?;
+        let guard = self.lock(set, patience(ops, deadline))?;
+        let set = guard.set;
+        if !set.is_live_as(id) {
             return Err(Errno::IDRM);
         }
-        if set.is_census_due() {
-            section.census();
+        if set.is_reap_due() {
+            guard.reap_undo();
         }
         if set.header().descriptors.iter().all(|descriptor| descriptor.owner.load(Relaxed) != 0) {
-            section.clear_descriptors();
+            guard.clear_descriptors();
         }
         let mine = Ops::Own(ops);
         let undo = ops.iter().any(|op| op.flags.contains(SemFlags::UNDO));
-        let record = if undo { section.own_record()? } else { 0 };
+        let record = if undo { guard.own_record()? } else { 0 };
         let is_late = || deadline.is_some_and(|deadline| deadline <= Instant::now());
-        let mut verdict = section.judge(mine, record, sys::pid());
+        let mut verdict = guard.judge_call(mine, record, ids::pid());
         let refuses = match verdict {
             Ok(Verdict::Failed(_)) => true,
             Ok(Verdict::Blocked(_)) => is_late(),
             _ => false,
         };
         if refuses && set.dead_hold_undo() {
-            section.let_go_of(mine);
-            section.census();
-            verdict = section.judge(mine, record, sys::pid());
+            guard.let_go_of(mine);
+            guard.reap_undo();
+            verdict = guard.judge_call(mine, record, ids::pid());
         }
         let blocking = match verdict {
             Ok(Verdict::Done(changes)) => {
-                section.commit(JournalKind::Changes, changes, 0);
+                guard.commit(JournalKind::Changes, changes, 0);
                 if mine.alter() {
-                    section.update(Some(mine), true);
+                    guard.update(Some(mine), true);
                 } else {
                     set.stamp();
                 }
-                section.let_go_of(mine);
+                guard.let_go_of(mine);
                 return Ok(());
             }
             Ok(Verdict::Blocked(blocking)) => blocking,
             Ok(Verdict::Failed(e)) | Err(e) => {
-                section.let_go_of(mine);
+                guard.let_go_of(mine);
                 return Err(e);
             }
         };
         if is_late() {
-            section.let_go_of(mine);
+            guard.let_go_of(mine);
             return Err(Errno::AGAIN);
         }
-        let engine = process::engine_for_ever(self).ok_or(Errno::INVAL);
-        let queued = engine.and_then(|engine| Ok((engine, section.enqueue(ops, blocking, record)?)));
-        let (engine, (number, waiter)) = queued.inspect_err(|_| section.let_go_of(mine))?;
+        let (number, waiter) = guard.enqueue(ops, blocking, record).inspect_err(|_| guard.let_go_of(mine))?;
         let ticket = waiter.ticket.load(Relaxed);
-        waiting::announce(Interruptible::new(engine, id, number, ticket, interrupt));
-        let signals = section.leave();
-        waiting::sleep(&Call { set, id, number, waiter, ticket, generation: sys::generation() }, deadline, Errno::AGAIN, signals)
+        waiting::announce(Interruptible::new(self, id, 0, number, ticket));
+        let signals = guard.leave();
+        waiting::sleep(
+            &BlockedSemop { set, id, number, waiter, ticket, generation: ids::generation() },
+            deadline,
+            Errno::AGAIN,
+            signals,
+        )
     }
 }
 
 /// How long a call waits for the set's lock. One that never waits for others knows no time, and no `EINTR`.
 fn patience(ops: &[SemOp], deadline: Option<Instant>) -> Patience {
     let may_wait = ops.iter().any(|op| op.op <= 0 && !op.flags.contains(SemFlags::NOWAIT));
-    if may_wait { Patience::Call(deadline, Errno::AGAIN) } else { Patience::Endless }
+    if may_wait { Patience::Until(deadline, Errno::AGAIN) } else { Patience::Endless }
 }
 
-/// A handler ends the call that it has interrupted.
-fn interrupt(call: &Interruptible, forget: bool) {
-    let Ok(set) = call.engine.standing_set(call.id.raw()) else { return };
-    let Ok(waiter) = set.waiter(call.number) else { return };
-    let own = Call { set, id: call.id, number: call.number, waiter, ticket: call.ticket, generation: call.generation };
-    let section = call.engine.section_in_call_soon(set);
-    if !own.is_own() {
-        return;
-    }
-    match (waiter.state(), section) {
-        (WaiterState::Waiting, Err(_)) => _ = own.abandon(),
-        (WaiterState::Waiting, Ok(section)) if forget => section.drop_waiter(call.number, waiter),
-        (WaiterState::Waiting, Ok(section)) => section.answer(call.number, waiter, Errno::INTR),
-        (WaiterState::Answered(_), _) if forget => set.release_waiter(waiter),
-        _ => {}
+impl EndCall for Sets {
+    fn end_call(&self, call: &Interruptible, forget: bool) {
+        let Ok(set) = self.live(call.id.raw()) else { return };
+        let Ok(waiter) = set.waiter(call.number) else { return };
+        let own =
+            BlockedSemop { set, id: call.id, number: call.number, waiter, ticket: call.ticket, generation: call.generation };
+        let guard = self.lock(set, Patience::BriefInCall);
+        if !own.is_own() {
+            return;
+        }
+        match (waiter.state(), guard) {
+            (WaiterState::Waiting, Err(_)) => _ = own.abandon(),
+            (WaiterState::Waiting, Ok(guard)) if forget => guard.drop_waiter(call.number, waiter),
+            (WaiterState::Waiting, Ok(guard)) => guard.answer(call.number, waiter, Errno::INTR),
+            (WaiterState::Answered(_), _) if forget => set.release_waiter(waiter),
+            _ => {}
+        }
     }
 }

@@ -6,40 +6,29 @@
 //! is what the caller of `SHM_REMAP` named.
 #![allow(unsafe_code)]
 
-use super::attachments::Mapped;
-use super::control::View;
-use super::create::PAGE;
-use crate::engine::Engine;
-use crate::layout::NEVER_WARM;
-use crate::process::Inside;
-use crate::rights::{EXECUTE, READ, WRITE};
-use crate::sync::presence::Me;
-use crate::sys::file;
+use crate::layout::NEVER_RECYCLED;
+use crate::object::permissions::{EXECUTE, READ, WRITE};
+use crate::process::fork::Inside;
+use crate::process::participants::unpack;
+use crate::shm::attachments::AttachedRange;
+use crate::shm::mapping::{PAGE, SegmentView, Segments};
+use crate::sync::attach_count::ParticipantId;
 use crate::sys::memory::{self, Access, Place};
-use crate::sys::starved;
-use crate::{Errno, Id, sys};
-use std::ffi::c_void;
+use crate::sys::{fd_thread, file, ids};
+use crate::types::error::Errno;
+use crate::types::id::Id;
 use std::sync::atomic::Ordering::*;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-impl Engine {
-    /// `shmat`, in the order in which the kernel checks.
+impl Segments {
+    /// `shmat`, in the order in which the kernel checks. Returns the mapping and the segment's size in
+    /// bytes: that of what was mapped, whatever the control file says later.
     ///
     /// # Safety
     ///
-    /// That of [`crate::Namespace::shmat`].
-    pub unsafe fn shmat(&self, id: i32, address: usize, flags: i32) -> Result<*mut c_void> {
-        // SAFETY: the caller vouches for the address.
-        unsafe { self.attach(id, address, flags) }.map(|(mapped, _)| mapped.address as *mut c_void)
-    }
-
-    /// `shmat`, which also tells the segment's size: that of what was mapped, whatever the control file says later.
-    ///
-    /// # Safety
-    ///
-    /// As above.
-    pub unsafe fn attach(&self, id: i32, address: usize, flags: i32) -> Result<(Mapped, usize)> {
+    /// That of [`Namespace::shmat`](crate::Namespace::shmat).
+    pub unsafe fn attach(&self, id: i32, address: usize, flags: i32) -> Result<(AttachedRange, usize)> {
         let id = Id::from_raw(id)?;
         let place = place(address, flags)?;
         let write = flags & libc::SHM_RDONLY == 0;
@@ -47,33 +36,40 @@ impl Engine {
         let wanted = READ | if write { WRITE } else { 0 } | if access.execute { EXECUTE } else { 0 };
         let _inside = Inside::enter();
         self.settled(id)?;
-        let view = self.writable_control(id.index())?.filter(|view| view.writable && view.permits(wanted));
-        let Some(view) = view else { return self.standing(id).and(Err(Errno::ACCES)) };
-        let me = self.me()?;
+        let view = self.writable_at(id.index())?.filter(|view| view.writable && view.permits(wanted));
+        let Some(view) = view else { return self.live(id).and(Err(Errno::ACCES)) };
+        let me = self.core.participants.me()?;
         self.reserve_entry(&view, id.index(), me)?;
         let taken = self.attachments.reserve()?;
-        if !view.presence().attach(id, me, &self.living(Some(&view))) {
+        if !view.attach_count().attach(id, me, &self.core.participants.probe(Some(&view))) {
             self.attachments.free(taken);
-            self.attend(&view, false);
+            self.destroy_if_unused(&view, false);
             return Err(Errno::INVAL);
         }
         match self.map_segment(&view, id, me, access, place) {
             Ok((mapped, size)) => {
                 self.forget_replaced(&mapped);
                 taken.fill(mapped);
-                view.stamp_attach(sys::pid());
+                view.stamp_attach(ids::pid());
                 Ok((mapped, size))
             }
             Err(e) => {
                 self.attachments.free(taken);
-                view.presence().withdraw(me, 1);
-                self.attend(&view, true);
+                view.attach_count().withdraw(me, 1);
+                self.destroy_if_unused(&view, true);
                 Err(e)
             }
         }
     }
 
-    fn map_segment(&self, view: &View, id: Id, me: Me, access: Access, place: Place) -> Result<(Mapped, usize)> {
+    fn map_segment(
+        &self,
+        view: &SegmentView,
+        id: Id,
+        me: ParticipantId,
+        access: Access,
+        place: Place,
+    ) -> Result<(AttachedRange, usize)> {
         let size = view.bytes();
         let len = usize::try_from(size.next_multiple_of(PAGE)).map_err(|_| Errno::NOMEM)?;
         let page = memory::page();
@@ -87,11 +83,11 @@ impl Engine {
         let huge = view.huge.load(Relaxed) != 0;
         let serial = view.data_serial.load(Acquire);
         let plain = !access.execute && place == Place::Anywhere && !huge;
-        let template = self.locals[usize::from(id.index())].template(access.write);
-        let again = if plain { template.duplicate(serial, len) } else { None };
+        let cached_mapping = self.table[usize::from(id.index())].cached_mapping(access.write);
+        let again = if plain { cached_mapping.duplicate(serial, len) } else { None };
         let address = match again {
             Some(address) => address,
-            None => starved::feed(|| self.open_and_map(view, id, me, access, place, len))?,
+            None => fd_thread::run(|| self.open_and_map(view, id, me, access, place, len))?,
         };
         if huge {
             memory::prefer_huge_pages(address, len);
@@ -99,11 +95,19 @@ impl Engine {
         if view.locked.load(Relaxed) != 0 {
             memory::lock_on_touch(address, len);
         }
-        Ok((Mapped { address, len, id, torn: false }, size as usize))
+        Ok((AttachedRange { address, len, id, torn: false }, size as usize))
     }
 
     #[inline(never)]
-    fn open_and_map(&self, view: &View, id: Id, me: Me, access: Access, place: Place, len: usize) -> Result<usize> {
+    fn open_and_map(
+        &self,
+        view: &SegmentView,
+        id: Id,
+        me: ParticipantId,
+        access: Access,
+        place: Place,
+        len: usize,
+    ) -> Result<usize> {
         let index = id.index();
         let (fd, stat) = file::open(self.data_path(index).c_str(), access.write).map_err(|e| match e {
             Errno::NOENT | Errno::BADMSG => Errno::INVAL,
@@ -119,15 +123,15 @@ impl Engine {
             other => other,
         })?;
         // Who attaches a second time may do so often.
-        if self.locals[usize::from(index)].template(access.write).is_seen_again(view.data_serial.load(Relaxed)) {
-            self.set_template(view, index, me.slot, &fd, access.write);
+        if self.table[usize::from(index)].cached_mapping(access.write).is_seen_again(view.data_serial.load(Relaxed)) {
+            self.cache_mapping(view, index, me.slot, &fd, access.write);
         }
         Ok(address)
     }
 
     /// Attachments whose memory the new one has taken: all of it, by `SHM_REMAP` or because the program had
     /// unmapped it, or a part.
-    fn forget_replaced(&self, new: &Mapped) {
+    fn forget_replaced(&self, new: &AttachedRange) {
         while let Some((taken, old)) = self.attachments.take(|old| old.within(new.address, new.len)) {
             self.attachments.free(taken);
             self.leave_segment(old.id);
@@ -139,7 +143,7 @@ impl Engine {
     ///
     /// # Safety
     ///
-    /// That of [`crate::Namespace::shmdt`].
+    /// That of [`Namespace::shmdt`](crate::Namespace::shmdt).
     pub unsafe fn shmdt(&self, address: usize) -> Result<()> {
         if !address.is_multiple_of(memory::page()) {
             return Err(Errno::INVAL);
@@ -164,7 +168,7 @@ impl Engine {
 
     /// Unmaps what is left of an attachment of which the program has unmapped parts itself: there
     /// may be something else by now.
-    fn unmap_pieces(&self, mapped: &Mapped) {
+    fn unmap_pieces(&self, mapped: &AttachedRange) {
         let Ok(file) = rustix::fs::stat(self.data_path(mapped.id.index()).c_str()) else { return };
         let Ok(maps) = file::read("/proc/self/maps") else { return };
         let device = format!("{:02x}:{:02x}", rustix::fs::major(file.st_dev), rustix::fs::minor(file.st_dev));
@@ -187,14 +191,14 @@ impl Engine {
 
     /// One attachment of this process to the segment has ended.
     fn leave_segment(&self, id: Id) {
-        let (Ok(Some(view)), Some(me)) = (self.control(id.index()), self.me_if_joined()) else { return };
+        let (Ok(Some(view)), Some(me)) = (self.at(id.index()), self.core.participants.me_if_joined()) else { return };
         if view.head().id == id && view.writable {
             // Who died before goes first.
-            let living = self.living(Some(&view));
-            view.presence().attached(Some(me), &living);
-            view.stamp_detach(sys::pid());
-            view.presence().withdraw(me, 1);
-            self.attend_among(&view, true, &living);
+            let living = self.core.participants.probe(Some(&view));
+            view.attach_count().attached(Some(me), &living);
+            view.stamp_detach(ids::pid());
+            view.attach_count().withdraw(me, 1);
+            self.destroy_if_unused_with(&view, true, &living);
         }
     }
 
@@ -205,7 +209,31 @@ impl Engine {
             return;
         }
         let _inside = Inside::enter();
-        self.forget_replaced(&Mapped { address, len, id: Id::new(0, 0), torn: false });
+        self.forget_replaced(&AttachedRange { address, len, id: Id::new(0, 0), torn: false });
+    }
+
+    /// Gives `participant` an entry for each attachment of this process, and stamps the segments as
+    /// the kernel does.
+    pub fn announce_all(&self, participant: ParticipantId) {
+        self.attachments.each(|attachment| {
+            if let Ok(Some(view)) = self.at(attachment.id.index())
+                && view.writable
+                && self.reserve_entry(&view, attachment.id.index(), participant).is_ok()
+            {
+                // Participants that exited before leave first.
+                let participants = &self.core.participants;
+                view.attach_count().attached(participants.me_word().and_then(unpack), &participants.probe(Some(&view)));
+                view.attach_count().announce(participant, 1);
+                view.stamp_attach(ids::pid());
+            }
+        });
+    }
+
+    /// Gives this process its entries, where no fork handler has.
+    pub fn announce_late(&self) {
+        if let Ok(me) = self.core.participants.me() {
+            self.announce_all(me);
+        }
     }
 
     /// The process is about to end: its attachments end now. See `process::at_exit`.
@@ -217,15 +245,15 @@ impl Engine {
         while let Some((taken, mapped)) = self.attachments.take(|_| true) {
             self.attachments.free(taken);
             // What this process still has mapped must not become another segment's memory.
-            if let Ok(Some(view)) = self.control(mapped.id.index())
+            if let Ok(Some(view)) = self.at(mapped.id.index())
                 && view.head().id == mapped.id
                 && view.writable
             {
-                view.warm_mode.store(NEVER_WARM, Relaxed);
+                view.recycled_mode.store(NEVER_RECYCLED, Relaxed);
             }
             self.leave_segment(mapped.id);
         }
-        self.say_free();
+        self.core.participants.say_free();
     }
 }
 

@@ -15,7 +15,8 @@
 #![allow(unsafe_code)]
 
 use crate::sys::memory;
-use crate::{Errno, Id};
+use crate::types::error::Errno;
+use crate::types::id::Id;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
 
 const BUSY: usize = 1;
@@ -40,7 +41,7 @@ struct Chunk {
 
 /// One mapping of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Mapped {
+pub struct AttachedRange {
     pub address: usize,
     pub len: usize,
     pub id: Id,
@@ -48,7 +49,7 @@ pub struct Mapped {
     pub torn: bool,
 }
 
-impl Mapped {
+impl AttachedRange {
     /// Whether it shares a byte with `address..address + len`.
     pub fn overlaps(&self, address: usize, len: usize) -> bool {
         self.address < address.saturating_add(len) && address < self.address.saturating_add(self.len)
@@ -66,7 +67,7 @@ pub struct Taken(&'static Entry);
 
 impl Taken {
     /// Puts a mapping in.
-    pub fn fill(self, mapped: Mapped) {
+    pub fn fill(self, mapped: AttachedRange) {
         self.0.len.store(mapped.len, Relaxed);
         self.0.id.store(mapped.id.raw() as u32, Relaxed);
         self.0.torn.store(u32::from(mapped.torn), Relaxed);
@@ -156,7 +157,7 @@ impl Attachments {
     }
 
     /// Takes out the first mapping that `wanted` accepts: it is the caller's to unmap.
-    pub fn take(&self, wanted: impl Fn(&Mapped) -> bool) -> Option<(Taken, Mapped)> {
+    pub fn take(&self, wanted: impl Fn(&AttachedRange) -> bool) -> Option<(Taken, AttachedRange)> {
         for entry in self.entries() {
             let Some(seen) = read(entry).filter(&wanted) else { continue };
             if entry.address.compare_exchange(seen.address, BUSY, AcqRel, Relaxed).is_err() {
@@ -172,7 +173,7 @@ impl Attachments {
     }
 
     /// Marks mappings of which the program has unmapped a part.
-    pub fn tear(&self, torn: impl Fn(&Mapped) -> bool) {
+    pub fn tear(&self, torn: impl Fn(&AttachedRange) -> bool) {
         for entry in self.entries() {
             if read(entry).is_some_and(|mapped| torn(&mapped)) {
                 entry.torn.store(1, Release);
@@ -181,21 +182,21 @@ impl Attachments {
     }
 
     /// Calls `f` with each mapping.
-    pub fn each(&self, mut f: impl FnMut(Mapped)) {
+    pub fn each(&self, mut f: impl FnMut(AttachedRange)) {
         self.entries().filter_map(read).for_each(&mut f);
     }
 }
 
-fn read(entry: &Entry) -> Option<Mapped> {
+fn read(entry: &Entry) -> Option<AttachedRange> {
     let address = entry.address.load(Acquire);
     let mapped = details(entry, address)?;
     (address > BUSY && entry.address.load(Acquire) == address).then_some(mapped)
 }
 
-fn details(entry: &Entry, address: usize) -> Option<Mapped> {
+fn details(entry: &Entry, address: usize) -> Option<AttachedRange> {
     let id = Id::from_raw(entry.id.load(Relaxed) as i32).ok()?;
     let (len, torn) = (entry.len.load(Relaxed), entry.torn.load(Relaxed) != 0);
-    Some(Mapped { address, len, id, torn })
+    Some(AttachedRange { address, len, id, torn })
 }
 
 fn chunk_at(address: usize) -> Option<&'static Chunk> {
@@ -220,8 +221,8 @@ fn add_chunk(link: &AtomicUsize) -> Result<&'static Chunk, Errno> {
 mod tests {
     use super::*;
 
-    fn mapped(address: usize) -> Mapped {
-        Mapped { address, len: 4096, id: Id::new(0, 1), torn: false }
+    fn mapped(address: usize) -> AttachedRange {
+        AttachedRange { address, len: 4096, id: Id::new(0, 1), torn: false }
     }
 
     #[test]

@@ -1,269 +1,138 @@
-//! The control files, as this process has them mapped.
-//!
-//! A control file is mapped when its index is first asked for and stays mapped, so that
-//! everything that asks for no memory asks the kernel for nothing.
-//!
-//! # Safety
-//!
-//! A mapping made here is of `SEGMENT_BYTES`, of a file that has as many, and is never unmapped.
-#![allow(unsafe_code)]
+//! `shmctl` but for removal: state, rights, locking; and the lists.
 
-use super::create::PAGE;
-use super::template::Template;
-use crate::engine::Engine;
-use crate::layout::{Control, Mechanism, Rights, SEGMENT_BYTES, Shared};
-use crate::registry::{Keyed, no_memory};
-use crate::status::{ModeFlags, Permissions, SegmentStat};
-use crate::sync::presence::{Head, Me, Presence};
-use crate::sys::credentials;
-use crate::sys::file::{self, Name};
-use crate::sys::memory::{self, Access, Place};
-use crate::sys::starved;
-use crate::sys::table::{Table, Zeroable};
-use crate::{Errno, Id, Key, rights};
-use std::ops::Deref;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
+use crate::layout::Rights;
+use crate::object::permissions::READ;
+use crate::process::fork::Inside;
+use crate::shm::mapping::{PAGE, SegmentView, Segments};
+use crate::sys::credentials::{self, capable};
+use crate::sys::file::{self, Acl};
+use crate::sys::{clock, memory};
+use crate::types::error::Errno;
+use crate::types::id::Id;
+use crate::types::kind::Kind;
+use crate::types::permissions::Permissions;
+use crate::types::shm::SegmentStat;
+use rustix::process::{Resource, getrlimit};
+use rustix::thread::CapabilitySet;
+use std::sync::atomic::Ordering::*;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// What this process knows of one index.
-#[repr(C)]
-pub struct Local {
-    /// Where the control file is mapped, 0 not yet.
-    control: AtomicUsize,
-    /// Bit 0: mapped writable. Bits 1..: 1 plus the user id of the file's owner.
-    owner: AtomicU64,
-    /// The index's files are another user's: nothing can be created there.
-    pub foreign: AtomicU32,
-    /// How many bytes of the control file are known to have their place.
-    reserved: AtomicU32,
-    /// For attaching again: read-only, and writable.
-    templates: [Template; 2],
-}
-
-impl Local {
-    /// Whether an address lies in what is mapped of this index, but for the attachments.
-    pub fn maps(&self, address: usize) -> bool {
-        let control = self.control.load(Acquire);
-        control != 0 && (control..control + SEGMENT_BYTES as usize).contains(&address)
-            || self.templates.iter().any(|template| template.maps(address))
-    }
-
-    pub fn template(&self, write: bool) -> &Template {
-        &self.templates[usize::from(write)]
-    }
-}
-
-// SAFETY: atomics only.
-unsafe impl Zeroable for Local {}
-
-/// The table of all indexes.
-pub type Locals = Table<Local>;
-
-/// A control file that is mapped.
-#[derive(Clone, Copy)]
-pub struct View {
-    control: Shared<Control>,
-    /// Whether the caller may write to it.
-    pub writable: bool,
-    /// The user id of the file's owner, which is the creator's whatever the content says.
-    pub owner: u32,
-    index: u16,
-}
-
-impl Deref for View {
-    type Target = Control;
-
-    fn deref(&self) -> &Control {
-        &self.control
-    }
-}
-
-impl View {
-    pub fn presence(&self) -> Presence<'_> {
-        self.control.presence(self.writable)
-    }
-
-    /// The index is where the file is, whatever its head says.
-    pub fn head(&self) -> Head {
-        self.presence().head().at(self.index)
-    }
-
-    /// The size in bytes. A size that cannot be is cut: what peers write must not make sums overflow.
-    pub fn bytes(&self) -> u64 {
-        self.size.load(Relaxed).min(i64::MAX as u64)
-    }
-
-    /// The size in pages.
-    pub fn pages(&self) -> u64 {
-        self.bytes().div_ceil(PAGE)
-    }
-
-    pub fn key(&self) -> Key {
-        Key::new(self.control.key.load(Relaxed) as i32)
-    }
-
-    pub fn permissions(&self) -> (Permissions, Rights) {
-        let rights = self.rights();
-        let perm =
-            Permissions { uid: rights.uid, gid: rights.gid, cuid: self.owner, cgid: self.cgid.load(Relaxed), mode: rights.mode };
-        (perm, rights)
-    }
-
-    /// Whether the calling thread has the access that `flags` names, as the kernel's `ipcperms` finds it.
-    pub fn permits(&self, flags: u32) -> bool {
-        rights::permits(&self.permissions().0, flags, credentials::euid)
-    }
-
-    /// Whether the calling thread may change or remove the object.
-    pub fn governs(&self) -> bool {
-        rights::governs(&self.permissions().0)
-    }
-
-    /// The state, with `nattch` attachments.
-    pub fn stat(&self, head: Head, nattch: u64) -> SegmentStat {
-        let (perm, rights) = self.permissions();
-        let mut flags = ModeFlags::empty();
-        flags.set(ModeFlags::DEST, head.is_dest());
-        flags.set(ModeFlags::LOCKED, self.locked.load(Relaxed) != 0);
-        SegmentStat {
-            key: self.key(),
-            id: head.id,
-            perm,
-            flags,
-            size: self.size.load(Relaxed),
-            atime: self.atime.load(Relaxed) as i64,
-            dtime: self.dtime.load(Relaxed) as i64,
-            ctime: rights.ctime,
-            cpid: self.cpid.load(Relaxed) as i32,
-            lpid: self.lpid.load(Relaxed) as i32,
-            nattch,
+impl Segments {
+    /// `IPC_STAT`.
+    pub fn shm_stat(&self, id: i32) -> Result<SegmentStat> {
+        let id = Id::from_raw(id)?;
+        let view = if self.core.forced() { self.settled(id)? } else { self.live(id)? };
+        if !view.permits(READ) {
+            // Unless it has gone with its last user.
+            return self.settled(id).and(Err(Errno::ACCES));
         }
+        self.state_of(&view, id)
     }
 
-    pub fn stamp_attach(&self, pid: u32) {
-        self.atime.store(crate::sys::now() as u64, Relaxed);
-        self.lpid.store(pid, Relaxed);
-    }
-
-    pub fn stamp_detach(&self, pid: u32) {
-        self.dtime.store(crate::sys::now() as u64, Relaxed);
-        self.lpid.store(pid, Relaxed);
-    }
-}
-
-impl Keyed<'_> for View {
-    const OF: Mechanism = Mechanism::Shm;
-
-    fn at(engine: &Engine, index: u16) -> Result<Option<View>> {
-        engine.control(index)
-    }
-
-    fn id_by(&self, key: Key) -> Option<Id> {
-        let head = self.head();
-        // What was read is this object's only if it still is.
-        (head.has_key() && self.key() == key && self.head().id == head.id).then_some(head.id)
-    }
-}
-
-impl Engine {
-    pub fn control_path(&self, index: u16) -> Name {
-        Name::new(self.directory(), format_args!("/shm/{index}"))
-    }
-
-    pub fn data_path(&self, index: u16) -> Name {
-        Name::new(self.directory(), format_args!("/shm/{index}.data"))
-    }
-
-    /// The control file of `index`; `None` if nothing was ever there.
-    ///
-    /// `EACCES`: the directory may not be searched; `EINVAL`: what is there is no control file.
-    pub fn control(&self, index: u16) -> Result<Option<View>> {
-        if let Some(view) = self.cached(index)
-            && view.is_valid()
-        {
-            return Ok(Some(view));
-        }
-        self.map_control(index)
-    }
-
-    /// As [`Engine::control`], for a caller that will write: a read-only mapping is tried anew, rights may have come.
-    pub fn writable_control(&self, index: u16) -> Result<Option<View>> {
-        match self.control(index)? {
-            Some(view) if !view.writable => self.map_control(index),
-            other => Ok(other),
-        }
-    }
-
-    fn cached(&self, index: u16) -> Option<View> {
-        let local = &self.locals[usize::from(index)];
-        let at = local.control.load(Acquire);
-        let owner = local.owner.load(Acquire);
-        // SAFETY: mapped by `map_control`, which never unmaps.
-        let control = (at != 0).then(|| unsafe { Shared::<Control>::new(at) })?;
-        Some(View { control, writable: owner & 1 != 0, owner: (owner >> 1) as u32, index })
-    }
-
-    fn map_control(&self, index: u16) -> Result<Option<View>> {
-        starved::feed(|| self.open_control(index))
-    }
-
-    #[inline(never)]
-    fn open_control(&self, index: u16) -> Result<Option<View>> {
-        let local = &self.locals[usize::from(index)];
-        let path = self.control_path(index);
-        let (opened, writable) = match file::open(path.c_str(), true) {
-            Err(Errno::ACCES | Errno::ROFS) => (file::open(path.c_str(), false), false),
-            other => (other, true),
-        };
-        let (fd, stat) = match opened {
-            Ok(opened) => opened,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::BADMSG) => return Err(Errno::INVAL),
-            Err(e) => return Err(e),
-        };
-        if (stat.st_size as u64) < SEGMENT_BYTES {
+    /// `SHM_STAT`, `SHM_STAT_ANY`: of the index the kernel uses the low bits, too.
+    pub fn shm_stat_index(&self, index: i32, any: bool) -> Result<SegmentStat> {
+        let index = Id::from_raw(index)?.index();
+        let view = self.at(index)?.ok_or(Errno::INVAL)?;
+        let head = view.head();
+        if !head.is_live() {
             return Err(Errno::INVAL);
         }
-        let access = if writable { Access::WRITE } else { Access::READ };
-        let len = SEGMENT_BYTES as usize;
-        let old = local.control.load(Acquire);
-        // In place of a retired file's mapping, whose readers find that the identifier is not theirs.
-        let place = if old != 0 { Place::Over(old) } else { Place::Anywhere };
-        local.reserved.store(Control::FIRST_BYTES as u32, Relaxed);
-        // SAFETY: `old` is this index's own mapping, and its successor has the same size and kind.
-        let at = unsafe { memory::map(&fd, len, access, place) }?;
-        // SAFETY: just mapped, and kept.
-        let control = unsafe { Shared::<Control>::new(at) };
-        if !control.is_valid() {
-            if old == 0 {
-                // SAFETY: just mapped, and nobody has seen it.
-                let _ = unsafe { memory::unmap(at, len) };
-            }
-            return Ok(None);
+        if !any && !view.permits(READ) {
+            return self.settled(head.id).and(Err(Errno::ACCES));
         }
-        local.owner.store(u64::from(stat.st_uid) << 1 | u64::from(writable), Release);
-        if old == 0 && local.control.compare_exchange(0, at, AcqRel, Acquire).is_err() {
-            // Another thread was first with the same file.
-            // SAFETY: just mapped, and nobody has seen it.
-            let _ = unsafe { memory::unmap(at, len) };
-        }
-        Ok(self.cached(index))
+        self.state_of(&view, head.id)
     }
 
-    /// Makes sure that `who`'s entry in the control file has its place on the file system.
-    #[inline(never)]
-    pub fn reserve_entry(&self, view: &View, index: u16, who: Me) -> Result<()> {
-        let bytes = Control::bytes_for(who.slot) as u32;
-        let local = &self.locals[usize::from(index)];
-        if bytes <= Control::FIRST_BYTES as u32 || bytes <= local.reserved.load(Relaxed) || !view.writable {
-            return Ok(());
+    fn state_of(&self, view: &SegmentView, id: Id) -> Result<SegmentStat> {
+        let living = self.core.participants.probe(Some(view));
+        let nattch = view.attach_count().attached(self.core.participants.me_if_joined(), &living);
+        if nattch == 0 && (view.head().is_dest() || self.core.forced()) {
+            // Perhaps the last ones died.
+            self.destroy_if_unused_with(view, living.reaped.get(), &living);
         }
-        starved::feed(|| {
-            let (fd, _) = file::open(self.control_path(index).c_str(), true)?;
-            file::reserve_range(&fd, 0, u64::from(bytes)).map_err(no_memory)
-        })?;
-        local.reserved.store(bytes, Relaxed);
+        let head = view.head();
+        if nattch == 0 && head.is_dest() {
+            // It has gone, and only waits for somebody who may clear it.
+            return Err(Errno::INVAL);
+        }
+        let mut stat = view.stat(head, nattch);
+        if let Some(pid) = living.unstamped.get() {
+            stat.dtime = clock::now();
+            stat.lpid = if pid != 0 { pid as i32 } else { stat.lpid };
+        }
+        // What was read is this object's only if it still is.
+        if head.id == id && head.is_live() && view.head().id == id { Ok(stat) } else { Err(Errno::INVAL) }
+    }
+
+    /// `IPC_SET`.
+    pub fn shm_set(&self, id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
+        let id = Id::from_raw(id)?;
+        let _inside = Inside::enter();
+        let view = self.controllable(id)?;
+        if uid == u32::MAX || gid == u32::MAX {
+            return Err(Errno::INVAL);
+        }
+        let _held = self.core.lock()?;
+        let head = view.head();
+        if head.id != id || !head.is_live() {
+            return Err(Errno::INVAL);
+        }
+        let (perm, old) = view.permissions();
+        let new = Rights { uid, gid, mode: mode & 0o777, ctime: clock::now() };
+        if (old.uid, old.gid, old.mode) != (new.uid, new.gid, new.mode) {
+            let wanted = Permissions { uid, gid, mode: new.mode, ..perm };
+            self.set_file_permissions(id.index(), &wanted).map_err(|e| {
+                // One of the files may have changed already.
+                let _ = self.set_file_permissions(id.index(), &perm);
+                file::not_permitted(e)
+            })?;
+        }
+        view.set_rights(new);
+        Ok(())
+    }
+
+    /// The file system's rights are what keeps a process from the bytes: they follow the segment's. What an
+    /// interrupted change leaves, `repair` sets right.
+    pub fn set_file_permissions(&self, index: u16, perm: &Permissions) -> Result<()> {
+        let further = |id: u32, first: u32| (self.core.kind() == Kind::Shared && id != first).then_some(id);
+        let acl = Acl { mode: perm.mode, user: further(perm.uid, perm.cuid), group: further(perm.gid, perm.cgid) };
+        if self.core.kind() == Kind::Shared {
+            let mode = self.file_mode(acl.mode);
+            file::set_rights(self.path(index).c_str(), Acl { mode, ..acl })?;
+        }
+        file::set_rights(self.data_path(index).c_str(), acl)
+    }
+
+    /// `SHM_LOCK`, `SHM_UNLOCK`.
+    pub fn shm_lock(&self, id: i32, locked: bool) -> Result<()> {
+        let id = Id::from_raw(id)?;
+        let _inside = Inside::enter();
+        self.settled(id)?;
+        let view = self.writable_at(id.index())?.ok_or(Errno::INVAL)?;
+        if !capable(CapabilitySet::IPC_LOCK) {
+            let euid = credentials::euid();
+            let (perm, _) = view.permissions();
+            let limit = getrlimit(Resource::Memlock).current;
+            if euid != perm.cuid && euid != perm.uid || locked && limit == Some(0) {
+                return Err(Errno::PERM);
+            }
+            let bytes = view.pages() * PAGE;
+            if locked && limit.is_some_and(|limit| bytes > limit) {
+                return Err(Errno::NOMEM);
+            }
+        }
+        if !view.writable {
+            return Err(Errno::PERM);
+        }
+        view.locked.store(u32::from(locked), Relaxed);
+        self.attachments.each(|mapped| {
+            if mapped.id == id && locked {
+                memory::lock_on_touch(mapped.address, mapped.len);
+            } else if mapped.id == id {
+                memory::unlock(mapped.address, mapped.len);
+            }
+        });
         Ok(())
     }
 }

@@ -1,24 +1,25 @@
 //! Shared memory segments.
 //!
-//! A segment is two files: `shm/INDEX` with its control words, `shm/INDEX.data` with its bytes and nothing else.
+//! A segment is two files: `shm/INDEX` with its control words, `shm/INDEX.data` with its bytes and
+//! nothing else.
 //!
 //! | file | what |
 //! |---|---|
+//! | `mapping`, `lookup` | the control files as this process has them mapped |
 //! | `create` | `shmget` |
-//! | `attach` | `shmat`, `shmdt` |
-//! | `inspect` | `shmctl` but for `IPC_RMID`; lists |
-//! | `remove` | `IPC_RMID`, the last detach, the dead |
-//! | `control` | the control files as this process has them mapped |
-//! | `template` | attaching again without opening |
-//! | `attachments` | which address is which segment |
-//! | `segment`, `attachment` | the safe face |
+//! | `attach`, `attachments` | `shmat`, `shmdt`, and which address is which segment |
+//! | `cached_mapping` | attaching again without opening the file |
+//! | `control` | `shmctl` but for `IPC_RMID` |
+//! | `remove`, `reclaim` | `IPC_RMID`, the last detach, and participants that exited |
+//! | `list` | all segments, and what they use |
 
 mod attach;
-pub mod attachment;
 pub mod attachments;
-pub mod control;
+mod cached_mapping;
+mod control;
 mod create;
-mod inspect;
+mod list;
+mod lookup;
+pub mod mapping;
+mod reclaim;
 mod remove;
-pub mod segment;
-mod template;

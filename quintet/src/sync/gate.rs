@@ -13,14 +13,14 @@
 //! | | | in parent and child |
 //! | n + `FORKING` | illegal | |
 
-use super::primitive::{AtomicU32, Ordering};
+use crate::sync::primitive::{AtomicU32, Ordering};
 
 const FORKING: u32 = 1 << 31;
 const WANTED: u32 = 1 << 30;
 const COUNT: u32 = WANTED - 1;
 
 /// What the gate needs of the process.
-pub trait World {
+pub trait GateEnv {
     /// Whether the calling thread is the one that forks.
     fn forks(&self) -> bool;
     /// Waits while the gate has this value, not for ever.
@@ -31,7 +31,7 @@ pub trait World {
 
 /// An operation begins. While a fork is wanted it waits `polite` times.
 #[inline]
-pub fn enter(gate: &AtomicU32, mut polite: u32, world: &impl World) {
+pub fn enter(gate: &AtomicU32, mut polite: u32, world: &impl GateEnv) {
     loop {
         let now = gate.load(Ordering::Relaxed);
         if now & FORKING != 0 && !world.forks() {
@@ -52,7 +52,7 @@ pub fn leave(gate: &AtomicU32) -> bool {
 }
 
 /// A thread that is inside `mine` times is to fork: waits until nobody else is inside, or has waited `patience` times.
-pub fn close(gate: &AtomicU32, mine: u32, patience: u32, world: &impl World) {
+pub fn close(gate: &AtomicU32, mine: u32, patience: u32, world: &impl GateEnv) {
     let mut waited = 0;
     loop {
         let now = gate.load(Ordering::Acquire);

@@ -12,9 +12,9 @@
 //! All of its words are slow until the journal says nothing, so only the lock's holder changes them. The counter is odd while words differ
 //! from what they were and are not yet all what they will be.
 
-use super::primitive::{AtomicI16, AtomicU32, AtomicU64, Ordering, fence, in_order};
-use super::waiter::{self, State};
-use super::word::{self, Word, Words};
+use crate::sync::primitive::{AtomicI16, AtomicU32, AtomicU64, Ordering, fence, in_order};
+use crate::sync::waiter::{self, State};
+use crate::sync::word::{self, SetWords, Word};
 
 /// What a journal says is to be done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,7 +66,7 @@ pub struct Journal<'a> {
 }
 
 /// What a journal is about.
-pub trait Book: Words {
+pub trait Book: SetWords {
     fn change(&self, nth: usize) -> Option<&Change>;
     /// What an undo record says of a semaphore.
     fn cell(&self, record: u32, num: u32) -> Option<&AtomicI16>;
@@ -160,7 +160,7 @@ impl Journal<'_> {
     }
 
     /// The word of a semaphore, unless several are being changed just now.
-    pub fn whole(&self, set: &impl Words, num: u32) -> Option<Word> {
+    pub fn whole(&self, set: &impl SetWords, num: u32) -> Option<Word> {
         let before = self.applying.load(Ordering::Acquire);
         let word = word::peek(set, num)?;
         fence(Ordering::Acquire);
@@ -178,5 +178,5 @@ fn last_state(state: &AtomicU32) -> State {
 /// A word from the journal, which a peer may have written: never a mark.
 fn clean(bits: u64) -> Word {
     let word = Word(bits);
-    if word.is_mark() { Word::default() } else { word }
+    if word.is_marker() { Word::default() } else { word }
 }

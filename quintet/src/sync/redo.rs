@@ -19,10 +19,10 @@
 //! There are several journals, so that processes that take turns do not pull the same memory to and fro; but as only the lock's holder decides
 //! anything, at most one of them says something.
 
-use super::primitive::{AtomicU64, Ordering, fence, in_order};
+use crate::sync::primitive::{AtomicU64, Ordering, fence, in_order};
 
 /// Where the words are that places name.
-pub trait Words {
+pub trait JournalWords {
     /// The word of a place; `None` if there is no such word.
     fn word(&self, place: u64) -> Option<&AtomicU64>;
 }
@@ -47,7 +47,7 @@ pub fn decision(stores: usize, changes: u64) -> u64 {
 
 impl Redo<'_> {
     /// Decides on the stores, and does them. The caller holds the lock, no signal comes in, and the journal has room for all.
-    pub fn commit(&self, words: &impl Words, stores: impl Iterator<Item = (u64, u64)>) {
+    pub fn commit(&self, words: &impl JournalWords, stores: impl Iterator<Item = (u64, u64)>) {
         let mut count = 0;
         for ((place, value), entry) in stores.zip(self.entries.chunks_exact(2)) {
             entry[0].store(place, Ordering::Relaxed);
@@ -68,7 +68,7 @@ impl Redo<'_> {
     }
 
     /// Does what was decided on, again if a dead holder had begun to. Whoever sees a store (the answer to a call, say) sees those before it.
-    pub fn carry_out(&self, words: &impl Words) {
+    pub fn carry_out(&self, words: &impl JournalWords) {
         if let Some(count) = self.pending() {
             for entry in self.entries.chunks_exact(2).take(count) {
                 let (place, value) = (entry[0].load(Ordering::Relaxed), entry[1].load(Ordering::Relaxed));

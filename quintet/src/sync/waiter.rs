@@ -15,7 +15,7 @@
 //! whether the lock's holder has said meanwhile that he is about to answer it; who is about to says so, and looks whether the process id is there. One of
 //! them sees the other.
 
-use super::primitive::{AtomicU32, AtomicU64, Ordering, between_seq_cst};
+use crate::sync::primitive::{AtomicU32, AtomicU64, Ordering, between_seq_cst};
 
 /// The state of a call that waits; see the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

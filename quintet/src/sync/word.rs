@@ -23,7 +23,7 @@
 //!
 //! A mark carries the number of its use of the descriptor, so that no late compare-and-swap can mistake it for another one.
 
-use super::primitive::{AtomicU32, AtomicU64, Ordering, fence};
+use crate::sync::primitive::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// How many semaphores one descriptor can change.
 pub const DESCRIBED: usize = 4;
@@ -36,7 +36,7 @@ const ADJUSTMENT_SHIFT: u32 = 30;
 const ADJUSTMENT: u64 = 0x1ff;
 const PID_SHIFT: u32 = 39;
 const PID: u64 = 0x3f_ffff;
-const MARK: u64 = 1 << 63;
+const MARKER: u64 = 1 << 63;
 
 /// The greatest number of an undo record.
 pub const MOST_RECORDS: u32 = RECORD as u32;
@@ -58,18 +58,18 @@ impl Word {
 
     #[inline]
     pub fn is_slow(self) -> bool {
-        self.0 & (SLOW | MARK) == SLOW
+        self.0 & (SLOW | MARKER) == SLOW
     }
 
     #[inline]
-    pub fn is_mark(self) -> bool {
-        self.0 & MARK != 0
+    pub fn is_marker(self) -> bool {
+        self.0 & MARKER != 0
     }
 
     /// Neither slow nor a mark.
     #[inline]
     pub fn is_plain(self) -> bool {
-        self.0 & (SLOW | MARK) == 0
+        self.0 & (SLOW | MARKER) == 0
     }
 
     /// The undo record that the adjustment here belongs to, 0 for none; and the adjustment, to be added to what the record says itself.
@@ -110,12 +110,12 @@ impl Word {
     }
 
     fn mark(descriptor: usize, number: u64) -> Word {
-        Word(MARK | number << 6 & !MARK | descriptor as u64)
+        Word(MARKER | number << 6 & !MARKER | descriptor as u64)
     }
 
     /// Which descriptor put the mark, and the number of that use of it.
     fn marked_by(self) -> (usize, u64) {
-        ((self.0 & 0x3f) as usize, (self.0 & !MARK) >> 6)
+        ((self.0 & 0x3f) as usize, (self.0 & !MARKER) >> 6)
     }
 }
 
@@ -155,7 +155,7 @@ pub struct Planned {
 }
 
 /// The words of a set and its descriptors.
-pub trait Words {
+pub trait SetWords {
     fn word(&self, num: u32) -> Option<&AtomicU64>;
     fn descriptor(&self, nth: usize) -> Option<&Descriptor>;
 }
@@ -163,14 +163,14 @@ pub trait Words {
 /// The word of `num` as it is, if it is no mark; else what is in the mark's place once the operation that put it has been
 /// brought to its end. `None`: there is no such semaphore, or the mark is a peer's scribble.
 #[inline]
-pub fn settle(set: &impl Words, num: u32) -> Option<Word> {
+pub fn settle(set: &impl SetWords, num: u32) -> Option<Word> {
     let at = set.word(num)?;
     let word = Word(at.load(Ordering::Acquire));
-    if word.is_mark() { end(set, num, at) } else { Some(word) }
+    if word.is_marker() { end(set, num, at) } else { Some(word) }
 }
 
 /// Makes the word slow: from now on nobody but the caller, who holds the set's lock, changes it.
-pub fn hold(set: &impl Words, num: u32) -> Option<Word> {
+pub fn hold(set: &impl SetWords, num: u32) -> Option<Word> {
     let at = set.word(num)?;
     loop {
         let word = settle(set, num)?;
@@ -182,7 +182,7 @@ pub fn hold(set: &impl Words, num: u32) -> Option<Word> {
 }
 
 /// Lets everybody change a word again that [`hold`] has made slow. The caller holds the lock, and nobody waits for the word.
-pub fn let_go(set: &impl Words, num: u32) {
+pub fn let_go(set: &impl SetWords, num: u32) {
     if let Some(at) = set.word(num) {
         let word = Word(at.load(Ordering::Acquire));
         if word.is_slow() {
@@ -192,11 +192,11 @@ pub fn let_go(set: &impl Words, num: u32) {
 }
 
 #[cold]
-fn end(set: &impl Words, num: u32, at: &AtomicU64) -> Option<Word> {
+fn end(set: &impl SetWords, num: u32, at: &AtomicU64) -> Option<Word> {
     // Each round ends one operation; so many at a time there are not, unless a peer scribbles.
     for _ in 0..10_000 {
         let word = Word(at.load(Ordering::Acquire));
-        if !word.is_mark() {
+        if !word.is_marker() {
             return Some(word);
         }
         let (nth, number) = word.marked_by();
@@ -212,11 +212,11 @@ fn end(set: &impl Words, num: u32, at: &AtomicU64) -> Option<Word> {
 }
 
 /// The word of `num` without changing anything: for those who may only read.
-pub fn peek(set: &impl Words, num: u32) -> Option<Word> {
+pub fn peek(set: &impl SetWords, num: u32) -> Option<Word> {
     let at = set.word(num)?;
     for _ in 0..10_000 {
         let word = Word(at.load(Ordering::Acquire));
-        if !word.is_mark() {
+        if !word.is_marker() {
             return Some(word);
         }
         let (nth, number) = word.marked_by();
@@ -266,7 +266,7 @@ impl Descriptor {
 
     /// Changes all of `planned` (at the most [`DESCRIBED`], no semaphore twice), if every word is still what it was, and nobody
     /// interferes. The descriptor is the caller's, and it is the `nth` of the set.
-    pub fn change(&self, set: &impl Words, nth: usize, planned: &[Planned]) -> bool {
+    pub fn change(&self, set: &impl SetWords, nth: usize, planned: &[Planned]) -> bool {
         if planned.len() > self.entries.len() {
             return false;
         }
@@ -299,7 +299,7 @@ impl Descriptor {
     }
 
     /// Takes away what marks a dead owner has left.
-    pub fn clear(&self, set: &impl Words) {
+    pub fn clear(&self, set: &impl SetWords) {
         for entry in &self.entries {
             let _ = settle(set, entry.num.load(Ordering::Relaxed));
         }
@@ -317,7 +317,7 @@ mod tests {
             assert_eq!((word.value(), word.pid(), word.undo()), (value, pid, (record, adjustment)));
             assert!(word.is_plain());
             let slow = word.with_slow(true);
-            assert!(slow.is_slow() && !slow.is_plain() && !slow.is_mark());
+            assert!(slow.is_slow() && !slow.is_plain() && !slow.is_marker());
             assert_eq!(slow.with_slow(false), word);
             assert_eq!(word.without_undo().undo(), (0, 0));
         }
@@ -331,7 +331,7 @@ mod tests {
     fn a_mark_says_whose_it_is() {
         for (nth, number) in [(0, 0), (7, 1), (63, NUMBERS)] {
             let mark = Word::mark(nth, number);
-            assert!(mark.is_mark() && !mark.is_slow() && !mark.is_plain());
+            assert!(mark.is_marker() && !mark.is_slow() && !mark.is_plain());
             assert_eq!(mark.marked_by(), (nth, number));
         }
     }

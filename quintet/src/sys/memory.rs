@@ -6,8 +6,8 @@
 //! given, the caller says why it may be replaced or unmapped.
 #![allow(unsafe_code)]
 
-use crate::Errno;
-use crate::sys::file::Fd;
+use crate::sys::fd::Fd;
+use crate::types::error::Errno;
 use rustix::mm::{self, Advice, MapFlags, MlockFlags, MremapFlags, ProtFlags};
 use std::ffi::c_void;
 

@@ -18,7 +18,7 @@ pub fn all() -> libc::sigset_t {
     // SAFETY: a local of the right type, which the call fills.
     unsafe {
         libc::sigfillset(all.as_mut_ptr());
-        if super::truncation::is_guarded() {
+        if crate::sys::truncation::is_guarded() {
             // What a fault raises ends the program if it is held off.
             libc::sigdelset(all.as_mut_ptr(), libc::SIGBUS);
         }

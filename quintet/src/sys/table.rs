@@ -1,15 +1,15 @@
 //! Tables that begin in memory that is given to them, and go on in memory that costs nothing until it is touched.
 //!
 //! A fork copies what a process has touched, and each place of its own costs it more than the copying: so what most processes use is kept
-//! together (`engine::Nursery`).
+//! together (`engine::ForkPage`).
 //!
 //! # Safety
 //!
 //! Elements are atomics only, for which zeroes are valid. What is mapped has room for all of them, and is never unmapped.
 #![allow(unsafe_code)]
 
-use super::memory;
-use crate::Errno;
+use crate::sys::memory;
+use crate::types::error::Errno;
 use std::ops::Index;
 
 /// How many elements a table begins with.

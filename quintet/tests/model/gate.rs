@@ -2,7 +2,7 @@
 //! was when it was forked.
 
 use crate::explore;
-use crate::sync::gate::{self, World};
+use crate::sync::gate::{self, GateEnv};
 use crate::sync::primitive::AtomicU32;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32 as Plain, Ordering::*};
@@ -22,7 +22,7 @@ struct Process {
 /// A thread of it. Waiting is a yield.
 struct Thread<'a>(&'a Process, u32);
 
-impl World for Thread<'_> {
+impl GateEnv for Thread<'_> {
     fn forks(&self) -> bool {
         self.0.forker.load(Relaxed) == self.1
     }

@@ -1,8 +1,8 @@
 //! The journal, and the calls that wait, under every interleaving, in which anybody may die before any step.
 
 use crate::sync::journal::*;
-use crate::sync::lock::{self, Acquired, Owner};
 use crate::sync::primitive::{AtomicI16, AtomicU32, AtomicU64, Ordering, mortal};
+use crate::sync::robust_mutex::{self, Acquired, LockOwner};
 use crate::sync::waiter::{self, State};
 use crate::sync::word::*;
 use crate::{explore, explore_deaths};
@@ -33,7 +33,7 @@ const CHANGER: u32 = 0;
 const SUCCESSOR: u32 = 1;
 const CALLER: u32 = 2;
 
-impl Words for Set {
+impl SetWords for Set {
     fn word(&self, num: u32) -> Option<&AtomicU64> {
         self.words.get(num as usize)
     }
@@ -67,8 +67,8 @@ impl Book for Set {
     }
 }
 
-impl lock::World for Set {
-    fn alive(&self, owner: Owner) -> bool {
+impl robust_mutex::MutexEnv for Set {
+    fn alive(&self, owner: LockOwner) -> bool {
         owner.slot().is_some_and(|slot| !self.is_dead(slot))
     }
     fn sleep(&self, word: &AtomicU32, value: u32) {
@@ -113,10 +113,10 @@ impl Set {
 
     /// Does `f` with the lock, after what a dead holder has left is carried out.
     fn locked<T>(&self, who: u32, f: impl FnOnce() -> T) -> T {
-        let me = Owner::new(who, 1);
-        if !lock::try_acquire(&self.lock, me) {
+        let me = LockOwner::new(who, 1);
+        if !robust_mutex::try_acquire(&self.lock, me) {
             loop {
-                match lock::contend(&self.lock, me, self, false) {
+                match robust_mutex::contend(&self.lock, me, self, false) {
                     Some(Acquired::Clean) => break,
                     Some(Acquired::FromDead) => {
                         self.journal().carry_out(self);
@@ -127,7 +127,7 @@ impl Set {
             }
         }
         let done = f();
-        lock::release(&self.lock, me, self);
+        robust_mutex::release(&self.lock, me, self);
         done
     }
 

@@ -1,7 +1,7 @@
 //! The participants' slots, under every interleaving, in which who takes one may die before any step.
 //!
 //! The truth about a life is a lock of the kernel's, which no atomic stands for; so this is a model of the steps of `participant.rs`
-//! (`take_slot`, `Living::has`, `sweep_slots`), not that code itself.
+//! (`take_slot`, `LivenessProbe::has`, `sweep_slots`), not that code itself.
 
 use crate::explore_deaths;
 use crate::sync::primitive::{AtomicU32, Ordering::*, mortal, step};

@@ -1,14 +1,14 @@
 //! A queue's lock, its journals and the calls that hold it, under every interleaving, in which anybody may die, and a signal handler that calls
 //! us may come in, before any step.
 //!
-//! The lock and the journals are the crate's own. How they are used is as in `msg/section.rs`: [`Caller::quick`] is its `Quick`, the sequence
+//! The lock and the journals are the crate's own. How they are used is as in `msg/section.rs`: [`Caller::quick`] is its `RseqGuard`, the sequence
 //! of which is imitated, and [`Caller::section`] its `Section`.
 
 use crate::primitive::{held_off, interrupted, mortal, sequence, step};
-use crate::sync::latch::{self, Holder};
-use crate::sync::lock::Owner;
 use crate::sync::primitive::{AtomicU64, Ordering};
+use crate::sync::queue_lock::{self, ThreadOwner};
 use crate::sync::redo::{self, Redo};
+use crate::sync::robust_mutex::LockOwner;
 use crate::{explore, explore_deaths, explore_events};
 use loom::sync::Arc;
 use loom::sync::atomic::AtomicBool;
@@ -33,7 +33,7 @@ struct Journal {
     entries: [AtomicU64; 4],
 }
 
-impl redo::Words for Queue {
+impl redo::JournalWords for Queue {
     fn word(&self, place: u64) -> Option<&AtomicU64> {
         self.words.get(place as usize)
     }
@@ -84,13 +84,13 @@ enum Outcome {
 struct Caller {
     queue: Arc<Queue>,
     slot: u32,
-    mine: Holder,
+    mine: ThreadOwner,
     notes: RefCell<Vec<Rc<AtomicU64>>>,
 }
 
 impl Caller {
     fn new(queue: &Arc<Queue>, slot: u32) -> Rc<Caller> {
-        let mine = Holder::new(Owner::new(slot, 1), 100 + slot);
+        let mine = ThreadOwner::new(LockOwner::new(slot, 1), 100 + slot);
         Rc::new(Caller { queue: queue.clone(), slot, mine, notes: RefCell::default() })
     }
 
@@ -101,7 +101,7 @@ impl Caller {
         }
     }
 
-    fn draft(&self, op: u32) -> [(u64, u64); 2] {
+    fn writes(&self, op: u32) -> [(u64, u64); 2] {
         let [first, second] = self.queue.look();
         [(0, first.wrapping_add(1 << (8 * op))), (1, second.wrapping_add(1 << (8 * op)))]
     }
@@ -111,41 +111,41 @@ impl Caller {
         let note = Rc::new(AtomicU64::new(WITHOUT));
         self.notes.borrow_mut().push(note.clone());
         step();
-        let done = self.acquire_quickly(&note) && self.commit_quickly(&note, op);
+        let done = self.acquire_fast(&note) && self.commit_quickly(&note, op);
         step();
         self.notes.borrow_mut().pop();
         done
     }
 
-    fn acquire_quickly(&self, note: &AtomicU64) -> bool {
+    fn acquire_fast(&self, note: &AtomicU64) -> bool {
         let lock = &self.queue.lock;
-        if !latch::try_acquire(lock, self.mine) {
+        if !queue_lock::try_acquire(lock, self.mine) {
             return false;
         }
         note.store(HOLDS, Ordering::Relaxed);
         // Otherwise it was taken over before anybody could see whose it was.
-        latch::holder(lock) == Some(self.mine)
+        queue_lock::holder(lock) == Some(self.mine)
     }
 
     fn commit_quickly(&self, note: &AtomicU64, op: u32) -> bool {
-        let draft = self.draft(op);
+        let writes = self.writes(op);
         let changes = self.queue.changes.load(Ordering::Relaxed);
         let was_done = || note.load(Ordering::Relaxed) == changes.wrapping_add(1);
         for _ in 0..2 {
-            match self.sequence(&draft, changes) {
+            match self.sequence(&writes, changes) {
                 Outcome::Done => return true,
                 Outcome::Lost => return was_done(),
                 Outcome::Interrupted => {}
             }
         }
         held_off(|| {
-            if latch::holder(&self.queue.lock) != Some(self.mine) {
+            if queue_lock::holder(&self.queue.lock) != Some(self.mine) {
                 return was_done();
             }
             if self.queue.changes.load(Ordering::Relaxed) == changes {
-                self.queue.journal(self.slot).commit(&*self.queue, draft.into_iter());
+                self.queue.journal(self.slot).commit(&*self.queue, writes.into_iter());
             }
-            latch::free(&self.queue.lock, self.mine);
+            queue_lock::free(&self.queue.lock, self.mine);
             true
         })
     }
@@ -155,7 +155,7 @@ impl Caller {
         let note = Rc::new(AtomicU64::new(WITHOUT));
         self.notes.borrow_mut().push(note.clone());
         step();
-        let seen = self.acquire_quickly(&note).then(|| self.queue.look());
+        let seen = self.acquire_fast(&note).then(|| self.queue.look());
         let seen = seen.filter(|_| {
             loop {
                 match self.sequence_to_leave() {
@@ -182,18 +182,18 @@ impl Caller {
     }
 
     /// As `sys/region.rs` does, on a processor whose stores all release.
-    fn sequence(&self, draft: &[(u64, u64)], changes: u64) -> Outcome {
+    fn sequence(&self, writes: &[(u64, u64)], changes: u64) -> Outcome {
         let (queue, journal) = (&*self.queue, self.queue.journal(self.slot));
         let done = sequence(|| {
             if queue.lock.load(Ordering::Relaxed) != self.mine.0 {
                 return Outcome::Lost;
             }
-            for (&(place, value), entry) in draft.iter().zip(journal.entries.chunks_exact(2)) {
+            for (&(place, value), entry) in writes.iter().zip(journal.entries.chunks_exact(2)) {
                 entry[0].store(place, Ordering::Release);
                 entry[1].store(value, Ordering::Release);
             }
-            journal.decided.store(redo::decision(draft.len(), changes), Ordering::Release);
-            for &(place, value) in draft {
+            journal.decided.store(redo::decision(writes.len(), changes), Ordering::Release);
+            for &(place, value) in writes {
                 queue.words[place as usize].store(value, Ordering::Release);
             }
             journal.changes.store(changes.wrapping_add(1), Ordering::Release);
@@ -213,21 +213,21 @@ impl Caller {
 
     fn finish(&self, f: &impl Fn()) -> bool {
         f();
-        latch::free(&self.queue.lock, self.mine);
+        queue_lock::free(&self.queue.lock, self.mine);
         true
     }
 
     /// Takes the lock, if it is free, or its holder's who is not there to free it.
     fn take(&self) -> bool {
         let queue = &*self.queue;
-        let holder = latch::holder(&queue.lock);
+        let holder = queue_lock::holder(&queue.lock);
         let from_own_thread = holder == Some(self.mine);
         match holder {
-            None => return latch::try_acquire(&queue.lock, self.mine),
+            None => return queue_lock::try_acquire(&queue.lock, self.mine),
             Some(_) if from_own_thread => {}
             Some(holder) => {
                 let slot = holder.owner().slot().expect("nobody scribbles");
-                if !queue.dead[slot as usize].load(Ordering::Acquire) || !latch::take_over(&queue.lock, holder, self.mine) {
+                if !queue.dead[slot as usize].load(Ordering::Acquire) || !queue_lock::take_over(&queue.lock, holder, self.mine) {
                     return false;
                 }
             }
@@ -260,14 +260,14 @@ impl Caller {
     }
 
     fn commit(&self, op: u32) {
-        self.queue.journal(self.slot).commit(&*self.queue, self.draft(op).into_iter());
+        self.queue.journal(self.slot).commit(&*self.queue, self.writes(op).into_iter());
     }
 
     /// A handler leaves by a jump.
     fn jump_out(&self) {
         let notes = self.notes.borrow().len();
         for _ in 0..notes {
-            if latch::holder(&self.queue.lock) == Some(self.mine) {
+            if queue_lock::holder(&self.queue.lock) == Some(self.mine) {
                 self.section(|| ());
             }
         }
@@ -379,7 +379,7 @@ fn a_handler_jumps_out() {
             came_in = interrupted(after, move |_| handler.jump_out(), || caller.call(0));
         }));
         assert!(ended.is_ok() || ended.is_err_and(|why| why.is::<Jump>()));
-        assert_ne!(latch::holder(&queue.lock), Some(caller.mine));
+        assert_ne!(queue_lock::holder(&queue.lock), Some(caller.mine));
         caller.call(1);
         other.join().unwrap();
         let done: [u8; 8] = queue.done();
@@ -399,7 +399,7 @@ fn a_handlers_handler_jumps_out() {
         let mut came_in = 2;
         let ended = catch_unwind(AssertUnwindSafe(|| came_in = interrupted(after, handle, || caller.call(0))));
         assert!(ended.is_ok() || ended.is_err_and(|why| why.is::<Jump>()));
-        assert_ne!(latch::holder(&queue.lock), Some(caller.mine));
+        assert_ne!(queue_lock::holder(&queue.lock), Some(caller.mine));
         caller.call(2);
         let [first, handlers, last] = queue.done();
         assert!(came_in == 2 && first <= 1 && handlers <= 1 || (first, usize::from(handlers)) == (1, came_in));
@@ -484,13 +484,13 @@ fn nobody_frees_what_is_not_his() {
     explore(0, || {
         let queue = Arc::new(Queue::default());
         let [first, second] = [0, 1].map(|slot| Caller::new(&queue, slot).mine);
-        assert!(latch::try_acquire(&queue.lock, first));
-        assert!(latch::take_over(&queue.lock, first, second));
-        latch::free(&queue.lock, first);
-        assert_eq!(latch::holder(&queue.lock), Some(second));
-        assert!(!latch::take_over(&queue.lock, first, first) && !latch::try_acquire(&queue.lock, first));
-        latch::free(&queue.lock, second);
-        assert_eq!(latch::holder(&queue.lock), None);
+        assert!(queue_lock::try_acquire(&queue.lock, first));
+        assert!(queue_lock::take_over(&queue.lock, first, second));
+        queue_lock::free(&queue.lock, first);
+        assert_eq!(queue_lock::holder(&queue.lock), Some(second));
+        assert!(!queue_lock::take_over(&queue.lock, first, first) && !queue_lock::try_acquire(&queue.lock, first));
+        queue_lock::free(&queue.lock, second);
+        assert_eq!(queue_lock::holder(&queue.lock), None);
     });
 }
 

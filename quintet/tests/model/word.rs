@@ -15,7 +15,7 @@ struct Set {
     descriptors: [Descriptor; 2],
 }
 
-impl Words for Set {
+impl SetWords for Set {
     fn word(&self, num: u32) -> Option<&AtomicU64> {
         self.words.get(num as usize)
     }

@@ -1,0 +1,453 @@
+//! The queues' files, as this process has them mapped.
+//!
+//! The header and the nearer pages lie side by side, whether they are one file or two; further pages are mapped in ever larger pieces when they are first
+//! asked for. All stays mapped, so that an operation asks the kernel for nothing. A file is never used for a second queue; when another one has
+//! taken the index, zeroed memory takes the place of the old mapping: a thread that was interrupted in the middle of an operation finds a queue
+//! that is not there any more.
+//!
+//! # Safety
+//!
+//! What is made a [`QueueHeader`] or a [`Slot`] was mapped here in its whole length, and is never unmapped, only replaced by zeroed memory.
+#![allow(unsafe_code)]
+
+use crate::layout::{QueueHeader, Slot, UNIT};
+use crate::object::core::Core;
+use crate::object::keys::no_memory;
+use crate::object::mapping::{Chunks, MappedFile, MappedObject, MappingWord, ObjectFiles, PAGE};
+use crate::process::thread_lock::ThreadLock;
+use crate::sync::redo;
+use crate::sys::fd::Fd;
+use crate::sys::memory::{self, Access, Place};
+use crate::sys::path_buffer::PathBuffer;
+use crate::sys::table::{NEAR, Table, Zeroable};
+use crate::sys::{fd_thread, file};
+use crate::types::error::Errno;
+use crate::types::id::{Id, MAX_OBJECTS};
+use crate::types::kind::Kind;
+use crate::types::mechanism::Mechanism;
+use crate::types::msg::QueueStat;
+use std::sync::atomic::{AtomicU64, Ordering::*};
+
+type Result<T> = std::result::Result<T, Errno>;
+
+const UNITS_PER_PAGE: u32 = (PAGE as usize / UNIT) as u32;
+/// The header and the pages that every queue has.
+pub const FIRST_PAGES: u32 = 5;
+const FIRST_BYTES: u64 = FIRST_PAGES as u64 * PAGE;
+/// So many pages are mapped in one piece, also those that the file does not have yet. (The address space of a queue that is gone is not used again.)
+const NEAR_PAGES: u32 = 64;
+const NEAR_BYTES: usize = NEAR_PAGES as usize * PAGE as usize;
+/// The pages of the first further chunk; each one after has twice as many.
+const FIRST_CHUNK: u32 = 64;
+const CHUNKS: usize = 20;
+/// More pages than this no queue has: 256 GiB.
+const MOST_PAGES: u32 = NEAR_PAGES + FIRST_CHUNK * ((1 << CHUNKS) - 1);
+
+/// What this process knows of one index.
+#[repr(C)]
+pub struct QueueEntry {
+    file: MappedFile,
+    /// How many pages the file is known to have, with the mapping's tag in the lowest 16 bits.
+    pages: AtomicU64,
+    /// The number of the file with the pages on its file system.
+    pages_inode: AtomicU64,
+    /// Where further pages are mapped.
+    chunks: Chunks<CHUNKS>,
+}
+
+impl QueueEntry {
+    /// Whether an address lies in what is mapped of this index.
+    pub fn maps(&self, address: usize) -> bool {
+        let near = self.file.load().map(MappingWord::address);
+        near.is_some_and(|at| (at..at + NEAR_BYTES).contains(&address)) || self.chunks.contain(address, chunk_bytes)
+    }
+}
+
+// SAFETY: atomics only.
+unsafe impl Zeroable for QueueEntry {}
+
+/// The table of all indexes.
+pub type QueueTable = Table<QueueEntry>;
+
+/// The bits of a [`MappingWord`] for queues: whether the header and whether the pages can be written;
+/// above them the index. (So a view is two words, which the processor keeps in registers.)
+const WRITABLE: u32 = 1;
+const PAGES: u32 = 2;
+const INDEX_SHIFT: u32 = 2;
+
+/// The queues of a namespace, as this process has them.
+#[repr(C)]
+pub struct Queues {
+    pub core: &'static Core,
+    pub table: QueueTable,
+    /// Held while a queue's file is mapped in the place of another one.
+    pub replacing: ThreadLock,
+}
+
+/// A queue's file that is mapped.
+#[derive(Clone, Copy)]
+pub struct QueueView<'a> {
+    pub queues: &'a Queues,
+    word: MappingWord,
+}
+
+impl<'a> QueueView<'a> {
+    #[inline(always)]
+    pub fn entry(&self) -> &'a QueueEntry {
+        &self.queues.table[usize::from(self.index() % MAX_OBJECTS as u16)]
+    }
+
+    /// Whether header and pages can be written: the caller may read or write the queue.
+    #[inline(always)]
+    pub fn is_whole(&self) -> bool {
+        self.word.bits() & (WRITABLE | PAGES) == WRITABLE | PAGES
+    }
+
+    /// Whether the header can be written.
+    pub fn writable(&self) -> bool {
+        self.word.bits() & WRITABLE != 0
+    }
+
+    pub fn stat(&self, id: Id) -> QueueStat {
+        use crate::layout::{Stamp, low};
+        let header = self.header();
+        let (perm, rights) = self.permissions();
+        let words = [&header.bytes, &header.count, &header.sent, &header.received, &header.capacity];
+        let look = || words.map(|word| word.load(Relaxed));
+        let [bytes, count, sent, received, capacity] = redo::look(header.journals(), &header.changes, look);
+        let (sent, received) = (Stamp::unpack(sent), Stamp::unpack(received));
+        QueueStat {
+            key: self.key(),
+            id,
+            perm,
+            stime: sent.time as i64,
+            rtime: received.time as i64,
+            ctime: rights.ctime,
+            bytes,
+            messages: low(count).into(),
+            capacity,
+            lspid: sent.pid as i32,
+            lrpid: received.pid as i32,
+        }
+    }
+
+    /// How many pages the file says it has.
+    pub fn pages(&self) -> u32 {
+        self.header().pages.load(Acquire).min(MOST_PAGES)
+    }
+
+    /// The slot of a number. `EINVAL`: there is none.
+    #[inline(always)]
+    pub fn slot(&self, unit: u32) -> Result<Slot> {
+        let page = unit / UNITS_PER_PAGE;
+        if page.wrapping_sub(1) < FIRST_PAGES - 1 && self.word.bits() & PAGES != 0 {
+            // SAFETY: among the first pages, which are mapped.
+            return Ok(unsafe { Slot::new(self.word.address() + unit as usize * UNIT, unit) });
+        }
+        if (FIRST_PAGES..NEAR_PAGES.min(self.known_pages())).contains(&page) {
+            // SAFETY: mapped, and the file is known to have this page.
+            return Ok(unsafe { Slot::new(self.word.address() + unit as usize * UNIT, unit) });
+        }
+        self.far_slot(unit)
+    }
+
+    #[inline(never)]
+    fn far_slot(&self, unit: u32) -> Result<Slot> {
+        let page = unit / UNITS_PER_PAGE;
+        if page < FIRST_PAGES || self.word.bits() & PAGES == 0 {
+            return Err(Errno::INVAL);
+        }
+        if page >= self.known_pages() && (page >= self.pages() || page >= self.ask_pages()?) {
+            return Err(Errno::INVAL);
+        }
+        if page < NEAR_PAGES {
+            // SAFETY: as above.
+            return Ok(unsafe { Slot::new(self.word.address() + unit as usize * UNIT, unit) });
+        }
+        let chunk = ((page - NEAR_PAGES) / FIRST_CHUNK + 1).ilog2() as usize;
+        let at = match self.chunk(chunk) {
+            Some(at) => at,
+            None => self.map_chunk(chunk)?,
+        };
+        let within = unit as usize * UNIT - chunk_start(chunk) as usize * PAGE as usize;
+        // SAFETY: the chunk was mapped, and the file is known to have this page of it.
+        Ok(unsafe { Slot::new(at + within, unit) })
+    }
+
+    /// The pages that the file is known to have; a mapping without them knows of none.
+    #[inline(always)]
+    fn known_pages(&self) -> u32 {
+        let known = self.entry().pages.load(Relaxed);
+        if known & 0xffff == self.word.tag() { (known >> 16) as u32 } else { 0 }
+    }
+
+    /// How many slots there can be, whatever the header says.
+    pub fn most_slots(&self) -> u32 {
+        let known = self.known_pages().max(FIRST_PAGES);
+        let pages = if self.pages() <= known { self.pages() } else { self.ask_pages().unwrap_or(known).min(self.pages()) };
+        pages.saturating_mul(UNITS_PER_PAGE)
+    }
+
+    fn open_pages(&self) -> Result<(Fd, u64)> {
+        let opened = file::open(self.queues.pages_path(self.index()).c_str(), true);
+        let (fd, stat) = opened.map_err(|e| if e == Errno::NOENT { Errno::IDRM } else { e })?;
+        if stat.st_ino as u64 != self.entry().pages_inode.load(Relaxed) {
+            return Err(Errno::IDRM);
+        }
+        Ok((fd, stat.st_size as u64))
+    }
+
+    fn ask_pages(&self) -> Result<u32> {
+        let size = fd_thread::run(|| Ok::<_, Errno>(self.open_pages()?.1))?;
+        let pages = (size / PAGE).min(MOST_PAGES.into());
+        self.entry().pages.store(pages << 16 | self.word.tag(), Relaxed);
+        Ok(pages as u32)
+    }
+
+    fn chunk(&self, chunk: usize) -> Option<usize> {
+        self.entry().chunks.get(chunk, self.word.tag())
+    }
+
+    fn map_chunk(&self, chunk: usize) -> Result<usize> {
+        let (len, from) = (chunk_bytes(chunk), u64::from(chunk_start(chunk)) * PAGE);
+        self.entry().chunks.map(chunk, self.word.tag(), len, || {
+            fd_thread::run(|| memory::map_range(&self.open_pages()?.0, from, len, Access::WRITE))
+        })
+    }
+
+    /// Sees to it that the file has `more` further pages. The caller holds the queue's lock. `ENOMEM`: there is no room.
+    pub fn grow(&self, more: u32) -> Result<()> {
+        let pages = self.pages().checked_add(more).filter(|pages| *pages <= MOST_PAGES).ok_or(Errno::NOMEM)?;
+        let bytes = u64::from(pages) * PAGE;
+        fd_thread::run(|| {
+            let (fd, len) = self.open_pages()?;
+            file::fits_file_limit(bytes)?;
+            file::reserve_again(&fd, len, bytes).map_err(no_memory)
+        })?;
+        self.header().pages.store(pages, Release);
+        Ok(())
+    }
+
+    /// Gives the memory of all but the first pages back. The caller holds the queue's lock, and nothing is kept there.
+    pub fn shrink(&self) {
+        let (from, to) = (u64::from(FIRST_PAGES) * PAGE, u64::from(self.pages()) * PAGE);
+        let _ = fd_thread::run(|| {
+            let (fd, _) = self.open_pages()?;
+            self.header().pages.store(FIRST_PAGES, Release);
+            file::punch(&fd, from, to - from);
+            Ok::<_, Errno>(())
+        });
+    }
+
+    /// The word that a place names.
+    pub fn word_at(&self, place: u64) -> Option<&'static AtomicU64> {
+        const WORDS: u64 = PAGE / 8;
+        if place < WORDS {
+            let at = self.word.address() + 8 * place as usize;
+            // SAFETY: within the header's page, which is mapped; atomics only.
+            return Some(unsafe { &*(at as *const AtomicU64) });
+        }
+        let per_unit = UNIT as u64 / 8;
+        let slot = self.slot(u32::try_from(place / per_unit).ok()?).ok()?;
+        Some(slot.word((place % per_unit) as usize))
+    }
+
+    /// The place of a word of the header.
+    #[inline(always)]
+    pub fn place_of(&self, word: &'static AtomicU64) -> u64 {
+        (std::ptr::from_ref(word) as usize).wrapping_sub(self.word.address()) as u64 / 8
+    }
+}
+
+impl redo::JournalWords for QueueView<'_> {
+    fn word(&self, place: u64) -> Option<&AtomicU64> {
+        self.word_at(place)
+    }
+}
+
+/// The number of the first page of a chunk.
+fn chunk_start(chunk: usize) -> u32 {
+    NEAR_PAGES + FIRST_CHUNK * ((1 << chunk) - 1)
+}
+
+fn chunk_bytes(chunk: usize) -> usize {
+    (FIRST_CHUNK as usize * PAGE as usize) << chunk
+}
+
+impl<'a> MappedObject<'a> for QueueView<'a> {
+    type Files = Queues;
+    type Header = QueueHeader;
+
+    #[inline(always)]
+    fn files(&self) -> &'a Queues {
+        self.queues
+    }
+
+    #[inline(always)]
+    fn index(&self) -> u16 {
+        (self.word.bits() >> INDEX_SHIFT) as u16 % MAX_OBJECTS as u16
+    }
+
+    #[inline(always)]
+    fn mapping(&self) -> MappingWord {
+        self.word
+    }
+
+    #[inline(always)]
+    fn header(&self) -> &'static QueueHeader {
+        // SAFETY: only `put_in_place` makes a view, of what it has mapped; atomics only.
+        unsafe { &*(self.word.address() as *const QueueHeader) }
+    }
+
+    #[inline(always)]
+    fn is_writable(&self) -> bool {
+        self.is_whole()
+    }
+}
+
+impl ObjectFiles for Queues {
+    const OF: Mechanism = Mechanism::Msg;
+    type View<'a> = QueueView<'a>;
+
+    #[inline(always)]
+    fn file(&self, index: u16) -> &MappedFile {
+        &self.table[usize::from(index)].file
+    }
+
+    #[inline(always)]
+    fn view(&self, _index: u16, word: MappingWord) -> QueueView<'_> {
+        QueueView { queues: self, word }
+    }
+
+    fn written_path(&self, index: u16) -> PathBuffer {
+        self.pages_path(index)
+    }
+
+    #[inline(never)]
+    fn open(&self, index: u16) -> Result<Option<QueueView<'_>>> {
+        let before = self.file(index).load();
+        let path = self.path(index);
+        let (opened, writable) = match file::open(path.c_str(), true) {
+            Err(Errno::ACCES | Errno::ROFS) => (file::open(path.c_str(), false), false),
+            other => (other, true),
+        };
+        let fd = match opened {
+            Ok((fd, stat)) if stat.st_size as u64 >= PAGE => fd,
+            Ok(_) | Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::BADMSG) => return Err(Errno::INVAL),
+            Err(e) => return Err(e),
+        };
+        let pages = match self.core.kind() {
+            Kind::Private => None,
+            Kind::Shared => match file::open(self.pages_path(index).c_str(), true) {
+                Err(e @ (Errno::MFILE | Errno::NFILE)) => return Err(e),
+                opened => opened.ok().map(|(fd, _)| fd),
+            },
+        };
+        let view = self.put_in_place(index, before, &fd, pages.as_ref(), writable)?;
+        Ok(view.header().is_valid().then_some(view))
+    }
+}
+
+impl Queues {
+    pub fn new(core: &'static Core, near: &'static [QueueEntry; NEAR]) -> Result<Queues> {
+        Ok(Queues { core, table: QueueTable::new(near, MAX_OBJECTS as usize)?, replacing: ThreadLock::new() })
+    }
+
+    /// Returns `true` if `address` lies in a mapping of a queue's file. Reads atomics only.
+    pub fn maps(&self, address: usize) -> bool {
+        self.table.iter().any(|entry| entry.maps(address))
+    }
+
+    /// Forgets what belongs to the parent, in a child.
+    #[allow(unsafe_code)]
+    // SAFETY: any section of code will do; see `backend/directory/hooks.rs`.
+    #[unsafe(link_section = ".text.hot.quintet_fork")]
+    pub fn after_fork_in_child(&self) {
+        self.replacing.forget();
+    }
+
+    pub fn path(&self, index: u16) -> PathBuffer {
+        PathBuffer::new(self.core.directory(), format_args!("/msg/{index}"))
+    }
+
+    /// Where the pages after the header are: in a shared namespace in a file of their own.
+    pub fn pages_path(&self, index: u16) -> PathBuffer {
+        match self.core.kind() {
+            Kind::Private => self.path(index),
+            Kind::Shared => PathBuffer::new(self.core.directory(), format_args!("/msg/{index}.data")),
+        }
+    }
+
+    /// Maps a queue's files in the place of whatever was mapped at its index: the second one is that of the pages, if they are not in the first.
+    pub fn map_new(&self, index: u16, fd: &Fd, pages: Option<&Fd>) -> Result<QueueView<'_>> {
+        let before = self.file(index).load();
+        let queue = self.put_in_place(index, before, fd, pages, true)?;
+        queue.header().set_up();
+        Ok(queue)
+    }
+
+    fn put_in_place(
+        &self,
+        index: u16,
+        before: Option<MappingWord>,
+        fd: &Fd,
+        pages: Option<&Fd>,
+        writable: bool,
+    ) -> Result<QueueView<'_>> {
+        let entry = &self.table[usize::from(index)];
+        let stat = rustix::fs::fstat(fd)?;
+        let whole = |stat: &rustix::fs::Stat| stat.st_size as u64 >= FIRST_BYTES;
+        let (pages, pages_stat) = match (self.core.kind(), pages) {
+            (Kind::Private, _) => (whole(&stat).then_some(fd), stat),
+            (Kind::Shared, None) => (None, stat),
+            (Kind::Shared, Some(pages)) => {
+                let stat = rustix::fs::fstat(pages)?;
+                (whole(&stat).then_some(pages), stat)
+            }
+        };
+        let access = if writable { Access::WRITE } else { Access::READ };
+        let _mapping = self.replacing.lock();
+        let at = memory::anonymous(NEAR_BYTES)?;
+        let mut mapped = Ok(at);
+        if let Some(pages) = pages {
+            let pages_access = if self.core.kind() == Kind::Shared { Access::WRITE } else { access };
+            // SAFETY: the range was just mapped, and nobody has seen it.
+            mapped = unsafe { memory::map(pages, NEAR_BYTES, pages_access, Place::Over(at)) };
+        }
+        if pages.is_none() || self.core.kind() == Kind::Shared {
+            // SAFETY: as above; the first page of a file of pages is nobody's.
+            mapped = mapped.and_then(|_| unsafe { memory::map(fd, PAGE as usize, access, Place::Over(at)) });
+        }
+        let unmap = |e| {
+            // SAFETY: just mapped, and nobody has seen it.
+            let _ = unsafe { memory::unmap(at, NEAR_BYTES) };
+            e
+        };
+        mapped.map_err(unmap)?;
+        let pages_writable = pages.is_some() && (writable || self.core.kind() == Kind::Shared);
+        let bits = u32::from(index) << INDEX_SHIFT | if writable { WRITABLE } else { 0 } | if pages_writable { PAGES } else { 0 };
+        let word = MappingWord::new(at, bits);
+        if entry.file.load() != before {
+            // Another thread was first.
+            unmap(Errno::EXIST);
+            return self.cached(index).ok_or(Errno::INVAL);
+        }
+        let same = entry.file.replace(word, &stat, || {
+            entry.pages_inode.store(pages_stat.st_ino as u64, Relaxed);
+            entry.pages.store(0, Relaxed);
+        });
+        if let Some(before) = before.filter(|_| !same) {
+            self.retire_mapping(index, before);
+        }
+        Ok(QueueView { queues: self, word })
+    }
+
+    /// Overwrites a former mapping by zeroes. Only a thread that was interrupted while it looked at the
+    /// queue still uses it.
+    fn retire_mapping(&self, index: u16, word: MappingWord) {
+        // SAFETY: this index's own former mapping; a queue of zeroes is one that is not live.
+        unsafe { memory::zeroed_over(word.address(), NEAR_BYTES) };
+        self.table[usize::from(index)].chunks.retire(word.tag(), chunk_bytes);
+    }
+}
