@@ -239,7 +239,7 @@ fn a_forked_child_detaches_only_itself() {
             assert_eq!(ns.shm_stat(id).unwrap().nattch, 3);
             // A daemon: forks twice, and its parents exit.
             let daemon = fork(|| {
-                // SAFETY: no pointers.
+                // SAFETY: the calls take no pointers.
                 unsafe { libc::setsid() };
                 std::mem::forget(fork(|| {
                     there.tell_number(own_pid().into());
@@ -392,7 +392,7 @@ fn the_exit_of_a_process_in_another_pid_namespace_is_noticed() {
         let flags = if is_root() { libc::CLONE_NEWPID } else { libc::CLONE_NEWPID | libc::CLONE_NEWUSER };
         let (there, go) = (Signpost::new(), Signpost::new());
         let outer = fork(|| {
-            // SAFETY: no pointers.
+            // SAFETY: the calls take no pointers.
             if unsafe { libc::unshare(flags) } != 0 {
                 there.tell_number(0);
                 return;

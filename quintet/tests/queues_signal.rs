@@ -299,7 +299,7 @@ static FORKED: AtomicI32 = AtomicI32::new(0);
 
 /// Forks; the child returns into the interrupted call, too.
 extern "C" fn fork_within(_: i32) {
-    // SAFETY: no pointers.
+    // SAFETY: the calls take no pointers.
     FORKED.store(unsafe { libc::fork() }, SeqCst);
 }
 

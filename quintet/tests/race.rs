@@ -494,7 +494,7 @@ fn signal_handlers_of_several_threads_can_make_the_interrupted_calls() {
                 for thread in &threads {
                     let done = &done;
                     scope.spawn(move || {
-                        // SAFETY: cannot fail.
+                        // SAFETY: the call takes no arguments and cannot fail.
                         thread.store(unsafe { libc::pthread_self() } as u64, SeqCst);
                         while done.load(SeqCst) == 0 {
                             let first = attach_at(ns, id);

@@ -87,7 +87,7 @@ fn read_a_lost_page(directory: &Path) {
     std::fs::write(&file, [1; 8192]).unwrap();
     let opened = std::fs::File::options().read(true).write(true).open(&file).unwrap();
     let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
-    // SAFETY: overlaps nothing.
+    // SAFETY: the kernel chooses the address.
     let at = unsafe { libc::mmap(std::ptr::null_mut(), 8192, protection, flags, opened.as_raw_fd(), 0) };
     assert_ne!(at, libc::MAP_FAILED);
     LOST.store(at as usize + 4096, SeqCst);

@@ -112,7 +112,7 @@ pub fn name(call: &Call) -> String {
 
 /// Starts the traced part, in the child.
 pub fn begin() {
-    // SAFETY: no pointers.
+    // SAFETY: the calls take no pointers.
     unsafe {
         assert_eq!(libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0), 0);
         libc::raise(libc::SIGSTOP);
@@ -121,7 +121,7 @@ pub fn begin() {
 
 /// Ends the traced part, in the child.
 pub fn finish() {
-    // SAFETY: no pointers.
+    // SAFETY: the calls take no pointers.
     unsafe { libc::raise(libc::SIGSTOP) };
 }
 
