@@ -4,7 +4,7 @@
 mod common;
 use crash::support;
 
-use common::ends_soon;
+use common::{ends_soon, in_parallel};
 use quintet::{Errno, Key, Kind, MsgFlags, Namespace};
 use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
@@ -152,7 +152,7 @@ fn damage_to_any_header_word_stays_in_its_queue() {
 #[test]
 fn random_damage_stays_in_its_queue() {
     alone("random_damage_stays_in_its_queue", |directory| {
-        for seed in 1..=100u64 {
+        in_parallel(1..=100, |seed| {
             use_damaged(&directory.join(seed.to_string()), &format!("seed {seed}"), &|w| {
                 let mut dice = Dice(seed);
                 for _ in 0..=dice.throw(24) {
@@ -175,7 +175,7 @@ fn random_damage_stays_in_its_queue() {
                 // bound.
                 w.long(LOCK).store([0, NO_HOLDER, u64::MAX][dice.throw(3) as usize], SeqCst);
             });
-        }
+        });
     });
 }
 

@@ -4,7 +4,7 @@
 mod common;
 use crash::support;
 
-use common::{ends_soon, op, undo};
+use common::{ends_soon, in_parallel, op, undo};
 use quintet::{Errno, Key, Kind, Namespace, SemOp};
 use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
@@ -189,7 +189,7 @@ fn damage_during_calls_stays_in_its_set() {
 #[test]
 fn random_damage_stays_in_its_set() {
     alone("random_damage_stays_in_its_set", |directory| {
-        for seed in 1..=150u64 {
+        in_parallel(1..=150, |seed| {
             use_damaged(&directory.join(seed.to_string()), &format!("seed {seed}"), &|window| {
                 let mut random = Random(seed * 0x9e37_79b9);
                 for _ in 0..=random.below(24) {
@@ -215,7 +215,7 @@ fn random_damage_stays_in_its_set() {
                 // bound.
                 window.word(LOCK).store([0, NO_HOLDER, 1 << 31, u32::MAX][random.below(4) as usize], SeqCst);
             });
-        }
+        });
     });
 }
 

@@ -9,6 +9,7 @@
 
 use crash::support::{Child, End, Signpost, ends_within, fork, on_signal};
 use quintet::{Key, Kind, Limits, Namespace, SemFlags, SemOp};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
 use std::time::Duration;
@@ -66,6 +67,14 @@ pub fn open_queue(path: &Path, key: Key) -> (Namespace, i32) {
 pub fn ends_soon(child: Child, what: &str) {
     assert!(ends_within(child.pid, SOON), "{what}: a process hangs");
     assert_eq!(child.end(), End::Exit(0), "{what}");
+}
+
+/// Runs `case` for each number, in four processes at a time: for most of the time, cases sleep.
+pub fn in_parallel(numbers: RangeInclusive<u64>, case: impl Fn(u64)) {
+    const WORKERS: u64 = 4;
+    let work = |nth| numbers.clone().filter(|number| number % WORKERS == nth).for_each(&case);
+    let workers: Vec<Child> = (0..WORKERS).map(|nth| fork(|| work(nth))).collect();
+    workers.into_iter().for_each(Child::succeeds);
 }
 
 static CAUGHT: AtomicI32 = AtomicI32::new(-1);
