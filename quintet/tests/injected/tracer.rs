@@ -1,46 +1,48 @@
-//! System calls that fail because a tracer says so: a child between [`begin`] and [`finish`], in which chosen calls are not made, and come back with
-//! an error instead.
+//! A tracer that makes chosen system calls of a child fail, between [`begin`] and [`finish`].
+//!
+//! The tracer skips a chosen call and sets an error as its result.
 //!
 //! # Safety
 //!
-//! The raw calls get the process ids of children that were made here and are stopped, and pointers to locals.
+//! The raw calls get process ids of stopped children of this process, and pointers to local
+//! variables.
 
-// The kernel's names of its calls.
+// The kernel's names of system calls.
 #![allow(non_upper_case_globals)]
 
 use crash::support::{Child, fork};
 use std::time::{Duration, Instant};
 
-/// No operation makes as many system calls.
+/// More system calls than any operation makes.
 const MOST_CALLS: usize = 5_000;
 const BOUND: Duration = Duration::from_secs(60);
 
-/// A system call that was seen.
+/// A system call of the child.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Call {
     pub number: i64,
     pub args: [u64; 6],
 }
 
-/// Which calls fail, counted from 0 in the order in which they are made, and with what.
+/// Which system calls fail, counted from 0, and with which error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
     None,
     Once(usize, i32),
-    /// That call, and from then on each one that can fail so.
+    /// This call and all later ones that can fail with this error.
     FromThen(usize, i32),
-    /// That call is made, and when it is done `SIGUSR1` comes.
+    /// No call fails, but `SIGUSR1` arrives after this one.
     Interrupted(usize),
 }
 
-/// With what a call can fail that this crate makes, where nothing is wrong with its arguments.
+/// Returns the errors that a call with valid arguments can fail with.
 pub fn failures(call: &Call) -> &'static [i32] {
     use libc::*;
     let flags = call.args[2] as i32;
     match call.number {
         SYS_openat if flags & (O_CREAT | O_TMPFILE) != 0 => &[ENOMEM, ENOSPC, EMFILE, EACCES, EIO, EINTR],
         SYS_openat => &[ENOMEM, EMFILE, EACCES, EIO, EINTR],
-        // Only what this crate asks for: the allocator's ends the process, as it may.
+        // Skips mappings of the allocator, which may end the process if they fail.
         SYS_mmap if call.args[3] as i32 & (MAP_ANONYMOUS | MAP_NORESERVE) == MAP_ANONYMOUS => &[],
         SYS_mmap => &[ENOMEM],
         SYS_mremap | SYS_munmap | SYS_madvise | SYS_clone => &[ENOMEM],
@@ -54,7 +56,7 @@ pub fn failures(call: &Call) -> &'static [i32] {
         SYS_readlinkat | SYS_readlink => &[EIO, ENOMEM, EACCES],
         SYS_fstat | SYS_newfstatat | SYS_statx | SYS_fstatfs | SYS_getdents64 | SYS_stat | SYS_lstat => &[EIO, ENOMEM, EACCES],
         SYS_fchmod | SYS_fchmodat | SYS_chmod | SYS_setxattr | SYS_removexattr | SYS_fchownat => &[EIO, EPERM, ENOSPC, ENOMEM],
-        // Of what is locked here nothing is anybody else's.
+        // No other process holds these locks.
         SYS_fcntl if call.args[1] as i32 == F_OFD_SETLK => &[ENOLCK, EINTR, ENOMEM],
         SYS_fcntl if call.args[1] as i32 == F_OFD_GETLK => &[ENOMEM, EINTR],
         SYS_fcntl if call.args[1] as i32 == F_DUPFD_CLOEXEC => &[EMFILE],
@@ -65,7 +67,7 @@ pub fn failures(call: &Call) -> &'static [i32] {
     }
 }
 
-/// A word for a call, for who reads of it.
+/// Returns the name of a call, for messages.
 pub fn name(call: &Call) -> String {
     let names = [
         (libc::SYS_openat, "openat"),
@@ -108,54 +110,54 @@ pub fn name(call: &Call) -> String {
     known.map_or_else(|| format!("system call {}", call.number), |(_, name)| name.to_owned())
 }
 
-/// In the child: what follows is traced.
+/// Starts the traced part, in the child.
 pub fn begin() {
-    // SAFETY: no pointers.
+    // SAFETY: the calls take no pointers.
     unsafe {
         assert_eq!(libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0), 0);
         libc::raise(libc::SIGSTOP);
     }
 }
 
-/// In the child: the traced part has ended.
+/// Ends the traced part, in the child.
 pub fn finish() {
-    // SAFETY: no pointers.
+    // SAFETY: the calls take no pointers.
     unsafe { libc::raise(libc::SIGSTOP) };
 }
 
-/// How a traced child has got on.
+/// How a traced child has ended its traced part.
 pub enum Ended {
-    /// At [`finish`]: the calls that it has made; it goes on by itself.
+    /// The child has reached [`finish`], with these calls, and continues untraced.
     Finished(Child, Vec<Call>),
-    /// It is no more.
-    Badly(String),
+    /// The child has exited or hangs.
+    Failed(String),
 }
 
-/// What a thread is told of its call.
+/// The result that a thread gets for a call.
 #[derive(Clone, Copy)]
-enum Told {
-    TheTruth,
+enum Outcome {
+    Real,
     Failure(i32),
-    /// The truth, and a signal.
+    /// The real result, and a signal.
     Signal,
 }
 
-/// What a thread of the child is doing.
+/// A thread of the child.
 struct Thread {
     tid: i32,
-    /// The call that it is in, and what it is told of it.
-    within: Option<Told>,
+    /// The outcome of the call that the thread is in.
+    within: Option<Outcome>,
 }
 
-/// Runs `body` in a child, whose calls between [`begin`] and [`finish`] fail as `fault` says. Threads that the child makes are
-/// traced, too; its children are not.
+/// Runs `body` in a child, whose calls between [`begin`] and [`finish`] fail as `fault` says.
+/// Threads of the child are traced, too; its children are not.
 pub fn run(fault: Fault, body: impl FnOnce()) -> Ended {
     let child = fork(body);
     let pid = child.pid;
     let status = wait(pid).1;
     if !libc::WIFSTOPPED(status) {
         std::mem::forget(child);
-        return Ended::Badly(format!("it ended before it began: {status:#x}"));
+        return Ended::Failed(format!("the process ended before it began: {status:#x}"));
     }
     let options = libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACECLONE | libc::PTRACE_O_TRACEVFORK;
     request(libc::PTRACE_SETOPTIONS, pid, options as usize);
@@ -166,13 +168,13 @@ pub fn run(fault: Fault, body: impl FnOnce()) -> Ended {
     loop {
         let (tid, status) = wait(-1);
         if began.elapsed() > BOUND || calls.len() > MOST_CALLS {
-            return Ended::Badly(format!("it goes round for ever; of {} calls the last is {:?}", calls.len(), calls.last()));
+            return Ended::Failed(format!("the process loops; the last of its {} calls is {:?}", calls.len(), calls.last()));
         }
         if !libc::WIFSTOPPED(status) {
             threads.retain(|thread| thread.tid != tid);
             if tid == pid {
                 std::mem::forget(child);
-                return Ended::Badly(format!("it ended: {status:#x}"));
+                return Ended::Failed(format!("the process ended: {status:#x}"));
             }
             continue;
         }
@@ -186,11 +188,11 @@ pub fn run(fault: Fault, body: impl FnOnce()) -> Ended {
                 let thread = &mut threads[nth];
                 thread.within = match thread.within {
                     None => Some(enter(tid, fault, &mut calls)),
-                    Some(told) => {
-                        match told {
-                            Told::TheTruth => {}
-                            Told::Failure(errno) => set_result(tid, errno),
-                            Told::Signal => signal = libc::SIGUSR1,
+                    Some(outcome) => {
+                        match outcome {
+                            Outcome::Real => {}
+                            Outcome::Failure(errno) => set_result(tid, errno),
+                            Outcome::Signal => signal = libc::SIGUSR1,
                         }
                         None
                     }
@@ -198,7 +200,7 @@ pub fn run(fault: Fault, body: impl FnOnce()) -> Ended {
             }
             libc::SIGTRAP if status >> 16 != 0 => {}
             libc::SIGSTOP if tid == pid => {
-                // Who was a thread in its place has ended.
+                // All other threads have ended.
                 threads.retain(|thread| thread.tid != pid);
                 threads.iter().for_each(|thread| _ = wait(thread.tid));
                 request(libc::PTRACE_DETACH, pid, 0);
@@ -212,8 +214,8 @@ pub fn run(fault: Fault, body: impl FnOnce()) -> Ended {
     }
 }
 
-/// A call begins: what it is to be told.
-fn enter(tid: i32, fault: Fault, calls: &mut Vec<Call>) -> Told {
+/// Records a call that begins, and returns its outcome.
+fn enter(tid: i32, fault: Fault, calls: &mut Vec<Call>) -> Outcome {
     let mut regs = registers(tid);
     let args = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9];
     let call = Call { number: regs.orig_rax as i64, args };
@@ -221,17 +223,17 @@ fn enter(tid: i32, fault: Fault, calls: &mut Vec<Call>) -> Told {
     calls.push(call);
     let errno = match fault {
         Fault::Once(at, errno) if at == nth => errno,
-        // Giving memory back may fail for want of some, but does not for long.
+        // munmap may fail for lack of memory, but not for long.
         Fault::FromThen(from, errno) if nth >= from && fails.contains(&errno) && call.number != libc::SYS_munmap => errno,
-        Fault::Interrupted(at) if at == nth => return Told::Signal,
-        _ => return Told::TheTruth,
+        Fault::Interrupted(at) if at == nth => return Outcome::Signal,
+        _ => return Outcome::Real,
     };
-    // A descriptor is closed whatever `close` says.
+    // A failing `close` closes the descriptor all the same.
     if call.number != libc::SYS_close {
         regs.orig_rax = u64::MAX;
         set_registers(tid, &regs);
     }
-    Told::Failure(errno)
+    Outcome::Failure(errno)
 }
 
 fn set_result(tid: i32, errno: i32) {
@@ -241,7 +243,7 @@ fn set_result(tid: i32, errno: i32) {
 }
 
 fn registers(tid: i32) -> libc::user_regs_struct {
-    // SAFETY: zeroes are registers, too; the kernel writes them.
+    // SAFETY: zeroes are valid registers, which the kernel overwrites.
     unsafe {
         let mut regs: libc::user_regs_struct = std::mem::zeroed();
         assert_eq!(libc::ptrace(libc::PTRACE_GETREGS, tid, 0, &raw mut regs), 0);
@@ -255,15 +257,15 @@ fn set_registers(tid: i32, regs: &libc::user_regs_struct) {
 }
 
 fn request(what: libc::c_uint, tid: i32, data: usize) {
-    // SAFETY: a tracee. One that was killed is not there any more, which the next wait tells.
+    // SAFETY: a tracee. If it was killed, the request fails and the next wait reports it.
     unsafe { libc::ptrace(what, tid, 0, data) };
 }
 
-/// The next that is told of a child or its threads.
+/// Waits for an event of a child or its threads. Returns the thread id and the status.
 fn wait(pid: i32) -> (i32, i32) {
     let mut status = 0;
     loop {
-        // SAFETY: a local.
+        // SAFETY: points to a local variable.
         let got = unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) };
         if got > 0 {
             return (got, status);
