@@ -2,7 +2,7 @@ use crate::support::{Ns, assert_says, program, quintet, refusal, text};
 use std::process::{Command, Stdio};
 
 #[test]
-fn colours_only_where_they_are_wanted() {
+fn colors_only_where_they_are_wanted() {
     let t = Ns::new();
     t.segment(&["--size", "1"]);
     assert!(!text(&mut t.quintet(&["ls"])).contains('\x1b'));
@@ -13,7 +13,7 @@ fn colours_only_where_they_are_wanted() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn a_reader_that_exits_is_no_error() {
     let t = Ns::new();
     t.segment(&["--size", "8M", "--key", "1"]);
     t.set(&["--values", "1", "--key", "1"]);
@@ -36,7 +36,7 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[test]
-fn a_failure_stays_one_when_nobody_reads() {
+fn a_failure_without_a_reader_is_still_a_failure() {
     let t = Ns::new();
     for args in [&["stat", "31000"][..], &["rm", "31000", "--json"], &["doctor", "--", "no-such-program"]] {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -53,11 +53,14 @@ fn a_full_disk_is_an_error() {
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let output = Command::new(program()).arg("--namespace").arg(t.path()).arg("ls").stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert_says(&String::from_utf8(output.stderr).unwrap(), &["cannot write to standard output: No space left on device"]);
+    assert_says(
+        &String::from_utf8(output.stderr).unwrap(),
+        &["cannot write to standard output: No space left on device (ENOSPC)"],
+    );
 }
 
 #[test]
-fn errors_are_json_too() {
+fn errors_are_printed_as_json_too() {
     let t = Ns::new();
     let output = t.quintet(&["cat", "5", "--offset", "0"]).output().unwrap();
     assert_eq!(output.stdout, b"");
@@ -70,7 +73,7 @@ fn errors_are_json_too() {
 }
 
 #[test]
-fn usage_errors_are_2() {
+fn invalid_command_lines_are_2() {
     refusal(&mut quintet(), 2);
     refusal(quintet().arg("nonsense"), 2);
     refusal(quintet().args(["ls", "--kernel", "--namespace", "/x"]), 2);
