@@ -12,7 +12,7 @@ EXAMPLES:
   quintet demo                             see it at work, step by step
   quintet run -- ./server                  run a program on your own namespace
   quintet ls                               list objects and the processes that use them
-  quintet why 4711                         what does the process wait for, and which process holds it?
+  quintet why 4711                         what does process 4711 wait for?
   quintet rm --orphans                     remove what exited programs left behind
   quintet doctor -- ./server               can it be run? if not, why not?";
 

@@ -3,7 +3,7 @@
 use crate::failure::Failure;
 use crate::hint;
 use crate::options::{Color, GlobalOptions};
-use crate::words::shell_word;
+use crate::words::{clean, shell_word};
 use quintet::{Errno, Kind, Namespace};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -98,15 +98,20 @@ impl Context {
 
 /// Opens a namespace that must exist.
 pub fn open(path: &Path) -> Result<Namespace, Failure> {
-    Namespace::open(path).map_err(|error| {
-        let is_missing = error.errno() == Errno::NOENT;
-        let failure = Failure::from(error);
-        if !is_missing {
-            return failure;
-        }
-        let create = hint::command(format_args!("namespace create {}", shell_word(&path.to_string_lossy())));
-        failure.remedy(format_args!("{create} creates it"))
+    Namespace::open(path).map_err(|error| match error.errno() {
+        Errno::NOENT => missing(path),
+        _ => error.into(),
     })
+}
+
+/// Returns the failure for a directory that does not exist or is not a namespace.
+fn missing(path: &Path) -> Failure {
+    let name = path.to_string_lossy();
+    let reason = if path.is_dir() { "it is not a namespace" } else { "it does not exist" };
+    let create = hint::command(format_args!("namespace create {}", shell_word(&name)));
+    Failure::new(format!("cannot open the namespace {}: {reason} (ENOENT)", clean(&name)))
+        .errno(Errno::NOENT)
+        .remedy(format_args!("{create} creates it"))
 }
 
 /// Opens a namespace, or creates it for programs to run on.

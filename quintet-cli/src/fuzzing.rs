@@ -47,7 +47,7 @@ fn read_value(text: &str) {
     // A name without a class names an object of any class; a name with a class only one of that
     // class.
     let object = text.parse::<Object>().map(|object| object.to_string()).unwrap_or_default();
-    let expected = match object.split(' ').next() {
+    let expected = match object.trim_start_matches("the ").split(' ').next() {
         Some("segment") if !text.starts_with("shm:") => (true, true),
         Some("semaphore") => (true, false),
         Some("message") => (false, true),

@@ -106,7 +106,7 @@ impl fmt::Display for Object {
         let class = self.class.noun();
         match self.name {
             ObjectName::Id(id) => write!(f, "{class} {id}"),
-            ObjectName::Key(key) => write!(f, "{class} with key {key}"),
+            ObjectName::Key(key) => write!(f, "the {class} with key {key}"),
         }
     }
 }
@@ -137,7 +137,7 @@ impl Object {
     fn parse_class(text: &str, class: Class, help: &str) -> Result<Object, String> {
         let noun = class.noun();
         let object = Object::parse(text, class).ok_or_else(|| format!("'{text}' is not the name of a {noun}: give {help}"))??;
-        if object.class == class { Ok(object) } else { Err(format!("the {object} is not a {noun}: give {help}")) }
+        if object.class == class { Ok(object) } else { Err(format!("{object} is not a {noun}: give {help}")) }
     }
 
     /// Opens the segment. `access` chooses the hint if the object is a set or a queue.
@@ -146,7 +146,7 @@ impl Object {
             return self.open_segment(ns);
         }
         let verb = access.verb();
-        Err(Failure::new(format!("cannot {verb} the {self}: only a segment has bytes (EINVAL)"))
+        Err(Failure::new(format!("cannot {verb} {self}: only a segment has bytes (EINVAL)"))
             .errno(Errno::INVAL)
             .remedy(access.hint(ns, self.class, self.name)))
     }
@@ -190,7 +190,7 @@ impl Object {
                 queues(ns)?.into_iter().find(|q| q.stat.id == id).map(ObjectStatus::Msg)
             }
         };
-        found.ok_or_else(|| Failure::new(format!("cannot open the {self}: it has just been removed (EIDRM)")).errno(Errno::IDRM))
+        found.ok_or_else(|| Failure::new(format!("cannot open {self}: it has just been removed (EIDRM)")).errno(Errno::IDRM))
     }
 }
 
@@ -306,7 +306,7 @@ mod tests {
         assert_eq!("sem:7".parse(), set(ObjectName::Id(id)));
         assert_eq!("key:5".parse(), set(ObjectName::Key(Key::new(5))));
         assert_eq!("sem:key:5".parse(), set(ObjectName::Key(Key::new(5))));
-        assert!("shm:7".parse::<Set>().unwrap_err().contains("the segment 7 is not a semaphore set"));
+        assert!("shm:7".parse::<Set>().unwrap_err().contains("segment 7 is not a semaphore set"));
         assert!("x".parse::<Set>().unwrap_err().contains("is not the name of a semaphore set"));
     }
 
@@ -315,7 +315,7 @@ mod tests {
         let id = ObjectName::Id(Id::from_raw(7).unwrap());
         assert_eq!("7".parse(), Ok(Queue(Object { class: Class::Msg, name: id })));
         assert_eq!("msg:7".parse(), Ok(Queue(Object { class: Class::Msg, name: id })));
-        assert!("sem:7".parse::<Queue>().unwrap_err().contains("the semaphore set 7 is not a message queue"));
+        assert!("sem:7".parse::<Queue>().unwrap_err().contains("semaphore set 7 is not a message queue"));
     }
 
     #[test]

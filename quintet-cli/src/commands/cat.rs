@@ -70,11 +70,8 @@ fn range(args: &Args, len: u64) -> Result<(usize, usize), Failure> {
         _ => {
             let length = args.length.map_or("bytes".to_owned(), |length| count(length, "byte"));
             let (offset, object) = (args.offset, args.object);
-            Err(Failure::new(format!(
-                "cannot print {length} at offset {offset}: the {object} has {} (EINVAL)",
-                count(len, "byte")
-            ))
-            .errno(Errno::INVAL))
+            Err(Failure::new(format!("cannot print {length} at offset {offset}: {object} has {} (EINVAL)", count(len, "byte")))
+                .errno(Errno::INVAL))
         }
     }
 }

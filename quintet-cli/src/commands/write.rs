@@ -55,15 +55,14 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let size = memory.len() as u64;
     let (object, offset) = (args.object, args.offset);
     let room = size.checked_sub(offset).ok_or_else(|| {
-        Failure::new(format!("cannot write at offset {offset}: the {object} has {} (EINVAL)", count(size, "byte")))
+        Failure::new(format!("cannot write at offset {offset}: {object} has {} (EINVAL)", count(size, "byte")))
             .errno(Errno::INVAL)
     })?;
     let bytes = read_input(&args.file, room)?;
     if bytes.len() as u64 > room {
         let input = input_size(&args.file, room);
         return Err(Failure::new(format!(
-            "cannot write to the {object}: the input has {input}, but only {} fit (size {size}, offset {offset}) (EFBIG)",
-            count(room, "byte"),
+            "cannot write to {object} at offset {offset}: the input has {input}, but only {room} fit (EFBIG)",
         ))
         .errno(Errno::FBIG)
         .remedy("nothing was written"));

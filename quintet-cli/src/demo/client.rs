@@ -94,7 +94,7 @@ impl Drop for Client {
 pub fn number(lines: &[String], key: &str) -> Result<i64, Failure> {
     let after = |line: &String| {
         let mut words = line.split(' ').skip_while(|word| *word != key);
-        words.nth(1)?.parse().ok()
+        words.nth(1)?.trim_end_matches([',', ':']).parse().ok()
     };
     let found = lines.iter().rev().find_map(after);
     found.ok_or_else(|| Failure::new(format!("cannot continue the demo: a client printed no number after '{key}'")))

@@ -65,7 +65,7 @@ fn writer(file: &Path) -> Result<(), Failure> {
     let word = shmat(id, 0)?;
     let number = random()?;
     word.store(number, Ordering::SeqCst);
-    say(&format!("shmget created id {id} , attached it and wrote {number}"))?;
+    say(&format!("shmget created id {id}, attached it and wrote {number}"))?;
     pause()?;
     shmdt(word)?;
     remove(id)?;
@@ -75,7 +75,7 @@ fn writer(file: &Path) -> Result<(), Failure> {
 fn reader(file: &Path) -> Result<(), Failure> {
     let id = shmget(ftok(file)?, 0, 0)?;
     let word = shmat(id, libc::SHM_RDONLY)?;
-    say(&format!("shmget found id {id} , attached it and read {}", word.load(Ordering::SeqCst)))?;
+    say(&format!("shmget found id {id}, attached it and read {}", word.load(Ordering::SeqCst)))?;
     pause()?;
     shmdt(word)
 }
@@ -85,7 +85,7 @@ fn family() -> Result<(), Failure> {
     let word = shmat(id, 0)?;
     let number = random()?;
     word.store(number, Ordering::SeqCst);
-    say(&format!("parent: created id {id} , attached it, wrote {number} and forks"))?;
+    say(&format!("parent: created id {id}, attached it, wrote {number} and forks"))?;
     // SAFETY: the process has one thread.
     match unsafe { libc::fork() } {
         -1 => return Err(failed("fork")),
@@ -120,7 +120,7 @@ fn clock(file: &Path) -> Result<(), Failure> {
         serial += 1;
         let value = random()?;
         word.store(serial << 32 | value, Ordering::SeqCst);
-        say(&format!("number {serial} : wrote {value}"))?;
+        say(&format!("number {serial}: wrote {value}"))?;
     }
     shmdt(word)?;
     remove(id)
@@ -136,7 +136,7 @@ fn display(file: &Path) -> Result<(), Failure> {
         let seen = word.load(Ordering::SeqCst);
         if seen != last {
             last = seen;
-            say(&format!("number {} : read {}", seen >> 32, seen & 0xffff_ffff))?;
+            say(&format!("number {}: read {}", seen >> 32, seen & 0xffff_ffff))?;
         }
     }
     shmdt(word)
@@ -147,7 +147,7 @@ fn holder(file: &Path) -> Result<(), Failure> {
     let word = shmat(id, 0)?;
     let number = random()?;
     word.store(number, Ordering::SeqCst);
-    say(&format!("shmget created id {id} , attached it and wrote {number}"))?;
+    say(&format!("shmget created id {id}, attached it and wrote {number}"))?;
     pause()?;
     say(&format!("still reads {} after the removal", word.load(Ordering::SeqCst)))?;
     pause()?;
@@ -164,14 +164,14 @@ fn owner(file: &Path) -> Result<(), Failure> {
         return Err(failed("semctl"));
     }
     take(id)?;
-    say(&format!("semget created id {id} , and semop took the only unit"))?;
+    say(&format!("semget created id {id}, and semop took the only unit"))?;
     pause()
 }
 
 /// Waits for the same unit, and takes it.
 fn next(file: &Path) -> Result<(), Failure> {
     let id = semget(ftok(file)?, 0)?;
-    say(&format!("semget found id {id} , and semop waits for the unit"))?;
+    say(&format!("semget found id {id}, and semop waits for the unit"))?;
     say(PAUSE)?;
     take(id)?;
     // SAFETY: GETVAL takes no argument.
@@ -201,7 +201,7 @@ fn boss(file: &Path) -> Result<(), Failure> {
             if unsafe { libc::msgsnd(id, (&raw const job).cast(), size_of::<i64>(), 0) } == -1 {
                 return Err(failed("msgsnd"));
             }
-            say(&format!("msgsnd sent job {mtype} : {}", job.number))?;
+            say(&format!("msgsnd sent job {mtype}: {}", job.number))?;
         }
         pause()?;
     }
@@ -216,12 +216,12 @@ fn boss(file: &Path) -> Result<(), Failure> {
 /// Receives jobs until the queue is removed.
 fn worker(file: &Path) -> Result<(), Failure> {
     let id = msgget(ftok(file)?, 0)?;
-    say(&format!("msgget found id {id} , and msgrcv waits for a job"))?;
+    say(&format!("msgget found id {id}, and msgrcv waits for a job"))?;
     loop {
         let mut job = Job { mtype: 0, number: 0 };
         // SAFETY: `job` is a local variable with room for a type and eight bytes.
         match unsafe { libc::msgrcv(id, (&raw mut job).cast(), size_of::<i64>(), 0, 0) } {
-            8 => say(&format!("msgrcv received job {} : {}", job.mtype, job.number))?,
+            8 => say(&format!("msgrcv received job {}: {}", job.mtype, job.number))?,
             -1 if io::Error::last_os_error().raw_os_error() == Some(libc::EIDRM) => {
                 return say("msgrcv: the queue was removed (EIDRM)");
             }

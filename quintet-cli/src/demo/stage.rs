@@ -22,7 +22,7 @@ const NEXT: [(&str, &str); 6] = [
     ("quintet run -- PROGRAM", "run it on your own namespace, which is kept"),
     ("quintet run --private -- PROGRAM", "run it on a new namespace, removed at exit"),
     ("quintet ls", "list objects and the processes that use them"),
-    ("quintet why PID", "what does the process wait for, and which process holds it?"),
+    ("quintet why PID", "what does the process wait for?"),
     ("quintet rm --orphans", "remove what exited programs left behind"),
 ];
 

@@ -55,9 +55,9 @@ fn input_that_does_not_fit_is_refused() {
     let id = t.segment(&["--size", "10"]).to_string();
     let file = t.file("data", [b'x'; 11]);
     let said = refusal(&mut t.quintet(&["write", &id, utf8(&file)]), 1);
-    assert_says(&said, &["the input has 11 bytes", "only 10 bytes fit", "(EFBIG); nothing was written"]);
+    assert_says(&said, &["the input has 11 bytes", "but only 10 fit", "(EFBIG); nothing was written"]);
     let said = refusal(t.quintet(&["write", &id, "--offset", "8"]).write_stdin("xyz"), 1);
-    assert_says(&said, &["more than 2 bytes", "only 2 bytes fit (size 10, offset 8)"]);
+    assert_says(&said, &["more than 2 bytes", "at offset 8: the input has", "but only 2 fit"]);
     assert_says(
         &refusal(t.quintet(&["write", &id, "--offset", "11"]).write_stdin(""), 1),
         &["cannot write at offset 11", "10 bytes"],

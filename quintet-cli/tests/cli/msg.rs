@@ -186,7 +186,7 @@ fn other_failures_are_1_and_invalid_command_lines_2() {
         (&["recv", &id, "--timeout", "1 week"], 2, "'1 week' is not a duration"),
         (&["send", &id, "x", "--lines"], 2, "cannot be used with"),
         (&["send", &id, "-0"], 2, "--lines"),
-        (&["send", "sem:0", "x"], 2, "the semaphore set 0 is not a message queue"),
+        (&["send", "sem:0", "x"], 2, "semaphore set 0 is not a message queue"),
     ];
     for (args, code, part) in cases {
         assert_says(&refusal(t.quintet(&["msg"]).args(args), code), &[part]);

@@ -80,3 +80,39 @@ fn invalid_command_lines_are_2() {
     refusal(quintet().args(["--kernel", "ls", "--namespace", "/x"]), 2);
     assert_says(&text(quintet().arg("--version")), &["quintet 0."]);
 }
+
+/// Returns the commands in single quotes that a hint tells to run.
+fn hinted_commands(text: &str) -> Vec<String> {
+    text.split('\'').filter(|part| part.starts_with("quintet ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn hints_work_when_pasted() {
+    let t = Ns::new();
+    let (set, queue) = (t.set(&["--values", "0"]), t.queue(&["--capacity", "1"]));
+    let long = "x".repeat(9000);
+    let path = format!("{}:{}", program().parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let cases: [(&[&str], i32); 10] = [
+        (&["stat", "31000"], 1),
+        (&["stat", &format!("sem:{}", 31000)], 1),
+        (&["cat", &format!("sem:{set}")], 1),
+        (&["write", &format!("msg:{queue}")], 1),
+        (&["sem", "op", &set, "0:-1n"], 124),
+        (&["sem", "op", "key:7", "0:1"], 1),
+        (&["msg", "send", "31000", "x"], 1),
+        (&["msg", "recv", &queue, "--no-wait"], 124),
+        (&["msg", "send", &queue, "xx", "--no-wait"], 124),
+        (&["msg", "send", &queue, &long], 1),
+    ];
+    for (args, code) in cases {
+        let said = refusal(&mut t.quintet(args), code);
+        let commands = hinted_commands(&said);
+        assert!(!commands.is_empty(), "{said}");
+        for command in commands {
+            let names_namespace = command.contains(&format!("--namespace {}", t.path().display()));
+            assert!(names_namespace || command.ends_with("--help"), "{command}");
+            let status = Command::new("sh").args(["-c", &command]).env("PATH", &path).stdout(Stdio::null()).status();
+            assert!(status.unwrap().success(), "{command}");
+        }
+    }
+}

@@ -1,4 +1,5 @@
-//! Access to objects of another user. The tests need the superuser, because it can act as both users.
+//! Access to objects of another user. The tests need the superuser, because it can act as both
+//! users.
 
 use crate::support::{assert_says, is_root, parsed, program, quintet, text, utf8};
 use std::os::unix::fs::PermissionsExt;

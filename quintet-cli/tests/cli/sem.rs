@@ -69,7 +69,7 @@ fn other_failures_are_1_and_invalid_command_lines_2() {
         (&["op", &id], 2, "OPS"),
         (&["op", &id, "0:-1u"], 2, "cannot perform '0:-1u': it would be undone at once"),
         (&["op", &id, "0:-1", "--timeout", "1 week"], 2, "'1 week' is not a duration"),
-        (&["op", "shm:0", "0:-1"], 2, "the segment 0 is not a semaphore set"),
+        (&["op", "shm:0", "0:-1"], 2, "segment 0 is not a semaphore set"),
     ];
     for (args, code, part) in cases {
         assert_says(&refusal(t.quintet(&["sem"]).args(args), code), &[part]);

@@ -89,7 +89,7 @@ fn a_hint_names_the_object_of_another_class() {
     let (read, write) = (refusal(&mut t.quintet(&["cat", "msg:7"]), 1), refusal(&mut t.quintet(&["write", "msg:key:0x4d2"]), 1));
     assert_says(
         &read,
-        &["cannot read the bytes of the message queue 7: only a segment has bytes", " msg peek 7' shows", " msg recv 7' takes"],
+        &["cannot read the bytes of message queue 7: only a segment has bytes", " msg peek 7' shows", " msg recv 7' takes"],
     );
     assert_says(
         &write,

@@ -11,7 +11,7 @@ use crate::failure::Outcome;
 
 const EXAMPLES: &str = "\
 EXAMPLES:
-  quintet create --size 1M                             a segment without a key, found by its id only
+  quintet create --size 1M                             a segment without a key
   quintet create --size 4096 --key 0x4d2 --mode 0660   as shmget(0x4d2, 4096, IPC_CREAT | 0660)
   quintet create --size 64K --ftok /etc/hosts:q        with the key ftok(\"/etc/hosts\", 'q')
   quintet create sem --values 1,0,5                    a set of three semaphores with these values

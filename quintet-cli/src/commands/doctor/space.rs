@@ -11,11 +11,10 @@ use std::path::Path;
 /// known.
 pub fn examine(dir: &Path, used: Option<u64>, findings: &mut Vec<Finding>) {
     let mount = Mount::of(dir);
-    let point = mount.as_ref().map_or_else(|| dir.to_string_lossy().into_owned(), |mount| mount.point.clone());
     match rustix::fs::statvfs(dir) {
         Ok(fs) => {
-            findings.push(space(&fs, used, &point));
-            findings.extend(inodes(&fs, &point));
+            findings.push(space(&fs, used, mount.as_ref()));
+            findings.extend(inodes(&fs, mount.as_ref()));
             findings.push(exec(&fs));
         }
         Err(e) => findings.push(Finding::fail(
@@ -30,12 +29,12 @@ pub fn examine(dir: &Path, used: Option<u64>, findings: &mut Vec<Finding>) {
     }
 }
 
-fn space(fs: &StatVfs, used: Option<u64>, point: &str) -> Finding {
+fn space(fs: &StatVfs, used: Option<u64>, mount: Option<&Mount>) -> Finding {
     let total = fs.f_blocks.saturating_mul(fs.f_frsize);
     let free = fs.f_bavail.saturating_mul(fs.f_frsize);
     let usage = used.map_or(String::new(), |used| format!("; this namespace uses {}", size(used)));
     let message = format!("{} of {} are free{usage}", size(free), size(total));
-    let remedy = remount(&format!("size={}k", total.saturating_mul(2) / 1024), point);
+    let remedy = enlarge(&format!("size={}k", total.saturating_mul(2) / 1024), mount);
     match percent_used(total, free) {
         // Some file systems report the size 0 because they have no limit.
         _ if total == 0 => Finding::ok("space", "the file system has no fixed size"),
@@ -45,12 +44,12 @@ fn space(fs: &StatVfs, used: Option<u64>, point: &str) -> Finding {
     }
 }
 
-fn inodes(fs: &StatVfs, point: &str) -> Option<Finding> {
+fn inodes(fs: &StatVfs, mount: Option<&Mount>) -> Option<Finding> {
     if fs.f_files == 0 {
         return None;
     }
     let message = format!("{} of {} files can still be created", fs.f_favail, fs.f_files);
-    let remedy = remount(&format!("nr_inodes={}", fs.f_files.saturating_mul(2)), point);
+    let remedy = enlarge(&format!("nr_inodes={}", fs.f_files.saturating_mul(2)), mount);
     Some(match percent_used(fs.f_files, fs.f_favail) {
         100 => Finding::fail("files", message, remedy),
         81.. => Finding::warn("files", message, remedy),
@@ -58,9 +57,15 @@ fn inodes(fs: &StatVfs, point: &str) -> Option<Finding> {
     })
 }
 
-/// Returns the advice for a full file system. `option` enlarges a tmpfs.
-fn remount(option: &str, point: &str) -> String {
-    format!("remove unused files, or enlarge it as root: mount -o remount,{option} {}", shell_word(point))
+/// Returns the advice for a full file system. The mount option `option` enlarges a tmpfs.
+fn enlarge(option: &str, mount: Option<&Mount>) -> String {
+    match mount.filter(|mount| mount.kind == "tmpfs") {
+        Some(mount) => {
+            let point = shell_word(&mount.point);
+            format!("remove unused files, or enlarge it as root: mount -o remount,{option} {point}")
+        }
+        None => "remove unused files, or use a namespace on another file system".to_owned(),
+    }
 }
 
 /// Returns the percentage in use. It is 100 only if nothing is free.
@@ -91,10 +96,11 @@ fn kind(mount: &Mount) -> Finding {
 fn huge_pages(mount: &Mount) -> Finding {
     let message = match mount.option("huge") {
         Some(policy) if policy != "never" => format!("the mount provides huge pages (huge={policy})"),
-        _ => format!(
-            "the mount provides none; to get them for large segments: mount -o remount,huge=within_size {}",
-            shell_word(&mount.point)
-        ),
+        _ if mount.kind == "tmpfs" => {
+            let point = shell_word(&mount.point);
+            format!("the mount provides none; for large segments: mount -o remount,huge=within_size {point}")
+        }
+        _ => format!("{} provides none", mount.kind),
     };
     Finding::ok("huge pages", message)
 }

@@ -23,9 +23,9 @@ use std::time::Duration;
 const EXAMPLES: &str = "\
 EXIT STATUS:
   0    all messages were sent
-  124  no room: --no-wait was given, or the timeout expired
-  1    any other failure
+  1    failure
   2    invalid command line
+  124  no room: --no-wait was given, or the timeout expired
 
 EXAMPLES:
   quintet msg send 0 hello                 one message of type 1, without a newline

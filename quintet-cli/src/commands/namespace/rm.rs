@@ -55,6 +55,9 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
             emit(context, &Removed { namespace })?;
             return Ok(Exit::Success);
         }
+        Err(failure) if failure.number() == Some(Errno::NOENT) => {
+            return Err(failure.remedy(format_args!("{} lists all namespaces", hint::command("namespace ls"))));
+        }
         Err(failure) => return Err(failure),
     };
     let namespace = NamespaceView::new(&ns);

@@ -17,20 +17,20 @@ use std::process::Command;
 
 const EXAMPLES: &str = "\
 EXIT STATUS:
-  The exit code of the program, or:
+  The exit code of the program, or
   125  quintet itself failed
   126  the program cannot be run or intercepted
   127  the program was not found
 
 ENVIRONMENT:
-  QUINTET_LOG       messages of the drop-in library: off, error, warn (the default), info (namespace,
-                    forks, changed credentials) or debug (every call, as strace shows it)
+  QUINTET_LOG       messages of the drop-in library: off, error, warn (the default), info
+                    (namespace, forks, changed credentials) or debug (every call, as strace shows it)
   QUINTET_LOG_FILE  file to which the messages are appended; %p in its name is the process id;
                     [default: descriptor 2, while it is the one that the program started with]
   QUINTET_INHERIT   0: do not intercept programs that are started with a new environment
   QUINTET_TRUNCATION
-                    survive: install a handler, so that another program that truncates a file of the
-                    namespace does not kill this program with SIGBUS; its own handler still works
+                    survive: install a SIGBUS handler, so that the program survives if another
+                    program truncates a file of the namespace; its own handler still works
 
 EXAMPLES:
   quintet run -- ./server --port 80        on the default namespace, created on first use

@@ -24,9 +24,10 @@ use std::time::{Duration, Instant};
 const EXAMPLES: &str = "\
 EXIT STATUS:
   0    the operations were performed; with COMMAND its own exit code
-  124  no operation was performed: an operation with n would block, or the timeout expired
-  1    any other failure; with COMMAND 125
+  1    failure
   2    invalid command line
+  124  no operation was performed: an operation with n would block, or the timeout expired
+  125  failure of quintet itself, with COMMAND
   126  COMMAND cannot be run
   127  COMMAND was not found
 

@@ -21,9 +21,9 @@ use std::str::FromStr;
 
 const EXAMPLES: &str = "\
 EXAMPLES:
-  quintet why 4711                         what does process 4711 wait for, and which process holds it?
-  quintet why sem:0                        which processes wait for set 0, and which can unblock them?
-  quintet why msg:0                        which processes wait to send or receive, and which can help?
+  quintet why 4711                         what does process 4711 wait for?
+  quintet why sem:0                        which processes wait for set 0?
+  quintet why msg:0                        which processes wait to send or receive?
   quintet why key:0x4d2 --json             a set by its key, for scripts";
 
 /// Tell what a process waits for, which process can unblock it, and whether there is a deadlock
