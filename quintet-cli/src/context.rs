@@ -40,7 +40,7 @@ impl Context {
         self.named.as_deref()
     }
 
-    /// Returns `true` if output to `stream` is colored.
+    /// Returns `true` if output to `stream` is coloured.
     pub fn colors(&self, stream: &impl IsTerminal) -> bool {
         let is_unwanted = || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
         let is_dumb = || std::env::var_os("TERM").is_some_and(|v| v == "dumb");

@@ -17,7 +17,7 @@ pub struct GlobalOptions {
     #[arg(long, global = true, help_heading = "Global options")]
     pub json: bool,
 
-    /// When to use colors
+    /// When to use colours
     #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t, help_heading = "Global options")]
     pub color: Color,
 }

@@ -1,4 +1,4 @@
-//! Text for people, in colors if they are wanted.
+//! Text for people, in colours if they are wanted.
 
 use crate::context::Context;
 use anstream::{AutoStream, ColorChoice};
@@ -17,7 +17,7 @@ pub const FAIR: Style = AnsiColor::Yellow.on_default();
 /// A failure.
 pub const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// Standard output. It removes styles if colors are not wanted.
+/// Standard output. It removes styles if colours are not wanted.
 pub struct Page {
     out: BufWriter<AutoStream<StdoutLock<'static>>>,
     width: Option<usize>,

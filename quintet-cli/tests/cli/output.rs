@@ -2,7 +2,7 @@ use crate::support::{Ns, assert_says, program, quintet, refusal, text};
 use std::process::{Command, Stdio};
 
 #[test]
-fn colors_only_where_they_are_wanted() {
+fn colours_only_where_they_are_wanted() {
     let t = Ns::new();
     t.segment(&["--size", "1"]);
     assert!(!text(&mut t.quintet(&["ls"])).contains('\x1b'));

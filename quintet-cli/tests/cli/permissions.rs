@@ -50,7 +50,7 @@ impl Place {
 }
 
 #[test]
-fn a_private_namespace_is_closed_to_others() {
+fn a_private_namespace_is_closed_to_other_users() {
     let Some(place) = Place::new() else { return };
     place.namespace(&[]);
     for args in [&["ls"][..], &["create", "--size", "1"], &["rm", "--all"], &["namespace", "limits"]] {

@@ -30,12 +30,12 @@ pub struct Args {
 }
 
 #[derive(Serialize)]
-struct Created {
+struct CreatedNamespace {
     namespace: NamespaceView,
     created: bool,
 }
 
-impl Report for Created {
+impl Report for CreatedNamespace {
     fn text(&self, page: &mut Page) -> io::Result<()> {
         let NamespaceView { kind, path } = &self.namespace;
         let path = clean(path.as_deref().unwrap_or_default());
@@ -53,6 +53,6 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let created = Namespace::open(&args.dir).is_err();
     let kind = if args.shared { Kind::Shared } else { Kind::Private };
     let ns = Namespace::create(&args.dir, kind)?;
-    emit(context, &Created { namespace: NamespaceView::new(&ns), created })?;
+    emit(context, &CreatedNamespace { namespace: NamespaceView::new(&ns), created })?;
     Ok(Exit::Success)
 }

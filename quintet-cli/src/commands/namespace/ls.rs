@@ -39,11 +39,11 @@ struct Entry {
 }
 
 #[derive(Serialize)]
-struct Listing {
+struct NamespaceListing {
     namespaces: Vec<Entry>,
 }
 
-impl Report for Listing {
+impl Report for NamespaceListing {
     fn text(&self, page: &mut Page) -> io::Result<()> {
         let mut table = Table::new(vec![
             Column::left("NAMESPACE"),
@@ -88,7 +88,7 @@ pub fn run(context: &Context, _: &Args) -> Outcome {
         }
     }
     namespaces.extend(entry(&Namespace::kernel(), &users));
-    emit(context, &Listing { namespaces })?;
+    emit(context, &NamespaceListing { namespaces })?;
     Ok(Exit::Success)
 }
 

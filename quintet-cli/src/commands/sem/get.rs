@@ -27,13 +27,13 @@ pub struct Args {
 }
 
 #[derive(Serialize)]
-struct Values {
+struct SemaphoreValues {
     id: i32,
     num: Option<u16>,
     values: Vec<u16>,
 }
 
-impl Report for Values {
+impl Report for SemaphoreValues {
     fn text(&self, page: &mut Page) -> io::Result<()> {
         let values: Vec<String> = self.values.iter().map(ToString::to_string).collect();
         page.line(format_args!("{}", values.join(" ")))
@@ -48,6 +48,6 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         None => ns.sem_values(id.raw()),
     };
     let values = values.map_err(|errno| call_failure(&ns, id, "read", args.num, errno))?;
-    emit(context, &Values { id: id.raw(), num: args.num, values })?;
+    emit(context, &SemaphoreValues { id: id.raw(), num: args.num, values })?;
     Ok(Exit::Success)
 }

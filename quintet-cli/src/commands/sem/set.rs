@@ -26,7 +26,7 @@ pub struct Args {
     set: Set,
 
     /// Number of the semaphore, from 0, or the word 'all'
-    num: Selection,
+    num: SemaphoreSelection,
 
     /// Value, 0 to 32767; with 'all' one for each semaphore, separated by commas, or one for all
     #[arg(value_name = "VALUE", allow_negative_numbers = true)]
@@ -35,31 +35,31 @@ pub struct Args {
 
 /// One semaphore or all semaphores.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Selection {
+enum SemaphoreSelection {
     One(u16),
     All,
 }
 
-impl FromStr for Selection {
+impl FromStr for SemaphoreSelection {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Selection, String> {
+    fn from_str(text: &str) -> Result<SemaphoreSelection, String> {
         match text.parse() {
-            _ if text == "all" => Ok(Selection::All),
-            Ok(num) => Ok(Selection::One(num)),
+            _ if text == "all" => Ok(SemaphoreSelection::All),
+            Ok(num) => Ok(SemaphoreSelection::One(num)),
             Err(_) => Err(format!("'{text}' is not a semaphore: give its number in the set, from 0, or 'all'")),
         }
     }
 }
 
 #[derive(Serialize)]
-struct Written {
+struct SetValues {
     id: i32,
     num: Option<u16>,
     values: Vec<u16>,
 }
 
-impl Report for Written {
+impl Report for SetValues {
     fn text(&self, _: &mut Page) -> io::Result<()> {
         Ok(())
     }
@@ -73,7 +73,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         move |errno| call_failure(ns, id, "set the values of", num, errno)
     };
     let (num, values) = match args.num {
-        Selection::One(num) => {
+        SemaphoreSelection::One(num) => {
             if args.values.len() > 1 {
                 let values = args.values.len();
                 return Err(Failure::usage(format!("cannot set semaphore {num} to {values} values: it has one value"))
@@ -83,13 +83,13 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
             ns.sem_set_value(id.raw(), num.into(), values[0].into()).map_err(failed(Some(num)))?;
             (Some(num), values)
         }
-        Selection::All => {
+        SemaphoreSelection::All => {
             let stat = ns.sem_stat_index(i32::from(id.index()), true).map_err(failed(None))?;
             let values = args.values.for_set(stat.nsems as usize)?;
             ns.sem_set_values(id.raw(), &values).map_err(failed(None))?;
             (None, values)
         }
     };
-    emit(context, &Written { id: id.raw(), num, values })?;
+    emit(context, &SetValues { id: id.raw(), num, values })?;
     Ok(Exit::Success)
 }
