@@ -20,10 +20,10 @@ use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 EXIT STATUS:
-  0    all messages were received; with --follow also if the queue is removed or none is left
-  1    failure
-  2    invalid command line
-  124  no message: --no-wait was given, or the timeout expired
+  0    All messages were received; with --follow also if the queue is removed or none is left
+  1    Failure
+  2    Invalid command line
+  124  No message: --no-wait was given, or the timeout expired
 
 EXAMPLES:
   quintet msg recv 0                       the first message; waits for one if the queue is empty

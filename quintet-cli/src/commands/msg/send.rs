@@ -22,10 +22,10 @@ use std::time::Duration;
 
 const EXAMPLES: &str = "\
 EXIT STATUS:
-  0    all messages were sent
-  1    failure
-  2    invalid command line
-  124  no room: --no-wait was given, or the timeout expired
+  0    All messages were sent
+  1    Failure
+  2    Invalid command line
+  124  No room: --no-wait was given, or the timeout expired
 
 EXAMPLES:
   quintet msg send 0 hello                 one message of type 1, without a newline

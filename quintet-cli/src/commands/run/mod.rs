@@ -17,15 +17,15 @@ use std::process::Command;
 
 const EXAMPLES: &str = "\
 EXIT STATUS:
-  The exit code of the program, or
-  125  quintet itself failed
-  126  the program cannot be run or intercepted
-  127  the program was not found
+  The exit code of the program, or one of these:
+  125  Quintet itself failed
+  126  The program cannot be run or intercepted
+  127  The program was not found
 
 ENVIRONMENT:
-  QUINTET_LOG       messages of the drop-in library: off, error, warn (the default), info
+  QUINTET_LOG       Messages of the drop-in library: off, error, warn (the default), info
                     (namespace, forks, changed credentials) or debug (every call, as strace shows it)
-  QUINTET_LOG_FILE  file to which the messages are appended; %p in its name is the process id;
+  QUINTET_LOG_FILE  File to which the messages are appended; %p in its name is the process id
                     [default: descriptor 2, while it is the one that the program started with]
   QUINTET_INHERIT   0: do not intercept programs that are started with a new environment
   QUINTET_TRUNCATION

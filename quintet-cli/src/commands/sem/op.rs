@@ -23,11 +23,11 @@ use std::time::{Duration, Instant};
 
 const EXAMPLES: &str = "\
 EXIT STATUS:
-  0    the operations were performed; with COMMAND its own exit code
-  1    failure
-  2    invalid command line
-  124  no operation was performed: an operation with n would block, or the timeout expired
-  125  failure of quintet itself, with COMMAND
+  0    The operations were performed; with COMMAND its own exit code
+  1    Failure
+  2    Invalid command line
+  124  No operation was performed: an operation with n would block, or the timeout expired
+  125  Failure of quintet itself, with COMMAND
   126  COMMAND cannot be run
   127  COMMAND was not found
 
