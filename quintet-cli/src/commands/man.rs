@@ -1,6 +1,5 @@
 //! `quintet man`: manual pages, from the definitions of the command line.
 
-use crate::cli;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use clap::Command;
@@ -21,8 +20,8 @@ pub struct Args {
     dir: Option<PathBuf>,
 }
 
-pub fn run(args: &Args) -> Outcome {
-    let mut root = cli::definition().disable_help_subcommand(true);
+pub fn run(args: &Args, definition: Command) -> Outcome {
+    let mut root = definition.disable_help_subcommand(true);
     root.build();
     match &args.dir {
         None => io::stdout().lock().write_all(&page(&root, "quintet")?)?,

@@ -1,9 +1,11 @@
-//! Other processes, as /proc tells of them.
+//! Processes, as /proc shows them.
 
-use crate::output::clean;
+use crate::words::clean;
 use std::os::unix::fs::MetadataExt;
 
-/// The command line of a process, or its name in brackets where the line is empty or hidden; `None` when it is gone.
+/// Returns the command line of a process, or its name in brackets if the line is empty or hidden.
+///
+/// Returns `None` if the process does not exist.
 pub fn command(pid: i32) -> Option<String> {
     let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words: Vec<String> = line.split(|b| *b == 0).map(|w| clean(&String::from_utf8_lossy(w))).collect();
@@ -15,26 +17,28 @@ pub fn command(pid: i32) -> Option<String> {
     Some(format!("[{}]", clean(String::from_utf8_lossy(&name).trim_end())))
 }
 
-/// The user of a process; the superuser if it is gone.
+/// Returns the user id of a process, or 0 if it does not exist.
 pub fn user(pid: i32) -> u32 {
     std::fs::metadata(format!("/proc/{pid}")).map_or(0, |metadata| metadata.uid())
 }
 
-/// The name of a thread of this program that only watches for signals, and does nothing to a namespace.
-pub const WATCH: &str = "quintet-watch";
+/// Name of the thread of this tool that only watches for signals and makes no System V IPC call.
+pub const WATCH_THREAD: &str = "quintet-watch";
 
-/// How many threads a process has, without those that only watch; `None` when it is gone or hidden.
+/// Returns the number of threads of a process, without those that only watch for signals.
+///
+/// Returns `None` if the process does not exist or is hidden.
 pub fn threads(pid: i32) -> Option<usize> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
-    let works = |task: &std::fs::DirEntry| {
-        std::fs::read(task.path().join("comm")).is_ok_and(|name| name.trim_ascii_end() != WATCH.as_bytes())
+    let is_worker = |task: &std::fs::DirEntry| {
+        std::fs::read(task.path().join("comm")).is_ok_and(|name| name.trim_ascii_end() != WATCH_THREAD.as_bytes())
     };
-    Some(tasks.filter(works).count())
+    Some(tasks.filter(is_worker).count())
 }
 
-/// The children for which a process waits, if that is what its first thread does.
+/// Returns the children that a process waits for, if its first thread is in `wait`.
 pub fn awaited_children(pid: i32) -> Vec<i32> {
-    if !awaits_children(pid) {
+    if !is_in_wait(pid) {
         return Vec::new();
     }
     let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -42,10 +46,11 @@ pub fn awaited_children(pid: i32) -> Vec<i32> {
     pids.filter(|child| parent(*child) == Some(pid)).collect()
 }
 
-fn awaits_children(pid: i32) -> bool {
+fn is_in_wait(pid: i32) -> bool {
     let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
     match read("wchan").trim() {
-        // Some kernels do not tell the function in which it sleeps; then the system call, which fewer may see.
+        // Some kernels hide the function in which a thread sleeps. The system call needs more
+        // permission.
         "" | "0" => {
             let call = read("syscall").split(' ').next().and_then(|number| number.parse().ok());
             call.is_some_and(|number: libc::c_long| [libc::SYS_wait4, libc::SYS_waitid].contains(&number))
@@ -56,11 +61,11 @@ fn awaits_children(pid: i32) -> bool {
 
 fn parent(pid: i32) -> Option<i32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // After the name, which may hold anything, come the state and the parent.
+    // The name, which may contain parentheses, is followed by the state and the parent.
     stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
 
-/// Whether there is a process of this pid.
+/// Returns `true` if a process has this pid.
 pub fn exists(pid: i32) -> bool {
     std::path::Path::new(&format!("/proc/{pid}")).exists()
 }
@@ -68,7 +73,7 @@ pub fn exists(pid: i32) -> bool {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn tells_its_own_command_and_not_that_of_nobody() {
+    fn this_process_exists_and_pid_minus_1_does_not() {
         let own = super::command(std::process::id() as i32).unwrap();
         assert!(own.contains("quintet"), "{own}");
         assert_eq!(super::command(-1), None);

@@ -1,19 +1,20 @@
-//! The options that name an object and say who may use it.
+//! The options of a new object that all classes share: key and mode.
 
 use crate::failure::Failure;
+use crate::words::clean;
 use quintet::Key;
 use std::str::FromStr;
 
-/// How an object is found, and by whom it may be used.
 #[derive(clap::Args)]
-pub struct Naming {
+pub struct KeyOptions {
     /// The key, decimal or 0x hexadecimal [default: private]
     #[arg(long, allow_negative_numbers = true)]
     key: Option<Key>,
 
-    /// The key that ftok(3) makes of a file and a project: a number or one character, 1 if left out
+    /// The key that ftok(3) makes from a file and a project: a number or one character [default
+    /// project: 1]
     #[arg(long, value_name = "PATH[:PROJ]", conflicts_with = "key")]
-    ftok: Option<FileKey>,
+    ftok: Option<FtokKey>,
 
     /// The access mode, octal
     #[arg(long, default_value = "0600", value_parser = parse_mode)]
@@ -24,32 +25,34 @@ pub struct Naming {
     pub exclusive: bool,
 }
 
-impl Naming {
+impl KeyOptions {
     pub fn key(&self) -> Result<Key, Failure> {
         match &self.ftok {
             None => Ok(self.key.unwrap_or(Key::PRIVATE)),
-            Some(FileKey { path, project }) => Key::ftok(path, *project).map_err(|errno| {
-                let path = crate::output::clean(path);
-                Failure::new(format!("cannot make a key of {path}: {errno}")).errno(errno).remedy("name a file that exists")
+            Some(FtokKey { path, project }) => Key::ftok(path, *project).map_err(|errno| {
+                Failure::call(format_args!("make a key from {}", clean(path)), errno).remedy("name an existing file")
             }),
         }
     }
 }
 
-/// A file and a project number, of which ftok makes a key.
+/// A file and a project number, the arguments of ftok.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct FileKey {
+struct FtokKey {
     path: String,
     project: i32,
 }
 
-impl FromStr for FileKey {
+impl FromStr for FtokKey {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<FileKey, String> {
+    fn from_str(text: &str) -> Result<FtokKey, String> {
         let split = text.rsplit_once(':').and_then(|(path, project)| Some((path, parse_project(project)?)));
         let (path, project) = split.unwrap_or((text, 1));
-        if path.is_empty() { Err("a file is needed".to_owned()) } else { Ok(FileKey { path: path.to_owned(), project }) }
+        if path.is_empty() {
+            return Err(format!("'{text}' names no file: give PATH or PATH:PROJ"));
+        }
+        Ok(FtokKey { path: path.to_owned(), project })
     }
 }
 
@@ -64,7 +67,7 @@ fn parse_project(text: &str) -> Option<i32> {
     }
 }
 
-/// Nine bits, octal.
+/// Parses nine permission bits in octal.
 fn parse_mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode) if mode <= 0o777 => Ok(mode),
@@ -77,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_a_file_and_a_project() {
+    fn parses_a_file_and_a_project() {
         let cases = [
             ("/f", "/f", 1),
             ("/f:q", "/f", 113),
@@ -87,13 +90,13 @@ mod tests {
             ("/a:b:1", "/a:b", 1),
         ];
         for (text, path, project) in cases {
-            assert_eq!(text.parse(), Ok(FileKey { path: path.into(), project }), "{text}");
+            assert_eq!(text.parse(), Ok(FtokKey { path: path.into(), project }), "{text}");
         }
-        assert!(":1".parse::<FileKey>().is_err());
+        assert!(":1".parse::<FtokKey>().is_err());
     }
 
     #[test]
-    fn a_mode_is_nine_bits() {
+    fn a_mode_has_nine_bits() {
         assert_eq!(parse_mode("0640"), Ok(0o640));
         assert!(parse_mode("1777").is_err() && parse_mode("rw").is_err() && parse_mode("8").is_err());
     }

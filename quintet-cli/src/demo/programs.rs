@@ -1,11 +1,11 @@
-//! The clients of the demo: plain System V programs in few lines. They call libc and nothing
-//! else, and would run on the kernel's segments as they are.
+//! The programs that the demo runs: short System V clients. They call only libc, and they would run
+//! on the kernel's own objects without a change.
 //!
 //! # Safety
 //!
-//! Pointers come from `shmat`, are checked, and are used within the segment's size, by atomic
-//! operations only, because another process writes there. `fork` is called while the
-//! process has one thread.
+//! Pointers come from `shmat` and are checked. They are used within the size of the segment and
+//! with atomic operations only, because another process writes to the same memory. `fork` is called
+//! while the process has one thread.
 #![allow(unsafe_code)]
 
 use crate::exit::Exit;
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-/// The line with which a client pauses.
+/// The line that announces a pause of the client.
 pub const PAUSE: &str = ".";
 
 const SIZE: usize = 4096;
@@ -65,7 +65,7 @@ fn writer(file: &Path) -> Result<(), Failure> {
     let word = shmat(id, 0)?;
     let number = random()?;
     word.store(number, Ordering::SeqCst);
-    say(&format!("shmget made id {id} , attached it and wrote {number}"))?;
+    say(&format!("shmget created id {id}, attached it and wrote {number}"))?;
     pause()?;
     shmdt(word)?;
     remove(id)?;
@@ -75,7 +75,7 @@ fn writer(file: &Path) -> Result<(), Failure> {
 fn reader(file: &Path) -> Result<(), Failure> {
     let id = shmget(ftok(file)?, 0, 0)?;
     let word = shmat(id, libc::SHM_RDONLY)?;
-    say(&format!("shmget found id {id} , attached it and read {}", word.load(Ordering::SeqCst)))?;
+    say(&format!("shmget found id {id}, attached it and read {}", word.load(Ordering::SeqCst)))?;
     pause()?;
     shmdt(word)
 }
@@ -85,42 +85,42 @@ fn family() -> Result<(), Failure> {
     let word = shmat(id, 0)?;
     let number = random()?;
     word.store(number, Ordering::SeqCst);
-    say(&format!("parent: made id {id} , attached it, wrote {number} and forks"))?;
-    // SAFETY: this process has one thread.
+    say(&format!("parent: created id {id}, attached it, wrote {number} and forks"))?;
+    // SAFETY: the process has one thread.
     match unsafe { libc::fork() } {
         -1 => return Err(failed("fork")),
         0 => {
             let seen = word.load(Ordering::SeqCst);
             word.store(seen + 1, Ordering::SeqCst);
-            let said = say(&format!("child: saw {seen} and answered {}", seen + 1));
-            // SAFETY: ends the child at once, without what the parent has to do at its end.
+            let said = say(&format!("child: read {seen} and answered {}", seen + 1));
+            // SAFETY: `_exit` ends the child without the exit handlers of the parent.
             unsafe { libc::_exit(i32::from(said.is_err())) }
         }
         child => {
             let mut status = 0;
-            // SAFETY: `status` is a local that the call fills.
+            // SAFETY: `status` is a local variable that the call writes.
             if unsafe { libc::waitpid(child, &raw mut status, 0) } != child || status != 0 {
                 return Err(failed("waitpid"));
             }
         }
     }
-    say(&format!("parent: got {}", word.load(Ordering::SeqCst)))?;
+    say(&format!("parent: received {}", word.load(Ordering::SeqCst)))?;
     shmdt(word)?;
     remove(id)
 }
 
-/// Writes a serial number in the upper half and a random one in the lower half of the word.
+/// Writes a serial number to the upper half and a random number to the lower half of the word.
 fn clock(file: &Path) -> Result<(), Failure> {
     let id = shmget(ftok(file)?, SIZE, libc::IPC_CREAT | libc::IPC_EXCL | 0o600)?;
     let word = shmat(id, 0)?;
-    say(&format!("shmget made id {id} and attached it"))?;
+    say(&format!("shmget created id {id} and attached it"))?;
     pause()?;
     let mut serial = 0;
     while !stopped(Duration::from_millis(200))? {
         serial += 1;
         let value = random()?;
         word.store(serial << 32 | value, Ordering::SeqCst);
-        say(&format!("number {serial} : wrote {value}"))?;
+        say(&format!("number {serial}: wrote {value}"))?;
     }
     shmdt(word)?;
     remove(id)
@@ -136,7 +136,7 @@ fn display(file: &Path) -> Result<(), Failure> {
         let seen = word.load(Ordering::SeqCst);
         if seen != last {
             last = seen;
-            say(&format!("number {} : read {}", seen >> 32, seen & 0xffff_ffff))?;
+            say(&format!("number {}: read {}", seen >> 32, seen & 0xffff_ffff))?;
         }
     }
     shmdt(word)
@@ -147,65 +147,65 @@ fn holder(file: &Path) -> Result<(), Failure> {
     let word = shmat(id, 0)?;
     let number = random()?;
     word.store(number, Ordering::SeqCst);
-    say(&format!("shmget made id {id} , attached it and wrote {number}"))?;
+    say(&format!("shmget created id {id}, attached it and wrote {number}"))?;
     pause()?;
-    say(&format!("reads it still {} , as if nothing had happened", word.load(Ordering::SeqCst)))?;
+    say(&format!("still reads {} after the removal", word.load(Ordering::SeqCst)))?;
     pause()?;
     shmdt(word)?;
     say("detached it")?;
     pause()
 }
 
-/// Makes a semaphore of one unit, and takes it.
+/// Creates a semaphore of value 1, and takes it.
 fn owner(file: &Path) -> Result<(), Failure> {
     let id = semget(ftok(file)?, libc::IPC_CREAT | libc::IPC_EXCL | 0o600)?;
-    // SAFETY: SETVAL takes a number.
+    // SAFETY: SETVAL takes an integer.
     if unsafe { libc::semctl(id, 0, libc::SETVAL, 1) } == -1 {
         return Err(failed("semctl"));
     }
     take(id)?;
-    say(&format!("semget made id {id} , and semop has taken its only unit"))?;
+    say(&format!("semget created id {id}, and semop took the only unit"))?;
     pause()
 }
 
-/// Wants the same unit.
+/// Waits for the same unit, and takes it.
 fn next(file: &Path) -> Result<(), Failure> {
     let id = semget(ftok(file)?, 0)?;
-    say(&format!("semget found id {id} , and semop is to take the unit, too"))?;
+    say(&format!("semget found id {id}, and semop waits for the unit"))?;
     say(PAUSE)?;
     take(id)?;
-    // SAFETY: GETVAL takes nothing.
+    // SAFETY: GETVAL takes no argument.
     let left = unsafe { libc::semctl(id, 0, libc::GETVAL) };
-    say(&format!("semop has taken the unit, left are {left}"))?;
+    say(&format!("semop took the unit, the value is {left}"))?;
     pause()?;
-    // SAFETY: IPC_RMID takes nothing.
+    // SAFETY: IPC_RMID takes no argument.
     if unsafe { libc::semctl(id, 0, libc::IPC_RMID) } == -1 { Err(failed("semctl")) } else { say("removed the set") }
 }
 
-/// A message of the demo: its type, and a number.
+/// A message of the demo: a type and a number.
 #[repr(C)]
 struct Job {
     mtype: libc::c_long,
     number: i64,
 }
 
-/// Makes a queue, and puts two jobs into it each time it is told to.
+/// Creates a queue, and sends two jobs after each pause.
 fn boss(file: &Path) -> Result<(), Failure> {
     let id = msgget(ftok(file)?, libc::IPC_CREAT | libc::IPC_EXCL | 0o600)?;
-    say(&format!("msgget made id {id}"))?;
+    say(&format!("msgget created id {id}"))?;
     pause()?;
     for serial in [1, 3] {
         for mtype in [serial, serial + 1] {
             let job = Job { mtype: mtype as libc::c_long, number: random()? };
-            // SAFETY: a type and eight bytes, a local.
+            // SAFETY: `job` is a local variable: a type and eight bytes.
             if unsafe { libc::msgsnd(id, (&raw const job).cast(), size_of::<i64>(), 0) } == -1 {
                 return Err(failed("msgsnd"));
             }
-            say(&format!("msgsnd has sent job {mtype} : {}", job.number))?;
+            say(&format!("msgsnd sent job {mtype}: {}", job.number))?;
         }
         pause()?;
     }
-    // SAFETY: IPC_RMID takes nothing.
+    // SAFETY: IPC_RMID takes no argument.
     if unsafe { libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut()) } == -1 {
         Err(failed("msgctl"))
     } else {
@@ -213,23 +213,25 @@ fn boss(file: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Takes jobs, until the queue is removed.
+/// Receives jobs until the queue is removed.
 fn worker(file: &Path) -> Result<(), Failure> {
     let id = msgget(ftok(file)?, 0)?;
-    say(&format!("msgget found id {id} , and msgrcv waits for a job"))?;
+    say(&format!("msgget found id {id}, and msgrcv waits for a job"))?;
     loop {
         let mut job = Job { mtype: 0, number: 0 };
-        // SAFETY: room for a type and eight bytes, a local.
+        // SAFETY: `job` is a local variable with room for a type and eight bytes.
         match unsafe { libc::msgrcv(id, (&raw mut job).cast(), size_of::<i64>(), 0, 0) } {
-            8 => say(&format!("msgrcv has got job {} : {}", job.mtype, job.number))?,
-            -1 if io::Error::last_os_error().raw_os_error() == Some(libc::EIDRM) => return say("msgrcv: the queue is gone"),
+            8 => say(&format!("msgrcv received job {}: {}", job.mtype, job.number))?,
+            -1 if io::Error::last_os_error().raw_os_error() == Some(libc::EIDRM) => {
+                return say("msgrcv: the queue was removed (EIDRM)");
+            }
             _ => return Err(failed("msgrcv")),
         }
     }
 }
 
 fn msgget(key: libc::key_t, flags: i32) -> Result<i32, Failure> {
-    // SAFETY: numbers only.
+    // SAFETY: the call takes integers only.
     match unsafe { libc::msgget(key, flags) } {
         -1 => Err(failed("msgget")),
         id => Ok(id),
@@ -237,23 +239,24 @@ fn msgget(key: libc::key_t, flags: i32) -> Result<i32, Failure> {
 }
 
 fn semget(key: libc::key_t, flags: i32) -> Result<i32, Failure> {
-    // SAFETY: numbers only.
+    // SAFETY: the call takes integers only.
     match unsafe { libc::semget(key, 1, flags) } {
         -1 => Err(failed("semget")),
         id => Ok(id),
     }
 }
 
-/// Takes a unit, which is given back when this process ends.
+/// Takes a unit, which is given back when the process exits.
 fn take(id: i32) -> Result<(), Failure> {
     let mut op = libc::sembuf { sem_num: 0, sem_op: -1, sem_flg: libc::SEM_UNDO as i16 };
-    // SAFETY: one sembuf, a local.
+    // SAFETY: `op` is one `sembuf`, a local variable.
     if unsafe { libc::semop(id, &raw mut op, 1) } == -1 { Err(failed("semop")) } else { Ok(()) }
 }
 
 fn ftok(file: &Path) -> Result<libc::key_t, Failure> {
-    let path = CString::new(file.as_os_str().as_bytes()).map_err(|_| Failure::new("a path has no zero byte"))?;
-    // SAFETY: a C string that outlives the call.
+    let path = CString::new(file.as_os_str().as_bytes())
+        .map_err(|_| Failure::new("cannot make a key: the path contains a zero byte"))?;
+    // SAFETY: `path` is a C string that outlives the call.
     match unsafe { libc::ftok(path.as_ptr(), i32::from(b'q')) } {
         -1 => Err(failed("ftok")),
         key => Ok(key),
@@ -261,26 +264,27 @@ fn ftok(file: &Path) -> Result<libc::key_t, Failure> {
 }
 
 fn shmget(key: libc::key_t, size: usize, flags: i32) -> Result<i32, Failure> {
-    // SAFETY: numbers only.
+    // SAFETY: the call takes integers only.
     match unsafe { libc::shmget(key, size, flags) } {
         -1 => Err(failed("shmget")),
         id => Ok(id),
     }
 }
 
-/// The first word of a segment of `SIZE` bytes.
+/// Attaches a segment of `SIZE` bytes, and returns its first word.
 fn shmat(id: i32, flags: i32) -> Result<&'static AtomicI64, Failure> {
-    // SAFETY: the system chooses a free address.
+    // SAFETY: with a null address, the call chooses a free range.
     let at = unsafe { libc::shmat(id, std::ptr::null(), flags) };
     if at as isize == -1 {
         return Err(failed("shmat"));
     }
-    // SAFETY: page-aligned, SIZE bytes long, and mapped until shmdt, after which no client looks at it again.
+    // SAFETY: the address is page-aligned and mapped for SIZE bytes until `shmdt`; no client uses
+    // it afterwards.
     Ok(unsafe { &*at.cast::<AtomicI64>() })
 }
 
 fn shmdt(word: &'static AtomicI64) -> Result<(), Failure> {
-    // SAFETY: the address that shmat has returned; the caller does not use it any more.
+    // SAFETY: the address comes from `shmat`, and the caller does not use it again.
     if unsafe { libc::shmdt(std::ptr::from_ref(word).cast()) } == -1 { Err(failed("shmdt")) } else { Ok(()) }
 }
 
@@ -290,7 +294,7 @@ fn remove(id: i32) -> Result<(), Failure> {
 }
 
 fn failed(call: &str) -> Failure {
-    Failure::new(format!("a client of the demo has failed: {call}: {}", crate::failure::reason(&io::Error::last_os_error())))
+    Failure::system(format_args!("call {call} in a client of the demo"), &io::Error::last_os_error())
 }
 
 fn say(line: &str) -> Result<(), Failure> {
@@ -299,7 +303,7 @@ fn say(line: &str) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
-/// Waits for a line, or for the end of the input.
+/// Pauses until a line or the end of the input is read.
 fn pause() -> Result<(), Failure> {
     say(PAUSE)?;
     let mut byte = [0];
@@ -307,17 +311,17 @@ fn pause() -> Result<(), Failure> {
     read.map(drop).map_err(|e| Failure::io("read", Path::new("standard input"), &e))
 }
 
-/// Waits for the time to pass, and tells whether the input has ended meanwhile.
+/// Waits for the time to pass. Returns `true` if there is input or the input ended.
 fn stopped(time: Duration) -> Result<bool, Failure> {
     let mut input = libc::pollfd { fd: 0, events: libc::POLLIN, revents: 0 };
-    // SAFETY: one pollfd, a local.
+    // SAFETY: `input` is one `pollfd`, a local variable.
     match unsafe { libc::poll(&raw mut input, 1, time.as_millis() as i32) } {
         -1 => Err(failed("poll")),
         ready => Ok(ready > 0),
     }
 }
 
-/// A random number of at most nine digits.
+/// Returns a random number of at most nine digits.
 fn random() -> Result<i64, Failure> {
     let path = Path::new("/dev/urandom");
     let mut bytes = [0; 8];

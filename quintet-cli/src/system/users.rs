@@ -1,5 +1,6 @@
-//! The names of users, from /etc/passwd; a user that is not there is its number.
+//! Names of users, from /etc/passwd. A user without a name is shown by number.
 
+use crate::words::clean;
 use std::collections::HashMap;
 
 /// The users of this machine.
@@ -15,13 +16,13 @@ impl Users {
         for line in passwd.lines() {
             let mut fields = line.split(':');
             if let (Some(name), Some(uid)) = (fields.next(), fields.nth(1).and_then(|u| u.parse().ok())) {
-                names.entry(uid).or_insert_with(|| crate::output::clean(name));
+                names.entry(uid).or_insert_with(|| clean(name));
             }
         }
         Users(names)
     }
 
-    /// The user's name, or number.
+    /// Returns the name of the user, or the number as text.
     pub fn name(&self, uid: u32) -> String {
         self.0.get(&uid).cloned().unwrap_or_else(|| uid.to_string())
     }
@@ -32,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_name_of_a_number_counts() {
+    fn the_first_name_of_a_uid_counts() {
         let users = Users::parse("root:x:0:0:root:/root:/bin/sh\ntoor:x:0:0::/:\nbad line\nann:x:1000:1000::/home/ann:/bin/sh\n");
         assert_eq!((users.name(0), users.name(1000), users.name(7)), ("root".into(), "ann".into(), "7".into()));
     }

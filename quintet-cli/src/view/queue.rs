@@ -1,8 +1,9 @@
-//! A message queue as the subcommands show it.
+//! Message queues.
 
-use super::{KeyView, UserView, Who, count, mode_text};
-use crate::duration::spoken;
-use crate::users::Users;
+use super::perm::{KeyView, UserView, mode_text};
+use super::process::ProcessView;
+use crate::system::users::Users;
+use crate::words::{age, count, local_time};
 use quintet::{MessageStat, MsgFlags, MsgWait, MsgWaiter, Namespace, QueueStatus, TypeCount};
 use serde::Serialize;
 
@@ -12,9 +13,9 @@ pub struct MessageView {
     #[serde(rename = "type")]
     pub mtype: i64,
     pub length: usize,
-    /// `None` where that is not told: of the kernel's messages.
+    /// `None` for messages of the kernel, which does not record it.
     pub sender: Option<i32>,
-    /// As above.
+    /// `None` for messages of the kernel, which does not record it.
     pub sent: Option<i64>,
 }
 
@@ -26,14 +27,21 @@ impl From<&MessageStat> for MessageView {
 }
 
 impl MessageView {
-    /// "type 3, 5 bytes".
-    pub fn sentence(&self) -> String {
+    /// Returns "type 3, 5 bytes".
+    pub fn phrase(&self) -> String {
         format!("type {}, {}", self.mtype, count(self.length as u64, "byte"))
     }
 
-    /// How long ago it was sent: `12 s`; `-` where that is not told.
+    /// Returns ", sent 2026-11-20 10:00:00 (12 s ago) by pid 7", as far as that is known.
+    pub fn origin(&self) -> String {
+        let sent = self.sent.map_or(String::new(), |sent| format!(", sent {} ({} ago)", local_time(sent), self.age()));
+        let sender = self.sender.map_or(String::new(), |pid| format!(" by pid {pid}"));
+        format!("{sent}{sender}")
+    }
+
+    /// Returns how long ago it was sent: `12 s`; `-` if that is unknown.
     pub fn age(&self) -> String {
-        self.sent.map_or("-".to_owned(), |sent| spoken(jiff::Timestamp::now().as_second() - sent))
+        self.sent.map_or("-".to_owned(), |sent| age(jiff::Timestamp::now().as_second() - sent))
     }
 }
 
@@ -53,35 +61,35 @@ impl From<&TypeCount> for TypeView {
     }
 }
 
-/// A call that waits, and what it wants.
+/// A blocked `msgsnd` or `msgrcv` call.
 #[derive(Clone, Debug, Serialize)]
 pub struct QueueWaiterView {
     #[serde(flatten)]
-    pub who: Who,
+    pub process: ProcessView,
     pub tid: i32,
     #[serde(flatten)]
-    pub wants: WantsView,
+    pub call: CallView,
     pub since: i64,
 }
 
-/// What a waiting call wants.
+/// The arguments of a blocked call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(tag = "call", rename_all = "lowercase")]
-pub enum WantsView {
+pub enum CallView {
     Send {
         #[serde(rename = "type")]
         mtype: i64,
         length: usize,
     },
     Receive {
-        /// As `msgrcv` has it: 0 any, below 0 up to that.
+        /// The argument of `msgrcv`: 0 for any type, -N for the lowest type up to N.
         #[serde(rename = "type")]
         mtype: i64,
-        /// Any but this type.
+        /// `MSG_EXCEPT`: any type but this one.
         except: bool,
-        /// What is too long is cut off.
+        /// `MSG_NOERROR`: a longer message is truncated.
         noerror: bool,
-        /// The size of its buffer.
+        /// The size of the buffer in bytes.
         size: usize,
     },
 }
@@ -89,19 +97,19 @@ pub enum WantsView {
 impl QueueWaiterView {
     pub fn new(waiter: &MsgWaiter, users: &Users) -> QueueWaiterView {
         QueueWaiterView {
-            who: Who::new(waiter.pid, waiter.pid_visible, waiter.uid, users),
+            process: ProcessView::new(waiter.pid, waiter.pid_visible, waiter.uid, users),
             tid: waiter.tid,
-            wants: waiter.wants.into(),
+            call: waiter.wants.into(),
             since: (waiter.since / 1_000_000_000) as i64,
         }
     }
 }
 
-impl From<MsgWait> for WantsView {
-    fn from(wait: MsgWait) -> WantsView {
+impl From<MsgWait> for CallView {
+    fn from(wait: MsgWait) -> CallView {
         match wait {
-            MsgWait::Send { mtype, len } => WantsView::Send { mtype, length: len },
-            MsgWait::Receive { mtype, flags, size } => WantsView::Receive {
+            MsgWait::Send { mtype, len } => CallView::Send { mtype, length: len },
+            MsgWait::Receive { mtype, flags, size } => CallView::Receive {
                 mtype,
                 except: mtype > 0 && flags.contains(MsgFlags::EXCEPT),
                 noerror: flags.contains(MsgFlags::NOERROR),
@@ -111,40 +119,41 @@ impl From<MsgWait> for WantsView {
     }
 }
 
-impl WantsView {
+impl CallView {
     pub fn sends(&self) -> bool {
-        matches!(self, WantsView::Send { .. })
+        matches!(self, CallView::Send { .. })
     }
 
-    /// What it waits for: "room for 5 bytes of type 3", "a message of type 3 or lower".
-    pub fn sentence(&self) -> String {
+    /// Returns what the call waits for: "room for 5 bytes of type 3", "a message of type 3 or
+    /// lower".
+    pub fn awaited(&self) -> String {
         match *self {
-            WantsView::Send { mtype, length } => format!("room for {} of type {mtype}", count(length as u64, "byte")),
-            WantsView::Receive { mtype: 0, .. } => "a message of any type".to_owned(),
-            WantsView::Receive { mtype, except: true, .. } => format!("a message that is not of type {mtype}"),
-            WantsView::Receive { mtype: mtype @ 1.., .. } => format!("a message of type {mtype}"),
-            WantsView::Receive { mtype: -1, .. } => "a message of type 1".to_owned(),
-            WantsView::Receive { mtype, .. } => format!("a message of type {} or lower", mtype.unsigned_abs()),
+            CallView::Send { mtype, length } => format!("room for {} of type {mtype}", count(length as u64, "byte")),
+            CallView::Receive { mtype: 0, .. } => "a message of any type".to_owned(),
+            CallView::Receive { mtype, except: true, .. } => format!("a message that is not of type {mtype}"),
+            CallView::Receive { mtype: mtype @ 1.., .. } => format!("a message of type {mtype}"),
+            CallView::Receive { mtype: -1, .. } => "a message of type 1".to_owned(),
+            CallView::Receive { mtype, .. } => format!("a message of type {} or lower", mtype.unsigned_abs()),
         }
     }
 
-    /// Whether this is a receiver who takes what that sender has.
-    pub fn is_served_by(&self, sender: &WantsView) -> bool {
-        matches!(*sender, WantsView::Send { mtype, .. } if self.takes(mtype))
+    /// Returns `true` if this call receives the message that the call `sender` sends.
+    pub fn is_served_by(&self, sender: &CallView) -> bool {
+        matches!(*sender, CallView::Send { mtype, .. } if self.receives(mtype))
     }
 
-    /// Whether a receiver takes messages of a type; a sender takes none.
-    pub fn takes(&self, other: i64) -> bool {
+    /// Returns `true` if the call receives messages of this type. A sender receives none.
+    pub fn receives(&self, other: i64) -> bool {
         match *self {
-            WantsView::Send { .. } | WantsView::Receive { mtype: 0, .. } => !self.sends(),
-            WantsView::Receive { mtype, except: true, .. } => other != mtype,
-            WantsView::Receive { mtype, .. } if mtype > 0 => other == mtype,
-            WantsView::Receive { mtype, .. } => other.unsigned_abs() <= mtype.unsigned_abs(),
+            CallView::Send { .. } | CallView::Receive { mtype: 0, .. } => !self.sends(),
+            CallView::Receive { mtype, except: true, .. } => other != mtype,
+            CallView::Receive { mtype, .. } if mtype > 0 => other == mtype,
+            CallView::Receive { mtype, .. } => other.unsigned_abs() <= mtype.unsigned_abs(),
         }
     }
 }
 
-/// A queue with all that is known of it.
+/// The status of a queue.
 #[derive(Serialize)]
 pub struct QueueView {
     pub id: i32,
@@ -163,22 +172,22 @@ pub struct QueueView {
     pub ctime: i64,
     pub orphan: bool,
     pub oldest: Option<MessageView>,
-    /// `None` where that is not told: of the kernel's queues, and of those that may not be read.
+    /// `None` for queues of the kernel, and without read permission.
     pub types: Option<Vec<TypeView>>,
-    /// `None` where that is not told: of the kernel's queues.
+    /// `None` for queues of the kernel, which does not list waiters.
     pub waiters: Option<Vec<QueueWaiterView>>,
 }
 
 impl QueueView {
     pub fn new(ns: &Namespace, status: &QueueStatus, users: &Users) -> QueueView {
         let (stat, perm) = (&status.stat, &status.stat.perm);
-        let told = ns.path().is_some();
+        let is_listed = ns.path().is_some();
         let types: Vec<TypeView> = status.types.iter().map(TypeView::from).collect();
         QueueView {
             id: stat.id.raw(),
             key: stat.key.into(),
-            owner: UserView { uid: perm.uid, gid: perm.gid, user: users.name(perm.uid) },
-            creator: UserView { uid: perm.cuid, gid: perm.cgid, user: users.name(perm.cuid) },
+            owner: UserView::owner(perm, users),
+            creator: UserView::creator(perm, users),
             mode: perm.mode,
             mode_text: mode_text(perm.mode),
             messages: stat.messages,
@@ -191,13 +200,15 @@ impl QueueView {
             ctime: stat.ctime,
             orphan: status.orphan,
             oldest: status.oldest.as_ref().map(MessageView::from),
-            types: (told && (stat.messages == 0 || !types.is_empty())).then_some(types),
-            waiters: told.then(|| status.waiters.iter().map(|w| QueueWaiterView::new(w, users)).collect()),
+            types: (is_listed && (stat.messages == 0 || !types.is_empty())).then_some(types),
+            waiters: is_listed.then(|| status.waiters.iter().map(|w| QueueWaiterView::new(w, users)).collect()),
         }
     }
 
-    /// The first types and how many messages there are of each: `1:20 7:1`, or `1:20 2:1 3:1 4:1 ...`; `-` where there are none or that
-    /// is not told.
+    /// Returns the first types with their numbers of messages: `1:20 7:1`, or `1:20 2:1 3:1 4:1
+    /// ...`.
+    ///
+    /// Returns `-` if there are none, or if they are unknown.
     pub fn types(&self) -> String {
         const SHOWN: usize = 4;
         let all = self.types.as_deref().unwrap_or_default();
@@ -210,7 +221,7 @@ impl QueueView {
         types.join(" ")
     }
 
-    /// How many calls wait; `-` where that is not told.
+    /// Returns the number of blocked calls; `-` if it is unknown.
     pub fn waiting(&self) -> String {
         self.waiters.as_ref().map_or("-".to_owned(), |waiters| waiters.len().to_string())
     }
@@ -220,12 +231,12 @@ impl QueueView {
 mod tests {
     use super::*;
 
-    fn receive(mtype: i64, flags: MsgFlags) -> WantsView {
+    fn receive(mtype: i64, flags: MsgFlags) -> CallView {
         MsgWait::Receive { mtype, flags, size: 10 }.into()
     }
 
     #[test]
-    fn what_a_call_wants_is_said_and_known() {
+    fn a_call_tells_what_it_waits_for_and_receives() {
         let none = MsgFlags::empty();
         let cases = [
             (receive(0, MsgFlags::EXCEPT), "a message of any type", [true, true, true]),
@@ -237,8 +248,8 @@ mod tests {
             (MsgWait::Send { mtype: 2, len: 1 }.into(), "room for 1 byte of type 2", [false, false, false]),
         ];
         assert!(receive(2, none).is_served_by(&cases[6].0) && !cases[6].0.is_served_by(&cases[6].0));
-        for (wants, sentence, takes) in cases {
-            assert_eq!((wants.sentence().as_str(), [1, 2, 3].map(|mtype| wants.takes(mtype))), (sentence, takes));
+        for (call, awaited, receives) in cases {
+            assert_eq!((call.awaited().as_str(), [1, 2, 3].map(|mtype| call.receives(mtype))), (awaited, receives));
         }
     }
 }

@@ -1,7 +1,8 @@
-//! A semaphore set as the subcommands show it.
+//! Semaphore sets.
 
-use super::{KeyView, UserView, Who, mode_text};
-use crate::users::Users;
+use super::perm::{KeyView, UserView, mode_text};
+use super::process::ProcessView;
+use crate::system::users::Users;
 use quintet::{Namespace, SemFlags, SemOp, SemUndo, SemWaiter, SemaphoreStatus, SetStatus};
 use serde::Serialize;
 
@@ -22,7 +23,7 @@ impl SemaphoreView {
     }
 }
 
-/// One operation of a call.
+/// One operation of a `semop` call.
 #[derive(Clone, Serialize)]
 pub struct OperationView {
     pub num: u16,
@@ -44,21 +45,21 @@ impl From<&SemOp> for OperationView {
     }
 }
 
-/// A call that waits.
+/// A `semop` call that is blocked.
 #[derive(Clone, Serialize)]
-pub struct WaiterView {
+pub struct SetWaiterView {
     #[serde(flatten)]
-    pub who: Who,
+    pub process: ProcessView,
     pub tid: i32,
     pub ops: Vec<OperationView>,
     pub blocking: usize,
     pub since: i64,
 }
 
-impl WaiterView {
-    pub fn new(waiter: &SemWaiter, users: &Users) -> WaiterView {
-        WaiterView {
-            who: Who::new(waiter.pid, waiter.pid_visible, waiter.uid, users),
+impl SetWaiterView {
+    pub fn new(waiter: &SemWaiter, users: &Users) -> SetWaiterView {
+        SetWaiterView {
+            process: ProcessView::new(waiter.pid, waiter.pid_visible, waiter.uid, users),
             tid: waiter.tid,
             ops: waiter.ops.iter().map(OperationView::from).collect(),
             blocking: waiter.blocking,
@@ -66,50 +67,50 @@ impl WaiterView {
         }
     }
 
-    /// What it wants done: `0:-1u 1:+2`.
-    pub fn wanted(&self) -> String {
+    /// Returns the operations of the call: `0:-1u 1:+2`.
+    pub fn operations(&self) -> String {
         self.ops.iter().map(|op| op.text.as_str()).collect::<Vec<_>>().join(" ")
     }
 
-    /// The operation that could not proceed.
-    pub fn blocked(&self) -> Option<&OperationView> {
+    /// Returns the operation that cannot proceed.
+    pub fn blocking(&self) -> Option<&OperationView> {
         self.ops.get(self.blocking).or(self.ops.first())
     }
 }
 
-/// What will be added to a semaphore.
+/// An undo adjustment: `adjust` is added to semaphore `num`.
 #[derive(Serialize)]
 pub struct AdjustmentView {
     pub num: u16,
     pub adjust: i16,
 }
 
-/// What will be taken back when a process ends.
+/// The undo adjustments of a process for one set. They are applied when the process exits.
 #[derive(Serialize)]
 pub struct UndoView {
     #[serde(flatten)]
-    pub who: Who,
+    pub process: ProcessView,
     pub adjustments: Vec<AdjustmentView>,
 }
 
 impl UndoView {
     pub fn new(undo: &SemUndo, users: &Users) -> UndoView {
         let adjustments = undo.adjustments.iter().map(|&(num, adjust)| AdjustmentView { num, adjust });
-        UndoView { who: Who::new(undo.pid, undo.pid_visible, undo.uid, users), adjustments: adjustments.collect() }
+        UndoView { process: ProcessView::new(undo.pid, undo.pid_visible, undo.uid, users), adjustments: adjustments.collect() }
     }
 
-    /// "0:+1 at the end of pid 13 (ann) ./server".
-    pub fn sentence(&self) -> String {
-        format!("{} at the end of {}", self.amounts(), self.who.sentence())
+    /// Returns "0:+1 at exit of pid 13 (ann) ./server".
+    pub fn phrase(&self) -> String {
+        format!("{} at exit of {}", self.amounts(), self.process.phrase())
     }
 
-    /// What will be done to which semaphore: `0:+1 2:-3`.
+    /// Returns the adjustments: `0:+1 2:-3`.
     fn amounts(&self) -> String {
         self.adjustments.iter().map(|a| format!("{}:{:+}", a.num, a.adjust)).collect::<Vec<_>>().join(" ")
     }
 }
 
-/// A set with all that is known of it.
+/// The status of a set.
 #[derive(Serialize)]
 pub struct SetView {
     pub id: i32,
@@ -122,23 +123,23 @@ pub struct SetView {
     pub otime: i64,
     pub ctime: i64,
     pub orphan: bool,
-    /// Fewer than `nsems` where the mode does not let us read them.
+    /// All semaphores, or fewer than `nsems` without read permission.
     pub semaphores: Vec<SemaphoreView>,
-    /// `None` where that is not told: of the kernel's sets.
-    pub waiters: Option<Vec<WaiterView>>,
-    /// As above.
+    /// `None` for sets of the kernel, which does not list waiters.
+    pub waiters: Option<Vec<SetWaiterView>>,
+    /// `None` for sets of the kernel, which does not list adjustments.
     pub undo: Option<Vec<UndoView>>,
 }
 
 impl SetView {
     pub fn new(ns: &Namespace, status: &SetStatus, users: &Users) -> SetView {
         let (stat, perm) = (&status.stat, &status.stat.perm);
-        let told = ns.path().is_some();
+        let is_listed = ns.path().is_some();
         SetView {
             id: stat.id.raw(),
             key: stat.key.into(),
-            owner: UserView { uid: perm.uid, gid: perm.gid, user: users.name(perm.uid) },
-            creator: UserView { uid: perm.cuid, gid: perm.cgid, user: users.name(perm.cuid) },
+            owner: UserView::owner(perm, users),
+            creator: UserView::creator(perm, users),
             mode: perm.mode,
             mode_text: mode_text(perm.mode),
             nsems: stat.nsems,
@@ -146,12 +147,12 @@ impl SetView {
             ctime: stat.ctime,
             orphan: status.orphan,
             semaphores: status.semaphores.iter().enumerate().map(SemaphoreView::new).collect(),
-            waiters: told.then(|| status.waiters.iter().map(|w| WaiterView::new(w, users)).collect()),
-            undo: told.then(|| status.undo.iter().map(|u| UndoView::new(u, users)).collect()),
+            waiters: is_listed.then(|| status.waiters.iter().map(|w| SetWaiterView::new(w, users)).collect()),
+            undo: is_listed.then(|| status.undo.iter().map(|u| UndoView::new(u, users)).collect()),
         }
     }
 
-    /// How many calls wait, as far as the caller may know.
+    /// Returns the number of blocked calls, as far as the caller has permission to see them.
     pub fn waiting(&self) -> u64 {
         match &self.waiters {
             Some(waiters) => waiters.len() as u64,
@@ -159,7 +160,7 @@ impl SetView {
         }
     }
 
-    /// The first values: `1 0 5`, or `0 0 0 0 0 0 0 0 ...`; `-` where they may not be read.
+    /// Returns the first values: `1 0 5`, or `0 0 0 0 0 0 0 0 ...`; `-` without read permission.
     pub fn values(&self) -> String {
         const SHOWN: usize = 8;
         let mut values: Vec<String> = self.semaphores.iter().take(SHOWN).map(|s| s.value.to_string()).collect();
