@@ -116,7 +116,7 @@ fn refuses_a_prebuilt_drop_in_that_is_another_file() {
     assert_eq!(refusal(&changed(16, 1), this_arch(), this_env()), "it is not a shared object");
     let elsewhere = if this_arch() == "aarch64" { "x86_64" } else { "aarch64" };
     assert!(refusal(&embedded(), elsewhere, this_env()).starts_with("it is for another machine"));
-    // The test itself: a program, or another library, of the right kind.
+    // A position-independent program has the same ELF type as a library.
     let program = std::fs::read("/bin/true").unwrap();
     assert_eq!(refusal(&program, this_arch(), this_env()), "it does not export shmget");
 }
@@ -125,6 +125,68 @@ fn refuses_a_prebuilt_drop_in_that_is_another_file() {
 #[cfg(target_env = "gnu")]
 fn refuses_a_prebuilt_drop_in_of_the_other_c_library() {
     assert_eq!(prebuilt::check(&embedded(), this_arch(), "musl").unwrap_err(), "it uses glibc, and the target uses musl");
+}
+
+/// The build script of the tool, compiled without cargo.
+struct BuildScript {
+    dir: TempDir,
+}
+
+impl BuildScript {
+    fn compiled() -> BuildScript {
+        let dir = tempfile::tempdir().unwrap();
+        let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("build.rs");
+        let mut compiler = Command::new(rustc);
+        compiler.args(["--edition", "2024", "-o"]).arg(dir.path().join("build")).arg(source);
+        assert!(compiler.status().unwrap().success());
+        BuildScript { dir }
+    }
+
+    /// Runs it with a prebuilt drop-in, and with a cargo that always fails. Returns what it tells cargo.
+    fn run(&self, prebuilt: &Path) -> String {
+        let output = Command::new(self.dir.path().join("build"))
+            .env("QUINTET_PRELOAD_LIBRARY", prebuilt)
+            .env("OUT_DIR", self.dir.path())
+            .env("CARGO", "/bin/false")
+            .env("CARGO_CFG_TARGET_ARCH", this_arch())
+            .env("CARGO_CFG_TARGET_ENV", this_env())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+#[test]
+fn the_build_embeds_a_prebuilt_drop_in_without_a_nested_cargo() {
+    let script = BuildScript::compiled();
+    let prebuilt = script.dir.path().join("libquintet_preload.so");
+    // Another content than that of the nested build: bytes after the end of an ELF file have no effect.
+    let library = [&embedded()[..], b"distribution"].concat();
+    std::fs::write(&prebuilt, &library).unwrap();
+    let said = script.run(&prebuilt);
+    let out = script.dir.path().join("libquintet.so");
+    assert!(said.contains(&format!("cargo::rustc-env=QUINTET_PRELOAD={}\n", out.display())), "{said}");
+    assert!(said.contains("cargo::rerun-if-env-changed=QUINTET_PRELOAD_LIBRARY\n"), "{said}");
+    assert!(!said.contains("cargo::error"), "{said}");
+    assert_eq!(std::fs::read(out).unwrap(), library);
+}
+
+#[test]
+fn the_build_refuses_a_prebuilt_drop_in_that_cannot_be_embedded() {
+    let script = BuildScript::compiled();
+    for (path, why) in [
+        ("libquintet_preload.so", "the path must be absolute"),
+        ("/nonexistent/libquintet_preload.so", "No such file or directory"),
+        ("/etc/passwd", "it is not an ELF file"),
+        ("/bin/true", "it does not export shmget"),
+    ] {
+        let said = script.run(Path::new(path));
+        let error = format!("cargo::error=cannot embed QUINTET_PRELOAD_LIBRARY={path}: {why}");
+        assert!(said.contains(&error), "{path}: {said}");
+        assert!(!said.contains("rustc-env"), "{said}");
+    }
 }
 
 /// What cargo says about the crates of the workspace.
