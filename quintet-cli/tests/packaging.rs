@@ -1,4 +1,4 @@
-//! What a distribution packages: the manual pages, the embedded drop-in, the manifests of the crates.
+//! Tests of what a distribution packages: manual pages, embedded drop-in, manifests of the crates.
 
 #[path = "../build/prebuilt.rs"]
 mod prebuilt;
@@ -143,7 +143,7 @@ impl BuildScript {
         BuildScript { dir }
     }
 
-    /// Runs it with a prebuilt drop-in, and with a cargo that always fails. Returns what it tells cargo.
+    /// Runs it with a prebuilt drop-in, and with a cargo that always fails. Returns its output.
     fn run(&self, prebuilt: &Path) -> String {
         let output = Command::new(self.dir.path().join("build"))
             .env("QUINTET_PRELOAD_LIBRARY", prebuilt)
@@ -162,7 +162,7 @@ impl BuildScript {
 fn the_build_embeds_a_prebuilt_drop_in_without_a_nested_cargo() {
     let script = BuildScript::compiled();
     let prebuilt = script.dir.path().join("libquintet_preload.so");
-    // Another content than that of the nested build: bytes after the end of an ELF file have no effect.
+    // The content differs from the nested build's. Bytes after the end of an ELF file have no effect.
     let library = [&embedded()[..], b"distribution"].concat();
     std::fs::write(&prebuilt, &library).unwrap();
     let said = script.run(&prebuilt);
@@ -189,7 +189,7 @@ fn the_build_refuses_a_prebuilt_drop_in_that_cannot_be_embedded() {
     }
 }
 
-/// What cargo says about the crates of the workspace.
+/// Returns cargo's metadata of the crates in the workspace.
 fn crates() -> Vec<Value> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let metadata = Command::new(env!("CARGO"))
@@ -202,7 +202,7 @@ fn crates() -> Vec<Value> {
     metadata["packages"].as_array().unwrap().clone()
 }
 
-/// `publish = false` is an empty list of registries.
+/// Returns `true` unless the manifest says `publish = false`; cargo reports that as an empty list.
 fn is_published(package: &Value) -> bool {
     package["publish"].is_null()
 }
@@ -219,7 +219,7 @@ fn four_crates_are_published_and_described() {
         for field in ["description", "license", "repository", "documentation", "readme", "rust_version"] {
             assert!(package[field].as_str().is_some_and(|value| !value.is_empty()), "{name}: {field}");
         }
-        // What crates.io accepts.
+        // The limits of crates.io.
         let keywords = package["keywords"].as_array().unwrap();
         assert!((1..=5).contains(&keywords.len()), "{name}: {keywords:?}");
         assert!(keywords.iter().all(|keyword| keyword.as_str().unwrap().len() <= 20), "{name}: {keywords:?}");

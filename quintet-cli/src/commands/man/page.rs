@@ -9,7 +9,8 @@ use jiff::Timestamp;
 /// quintet(7), without its title line.
 const OVERVIEW: &str = include_str!("quintet.7");
 
-/// Returns the page of a command that clap has built. `name` is the page's name, such as `quintet-sem-op`.
+/// Returns the page of a command that clap has built. `name` is the page's name, such as
+/// `quintet-sem-op`.
 pub fn of(command: &Command, name: &str) -> String {
     let mut page = Roff::new(name, 1, &date());
     let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A writer for the man macros of roff, within what mandoc(1) and groff(1) accept without a warning.
+//! Writes the man macros of roff in a form that mandoc(1) and groff(1) accept without warnings.
 
 /// The longest input line of filled text.
 const WIDTH: usize = 78;
