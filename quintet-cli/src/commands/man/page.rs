@@ -83,9 +83,11 @@ fn description(command: &Command, page: &mut Roff) {
     page.section("DESCRIPTION");
     let text = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
     paragraphs(&text, page);
+    let path = command.get_bin_name().and_then(|path| path.rsplit_once(' '));
     for alias in command.get_visible_aliases() {
+        let parent = path.map_or("quintet", |(parent, _)| parent);
         page.request("PP");
-        page.text(&format!("{} is an alias.", bold(&format!("quintet {alias}"))));
+        page.text(&format!("{} is an alias.", bold(&format!("{parent} {alias}"))));
     }
 }
 
@@ -232,11 +234,14 @@ fn paragraphs(text: &str, page: &mut Roff) {
     }
 }
 
-/// Appends the full stop that clap leaves out.
+/// Adds what help texts leave out: the capital of the first word and the full stop.
 fn sentence(text: &str) -> String {
     let text = text.trim();
-    let ends = text.is_empty() || text.ends_with(['.', '?', '!', ']', ':']);
-    if ends { text.to_owned() } else { format!("{text}.") }
+    let first = text.split(' ').next().unwrap_or_default();
+    let is_word = first.bytes().all(|byte| byte.is_ascii_lowercase());
+    let (start, rest) = text.split_at(usize::from(is_word && !first.is_empty()));
+    let end = if text.is_empty() || text.ends_with(['.', '?', '!', ']', ':']) { "" } else { "." };
+    start.to_uppercase() + rest + end
 }
 
 /// Splits the help text after the options by its headings: lines in capitals that end with a colon.
@@ -299,4 +304,37 @@ fn entries(lines: &[&str], page: &mut Roff) {
         }
     }
     close(open);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn completes_sentences_and_leaves_values_as_they_are() {
+        assert_eq!(sentence("the program was not found"), "The program was not found.");
+        assert_eq!(sentence("survive: install a handler"), "survive: install a handler.");
+        assert_eq!(sentence("Capacity in bytes [default: msgmnb]"), "Capacity in bytes [default: msgmnb]");
+        assert_eq!(sentence(""), "");
+    }
+
+    #[test]
+    fn formats_placeholders_and_literals_of_a_usage_line() {
+        assert_eq!(usage_word("<PID|SET>"), "\\fIPID\\fR|\\fISET\\fR");
+        assert_eq!(usage_word("[OPTIONS]"), "[\\fIOPTIONS\\fR]");
+        assert_eq!(usage_word("--size"), "\\fB\\-\\-size\\fR");
+    }
+
+    #[test]
+    fn reads_tables_and_paragraphs_of_the_help() {
+        let mut page = Roff::new("x", 1, "2026-01-02");
+        entries(
+            &["  The exit code, or:", "  125  quintet itself", "       failed", "  LONG_NAME", "            a text"],
+            &mut page,
+        );
+        let page = page.finish();
+        let (_, text) = page.split_once(".ad l\n").unwrap();
+        let items = ".TP\n\\fB125\\fR\nQuintet itself failed.\n.TP\n\\fBLONG_NAME\\fR\nA text.\n";
+        assert_eq!(text, format!("The exit code, or:\n{items}"));
+    }
 }
