@@ -126,9 +126,9 @@ mod tests {
     #[test]
     fn wraps_text_and_protects_control_characters() {
         let mut page = Roff::new("x", 1, "2026-01-02");
-        page.text(&escape(&format!("{} .fi 'a-b' c\\d", "word ".repeat(15))));
+        page.text(&escape(&format!("{} .file 'a-b' c\\d", "word ".repeat(15))));
         let page = page.finish();
         assert_eq!(page.lines().nth(3).unwrap().len(), 74);
-        assert_eq!(page.lines().nth(4).unwrap(), "\\&.fi \\(aqa\\-b\\(aq c\\ed");
+        assert_eq!(page.lines().nth(4).unwrap(), "\\&.file \\(aqa\\-b\\(aq c\\ed");
     }
 }
