@@ -67,13 +67,13 @@ fn every_subcommand_has_a_page() {
     assert_eq!(text(quintet().arg("man").arg(&pages)), "");
     let mut names: Vec<String> = COMMANDS.iter().map(|c| format!("quintet-{c}.1")).collect();
     names.extend(NESTED.iter().flat_map(|(command, nested)| nested.iter().map(move |n| format!("quintet-{command}-{n}.1"))));
-    names.push("quintet.1".into());
+    names.extend(["quintet.1".into(), "quintet.7".into()]);
     names.sort();
     let mut found: Vec<String> =
         std::fs::read_dir(&pages).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     found.sort();
     assert_eq!(found, names);
-    for name in names {
+    for name in names.into_iter().filter(|name| name.ends_with(".1")) {
         let page = std::fs::read_to_string(pages.join(&name)).unwrap();
         assert_says(&page, &[".TH ", ".SH NAME", ".SH SYNOPSIS", ".SH \"EXAMPLES\"\n.nf\n"]);
         assert!(!page.contains("demo\\-client"), "{name}");
