@@ -107,7 +107,7 @@ pub fn credentials_changed() {
 ///
 /// Those of sigaction(2).
 pub fn guard_against_truncation() -> std::result::Result<(), Errno> {
-    sys::truncation::guard()
+    sys::truncation::guard(process::fork::maps)
 }
 
 pub use api::attachment::{Attachment, Cell};

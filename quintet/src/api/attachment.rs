@@ -10,8 +10,9 @@
 
 use crate::api::namespace::Namespace;
 use crate::api::segment::Segment;
-use crate::types::error::Errno;
-use crate::types::error::{Error, Result};
+use crate::backend::any::with_backend;
+use crate::backend::verbs::SegmentVerbs;
+use crate::types::error::{Errno, Error, Result};
 use bytemuck::{AnyBitPattern, NoUninit};
 use std::marker::PhantomData;
 use std::mem::{align_of, size_of};
@@ -65,7 +66,8 @@ impl Attachment {
         let ns = segment.namespace().clone();
         let id = segment.id().raw();
         let flags = if read_only { libc::SHM_RDONLY } else { 0 };
-        let (address, len) = ns.attach_somewhere(id, flags).map_err(|e| segment.error("attach", e))?;
+        let (address, len) =
+            with_backend!(ns.backend, backend => backend.attach_anywhere(id, flags)).map_err(|e| segment.error("attach", e))?;
         let base = NonNull::new(address as *mut u8).ok_or_else(|| segment.error("attach", Errno::FAULT))?;
         Ok(Attachment { ns, segment: segment.clone(), base, len, read_only })
     }

@@ -1,7 +1,6 @@
 //! What the safe faces of segments, sets and queues have in common: finding one, waiting, and saying what went wrong.
 
-use crate::types::error::Errno;
-use crate::types::error::{Error, Result};
+use crate::types::error::{Errno, Error, Result};
 use crate::types::id::Id;
 use crate::types::key::Key;
 use std::time::{Duration, Instant};

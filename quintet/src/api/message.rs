@@ -2,8 +2,7 @@
 
 use crate::api::message_queue::{Message, MessageQueue};
 use crate::api::select::Select;
-use crate::types::error::Errno;
-use crate::types::error::{Error, Result};
+use crate::types::error::{Errno, Error, Result};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// With the feature `serde`, which is on by default.

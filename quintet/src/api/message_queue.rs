@@ -3,12 +3,10 @@
 use crate::api::common;
 use crate::api::namespace::Namespace;
 use crate::api::select::Select;
-use crate::types::error::Errno;
-use crate::types::error::{Error, Result};
+use crate::types::error::{Errno, Error, Result};
 use crate::types::id::Id;
 use crate::types::key::Key;
-use crate::types::msg::MsgFlags;
-use crate::types::msg::QueueStat;
+use crate::types::msg::{MsgFlags, QueueStat};
 use std::time::{Duration, Instant};
 
 /// A message queue, by its identifier. Holding one keeps nothing: a queue, and what is in it, lives until it is removed, as

@@ -3,8 +3,7 @@
 use crate::api::attachment::Attachment;
 use crate::api::common;
 use crate::api::namespace::Namespace;
-use crate::types::error::Errno;
-use crate::types::error::{Error, Result};
+use crate::types::error::{Errno, Error, Result};
 use crate::types::id::Id;
 use crate::types::key::Key;
 use crate::types::shm::SegmentStat;

@@ -4,9 +4,8 @@ use crate::api::common;
 use crate::api::namespace::Namespace;
 use crate::api::semaphore_set::SemaphoreSet;
 use crate::process::fork;
-use crate::sys;
-use crate::types::error::Errno;
-use crate::types::error::{Error, Result};
+use crate::sys::ids;
+use crate::types::error::{Errno, Error, Result};
 use crate::types::key::Key;
 use crate::types::limits::Limits;
 use crate::types::sem::{SemFlags, SemOp};
@@ -292,7 +291,7 @@ impl Semaphore {
     }
 
     fn guard(&self, units: u16) -> Guard {
-        Guard { semaphore: self.clone(), units: units as i16, generation: sys::generation() }
+        Guard { semaphore: self.clone(), units: units as i16, generation: ids::generation() }
     }
 
     fn told(&self, op: SemOp, done: std::result::Result<(), Errno>) -> Result<Option<Guard>> {
@@ -382,7 +381,7 @@ impl Guard {
 
     fn give_back(&self) -> std::result::Result<(), Errno> {
         // A child of a bare `clone` does not know yet that it is one.
-        if self.generation != sys::generation() || fork::is_raw_clone_child() {
+        if self.generation != ids::generation() || fork::is_raw_clone_child() {
             return Ok(());
         }
         self.semaphore.set.raw_op(&[self.giving_back()], None)

@@ -3,13 +3,11 @@
 use crate::api::common;
 use crate::api::namespace::Namespace;
 use crate::api::semaphore::Semaphore;
-use crate::types::error::Errno;
-use crate::types::error::{Error, Result};
+use crate::types::error::{Errno, Error, Result};
 use crate::types::id::Id;
 use crate::types::key::Key;
 use crate::types::limits::Limits;
-use crate::types::sem::SetStat;
-use crate::types::sem::{SemFlags, SemOp};
+use crate::types::sem::{SemFlags, SemOp, SetStat};
 use std::time::{Duration, Instant};
 
 /// A set of semaphores, by its identifier. Holding one keeps nothing: a set lives until it is removed,

@@ -2,8 +2,7 @@
 //! write it.
 #![allow(unsafe_code)]
 
-use crate::layout::permissions;
-use crate::layout::permissions::{PermissionWords, StoredPermissions};
+use crate::layout::permissions::{self, PermissionWords, StoredPermissions};
 use crate::layout::{AtomicStruct, SLOTS};
 use crate::sync::attach_count::AttachCount;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};

@@ -18,21 +18,23 @@ mod queue;
 mod registry;
 mod set;
 mod sleeper;
+mod state;
 
 pub use control::{Control, NEVER_RECYCLED, RECYCLED_BYTES, SEGMENT_BYTES};
 pub use header::{HEADER_BYTES, Header, Validity};
 pub use permissions::StoredPermissions;
 pub use queue::{
-    BLOCK_BYTES, BLOCK_HEADER, CLASSES, MAX_STORES, MESSAGE_HEADER, QueueHeader, QueueState, Slot, SlotKind, SlotUse, Stamp,
-    TypeIndex, UNIT, class_for, halves, high, inline_len, low, words,
+    BLOCK_BYTES, BLOCK_HEADER, CLASSES, MESSAGE_HEADER, MAX_STORES, QueueHeader, Slot, SlotKind, SlotUse, Stamp, TypeIndex,
+    UNIT, class_for, halves, high, inline_len, low, words,
 };
-pub use registry::{Mechanism, REGISTRY_BYTES, Registry, SLOTS, SlotState};
+pub use registry::{REGISTRY_BYTES, Registry, SLOTS, SlotState};
 pub use set::{
-    CELLS_INLINE, CELLS_PER_PAGE, Change, JournalKind, MAX_OPS, Page, PageKind, SetHeader, SetMemory, SetState, WAITERS_PER_PAGE,
-    Waiter, WaiterState,
+    CELLS_INLINE, CELLS_PER_PAGE, Change, JournalKind, MAX_OPS, Page, PageKind, SetHeader, SetMemory, WAITERS_PER_PAGE, Waiter,
+    WaiterState,
 };
 
 pub use sleeper::Sleeper;
+pub use state::ObjectState;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};

@@ -42,8 +42,7 @@
 #![allow(unsafe_code)]
 
 use crate::layout::AtomicStruct;
-use crate::layout::permissions;
-use crate::layout::permissions::{PermissionWords, StoredPermissions};
+use crate::layout::permissions::{self, PermissionWords, StoredPermissions};
 use crate::layout::sleeper::Sleeper;
 use crate::sync::redo::Redo;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::*};
@@ -69,18 +68,6 @@ pub const JOURNALS: usize = 4;
 /// The greatest number of stores in a journal.
 pub const MAX_STORES: usize = 38;
 
-/// The state of a queue.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u64)]
-pub enum QueueState {
-    /// Being created, or an illegal value.
-    Making = 0,
-    /// In use.
-    Live = 1,
-    /// Removed.
-    Gone = 2,
-}
-
 /// The first page. Each message changes the words of the first cache line; the words of the second
 /// one seldom change.
 #[repr(C)]
@@ -105,7 +92,7 @@ pub struct QueueHeader {
     magic: AtomicU32,
     /// The number of changes of the permissions; its lowest bit names the copy in force.
     pub current: AtomicU32,
-    /// Identifier in the upper half, [`QueueState`] in the lower.
+    /// Identifier in the upper half, [`ObjectState`] in the lower.
     pub head: AtomicU64,
     /// `msg_qbytes`.
     pub capacity: AtomicU64,

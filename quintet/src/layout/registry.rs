@@ -4,6 +4,7 @@
 
 use crate::layout::{AtomicStruct, VERSION};
 use crate::types::id::MAX_OBJECTS;
+use crate::types::mechanism::Mechanism;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// The greatest number of participants of a namespace at one time.
@@ -41,28 +42,7 @@ pub struct Registry {
     keys: [[AtomicU32; MAX_OBJECTS as usize]; MECHANISMS],
 }
 
-const MECHANISMS: usize = 3;
-
-/// A kind of objects.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mechanism {
-    Shm = 0,
-    Sem = 1,
-    Msg = 2,
-}
-
-impl Mechanism {
-    pub const ALL: [Mechanism; MECHANISMS] = [Mechanism::Shm, Mechanism::Sem, Mechanism::Msg];
-
-    /// The name of the folder, and of the class in a key's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Mechanism::Shm => "shm",
-            Mechanism::Sem => "sem",
-            Mechanism::Msg => "msg",
-        }
-    }
-}
+const MECHANISMS: usize = Mechanism::ALL.len();
 
 /// The counters of one class of objects. They can be recounted from the objects.
 #[repr(C)]

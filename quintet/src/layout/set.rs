@@ -16,8 +16,7 @@
 //! always by the same file. Every index is checked against the mapping, never against the file.
 #![allow(unsafe_code)]
 
-use crate::layout::permissions;
-use crate::layout::permissions::{PermissionWords, StoredPermissions};
+use crate::layout::permissions::{self, PermissionWords, StoredPermissions};
 use crate::layout::sleeper::Sleeper;
 use crate::sync::journal::Journal;
 pub use crate::sync::journal::{Change, Kind as JournalKind};
@@ -37,25 +36,13 @@ const MAX_CHANGES: usize = MAX_OPS;
 /// The greatest number of operations of a call.
 pub const MAX_OPS: usize = 500;
 
-/// The state of a set.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u64)]
-pub enum SetState {
-    /// Being created, or an illegal value.
-    Making = 0,
-    /// In use.
-    Live = 1,
-    /// Removed.
-    Gone = 2,
-}
-
 /// The beginning of a set's file.
 #[repr(C)]
 pub struct SetHeader {
     magic: AtomicU32,
     /// The number of semaphores.
     pub nsems: AtomicU32,
-    /// Identifier in the upper half, [`SetState`] in the lower.
+    /// Identifier in the upper half, [`ObjectState`] in the lower.
     pub head: AtomicU64,
     /// The lock of the set: `sync::robust_mutex`.
     pub lock: AtomicU32,

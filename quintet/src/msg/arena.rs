@@ -10,6 +10,7 @@ use crate::layout::{
 use crate::msg::lock::QueueGuard;
 use crate::msg::mapping::QueueView;
 use crate::msg::write_set::{MAX_COPIES, WriteSet};
+use crate::object::mapping::MappedObject;
 use crate::types::error::Errno;
 use crate::types::message_bytes::{Piece, Source};
 use std::sync::atomic::Ordering::Relaxed;

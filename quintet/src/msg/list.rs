@@ -1,16 +1,17 @@
 //! The lists of queues, of what is in them, and of those who wait.
 
-use crate::layout::{Mechanism, Slot, SlotUse, Stamp, UNIT, high, low, words};
-use crate::msg::mapping::QueueView;
+use crate::layout::{Slot, SlotUse, Stamp, UNIT, high, low, words};
+use crate::msg::mapping::{QueueView, Queues};
 use crate::msg::waiters::{Side, participant};
-use crate::object::core::Engine;
+use crate::object::mapping::{MappedObject, ObjectFiles};
+use crate::process::acquire::Patience;
 use crate::process::fork::Inside;
 use crate::sync::attach_count::{Liveness, ParticipantId};
 use crate::types::error::Errno;
 use crate::types::id::Id;
+use crate::types::mechanism::Mechanism;
 use crate::types::message_bytes::Piece;
-use crate::types::msg::MsgFlags;
-use crate::types::msg::{MessageStat, MsgUsage, MsgWait, MsgWaiter, QueueStatus, TypeCount};
+use crate::types::msg::{MessageStat, MsgFlags, MsgUsage, MsgWait, MsgWaiter, QueueStatus, TypeCount};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::*;
 
@@ -73,7 +74,7 @@ impl QueueView<'_> {
         let mut waiters = Vec::new();
         // Who may not read the messages is told nothing of them.
         if self.is_whole()
-            && let Ok(guard) = self.engine.lock_queue_soon(*self)
+            && let Ok(guard) = self.queues.lock(*self, Patience::Brief)
         {
             let queue = guard.queue;
             for message in queue.messages() {
@@ -92,7 +93,7 @@ impl QueueView<'_> {
         let creator = ParticipantId::from_word(self.header().creator.load(Relaxed));
         let stat = self.stat(id);
         let idle = stat.messages == 0 && self.header().waiting.load(Relaxed) == 0;
-        let orphan = idle && !Liveness::alive(&self.engine.living(None), creator);
+        let orphan = idle && !Liveness::alive(&self.queues.core.participants.probe(None), creator);
         QueueStatus { stat, oldest, types: types.into_values().collect(), waiters, orphan }
     }
 
@@ -104,8 +105,8 @@ impl QueueView<'_> {
         MsgWaiter {
             pid: sleeper.pid.load(Relaxed) as i32,
             tid: sleeper.tid.load(Relaxed) as i32,
-            uid: self.engine.uid_of(who),
-            pid_visible: self.engine.shares_pids(who),
+            uid: self.queues.core.participants.uid_of(who),
+            pid_visible: self.queues.core.participants.shares_pids(who),
             wants: match side {
                 Side::Receivers => MsgWait::Receive { mtype, flags, size },
                 Side::Senders => MsgWait::Send { mtype, len: size },
@@ -115,19 +116,19 @@ impl QueueView<'_> {
     }
 }
 
-impl Engine {
+impl Queues {
     /// Looks at the messages without taking one.
     pub fn peek(&self, id: i32, see: &mut dyn FnMut(MessageStat, &[u8]) -> bool) -> Result<()> {
-        let queue = self.live_queue(id)?;
+        let queue = self.live(id)?;
         if !queue.may(false) {
-            return self.denied_queue(id, Errno::ACCES);
+            return self.denied(id, Errno::ACCES);
         }
         let id = Id::from_raw(id)?;
         let mut seen: Option<Position> = None;
         loop {
             let mut looked_at = Vec::new();
             {
-                let guard = crate::msg::lock::live(self.lock_queue(queue)?, id)?;
+                let guard = crate::msg::lock::live(self.lock(queue, Patience::Endless)?, id)?;
                 let queue = guard.queue;
                 let mut bytes = 0;
                 let mut next = queue.from(seen.as_ref());
@@ -158,8 +159,8 @@ impl Engine {
     pub fn queues(&self) -> Result<Vec<QueueStatus>> {
         let _inside = Inside::enter();
         let mut all = Vec::new();
-        for index in self.used_indexes(Mechanism::Msg) {
-            if let Ok(Some(queue)) = self.mapped_queue(index)
+        for index in self.core.used_indexes(Mechanism::Msg) {
+            if let Ok(Some(queue)) = self.writable_at(index)
                 && queue.is_live()
             {
                 all.push(queue.status());
@@ -170,10 +171,13 @@ impl Engine {
 
     /// `MSG_INFO`.
     pub fn msg_usage(&self) -> Result<MsgUsage> {
-        let class = self.registry.class(Mechanism::Msg);
-        let mut usage =
-            MsgUsage { queues: class.in_use.load(Relaxed), max_index: self.max_index(Mechanism::Msg), ..MsgUsage::default() };
-        for index in self.used_indexes(Mechanism::Msg) {
+        let class = self.core.registry.class(Mechanism::Msg);
+        let mut usage = MsgUsage {
+            queues: class.in_use.load(Relaxed),
+            max_index: self.core.max_index(Mechanism::Msg),
+            ..MsgUsage::default()
+        };
+        for index in self.core.used_indexes(Mechanism::Msg) {
             if let Ok(stat) = self.msg_stat_index(index.into(), true) {
                 usage.messages = usage.messages.saturating_add(stat.messages);
                 usage.bytes = usage.bytes.saturating_add(stat.bytes);

@@ -16,24 +16,21 @@
 //! the caller vouches for. A [`Note`] lives on the stack of the call that has put it into the list, and takes itself out before that returns.
 #![allow(unsafe_code)]
 
-use crate::msg::mapping::QueueView;
+use crate::msg::mapping::{QueueView, Queues};
 use crate::msg::write_set::WriteSet;
-use crate::object::core::Engine;
-use crate::process::fork;
-use crate::process::fork::Inside;
-use crate::process::participants::{LivenessProbe, unpack};
-use crate::process::waiting::Patience;
+use crate::object::mapping::{MappedObject, ObjectFiles};
+use crate::process::acquire::{LockAttempt, Patience, acquire};
+use crate::process::fork::{self, Inside};
+use crate::process::liveness::LivenessProbe;
+use crate::process::participants::{Participants, unpack};
 use crate::sync::attach_count::ParticipantId;
 use crate::sync::primitive::in_order;
-use crate::sync::queue_lock;
-use crate::sync::queue_lock::ThreadOwner;
+use crate::sync::queue_lock::{self, ThreadOwner};
 use crate::sync::redo;
-use crate::sync::robust_mutex::{LockOwner, MutexEnv};
-use crate::sys;
-use crate::sys::futex;
-use crate::sys::rseq;
-use crate::sys::rseq::{Outcome, Work};
+use crate::sync::robust_mutex::LockOwner;
+use crate::sys::rseq::{self, Outcome, Work};
 use crate::sys::signal::Blocked;
+use crate::sys::{futex, ids};
 use crate::types::error::Errno;
 use crate::types::id::Id;
 use std::cell::Cell;
@@ -64,7 +61,7 @@ const TRIES: u32 = 8;
 
 /// A lock that this thread holds as `RseqGuard`, for a handler that jumps out of it.
 struct Note {
-    engine: *const Engine,
+    queues: *const Queues,
     index: u16,
     /// How many changes there were when a handler had taken the lock over, and had done what was decided; [`WITHOUT`]: the call has not got the lock
     /// yet; [`HOLDS`]: nobody has taken it over.
@@ -77,7 +74,7 @@ const HOLDS: u64 = u64::MAX - 1;
 
 /// What a thread keeps, in one place: to find it costs a call.
 pub struct Thread {
-    tid: sys::KnownTid,
+    tid: ids::KnownTid,
     notes: Cell<*const Note>,
     /// How many messages it had to wait for since it last sent one, and how often for room since it last received one.
     pub waits: [Cell<u32>; 2],
@@ -86,7 +83,7 @@ pub struct Thread {
 thread_local! {
     pub static THREAD: Thread = const {
         Thread {
-            tid: sys::KnownTid::new(),
+            tid: ids::KnownTid::new(),
             notes: Cell::new(std::ptr::null()),
             waits: [const { Cell::new(0) }; 2],
         }
@@ -117,16 +114,16 @@ impl<'a> RseqGuard<'a> {
             return None;
         }
         let life = fork::life();
-        let me = unpack(queue.engine.me_word()?)?;
+        let me = unpack(queue.queues.core.participants.me_word()?)?;
         THREAD.with(|thread| {
             let mine = ThreadOwner::new(LockOwner::new(me.slot, me.incarnation), thread.tid.get());
             let previous = thread.notes.get();
-            let note = Note { engine: queue.engine, index: queue.index(), taken_at: AtomicU64::new(WITHOUT), previous };
+            let note = Note { queues: queue.queues, index: queue.index(), taken_at: AtomicU64::new(WITHOUT), previous };
             thread.notes.set(&raw const note);
             // A handler finds the note before the lock is taken, and what it says before the lock is looked at.
             in_order();
             let lock = &queue.header().lock;
-            let mut acquired = acquire_fast(lock, mine);
+            let mut acquired = queue_lock::try_acquire(lock, mine) || acquire_spinning(lock, mine);
             if acquired {
                 note.taken_at.store(HOLDS, Relaxed);
                 in_order();
@@ -244,11 +241,6 @@ impl Drop for RseqGuard<'_> {
     }
 }
 
-#[inline(always)]
-fn acquire_fast(lock: &AtomicU64, mine: ThreadOwner) -> bool {
-    queue_lock::try_acquire(lock, mine) || acquire_spinning(lock, mine)
-}
-
 #[cold]
 #[inline(never)]
 fn acquire_spinning(lock: &AtomicU64, mine: ThreadOwner) -> bool {
@@ -323,7 +315,7 @@ impl QueueGuard<'_> {
 
 /// From whom a lock was got.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum From {
+pub enum From {
     Nobody,
     Dead,
     /// This is a handler that has come in between.
@@ -336,7 +328,7 @@ fn tell_interrupted(queue: &QueueView<'_>) {
     // SAFETY: the calls that have put the notes there have not returned.
     while let Some(note) = unsafe { at.as_ref() } {
         let taken_at = note.taken_at.load(Relaxed);
-        if std::ptr::eq(note.engine, queue.engine) && note.index == queue.index() && taken_at != WITHOUT {
+        if std::ptr::eq(note.queues, queue.queues) && note.index == queue.index() && taken_at != WITHOUT {
             // Who was told already lost the lock then.
             if taken_at == HOLDS {
                 note.taken_at.store(queue.header().changes.load(Relaxed), Relaxed);
@@ -347,50 +339,25 @@ fn tell_interrupted(queue: &QueueView<'_>) {
     }
 }
 
-impl Engine {
-    /// Takes a queue's lock, with signals held off. `EACCES`: its files cannot be written.
-    pub fn lock_queue<'a>(&'a self, queue: QueueView<'a>) -> Result<QueueGuard<'a>> {
-        crate::process::waiting::give_up_interrupted();
-        self.lock_queue_in_call(queue)
-    }
-
-    /// The same in the course of a call that waits.
-    pub fn lock_queue_in_call<'a>(&'a self, queue: QueueView<'a>) -> Result<QueueGuard<'a>> {
-        self.lock_queue_with(queue, Patience::Endless)
-    }
-
-    /// The same for who would rather not wait for a process that is stopped: `EAGAIN`, if the lock is held for long.
-    pub fn lock_queue_soon<'a>(&'a self, queue: QueueView<'a>) -> Result<QueueGuard<'a>> {
-        self.lock_queue_with(queue, Patience::Looks(SOON))
-    }
-
-    /// The same in the course of a call that waits, which has its time to look after.
-    pub fn lock_queue_in_call_soon<'a>(&'a self, queue: QueueView<'a>) -> Result<QueueGuard<'a>> {
-        self.lock_queue_with(queue, Patience::Glances(SOON))
-    }
-
-    /// The same for a call that may end before it has the lock.
-    pub fn lock_queue_for_call<'a>(&'a self, queue: QueueView<'a>, patience: Patience) -> Result<QueueGuard<'a>> {
-        crate::process::waiting::give_up_interrupted();
-        self.lock_queue_with(queue, patience)
-    }
-
-    fn lock_queue_with<'a>(&'a self, queue: QueueView<'a>, patience: Patience) -> Result<QueueGuard<'a>> {
+impl Queues {
+    /// Acquires the lock of a queue, and holds signals off. `EACCES`: its files cannot be written.
+    pub fn lock<'a>(&'a self, queue: QueueView<'a>, patience: Patience) -> Result<QueueGuard<'a>> {
+        patience.begin();
         let queue = match queue.is_whole() {
             true => queue,
             false => self
-                .mapped_queue(queue.index())?
+                .writable_at(queue.index())?
                 .ok_or(Errno::IDRM)
                 .and_then(|queue| queue.is_whole().then_some(queue).ok_or(Errno::ACCES))?,
         };
-        let me = match self.me_if_joined() {
+        let me = match self.core.participants.me_if_joined() {
             Some(me) => me,
             None => {
                 let _inside = Inside::enter();
-                self.me()?
+                self.core.participants.me()?
             }
         };
-        let guard = self.take_queue(queue, me, patience)?;
+        let guard = self.acquire(queue, me, patience)?;
         let header = guard.queue.header();
         if header.damaged.load(Relaxed) != 0 {
             guard.repair();
@@ -399,82 +366,67 @@ impl Engine {
         Ok(guard)
     }
 
-    fn take_queue<'a>(&'a self, queue: QueueView<'a>, me: ParticipantId, patience: Patience) -> Result<QueueGuard<'a>> {
-        let word = &queue.header().lock;
-        let mine = ThreadOwner::new(LockOwner::new(me.slot, me.incarnation), sys::known_tid());
-        let mut nap = FIRST_NAP;
-        let mut looks = 0;
-        let mut held_off = None;
-        loop {
-            let living = self.living(None);
-            let signals = held_off.take().unwrap_or_else(Blocked::all);
-            let taken = match queue_lock::holder(word) {
-                None => queue_lock::try_acquire(word, mine).then_some(From::Nobody),
-                // Unless it goes by the same name: see `waiting::interrupted`.
-                Some(holder) if holder == mine && sys::tid() == mine.tid() => Some(From::OwnThread),
-                Some(holder) if looks >= YIELDS && !self.is_in_pinned_root(&living, holder) => {
-                    queue_lock::take_over(word, holder, mine).then_some(From::Dead)
-                }
-                Some(_) => None,
-            };
-            if let Some(from) = taken {
-                let guard = QueueGuard { queue, me, lock: HeldQueueLock(queue, mine), signals };
-                let header = guard.queue.header();
-                if from == From::Dead {
-                    header.damaged.store(1, Relaxed);
-                }
-                if from != From::Nobody {
-                    header.journals().for_each(|journal| journal.carry_out(&guard.queue));
-                }
-                if from == From::OwnThread {
-                    tell_interrupted(&queue);
-                }
-                return Ok(guard);
+    /// Acquires the lock of a queue that is mapped whole.
+    fn acquire<'a>(&'a self, queue: QueueView<'a>, me: ParticipantId, patience: Patience) -> Result<QueueGuard<'a>> {
+        let mine = ThreadOwner::new(LockOwner::new(me.slot, me.incarnation), ids::known_tid());
+        let participants = &self.core.participants;
+        let mut attempt = QueueLockAttempt { word: &queue.header().lock, mine, participants, nap: FIRST_NAP };
+        let (from, signals) = acquire(participants, &mut attempt, patience)?;
+        let guard = QueueGuard { queue, me, lock: HeldQueueLock(queue, mine), signals };
+        let header = guard.queue.header();
+        if from == From::Dead {
+            header.damaged.store(1, Relaxed);
+        }
+        if from != From::Nobody {
+            header.journals().for_each(|journal| journal.carry_out(&guard.queue));
+        }
+        if from == From::OwnThread {
+            tell_interrupted(&queue);
+        }
+        Ok(guard)
+    }
+}
+
+/// The queue lock, as a waiter sees it.
+struct QueueLockAttempt<'a> {
+    word: &'a AtomicU64,
+    mine: ThreadOwner,
+    participants: &'a Participants,
+    nap: Duration,
+}
+
+impl LockAttempt for QueueLockAttempt<'_> {
+    type Acquired = From;
+    const HEALTHY_ROUNDS: u32 = YIELDS + LONG;
+    const BRIEF_ROUNDS: u32 = SOON;
+    const UNPROBED_ROUNDS: u32 = UNASKED_LOOKS;
+
+    fn try_once(&mut self) -> Option<From> {
+        (queue_lock::holder(self.word).is_none() && queue_lock::try_acquire(self.word, self.mine)).then_some(From::Nobody)
+    }
+
+    fn attempt(&mut self, round: u32, _patience: Patience, probe: &LivenessProbe<'_>) -> Option<From> {
+        match queue_lock::holder(self.word) {
+            None => queue_lock::try_acquire(self.word, self.mine).then_some(From::Nobody),
+            // A child of a bare `clone` has the name of its parent, and is another thread.
+            Some(holder) if holder == self.mine && ids::tid() == self.mine.tid() => Some(From::OwnThread),
+            Some(holder) if round >= YIELDS && !self.participants.is_there(probe, holder) => {
+                queue_lock::take_over(self.word, holder, self.mine).then_some(From::Dead)
             }
-            looks += 1;
-            if let Some(e) = living.unaskable().filter(|_| looks > UNASKED_LOOKS) {
-                return Err(e);
-            }
-            if let Some(e) = patience.is_over(looks, living.unaskable()) {
-                return Err(e);
-            }
-            if looks > YIELDS + LONG
-                && let Some(e) = patience.ends(&signals)
-            {
-                return Err(e);
-            }
-            if patience.holds_signals_off() {
-                held_off = Some(signals);
-            } else {
-                drop(signals);
-            }
-            if looks < YIELDS {
-                while_held(word);
-                std::thread::yield_now();
-            } else {
-                // A word of this process's own, which nobody wakes.
-                let never = AtomicU32::new(0);
-                let _ = futex::wait(&never, 0, if looks > YIELDS + LONG { patience.nap(nap) } else { nap });
-                nap = (nap * 2).min(LONGEST_NAP);
-            }
+            Some(_) => None,
         }
     }
 
-    /// Whether who holds a lock is there to free it.
-    pub fn holds_on(&self, holder: ThreadOwner) -> bool {
-        self.is_in_pinned_root(&self.living(None), holder)
-    }
-
-    fn is_in_pinned_root(&self, living: &LivenessProbe<'_>, holder: ThreadOwner) -> bool {
-        let Some(slot) = holder.owner().slot() else { return false };
-        let who = ParticipantId { slot, incarnation: holder.owner().incarnation() };
-        living.alive(holder.owner()) && self.has_thread(who, holder.tid())
-    }
-
-    /// Whether a living participant still has a thread, as far as can be told.
-    pub fn has_thread(&self, who: ParticipantId, tid: u32) -> bool {
-        let Some(record) = self.registry.slots.get(who.slot as usize) else { return false };
-        !self.shares_pids(who) || sys::thread_exists(record.pid.load(Relaxed), tid)
+    fn pause(&mut self, rounds: u32, patience: Patience) {
+        if rounds < YIELDS {
+            while_held(self.word);
+            std::thread::yield_now();
+            return;
+        }
+        // A word of this process's own, which no thread wakes.
+        let never = AtomicU32::new(0);
+        let _ = futex::wait(&never, 0, if rounds > Self::HEALTHY_ROUNDS { patience.nap(self.nap) } else { self.nap });
+        self.nap = (self.nap * 2).min(LONGEST_NAP);
     }
 }
 
@@ -491,11 +443,11 @@ pub fn let_go() {
     // SAFETY: the calls that have put the notes there have not returned.
     while let Some(note) = unsafe { at.as_ref() } {
         // SAFETY: engines live for ever.
-        let engine = unsafe { &*note.engine };
-        if let (Ok(Some(queue)), Some(me)) = (engine.queue(note.index), engine.me_if_joined()) {
-            let mine = ThreadOwner::new(LockOwner::new(me.slot, me.incarnation), sys::known_tid());
+        let queues = unsafe { &*note.queues };
+        if let (Ok(Some(queue)), Some(me)) = (queues.at(note.index), queues.core.participants.me_if_joined()) {
+            let mine = ThreadOwner::new(LockOwner::new(me.slot, me.incarnation), ids::known_tid());
             if queue_lock::holder(&queue.header().lock) == Some(mine) {
-                drop(engine.take_queue(queue, me, Patience::Endless));
+                drop(queues.acquire(queue, me, Patience::Endless));
             }
         }
         at = note.previous;

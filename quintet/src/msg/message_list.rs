@@ -4,6 +4,7 @@ use crate::layout::{Slot, SlotKind, SlotUse, Stamp, TypeIndex, halves, high, low
 use crate::msg::mapping::QueueView;
 use crate::msg::type_index;
 use crate::msg::write_set::WriteSet;
+use crate::object::mapping::MappedObject;
 use crate::types::error::Errno;
 use crate::types::msg::MsgFlags;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -241,7 +242,7 @@ impl WriteSet<'_> {
 /// A process, and now.
 #[inline(always)]
 pub fn now(pid: u32) -> Stamp {
-    Stamp { pid, time: crate::sys::time() as u64 }
+    Stamp { pid, time: crate::sys::clock::time() as u64 }
 }
 
 impl<'a> QueueView<'a> {

@@ -3,16 +3,15 @@
 use crate::layout::{BLOCK_BYTES, Slot, SlotKind, SlotUse, UNIT, halves, high, low, words};
 use crate::msg::arena::MOST_AT_ONCE;
 use crate::msg::lock::{QueueGuard, RseqGuard, live};
-use crate::msg::mapping::{FIRST_PAGES, QueueView};
+use crate::msg::mapping::{FIRST_PAGES, QueueView, Queues};
 use crate::msg::message_list::{Selected, Selector};
-use crate::msg::spin;
-use crate::msg::spin::Attempt;
+use crate::msg::spin::{self, Attempt};
 use crate::msg::waiters::{ANEW, BlockedCall, Side, own_stamp, stage_end_of};
 use crate::msg::write_set::WriteSet;
-use crate::object::core::Engine;
+use crate::object::mapping::{MappedObject, ObjectFiles};
+use crate::process::acquire::Patience;
 use crate::process::fork;
-use crate::process::waiting;
-use crate::process::waiting::{Patience, Waiting};
+use crate::process::waiting::{self, Waiting};
 use crate::sys::clock::Instant;
 use crate::types::error::Errno;
 use crate::types::id::Id;
@@ -87,9 +86,9 @@ fn copy_out(to: *mut u8, pieces: impl Iterator<Item = Piece>) {
     }
 }
 
-impl Engine {
+impl Queues {
     pub fn msgrcv(
-        &self,
+        &'static self,
         id: i32,
         buffer: &mut [u8],
         mtype: i64,
@@ -98,13 +97,14 @@ impl Engine {
     ) -> Result<(i64, usize)> {
         let size = buffer.len();
         let mut to = Buffer { bytes: buffer, mtype: 0 };
-        let len = self.msg_receive(id, &mut to, size, mtype, flags, timeout)?;
+        let len = self.receive(id, &mut to, size, mtype, flags, timeout)?;
         Ok((to.mtype, len))
     }
 
+    /// `msgrcv`: tries it in a restartable sequence, and then in all generality.
     #[inline(always)]
-    pub fn msg_receive(
-        &self,
+    pub fn receive(
+        &'static self,
         id: i32,
         to: &mut impl Sink,
         size: usize,
@@ -113,26 +113,26 @@ impl Engine {
         timeout: Option<Duration>,
     ) -> Result<usize> {
         let wanted = ReceiveRequest { mtype, select: Selector::new(mtype, flags), size, flags };
-        match self.receive_fast(id, to, &wanted) {
-            Attempt::Done(len) => Ok(len),
-            _ => self.receive_slow(id, to, &wanted, timeout),
+        let is_usual = !fork::is_raw_clone_child() && !wanted.copies();
+        if is_usual
+            && let Some(queue) = self.hot(id)
+            && queue.may(false)
+            && let Attempt::Done(len) = try_receive(queue, to, &wanted)
+        {
+            return Ok(len);
         }
-    }
-
-    #[inline(always)]
-    fn receive_fast(&self, id: i32, to: &mut impl Sink, wanted: &ReceiveRequest) -> Attempt<usize> {
-        if fork::is_raw_clone_child() || wanted.copies() {
-            return Attempt::Slow;
-        }
-        match self.hot_queue(id) {
-            Some(queue) if queue.may(false) => try_receive(queue, to, wanted),
-            _ => Attempt::Slow,
-        }
+        self.receive_slow(id, to, &wanted, timeout)
     }
 
     /// In the order in which the kernel checks.
     #[inline(never)]
-    fn receive_slow(&self, id: i32, to: &mut impl Sink, wanted: &ReceiveRequest, timeout: Option<Duration>) -> Result<usize> {
+    fn receive_slow(
+        &'static self,
+        id: i32,
+        to: &mut impl Sink,
+        wanted: &ReceiveRequest,
+        timeout: Option<Duration>,
+    ) -> Result<usize> {
         if id < 0 || isize::try_from(wanted.size).is_err() {
             return Err(Errno::INVAL);
         }
@@ -143,9 +143,9 @@ impl Engine {
         if fork::is_raw_clone_child() {
             fork::adopt_raw_clone_child();
         }
-        let queue = self.live_queue(id)?;
+        let queue = self.live(id)?;
         if !queue.may(false) {
-            return self.denied_queue(id, Errno::ACCES);
+            return self.denied(id, Errno::ACCES);
         }
         let id = Id::from_raw(id)?;
         let nowait = nowait || timeout == Some(Duration::ZERO);
@@ -169,7 +169,7 @@ impl Engine {
     /// Under the queue's lock.
     #[cold]
     fn receive_locked(
-        &self,
+        &'static self,
         queue: QueueView<'_>,
         id: Id,
         to: &mut impl Sink,
@@ -179,8 +179,8 @@ impl Engine {
     ) -> Result<usize> {
         loop {
             // One that never waits for others knows no time, and no `EINTR`.
-            let patience = if nowait { Patience::Endless } else { Patience::Call(deadline, Errno::NOMSG) };
-            let guard = live(self.lock_queue_for_call(queue, patience)?, id)?;
+            let patience = if nowait { Patience::Endless } else { Patience::Until(deadline, Errno::NOMSG) };
+            let guard = live(self.lock(queue, patience)?, id)?;
             if !guard.queue.may(false) {
                 return Err(Errno::ACCES);
             }
@@ -191,11 +191,10 @@ impl Engine {
             if nowait || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(Errno::NOMSG);
             }
-            let engine = fork::engine_for_ever(self).ok_or(Errno::INVAL)?;
             let size = if wanted.flags.contains(MsgFlags::NOERROR) { u64::MAX } else { wanted.size as u64 };
             let slot = guard.enqueue(Side::Receivers, wanted.mtype, wanted.flags, size, 0)?;
             let call = BlockedCall::new(guard.queue, id, Side::Receivers, slot);
-            waiting::announce(call.interruptible(engine));
+            waiting::announce(call.interruptible(self));
             let signals = guard.leave();
             let answer = waiting::sleep(&call, deadline, Errno::NOMSG, signals);
             if !call.is_answered() {
@@ -219,7 +218,7 @@ impl Engine {
             return Err(Errno::INTR);
         }
         if put.is_err() {
-            self.lock_queue_in_call(call.queue)?.put_back(message)?;
+            self.lock(call.queue, Patience::EndlessInCall)?.put_back(message)?;
         }
         call.end();
         put.map(|()| len)
@@ -328,7 +327,7 @@ impl QueueGuard<'_> {
         let len = wanted.of(whole)?;
         if wanted.copies() {
             // A copy is not cut off, and the kernel has room for so much.
-            let room = wanted.size.min(self.queue.engine.header.msgmax.load(Relaxed) as usize);
+            let room = wanted.size.min(self.queue.queues.core.header.msgmax.load(Relaxed) as usize);
             return if whole <= room { put(&self.queue, message, len, to).map(|()| len) } else { Err(Errno::INVAL) };
         }
         let mut writes = WriteSet::new(self.queue);
@@ -350,7 +349,7 @@ impl QueueGuard<'_> {
         let queue = self.queue;
         drop(self);
         let put = put(&queue, message, len, to);
-        let guard = queue.engine.lock_queue_in_call(queue)?;
+        let guard = queue.queues.lock(queue, Patience::EndlessInCall)?;
         match put {
             Ok(()) => {
                 let mut writes = WriteSet::new(queue);

@@ -4,16 +4,17 @@
 //! where it says, is kept, in the order of the numbers; so are the calls that wait, and what the living are sending and receiving. Everything else is free.
 
 use crate::layout::{
-    BLOCK_BYTES, CLASSES, Mechanism, Slot, SlotKind, SlotUse, TypeIndex, UNIT, WaiterState, class_for, halves, high, inline_len,
-    low, words,
+    BLOCK_BYTES, CLASSES, Slot, SlotKind, SlotUse, TypeIndex, UNIT, WaiterState, class_for, halves, high, inline_len, low, words,
 };
 use crate::msg::lock::QueueGuard;
-use crate::msg::mapping::QueueView;
-use crate::object::core::Engine;
+use crate::msg::mapping::{QueueView, Queues};
+use crate::object::mapping::{MappedObject, ObjectFiles};
+use crate::process::acquire::Patience;
 use crate::process::fork::Inside;
 use crate::sync::queue_lock::ThreadOwner;
 use crate::sys::futex;
 use crate::types::error::Errno;
+use crate::types::mechanism::Mechanism;
 use crate::types::msg::QueueRepair;
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering::*};
@@ -85,7 +86,7 @@ impl QueueGuard<'_> {
                     let Some(blocks) = queue.sound_blocks(slot, &found.used) else { continue };
                     if state == SlotUse::Queued {
                         found.messages.push(slot);
-                    } else if queue.engine.holds_on(ThreadOwner(slot.get(words::NUMBER))) {
+                    } else if queue.queues.core.participants.holds_on(ThreadOwner(slot.get(words::NUMBER))) {
                         found.busy.push(slot);
                     } else {
                         continue;
@@ -217,17 +218,17 @@ impl QueueGuard<'_> {
     }
 }
 
-impl Engine {
+impl Queues {
     /// The queues that are damaged; they are made anew if `repair`.
     pub fn damaged_queues(&self, repair: bool) -> Result<Vec<QueueRepair>> {
         let _inside = Inside::enter();
         let mut all = Vec::new();
-        for index in self.used_indexes(Mechanism::Msg) {
-            let Ok(Some(queue)) = self.mapped_queue(index) else { continue };
+        for index in self.core.used_indexes(Mechanism::Msg) {
+            let Ok(Some(queue)) = self.writable_at(index) else { continue };
             if !queue.is_live() || !queue.is_whole() {
                 continue;
             }
-            let Ok(guard) = self.lock_queue_soon(queue) else { continue };
+            let Ok(guard) = self.lock(queue, Patience::Brief) else { continue };
             guard.repair();
             let found = guard.find_all();
             if guard.is_sound(&found) {

@@ -3,18 +3,16 @@
 use crate::layout::{Slot, SlotKind, SlotUse, halves, high, low, words};
 use crate::msg::arena::MOST_AT_ONCE;
 use crate::msg::lock::{QueueGuard, RseqGuard, live};
-use crate::msg::mapping::QueueView;
-use crate::msg::spin;
-use crate::msg::spin::Attempt;
+use crate::msg::mapping::{QueueView, Queues};
+use crate::msg::spin::{self, Attempt};
 use crate::msg::waiters::{ANEW, BlockedCall, Given, Side, fits, holder_of, own_stamp, stage_end_of, stage_given, wanted};
 use crate::msg::write_set::WriteSet;
-use crate::object::core::Engine;
-use crate::process::fork;
-use crate::process::waiting;
-use crate::process::waiting::Patience;
+use crate::object::mapping::{MappedObject, ObjectFiles};
+use crate::process::acquire::Patience;
+use crate::process::{fork, waiting};
 use crate::sync::queue_lock::ThreadOwner;
-use crate::sys;
 use crate::sys::clock::Instant;
+use crate::sys::ids;
 use crate::types::error::Errno;
 use crate::types::id::Id;
 use crate::types::message_bytes::{Piece, Source};
@@ -27,43 +25,38 @@ type Result<T> = std::result::Result<T, Errno>;
 /// The words of a message from its type on, as they are copied into its slot together.
 type Header = [u64; 5];
 
-impl Engine {
-    pub fn msgsnd(&self, id: i32, mtype: i64, data: &[u8], flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
-        self.msg_send(id, mtype, Source::new(data), flags, timeout)
+impl Queues {
+    pub fn msgsnd(&'static self, id: i32, mtype: i64, data: &[u8], flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
+        self.send(id, mtype, Source::new(data), flags, timeout)
     }
 
+    /// `msgsnd`: tries it in a restartable sequence, and then in all generality.
     #[inline(always)]
-    pub fn msg_send(&self, id: i32, mtype: i64, from: Source, flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
-        match self.send_fast(id, mtype, from) {
-            Attempt::Done(()) => Ok(()),
-            _ => self.send_slow(id, mtype, from, flags, timeout),
+    pub fn send(&'static self, id: i32, mtype: i64, from: Source, flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
+        let most = (self.core.header.msgmax.load(Relaxed) as usize).min(MOST_AT_ONCE);
+        let is_usual = !fork::is_raw_clone_child() && mtype >= 1 && from.len <= most;
+        if is_usual
+            && let Some(queue) = self.hot(id)
+            && queue.may(true)
+            && let Attempt::Done(()) = try_send(queue, mtype, from)
+        {
+            return Ok(());
         }
-    }
-
-    #[inline(always)]
-    fn send_fast(&self, id: i32, mtype: i64, from: Source) -> Attempt<()> {
-        let most = (self.header.msgmax.load(Relaxed) as usize).min(MOST_AT_ONCE);
-        if fork::is_raw_clone_child() || mtype < 1 || from.len > most {
-            return Attempt::Slow;
-        }
-        match self.hot_queue(id) {
-            Some(queue) if queue.may(true) => try_send(queue, mtype, from),
-            _ => Attempt::Slow,
-        }
+        self.send_slow(id, mtype, from, flags, timeout)
     }
 
     /// In the order in which the kernel checks.
     #[inline(never)]
-    fn send_slow(&self, id: i32, mtype: i64, from: Source, flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
-        if from.len > self.header.msgmax.load(Relaxed) as usize || i32::try_from(from.len).is_err() || mtype < 1 {
+    fn send_slow(&'static self, id: i32, mtype: i64, from: Source, flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
+        if from.len > self.core.header.msgmax.load(Relaxed) as usize || i32::try_from(from.len).is_err() || mtype < 1 {
             return Err(Errno::INVAL);
         }
         if fork::is_raw_clone_child() {
             fork::adopt_raw_clone_child();
         }
-        let queue = self.live_queue(id)?;
+        let queue = self.live(id)?;
         if !queue.may(true) {
-            return self.denied_queue(id, Errno::ACCES);
+            return self.denied(id, Errno::ACCES);
         }
         let id = Id::from_raw(id)?;
         let nowait = flags.contains(MsgFlags::NOWAIT) || timeout == Some(Duration::ZERO);
@@ -87,7 +80,7 @@ impl Engine {
     /// Under the queue's lock.
     #[cold]
     fn send_locked(
-        &self,
+        &'static self,
         queue: QueueView<'_>,
         id: Id,
         mtype: i64,
@@ -97,8 +90,8 @@ impl Engine {
     ) -> Result<()> {
         loop {
             // One that never waits for others knows no time, and no `EINTR`.
-            let patience = if nowait { Patience::Endless } else { Patience::Call(deadline, Errno::AGAIN) };
-            let mut guard = live(self.lock_queue_for_call(queue, patience)?, id)?;
+            let patience = if nowait { Patience::Endless } else { Patience::Until(deadline, Errno::AGAIN) };
+            let mut guard = live(self.lock(queue, patience)?, id)?;
             if !guard.queue.may(true) {
                 return Err(Errno::ACCES);
             }
@@ -116,28 +109,24 @@ impl Engine {
             if large {
                 drop(guard);
                 copy_in(&queue, message, from);
-                guard = live(self.lock_queue(queue)?, id)?;
+                guard = live(self.lock(queue, Patience::Endless)?, id)?;
                 if !is_reserved(message, guard.holder()) {
                     // A handler's child goes on here.
                     return Err(Errno::INTR);
                 }
             }
             if guard.fits(from.len) {
-                return guard.pass_on(message, sys::pid()).or_else(|e| guard.discard(message).and(Err(e)));
+                return guard.pass_on(message, ids::pid()).or_else(|e| guard.discard(message).and(Err(e)));
             }
             if late {
                 return guard.discard(message).and(Err(Errno::AGAIN));
             }
-            let engine = fork::engine_for_ever(self).ok_or(Errno::INVAL);
-            let waits = engine.and_then(|engine| {
-                let slot = guard.enqueue(Side::Senders, mtype, MsgFlags::empty(), from.len as u64, message.unit())?;
-                Ok((engine, BlockedCall::new(guard.queue, id, Side::Senders, slot)))
-            });
-            let (engine, call) = match waits {
-                Ok(waits) => waits,
+            let enqueued = guard.enqueue(Side::Senders, mtype, MsgFlags::empty(), from.len as u64, message.unit());
+            let call = match enqueued {
+                Ok(slot) => BlockedCall::new(guard.queue, id, Side::Senders, slot),
                 Err(e) => return guard.discard(message).and(Err(e)),
             };
-            waiting::announce(call.interruptible(engine));
+            waiting::announce(call.interruptible(self));
             let signals = guard.leave();
             let answer = waiting::sleep(&call, deadline, Errno::AGAIN, signals);
             call.end();
@@ -221,7 +210,7 @@ fn stage_handed_over(
     writes.fill_message(slot, class, blocks, from)?;
     writes.put_in(slot, words::KIND, SlotKind { state: SlotUse::Receiving, class, number: from.len as u32 }.pack());
     writes.enlist(&queue.header().busy, slot)?;
-    stage_given(writes, call, slot, sys::pid())?;
+    stage_given(writes, call, slot, ids::pid())?;
     *given = Some(Given::new(call, slot));
     Ok(true)
 }

@@ -5,8 +5,9 @@
 
 use crate::msg::lock::THREAD;
 use crate::msg::mapping::QueueView;
-use crate::sys;
-use crate::sys::clock::Instant;
+use crate::object::mapping::MappedObject;
+use crate::sys::clock::{self, Instant};
+use crate::sys::ids;
 use crate::types::error::Errno;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -62,9 +63,9 @@ fn look<T>(
 ) -> Attempt<T> {
     let changes = &queue.header().changes;
     let begin = Instant::now();
-    let one = sys::runs_on_one_processor();
+    let one = ids::runs_on_one_processor();
     let looks = if one { 1 } else { LOOKS };
-    let rounds = if sys::coarse_nanos() < CROWDED_UNTIL.load(Relaxed) { 1 } else { YIELDS };
+    let rounds = if clock::coarse_nanos() < CROWDED_UNTIL.load(Relaxed) { 1 } else { YIELDS };
     let mut seen = changes.load(Relaxed);
     if stream && !one {
         (0..PAUSES).for_each(|_| std::hint::spin_loop());
@@ -82,7 +83,7 @@ fn look<T>(
             std::hint::spin_loop();
         }
         if begin.elapsed() > LONGEST_SPIN {
-            CROWDED_UNTIL.store(sys::coarse_nanos() + CROWDED, Relaxed);
+            CROWDED_UNTIL.store(clock::coarse_nanos() + CROWDED, Relaxed);
             break;
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) || round + 1 == rounds {

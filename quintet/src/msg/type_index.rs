@@ -11,6 +11,7 @@ use crate::layout::{Slot, SlotKind, SlotUse, TypeIndex, halves, high, low, words
 use crate::msg::lock::QueueGuard;
 use crate::msg::mapping::QueueView;
 use crate::msg::write_set::WriteSet;
+use crate::object::mapping::MappedObject;
 use crate::types::error::Errno;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -8,18 +8,18 @@
 
 use crate::layout::{Sleeper, Slot, SlotKind, SlotUse, Stamp, TypeIndex, WaiterState, halves, high, low, words};
 use crate::msg::lock::{QueueGuard, RseqGuard};
-use crate::msg::mapping::QueueView;
+use crate::msg::mapping::{QueueView, Queues};
 use crate::msg::message_list::{Selector, now};
 use crate::msg::write_set::WriteSet;
-use crate::process::waiting;
-use crate::process::waiting::{Interruptible, Waiting};
+use crate::object::mapping::{MappedObject, ObjectFiles};
+use crate::process::acquire::Patience;
+use crate::process::waiting::{self, EndCall, Interruptible, Waiting};
 use crate::sync::attach_count::{Liveness, ParticipantId};
 use crate::sync::queue_lock::ThreadOwner;
 use crate::sync::robust_mutex::LockOwner;
 use crate::sync::waiter;
-use crate::sys;
-use crate::sys::futex;
 use crate::sys::signal::Blocked;
+use crate::sys::{clock, futex, ids};
 use crate::types::error::Errno;
 use crate::types::id::Id;
 use crate::types::msg::MsgFlags;
@@ -87,7 +87,8 @@ impl QueueView<'_> {
     /// Whether the thread that waits is there to be woken.
     pub fn lives(&self, sleeper: &Sleeper) -> bool {
         let who = participant(sleeper);
-        self.engine.living(None).alive(who) && self.engine.has_thread(who, sleeper.tid.load(Relaxed))
+        self.queues.core.participants.probe(None).alive(who)
+            && self.queues.core.participants.has_thread(who, sleeper.tid.load(Relaxed))
     }
 }
 
@@ -119,16 +120,16 @@ impl<'a> QueueGuard<'a> {
             (words::TYPE, mtype as u64),
             (words::WANTS, halves(flags.bits() as u32, message)),
             (words::SIZE, size),
-            (words::JUDGED, self.queue.rights_version().into()),
+            (words::JUDGED, self.queue.permissions_version().into()),
         ];
         given.into_iter().for_each(|(nth, value)| slot.word(nth).store(value, Relaxed));
         let sleeper = slot.sleeper();
         sleeper.slot.store(self.me.slot, Relaxed);
         sleeper.incarnation.store(self.me.incarnation.into(), Relaxed);
-        sleeper.pid.store(sys::pid(), Relaxed);
-        sleeper.tid.store(sys::known_tid(), Relaxed);
+        sleeper.pid.store(ids::pid(), Relaxed);
+        sleeper.tid.store(ids::known_tid(), Relaxed);
         sleeper.ticket.store(ticket, Relaxed);
-        sleeper.since.store(sys::nanos() as u64, Relaxed);
+        sleeper.since.store(clock::nanos() as u64, Relaxed);
         waiter::wait(&sleeper.state);
         writes.set_in(slot, words::KIND, SlotKind { state: SlotUse::Waiter, class: 0, number: 0 }.pack());
         writes.put(&header.tickets, ticket);
@@ -164,7 +165,7 @@ impl<'a> QueueGuard<'a> {
     }
 
     /// The rights have a new version that says the same: whoever waits to send need not be asked anew.
-    pub fn judge_by(&self, old: u32, new: u32) {
+    pub fn revalidate(&self, old: u32, new: u32) {
         for call in self.queue.calls(Side::Senders).filter(|call| call.get(words::JUDGED) == old.into()) {
             call.word(words::JUDGED).store(new.into(), Relaxed);
         }
@@ -248,7 +249,7 @@ impl<'a> QueueGuard<'a> {
             return Ok(());
         }
         self.take_back(message, call, self.holder().0)?;
-        self.pass_on(message, sys::pid())
+        self.pass_on(message, ids::pid())
     }
 
     /// Drafts that a message is being received, and what number it had.
@@ -303,7 +304,7 @@ impl<'a> QueueGuard<'a> {
         for _ in 0..waiting.min(self.queue.most_slots() as usize) {
             let Some(call) = calls().next().filter(|call| call.get(words::ROUND) == round) else { break };
             call.word(words::ROUND).store(0, Relaxed);
-            if call.get(words::JUDGED) != u64::from(self.queue.rights_version()) {
+            if call.get(words::JUDGED) != u64::from(self.queue.permissions_version()) {
                 self.answer(Side::Senders, call, ANEW)?;
             } else if !self.fits(len(call)) {
                 self.move_to_end(call)?;
@@ -348,13 +349,13 @@ impl<'a> QueueGuard<'a> {
                 let _ = self.answer_all(side, Errno::IDRM);
             }
         }
-        self.bury();
+        self.reap();
         // He may have made room.
         let _ = self.admit_senders();
     }
 
     /// Forgets the calls of the dead, and those that were given up, and the messages that they were sending or receiving.
-    pub fn bury(&self) {
+    pub fn reap(&self) {
         for side in [Side::Receivers, Side::Senders] {
             for call in self.queue.calls(side) {
                 if !self.queue.lives(call.sleeper()) {
@@ -372,7 +373,9 @@ impl<'a> QueueGuard<'a> {
         for slot in self.queue.list(&self.queue.header().busy, SlotUse::Free) {
             let mut writes = WriteSet::new(self.queue);
             let ended = match slot.kind().state {
-                SlotUse::Sending | SlotUse::Receiving if self.queue.engine.holds_on(ThreadOwner(slot.get(words::NUMBER))) => {
+                SlotUse::Sending | SlotUse::Receiving
+                    if self.queue.queues.core.participants.holds_on(ThreadOwner(slot.get(words::NUMBER))) =>
+                {
                     Ok(())
                 }
                 SlotUse::Sending => stage_end_of(&mut writes, slot.unit(), ThreadOwner(slot.get(words::NUMBER))),
@@ -488,7 +491,7 @@ impl Given {
     /// Wakes the receiver; if that is dead, the message goes to somebody else.
     pub fn wake(&self, queue: QueueView<'_>) {
         if !has_woken(&queue, self.call)
-            && let Ok(guard) = queue.engine.lock_queue_in_call(queue)
+            && let Ok(guard) = queue.queues.lock(queue, Patience::EndlessInCall)
         {
             // What is left is found when the dead are buried.
             let _ = guard.rescue(self);
@@ -509,16 +512,12 @@ pub struct BlockedCall<'a> {
 impl<'a> BlockedCall<'a> {
     pub fn new(queue: QueueView<'a>, id: Id, side: Side, slot: Slot) -> BlockedCall<'a> {
         let ticket = slot.sleeper().ticket.load(Relaxed);
-        BlockedCall { queue, id, side, slot, ticket, generation: sys::generation() }
+        BlockedCall { queue, id, side, slot, ticket, generation: ids::generation() }
     }
 
     /// What a handler has to know of it.
-    pub fn interruptible(&self, engine: &'static crate::object::core::Engine) -> Interruptible {
-        let end = match self.side {
-            Side::Receivers => |call: &Interruptible, forget| interrupt(call, Side::Receivers, forget),
-            Side::Senders => |call: &Interruptible, forget| interrupt(call, Side::Senders, forget),
-        };
-        Interruptible::new(engine, self.id, self.slot.unit(), self.ticket, end)
+    pub fn interruptible(&self, queues: &'static Queues) -> Interruptible {
+        Interruptible::new(queues, self.id, self.side as u8, self.slot.unit(), self.ticket)
     }
 
     /// Whether it has been answered, and its place has not been given back yet.
@@ -530,7 +529,7 @@ impl<'a> BlockedCall<'a> {
     pub fn end(&self) {
         if self.is_answered()
             && !self.end_fast()
-            && let Ok(guard) = self.queue.engine.lock_queue_in_call(self.queue)
+            && let Ok(guard) = self.queue.queues.lock(self.queue, Patience::EndlessInCall)
             && self.is_own()
         {
             // If the queue is gone, there is nothing to be given back.
@@ -578,11 +577,11 @@ impl Waiting for BlockedCall<'_> {
     }
 
     fn look_around(&self) -> Result<()> {
-        self.queue.engine.lock_queue_in_call_soon(self.queue).map(drop)
+        self.queue.queues.lock(self.queue, Patience::BriefInCall).map(drop)
     }
 
     fn leave_queue(&self) -> Result<bool> {
-        let guard = self.queue.engine.lock_queue_in_call_soon(self.queue)?;
+        let guard = self.queue.queues.lock(self.queue, Patience::BriefInCall)?;
         // No handler comes in between any more.
         let waits = self.is_own() && self.sleeper().state() == WaiterState::Waiting;
         if waits && guard.drop_call(self.side, self.slot).is_err() {
@@ -596,7 +595,7 @@ impl Waiting for BlockedCall<'_> {
         let _signals = Blocked::all();
         let (sleeper, header) = (self.sleeper(), self.queue.header());
         let given_up = self.is_own()
-            && waiter::withdraw(&header.answering[self.side as usize], self.ticket, &sleeper.pid, sys::pid())
+            && waiter::withdraw(&header.answering[self.side as usize], self.ticket, &sleeper.pid, ids::pid())
             && sleeper.state() == WaiterState::Waiting;
         if given_up {
             // Whoever comes next looks at everything.
@@ -613,33 +612,35 @@ impl Waiting for BlockedCall<'_> {
     }
 }
 
-/// A handler ends the call that it has interrupted.
-fn interrupt(call: &Interruptible, side: Side, forget: bool) {
-    let Ok(queue) = call.engine.live_queue(call.id.raw()) else { return };
-    let Ok(slot) = queue.slot(call.number) else { return };
-    let own = BlockedCall { queue, id: call.id, side, slot, ticket: call.ticket, generation: call.generation };
-    let guard = loop {
-        match call.engine.lock_queue_in_call_soon(queue) {
-            Ok(guard) => break guard,
-            Err(e) => {
-                let waits = own.is_own() && own.sleeper().state() == WaiterState::Waiting;
-                if !waits || own.abandon() || waiting::is_gone(e) {
-                    return;
+impl EndCall for Queues {
+    fn end_call(&self, call: &Interruptible, forget: bool) {
+        let side = if call.queue == Side::Receivers as u8 { Side::Receivers } else { Side::Senders };
+        let Ok(queue) = self.live(call.id.raw()) else { return };
+        let Ok(slot) = queue.slot(call.number) else { return };
+        let own = BlockedCall { queue, id: call.id, side, slot, ticket: call.ticket, generation: call.generation };
+        let guard = loop {
+            match self.lock(queue, Patience::BriefInCall) {
+                Ok(guard) => break guard,
+                Err(e) => {
+                    let waits = own.is_own() && own.sleeper().state() == WaiterState::Waiting;
+                    if !waits || own.abandon() || waiting::is_gone(e) {
+                        return;
+                    }
+                    // It is just being answered.
+                    futex::wait(&own.sleeper().state, WaiterState::Waiting.pack(), waiting::AGAIN_SOON);
                 }
-                // It is just being answered.
-                futex::wait(&own.sleeper().state, WaiterState::Waiting.pack(), waiting::AGAIN_SOON);
             }
+        };
+        if !own.is_own() {
+            return;
         }
-    };
-    if !own.is_own() {
-        return;
+        let _ = match own.sleeper().state() {
+            WaiterState::Waiting if forget => guard.drop_call(side, slot),
+            WaiterState::Waiting => guard.answer(side, slot, Errno::INTR).map(drop),
+            WaiterState::Answered(_) if forget => guard.end_call(&own),
+            _ => Ok(()),
+        };
     }
-    let _ = match own.sleeper().state() {
-        WaiterState::Waiting if forget => guard.drop_call(side, slot),
-        WaiterState::Waiting => guard.answer(side, slot, Errno::INTR).map(drop),
-        WaiterState::Answered(_) if forget => guard.end_call(&own),
-        _ => Ok(()),
-    };
 }
 
 impl QueueGuard<'_> {
@@ -653,5 +654,5 @@ impl QueueGuard<'_> {
 
 /// The stamp of the calling process.
 pub fn own_stamp() -> Stamp {
-    now(sys::pid())
+    now(ids::pid())
 }

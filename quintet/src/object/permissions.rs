@@ -1,7 +1,6 @@
 //! Who may do what to an object: `ipcperms` of the kernel.
 
-use crate::sys::credentials;
-use crate::sys::credentials::capable;
+use crate::sys::credentials::{self, capable};
 use crate::types::permissions::Permissions;
 use rustix::thread::CapabilitySet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -12,9 +12,7 @@
 //! | 0 | nobody's | a thread, by compare-and-swap |
 //! | a thread | it waits; `told` says that it was cancelled | 0 by that thread; by its child, in the child |
 
-use crate::object::core::FIRST;
-use crate::sys;
-use crate::sys::futex;
+use crate::sys::{futex, ids};
 use crate::types::error::Errno;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering::*};
@@ -134,8 +132,7 @@ pub struct Point {
 impl Point {
     /// `word` is what the call sleeps on.
     pub fn new(word: &'static AtomicU32) -> Point {
-        let thread = sys::thread();
-        FIRST.hot.cancels.store(true, Relaxed);
+        let thread = ids::thread();
         let take =
             |entry: &&Entry| entry.thread.load(Relaxed) == 0 && entry.thread.compare_exchange(0, thread, SeqCst, Relaxed).is_ok();
         let entry = ENTRIES.iter().find(take);
@@ -150,10 +147,10 @@ impl Point {
     pub fn is_reached(&self) -> bool {
         let count = COUNT.load(SeqCst);
         // Who is in the table is told; but not of what was before.
-        let entry = self.entry.filter(|entry| entry.thread.load(Relaxed) == sys::thread());
+        let entry = self.entry.filter(|entry| entry.thread.load(Relaxed) == ids::thread());
         let looks = !self.has_looked.replace(true) || entry.is_none();
         let told = entry.is_some_and(|entry| entry.told.swap(false, SeqCst)) || looks && SEEN.get() != count;
-        told && !sys::ignores_cancellation()
+        told && !ids::ignores_cancellation()
     }
 
     /// How long to sleep at the most.
@@ -164,7 +161,7 @@ impl Point {
 
 /// What the calling thread has written down, when it jumps out of its calls.
 pub fn jump_out() {
-    let thread = sys::thread();
+    let thread = ids::thread();
     for entry in ENTRIES.iter().filter(|entry| entry.thread.load(Relaxed) == thread) {
         entry.thread.store(0, SeqCst);
     }
@@ -173,7 +170,7 @@ pub fn jump_out() {
 impl Drop for Point {
     fn drop(&mut self) {
         if let Some(entry) = self.entry {
-            let _ = entry.thread.compare_exchange(sys::thread(), 0, SeqCst, Relaxed);
+            let _ = entry.thread.compare_exchange(ids::thread(), 0, SeqCst, Relaxed);
         }
     }
 }

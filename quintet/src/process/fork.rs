@@ -2,15 +2,13 @@
 //!
 //! The gate keeps forks away from operations: `sync::gate`.
 
-use crate::object::core::{Engine, FIRST};
-use crate::sync::gate;
-use crate::sync::gate::GateEnv;
-use crate::sys;
+use crate::sync::gate::{self, GateEnv};
+use crate::sys::fork_page::FORK_PAGE;
 use crate::sys::signal::Blocked;
-use crate::sys::{futex, memory};
+use crate::sys::{self, futex, ids, memory};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*, compiler_fence};
-use std::sync::{Mutex, Once};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*, compiler_fence};
+use std::sync::{Mutex, Once, OnceLock};
 use std::time::Duration;
 
 /// How often a newcomer waits, for 10 ms at the most, while a fork is wanted.
@@ -19,50 +17,17 @@ const POLITE: u32 = 3;
 /// wrong for a child is better than a program that hangs.
 const PATIENCE: u32 = 1000;
 
-const GATE: &AtomicU32 = &FIRST.hot.gate;
+const GATE: &AtomicU32 = &FORK_PAGE.state.gate;
 /// How many threads wait at the gate.
-const WAITING: &AtomicU32 = &FIRST.hot.waiting;
-/// The engines of this process, which are never freed: a list that a fork handler can walk.
-const ENGINES: &AtomicPtr<Engine> = &FIRST.hot.engines;
+const WAITING: &AtomicU32 = &FORK_PAGE.state.waiting;
+/// The head of the list of open namespaces, whose nodes are never freed.
+const NAMESPACES: &AtomicPtr<()> = &FORK_PAGE.state.namespaces;
 /// A page that a child finds zeroed, however it was made. 0: not there yet.
-const WIPE_MARKER: &AtomicUsize = &FIRST.hot.wipe_marker;
+const WIPE_MARKER: &AtomicUsize = &FORK_PAGE.state.wipe_marker;
 /// The forking thread's signals, while it forks.
-const FORK_MASK: &Mutex<Option<Blocked>> = &FIRST.hot.mask;
+const FORK_MASK: &Mutex<Option<Blocked>> = &FORK_PAGE.state.mask;
 /// The thread that forks: the program's own fork handlers may call us then.
-const FORKER: &AtomicUsize = &FIRST.hot.forker;
-
-/// What a fork, or an exit, looks at and writes to, in one page: `engine::ForkPage`. Each page costs a child more than all the rest of its handlers.
-pub struct ProcessState {
-    gate: AtomicU32,
-    waiting: AtomicU32,
-    pub pid: AtomicU32,
-    pub generation: AtomicU32,
-    /// Whether a thread that waits has ever been written down to be cancelled.
-    pub cancels: AtomicBool,
-    engines: AtomicPtr<Engine>,
-    wipe_marker: AtomicUsize,
-    /// Where there is no birthmark: see [`life`].
-    life: AtomicU64,
-    forker: AtomicUsize,
-    mask: Mutex<Option<Blocked>>,
-}
-
-impl ProcessState {
-    pub const fn new() -> ProcessState {
-        ProcessState {
-            gate: AtomicU32::new(0),
-            waiting: AtomicU32::new(0),
-            pid: AtomicU32::new(0),
-            generation: AtomicU32::new(1),
-            cancels: AtomicBool::new(false),
-            engines: AtomicPtr::new(std::ptr::null_mut()),
-            wipe_marker: AtomicUsize::new(0),
-            life: AtomicU64::new(0),
-            forker: AtomicUsize::new(0),
-            mask: Mutex::new(None),
-        }
-    }
-}
+const FORKER: &AtomicUsize = &FORK_PAGE.state.forker;
 
 thread_local! {
     /// How many operations this thread is inside of: more than one in a signal handler.
@@ -99,7 +64,7 @@ struct Process;
 
 impl GateEnv for Process {
     fn forks(&self) -> bool {
-        FORKER.load(Relaxed) == sys::thread()
+        FORKER.load(Relaxed) == ids::thread()
     }
 
     // Not for ever: who opens it looks for waiters only afterwards.
@@ -129,43 +94,38 @@ extern "C" fn ask_to_be_told() {
     }
 }
 
-/// A lock among the threads of this process, held with signals blocked: a handler never waits for its own thread.
-pub struct ThreadLock(AtomicU32);
-
-/// The lock is held while this lives.
-pub struct ThreadLockGuard<'a> {
-    turn: &'a ThreadLock,
-    _signals: Blocked,
+/// What a namespace does when this process forks, ends, or was made by a bare `clone`.
+pub trait ProcessHooks: Sync {
+    /// Runs before the gate closes: this thread's interrupted operations are ended.
+    fn before_gate(&self);
+    /// Runs in the parent, when no operation is under way.
+    fn before_fork(&self);
+    /// Runs in the parent after the fork, also after one that failed.
+    fn after_fork_in_parent(&self);
+    /// Runs in the child.
+    fn after_fork_in_child(&self);
+    /// Runs in a child of a bare `clone`, which no fork handler saw, at its first call.
+    fn raw_clone_child(&self);
+    /// Runs when the process is about to end.
+    fn at_exit(&self);
+    /// Returns `true` if `address` lies in a mapping of a file of the namespace. Runs in signal handlers.
+    fn maps(&self, address: usize) -> bool;
 }
 
-impl ThreadLock {
-    pub const fn new() -> ThreadLock {
-        ThreadLock(AtomicU32::new(0))
-    }
-
-    pub fn lock(&self) -> ThreadLockGuard<'_> {
-        let signals = Blocked::all();
-        while self.0.compare_exchange(0, 1, Acquire, Relaxed).is_err() {
-            let _ = futex::wait(&self.0, 1, Duration::from_millis(1));
-        }
-        ThreadLockGuard { turn: self, _signals: signals }
-    }
-
-    /// In a child: whoever held it is in the parent.
-    pub fn forget(&self) {
-        self.0.store(0, Relaxed);
-    }
+/// An open namespace in the list that fork handlers walk.
+pub struct Registered {
+    hooks: OnceLock<&'static dyn ProcessHooks>,
+    next: AtomicPtr<()>,
 }
 
-impl Drop for ThreadLockGuard<'_> {
-    fn drop(&mut self) {
-        self.turn.0.store(0, Release);
-        futex::wake_one(&self.turn.0);
+impl Registered {
+    pub const fn new() -> Registered {
+        Registered { hooks: OnceLock::new(), next: AtomicPtr::new(std::ptr::null_mut()) }
     }
 }
 
-/// Makes an engine known to the fork handlers.
-pub fn register(engine: &'static Engine) {
+/// Has `hooks` called at forks and at the end of the process. `node` is registered once.
+pub fn register(node: &'static Registered, hooks: &'static dyn ProcessHooks) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if let Ok(at) = memory::anonymous(memory::page())
@@ -176,31 +136,33 @@ pub fn register(engine: &'static Engine) {
         }
         ask_to_be_told();
     });
-    let mut first = ENGINES.load(Acquire);
+    let _ = node.hooks.set(hooks);
+    let mut first = NAMESPACES.load(Acquire);
     loop {
-        engine.next.store(first, Relaxed);
-        match ENGINES.compare_exchange(first, std::ptr::from_ref(engine).cast_mut(), AcqRel, Acquire) {
+        node.next.store(first, Relaxed);
+        match NAMESPACES.compare_exchange(first, std::ptr::from_ref(node).cast_mut().cast(), AcqRel, Acquire) {
             Ok(_) => return,
             Err(now) => first = now,
         }
     }
 }
 
-/// All engines of this process.
-pub fn engines() -> impl Iterator<Item = &'static Engine> {
-    let mut at = ENGINES.load(Acquire);
+/// Returns the open namespaces of this process.
+#[inline(always)]
+pub fn namespaces() -> impl Iterator<Item = &'static dyn ProcessHooks> {
+    let mut at = NAMESPACES.load(Acquire);
     std::iter::from_fn(move || {
         #[allow(unsafe_code)]
-        // SAFETY: only `register` puts pointers there, of engines that live for ever.
-        let engine: &'static Engine = unsafe { at.as_ref() }?;
-        at = engine.next.load(Acquire);
-        Some(engine)
+        // SAFETY: only `register` stores pointers there, of nodes that are never freed.
+        let node: &'static Registered = unsafe { at.cast::<Registered>().as_ref() }?;
+        at = node.next.load(Acquire);
+        node.hooks.get().copied()
     })
 }
 
-/// An engine of this process, known to live for ever.
-pub fn engine_for_ever(engine: &Engine) -> Option<&'static Engine> {
-    engines().find(|known| std::ptr::eq(*known, engine))
+/// Returns `true` if `address` lies in a mapping of a namespace's file. Runs in signal handlers.
+pub fn maps(address: usize) -> bool {
+    namespaces().any(|namespace| namespace.maps(address))
 }
 
 fn wipe_marker() -> Option<&'static AtomicU32> {
@@ -212,7 +174,7 @@ fn wipe_marker() -> Option<&'static AtomicU32> {
 
 fn set_wipe_marker() {
     // Written before it is looked at: a page of zeroes would be put there first.
-    life_word().store(u64::from(sys::generation()) << 32 | u64::from(sys::asked_pid()), Relaxed);
+    life_word().store(u64::from(ids::generation()) << 32 | u64::from(ids::asked_pid()), Relaxed);
     if let Some(mark) = wipe_marker() {
         mark.store(1, Relaxed);
     }
@@ -230,7 +192,7 @@ fn life_word() -> &'static AtomicU64 {
     let at = WIPE_MARKER.load(Relaxed);
     #[allow(unsafe_code)]
     // SAFETY: the page of the birthmark has room for this behind it.
-    if at == 0 { &FIRST.hot.life } else { unsafe { &*((at + 8) as *const AtomicU64) } }
+    if at == 0 { &FORK_PAGE.state.life } else { unsafe { &*((at + 8) as *const AtomicU64) } }
 }
 
 /// Whether this process was made by a fork that no handler saw (a bare `clone`), and has not been told so yet.
@@ -244,11 +206,11 @@ pub fn adopt_raw_clone_child() {
     GATE.store(INSIDE.get(), Relaxed);
     WAITING.store(0, Relaxed);
     crate::process::cancel::forget();
-    crate::process::participants::forget_pid_namespace(sys::pid());
-    sys::forget_pid();
+    crate::process::pid_namespace::forget(ids::pid());
+    ids::forget_pid();
     set_wipe_marker();
-    for engine in engines() {
-        engine.after_raw_clone();
+    for namespace in namespaces() {
+        namespace.raw_clone_child();
     }
 }
 
@@ -256,15 +218,17 @@ pub fn adopt_raw_clone_child() {
 // SAFETY: any section of code will do. These lie together: what a child runs must be mapped again, page by page.
 #[unsafe(link_section = ".text.hot.quintet_fork")]
 extern "C" fn before_fork() {
-    crate::msg::lock::let_go();
+    for namespace in namespaces() {
+        namespace.before_gate();
+    }
     let blocked = Blocked::all();
     gate::close(GATE, INSIDE.get(), PATIENCE, &Process);
-    FORKER.store(sys::thread(), Relaxed);
+    FORKER.store(ids::thread(), Relaxed);
     if let Ok(mut mask) = FORK_MASK.lock() {
         *mask = Some(blocked);
     }
-    for engine in engines() {
-        engine.before_fork();
+    for namespace in namespaces() {
+        namespace.before_fork();
     }
 }
 
@@ -272,8 +236,8 @@ extern "C" fn before_fork() {
 // SAFETY: any section of code will do. These lie together: what a child runs must be mapped again, page by page.
 #[unsafe(link_section = ".text.hot.quintet_fork")]
 extern "C" fn after_fork_in_parent() {
-    for engine in engines() {
-        engine.after_fork_in_parent();
+    for namespace in namespaces() {
+        namespace.after_fork_in_parent();
     }
     open_gate();
 }
@@ -285,11 +249,11 @@ extern "C" fn after_fork_in_child() {
     // Those who waited are in the parent.
     WAITING.store(0, Relaxed);
     crate::process::cancel::forget();
-    crate::process::participants::forget_pid_namespace(sys::pid());
-    sys::forget_pid();
+    crate::process::pid_namespace::forget(ids::pid());
+    ids::forget_pid();
     set_wipe_marker();
-    for engine in engines() {
-        engine.after_fork_in_child();
+    for namespace in namespaces() {
+        namespace.after_fork_in_child();
     }
     open_gate();
 }
@@ -320,11 +284,10 @@ extern "C" fn at_end() {
 /// runs later may still touch it.
 pub fn at_exit() {
     // In a vfork child's hands this memory is its parent's.
-    if engines().next().is_none() || is_raw_clone_child() || sys::pid() != sys::asked_pid() {
+    if namespaces().next().is_none() || is_raw_clone_child() || ids::pid() != ids::asked_pid() {
         return;
     }
-    for engine in engines() {
-        engine.apply_own_undo();
-        engine.leave();
+    for namespace in namespaces() {
+        namespace.at_exit();
     }
 }

@@ -1,6 +1,22 @@
-//! This process and its peers.
+//! This process and its peers: liveness, fork, exec, cancellation, and waiting for them.
+//!
+//! | file | what |
+//! |---|---|
+//! | `participants`, `liveness` | slots of processes, and which of them are alive |
+//! | `fork`, `pid_namespace` | what a fork, a bare `clone` and an exit do to this process |
+//! | `acquire`, `mutex` | waiting for a lock of a namespace |
+//! | `waiting` | a blocked call: its sleep, and the ways it ends |
+//! | `cancel` | threads that are cancelled while they are blocked |
+//! | `listener` | events that the embedding library is told of |
 
+pub mod acquire;
 pub mod cancel;
 pub mod fork;
+pub mod listener;
+pub mod liveness;
+pub mod mutex;
+pub mod namespace_path;
 pub mod participants;
+pub mod pid_namespace;
+pub mod thread_lock;
 pub mod waiting;

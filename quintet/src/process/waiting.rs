@@ -4,14 +4,12 @@
 //! handler that calls us, or jumps away, finds the interrupted call here and ends it first, as the kernel has by then.
 
 use crate::layout::{Sleeper, WaiterState};
-use crate::process::cancel;
-use crate::process::cancel::{CANCELLED, Point};
-use crate::sys;
+use crate::process::cancel::{self, CANCELLED, Point};
+use crate::process::listener;
 use crate::sys::clock::Instant;
-use crate::sys::futex;
-use crate::sys::futex::Woken;
-use crate::sys::sigframe_probe;
+use crate::sys::futex::{self, Woken};
 use crate::sys::signal::Blocked;
+use crate::sys::{ids, sigframe_probe};
 use crate::types::error::Errno;
 use crate::types::id::Id;
 use std::cell::Cell;
@@ -56,8 +54,8 @@ pub trait Waiting {
     fn is_own(&self) -> bool {
         let sleeper = self.sleeper();
         sleeper.ticket.load(Relaxed) == self.ticket()
-            && self.generation() == sys::generation()
-            && sleeper.tid.load(Relaxed) == sys::known_tid()
+            && self.generation() == ids::generation()
+            && sleeper.tid.load(Relaxed) == ids::known_tid()
     }
 
     /// What has become of the call; `None`: it waits.
@@ -84,81 +82,34 @@ pub trait Waiting {
     }
 }
 
-/// How long a call waits for an object's lock, which nobody holds for long but a process that has been stopped.
-#[derive(Clone, Copy)]
-pub enum Patience {
-    /// As long as it takes; handlers run meanwhile.
-    Endless,
-    /// So many looks, then `EAGAIN`.
-    Looks(u32),
-    /// In the course of a call that waits, which has its time to look after: the same, but if nobody could be asked whether the holder lives, why.
-    Glances(u32),
-    /// A call that may wait: until its deadline, when it ends with this errno, or until a signal comes in.
-    Call(Option<Instant>, Errno),
+/// Ends blocked calls of one class of objects.
+pub trait EndCall: Sync {
+    /// Ends the calling thread's own blocked call with `EINTR`. `forget`: the thread jumps out of the
+    /// call, and nothing collects its answer.
+    fn end_call(&self, call: &Interruptible, forget: bool);
 }
 
-impl Patience {
-    /// How the call ends that has looked that often: `unaskable` is why nobody could be asked whether the lock's holder lives.
-    pub fn is_over(self, looks: u32, unaskable: Option<Errno>) -> Option<Errno> {
-        match self {
-            Patience::Looks(most) if looks >= most => Some(Errno::AGAIN),
-            Patience::Glances(most) if looks >= most => Some(unaskable.unwrap_or(Errno::AGAIN)),
-            _ => None,
-        }
-    }
-
-    /// With how the call ends that has had to wait for a while, and has held signals off meanwhile.
-    pub fn ends(self, signals: &Blocked) -> Option<Errno> {
-        match self {
-            Patience::Call(Some(deadline), late) if deadline <= Instant::now() => Some(late),
-            Patience::Call(..) if signals.catches_pending() => Some(Errno::INTR),
-            _ => None,
-        }
-    }
-
-    /// How long it sleeps before it looks again, if it would sleep for `nap`.
-    pub fn nap(self, nap: Duration) -> Duration {
-        match self {
-            Patience::Call(Some(deadline), _) => {
-                nap.min(deadline.saturating_duration_since(Instant::now())).max(Duration::from_micros(50))
-            }
-            _ => nap,
-        }
-    }
-
-    /// A handler that ran between two looks would not end the call.
-    pub fn holds_signals_off(self) -> bool {
-        matches!(self, Patience::Call(..))
-    }
-}
-
-/// What a handler that interrupts a waiting call has to know of it.
+/// What a signal handler that interrupts a blocked call has to know of it.
 #[derive(Clone, Copy)]
 pub struct Interruptible {
-    /// What to do: see [`Interruptible::end`].
-    end: fn(&Interruptible, bool),
-    pub engine: &'static crate::object::core::Engine,
+    class: &'static dyn EndCall,
     pub id: Id,
+    /// Which of the object's queues of blocked calls it is in.
+    pub queue: u8,
+    /// The number of the call's place in the object.
     pub number: u32,
     pub ticket: u64,
     pub generation: u32,
 }
 
 impl Interruptible {
-    pub fn new(
-        engine: &'static crate::object::core::Engine,
-        id: Id,
-        number: u32,
-        ticket: u64,
-        end: fn(&Interruptible, bool),
-    ) -> Interruptible {
-        Interruptible { end, engine, id, number, ticket, generation: sys::generation() }
+    pub fn new(class: &'static dyn EndCall, id: Id, queue: u8, number: u32, ticket: u64) -> Interruptible {
+        Interruptible { class, id, queue, number, ticket, generation: ids::generation() }
     }
 
-    /// Answers the calling thread's own waiting call with `EINTR`; `forget`: nobody will come for the answer.
     fn end(&self, forget: bool) {
         WAITING.set(None);
-        (self.end)(self, forget);
+        self.class.end_call(self, forget);
     }
 }
 
@@ -178,7 +129,7 @@ pub fn give_up_interrupted() {
 /// The waiting call that the calling thread is in.
 fn interrupted() -> Option<Interruptible> {
     // Who was made by a bare `clone` with the memory of its parent has the thread's variables, too, and is another thread.
-    WAITING.get().filter(|_| sys::tid() == sys::known_tid())
+    WAITING.get().filter(|_| ids::tid() == ids::known_tid())
 }
 
 /// Whether this is a handler that has interrupted a call that waits.
@@ -208,7 +159,7 @@ pub fn sleep(call: &impl Waiting, deadline: Option<Instant>, late: Errno, signal
 }
 
 fn sleep_announced(call: &impl Waiting, deadline: Option<Instant>, late: Errno, mut signals: Blocked) -> Result<()> {
-    crate::preload_api::tell(|listener| listener.waits());
+    listener::tell(|listener| listener.waits());
     let point = call.ends_when_cancelled().then(|| Point::new(&call.sleeper().state));
     loop {
         if let Some(answer) = call.answer() {

@@ -1,22 +1,19 @@
 //! `semctl` but for reading one value: setting values, rights, removal, what the dead leave.
 
-use crate::layout::{JournalKind, Mechanism, Rights, SetState};
-use crate::object::core::Engine;
+use crate::layout::{JournalKind, Rights};
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::object::permissions;
-use crate::object::registry::{CreatedInOneStep, Held};
+use crate::process::acquire::Patience;
 use crate::process::fork::Inside;
-use crate::sem::mapping::SetView;
+use crate::sem::mapping::{SetView, Sets};
 use crate::sync::word::Word;
-use crate::sys;
-use crate::sys::file;
-use crate::sys::file::Acl;
+use crate::sys::file::{self, Acl};
+use crate::sys::{clock, ids};
 use crate::types::error::Errno;
 use crate::types::id::Id;
-use crate::types::key::Key;
 use crate::types::kind::Kind;
 use crate::types::limits::Limits;
 use crate::types::permissions::Permissions;
-use rustix::fs;
 use std::sync::atomic::Ordering::*;
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -34,25 +31,25 @@ fn room<'a>(few: &'a mut [u16; FEW], many: &'a mut Vec<u16>, nsems: u32) -> &'a 
     many
 }
 
-impl Engine {
+impl Sets {
     /// `SETVAL`.
     pub fn sem_set_value(&self, id: i32, num: i32, value: i32) -> Result<()> {
         Id::from_raw(id)?;
         let value = u16::try_from(value).ok().filter(|value| *value <= Limits::SEMVMX).ok_or(Errno::RANGE)?;
-        let set = self.live_set(id)?;
+        let set = self.live(id)?;
         let num = u32::try_from(num).ok().filter(|num| *num < set.nsems()).ok_or(Errno::INVAL)?;
         if !set.may(true) {
-            return self.denied_set(id, Errno::ACCES);
+            return self.denied(id, Errno::ACCES);
         }
         if set_value_fast(set, num, value) {
             return Ok(());
         }
-        let guard = self.guard(set)?;
+        let guard = self.lock(set, Patience::Endless)?;
         if !guard.set.is_live_as(Id::from_raw(id)?) {
             return Err(Errno::IDRM);
         }
         let old = guard.hold(num)?;
-        let new = old.without_undo().with_value(value).with_pid(sys::pid());
+        let new = old.without_undo().with_value(value).with_pid(ids::pid());
         guard.plan(0, num, old, new, 0, (0, 0))?;
         guard.commit(JournalKind::Reset, 1, 0);
         stamp_set(&guard.set);
@@ -63,9 +60,9 @@ impl Engine {
 
     /// `SETALL`, where `from` fills in the values, after the rights have been checked.
     pub fn sem_set_values_from(&self, id: i32, from: impl FnOnce(&mut [u16]) -> Result<()>) -> Result<()> {
-        let set = self.live_set(id)?;
+        let set = self.live(id)?;
         if !set.may(true) {
-            return self.denied_set(id, Errno::ACCES);
+            return self.denied(id, Errno::ACCES);
         }
         let mut few = [0; FEW];
         let mut many = Vec::new();
@@ -74,7 +71,7 @@ impl Engine {
         if values.iter().any(|value| *value > Limits::SEMVMX) {
             return Err(Errno::RANGE);
         }
-        let guard = self.guard(set)?;
+        let guard = self.lock(set, Patience::Endless)?;
         let set = guard.set;
         if !set.is_live_as(Id::from_raw(id)?) {
             return Err(Errno::IDRM);
@@ -85,7 +82,7 @@ impl Engine {
                 place.store(*value, Relaxed);
             }
         }
-        set.header().journal_pid.store(sys::pid(), Relaxed);
+        set.header().journal_pid.store(ids::pid(), Relaxed);
         guard.commit(JournalKind::ResetAll, 0, 0);
         stamp_set(&set);
         guard.update(None, false);
@@ -114,20 +111,20 @@ impl Engine {
 
     /// `GETALL`: `to` gets the values.
     pub fn sem_values_to(&self, id: i32, to: impl FnOnce(&[u16]) -> Result<()>) -> Result<()> {
-        let set = self.live_set(id)?;
+        let set = self.live(id)?;
         if !set.may(false) {
-            return self.denied_set(id, Errno::ACCES);
+            return self.denied(id, Errno::ACCES);
         }
         let mut few = [0; FEW];
         let mut many = Vec::new();
         let values = room(&mut few, &mut many, set.nsems());
-        match self.guard(set) {
+        match self.lock(set, Patience::Endless) {
             Ok(guard) => {
                 if !guard.set.is_live_as(Id::from_raw(id)?) {
                     return Err(Errno::IDRM);
                 }
                 if guard.set.dead_hold_undo() {
-                    guard.census();
+                    guard.reap_undo();
                 }
                 for (num, value) in (0..).zip(values.iter_mut()) {
                     *value = guard.hold(num)?.value();
@@ -164,19 +161,19 @@ impl Engine {
     }
 
     fn count_waiting(&self, id: i32, num: i32, zero: bool) -> Result<u32> {
-        let set = self.live_set(id)?;
+        let set = self.live(id)?;
         if !set.may(false) {
-            return self.denied_set(id, Errno::ACCES);
+            return self.denied(id, Errno::ACCES);
         }
         let num = u32::try_from(num).ok().filter(|num| *num < set.nsems()).ok_or(Errno::INVAL)?;
         if set.header().waiting.load(Acquire) == 0 && set.header().records.load(Relaxed) == 0 {
             return Ok(0);
         }
         let set = self.to_look_at(set);
-        match self.guard(set) {
+        match self.lock(set, Patience::Endless) {
             Ok(guard) if guard.set.is_live_as(Id::from_raw(id)?) => {
                 if guard.set.dead_hold_undo() {
-                    guard.census();
+                    guard.reap_undo();
                 }
                 Ok(guard.count_waiting(num, zero))
             }
@@ -188,9 +185,9 @@ impl Engine {
 
     /// `IPC_STAT`.
     pub fn sem_stat(&self, id: i32) -> Result<crate::types::sem::SetStat> {
-        let set = self.live_set(id)?;
+        let set = self.live(id)?;
         if !set.permits(permissions::READ) {
-            return self.denied_set(id, Errno::ACCES);
+            return self.denied(id, Errno::ACCES);
         }
         self.settle_undo(&set);
         Ok(set.stat(Id::from_raw(id)?))
@@ -199,10 +196,10 @@ impl Engine {
     /// `SEM_STAT`, `SEM_STAT_ANY`: of the index the kernel uses the low bits, too.
     pub fn sem_stat_index(&self, index: i32, any: bool) -> Result<crate::types::sem::SetStat> {
         let index = Id::from_raw(index)?.index();
-        let set = self.set(index)?.filter(SetView::is_live).ok_or(Errno::INVAL)?;
+        let set = self.at(index)?.filter(SetView::is_live).ok_or(Errno::INVAL)?;
         let (id, _) = set.head();
         if !any && !set.permits(permissions::READ) {
-            return self.denied_set(id.raw(), Errno::ACCES);
+            return self.denied(id.raw(), Errno::ACCES);
         }
         self.settle_undo(&set);
         if set.is_live_as(id) { Ok(set.stat(id)) } else { Err(Errno::INVAL) }
@@ -211,48 +208,31 @@ impl Engine {
     /// What the dead have to take back is taken back.
     pub fn settle_undo(&self, set: &SetView<'_>) {
         if set.dead_hold_undo()
-            && let Ok(guard) = self.guard(*set)
+            && let Ok(guard) = self.lock(*set, Patience::Endless)
         {
-            guard.census();
+            guard.reap_undo();
         }
-    }
-
-    /// What a call is told that has no right to a set: one that has gone meanwhile has no rights.
-    #[cold]
-    pub fn denied_set<T>(&self, id: i32, e: Errno) -> Result<T> {
-        self.live_set(id).and(Err(e))
-    }
-
-    /// The set of an identifier, for what only owner, creator and the privileged may do.
-    fn controllable_set(&self, id: i32) -> Result<SetView<'_>> {
-        let set = self.live_set(id)?;
-        if permissions::may_control(&set.permissions().0)
-            && let Some(set) = self.writable_set(set.index)?.filter(SetView::writable)
-        {
-            return Ok(set);
-        }
-        self.denied_set(id, Errno::PERM)
     }
 
     /// `IPC_SET`.
     pub fn sem_set(&self, id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
         let _inside = Inside::enter();
-        let set = self.controllable_set(id)?;
+        let set = self.controllable(id)?;
         if uid == u32::MAX || gid == u32::MAX {
             return Err(Errno::INVAL);
         }
-        let _held = self.lock()?;
-        let guard = self.guard(set)?;
+        let _held = self.core.lock()?;
+        let guard = self.lock(set, Patience::Endless)?;
         if !guard.set.is_live_as(Id::from_raw(id)?) {
             return Err(Errno::INVAL);
         }
         let (perm, old) = set.permissions();
-        let new = Rights { uid, gid, mode: mode & 0o777, ctime: sys::now() };
-        if (old.uid, old.gid, old.mode) != (new.uid, new.gid, new.mode) && self.kind() == Kind::Shared {
+        let new = Rights { uid, gid, mode: mode & 0o777, ctime: clock::now() };
+        if (old.uid, old.gid, old.mode) != (new.uid, new.gid, new.mode) && self.core.kind() == Kind::Shared {
             let wanted = Permissions { uid, gid, mode: new.mode, ..perm };
-            self.set_set_rights(set.index, &wanted).map_err(|e| {
+            self.set_file_permissions(set.index, &wanted).map_err(|e| {
                 // Its list may have gone already, if not its mode.
-                let _ = self.set_set_rights(set.index, &perm);
+                let _ = self.set_file_permissions(set.index, &perm);
                 file::not_permitted(e)
             })?;
         }
@@ -261,119 +241,17 @@ impl Engine {
     }
 
     /// The file system's rights are what keeps a process from the words: they follow the set's.
-    fn set_set_rights(&self, index: u16, perm: &Permissions) -> Result<()> {
+    pub fn set_file_permissions(&self, index: u16, perm: &Permissions) -> Result<()> {
         let further = |id: u32, first: u32| (id != first).then_some(id);
-        let mode = self.set_mode(perm.mode);
+        let mode = self.file_mode(perm.mode);
         let acl = Acl { mode, user: further(perm.uid, perm.cuid), group: further(perm.gid, perm.cgid) };
-        file::set_rights(self.set_path(index).c_str(), acl)
-    }
-
-    /// `IPC_RMID`.
-    pub fn sem_remove(&self, id: i32) -> Result<()> {
-        let _inside = Inside::enter();
-        let set = self.controllable_set(id)?;
-        let id = Id::from_raw(id)?;
-        let held = self.lock()?;
-        if !set.is_live_as(id) {
-            return Err(Errno::INVAL);
-        }
-        self.end_set(&held, set, id);
-        Ok(())
-    }
-
-    /// Ends a set, or what a dead remover has left of one.
-    fn end_set(&self, held: &Held<'_>, set: SetView<'_>, id: Id) {
-        if let Ok(guard) = self.guard(set) {
-            // From now on nobody changes a value; so nobody has, after the set was gone.
-            (0..set.nsems()).for_each(|num| _ = guard.hold(num));
-            set.set_head(id, SetState::Gone);
-            guard.answer_all(Errno::IDRM);
-        }
-        self.clear_set(held, set, id);
-    }
-
-    /// The same, unless somebody who lives holds its lock for long.
-    fn end_set_soon(&self, held: &Held<'_>, set: SetView<'_>, id: Id) {
-        if !matches!(self.lock_set_soon(set), Err(Errno::AGAIN)) {
-            self.end_set(held, set, id);
-        }
-    }
-
-    fn clear_set(&self, held: &Held<'_>, set: SetView<'_>, id: Id) {
-        let key = set.key();
-        self.unlink_key(held, Mechanism::Sem, key, id);
-        set.header().key.store(Key::PRIVATE.raw() as u32, Relaxed);
-        set.header().retire();
-        let _ = fs::unlink(self.set_path(set.index).c_str());
-        self.registry.class(Mechanism::Sem).discount(set.nsems().into());
-        self.mark_used(held, Mechanism::Sem, set.index, false);
-    }
-
-    /// The registry's lock was a dead one's: what it had half made or half removed is ended, and the sets are counted anew.
-    pub fn repair_sets(&self, held: &Held<'_>) {
-        let class = self.registry.class(Mechanism::Sem);
-        let (mut in_use, mut sum) = (0, 0);
-        for index in self.used_indexes(Mechanism::Sem) {
-            let set = match self.writable_set(index) {
-                Ok(Some(set)) => set,
-                Ok(None) => {
-                    let _ = fs::unlink(self.set_path(index).c_str());
-                    self.mark_used(held, Mechanism::Sem, index, false);
-                    continue;
-                }
-                Err(_) => continue,
-            };
-            let (id, state) = set.head();
-            if state != SetState::Live && set.writable() {
-                self.end_set_soon(held, set, id);
-                continue;
-            }
-            if set.writable() && self.kind() == Kind::Shared {
-                // A dead `IPC_SET` may have changed the file's rights and not the set's. Only the owner can, and can change them back.
-                let _ = self.set_set_rights(index, &set.permissions().0);
-            }
-            in_use += 1;
-            sum += u64::from(set.nsems());
-        }
-        class.in_use.store(in_use, Relaxed);
-        class.sum.store(sum, Relaxed);
-    }
-
-    /// Takes back what the dead have to take back, and forgets their waiting calls.
-    pub fn sweep_sets(&self, held: &Held<'_>) {
-        for index in self.used_indexes(Mechanism::Sem) {
-            let Ok(Some(set)) = self.writable_set(index) else { continue };
-            let (id, state) = set.head();
-            if !set.writable() {
-                continue;
-            }
-            if state != SetState::Live {
-                // Nobody is at it while the lock is held.
-                self.end_set_soon(held, set, id);
-                continue;
-            }
-            let header = set.header();
-            let described = header.descriptors.iter().any(|descriptor| descriptor.owner.load(Relaxed) != 0);
-            if !described
-                && header.records.load(Relaxed) == 0
-                && header.waiting.load(Relaxed) == 0
-                && header.lock.load(Relaxed) == 0
-            {
-                continue;
-            }
-            // Nobody's creation waits for who holds this set's lock.
-            if let Ok(guard) = self.lock_set_soon(set) {
-                guard.census();
-                guard.bury_waiters();
-                guard.clear_descriptors();
-            }
-        }
+        file::set_rights(self.path(index).c_str(), acl)
     }
 }
 
 /// Notes that values were set.
 fn stamp_set(set: &SetView<'_>) {
-    set.header().set_time.store(sys::time() as u64, Relaxed);
+    set.header().set_time.store(clock::time() as u64, Relaxed);
 }
 
 /// `SETVAL` where nobody waits, and nobody has anything to take back.
@@ -382,7 +260,7 @@ fn set_value_fast(set: SetView<'_>, num: u32, value: u16) -> bool {
     let Some(at) = set.memory().word(num).filter(|_| set.writable()) else { return false };
     let alone = || header.waiting.load(Relaxed) == 0 && header.records.load(Relaxed) == 0;
     let word = Word(at.load(Acquire));
-    let new = word.with_value(value).with_pid(sys::pid());
+    let new = word.with_value(value).with_pid(ids::pid());
     let set_it = alone() && word.is_plain() && word.undo().1 == 0;
     if set_it && at.compare_exchange(word.0, new.0, AcqRel, Relaxed).is_ok() {
         stamp_set(&set);

@@ -4,15 +4,18 @@
 //! heir's, through a descriptor that the new program inherits: until that is closed, at the latest when the process ends, the
 //! process counts as one that holds undo. The drop-in in the new program makes the records its own, and closes it.
 
-use crate::layout::{Mechanism, Registry};
-use crate::object::core::Engine;
+use crate::layout::Registry;
+use crate::object::mapping::{MappedObject, ObjectFiles};
+use crate::process::acquire::Patience;
 use crate::process::fork::Inside;
 use crate::process::participants::pack;
+use crate::sem::mapping::Sets;
 use crate::sync::attach_count::ParticipantId;
-use crate::sys;
-use crate::sys::file::Fd;
-use crate::sys::{file, memory};
+use crate::sys::fd::Fd;
+use crate::sys::path_buffer::PathBuffer;
+use crate::sys::{file, ids, memory};
 use crate::types::error::Errno;
+use crate::types::mechanism::Mechanism;
 use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ffi::{CStr, CString};
 
@@ -43,11 +46,11 @@ pub struct InheritedUndo {
     byte: usize,
 }
 
-impl Engine {
+impl Sets {
     /// Locks the heirs' bytes, if there is something to take back.
     pub fn exec_handoff(&self, name: &str) -> Option<ExecHandoff> {
         // In a vfork child the records are its parent's.
-        let me = self.me_if_joined().filter(|_| sys::pid() == sys::asked_pid())?;
+        let me = self.core.participants.me_if_joined().filter(|_| ids::pid() == ids::asked_pid())?;
         let mut left = Vec::new();
         if self.sets_with_undo().any(|set| set.records().any(|(.., who, _)| who == me)) {
             left.push(InheritedUndo { who: me, byte: 0 });
@@ -70,7 +73,7 @@ impl Engine {
 
     /// A descriptor that outlives exec, with the lock on a heir's byte.
     fn lock_exec_byte(&self, who: ParticipantId, byte: usize) -> Option<Fd> {
-        let fd = file::reopen(self.registry_path()).ok()?;
+        let fd = file::reopen(self.core.registry_path()).ok()?;
         let fork_slot = rustix::io::fcntl_dupfd_cloexec(&fd, FIRST_DESCRIPTOR).map_or(fd, Fd::from);
         let at = Registry::EXEC_LOCKS[byte] + u64::from(who.slot);
         file::lock_byte(&fork_slot, at).ok().filter(|locked| *locked)?;
@@ -92,20 +95,20 @@ impl Engine {
         let fork_slot = self.own_descriptor(number)?;
         let me = {
             let _inside = Inside::enter();
-            self.me()?
+            self.core.participants.me()?
         };
         let mut all = true;
-        for index in self.used_indexes(Mechanism::Sem) {
-            let Ok(Some(set)) = self.writable_set(index) else { continue };
-            if !set.is_live() || !set.records().any(|(.., who, pid)| who == before && pid == sys::pid()) {
+        for index in self.core.used_indexes(Mechanism::Sem) {
+            let Ok(Some(set)) = self.writable_at(index) else { continue };
+            if !set.is_live() || !set.records().any(|(.., who, pid)| who == before && pid == ids::pid()) {
                 continue;
             }
-            let Ok(guard) = self.guard(set) else {
+            let Ok(guard) = self.lock(set, Patience::Endless) else {
                 all = false;
                 continue;
             };
             for (record, page, who, pid) in guard.set.records() {
-                if who == before && pid == sys::pid() {
+                if who == before && pid == ids::pid() {
                     page.set_owner(me.slot, me.incarnation, pid);
                     set.set_own_record(pack(me), record);
                     self.note_undo(index);
@@ -124,8 +127,8 @@ impl Engine {
     /// A descriptor by its number, if it is one of this namespace's registry: the variable may say anything.
     fn own_descriptor(&self, number: u32) -> Result<Fd, Errno> {
         let number = i32::try_from(number).ok().filter(|number| *number > 2).ok_or(Errno::BADF)?;
-        let path = file::PathBuffer::new(b"/proc/self/fd/", format_args!("{number}"));
-        let (there, own) = (rustix::fs::stat(path.c_str())?, rustix::fs::stat(self.registry_path())?);
+        let path = PathBuffer::new(b"/proc/self/fd/", format_args!("{number}"));
+        let (there, own) = (rustix::fs::stat(path.c_str())?, rustix::fs::stat(self.core.registry_path())?);
         if (there.st_dev, there.st_ino) != (own.st_dev, own.st_ino) {
             return Err(Errno::BADF);
         }

@@ -1,11 +1,12 @@
 //! The lists of sets, of those who wait, and of what will be taken back.
 
-use crate::layout::{Mechanism, Waiter, WaiterState};
-use crate::object::core::Engine;
+use crate::layout::{Waiter, WaiterState};
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::process::fork::Inside;
-use crate::sem::mapping::SetView;
+use crate::sem::mapping::{SetView, Sets};
 use crate::sync::attach_count::{Liveness, ParticipantId};
 use crate::types::error::Errno;
+use crate::types::mechanism::Mechanism;
 use crate::types::sem::{SemUndo, SemUsage, SemWaiter, SemaphoreStatus, SetStatus};
 use std::sync::atomic::Ordering::*;
 
@@ -42,7 +43,7 @@ impl SetView<'_> {
             }
         }
         let waiters = waiting.into_iter().map(|waiter| self.waiter_status(waiter)).collect();
-        let living = self.engine.living(None);
+        let living = self.sets.core.participants.probe(None);
         let undo = self.records().filter(|(.., who, _)| living.holds_undo(*who));
         let undo: Vec<SemUndo> = undo.map(|(record, _, who, pid)| self.undo_status(record, who, pid)).collect();
         let undo: Vec<SemUndo> = undo.into_iter().filter(|undo| !undo.adjustments.is_empty()).collect();
@@ -57,8 +58,8 @@ impl SetView<'_> {
         SemWaiter {
             pid: waiter.pid.load(Relaxed) as i32,
             tid: waiter.tid.load(Relaxed) as i32,
-            uid: self.engine.uid_of(who),
-            pid_visible: self.engine.shares_pids(who),
+            uid: self.sets.core.participants.uid_of(who),
+            pid_visible: self.sets.core.participants.shares_pids(who),
             blocking: (waiter.blocking.load(Relaxed) as usize).min(ops.len().saturating_sub(1)),
             ops,
             since: waiter.since.load(Relaxed),
@@ -72,27 +73,21 @@ impl SetView<'_> {
         };
         SemUndo {
             pid: pid as i32,
-            uid: self.engine.uid_of(who),
-            pid_visible: self.engine.shares_pids(who),
+            uid: self.sets.core.participants.uid_of(who),
+            pid_visible: self.sets.core.participants.shares_pids(who),
             adjustments: (0..self.nsems()).filter_map(adjustment).collect(),
         }
     }
 }
 
-impl Engine {
-    /// The user id that a participant had when it came.
-    pub fn uid_of(&self, who: ParticipantId) -> u32 {
-        let record = self.registry.slots.get(who.slot as usize);
-        record.map_or(u32::MAX, |record| record.uid.load(Relaxed))
-    }
-
+impl Sets {
     /// All sets.
     pub fn sets(&self) -> Result<Vec<SetStatus>> {
         let _inside = Inside::enter();
         let mut all = Vec::new();
-        for index in self.used_indexes(Mechanism::Sem) {
+        for index in self.core.used_indexes(Mechanism::Sem) {
             if self.sem_stat_index(index.into(), true).is_ok()
-                && let Ok(Some(set)) = self.set(index)
+                && let Ok(Some(set)) = self.at(index)
             {
                 all.push(self.to_look_at(set).status());
             }
@@ -102,11 +97,11 @@ impl Engine {
 
     /// `SEM_INFO`.
     pub fn sem_usage(&self) -> Result<SemUsage> {
-        let class = self.registry.class(Mechanism::Sem);
+        let class = self.core.registry.class(Mechanism::Sem);
         Ok(SemUsage {
             sets: class.in_use.load(Relaxed),
             semaphores: class.sum.load(Relaxed) as u32,
-            max_index: self.max_index(Mechanism::Sem),
+            max_index: self.core.max_index(Mechanism::Sem),
         })
     }
 }

@@ -5,16 +5,15 @@
 //! dead holder carries it out again, or finds nothing decided.
 
 use crate::layout::{Change, JournalKind, Page, Waiter};
-use crate::object::core::Engine;
+use crate::object::mapping::{MappedObject, ObjectFiles};
+use crate::process::acquire::Patience;
 use crate::process::fork::Inside;
-use crate::process::waiting::Patience;
-use crate::sem::mapping::SetView;
+use crate::process::mutex;
+use crate::sem::mapping::{SetView, Sets};
 use crate::sync::attach_count::ParticipantId;
 use crate::sync::journal::Book;
-use crate::sync::robust_mutex;
-use crate::sync::robust_mutex::{Acquired, LockOwner};
-use crate::sync::word;
-use crate::sync::word::{Descriptor, SetWords, Word};
+use crate::sync::robust_mutex::{self, Acquired, LockOwner};
+use crate::sync::word::{self, Descriptor, SetWords, Word};
 use crate::sys::futex;
 use crate::sys::signal::Blocked;
 use crate::types::error::Errno;
@@ -81,9 +80,6 @@ pub enum Verdict {
     Failed(Errno),
 }
 
-/// How often who would rather not wait for a process that is stopped looks whether the lock has become free: some 50 ms.
-const SOON: u32 = 5;
-
 /// A set's lock is held while this lives. Signals are blocked.
 pub struct SetGuard<'a> {
     pub set: SetView<'a>,
@@ -98,48 +94,33 @@ struct HeldMutex<'a>(SetView<'a>, ParticipantId);
 impl Drop for HeldMutex<'_> {
     fn drop(&mut self) {
         let HeldMutex(set, me) = self;
-        robust_mutex::release(&set.header().lock, LockOwner::new(me.slot, me.incarnation), &set.engine.living(None));
+        robust_mutex::release(
+            &set.header().lock,
+            LockOwner::new(me.slot, me.incarnation),
+            &set.sets.core.participants.probe(None),
+        );
     }
 }
 
-impl Engine {
-    /// Takes a set's lock. `EACCES`: its file cannot be written.
-    pub fn guard<'a>(&'a self, set: SetView<'a>) -> Result<SetGuard<'a>> {
-        self.lock_set_for_call(set, Patience::Endless)
-    }
-
-    /// The same for who would rather not wait for a process that is stopped: `EAGAIN`, if the lock is held for long.
-    pub fn lock_set_soon<'a>(&'a self, set: SetView<'a>) -> Result<SetGuard<'a>> {
-        self.lock_set_for_call(set, Patience::Looks(SOON))
-    }
-
-    /// The same in the course of a call that waits, which has its time to look after.
-    pub fn lock_set_in_call_soon<'a>(&'a self, set: SetView<'a>) -> Result<SetGuard<'a>> {
-        self.lock_set_within(set, Patience::Glances(SOON))
-    }
-
-    /// The same for a call that may end before it has the lock.
-    pub fn lock_set_for_call<'a>(&'a self, set: SetView<'a>, patience: Patience) -> Result<SetGuard<'a>> {
-        crate::process::waiting::give_up_interrupted();
-        self.lock_set_within(set, patience)
-    }
-
-    fn lock_set_within<'a>(&'a self, set: SetView<'a>, patience: Patience) -> Result<SetGuard<'a>> {
+impl Sets {
+    /// Acquires the mutex of a set. `EACCES`: its file cannot be written.
+    pub fn lock<'a>(&'a self, set: SetView<'a>, patience: Patience) -> Result<SetGuard<'a>> {
+        patience.begin();
         let set = match set.writable() {
             true => set,
             false => self
-                .writable_set(set.index)?
+                .writable_at(set.index)?
                 .ok_or(Errno::IDRM)
                 .and_then(|set| set.writable().then_some(set).ok_or(Errno::ACCES))?,
         };
-        let me = match self.me_if_joined() {
+        let me = match self.core.participants.me_if_joined() {
             Some(me) => me,
             None => {
                 let _inside = Inside::enter();
-                self.me()?
+                self.core.participants.me()?
             }
         };
-        let (how, signals) = self.take(&set.header().lock, me, patience)?;
+        let (how, signals) = mutex::lock(&self.core.participants, &set.header().lock, me, patience)?;
         let guard = SetGuard { set, me, _lock: HeldMutex(set, me), signals };
         let damaged = &guard.set.header().damaged;
         if how == Acquired::FromDead {
@@ -183,7 +164,7 @@ impl SetGuard<'_> {
     }
 
     /// Judges a call of process `pid`, with the undo record `record` (0: none). What it would change goes to the journal, undecided.
-    pub fn try_destroy(&self, ops: Ops<'_>, record: u32, pid: u32) -> Result<Verdict> {
+    pub fn judge_call(&self, ops: Ops<'_>, record: u32, pid: u32) -> Result<Verdict> {
         let memory = self.set.memory();
         // Which semaphores are there already, by the low bits of their number.
         let mut seen = [0u64; 16];
@@ -278,7 +259,7 @@ impl SetGuard<'_> {
     pub fn clear_descriptors(&self) {
         for descriptor in &self.set.header().descriptors {
             let owner = descriptor.owner.load(Acquire);
-            if owner != 0 && !crate::sem::operate::is_owner_alive(self.set.engine, owner) {
+            if owner != 0 && !self.set.sets.core.participants.is_owner_alive(owner) {
                 descriptor.clear(&self.set);
                 let _ = descriptor.owner.compare_exchange(owner, 0, AcqRel, Relaxed);
             }

@@ -1,15 +1,13 @@
 //! `semop` and `GETVAL` without a lock, and without a system call.
 
-use crate::object::core::Engine;
+use crate::object::mapping::{MappedObject, ObjectFiles};
+use crate::process::acquire::Patience;
 use crate::process::fork;
-use crate::process::participants::unpack;
 use crate::sem::lock::Ops;
-use crate::sem::mapping::SetView;
-use crate::sync::attach_count::Liveness;
-use crate::sync::word;
-use crate::sync::word::{DESCRIBED, Descriptor, Planned, Word};
-use crate::sys;
-use crate::sys::clock::Instant;
+use crate::sem::mapping::{SetView, Sets};
+use crate::sync::word::{self, DESCRIBED, Descriptor, Planned, Word};
+use crate::sys::clock::{self, Instant};
+use crate::sys::{self, ids};
 use crate::types::error::Errno;
 use crate::types::id::Id;
 use crate::types::limits::Limits;
@@ -41,10 +39,10 @@ static CROWDED_UNTIL: AtomicU64 = AtomicU64::new(0);
 /// How often several words are tried at once before the lock is taken instead.
 const TRIES: u32 = 4;
 
-impl Engine {
+impl Sets {
     /// `semtimedop`.
     #[inline(always)]
-    pub fn semtimedop(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
+    pub fn semtimedop(&'static self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
         if self.semop_fast(id, ops) { Ok(()) } else { self.semtimedop_slow(id, ops, timeout) }
     }
 
@@ -52,7 +50,7 @@ impl Engine {
     /// from there at once in other pieces, which the processor waits for.)
     #[inline(always)]
     fn one_with_undo(&self, set: SetView<'_>, op: SemOp) -> FastOutcome {
-        match self.me_word().and_then(|me| set.own_record(me)) {
+        match self.core.participants.me_word().and_then(|me| set.own_record(me)) {
             Some(record) => one::<true>(set, op, record),
             None => FastOutcome::Slow,
         }
@@ -61,7 +59,7 @@ impl Engine {
     /// The greatest number of operations in one call.
     #[inline(always)]
     pub fn semopm(&self) -> usize {
-        (self.header.semopm.load(Relaxed) as usize).min(crate::layout::MOST_OPS)
+        (self.core.header.semopm.load(Relaxed) as usize).min(crate::layout::MOST_OPS)
     }
 
     /// `semop`, if it can be done at once.
@@ -70,7 +68,7 @@ impl Engine {
         if fork::is_raw_clone_child() || ops.is_empty() || ops.len() > self.semopm() {
             return false;
         }
-        let Some(set) = self.hot_set(id) else { return false };
+        let Some(set) = self.hot(id) else { return false };
         let found = match ops {
             [op] if !op.flags.contains(SemFlags::UNDO) => one::<false>(set, *op, 0),
             [op] => self.one_with_undo(set, *op),
@@ -85,7 +83,7 @@ impl Engine {
 
     /// The same for all cases, in the order in which the kernel checks.
     #[inline(never)]
-    pub fn semtimedop_slow(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
+    pub fn semtimedop_slow(&'static self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
         if ops.is_empty() {
             return Err(Errno::INVAL);
         }
@@ -95,13 +93,13 @@ impl Engine {
         if fork::is_raw_clone_child() {
             fork::adopt_raw_clone_child();
         }
-        let set = self.live_set(id)?;
+        let set = self.live(id)?;
         match self.at_once(&set, ops) {
             FastOutcome::Done => {
                 set.stamp();
                 Ok(())
             }
-            FastOutcome::Failed(Errno::ACCES) => self.denied_set(id, Errno::ACCES),
+            FastOutcome::Failed(Errno::ACCES) => self.denied(id, Errno::ACCES),
             FastOutcome::Failed(e) if e == Errno::FBIG || !set.dead_hold_undo() => Err(e),
             other => self.semtimedop_contended(set, id, ops, timeout, other),
         }
@@ -110,17 +108,17 @@ impl Engine {
     #[cold]
     #[inline(never)]
     fn semtimedop_contended(
-        &self,
+        &'static self,
         set: SetView<'_>,
         id: i32,
         ops: &[SemOp],
         timeout: Option<Duration>,
         found: FastOutcome,
     ) -> Result<()> {
-        check(&set, ops).or_else(|e| self.denied_set(id, e))?;
+        check(&set, ops).or_else(|e| self.denied(id, e))?;
         // A time that cannot be reckoned is one without end.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        if !set.writable() && self.writable_set(set.index)?.is_none_or(|set| !set.writable()) {
+        if !set.writable() && self.writable_at(set.index)?.is_none_or(|set| !set.writable()) {
             return self.watch_for_zero(id, ops, deadline);
         }
         if let FastOutcome::Waits = found
@@ -142,8 +140,8 @@ impl Engine {
     /// processor. As long as it takes, at the most, to be put to sleep and woken by another processor.
     fn spin(&self, set: &SetView<'_>, ops: &[SemOp], deadline: Option<Instant>) -> FastOutcome {
         let begin = Instant::now();
-        let looks = if sys::runs_on_one_processor() { 1 } else { LOOKS };
-        let rounds = if sys::coarse_nanos() < CROWDED_UNTIL.load(Relaxed) { 1 } else { YIELDS };
+        let looks = if ids::runs_on_one_processor() { 1 } else { LOOKS };
+        let rounds = if clock::coarse_nanos() < CROWDED_UNTIL.load(Relaxed) { 1 } else { YIELDS };
         for round in 0..rounds {
             for _ in 0..looks {
                 match self.at_once(set, ops) {
@@ -152,7 +150,7 @@ impl Engine {
                 }
             }
             if begin.elapsed() > LONGEST_SPIN {
-                CROWDED_UNTIL.store(sys::coarse_nanos() + CROWDED, Relaxed);
+                CROWDED_UNTIL.store(clock::coarse_nanos() + CROWDED, Relaxed);
                 break;
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) || round + 1 == rounds {
@@ -185,7 +183,7 @@ impl Engine {
         let undo = ops.iter().any(|op| op.flags.contains(SemFlags::UNDO));
         let record = match undo {
             false => 0,
-            true => match self.me_word().and_then(|me| set.own_record(me)) {
+            true => match self.core.participants.me_word().and_then(|me| set.own_record(me)) {
                 Some(record) => record,
                 None => return Ok(FastOutcome::Slow),
             },
@@ -212,7 +210,7 @@ impl Engine {
 
     /// Uses a descriptor of the set that is nobody's. `None`: there is none to be had.
     fn with_descriptor<T>(&self, set: &SetView<'_>, change: impl FnOnce(usize, &Descriptor) -> T) -> Option<T> {
-        let me = self.me_word()?;
+        let me = self.core.participants.me_word()?;
         let descriptors = &set.header().descriptors;
         let nths = (0..descriptors.len()).map(|nth| (nth + (me >> 16) as usize) % descriptors.len());
         let claim = |nth: &usize| descriptors[*nth].owner.compare_exchange(0, me, AcqRel, Relaxed).is_ok();
@@ -249,16 +247,16 @@ impl Engine {
 
     #[inline(always)]
     fn word_fast(&self, id: i32, num: i32) -> Option<Word> {
-        let set = self.hot_set(id)?;
+        let set = self.hot(id)?;
         let word = Word(set.memory().word(num as u32)?.load(Acquire));
         (word.is_plain() && set.may(false) && !set.others_hold_undo()).then_some(word)
     }
 
     #[inline(never)]
     fn read_word_slow(&self, id: i32, num: i32) -> Result<Word> {
-        let set = self.live_set(id)?;
+        let set = self.live(id)?;
         if !set.may(false) {
-            return self.denied_set(id, Errno::ACCES);
+            return self.denied(id, Errno::ACCES);
         }
         let num = u32::try_from(num).ok().filter(|num| *num < set.nsems()).ok_or(Errno::INVAL)?;
         self.read_contended(set, num)
@@ -273,7 +271,7 @@ impl Engine {
             std::hint::spin_loop();
         }
         // Who changes it has stopped in the middle, or died.
-        match self.guard(set) {
+        match self.lock(set, Patience::Endless) {
             Ok(guard) => guard.set.settle(num),
             Err(_) => word::peek(&set, num).ok_or(Errno::INVAL),
         }
@@ -285,7 +283,7 @@ impl Engine {
             return Err(Errno::ACCES);
         }
         loop {
-            let set = self.live_set(id).map_err(|_| Errno::IDRM)?;
+            let set = self.live(id).map_err(|_| Errno::IDRM)?;
             let blocking = ops.iter().find(|op| set.whole(op.num.into()).is_none_or(|word| word.value() != 0));
             let Some(blocking) = blocking else { return Ok(()) };
             if blocking.flags.contains(SemFlags::NOWAIT) {
@@ -336,7 +334,7 @@ fn one<const UNDO: bool>(set: SetView<'_>, op: SemOp, record: u32) -> FastOutcom
     if !set.writable() || others && set.is_reap_due() {
         return FastOutcome::Slow;
     }
-    let pid = sys::pid();
+    let pid = ids::pid();
     loop {
         let word = Word(at.load(Acquire));
         if !word.is_plain() {
@@ -388,7 +386,7 @@ fn plan(
     record: u32,
     planned: &mut [Planned; DESCRIBED],
 ) -> Result<std::result::Result<usize, FastOutcome>> {
-    let pid = sys::pid();
+    let pid = ids::pid();
     let mut count = 0;
     for op in ops {
         let num = u32::from(op.num);
@@ -434,9 +432,4 @@ fn plan(
         planned[nth].new = next;
     }
     Ok(Ok(count))
-}
-
-/// Whether the participant lives that a descriptor names as its owner.
-pub fn is_owner_alive(engine: &Engine, owner: u64) -> bool {
-    unpack(owner).is_some_and(|who| engine.living(None).alive(who))
 }

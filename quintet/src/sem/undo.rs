@@ -8,15 +8,15 @@
 //! journalled change, so that whoever dies doing it leaves the rest to the next one.
 
 use crate::layout::{CELLS_INLINE, CELLS_PER_PAGE, JournalKind, Page, PageKind, WaiterState};
-use crate::object::core::Engine;
+use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::object::registry::marked;
+use crate::process::acquire::Patience;
 use crate::process::participants::pack;
 use crate::sem::lock::SetGuard;
-use crate::sem::mapping::SetView;
+use crate::sem::mapping::{SetView, Sets};
 use crate::sync::attach_count::ParticipantId;
 use crate::sync::word::{MOST_RECORDS, Word};
-use crate::sys;
-use crate::sys::futex;
+use crate::sys::{clock, futex, ids};
 use crate::types::error::Errno;
 use crate::types::limits::Limits;
 use std::sync::atomic::{AtomicI16, Ordering::*};
@@ -47,14 +47,14 @@ impl<'a> SetView<'a> {
     /// The same, after `by` nanoseconds.
     #[inline(never)]
     pub fn is_reap_overdue(&self, by: u64) -> bool {
-        self.others_hold_undo() && sys::coarse_nanos().abs_diff(self.header().census.load(Relaxed)) >= by
+        self.others_hold_undo() && clock::coarse_nanos().abs_diff(self.header().census.load(Relaxed)) >= by
     }
 
     /// Whether another process, living or dead, has something to take back.
     #[inline]
     pub fn others_hold_undo(&self) -> bool {
         let records = self.header().records.load(Relaxed);
-        records != 0 && records > u32::from(self.engine.me_word().is_some_and(|me| self.own_record(me).is_some()))
+        records != 0 && records > u32::from(self.sets.core.participants.me_word().is_some_and(|me| self.own_record(me).is_some()))
     }
 
     /// Whether somebody has died and not taken back what he has to. Who refuses a call, or tells a value, asks: his caller may
@@ -64,11 +64,11 @@ impl<'a> SetView<'a> {
         if !self.others_hold_undo() || self.header().records.load(Relaxed) > FEW && !self.is_reap_due() {
             return false;
         }
-        let own = self.engine.me_word();
-        let living = self.engine.living(None);
+        let own = self.sets.core.participants.me_word();
+        let living = self.sets.core.participants.probe(None);
         let dead = self.records().any(|(.., who, _)| Some(pack(who)) != own && !living.holds_undo(who));
         if !dead && self.writable() {
-            self.header().census.store(sys::coarse_nanos(), Relaxed);
+            self.header().census.store(clock::coarse_nanos(), Relaxed);
         }
         dead
     }
@@ -114,7 +114,7 @@ impl SetGuard<'_> {
             None => self.make_record()?,
         };
         self.set.set_own_record(me, record);
-        self.set.engine.note_undo(self.set.index);
+        self.set.sets.note_undo(self.set.index);
         Ok(record)
     }
 
@@ -134,7 +134,7 @@ impl SetGuard<'_> {
             self.free_cells(first);
             return Err(e);
         }
-        first.set_owner(self.me.slot, self.me.incarnation, sys::pid());
+        first.set_owner(self.me.slot, self.me.incarnation, ids::pid());
         first.set_kind(PageKind::Record);
         self.set.header().records.fetch_add(1, SeqCst);
         // Who waits must from now on see to it that this process's end is noticed.
@@ -188,8 +188,8 @@ impl SetGuard<'_> {
     }
 
     /// Applies the records of those who have died.
-    pub fn census(&self) {
-        let living = self.set.engine.living(None);
+    pub fn reap_undo(&self) {
+        let living = self.set.sets.core.participants.probe(None);
         let dead: Vec<_> = self
             .set
             .records()
@@ -200,7 +200,7 @@ impl SetGuard<'_> {
             self.apply(record);
             self.free_record(record);
         }
-        self.set.header().census.store(sys::coarse_nanos(), Relaxed);
+        self.set.header().census.store(clock::coarse_nanos(), Relaxed);
     }
 
     /// Takes back what a record says, on behalf of its process.
@@ -243,7 +243,7 @@ impl SetGuard<'_> {
     }
 }
 
-impl Engine {
+impl Sets {
     pub fn note_undo(&self, index: u16) {
         self.undo_noted.store(1, Relaxed);
         self.with_undo[usize::from(index) / 64].fetch_or(1 << (index % 64), Relaxed);
@@ -252,15 +252,15 @@ impl Engine {
     /// The sets in which this process has, or had, an undo record.
     pub fn sets_with_undo(&self) -> impl Iterator<Item = SetView<'_>> {
         let noted = (self.undo_noted.load(Relaxed) != 0).then_some(self.with_undo);
-        noted.into_iter().flat_map(marked).filter_map(|index| self.set(index).ok().flatten()).filter(|set| set.is_live())
+        noted.into_iter().flat_map(marked).filter_map(|index| self.at(index).ok().flatten()).filter(|set| set.is_live())
     }
 
     /// This process ends: what it has to take back is taken back. The records stay its own until it has ended: another thread
     /// may be in the middle of an operation.
     pub fn apply_own_undo(&self) {
-        let Some(me) = self.me_if_joined() else { return };
+        let Some(me) = self.core.participants.me_if_joined() else { return };
         for set in self.sets_with_undo() {
-            let Ok(guard) = self.guard(set) else { continue };
+            let Ok(guard) = self.lock(set, Patience::Endless) else { continue };
             let own = guard.set.records().find(|(.., who, _)| *who == me).map(|(number, ..)| number);
             if let Some(record) = own.filter(|_| guard.set.is_live()) {
                 guard.apply(record);

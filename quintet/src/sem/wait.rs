@@ -1,15 +1,14 @@
 //! `semop` that cannot be done at once, or not without the set's lock.
 
 use crate::layout::{JournalKind, Sleeper, Waiter, WaiterState};
-use crate::object::core::Engine;
-use crate::process::fork;
-use crate::process::waiting;
-use crate::process::waiting::{Interruptible, Patience, Waiting};
+use crate::object::mapping::{MappedObject, ObjectFiles};
+use crate::process::acquire::Patience;
+use crate::process::waiting::{self, EndCall, Interruptible, Waiting};
 use crate::sem::lock::{Ops, Verdict};
-use crate::sem::mapping::SetView;
+use crate::sem::mapping::{SetView, Sets};
 use crate::sync::waiter;
-use crate::sys;
 use crate::sys::clock::Instant;
+use crate::sys::ids;
 use crate::sys::signal::Blocked;
 use crate::types::error::Errno;
 use crate::types::id::Id;
@@ -63,15 +62,15 @@ impl Waiting for BlockedSemop<'_> {
 
     /// Somebody may have held the lock, or have something to take back.
     fn look_around(&self) -> Result<()> {
-        let guard = self.set.engine.lock_set_in_call_soon(self.set)?;
+        let guard = self.set.sets.lock(self.set, Patience::BriefInCall)?;
         if guard.set.is_reap_overdue(ASKED_LATELY) {
-            guard.census();
+            guard.reap_undo();
         }
         Ok(())
     }
 
     fn leave_queue(&self) -> Result<bool> {
-        let guard = self.set.engine.lock_set_in_call_soon(self.set)?;
+        let guard = self.set.sets.lock(self.set, Patience::BriefInCall)?;
         // No handler comes in between any more.
         let waits = self.is_own() && self.waiter.state() == WaiterState::Waiting;
         if waits {
@@ -95,18 +94,18 @@ impl Waiting for BlockedSemop<'_> {
     }
 }
 
-impl Engine {
+impl Sets {
     /// `semtimedop` under the set's lock.
     #[cold]
-    pub fn semtimedop_locked(&self, id: Id, ops: &[SemOp], deadline: Option<Instant>) -> Result<()> {
-        let set = self.live_set(id.raw())?;
-        let guard = self.lock_set_for_call(set, patience(ops, deadline))?;
+    pub fn semtimedop_locked(&'static self, id: Id, ops: &[SemOp], deadline: Option<Instant>) -> Result<()> {
+        let set = self.live(id.raw())?;
+        let guard = self.lock(set, patience(ops, deadline))?;
         let set = guard.set;
         if !set.is_live_as(id) {
             return Err(Errno::IDRM);
         }
         if set.is_reap_due() {
-            guard.census();
+            guard.reap_undo();
         }
         if set.header().descriptors.iter().all(|descriptor| descriptor.owner.load(Relaxed) != 0) {
             guard.clear_descriptors();
@@ -115,7 +114,7 @@ impl Engine {
         let undo = ops.iter().any(|op| op.flags.contains(SemFlags::UNDO));
         let record = if undo { guard.own_record()? } else { 0 };
         let is_late = || deadline.is_some_and(|deadline| deadline <= Instant::now());
-        let mut verdict = guard.try_destroy(mine, record, sys::pid());
+        let mut verdict = guard.judge_call(mine, record, ids::pid());
         let refuses = match verdict {
             Ok(Verdict::Failed(_)) => true,
             Ok(Verdict::Blocked(_)) => is_late(),
@@ -123,8 +122,8 @@ impl Engine {
         };
         if refuses && set.dead_hold_undo() {
             guard.let_go_of(mine);
-            guard.census();
-            verdict = guard.try_destroy(mine, record, sys::pid());
+            guard.reap_undo();
+            verdict = guard.judge_call(mine, record, ids::pid());
         }
         let blocking = match verdict {
             Ok(Verdict::Done(changes)) => {
@@ -147,14 +146,12 @@ impl Engine {
             guard.let_go_of(mine);
             return Err(Errno::AGAIN);
         }
-        let engine = fork::engine_for_ever(self).ok_or(Errno::INVAL);
-        let queued = engine.and_then(|engine| Ok((engine, guard.enqueue(ops, blocking, record)?)));
-        let (engine, (number, waiter)) = queued.inspect_err(|_| guard.let_go_of(mine))?;
+        let (number, waiter) = guard.enqueue(ops, blocking, record).inspect_err(|_| guard.let_go_of(mine))?;
         let ticket = waiter.ticket.load(Relaxed);
-        waiting::announce(Interruptible::new(engine, id, number, ticket, interrupt));
+        waiting::announce(Interruptible::new(self, id, 0, number, ticket));
         let signals = guard.leave();
         waiting::sleep(
-            &BlockedSemop { set, id, number, waiter, ticket, generation: sys::generation() },
+            &BlockedSemop { set, id, number, waiter, ticket, generation: ids::generation() },
             deadline,
             Errno::AGAIN,
             signals,
@@ -165,23 +162,25 @@ impl Engine {
 /// How long a call waits for the set's lock. One that never waits for others knows no time, and no `EINTR`.
 fn patience(ops: &[SemOp], deadline: Option<Instant>) -> Patience {
     let may_wait = ops.iter().any(|op| op.op <= 0 && !op.flags.contains(SemFlags::NOWAIT));
-    if may_wait { Patience::Call(deadline, Errno::AGAIN) } else { Patience::Endless }
+    if may_wait { Patience::Until(deadline, Errno::AGAIN) } else { Patience::Endless }
 }
 
-/// A handler ends the call that it has interrupted.
-fn interrupt(call: &Interruptible, forget: bool) {
-    let Ok(set) = call.engine.live_set(call.id.raw()) else { return };
-    let Ok(waiter) = set.waiter(call.number) else { return };
-    let own = BlockedSemop { set, id: call.id, number: call.number, waiter, ticket: call.ticket, generation: call.generation };
-    let guard = call.engine.lock_set_in_call_soon(set);
-    if !own.is_own() {
-        return;
-    }
-    match (waiter.state(), guard) {
-        (WaiterState::Waiting, Err(_)) => _ = own.abandon(),
-        (WaiterState::Waiting, Ok(guard)) if forget => guard.drop_waiter(call.number, waiter),
-        (WaiterState::Waiting, Ok(guard)) => guard.answer(call.number, waiter, Errno::INTR),
-        (WaiterState::Answered(_), _) if forget => set.release_waiter(waiter),
-        _ => {}
+impl EndCall for Sets {
+    fn end_call(&self, call: &Interruptible, forget: bool) {
+        let Ok(set) = self.live(call.id.raw()) else { return };
+        let Ok(waiter) = set.waiter(call.number) else { return };
+        let own =
+            BlockedSemop { set, id: call.id, number: call.number, waiter, ticket: call.ticket, generation: call.generation };
+        let guard = self.lock(set, Patience::BriefInCall);
+        if !own.is_own() {
+            return;
+        }
+        match (waiter.state(), guard) {
+            (WaiterState::Waiting, Err(_)) => _ = own.abandon(),
+            (WaiterState::Waiting, Ok(guard)) if forget => guard.drop_waiter(call.number, waiter),
+            (WaiterState::Waiting, Ok(guard)) => guard.answer(call.number, waiter, Errno::INTR),
+            (WaiterState::Answered(_), _) if forget => set.release_waiter(waiter),
+            _ => {}
+        }
     }
 }

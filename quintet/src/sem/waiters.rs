@@ -5,12 +5,12 @@
 //! the order in which they came, from the beginning after each success. The queues are a cache: a call's own state is the truth.
 
 use crate::layout::{JournalKind, Page, PageKind, WAITERS_PER_PAGE, Waiter, WaiterState};
+use crate::object::mapping::MappedObject;
 use crate::sem::lock::{Ops, SetGuard, Verdict, pack_op};
 use crate::sem::mapping::SetView;
 use crate::sync::attach_count::{Liveness, ParticipantId};
 use crate::sync::waiter;
-use crate::sys;
-use crate::sys::futex;
+use crate::sys::{clock, futex, ids};
 use crate::types::error::Errno;
 use crate::types::sem::SemOp;
 use std::sync::atomic::Ordering::*;
@@ -65,9 +65,9 @@ impl SetView<'_> {
     /// Whether the thread that waits is there to be woken.
     pub fn lives(&self, waiter: &Waiter) -> bool {
         let who = ParticipantId { slot: waiter.slot.load(Relaxed), incarnation: waiter.incarnation.load(Relaxed) as u16 };
-        let alive = self.engine.living(None).alive(who);
+        let alive = self.sets.core.participants.probe(None).alive(who);
         let (pid, tid) = (waiter.pid.load(Relaxed), waiter.tid.load(Relaxed));
-        alive && (!self.engine.shares_pids(who) || sys::thread_exists(pid, tid))
+        alive && (!self.sets.core.participants.shares_pids(who) || ids::thread_exists(pid, tid))
     }
 
     /// Gives a waiting call's place back. Its caller does, or the lock's holder for one that has died.
@@ -184,10 +184,10 @@ impl SetGuard<'_> {
         waiter::fill(&waiter.state);
         waiter.slot.store(self.me.slot, Relaxed);
         waiter.incarnation.store(self.me.incarnation.into(), Relaxed);
-        waiter.pid.store(sys::pid(), Relaxed);
-        waiter.tid.store(sys::known_tid(), Relaxed);
+        waiter.pid.store(ids::pid(), Relaxed);
+        waiter.tid.store(ids::known_tid(), Relaxed);
         waiter.record.store(record, Relaxed);
-        waiter.since.store(sys::nanos() as u64, Relaxed);
+        waiter.since.store(clock::nanos() as u64, Relaxed);
         waiter.nops.store(ops.len() as u32, Relaxed);
         waiter.blocking.store(blocking as u32, Relaxed);
         waiter.ops_page.store(0, Relaxed);
@@ -210,7 +210,7 @@ impl SetGuard<'_> {
         if let Some(found) = free() {
             return Ok(found);
         }
-        self.bury_waiters();
+        self.reap_waiters();
         if let Some(found) = free() {
             return Ok(found);
         }
@@ -231,7 +231,7 @@ impl SetGuard<'_> {
     }
 
     /// Forgets the calls of the dead, and those that were given up.
-    pub fn bury_waiters(&self) {
+    pub fn reap_waiters(&self) {
         for (number, waiter) in self.set.waiters() {
             let over = match waiter.state() {
                 WaiterState::Free => false,
@@ -377,7 +377,7 @@ impl SetGuard<'_> {
             return Tried::Over;
         }
         let ops = self.set.ops_of(waiter);
-        match self.try_destroy(ops, waiter.record.load(Relaxed), waiter.pid.load(Relaxed)) {
+        match self.judge_call(ops, waiter.record.load(Relaxed), waiter.pid.load(Relaxed)) {
             Ok(Verdict::Blocked(blocking)) => {
                 waiter.blocking.store(blocking as u32, Relaxed);
                 Tried::Waits

@@ -7,41 +7,27 @@
 #![allow(unsafe_code)]
 
 use crate::layout::NEVER_RECYCLED;
-use crate::object::core::Engine;
 use crate::object::permissions::{EXECUTE, READ, WRITE};
 use crate::process::fork::Inside;
+use crate::process::participants::unpack;
 use crate::shm::attachments::AttachedRange;
-use crate::shm::create::PAGE;
-use crate::shm::mapping::SegmentView;
+use crate::shm::mapping::{PAGE, SegmentView, Segments};
 use crate::sync::attach_count::ParticipantId;
-use crate::sys;
-use crate::sys::fd_thread;
-use crate::sys::file;
-use crate::sys::memory;
-use crate::sys::memory::{Access, Place};
+use crate::sys::memory::{self, Access, Place};
+use crate::sys::{fd_thread, file, ids};
 use crate::types::error::Errno;
 use crate::types::id::Id;
-use std::ffi::c_void;
 use std::sync::atomic::Ordering::*;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-impl Engine {
-    /// `shmat`, in the order in which the kernel checks.
+impl Segments {
+    /// `shmat`, in the order in which the kernel checks. Returns the mapping and the segment's size in
+    /// bytes: that of what was mapped, whatever the control file says later.
     ///
     /// # Safety
     ///
-    /// That of [`crate::api::namespace::Namespace::shmat`].
-    pub unsafe fn shmat(&self, id: i32, address: usize, flags: i32) -> Result<*mut c_void> {
-        // SAFETY: the caller vouches for the address.
-        unsafe { self.attach(id, address, flags) }.map(|(mapped, _)| mapped.address as *mut c_void)
-    }
-
-    /// `shmat`, which also tells the segment's size: that of what was mapped, whatever the control file says later.
-    ///
-    /// # Safety
-    ///
-    /// As above.
+    /// That of [`Namespace::shmat`](crate::Namespace::shmat).
     pub unsafe fn attach(&self, id: i32, address: usize, flags: i32) -> Result<(AttachedRange, usize)> {
         let id = Id::from_raw(id)?;
         let place = place(address, flags)?;
@@ -50,12 +36,12 @@ impl Engine {
         let wanted = READ | if write { WRITE } else { 0 } | if access.execute { EXECUTE } else { 0 };
         let _inside = Inside::enter();
         self.settled(id)?;
-        let view = self.writable_control(id.index())?.filter(|view| view.writable && view.permits(wanted));
+        let view = self.writable_at(id.index())?.filter(|view| view.writable && view.permits(wanted));
         let Some(view) = view else { return self.live(id).and(Err(Errno::ACCES)) };
-        let me = self.me()?;
+        let me = self.core.participants.me()?;
         self.reserve_entry(&view, id.index(), me)?;
         let taken = self.attachments.reserve()?;
-        if !view.attach_count().attach(id, me, &self.living(Some(&view))) {
+        if !view.attach_count().attach(id, me, &self.core.participants.probe(Some(&view))) {
             self.attachments.free(taken);
             self.destroy_if_unused(&view, false);
             return Err(Errno::INVAL);
@@ -64,7 +50,7 @@ impl Engine {
             Ok((mapped, size)) => {
                 self.forget_replaced(&mapped);
                 taken.fill(mapped);
-                view.stamp_attach(sys::pid());
+                view.stamp_attach(ids::pid());
                 Ok((mapped, size))
             }
             Err(e) => {
@@ -97,7 +83,7 @@ impl Engine {
         let huge = view.huge.load(Relaxed) != 0;
         let serial = view.data_serial.load(Acquire);
         let plain = !access.execute && place == Place::Anywhere && !huge;
-        let cached_mapping = self.segments_table[usize::from(id.index())].cached_mapping(access.write);
+        let cached_mapping = self.table[usize::from(id.index())].cached_mapping(access.write);
         let again = if plain { cached_mapping.duplicate(serial, len) } else { None };
         let address = match again {
             Some(address) => address,
@@ -137,7 +123,7 @@ impl Engine {
             other => other,
         })?;
         // Who attaches a second time may do so often.
-        if self.segments_table[usize::from(index)].cached_mapping(access.write).is_seen_again(view.data_serial.load(Relaxed)) {
+        if self.table[usize::from(index)].cached_mapping(access.write).is_seen_again(view.data_serial.load(Relaxed)) {
             self.cache_mapping(view, index, me.slot, &fd, access.write);
         }
         Ok(address)
@@ -157,7 +143,7 @@ impl Engine {
     ///
     /// # Safety
     ///
-    /// That of [`crate::api::namespace::Namespace::shmdt`].
+    /// That of [`Namespace::shmdt`](crate::Namespace::shmdt).
     pub unsafe fn shmdt(&self, address: usize) -> Result<()> {
         if !address.is_multiple_of(memory::page()) {
             return Err(Errno::INVAL);
@@ -205,12 +191,12 @@ impl Engine {
 
     /// One attachment of this process to the segment has ended.
     fn leave_segment(&self, id: Id) {
-        let (Ok(Some(view)), Some(me)) = (self.control(id.index()), self.me_if_joined()) else { return };
+        let (Ok(Some(view)), Some(me)) = (self.at(id.index()), self.core.participants.me_if_joined()) else { return };
         if view.head().id == id && view.writable {
             // Who died before goes first.
-            let living = self.living(Some(&view));
+            let living = self.core.participants.probe(Some(&view));
             view.attach_count().attached(Some(me), &living);
-            view.stamp_detach(sys::pid());
+            view.stamp_detach(ids::pid());
             view.attach_count().withdraw(me, 1);
             self.destroy_if_unused_with(&view, true, &living);
         }
@@ -226,6 +212,30 @@ impl Engine {
         self.forget_replaced(&AttachedRange { address, len, id: Id::new(0, 0), torn: false });
     }
 
+    /// Gives `participant` an entry for each attachment of this process, and stamps the segments as
+    /// the kernel does.
+    pub fn announce_all(&self, participant: ParticipantId) {
+        self.attachments.each(|attachment| {
+            if let Ok(Some(view)) = self.at(attachment.id.index())
+                && view.writable
+                && self.reserve_entry(&view, attachment.id.index(), participant).is_ok()
+            {
+                // Participants that exited before leave first.
+                let participants = &self.core.participants;
+                view.attach_count().attached(participants.me_word().and_then(unpack), &participants.probe(Some(&view)));
+                view.attach_count().announce(participant, 1);
+                view.stamp_attach(ids::pid());
+            }
+        });
+    }
+
+    /// Gives this process its entries, where no fork handler has.
+    pub fn announce_late(&self) {
+        if let Ok(me) = self.core.participants.me() {
+            self.announce_all(me);
+        }
+    }
+
     /// The process is about to end: its attachments end now. See `process::at_exit`.
     pub fn leave(&self) {
         if self.attachments.is_empty() {
@@ -235,7 +245,7 @@ impl Engine {
         while let Some((taken, mapped)) = self.attachments.take(|_| true) {
             self.attachments.free(taken);
             // What this process still has mapped must not become another segment's memory.
-            if let Ok(Some(view)) = self.control(mapped.id.index())
+            if let Ok(Some(view)) = self.at(mapped.id.index())
                 && view.head().id == mapped.id
                 && view.writable
             {
@@ -243,7 +253,7 @@ impl Engine {
             }
             self.leave_segment(mapped.id);
         }
-        self.say_free();
+        self.core.participants.say_free();
     }
 }
 

@@ -15,11 +15,9 @@
 #![allow(unsafe_code)]
 
 use crate::layout::RECYCLED_BYTES;
-use crate::object::core::Engine;
-use crate::shm::mapping::SegmentView;
-use crate::sys::file::Fd;
-use crate::sys::memory;
-use crate::sys::memory::{Access, Place};
+use crate::shm::mapping::{SegmentView, Segments};
+use crate::sys::fd::Fd;
+use crate::sys::memory::{self, Access, Place};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 
 const LEN: usize = RECYCLED_BYTES as usize;
@@ -91,11 +89,11 @@ impl CachedMapping {
     }
 }
 
-impl Engine {
+impl Segments {
     /// Keeps a view of a segment's data file, and says so in its control file.
     pub fn cache_mapping(&self, view: &SegmentView, index: u16, slot: u32, fd: &Fd, write: bool) {
         let serial = view.data_serial.load(Relaxed);
-        if self.segments_table[usize::from(index)].cached_mapping(write).put(fd, serial, write) {
+        if self.table[usize::from(index)].cached_mapping(write).put(fd, serial, write) {
             let mine = slot + 1;
             if view.cached_mappings.compare_exchange(0, mine, SeqCst, SeqCst).is_err_and(|other| other != mine) {
                 view.cached_mappings.store(u32::MAX, SeqCst);
@@ -105,7 +103,7 @@ impl Engine {
 
     /// Forgets the views of a segment that is gone, so that they do not keep its memory.
     pub fn drop_cached_mappings(&self, index: u16) {
-        let entry = &self.segments_table[usize::from(index)];
+        let entry = &self.table[usize::from(index)];
         entry.cached_mapping(false).drop_view();
         entry.cached_mapping(true).drop_view();
     }

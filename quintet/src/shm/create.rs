@@ -1,29 +1,24 @@
 //! `shmget`: finding a segment, or making one.
 
-use crate::layout::{Control, Mechanism, NEVER_RECYCLED, RECYCLED_BYTES, Rights, SEGMENT_BYTES};
-use crate::object::core::Engine;
-use crate::object::registry::{Found, Held, no_memory};
+use crate::layout::{Control, NEVER_RECYCLED, RECYCLED_BYTES, Rights, SEGMENT_BYTES};
+use crate::object::core::ObjectClass;
+use crate::object::keys::{Found, no_memory};
+use crate::object::registry::RegistryGuard;
 use crate::process::fork::Inside;
-use crate::shm::mapping::SegmentView;
+use crate::shm::mapping::{PAGE, SegmentView, Segments};
 use crate::sync::attach_count::{Head, State};
-use crate::sys;
-use crate::sys::credentials;
-use crate::sys::fd_thread;
-use crate::sys::file;
-use crate::sys::file::Fd;
-use crate::sys::file::PathBuffer;
-use crate::sys::memory;
+use crate::sys::fd::Fd;
+use crate::sys::path_buffer::PathBuffer;
+use crate::sys::{clock, credentials, fd_thread, file, ids, memory};
 use crate::types::error::Errno;
 use crate::types::id::{Id, MAX_OBJECTS};
 use crate::types::key::Key;
 use crate::types::kind::Kind;
+use crate::types::mechanism::Mechanism;
 use rustix::fs::{self, Mode};
 use std::sync::atomic::Ordering::*;
 
 type Result<T> = std::result::Result<T, Errno>;
-
-/// Sizes are counted in pages of this size, whatever the machine's.
-pub const PAGE: u64 = 4096;
 
 /// Up to this size a promise is kept by allocating; beyond, it would take too long, and is kept by counting
 /// what other segments have been promised against what the file system has.
@@ -42,29 +37,29 @@ struct CreateRequest {
     uid: u32,
 }
 
-impl Engine {
+impl Segments {
     /// `shmget`, in the order in which the kernel checks.
     pub fn shmget(&self, key: Key, size: u64, flags: i32) -> Result<Id> {
-        fd_thread::run(|| self.find_or_make_segment(key, size, flags))
+        fd_thread::run(|| self.find_or_create(key, size, flags))
     }
 
-    fn find_or_make_segment(&self, key: Key, size: u64, flags: i32) -> Result<Id> {
+    fn find_or_create(&self, key: Key, size: u64, flags: i32) -> Result<Id> {
         if key.is_private() {
             let _inside = Inside::enter();
-            return self.make(&self.lock()?, key, size, flags);
+            return self.create(&self.core.lock()?, key, size, flags);
         }
         let creates = flags & libc::IPC_CREAT != 0;
         // Who may have to create looks at the names only once, under the lock.
         let mut ended = None;
-        match if creates { self.find_by_hint(key) } else { self.find(key)? } {
+        match if creates { self.core.find_by_hint(self, key) } else { self.core.find(self, key)? } {
             Found::Object(view, id) if self.is_forced_away(&view) => ended = Some(id),
             Found::Object(view, id) => return open_existing(&view, id, size, flags),
             Found::Nothing if !creates => return Err(Errno::NOENT),
             _ => {}
         }
         let _inside = Inside::enter();
-        let held = self.lock()?;
-        if let Found::Object(view, id) = self.find(key)? {
+        let held = self.core.lock()?;
+        if let Found::Object(view, id) = self.core.find(self, key)? {
             if ended != Some(id) && !self.is_forced_away(&view) {
                 drop(held);
                 return open_existing(&view, id, size, flags);
@@ -74,19 +69,19 @@ impl Engine {
         if !creates {
             return Err(Errno::NOENT);
         }
-        self.make(&held, key, size, flags)
+        self.create(&held, key, size, flags)
     }
 
-    fn make(&self, held: &Held<'_>, key: Key, size: u64, flags: i32) -> Result<Id> {
-        let limits = self.limits()?;
+    fn create(&self, held: &RegistryGuard<'_>, key: Key, size: u64, flags: i32) -> Result<Id> {
+        let limits = self.core.limits()?;
         if size == 0 || size > limits.shmmax || i64::try_from(size).is_err() {
             return Err(Errno::INVAL);
         }
         let pages = size.div_ceil(PAGE);
-        let class = self.registry.class(Mechanism::Shm);
+        let class = self.core.registry.class(Mechanism::Shm);
         let within = |pages: u64| class.sum.load(Relaxed).checked_add(pages).is_some_and(|sum| sum <= limits.shmall);
         if !within(pages) {
-            self.sweep_held(held);
+            self.core.sweep_held(held);
             if !within(pages) {
                 return Err(Errno::NOSPC);
             }
@@ -99,41 +94,43 @@ impl Engine {
         let wanted = CreateRequest { key, size, pages, mode: flags as u32 & 0o777, huge, reserve, uid: credentials::euid() };
         let most = limits.shmmni.min(MAX_OBJECTS);
         if class.in_use.load(Relaxed) >= most {
-            self.sweep_held(held);
+            self.core.sweep_held(held);
             if class.in_use.load(Relaxed) >= most {
                 // The kernel looks for the memory first.
                 return Err(if self.has_room(&wanted) { Errno::NOSPC } else { Errno::NOMEM });
             }
         }
-        match self.make_wanted(held, &wanted) {
+        match self.create_requested(held, &wanted) {
             Err(Errno::NOMEM) => {
                 // Perhaps the dead have some.
-                self.sweep_held(held);
+                self.core.sweep_held(held);
                 self.drop_recycled(held);
-                self.make_wanted(held, &wanted)
+                self.create_requested(held, &wanted)
             }
             other => other,
         }
     }
 
-    fn make_wanted(&self, held: &Held<'_>, wanted: &CreateRequest) -> Result<Id> {
-        let class = self.registry.class(Mechanism::Shm);
+    fn create_requested(&self, held: &RegistryGuard<'_>, wanted: &CreateRequest) -> Result<Id> {
+        let class = self.core.registry.class(Mechanism::Shm);
         let asked = Id::from_raw(class.next_id.swap(-1, Relaxed)).ok();
         let suits = asked.is_none() && wanted.pages * PAGE <= RECYCLED_BYTES;
         // Another user's would be thrown away, and he would need a further index each time.
-        let is_own = |index| self.control(index).is_ok_and(|view| view.is_some_and(|view| view.owner == wanted.uid));
-        let recycled = self.recycled_index().filter(|index| suits && !self.is_used(Mechanism::Shm, *index) && is_own(*index));
+        let is_own = |index| self.at(index).is_ok_and(|view| view.is_some_and(|view| view.owner == wanted.uid));
+        let recycled =
+            self.core.recycled_index().filter(|index| suits && !self.core.is_used(Mechanism::Shm, *index) && is_own(*index));
         let from = asked.map_or(0, Id::index);
-        let candidates = recycled.into_iter().chain(self.free_indexes(Mechanism::Shm, from, asked.is_none()));
+        let candidates = recycled.into_iter().chain(self.core.free_indexes(Mechanism::Shm, from, asked.is_none()));
         for index in candidates {
-            let entry = &self.segments_table[usize::from(index)];
+            let entry = &self.table[usize::from(index)];
             if entry.foreign.load(Relaxed) != 0 {
                 continue;
             }
-            let control = self.own_control(held, index, wanted).map_err(|e| self.restore_next_id(Mechanism::Shm, asked, e))?;
+            let control =
+                self.claim_index(held, index, wanted).map_err(|e| self.core.restore_next_id(Mechanism::Shm, asked, e))?;
             let Some(view) = control else {
-                if self.is_segment_live(index) {
-                    self.mark_used(held, Mechanism::Shm, index, true);
+                if self.is_live(index) {
+                    self.core.mark_used(held, Mechanism::Shm, index, true);
                 } else {
                     entry.foreign.store(1, Relaxed);
                 }
@@ -141,21 +138,21 @@ impl Engine {
             };
             let sequence = match asked {
                 Some(id) => id.sequence(),
-                None => self.next_sequence(held, Mechanism::Shm, index),
+                None => self.core.next_sequence(held, Mechanism::Shm, index),
             };
             let id = Id::new(sequence, index);
-            self.reserve_key(Mechanism::Shm, index).map_err(|e| self.restore_next_id(Mechanism::Shm, asked, e))?;
-            self.mark_used(held, Mechanism::Shm, index, true);
+            self.core.reserve_key(Mechanism::Shm, index).map_err(|e| self.core.restore_next_id(Mechanism::Shm, asked, e))?;
+            self.core.mark_used(held, Mechanism::Shm, index, true);
             view.head.store(Head::new(id, State::Making).pack(), SeqCst);
-            match self.make_at(held, &view, id, wanted) {
+            match self.create_at(held, &view, id, wanted) {
                 Ok(()) => return Ok(id),
                 Err(e) => {
                     view.head.store(Head::new(id, State::Free).pack(), SeqCst);
-                    self.mark_used(held, Mechanism::Shm, index, false);
+                    self.core.mark_used(held, Mechanism::Shm, index, false);
                     match e {
                         // Another user's leftover is in the way.
                         Errno::EXIST => entry.foreign.store(1, Relaxed),
-                        e => return Err(self.restore_next_id(Mechanism::Shm, asked, e)),
+                        e => return Err(self.core.restore_next_id(Mechanism::Shm, asked, e)),
                     }
                 }
             }
@@ -163,41 +160,41 @@ impl Engine {
         Err(Errno::NOSPC)
     }
 
-    fn make_at(&self, held: &Held<'_>, view: &SegmentView, id: Id, wanted: &CreateRequest) -> Result<()> {
-        self.make_data(held, view, id.index(), wanted)?;
+    fn create_at(&self, held: &RegistryGuard<'_>, view: &SegmentView, id: Id, wanted: &CreateRequest) -> Result<()> {
+        self.create_data(held, view, id.index(), wanted)?;
         let high = (view.high.swap(0, Relaxed) as usize).min(view.entries.len());
         view.entries[..high].iter().for_each(|entry| entry.store(0, Relaxed));
         let (uid, gid) = (view.owner, credentials::egid());
         view.size.store(wanted.size, Relaxed);
         view.cgid.store(gid, Relaxed);
         view.cuid.store(uid, Relaxed);
-        view.cpid.store(sys::pid(), Relaxed);
+        view.cpid.store(ids::pid(), Relaxed);
         view.lpid.store(0, Relaxed);
         view.atime.store(0, Relaxed);
         view.dtime.store(0, Relaxed);
         view.locked.store(0, Relaxed);
         view.huge.store(u32::from(wanted.huge), Relaxed);
         view.creator.store(held.me.to_word(), Relaxed);
-        view.set_rights(Rights { uid, gid, mode: wanted.mode, ctime: sys::now() });
+        view.set_rights(Rights { uid, gid, mode: wanted.mode, ctime: clock::now() });
         view.key.store(wanted.key.raw() as u32, Relaxed);
         if !wanted.key.is_private()
-            && let Err(e) = self.link_key(held, Mechanism::Shm, wanted.key, id)
+            && let Err(e) = self.core.link_key(held, Mechanism::Shm, wanted.key, id)
         {
             self.discard_data(view, id.index(), held.me);
             return Err(e);
         }
         view.head.store(Head::new(id, State::Live).pack(), SeqCst);
-        self.registry.class(Mechanism::Shm).count(wanted.pages);
+        self.core.registry.class(Mechanism::Shm).count(wanted.pages);
         Ok(())
     }
 
     /// The control file of a free index, if it is the caller's to use: made if there is none.
     /// `None`: it is another user's; or a segment is there all the same, and somebody has falsified the registry.
     #[inline(never)]
-    fn own_control(&self, _held: &Held<'_>, index: u16, wanted: &CreateRequest) -> Result<Option<SegmentView>> {
-        let file_mode = self.control_mode(wanted.mode);
-        let path = self.control_path(index);
-        match self.writable_control(index) {
+    fn claim_index(&self, _held: &RegistryGuard<'_>, index: u16, wanted: &CreateRequest) -> Result<Option<SegmentView>> {
+        let file_mode = self.file_mode(wanted.mode);
+        let path = self.path(index);
+        match self.writable_at(index) {
             Ok(Some(view)) if view.head().is_live() => return Ok(None),
             Ok(Some(view)) if view.writable && view.owner == wanted.uid && self.is_unshared(&path, wanted.uid, file_mode) => {
                 return Ok(Some(view));
@@ -220,11 +217,11 @@ impl Engine {
             },
             Err(e) => return Err(e),
         }
-        let folder = PathBuffer::new(self.directory(), format_args!("/shm"));
+        let folder = PathBuffer::new(self.core.directory(), format_args!("/shm"));
         let first = Control::FIRST_BYTES;
         let fd = file::unpublished(folder.c_str(), file_mode, SEGMENT_BYTES, first, &Control::BLANK).map_err(no_memory)?;
         match file::publish(&fd, path.c_str()) {
-            Ok(()) => self.writable_control(index),
+            Ok(()) => self.writable_at(index),
             // Somebody who does not keep to the lock.
             Err(Errno::EXIST) => Ok(None),
             Err(e) => Err(no_memory(e)),
@@ -232,8 +229,8 @@ impl Engine {
     }
 
     /// The mode of a control file: whoever has any right to the segment writes it, everybody else reads it.
-    pub fn control_mode(&self, mode: u32) -> u32 {
-        match self.kind() {
+    pub fn file_mode(&self, mode: u32) -> u32 {
+        match self.core.kind() {
             Kind::Private => 0o600,
             Kind::Shared => 0o644 | if mode & 0o070 != 0 { 0o020 } else { 0 } | if mode & 0o007 != 0 { 0o002 } else { 0 },
         }
@@ -242,15 +239,15 @@ impl Engine {
     /// Whether a file of `owner`'s gives nobody rights that this mode does not. Inside a private directory
     /// there is nobody else.
     fn is_unshared(&self, path: &PathBuffer, owner: u32, mode: u32) -> bool {
-        self.kind() == Kind::Private || is_plain(path, owner, mode)
+        self.core.kind() == Kind::Private || is_plain(path, owner, mode)
     }
 
     /// The data file: the one that was kept for reuse, zeroed, or a new one.
     #[inline(never)]
-    fn make_data(&self, held: &Held<'_>, view: &SegmentView, index: u16, wanted: &CreateRequest) -> Result<()> {
+    fn create_data(&self, held: &RegistryGuard<'_>, view: &SegmentView, index: u16, wanted: &CreateRequest) -> Result<()> {
         let path = self.data_path(index);
-        if self.recycled_index() == Some(index) {
-            self.registry.class(Mechanism::Shm).recycled.store(-1, Relaxed);
+        if self.core.recycled_index() == Some(index) {
+            self.core.registry.class(Mechanism::Shm).recycled.store(-1, Relaxed);
             if self.reuse(view, index, &path, wanted)? {
                 return Ok(());
             }
@@ -276,7 +273,7 @@ impl Engine {
             return Err(no_memory(e));
         }
         // 0 stands for none.
-        let serial = self.registry.data_serial.fetch_add(1, Relaxed).wrapping_add(1).max(1);
+        let serial = self.core.registry.data_serial.fetch_add(1, Relaxed).wrapping_add(1).max(1);
         view.data_serial.store(serial, Relaxed);
         view.cached_mappings.store(0, Relaxed);
         // Memory that was never promised cannot keep a promise for the next one.
@@ -301,7 +298,7 @@ impl Engine {
         if !suits {
             return Ok(false);
         }
-        let entry = &self.segments_table[usize::from(index)];
+        let entry = &self.table[usize::from(index)];
         if let Some(at) = entry.cached_mapping(true).serves(view.data_serial.load(Relaxed), bytes as usize) {
             #[allow(unsafe_code)]
             // SAFETY: this index's own template, WARM_BYTES long and mapped writable, of a file that had at least
@@ -316,12 +313,12 @@ impl Engine {
             return Ok(false);
         }
         file::write_zeroes(&fd, 0, bytes).map_err(no_memory)?;
-        self.cache_mapping(view, index, self.me()?.slot, &fd, true);
+        self.cache_mapping(view, index, self.core.participants.me()?.slot, &fd, true);
         Ok(true)
     }
 
     /// Sees to it that no later write to the `bytes` of a new data file can fail for want of room.
-    fn promise(&self, _held: &Held<'_>, view: &SegmentView, fd: &Fd, bytes: u64, reserve: bool) -> Result<()> {
+    fn promise(&self, _held: &RegistryGuard<'_>, view: &SegmentView, fd: &Fd, bytes: u64, reserve: bool) -> Result<()> {
         let counted_only = reserve && bytes > ALLOCATE_UP_TO;
         view.counted_only.store(u32::from(counted_only), Relaxed);
         if reserve && bytes > 1 << 20 {
@@ -340,18 +337,19 @@ impl Engine {
     /// What was promised by counting and is not allocated yet.
     fn counted_promises(&self) -> u64 {
         let missing = |index: u16| {
-            let view = self.control(index).ok()??;
+            let view = self.at(index).ok()??;
             if view.counted_only.load(Relaxed) == 0 || !view.head().is_live() {
                 return None;
             }
             let stat = fs::stat(self.data_path(index).c_str()).ok()?;
             Some((stat.st_size as u64).saturating_sub(stat.st_blocks as u64 * 512))
         };
-        self.used_indexes(Mechanism::Shm).filter_map(missing).fold(0, u64::saturating_add)
+        self.core.used_indexes(Mechanism::Shm).filter_map(missing).fold(0, u64::saturating_add)
     }
 
     fn has_room(&self, wanted: &CreateRequest) -> bool {
-        let directory = fs::openat(fs::CWD, self.path(), fs::OFlags::PATH | fs::OFlags::CLOEXEC, Mode::empty()).map(Fd::from);
+        let directory =
+            fs::openat(fs::CWD, self.core.path(), fs::OFlags::PATH | fs::OFlags::CLOEXEC, Mode::empty()).map(Fd::from);
         let free = directory.ok().and_then(|fd| file::free_space(fd).ok().flatten());
         !wanted.reserve || free.is_none_or(|free| free >= wanted.pages * PAGE)
     }
@@ -363,7 +361,7 @@ impl Engine {
         let bytes = if log == 0 { default } else { 1u64.checked_shl(log) };
         let known = |bytes: u64| file::is_directory(format!("/sys/kernel/mm/hugepages/hugepages-{}kB", bytes >> 10).as_ref());
         let Some(bytes) = bytes.filter(|bytes| known(*bytes)) else { return Err(Errno::INVAL) };
-        if Some(bytes) != transparent_huge_page() || !gives_huge_pages(self.path()) {
+        if Some(bytes) != transparent_huge_page() || !gives_huge_pages(self.core.path()) {
             return Err(Errno::NOMEM);
         }
         Ok(())

@@ -8,23 +8,21 @@
 //! A mapping made here is of `SEGMENT_BYTES`, of a file that has as many, and is never unmapped.
 #![allow(unsafe_code)]
 
-use crate::layout::{Control, Mechanism, Rights, SEGMENT_BYTES, Shared};
-use crate::object::core::Engine;
+use crate::layout::{Control, Rights, SEGMENT_BYTES, Shared};
+use crate::object::core::Core;
+use crate::object::keys::{Keyed, no_memory};
 use crate::object::permissions;
-use crate::object::registry::{Keyed, no_memory};
+use crate::shm::attachments::{self, Attachments};
 use crate::shm::cached_mapping::CachedMapping;
-use crate::shm::create::PAGE;
 use crate::sync::attach_count::{AttachCount, Head, ParticipantId};
-use crate::sys::credentials;
-use crate::sys::fd_thread;
-use crate::sys::file;
-use crate::sys::file::PathBuffer;
-use crate::sys::memory;
-use crate::sys::memory::{Access, Place};
-use crate::sys::table::{Table, Zeroable};
+use crate::sys::memory::{self, Access, Place};
+use crate::sys::path_buffer::PathBuffer;
+use crate::sys::table::{NEAR, Table, Zeroable};
+use crate::sys::{credentials, fd_thread, file};
 use crate::types::error::Errno;
-use crate::types::id::Id;
+use crate::types::id::{Id, MAX_OBJECTS};
 use crate::types::key::Key;
+use crate::types::mechanism::Mechanism;
 use crate::types::permissions::Permissions;
 use crate::types::shm::{ModeFlags, SegmentStat};
 use std::ops::Deref;
@@ -65,6 +63,17 @@ unsafe impl Zeroable for SegmentEntry {}
 
 /// The table of all indexes.
 pub type SegmentTable = Table<SegmentEntry>;
+
+/// Sizes are counted in pages of this size, whatever the machine's.
+pub const PAGE: u64 = 4096;
+
+/// The segments of a namespace, as this process has them.
+#[repr(C)]
+pub struct Segments {
+    pub core: &'static Core,
+    pub attachments: Attachments,
+    pub table: SegmentTable,
+}
 
 /// A control file that is mapped.
 #[derive(Clone, Copy)]
@@ -148,21 +157,22 @@ impl SegmentView {
     }
 
     pub fn stamp_attach(&self, pid: u32) {
-        self.atime.store(crate::sys::now() as u64, Relaxed);
+        self.atime.store(crate::sys::clock::now() as u64, Relaxed);
         self.lpid.store(pid, Relaxed);
     }
 
     pub fn stamp_detach(&self, pid: u32) {
-        self.dtime.store(crate::sys::now() as u64, Relaxed);
+        self.dtime.store(crate::sys::clock::now() as u64, Relaxed);
         self.lpid.store(pid, Relaxed);
     }
 }
 
-impl Keyed<'_> for SegmentView {
+impl<'a> Keyed<'a> for SegmentView {
+    type Class = Segments;
     const OF: Mechanism = Mechanism::Shm;
 
-    fn at(engine: &Engine, index: u16) -> Result<Option<SegmentView>> {
-        engine.control(index)
+    fn at(segments: &'a Segments, index: u16) -> Result<Option<SegmentView>> {
+        segments.at(index)
     }
 
     fn id_by(&self, key: Key) -> Option<Id> {
@@ -172,52 +182,66 @@ impl Keyed<'_> for SegmentView {
     }
 }
 
-impl Engine {
-    pub fn control_path(&self, index: u16) -> PathBuffer {
-        PathBuffer::new(self.directory(), format_args!("/shm/{index}"))
+impl Segments {
+    pub fn new(
+        core: &'static Core,
+        attachments: &'static [attachments::Entry; attachments::FIRST],
+        near: &'static [SegmentEntry; NEAR],
+    ) -> Result<Segments> {
+        let table = SegmentTable::new(near, MAX_OBJECTS as usize)?;
+        Ok(Segments { core, attachments: Attachments::new(attachments), table })
+    }
+
+    /// Returns `true` if `address` lies in a mapping of a segment's file. Reads atomics only.
+    pub fn maps(&self, address: usize) -> bool {
+        self.attachments.maps(address) || self.table.iter().any(|entry| entry.maps(address))
+    }
+
+    pub fn path(&self, index: u16) -> PathBuffer {
+        PathBuffer::new(self.core.directory(), format_args!("/shm/{index}"))
     }
 
     pub fn data_path(&self, index: u16) -> PathBuffer {
-        PathBuffer::new(self.directory(), format_args!("/shm/{index}.data"))
+        PathBuffer::new(self.core.directory(), format_args!("/shm/{index}.data"))
     }
 
     /// The control file of `index`; `None` if nothing was ever there.
     ///
     /// `EACCES`: the directory may not be searched; `EINVAL`: what is there is no control file.
-    pub fn control(&self, index: u16) -> Result<Option<SegmentView>> {
+    pub fn at(&self, index: u16) -> Result<Option<SegmentView>> {
         if let Some(view) = self.cached(index)
             && view.is_valid()
         {
             return Ok(Some(view));
         }
-        self.map_control(index)
+        self.map(index)
     }
 
-    /// As [`Engine::control`], for a caller that will write: a read-only mapping is tried anew, rights may have come.
-    pub fn writable_control(&self, index: u16) -> Result<Option<SegmentView>> {
-        match self.control(index)? {
-            Some(view) if !view.writable => self.map_control(index),
+    /// As [`Segments::control`], for a caller that will write: a read-only mapping is tried anew, rights may have come.
+    pub fn writable_at(&self, index: u16) -> Result<Option<SegmentView>> {
+        match self.at(index)? {
+            Some(view) if !view.writable => self.map(index),
             other => Ok(other),
         }
     }
 
-    fn cached(&self, index: u16) -> Option<SegmentView> {
-        let entry = &self.segments_table[usize::from(index)];
+    pub fn cached(&self, index: u16) -> Option<SegmentView> {
+        let entry = &self.table[usize::from(index)];
         let at = entry.control.load(Acquire);
         let owner = entry.owner.load(Acquire);
-        // SAFETY: mapped by `map_control`, which never unmaps.
+        // SAFETY: mapped by `map`, which never unmaps.
         let control = (at != 0).then(|| unsafe { Shared::<Control>::new(at) })?;
         Some(SegmentView { control, writable: owner & 1 != 0, owner: (owner >> 1) as u32, index })
     }
 
-    fn map_control(&self, index: u16) -> Result<Option<SegmentView>> {
-        fd_thread::run(|| self.open_control(index))
+    fn map(&self, index: u16) -> Result<Option<SegmentView>> {
+        fd_thread::run(|| self.open(index))
     }
 
     #[inline(never)]
-    fn open_control(&self, index: u16) -> Result<Option<SegmentView>> {
-        let entry = &self.segments_table[usize::from(index)];
-        let path = self.control_path(index);
+    fn open(&self, index: u16) -> Result<Option<SegmentView>> {
+        let entry = &self.table[usize::from(index)];
+        let path = self.path(index);
         let (opened, writable) = match file::open(path.c_str(), true) {
             Err(Errno::ACCES | Errno::ROFS) => (file::open(path.c_str(), false), false),
             other => (other, true),
@@ -261,15 +285,20 @@ impl Engine {
     #[inline(never)]
     pub fn reserve_entry(&self, view: &SegmentView, index: u16, who: ParticipantId) -> Result<()> {
         let bytes = Control::bytes_for(who.slot) as u32;
-        let entry = &self.segments_table[usize::from(index)];
+        let entry = &self.table[usize::from(index)];
         if bytes <= Control::FIRST_BYTES as u32 || bytes <= entry.reserved.load(Relaxed) || !view.writable {
             return Ok(());
         }
         fd_thread::run(|| {
-            let (fd, _) = file::open(self.control_path(index).c_str(), true)?;
+            let (fd, _) = file::open(self.path(index).c_str(), true)?;
             file::reserve_range(&fd, 0, u64::from(bytes)).map_err(no_memory)
         })?;
         entry.reserved.store(bytes, Relaxed);
         Ok(())
     }
+}
+
+/// Returns the participant that created the segment.
+pub fn creator(view: &SegmentView) -> ParticipantId {
+    ParticipantId::from_word(view.creator.load(Relaxed))
 }

@@ -23,10 +23,8 @@
 //! - The counter `applying` is odd while some of these words have changed and some have not.
 
 use crate::sync::primitive::{AtomicI16, AtomicU32, AtomicU64, Ordering, fence, program_order};
-use crate::sync::waiter;
-use crate::sync::waiter::State;
-use crate::sync::word;
-use crate::sync::word::{SetWords, Word};
+use crate::sync::waiter::{self, State};
+use crate::sync::word::{self, SetWords, Word};
 
 /// What a journal asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -37,11 +37,11 @@ fn getgroups(into: &mut [rustix::process::Gid; 64]) -> Option<usize> {
     const GETGROUPS: libc::c_long = libc::SYS_getgroups32;
     #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
     const GETGROUPS: libc::c_long = libc::SYS_getgroups;
-    let saved = crate::sys::file::errno();
-    // SAFETY: the array holds as many group ids as is said. The C library's function may be
-    // fakeroot's.
+    let saved = crate::sys::errno::errno();
+    // SAFETY: getgroups(2) writes at most as many ids as the array has room for. It is called by number,
+    // because the C library's function can be one of fakeroot's.
     let n = unsafe { libc::syscall(GETGROUPS, raw.len() as libc::c_long, raw.as_mut_ptr()) };
-    crate::sys::file::set_errno(saved);
+    crate::sys::errno::set_errno(saved);
     let n = usize::try_from(n).ok()?;
     for (to, from) in into.iter_mut().zip(&raw[..n]) {
         *to = rustix::process::Gid::from_raw(*from);

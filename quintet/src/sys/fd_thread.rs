@@ -15,8 +15,7 @@
 //! it any more. What it is given lives on the calling thread's stack, which is there all that time.
 #![allow(unsafe_code)]
 
-use crate::sys::file;
-use crate::sys::file::Fd;
+use crate::sys::fd::{self, Fd};
 use crate::sys::memory;
 use crate::sys::signal::Blocked;
 use crate::types::error::{Errno, Error};
@@ -71,7 +70,7 @@ pub fn pin_root(directory: &Path) -> bool {
 pub fn unpin_root() {
     let number = PINNED_ROOT.swap(-1, AcqRel);
     if is_pinned_root(number) {
-        file::close(number);
+        fd::close(number);
     }
 }
 
@@ -167,14 +166,14 @@ fn run_on_thread<R, F: FnMut() -> R>(mut work: F) -> Option<R> {
     let mut task = Task { work: &mut work, outcome: None };
     {
         // Remembered, so that it goes by the names of the calling thread.
-        crate::sys::known_tid();
+        crate::sys::ids::known_tid();
         let _signals = Blocked::all();
         ON_FD_THREAD.set(true);
         let flags = libc::CLONE_VM | libc::CLONE_SIGHAND | libc::CLONE_THREAD | libc::CLONE_VFORK;
-        let saved = crate::sys::file::errno();
+        let saved = crate::sys::errno::errno();
         // SAFETY: see the module. The stack grows downwards, on all machines that there are.
         unsafe { libc::clone(thread_main::<R, F>, (stack + STACK) as *mut c_void, flags, (&raw mut task).cast::<c_void>()) };
-        crate::sys::file::set_errno(saved);
+        crate::sys::errno::set_errno(saved);
         ON_FD_THREAD.set(false);
         IN_PINNED_ROOT.set(false);
     }
@@ -206,6 +205,6 @@ fn free_descriptors() {
     let limit = limit();
     for fd in limit.saturating_sub(SPARE)..limit {
         // A copy, in this thread's own table, that nobody uses here.
-        file::close(fd as i32);
+        fd::close(fd as i32);
     }
 }

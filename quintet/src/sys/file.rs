@@ -5,102 +5,18 @@
 //! The raw calls pass a valid descriptor and pointers to locals or NUL-terminated paths.
 #![allow(unsafe_code)]
 
+use crate::sys::errno::{errno, set_errno};
+use crate::sys::fd::Fd;
 use crate::sys::fd_thread;
+use crate::sys::path_buffer::PathBuffer;
 use crate::types::error::Errno;
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use rustix::fd::{AsFd, AsRawFd};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use std::ffi::{CStr, OsStr, OsString};
-use std::mem::ManuallyDrop;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 type Result<T> = std::result::Result<T, Errno>;
-
-/// `errno` of the calling thread.
-pub fn errno() -> i32 {
-    // SAFETY: the location is valid for the thread's life.
-    unsafe { *libc::__errno_location() }
-}
-
-/// Sets `errno` of the calling thread.
-pub fn set_errno(value: i32) {
-    // SAFETY: as above.
-    unsafe { *libc::__errno_location() = value }
-}
-
-/// A descriptor, which is closed by the kernel's own call: the C library's is a place where a cancelled thread ends, and somebody's who counts.
-pub struct Fd(ManuallyDrop<OwnedFd>);
-
-impl From<OwnedFd> for Fd {
-    fn from(fd: OwnedFd) -> Fd {
-        let fd = Fd(ManuallyDrop::new(fd));
-        if fd.as_raw_fd() > 2 {
-            return fd;
-        }
-        // A stream of the program's was closed: what another thread writes there must not go into a file of ours.
-        rustix::io::fcntl_dupfd_cloexec(&fd, 3).map_or(fd, Fd::from)
-    }
-}
-
-impl AsFd for Fd {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-impl AsRawFd for Fd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
-}
-
-impl Drop for Fd {
-    fn drop(&mut self) {
-        close(self.as_raw_fd());
-    }
-}
-
-/// Closes a descriptor, if it is one.
-pub fn close(number: RawFd) {
-    let saved = errno();
-    // SAFETY: a number. The caller owns it, or a copy of the table.
-    unsafe { libc::syscall(libc::SYS_close, number) };
-    set_errno(saved);
-}
-
-/// A path in a namespace, built without allocating: a call may come from a signal handler.
-pub struct PathBuffer {
-    bytes: [u8; PathBuffer::MAX],
-    len: usize,
-}
-
-impl PathBuffer {
-    const MAX: usize = 1024;
-    /// The longest directory that leaves room for every entry.
-    pub const LONGEST_DIRECTORY: usize = PathBuffer::MAX - 64;
-
-    pub fn new(directory: &[u8], entry: std::fmt::Arguments<'_>) -> PathBuffer {
-        let mut name = PathBuffer { bytes: [0; PathBuffer::MAX], len: directory.len() };
-        // A namespace is opened only if its path leaves room for the longest entry.
-        name.bytes[..directory.len()].copy_from_slice(directory);
-        let _ = std::fmt::Write::write_fmt(&mut name, entry);
-        name
-    }
-
-    pub fn c_str(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
-    }
-}
-
-impl std::fmt::Write for PathBuffer {
-    fn write_str(&mut self, s: &str) -> std::fmt::Result {
-        let end = self.len + s.len();
-        let room = self.bytes.get_mut(self.len..end).filter(|_| end < PathBuffer::MAX);
-        room.ok_or(std::fmt::Error)?.copy_from_slice(s.as_bytes());
-        self.len = end;
-        Ok(())
-    }
-}
 
 /// Opens a regular file, whatever is there: a fifo does not hang it, a symlink is not followed.
 ///

@@ -6,7 +6,7 @@
 //! an address of a range to replace or unmap are unsafe, or state why the range is theirs.
 #![allow(unsafe_code)]
 
-use crate::sys::file::Fd;
+use crate::sys::fd::Fd;
 use crate::types::error::Errno;
 use rustix::mm::{self, Advice, MapFlags, MlockFlags, MremapFlags, ProtFlags};
 use std::ffi::c_void;

@@ -13,9 +13,7 @@
 //! would have. What it replaces is a page of a mapping that is entered in the tables of an engine, and whose file has no such page any more.
 #![allow(unsafe_code)]
 
-use crate::process::fork;
-use crate::sys::memory;
-use crate::sys::memory::page;
+use crate::sys::memory::{self, page};
 use crate::types::error::Errno;
 use libc::{c_int, c_void, siginfo_t};
 use std::cell::{Cell, UnsafeCell};
@@ -54,8 +52,12 @@ pub fn is_guarded() -> bool {
     GUARDED.load(Relaxed)
 }
 
-/// See [`crate::guard_against_truncation`].
-pub fn guard() -> Result<(), Errno> {
+/// Says whether an address lies in a mapping of a namespace's file: a `fn(usize) -> bool`.
+static IS_OURS: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+
+/// See [`crate::guard_against_truncation`]. `is_ours` is called in a signal handler.
+pub fn guard(is_ours: fn(usize) -> bool) -> Result<(), Errno> {
+    IS_OURS.store(is_ours as *mut c_void, Release);
     let _changing = CHANGING.lock().unwrap_or_else(|e| e.into_inner());
     if GUARDED.load(Acquire) {
         return Ok(());
@@ -115,7 +117,7 @@ fn real(new: Option<&libc::sigaction>) -> Result<libc::sigaction, Errno> {
     // SAFETY: locals; the handler has the type that the flags say.
     let ret = unsafe { libc::sigaction(libc::SIGBUS, new, &raw mut old) };
     IN_OURS.set(false);
-    if ret == 0 { Ok(old) } else { Err(Errno::from_raw(crate::sys::file::errno())) }
+    if ret == 0 { Ok(old) } else { Err(Errno::from_raw(crate::sys::errno::errno())) }
 }
 
 thread_local! {
@@ -146,7 +148,13 @@ unsafe extern "C" fn on_bus_error(signal: c_int, info: *mut siginfo_t, context: 
 }
 
 fn is_mapped_by_us(address: usize) -> bool {
-    fork::engines().any(|engine| engine.maps(address))
+    let is_ours = IS_OURS.load(Acquire);
+    if is_ours.is_null() {
+        return false;
+    }
+    // SAFETY: only `guard` stores it.
+    let is_ours: fn(usize) -> bool = unsafe { std::mem::transmute(is_ours) };
+    is_ours(address)
 }
 
 /// Does what the program would have had done.

@@ -9,6 +9,7 @@ pub mod id;
 pub mod key;
 pub mod kind;
 pub mod limits;
+pub mod mechanism;
 pub mod message_bytes;
 pub mod msg;
 pub mod permissions;

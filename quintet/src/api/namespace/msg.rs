@@ -1,13 +1,13 @@
 //! The verbs of message queues.
 
-use crate::api::namespace::{Backend, Namespace};
-use crate::backend::kernel;
+use crate::api::namespace::Namespace;
+use crate::backend::any::with_backend;
+use crate::backend::verbs::{NamespaceVerbs, QueueVerbs};
 use crate::types::error::Errno;
 use crate::types::id::Id;
 use crate::types::key::Key;
-use crate::types::msg::MsgFlags;
-use crate::types::msg::{MessageStat, MsgUsage, QueueRepair, QueueStat, QueueStatus};
-use crate::types::whole_message::WholeMessage;
+use crate::types::mechanism::Mechanism;
+use crate::types::msg::{MessageStat, MsgFlags, MsgUsage, QueueRepair, QueueStat, QueueStatus};
 use std::time::Duration;
 
 impl Namespace {
@@ -17,7 +17,7 @@ impl Namespace {
     ///
     /// As [`Namespace::limits`].
     pub fn msg_next_id(&self) -> std::result::Result<Option<Id>, Errno> {
-        either!(self, msg_next_id())
+        with_backend!(self.backend, backend => backend.next_id(Mechanism::Msg))
     }
 
     /// Asks for the identifier of the next created queue (where its index is free); `None` takes that back.
@@ -26,7 +26,7 @@ impl Namespace {
     ///
     /// `EPERM` the caller is not the namespace's owner.
     pub fn set_msg_next_id(&self, id: Option<Id>) -> std::result::Result<(), Errno> {
-        either!(self, set_msg_next_id(id))
+        with_backend!(self.backend, backend => backend.set_next_id(Mechanism::Msg, id))
     }
 
     /// `int msgget(key_t key, int msgflg)`: finds the queue of `key`, or creates it.
@@ -47,15 +47,12 @@ impl Namespace {
     ///
     /// msgget(2)
     pub fn msgget(&self, key: Key, flags: i32) -> std::result::Result<Id, Errno> {
-        either!(self, msgget(key, flags))
+        with_backend!(self.backend, backend => backend.msgget(key, flags))
     }
 
     /// As [`Namespace::msgget`]; a new queue takes `capacity` bytes from its first instant. `None`: the kernel cannot do that.
     pub(crate) fn msgget_with(&self, key: Key, flags: i32, capacity: u64) -> Option<std::result::Result<Id, Errno>> {
-        match self.backend {
-            Backend::Kernel => None,
-            Backend::Directory(engine) => Some(engine.msgget_with(key, flags, Some(capacity))),
-        }
+        with_backend!(self.backend, backend => backend.msgget_with(key, flags, capacity))
     }
 
     /// `int msgsnd(int msqid, const void *msgp, size_t msgsz, int msgflg)`: puts a message into the queue, or waits until there is room.
@@ -86,7 +83,7 @@ impl Namespace {
         flags: MsgFlags,
         timeout: Option<Duration>,
     ) -> std::result::Result<(), Errno> {
-        either!(self, msgsnd(id, mtype, data, flags, timeout))
+        with_backend!(self.backend, backend => backend.msgsnd(id, mtype, data, flags, timeout))
     }
 
     /// `ssize_t msgrcv(int msqid, void *msgp, size_t msgsz, long msgtyp, int msgflg)`: takes a message out of the queue, or waits until there
@@ -118,7 +115,7 @@ impl Namespace {
         flags: MsgFlags,
         timeout: Option<Duration>,
     ) -> std::result::Result<(i64, usize), Errno> {
-        either!(self, msgrcv(id, buffer, mtype, flags, timeout))
+        with_backend!(self.backend, backend => backend.msgrcv(id, buffer, mtype, flags, timeout))
     }
 
     /// As [`Namespace::msgrcv`], of a message as long as it is: its type and its bytes.
@@ -129,14 +126,7 @@ impl Namespace {
         flags: MsgFlags,
         timeout: Option<Duration>,
     ) -> std::result::Result<(i64, Vec<u8>), Errno> {
-        match self.backend {
-            Backend::Kernel => kernel::take(id, mtype, flags, timeout),
-            Backend::Directory(engine) => {
-                let mut whole = WholeMessage::default();
-                engine.msg_receive(id, &mut whole, WholeMessage::LONGEST, mtype, flags, timeout)?;
-                Ok((whole.mtype, whole.bytes))
-            }
-        }
+        with_backend!(self.backend, backend => backend.take(id, mtype, flags, timeout))
     }
 
     /// Looks at the messages without taking one, the first one first: each is handed to `see` with its bytes, until that returns `false`.
@@ -149,7 +139,7 @@ impl Namespace {
     /// `EINVAL` no such identifier; `EACCES` the mode does not grant reading; `EIDRM` the queue was removed meanwhile; `ENOSYS` the kernel has no
     /// `MSG_COPY`.
     pub fn peek(&self, id: i32, mut see: impl FnMut(MessageStat, &[u8]) -> bool) -> std::result::Result<(), Errno> {
-        either!(self, peek(id, &mut see))
+        with_backend!(self.backend, backend => backend.peek(id, &mut see))
     }
 
     /// `IPC_STAT`.
@@ -162,7 +152,7 @@ impl Namespace {
     ///
     /// msgctl(2)
     pub fn msg_stat(&self, id: i32) -> std::result::Result<QueueStat, Errno> {
-        either!(self, msg_stat(id))
+        with_backend!(self.backend, backend => backend.msg_stat(id))
     }
 
     /// `MSG_STAT` (`any` false) and `MSG_STAT_ANY` (true, which asks for no right): by index.
@@ -173,7 +163,7 @@ impl Namespace {
     ///
     /// `EINVAL` the index is not in use; `EACCES` the mode does not grant reading.
     pub fn msg_stat_index(&self, index: i32, any: bool) -> std::result::Result<QueueStat, Errno> {
-        either!(self, msg_stat_index(index, any))
+        with_backend!(self.backend, backend => backend.msg_stat_index(index, any))
     }
 
     /// `IPC_SET`: sets owner, group, access mode (the low nine bits of `mode`), and how many bytes the queue takes.
@@ -183,7 +173,7 @@ impl Namespace {
     /// `EINVAL` no such identifier, or an id of -1; `EPERM` the caller is neither owner nor creator nor privileged, or `capacity` is over
     /// `msgmnb` and he has no `CAP_SYS_RESOURCE`.
     pub fn msg_set(&self, id: i32, uid: u32, gid: u32, mode: u32, capacity: u64) -> std::result::Result<(), Errno> {
-        either!(self, msg_set(id, uid, gid, mode, capacity))
+        with_backend!(self.backend, backend => backend.msg_set(id, uid, gid, mode, capacity))
     }
 
     /// `IPC_RMID`: removes the queue with all messages; whoever waits gets `EIDRM`.
@@ -192,7 +182,7 @@ impl Namespace {
     ///
     /// `EINVAL` no such identifier; `EPERM` the caller is neither owner nor creator nor privileged.
     pub fn msg_remove(&self, id: i32) -> std::result::Result<(), Errno> {
-        either!(self, msg_remove(id))
+        with_backend!(self.backend, backend => backend.msg_remove(id))
     }
 
     /// `MSG_INFO`: what the queues hold.
@@ -201,7 +191,7 @@ impl Namespace {
     ///
     /// None for a directory; the kernel's may fail under a security policy.
     pub fn msg_usage(&self) -> std::result::Result<MsgUsage, Errno> {
-        either!(self, msg_usage())
+        with_backend!(self.backend, backend => backend.msg_usage())
     }
 
     /// Makes queues whose lists disagree with what is in them anew: somebody who may use them has scribbled on their files. What the messages
@@ -211,10 +201,7 @@ impl Namespace {
     ///
     /// Those of reading the directory.
     pub fn repair_queues(&self) -> std::result::Result<Vec<QueueRepair>, Errno> {
-        match self.backend {
-            Backend::Kernel => Ok(Vec::new()),
-            Backend::Directory(engine) => engine.damaged_queues(true),
-        }
+        with_backend!(self.backend, backend => backend.damaged_queues(true))
     }
 
     /// The queues that [`Namespace::repair_queues`] would make anew, and how many messages each would have. Nothing is changed.
@@ -223,10 +210,7 @@ impl Namespace {
     ///
     /// Those of reading the directory.
     pub fn damaged_queues(&self) -> std::result::Result<Vec<QueueRepair>, Errno> {
-        match self.backend {
-            Backend::Kernel => Ok(Vec::new()),
-            Backend::Directory(engine) => engine.damaged_queues(false),
-        }
+        with_backend!(self.backend, backend => backend.damaged_queues(false))
     }
 
     /// All queues, by index, with what is in them and who waits.
@@ -235,6 +219,6 @@ impl Namespace {
     ///
     /// Those of reading the directory.
     pub fn queues(&self) -> std::result::Result<Vec<QueueStatus>, Errno> {
-        either!(self, queues())
+        with_backend!(self.backend, backend => backend.queues())
     }
 }

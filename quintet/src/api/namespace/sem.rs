@@ -1,12 +1,13 @@
 //! The verbs of semaphore sets.
 
-use crate::api::namespace::{Backend, Namespace};
-use crate::backend::kernel;
+use crate::api::namespace::Namespace;
+use crate::backend::any::with_backend;
+use crate::backend::verbs::{NamespaceVerbs, SetVerbs};
 use crate::types::error::Errno;
 use crate::types::id::Id;
 use crate::types::key::Key;
-use crate::types::sem::SemOp;
-use crate::types::sem::{SemUsage, SetStat, SetStatus};
+use crate::types::mechanism::Mechanism;
+use crate::types::sem::{SemOp, SemUsage, SetStat, SetStatus};
 use std::time::Duration;
 
 impl Namespace {
@@ -16,7 +17,7 @@ impl Namespace {
     ///
     /// As [`Namespace::limits`].
     pub fn sem_next_id(&self) -> std::result::Result<Option<Id>, Errno> {
-        either!(self, sem_next_id())
+        with_backend!(self.backend, backend => backend.next_id(Mechanism::Sem))
     }
 
     /// Asks for the identifier of the next created set (where its index is free); `None` takes that back.
@@ -25,7 +26,7 @@ impl Namespace {
     ///
     /// `EPERM` the caller is not the namespace's owner.
     pub fn set_sem_next_id(&self, id: Option<Id>) -> std::result::Result<(), Errno> {
-        either!(self, set_sem_next_id(id))
+        with_backend!(self.backend, backend => backend.set_next_id(Mechanism::Sem, id))
     }
 
     /// `int semget(key_t key, int nsems, int semflg)`: finds the set of `key`, or creates it, with all values 0.
@@ -48,17 +49,12 @@ impl Namespace {
     ///
     /// semget(2)
     pub fn semget(&self, key: Key, nsems: i32, flags: i32) -> std::result::Result<Id, Errno> {
-        either!(self, semget(key, nsems, flags))
+        with_backend!(self.backend, backend => backend.semget(key, nsems, flags))
     }
 
     /// As [`Namespace::semget`]; a new set has these values, one for each semaphore, from its first instant. `None`: the kernel cannot do that.
     pub(crate) fn semget_with(&self, key: Key, flags: i32, values: &[u16]) -> Option<std::result::Result<Id, Errno>> {
-        match self.backend {
-            Backend::Kernel => None,
-            Backend::Directory(engine) => Some(
-                i32::try_from(values.len()).map_err(|_| Errno::INVAL).and_then(|n| engine.semget_with(key, n, flags, values)),
-            ),
-        }
+        with_backend!(self.backend, backend => backend.semget_with(key, flags, values))
     }
 
     /// `int semtimedop(int semid, struct sembuf *sops, size_t nsops, const struct timespec *timeout)`: does all
@@ -83,7 +79,7 @@ impl Namespace {
     /// semop(2)
     #[doc(alias = "semop")]
     pub fn semtimedop(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> std::result::Result<(), Errno> {
-        either!(self, semtimedop(id, ops, timeout))
+        with_backend!(self.backend, backend => backend.semtimedop(id, ops, timeout))
     }
 
     /// `GETVAL`: the value of semaphore `num`, 0..=32767.
@@ -96,7 +92,7 @@ impl Namespace {
     ///
     /// semctl(2)
     pub fn sem_value(&self, id: i32, num: i32) -> std::result::Result<u16, Errno> {
-        either!(self, sem_value(id, num))
+        with_backend!(self.backend, backend => backend.sem_value(id, num))
     }
 
     /// `GETPID`: the process that last changed semaphore `num`; 0: none yet.
@@ -105,7 +101,7 @@ impl Namespace {
     ///
     /// As [`Namespace::sem_value`].
     pub fn sem_pid(&self, id: i32, num: i32) -> std::result::Result<i32, Errno> {
-        either!(self, sem_pid(id, num))
+        with_backend!(self.backend, backend => backend.sem_pid(id, num))
     }
 
     /// `GETNCNT`: how many wait for semaphore `num` to grow.
@@ -114,7 +110,7 @@ impl Namespace {
     ///
     /// As [`Namespace::sem_value`].
     pub fn sem_ncnt(&self, id: i32, num: i32) -> std::result::Result<u32, Errno> {
-        either!(self, sem_ncnt(id, num))
+        with_backend!(self.backend, backend => backend.sem_ncnt(id, num))
     }
 
     /// `GETZCNT`: how many wait for semaphore `num` to become zero.
@@ -123,7 +119,7 @@ impl Namespace {
     ///
     /// As [`Namespace::sem_value`].
     pub fn sem_zcnt(&self, id: i32, num: i32) -> std::result::Result<u32, Errno> {
-        either!(self, sem_zcnt(id, num))
+        with_backend!(self.backend, backend => backend.sem_zcnt(id, num))
     }
 
     /// `GETALL`: all values at one instant.
@@ -132,7 +128,7 @@ impl Namespace {
     ///
     /// As [`Namespace::sem_value`].
     pub fn sem_values(&self, id: i32) -> std::result::Result<Vec<u16>, Errno> {
-        either!(self, sem_values(id))
+        with_backend!(self.backend, backend => backend.sem_values(id))
     }
 
     /// `SETVAL`: sets the value of semaphore `num`, and forgets what was to be taken back from it.
@@ -146,7 +142,7 @@ impl Namespace {
     ///
     /// semctl(2)
     pub fn sem_set_value(&self, id: i32, num: i32, value: i32) -> std::result::Result<(), Errno> {
-        either!(self, sem_set_value(id, num, value))
+        with_backend!(self.backend, backend => backend.sem_set_value(id, num, value))
     }
 
     /// `SETALL`: sets all values, and forgets what was to be taken back from the set.
@@ -155,7 +151,7 @@ impl Namespace {
     ///
     /// As [`Namespace::sem_set_value`]; `EINVAL` also if there are not as many values as semaphores.
     pub fn sem_set_values(&self, id: i32, values: &[u16]) -> std::result::Result<(), Errno> {
-        either!(self, sem_set_values(id, values))
+        with_backend!(self.backend, backend => backend.sem_set_values(id, values))
     }
 
     /// `IPC_STAT`.
@@ -168,7 +164,7 @@ impl Namespace {
     ///
     /// semctl(2)
     pub fn sem_stat(&self, id: i32) -> std::result::Result<SetStat, Errno> {
-        either!(self, sem_stat(id))
+        with_backend!(self.backend, backend => backend.sem_stat(id))
     }
 
     /// `SEM_STAT` (`any` false) and `SEM_STAT_ANY` (true, which asks for no right): by index.
@@ -179,7 +175,7 @@ impl Namespace {
     ///
     /// `EINVAL` the index is not in use; `EACCES` the mode does not grant reading.
     pub fn sem_stat_index(&self, index: i32, any: bool) -> std::result::Result<SetStat, Errno> {
-        either!(self, sem_stat_index(index, any))
+        with_backend!(self.backend, backend => backend.sem_stat_index(index, any))
     }
 
     /// `IPC_SET`: sets owner, group and access mode (the low nine bits of `mode`).
@@ -188,7 +184,7 @@ impl Namespace {
     ///
     /// `EINVAL` no such identifier, or an id of -1; `EPERM` the caller is neither owner nor creator nor privileged.
     pub fn sem_set(&self, id: i32, uid: u32, gid: u32, mode: u32) -> std::result::Result<(), Errno> {
-        either!(self, sem_set(id, uid, gid, mode))
+        with_backend!(self.backend, backend => backend.sem_set(id, uid, gid, mode))
     }
 
     /// `IPC_RMID`: removes the set; whoever waits gets `EIDRM`.
@@ -197,7 +193,7 @@ impl Namespace {
     ///
     /// `EINVAL` no such identifier; `EPERM` the caller is neither owner nor creator nor privileged.
     pub fn sem_remove(&self, id: i32) -> std::result::Result<(), Errno> {
-        either!(self, sem_remove(id))
+        with_backend!(self.backend, backend => backend.sem_remove(id))
     }
 
     /// `SEM_INFO`: what the sets use.
@@ -206,7 +202,7 @@ impl Namespace {
     ///
     /// None for a directory; the kernel's may fail under a security policy.
     pub fn sem_usage(&self) -> std::result::Result<SemUsage, Errno> {
-        either!(self, sem_usage())
+        with_backend!(self.backend, backend => backend.sem_usage())
     }
 
     /// All sets, by index, with their values, who waits, and what will be taken back from whom.
@@ -215,6 +211,6 @@ impl Namespace {
     ///
     /// Those of reading the directory.
     pub fn sets(&self) -> std::result::Result<Vec<SetStatus>, Errno> {
-        either!(self, sets())
+        with_backend!(self.backend, backend => backend.sets())
     }
 }

@@ -6,15 +6,13 @@
 //! made one that a program understands. It is found out by system calls that the failed call has just made, or would have:
 //! a sandbox may allow no others.
 
+use crate::backend::directory::Directory;
 use crate::backend::directory::files::damaged;
-use crate::object::core::Engine;
-use crate::preload_api;
-use crate::sys;
+use crate::process::listener;
 use crate::sys::fd_thread::run_by_path;
-use crate::sys::file;
-use crate::sys::file::PathBuffer;
-use crate::types::error::Errno;
-use crate::types::error::Error;
+use crate::sys::path_buffer::PathBuffer;
+use crate::sys::{clock, file};
+use crate::types::error::{Errno, Error};
 use rustix::fs::{self, Mode, OFlags};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -35,7 +33,7 @@ const FULL: u64 = 64 << 10;
 /// What may be as it should be is looked into once in so many nanoseconds.
 const SELDOM: u64 = 1_000_000_000;
 
-impl Engine {
+impl Directory {
     /// What the number of a failed call is to a program.
     #[cold]
     #[inline(never)]
@@ -51,7 +49,7 @@ impl Engine {
             _ => return errno,
         };
         if let Some(trouble) = &trouble {
-            preload_api::tell(|listener| listener.trouble(trouble));
+            listener::tell(|listener| listener.trouble(trouble));
         }
         match (call, errno) {
             _ if usual => errno,
@@ -71,7 +69,7 @@ impl Engine {
     /// What has become of the directory, if it is not as it was.
     fn explain_missing_file(&self) -> Option<Error> {
         match self.look_at(format_args!("/namespace")) {
-            Ok(now) if now != self.identity => {
+            Ok(now) if now != self.core.identity => {
                 Some(self.trouble(Errno::NOENT).why("another one was put in its place").remedy("start the program again"))
             }
             Ok(_) => ["shm", "sem", "msg", "key"].into_iter().find_map(|folder| {
@@ -99,14 +97,14 @@ impl Engine {
     /// Which file this is.
     fn look_at(&self, entry: std::fmt::Arguments) -> std::result::Result<(u64, u64), rustix::io::Errno> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let stat = fs::fstat(fs::open(PathBuffer::new(self.directory(), entry).c_str(), flags, Mode::empty())?)?;
+        let stat = fs::fstat(fs::open(PathBuffer::new(self.core.directory(), entry).c_str(), flags, Mode::empty())?)?;
         Ok((stat.st_dev as u64, stat.st_ino as u64))
     }
 
     /// Whether the file system is full: a file of some size cannot be had.
     fn room(&self) -> Option<Error> {
         file::fits_file_limit(FULL).ok()?;
-        let folder = PathBuffer::new(self.directory(), format_args!("/sem"));
+        let folder = PathBuffer::new(self.core.directory(), format_args!("/sem"));
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let file = fs::open(folder.c_str(), flags, Mode::RUSR | Mode::WUSR);
         match file.and_then(|file| fs::fallocate(file, fs::FallocateFlags::empty(), 0, FULL)) {
@@ -119,7 +117,7 @@ impl Engine {
 
     fn may_look(&self) -> bool {
         static LOOKED: AtomicU64 = AtomicU64::new(0);
-        let (now, looked) = (sys::coarse_nanos(), LOOKED.load(Relaxed));
+        let (now, looked) = (clock::coarse_nanos(), LOOKED.load(Relaxed));
         let may = now.wrapping_sub(looked) > SELDOM;
         if may {
             LOOKED.store(now, Relaxed);

@@ -1,11 +1,9 @@
 //! What a namespace's directory holds: putting it there, taking it away, and what to say when that fails.
 
-use crate::layout;
-use crate::layout::{HEADER_BYTES, Header, REGISTRY_BYTES, Registry};
+use crate::layout::{self, HEADER_BYTES, Header, REGISTRY_BYTES, Registry};
+use crate::sys::fd::Fd;
 use crate::sys::file;
-use crate::sys::file::Fd;
-use crate::types::error::Errno;
-use crate::types::error::{Error, Result};
+use crate::types::error::{Errno, Error, Result};
 use crate::types::kind::Kind;
 use crate::types::limits::Limits;
 use rustix::fs::{self, Mode};

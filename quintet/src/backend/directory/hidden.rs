@@ -5,10 +5,7 @@
 //! who does not get the name from the superuser's programs cannot find it.
 
 use crate::backend::directory::files::{explain_create, publish, unnamed};
-use crate::object::core::Engine;
-use crate::types::error::Errno;
-use crate::types::error::{Error, Result};
-use crate::types::kind::Kind;
+use crate::types::error::{Errno, Error, Result};
 use rustix::fs::{self, Mode};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
@@ -16,13 +13,8 @@ use std::path::{Path, PathBuf};
 /// The file that tells the superuser, and nobody else, which one is the default.
 const DEFAULT: &str = "default";
 
-/// Makes a shared namespace under an unguessable name in `parent`.
-pub fn create(parent: &Path) -> Result<&'static Engine> {
-    Engine::create(&parent.join(random_name()), Kind::Shared)
-}
-
 /// 128 random bits: std's hashers are keyed by the system's random numbers.
-fn random_name() -> String {
+pub fn random_name() -> String {
     let word = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", word(), word())
 }

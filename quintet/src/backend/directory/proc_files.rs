@@ -1,13 +1,13 @@
 //! The namespace as files: `/proc/sysvipc`, and the limits in `/proc/sys/kernel`. What they say, and what may be written to
 //! them, is the kernel's to the letter: its columns, its way of reading numbers, its errors.
 
-use crate::layout::Mechanism;
-use crate::object::core::Engine;
+use crate::backend::directory::Directory;
 use crate::process::fork::Inside;
 use crate::sys::credentials::capable;
 use crate::types::error::Errno;
 use crate::types::id::Id;
 use crate::types::limits::Limits;
+use crate::types::mechanism::Mechanism;
 use crate::types::msg::QueueStat;
 use crate::types::sem::SetStat;
 use crate::types::shm::{ModeFlags, SegmentStat};
@@ -211,11 +211,11 @@ fn numbers(text: &[u8], most: usize, mut take: impl FnMut(Number) -> Result<()>)
     Ok(text.len() - skip_spaces(left).len())
 }
 
-impl Engine {
+impl Directory {
     /// What a file says.
     pub fn proc_text(&self, file: ProcFile) -> Result<String> {
         let one = |number: u64| Ok(format!("{number}\n"));
-        let limits = self.limits()?;
+        let limits = self.core.limits()?;
         match file {
             ProcFile::List(of) => self.proc_list(of),
             ProcFile::ShmMax => one(limits.shmmax),
@@ -229,7 +229,7 @@ impl Engine {
             ProcFile::MsgMax => one(limits.msgmax.into()),
             ProcFile::MsgMnb => one(limits.msgmnb.into()),
             ProcFile::MsgMni => one(limits.msgmni.into()),
-            ProcFile::NextId(of) => Ok(format!("{}\n", self.next_id(of)?.map_or(-1, Id::raw))),
+            ProcFile::NextId(of) => Ok(format!("{}\n", self.core.next_id(of)?.map_or(-1, Id::raw))),
         }
     }
 
@@ -240,19 +240,19 @@ impl Engine {
             Mechanism::Sem => SEM_COLUMNS,
             Mechanism::Msg => MSG_COLUMNS,
         });
-        for index in self.used_indexes(of) {
+        for index in self.core.used_indexes(of) {
             let at = i32::from(index);
             // One that has gone meanwhile, or is damaged, is left out.
             match of {
                 Mechanism::Shm => {
-                    let stat = self.shm_stat_index(at, true);
-                    let _ = stat.map(|stat| segment(&mut text, &stat, self.resident(index)));
+                    let stat = self.segments.shm_stat_index(at, true);
+                    let _ = stat.map(|stat| segment(&mut text, &stat, self.segments.resident(index)));
                 }
                 Mechanism::Sem => {
-                    let _ = self.sem_stat_index(at, true).map(|stat| set(&mut text, &stat));
+                    let _ = self.sets.sem_stat_index(at, true).map(|stat| set(&mut text, &stat));
                 }
                 Mechanism::Msg => {
-                    let _ = self.msg_stat_index(at, true).map(|stat| queue(&mut text, &stat));
+                    let _ = self.queues.msg_stat_index(at, true).map(|stat| queue(&mut text, &stat));
                 }
             }
         }
@@ -264,7 +264,7 @@ impl Engine {
         match file {
             // The kernel lets the machine's superuser, and then refuses what he writes.
             ProcFile::List(_) => capable(CapabilitySet::DAC_OVERRIDE) && is_first_user_namespace(),
-            ProcFile::NextId(_) => self.is_owner(),
+            ProcFile::NextId(_) => self.core.is_owner(),
             _ => self.may_set_limits(),
         }
     }
@@ -281,13 +281,13 @@ impl Engine {
             return Ok(0);
         }
         let most = Id::new(u16::MAX, u16::MAX).raw() as u32;
-        let mut limits = self.limits()?;
+        let mut limits = self.core.limits()?;
         let taken = match file {
             ProcFile::Sem => return self.proc_write_sem(text, limits),
             ProcFile::NextId(of) => {
                 let mut id = None;
                 let taken = numbers(text, 1, |n| n.int_up_to(most).map(|n| id = Id::from_raw(n as i32).ok()))?;
-                self.set_next_id(of, id)?;
+                self.core.set_next_id(of, id)?;
                 return Ok(taken);
             }
             ProcFile::List(_) => return Err(Errno::IO),

@@ -1,248 +1,78 @@
-//! The kernel's own System V IPC behind the same verbs.
+//! The kernel's own System V IPC.
 //!
-//! The calls are made by the processor's instruction and not through libc's functions, so that they reach the
-//! kernel also in a process that runs under the drop-in, which carries `syscall(2)`, too.
-//!
-//! # Safety
-//!
-//! Each call passes numbers, or pointers to locals that the kernel fills and that have the
-//! kernel's layout (libc's definitions).
-#![allow(unsafe_code)]
+//! The calls are made by the processor's instruction and not through libc's functions, so that they
+//! reach the kernel in a process that runs under the preload library, which intercepts `syscall(2)`
+//! too.
 
-use crate::sys::file;
-use crate::types::error::Errno;
-use crate::types::id::Id;
-use crate::types::key::Key;
-use crate::types::limits::Limits;
-use crate::types::permissions::Permissions;
-use crate::types::shm::Usage;
-use crate::types::shm::{Attacher, ModeFlags, SegmentStat, SegmentStatus};
-use std::ffi::c_void;
-use std::mem::MaybeUninit;
-use syscalls::{Sysno, syscall};
-
+mod call;
 mod msg;
 mod sem;
+mod shm;
 
-pub use msg::{
-    msg_next_id, msg_remove, msg_set, msg_stat, msg_stat_index, msg_usage, msgget, msgrcv, msgsnd, peek, queues, set_msg_next_id,
-    take,
-};
-pub use sem::{
-    sem_ncnt, sem_next_id, sem_pid, sem_remove, sem_set, sem_set_value, sem_set_values, sem_stat, sem_stat_index, sem_usage,
-    sem_value, sem_values, sem_zcnt, semget, semtimedop, set_sem_next_id, sets,
-};
+use crate::backend::kernel::call::{number, set_sysctl};
+use crate::backend::verbs::{Backend, NamespaceVerbs};
+use crate::types::error::{self, Errno, Error};
+use crate::types::id::Id;
+use crate::types::kind::Kind;
+use crate::types::limits::Limits;
+use crate::types::mechanism::Mechanism;
+use crate::types::shm::Attacher;
+use std::path::Path;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-const SHM_LOCK: i32 = 11;
-const SHM_UNLOCK: i32 = 12;
-const SHM_STAT: i32 = 13;
-const SHM_INFO: i32 = 14;
-const SHM_STAT_ANY: i32 = 15;
-/// Selects the 64-bit structures on the architectures that have older ones.
-const IPC_64: i32 = if cfg!(any(target_arch = "x86", target_arch = "arm")) { 0x100 } else { 0 };
+/// The kernel's System V IPC, of this process's IPC namespace.
+#[derive(Clone, Copy)]
+pub struct Kernel;
 
-/// `struct shm_info` of `<sys/shm.h>`.
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct ShmInfo {
-    used_ids: i32,
-    tot: libc::c_ulong,
-    rss: libc::c_ulong,
-    swp: libc::c_ulong,
-    swap_attempts: libc::c_ulong,
-    swap_successes: libc::c_ulong,
-}
+impl Backend for Kernel {}
 
-fn check(ret: std::result::Result<usize, syscalls::Errno>) -> Result<libc::c_long> {
-    ret.map(|value| value as libc::c_long).map_err(|e| Errno::from_raw(e.into_raw()))
-}
-
-pub fn shmget(key: Key, size: u64, flags: i32) -> Result<Id> {
-    let size = usize::try_from(size).map_err(|_| Errno::INVAL)?;
-    // SAFETY: numbers only.
-    let id = check(unsafe { syscall!(Sysno::shmget, key.raw(), size, flags) })?;
-    Id::from_raw(id as i32)
-}
-
-/// # Safety
-///
-/// That of [`crate::api::namespace::Namespace::shmat`].
-pub unsafe fn shmat(id: i32, address: usize, flags: i32) -> Result<*mut c_void> {
-    // SAFETY: the caller vouches for the address.
-    let at = check(unsafe { syscall!(Sysno::shmat, id, address, flags) })?;
-    Ok(at as usize as *mut c_void)
-}
-
-/// # Safety
-///
-/// That of [`crate::api::namespace::Namespace::shmdt`].
-pub unsafe fn shmdt(address: usize) -> Result<()> {
-    // SAFETY: the caller vouches that nothing uses the memory.
-    check(unsafe { syscall!(Sysno::shmdt, address) }).map(drop)
-}
-
-fn shmctl<T>(id: i32, command: i32, buffer: *mut T) -> Result<i32> {
-    // SAFETY: every caller passes null or a local of the type that `command` reads or fills.
-    check(unsafe { syscall!(Sysno::shmctl, id, command | IPC_64, buffer) }).map(|r| r as i32)
-}
-
-fn none() -> *mut u8 {
-    std::ptr::null_mut()
-}
-
-fn read_stat(id: i32, command: i32) -> Result<SegmentStat> {
-    let mut ds = MaybeUninit::<libc::shmid_ds>::zeroed();
-    let ret = shmctl(id, command, ds.as_mut_ptr())?;
-    // SAFETY: zeroes are a valid shmid_ds, and the kernel has filled it.
-    let ds = unsafe { ds.assume_init() };
-    let id = if command == libc::IPC_STAT { id } else { ret };
-    let mode = u32::from(ds.shm_perm.mode);
-    Ok(SegmentStat {
-        key: Key::new(crate::types::abi::key(&ds.shm_perm)),
-        id: Id::from_raw(id)?,
-        perm: Permissions {
-            uid: ds.shm_perm.uid,
-            gid: ds.shm_perm.gid,
-            cuid: ds.shm_perm.cuid,
-            cgid: ds.shm_perm.cgid,
-            mode: mode & 0o777,
-        },
-        flags: ModeFlags::from_bits_truncate(mode),
-        size: ds.shm_segsz as u64,
-        atime: ds.shm_atime as i64,
-        dtime: ds.shm_dtime as i64,
-        ctime: ds.shm_ctime as i64,
-        cpid: ds.shm_cpid,
-        lpid: ds.shm_lpid,
-        nattch: ds.shm_nattch as u64,
-    })
-}
-
-pub fn shm_stat(id: i32) -> Result<SegmentStat> {
-    read_stat(id, libc::IPC_STAT)
-}
-
-pub fn shm_stat_index(index: i32, any: bool) -> Result<SegmentStat> {
-    read_stat(index, if any { SHM_STAT_ANY } else { SHM_STAT })
-}
-
-pub fn shm_set(id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
-    // SAFETY: zeroes are a valid shmid_ds.
-    let mut ds: libc::shmid_ds = unsafe { MaybeUninit::zeroed().assume_init() };
-    ds.shm_perm.uid = uid;
-    ds.shm_perm.gid = gid;
-    ds.shm_perm.mode = (mode & 0o777) as _;
-    shmctl(id, libc::IPC_SET, &raw mut ds).map(drop)
-}
-
-pub fn shm_remove(id: i32) -> Result<()> {
-    shmctl(id, libc::IPC_RMID, none()).map(drop)
-}
-
-pub fn shm_lock(id: i32, locked: bool) -> Result<()> {
-    shmctl(id, if locked { SHM_LOCK } else { SHM_UNLOCK }, none()).map(drop)
-}
-
-pub fn shm_usage() -> Result<Usage> {
-    let mut info = ShmInfo::default();
-    let max_index = shmctl(0, SHM_INFO, &raw mut info)?;
-    Ok(Usage {
-        segments: info.used_ids as u32,
-        pages: info.tot as u64,
-        resident: info.rss as u64,
-        swapped: info.swp as u64,
-        max_index: max_index as u32,
-    })
-}
-
-fn sysctl(name: &str) -> Result<String> {
-    file::read(&*format!("/proc/sys/kernel/{name}")).map(|s| s.trim().to_owned())
-}
-
-fn set_sysctl(name: &str, value: &str) -> Result<()> {
-    use rustix::fs::{Mode, OFlags, open};
-    let fd = open(format!("/proc/sys/kernel/{name}"), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::io::write(&fd, value.as_bytes())?;
-    Ok(())
-}
-
-fn number<T: std::str::FromStr>(name: &str) -> Result<T> {
-    sysctl(name)?.parse().map_err(|_| Errno::IO)
-}
-
-pub fn limits() -> Result<Limits> {
-    let limits = sem::read_limits(Limits {
-        shmmax: number("shmmax")?,
-        shmall: number("shmall")?,
-        shmmni: number("shmmni")?,
-        shm_rmid_forced: number::<u32>("shm_rmid_forced")? != 0,
-        ..Limits::DEFAULT
-    })?;
-    msg::read_limits(limits)
-}
-
-pub fn set_limits(limits: &Limits) -> Result<()> {
-    set_sysctl("shmmax", &limits.shmmax.to_string())?;
-    set_sysctl("shmall", &limits.shmall.to_string())?;
-    set_sysctl("shmmni", &limits.shmmni.to_string())?;
-    set_sysctl("shm_rmid_forced", if limits.shm_rmid_forced { "1" } else { "0" })?;
-    sem::write_limits(limits)?;
-    msg::write_limits(limits)
-}
-
-pub fn shm_next_id() -> Result<Option<Id>> {
-    Ok(Id::from_raw(number("shm_next_id")?).ok())
-}
-
-pub fn set_shm_next_id(id: Option<Id>) -> Result<()> {
-    set_sysctl("shm_next_id", &id.map_or(-1, Id::raw).to_string())
-}
-
-pub fn segments() -> Result<Vec<SegmentStatus>> {
-    let usage = shm_usage()?;
-    let mappings = mapped_segments();
-    let page = rustix::param::page_size() as u64;
-    let resident = resident_sizes();
-    let mut all = Vec::new();
-    for index in 0..=usage.max_index as i32 {
-        let Ok(stat) = shm_stat_index(index, true) else { continue };
-        let id = stat.id.raw();
-        let attached = mappings.iter().filter(|(i, _)| *i == id).map(|(_, a)| *a).collect();
-        let orphan = stat.nattch == 0 && !std::path::Path::new(&format!("/proc/{}", stat.cpid)).exists();
-        let resident = resident.iter().find(|(i, _)| *i == id).map_or(0, |(_, r)| r.next_multiple_of(page));
-        all.push(SegmentStatus { stat, attached, orphan, resident });
+impl NamespaceVerbs for Kernel {
+    fn path(&self) -> Option<&Path> {
+        None
     }
-    Ok(all)
-}
 
-/// The `rss` column of `/proc/sysvipc/shm`, by identifier.
-fn resident_sizes() -> Vec<(i32, u64)> {
-    let text = file::read("/proc/sysvipc/shm").unwrap_or_default();
-    let parse = |line: &str| {
-        let mut fields = line.split_whitespace();
-        Some((fields.nth(1)?.parse().ok()?, fields.nth(12)?.parse().ok()?))
-    };
-    text.lines().skip(1).filter_map(parse).collect()
-}
-
-/// Who has which segment mapped, as far as `/proc/PID/maps` may be read: the mapping of a
-/// segment is named `/SYSV` and its key, and its inode number is the identifier.
-fn mapped_segments() -> Vec<(i32, Attacher)> {
-    let mut found: Vec<(i32, Attacher)> = Vec::new();
-    let Ok(processes) = std::fs::read_dir("/proc") else { return found };
-    for process in processes.flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|n| n.parse::<i32>().ok()) else { continue };
-        let Ok(maps) = std::fs::read_to_string(process.path().join("maps")) else { continue };
-        let uid = process.metadata().map_or(u32::MAX, |m| std::os::unix::fs::MetadataExt::uid(&m));
-        for line in maps.lines().filter(|l| l.contains(" /SYSV")) {
-            let Some(id) = line.split_whitespace().nth(4).and_then(|i| i.parse::<i32>().ok()) else { continue };
-            match found.iter_mut().find(|(i, a)| *i == id && a.pid == pid) {
-                Some((_, a)) => a.count += 1,
-                None => found.push((id, Attacher { pid, uid, count: 1, pid_visible: true })),
-            }
-        }
+    fn kind(&self) -> Kind {
+        Kind::Shared
     }
-    found
+
+    fn limits(&self) -> Result<Limits> {
+        let limits = sem::read_limits(Limits {
+            shmmax: number("shmmax")?,
+            shmall: number("shmall")?,
+            shmmni: number("shmmni")?,
+            shm_rmid_forced: number::<u32>("shm_rmid_forced")? != 0,
+            ..Limits::DEFAULT
+        })?;
+        msg::read_limits(limits)
+    }
+
+    fn set_limits(&self, limits: &Limits) -> Result<()> {
+        set_sysctl("shmmax", &limits.shmmax.to_string())?;
+        set_sysctl("shmall", &limits.shmall.to_string())?;
+        set_sysctl("shmmni", &limits.shmmni.to_string())?;
+        set_sysctl("shm_rmid_forced", if limits.shm_rmid_forced { "1" } else { "0" })?;
+        sem::write_limits(limits)?;
+        msg::write_limits(limits)
+    }
+
+    fn next_id(&self, of: Mechanism) -> Result<Option<Id>> {
+        Ok(Id::from_raw(number(&format!("{}_next_id", of.name()))?).ok())
+    }
+
+    fn set_next_id(&self, of: Mechanism, id: Option<Id>) -> Result<()> {
+        set_sysctl(&format!("{}_next_id", of.name()), &id.map_or(-1, Id::raw).to_string())
+    }
+
+    fn sweep(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn participants(&self) -> Result<Vec<Attacher>> {
+        Ok(Vec::new())
+    }
+
+    fn destroy(&self, _force: bool) -> error::Result<()> {
+        Err(Error::new(Errno::INVAL, "cannot remove the kernel's namespace"))
+    }
 }

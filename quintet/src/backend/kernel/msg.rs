@@ -5,13 +5,14 @@
 //! As in the module above: numbers, or locals of the kernel's layout.
 #![allow(unsafe_code)]
 
-use crate::backend::kernel::{IPC_64, check, number, set_sysctl};
+use crate::backend::kernel::Kernel;
+use crate::backend::kernel::call::{IPC_64, check, number, set_sysctl};
+use crate::backend::verbs::QueueVerbs;
 use crate::types::error::Errno;
 use crate::types::id::Id;
 use crate::types::key::Key;
 use crate::types::limits::Limits;
-use crate::types::msg::MsgFlags;
-use crate::types::msg::{MessageStat, MsgUsage, QueueStat, QueueStatus};
+use crate::types::msg::{MessageStat, MsgFlags, MsgUsage, QueueRepair, QueueStat, QueueStatus};
 use crate::types::permissions::Permissions;
 use crate::types::whole_message::WholeMessage;
 use std::ffi::c_long;
@@ -26,10 +27,117 @@ const MSG_INFO: i32 = 12;
 const MSG_STAT_ANY: i32 = 13;
 const TYPE: usize = size_of::<c_long>();
 
-pub fn msgget(key: Key, flags: i32) -> Result<Id> {
-    // SAFETY: numbers only.
-    let id = check(unsafe { syscall!(Sysno::msgget, key.raw(), flags) })?;
-    Id::from_raw(id as i32)
+impl QueueVerbs for Kernel {
+    fn msgget(&self, key: Key, flags: i32) -> Result<Id> {
+        // SAFETY: numbers only.
+        let id = check(unsafe { syscall!(Sysno::msgget, key.raw(), flags) })?;
+        Id::from_raw(id as i32)
+    }
+
+    fn msgsnd(&self, id: i32, mtype: i64, data: &[u8], flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
+        let flags = waiting(flags, timeout)?;
+        let mut message = Vec::with_capacity(TYPE + data.len());
+        message.extend_from_slice(&c_type(mtype)?.to_ne_bytes());
+        message.extend_from_slice(data);
+        // SAFETY: a type and as many bytes as is said.
+        check(unsafe { syscall!(Sysno::msgsnd, id, message.as_ptr(), data.len(), flags.bits()) }).map(drop)
+    }
+
+    fn msgrcv(&self, id: i32, buffer: &mut [u8], mtype: i64, flags: MsgFlags, timeout: Option<Duration>) -> Result<(i64, usize)> {
+        let flags = waiting(flags, timeout)?;
+        let mut message = vec![0u8; TYPE + buffer.len()];
+        let (at, size) = (message.as_mut_ptr(), buffer.len());
+        // SAFETY: room for a type and as many bytes as is said.
+        let ret = check(unsafe { syscall!(Sysno::msgrcv, id, at, size, c_type(mtype)?, flags.bits()) })?;
+        let (mtype, text) = message.split_at(TYPE);
+        let len = (ret as usize).min(size);
+        buffer[..len].copy_from_slice(&text[..len]);
+        Ok((c_long::from_ne_bytes(mtype.try_into().map_err(|_| Errno::IO)?) as i64, len))
+    }
+
+    /// Receives a message as long as it is: one that is longer than the buffer stays, and is asked for again with a larger one.
+    fn take(&self, id: i32, mtype: i64, flags: MsgFlags, timeout: Option<Duration>) -> Result<(i64, Vec<u8>)> {
+        let mut size = Limits::DEFAULT.msgmax as usize;
+        loop {
+            let mut buffer = vec![0; size];
+            match self.msgrcv(id, &mut buffer, mtype, flags, timeout) {
+                Err(Errno::TOOBIG) if size < WholeMessage::LONGEST => size = (2 * size).min(WholeMessage::LONGEST),
+                received => {
+                    let (mtype, len) = received?;
+                    buffer.truncate(len);
+                    buffer.shrink_to_fit();
+                    return Ok((mtype, buffer));
+                }
+            }
+        }
+    }
+
+    fn peek(&self, id: i32, see: &mut dyn FnMut(MessageStat, &[u8]) -> bool) -> Result<()> {
+        let mut buffer = vec![0; number::<usize>("msgmax")?];
+        for position in 0.. {
+            match self.msgrcv(id, &mut buffer, position, MsgFlags::COPY | MsgFlags::NOWAIT | MsgFlags::NOERROR, None) {
+                Ok((mtype, len)) => {
+                    if !see(MessageStat { mtype, len, sender: 0, sent: 0 }, &buffer[..len]) {
+                        break;
+                    }
+                }
+                Err(Errno::NOMSG) => break,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    fn msg_stat(&self, id: i32) -> Result<QueueStat> {
+        read_stat(id, libc::IPC_STAT)
+    }
+
+    fn msg_stat_index(&self, index: i32, any: bool) -> Result<QueueStat> {
+        read_stat(index, if any { MSG_STAT_ANY } else { MSG_STAT })
+    }
+
+    fn msg_set(&self, id: i32, uid: u32, gid: u32, mode: u32, capacity: u64) -> Result<()> {
+        // SAFETY: zeroes are a valid msqid_ds.
+        let mut ds: libc::msqid_ds = unsafe { MaybeUninit::zeroed().assume_init() };
+        ds.msg_perm.uid = uid;
+        ds.msg_perm.gid = gid;
+        ds.msg_perm.mode = (mode & 0o777) as _;
+        ds.msg_qbytes = capacity.try_into().map_err(|_| Errno::INVAL)?;
+        msgctl(id, libc::IPC_SET, &raw mut ds).map(drop)
+    }
+
+    fn msg_remove(&self, id: i32) -> Result<()> {
+        msgctl(id, libc::IPC_RMID, std::ptr::null_mut::<u8>()).map(drop)
+    }
+
+    fn msg_usage(&self) -> Result<MsgUsage> {
+        // SAFETY: zeroes are a valid msginfo.
+        let mut info: libc::msginfo = unsafe { MaybeUninit::zeroed().assume_init() };
+        let max_index = msgctl(0, MSG_INFO, &raw mut info)?;
+        Ok(MsgUsage {
+            queues: info.msgpool as u32,
+            messages: info.msgmap as u64,
+            bytes: info.msgtql as u64,
+            max_index: max_index as u32,
+        })
+    }
+
+    fn queues(&self) -> Result<Vec<QueueStatus>> {
+        let mut all = Vec::new();
+        for index in 0..=self.msg_usage()?.max_index as i32 {
+            let Ok(stat) = self.msg_stat_index(index, true) else { continue };
+            all.push(QueueStatus { stat, oldest: None, types: Vec::new(), waiters: Vec::new(), orphan: false });
+        }
+        Ok(all)
+    }
+
+    fn msgget_with(&self, _key: Key, _flags: i32, _capacity: u64) -> Option<Result<Id>> {
+        None
+    }
+
+    fn damaged_queues(&self, _repair: bool) -> Result<Vec<QueueRepair>> {
+        Ok(Vec::new())
+    }
 }
 
 /// The kernel can wait without end, or not at all.
@@ -44,60 +152,6 @@ fn waiting(flags: MsgFlags, timeout: Option<Duration>) -> Result<MsgFlags> {
 
 fn c_type(mtype: i64) -> Result<c_long> {
     c_long::try_from(mtype).map_err(|_| Errno::INVAL)
-}
-
-pub fn msgsnd(id: i32, mtype: i64, data: &[u8], flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
-    let flags = waiting(flags, timeout)?;
-    let mut message = Vec::with_capacity(TYPE + data.len());
-    message.extend_from_slice(&c_type(mtype)?.to_ne_bytes());
-    message.extend_from_slice(data);
-    // SAFETY: a type and as many bytes as is said.
-    check(unsafe { syscall!(Sysno::msgsnd, id, message.as_ptr(), data.len(), flags.bits()) }).map(drop)
-}
-
-pub fn msgrcv(id: i32, buffer: &mut [u8], mtype: i64, flags: MsgFlags, timeout: Option<Duration>) -> Result<(i64, usize)> {
-    let flags = waiting(flags, timeout)?;
-    let mut message = vec![0u8; TYPE + buffer.len()];
-    let (at, size) = (message.as_mut_ptr(), buffer.len());
-    // SAFETY: room for a type and as many bytes as is said.
-    let ret = check(unsafe { syscall!(Sysno::msgrcv, id, at, size, c_type(mtype)?, flags.bits()) })?;
-    let (mtype, text) = message.split_at(TYPE);
-    let len = (ret as usize).min(size);
-    buffer[..len].copy_from_slice(&text[..len]);
-    Ok((c_long::from_ne_bytes(mtype.try_into().map_err(|_| Errno::IO)?) as i64, len))
-}
-
-/// Receives a message as long as it is: one that is longer than the buffer stays, and is asked for again with a larger one.
-pub fn take(id: i32, mtype: i64, flags: MsgFlags, timeout: Option<Duration>) -> Result<(i64, Vec<u8>)> {
-    let mut size = Limits::DEFAULT.msgmax as usize;
-    loop {
-        let mut buffer = vec![0; size];
-        match msgrcv(id, &mut buffer, mtype, flags, timeout) {
-            Err(Errno::TOOBIG) if size < WholeMessage::LONGEST => size = (2 * size).min(WholeMessage::LONGEST),
-            received => {
-                let (mtype, len) = received?;
-                buffer.truncate(len);
-                buffer.shrink_to_fit();
-                return Ok((mtype, buffer));
-            }
-        }
-    }
-}
-
-pub fn peek(id: i32, see: &mut dyn FnMut(MessageStat, &[u8]) -> bool) -> Result<()> {
-    let mut buffer = vec![0; number::<usize>("msgmax")?];
-    for position in 0.. {
-        match msgrcv(id, &mut buffer, position, MsgFlags::COPY | MsgFlags::NOWAIT | MsgFlags::NOERROR, None) {
-            Ok((mtype, len)) => {
-                if !see(MessageStat { mtype, len, sender: 0, sent: 0 }, &buffer[..len]) {
-                    break;
-                }
-            }
-            Err(Errno::NOMSG) => break,
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }
 
 fn msgctl<T>(id: i32, command: i32, buffer: *mut T) -> Result<i32> {
@@ -130,57 +184,6 @@ fn read_stat(id: i32, command: i32) -> Result<QueueStat> {
         lspid: ds.msg_lspid,
         lrpid: ds.msg_lrpid,
     })
-}
-
-pub fn msg_stat(id: i32) -> Result<QueueStat> {
-    read_stat(id, libc::IPC_STAT)
-}
-
-pub fn msg_stat_index(index: i32, any: bool) -> Result<QueueStat> {
-    read_stat(index, if any { MSG_STAT_ANY } else { MSG_STAT })
-}
-
-pub fn msg_set(id: i32, uid: u32, gid: u32, mode: u32, capacity: u64) -> Result<()> {
-    // SAFETY: zeroes are a valid msqid_ds.
-    let mut ds: libc::msqid_ds = unsafe { MaybeUninit::zeroed().assume_init() };
-    ds.msg_perm.uid = uid;
-    ds.msg_perm.gid = gid;
-    ds.msg_perm.mode = (mode & 0o777) as _;
-    ds.msg_qbytes = capacity.try_into().map_err(|_| Errno::INVAL)?;
-    msgctl(id, libc::IPC_SET, &raw mut ds).map(drop)
-}
-
-pub fn msg_remove(id: i32) -> Result<()> {
-    msgctl(id, libc::IPC_RMID, std::ptr::null_mut::<u8>()).map(drop)
-}
-
-pub fn msg_usage() -> Result<MsgUsage> {
-    // SAFETY: zeroes are a valid msginfo.
-    let mut info: libc::msginfo = unsafe { MaybeUninit::zeroed().assume_init() };
-    let max_index = msgctl(0, MSG_INFO, &raw mut info)?;
-    Ok(MsgUsage {
-        queues: info.msgpool as u32,
-        messages: info.msgmap as u64,
-        bytes: info.msgtql as u64,
-        max_index: max_index as u32,
-    })
-}
-
-pub fn queues() -> Result<Vec<QueueStatus>> {
-    let mut all = Vec::new();
-    for index in 0..=msg_usage()?.max_index as i32 {
-        let Ok(stat) = msg_stat_index(index, true) else { continue };
-        all.push(QueueStatus { stat, oldest: None, types: Vec::new(), waiters: Vec::new(), orphan: false });
-    }
-    Ok(all)
-}
-
-pub fn msg_next_id() -> Result<Option<Id>> {
-    Ok(Id::from_raw(number("msg_next_id")?).ok())
-}
-
-pub fn set_msg_next_id(id: Option<Id>) -> Result<()> {
-    set_sysctl("msg_next_id", &id.map_or(-1, Id::raw).to_string())
 }
 
 /// Adds the limits of queues.

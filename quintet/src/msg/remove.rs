@@ -1,0 +1,55 @@
+//! `IPC_RMID`.
+
+use crate::layout::ObjectState;
+use crate::msg::mapping::{QueueView, Queues};
+use crate::msg::waiters::Side;
+use crate::object::mapping::{MappedObject, ObjectFiles};
+use crate::object::registry::RegistryGuard;
+use crate::process::acquire::Patience;
+use crate::process::fork::Inside;
+use crate::types::error::Errno;
+use crate::types::id::Id;
+use crate::types::key::Key;
+use crate::types::mechanism::Mechanism;
+use std::sync::atomic::Ordering::*;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+impl Queues {
+    /// `IPC_RMID`.
+    pub fn msg_remove(&self, id: i32) -> Result<()> {
+        let _inside = Inside::enter();
+        let queue = self.controllable(id)?;
+        let id = Id::from_raw(id)?;
+        let held = self.core.lock()?;
+        if !queue.is_live_as(id) {
+            return Err(Errno::INVAL);
+        }
+        self.destroy(&held, queue, id);
+        Ok(())
+    }
+
+    /// Ends a queue, or what a dead remover has left of one.
+    fn destroy(&self, held: &RegistryGuard<'_>, queue: QueueView<'_>, id: Id) {
+        if let Ok(guard) = self.lock(queue, Patience::Endless) {
+            queue.set_head(id, ObjectState::Gone);
+            for side in [Side::Receivers, Side::Senders] {
+                let _ = guard.answer_all(side, Errno::IDRM);
+            }
+        }
+        let key = queue.key();
+        self.core.unlink_key(held, Mechanism::Msg, key, id);
+        queue.header().key.store(Key::PRIVATE.raw() as u32, Relaxed);
+        queue.header().retire();
+        self.unlink_files(queue.index());
+        self.core.registry.class(Mechanism::Msg).discount(0);
+        self.core.mark_used(held, Mechanism::Msg, queue.index(), false);
+    }
+
+    /// The same, unless somebody who lives holds its lock for long.
+    pub fn destroy_soon(&self, held: &RegistryGuard<'_>, queue: QueueView<'_>, id: Id) {
+        if !matches!(self.lock(queue, Patience::Brief), Err(Errno::AGAIN)) {
+            self.destroy(held, queue, id);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Owned file descriptors.
+//!
+//! # Safety
+//!
+//! `close` receives a number that the caller owns.
+#![allow(unsafe_code)]
+
+use crate::sys::errno::{errno, set_errno};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::mem::ManuallyDrop;
+
+/// A descriptor, which is closed by the kernel's own call: the C library's is a place where a cancelled thread ends, and somebody's who counts.
+pub struct Fd(ManuallyDrop<OwnedFd>);
+
+impl From<OwnedFd> for Fd {
+    fn from(fd: OwnedFd) -> Fd {
+        let fd = Fd(ManuallyDrop::new(fd));
+        if fd.as_raw_fd() > 2 {
+            return fd;
+        }
+        // A stream of the program's was closed: what another thread writes there must not go into a file of ours.
+        rustix::io::fcntl_dupfd_cloexec(&fd, 3).map_or(fd, Fd::from)
+    }
+}
+
+impl AsFd for Fd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Fd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl Drop for Fd {
+    fn drop(&mut self) {
+        close(self.as_raw_fd());
+    }
+}
+
+/// Closes a descriptor, if it is one.
+pub fn close(number: RawFd) {
+    let saved = errno();
+    // SAFETY: a number. The caller owns it, or a copy of the table.
+    unsafe { libc::syscall(libc::SYS_close, number) };
+    set_errno(saved);
+}
