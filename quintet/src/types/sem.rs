@@ -13,7 +13,7 @@ use bitflags::bitflags;
 /// let ns = Namespace::create(&path, Kind::Private)?;
 /// let set = SemaphoreSet::create(&ns, Key::new(0x5eed), &[1, 2, 3])?;
 /// let stat = set.stat()?;
-/// assert_eq!((stat.nsems, stat.otime), (3, 0));
+/// assert_eq!((stat.key, stat.nsems), (Key::new(0x5eed), 3));
 /// # Ok::<(), quintet::Error>(())
 /// ```
 ///
