@@ -24,8 +24,8 @@ pub use control::{Control, NEVER_RECYCLED, RECYCLED_BYTES, SEGMENT_BYTES};
 pub use header::{HEADER_BYTES, Header, Validity};
 pub use permissions::StoredPermissions;
 pub use queue::{
-    BLOCK_BYTES, BLOCK_HEADER, CLASSES, MESSAGE_HEADER, MAX_STORES, QueueHeader, Slot, SlotKind, SlotUse, Stamp, TypeIndex,
-    UNIT, class_for, halves, high, inline_len, low, words,
+    BLOCK_BYTES, BLOCK_HEADER, CLASSES, MAX_STORES, MESSAGE_HEADER, QueueHeader, Slot, SlotKind, SlotUse, Stamp, TypeIndex, UNIT,
+    class_for, halves, high, inline_len, low, words,
 };
 pub use registry::{REGISTRY_BYTES, Registry, SLOTS, SlotState};
 pub use set::{
