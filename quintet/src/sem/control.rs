@@ -1,6 +1,6 @@
 //! `semctl` but for reading one value: setting values, rights, removal, what the dead leave.
 
-use crate::layout::{JournalKind, Rights};
+use crate::layout::{JournalKind, StoredPermissions};
 use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::object::permissions;
 use crate::process::acquire::Patience;
@@ -227,7 +227,7 @@ impl Sets {
             return Err(Errno::INVAL);
         }
         let (perm, old) = set.permissions();
-        let new = Rights { uid, gid, mode: mode & 0o777, ctime: clock::now() };
+        let new = StoredPermissions { uid, gid, mode: mode & 0o777, ctime: clock::now() };
         if (old.uid, old.gid, old.mode) != (new.uid, new.gid, new.mode) && self.core.kind() == Kind::Shared {
             let wanted = Permissions { uid, gid, mode: new.mode, ..perm };
             self.set_file_permissions(set.index, &wanted).map_err(|e| {
@@ -236,7 +236,7 @@ impl Sets {
                 file::not_permitted(e)
             })?;
         }
-        set.header().set_rights(new);
+        set.header().set_permissions(new);
         Ok(())
     }
 

@@ -116,7 +116,7 @@ impl Sets {
             }
         }
         if !all && byte < Registry::EXEC_LOCKS.len() {
-            memory::not_for_children(memory::map_token(&fork_slot)?)?;
+            memory::exclude_from_fork(memory::map_token(&fork_slot)?)?;
             if let Ok(mut inherited) = self.inherited.lock() {
                 inherited.push(InheritedUndo { who: before, byte });
             }

@@ -11,7 +11,7 @@ use crate::process::fork::Inside;
 use crate::process::mutex;
 use crate::sem::mapping::{SetView, Sets};
 use crate::sync::attach_count::ParticipantId;
-use crate::sync::journal::Book;
+use crate::sync::journal::JournalledSet;
 use crate::sync::robust_mutex::{self, Acquired, LockOwner};
 use crate::sync::word::{self, Descriptor, SetWords, Word};
 use crate::sys::futex;
@@ -34,7 +34,7 @@ impl Ops<'_> {
     pub fn len(&self) -> usize {
         match self {
             Ops::Own(ops) => ops.len(),
-            Ops::Waiting(waiter, _) => (waiter.nops.load(Relaxed) as usize).min(crate::layout::MOST_OPS),
+            Ops::Waiting(waiter, _) => (waiter.nops.load(Relaxed) as usize).min(crate::layout::MAX_OPS),
         }
     }
 
@@ -123,7 +123,7 @@ impl Sets {
         let (how, signals) = mutex::lock(&self.core.participants, &set.header().lock, me, patience)?;
         let guard = SetGuard { set, me, _lock: HeldMutex(set, me), signals };
         let damaged = &guard.set.header().damaged;
-        if how == Acquired::FromDead {
+        if how == Acquired::OwnerDied {
             damaged.store(1, Relaxed);
         }
         if damaged.load(Relaxed) != 0 {
@@ -150,7 +150,7 @@ impl SetGuard<'_> {
     /// Lets everybody change the word of a semaphore again, unless somebody waits for it.
     pub fn let_go(&self, num: u32) {
         if !self.is_waited_for(num) {
-            word::let_go(&self.set, num);
+            word::release(&self.set, num);
         }
     }
 
@@ -244,7 +244,7 @@ impl SetGuard<'_> {
     /// The lock's last holder died: what it had decided on is done, the queues are made anew, and everybody
     /// who can go on does.
     fn repair(&self) {
-        self.set.header().journal().carry_out(self);
+        self.set.header().journal().apply(self);
         self.clear_descriptors();
         self.salvage_queues();
         self.count_records();
@@ -277,7 +277,7 @@ impl SetWords for SetGuard<'_> {
     }
 }
 
-impl Book for SetGuard<'_> {
+impl JournalledSet for SetGuard<'_> {
     fn change(&self, nth: usize) -> Option<&Change> {
         self.set.memory().change(nth)
     }
@@ -290,7 +290,7 @@ impl Book for SetGuard<'_> {
         SetGuard::forget_undo(self, num);
     }
 
-    fn reset(&self, num: u32) -> Option<Word> {
+    fn reset_word(&self, num: u32) -> Option<Word> {
         let value = self.set.memory().value(num)?.load(Relaxed);
         Some(Word::default().with_value(value).with_pid(self.set.header().journal_pid.load(Relaxed)))
     }
@@ -303,7 +303,7 @@ impl Book for SetGuard<'_> {
         self.set.waiter(number).is_ok_and(|waiter| futex::wake_one(&waiter.state) != 0)
     }
 
-    fn lives(&self, number: u32) -> bool {
+    fn is_alive(&self, number: u32) -> bool {
         self.set.waiter(number).is_ok_and(|waiter| self.set.lives(waiter))
     }
 }

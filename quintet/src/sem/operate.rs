@@ -5,7 +5,7 @@ use crate::process::acquire::Patience;
 use crate::process::fork;
 use crate::sem::lock::Ops;
 use crate::sem::mapping::{SetView, Sets};
-use crate::sync::word::{self, DESCRIBED, Descriptor, Planned, Word};
+use crate::sync::word::{self, Descriptor, MAX_MCAS_WORDS, Planned, Word};
 use crate::sys::clock::{self, Instant};
 use crate::sys::{self, ids};
 use crate::types::error::Errno;
@@ -59,7 +59,7 @@ impl Sets {
     /// The greatest number of operations in one call.
     #[inline(always)]
     pub fn semopm(&self) -> usize {
-        (self.core.header.semopm.load(Relaxed) as usize).min(crate::layout::MOST_OPS)
+        (self.core.header.semopm.load(Relaxed) as usize).min(crate::layout::MAX_OPS)
     }
 
     /// `semop`, if it can be done at once.
@@ -173,7 +173,7 @@ impl Sets {
         }
     }
 
-    /// Several operations, or one with `SEM_UNDO`, on at the most [`DESCRIBED`] semaphores.
+    /// Several operations, or one with `SEM_UNDO`, on at the most [`MAX_MCAS_WORDS`] semaphores.
     #[inline(never)]
     fn several(&self, set: &SetView<'_>, ops: &[SemOp]) -> Result<FastOutcome> {
         check(set, ops)?;
@@ -189,7 +189,7 @@ impl Sets {
             },
         };
         for _ in 0..TRIES {
-            let mut planned = [Planned::default(); DESCRIBED];
+            let mut planned = [Planned::default(); MAX_MCAS_WORDS];
             let count = match plan(set, ops, record, &mut planned)? {
                 Ok(count) => count,
                 Err(found) => return Ok(found),
@@ -298,7 +298,7 @@ impl Sets {
             }
             // A word of this process's own, which nobody wakes.
             let never = std::sync::atomic::AtomicU32::new(0);
-            if sys::futex::wait(&never, 0, left.min(Duration::from_millis(10))) == sys::futex::Woken::Interrupted {
+            if sys::futex::wait(&never, 0, left.min(Duration::from_millis(10))) == sys::futex::WakeReason::Interrupted {
                 return Err(Errno::INTR);
             }
         }
@@ -308,7 +308,7 @@ impl Sets {
 impl SetView<'_> {
     /// The word of a semaphore, unless several are being changed just now.
     pub fn whole(&self, num: u32) -> Option<Word> {
-        self.header().journal().whole(self, num)
+        self.header().journal().stable_word(self, num)
     }
 }
 
@@ -384,7 +384,7 @@ fn plan(
     set: &SetView<'_>,
     ops: &[SemOp],
     record: u32,
-    planned: &mut [Planned; DESCRIBED],
+    planned: &mut [Planned; MAX_MCAS_WORDS],
 ) -> Result<std::result::Result<usize, FastOutcome>> {
     let pid = ids::pid();
     let mut count = 0;
@@ -392,7 +392,7 @@ fn plan(
         let num = u32::from(op.num);
         let nth = match planned[..count].iter().position(|change| change.num == num) {
             Some(nth) => nth,
-            None if count == DESCRIBED => return Ok(Err(FastOutcome::Slow)),
+            None if count == MAX_MCAS_WORDS => return Ok(Err(FastOutcome::Slow)),
             None => {
                 let old = set.settle(num)?;
                 if old.is_slow() {

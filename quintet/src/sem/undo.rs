@@ -15,7 +15,7 @@ use crate::process::participants::pack;
 use crate::sem::lock::SetGuard;
 use crate::sem::mapping::{SetView, Sets};
 use crate::sync::attach_count::ParticipantId;
-use crate::sync::word::{MOST_RECORDS, Word};
+use crate::sync::word::{MAX_RECORDS, Word};
 use crate::sys::{clock, futex, ids};
 use crate::types::error::Errno;
 use crate::types::limits::Limits;
@@ -31,7 +31,7 @@ const REAP_INTERVAL: u64 = 4_000_000;
 impl<'a> SetView<'a> {
     /// The undo records: number, first page, owner, process id.
     pub fn records(&self) -> impl Iterator<Item = (u32, Page, ParticipantId, u32)> + '_ {
-        let pages = self.all_pages().take(MOST_RECORDS as usize);
+        let pages = self.all_pages().take(MAX_RECORDS as usize);
         pages.filter(|(_, page)| page.kind() == PageKind::Record).map(|(number, page)| {
             let (slot, incarnation, pid) = page.owner();
             (number + 1, page, ParticipantId { slot, incarnation }, pid)
@@ -47,7 +47,7 @@ impl<'a> SetView<'a> {
     /// The same, after `by` nanoseconds.
     #[inline(never)]
     pub fn is_reap_overdue(&self, by: u64) -> bool {
-        self.others_hold_undo() && clock::coarse_nanos().abs_diff(self.header().census.load(Relaxed)) >= by
+        self.others_hold_undo() && clock::coarse_nanos().abs_diff(self.header().probed_at.load(Relaxed)) >= by
     }
 
     /// Whether another process, living or dead, has something to take back.
@@ -68,7 +68,7 @@ impl<'a> SetView<'a> {
         let living = self.sets.core.participants.probe(None);
         let dead = self.records().any(|(.., who, _)| Some(pack(who)) != own && !living.holds_undo(who));
         if !dead && self.writable() {
-            self.header().census.store(clock::coarse_nanos(), Relaxed);
+            self.header().probed_at.store(clock::coarse_nanos(), Relaxed);
         }
         dead
     }
@@ -121,7 +121,7 @@ impl SetGuard<'_> {
     fn make_record(&self) -> Result<u32> {
         let (number, first) = self.free_page(PageKind::Cells)?;
         let made = || -> Result<()> {
-            if number >= MOST_RECORDS {
+            if number >= MAX_RECORDS {
                 return Err(Errno::NOMEM);
             }
             for nth in 0..self.set.more_pages() {
@@ -200,7 +200,7 @@ impl SetGuard<'_> {
             self.apply(record);
             self.free_record(record);
         }
-        self.set.header().census.store(clock::coarse_nanos(), Relaxed);
+        self.set.header().probed_at.store(clock::coarse_nanos(), Relaxed);
     }
 
     /// Takes back what a record says, on behalf of its process.

@@ -153,7 +153,7 @@ impl SetGuard<'_> {
     pub fn salvage_queues(&self) {
         let header = self.set.header();
         header.queues.iter().flatten().for_each(|end| end.store(0, Relaxed));
-        for (_, waiter) in self.set.waiters().filter(|(_, waiter)| waiter.state() == WaiterState::Filling) {
+        for (_, waiter) in self.set.waiters().filter(|(_, waiter)| waiter.state() == WaiterState::Preparing) {
             // The dead holder's own, or given up. (One that is given up from now on stays in its queue until somebody comes to it.)
             self.set.release_waiter(waiter);
         }
@@ -181,7 +181,7 @@ impl SetGuard<'_> {
     /// Queues the caller's operations, the `blocking`th of which stands in the way.
     pub fn enqueue(&self, ops: &[SemOp], blocking: usize, record: u32) -> Result<(u32, &'static Waiter)> {
         let (number, waiter) = self.free_waiter()?;
-        waiter::fill(&waiter.state);
+        waiter::prepare(&waiter.state);
         waiter.slot.store(self.me.slot, Relaxed);
         waiter.incarnation.store(self.me.incarnation.into(), Relaxed);
         waiter.pid.store(ids::pid(), Relaxed);
@@ -200,7 +200,7 @@ impl SetGuard<'_> {
             waiter.ops_page.store(page_number + 1, Relaxed);
         }
         waiter.ticket.store(self.set.header().tickets.fetch_add(1, Relaxed).wrapping_add(1), Relaxed);
-        waiter::wait(&waiter.state);
+        waiter::publish(&waiter.state);
         self.append(SetGuard::queue_of(Ops::Own(ops)), number, waiter);
         Ok((number, waiter))
     }
@@ -235,7 +235,7 @@ impl SetGuard<'_> {
         for (number, waiter) in self.set.waiters() {
             let over = match waiter.state() {
                 WaiterState::Free => false,
-                WaiterState::Filling => true,
+                WaiterState::Preparing => true,
                 _ => !self.set.lives(waiter),
             };
             if over {
@@ -247,10 +247,10 @@ impl SetGuard<'_> {
     /// Takes a call out of its queue, and gives its place back.
     pub fn drop_waiter(&self, number: u32, waiter: &'static Waiter) {
         let ops = self.set.ops_of(waiter);
-        if matches!(waiter.state(), WaiterState::Waiting | WaiterState::Filling) {
+        if matches!(waiter.state(), WaiterState::Waiting | WaiterState::Preparing) {
             self.unlink(SetGuard::queue_of(ops), number, waiter);
             // Not in the queue any more, so nobody finds its words waited for.
-            waiter::fill(&waiter.state);
+            waiter::prepare(&waiter.state);
             self.let_go_of(ops);
         }
         self.set.release_waiter(waiter);
@@ -371,7 +371,7 @@ impl SetGuard<'_> {
 
     /// Performs a call that waits, if it can proceed.
     fn try_waiter(&self, number: u32, waiter: &'static Waiter) -> Tried {
-        if waiter.state() == WaiterState::Filling {
+        if waiter.state() == WaiterState::Preparing {
             // It was given up.
             self.drop_waiter(number, waiter);
             return Tried::Over;
