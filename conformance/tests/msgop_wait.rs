@@ -509,7 +509,7 @@ clauses! {
         while b.thread_state(b.pid) != 'T' {}
         a.msgsnd(id, 5, b"meanwhile", WAIT).unwrap();
         let q = a.msg_stat(id).unwrap();
-        if world.differs("docs/semantics.md: a stop signal while waiting") {
+        if world.differs("docs/semantics.md: a stop signal while waiting (SIGSTOP)") {
             assert_eq!((q.counts(), q.lrpid), ((0, 0), b.pid), "it still waits, and is served");
             b.signal(SIGCONT);
             assert_eq!(b.answer_message(), Ok(message(5, b"meanwhile")));
@@ -538,7 +538,7 @@ clauses! {
         b.signal(SIGSTOP);
         while b.thread_state(b.pid) != 'T' {}
         make_room(&a, id);
-        let served = world.differs("docs/semantics.md: a stop signal while waiting");
+        let served = world.differs("docs/semantics.md: a stop signal while waiting (SIGSTOP)");
         assert_eq!(a.msg_stat(id).map(|q| q.counts()), Ok(if served { (1, 1) } else { (0, 0) }));
         b.signal(SIGCONT);
         assert_eq!((b.answer(), a.messages(id)), (Ok(()), Ok(vec![message(2, b"x")])));

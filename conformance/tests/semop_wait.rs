@@ -333,7 +333,7 @@ clauses! {
         world.wait_in(&b, id, &[op(0, -1)]);
         b.signal(SIGSTOP);
         while b.thread_state(b.pid) != 'T' {}
-        if world.differs("docs/semantics.md: a stop signal while waiting") {
+        if world.differs("docs/semantics.md: a stop signal while waiting (SIGSTOP)") {
             assert_eq!(a.getncnt(id, 0), Ok(1), "it still waits");
             a.semop(id, &[op(0, 1)]).unwrap();
             assert_eq!((a.getval(id, 0), a.getpid(id, 0), a.getncnt(id, 0)), (Ok(0), Ok(b.pid), Ok(0)), "and is served");
@@ -428,7 +428,7 @@ clauses! {
         let id = a.semget(IPC_PRIVATE, 1, 0o644).unwrap();
         a.setval(id, 0, 1).unwrap();
         let before = a.sem_stat(id).unwrap();
-        if world.differs("docs/semantics.md: waiting for zero by a user that may read the set but not alter it") {
+        if world.differs("docs/semantics.md: waiting for zero with read but not alter permission") {
             b.start_semop(id, &[op(0, 0)], None);
             while !b.sleeps() {}
             assert_eq!(a.getzcnt(id, 0), Ok(0), "not counted");
