@@ -267,8 +267,8 @@ impl World {
         false
     }
 
-    /// Marks a deliberate difference. Returns `true` unless the subject is the kernel. `row` names
-    /// the place that explains it.
+    /// Marks a deliberate difference. Returns `true` unless the subject is the kernel. `row` quotes
+    /// the row that explains it: the document, a colon, and the first cell without backticks.
     pub fn differs(&self, row: &str) -> bool {
         assert!(row.starts_with("docs/"), "a difference needs a row");
         !self.subject.is_kernel()
