@@ -391,7 +391,7 @@ fn names_that_cannot_be_a_namespace() {
     type Name = fn(&Place) -> OsString;
     let names: [(Name, &[&str]); 8] = [
         (|_| "/proc".into(), &["cannot create the namespace /proc", "the directory is not empty"]),
-        (|_| "ns".into(), &["cannot use the namespace ns: QUINTET_NAMESPACE must not depend", "give the path from / on"]),
+        (|_| "ns".into(), &["cannot use the namespace ns: QUINTET_NAMESPACE must not depend", "use an absolute path"]),
         (|_| "../ns".into(), &["cannot use the namespace ../ns"]),
         (
             |place| {

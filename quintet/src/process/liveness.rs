@@ -3,8 +3,8 @@
 //! The proof is the lock on the byte of a participant's slot, which its mapping of the registry holds. A
 //! probe asks the kernel whether that byte is locked.
 
-use crate::layout::Registry;
-use crate::process::participants::Participants;
+use crate::layout::{Registry, Shared};
+use crate::process::namespace_path::NamespacePath;
 use crate::sync::attach_count::{Liveness, ParticipantId};
 use crate::sync::robust_mutex::{LockOwner, MutexEnv};
 use crate::sys::fd::Fd;
@@ -29,7 +29,8 @@ pub trait DeathObserver {
 
 /// Asks the locks which participants are alive. Opens the registry when it is first asked.
 pub struct LivenessProbe<'a> {
-    participants: &'a Participants,
+    registry: Shared<Registry>,
+    path: &'a NamespacePath,
     observer: Option<&'a dyn DeathObserver>,
     file: OnceCell<Result<Fd>>,
     unaskable: Cell<Option<Errno>>,
@@ -43,9 +44,14 @@ pub struct LivenessProbe<'a> {
 }
 
 impl<'a> LivenessProbe<'a> {
-    pub fn new(participants: &'a Participants, observer: Option<&'a dyn DeathObserver>) -> LivenessProbe<'a> {
+    pub fn new(
+        registry: Shared<Registry>,
+        path: &'a NamespacePath,
+        observer: Option<&'a dyn DeathObserver>,
+    ) -> LivenessProbe<'a> {
         LivenessProbe {
-            participants,
+            registry,
+            path,
             observer,
             file: OnceCell::new(),
             unaskable: Cell::new(None),
@@ -68,11 +74,11 @@ impl<'a> LivenessProbe<'a> {
     /// Returns `true` if the slot is still the participant's and its byte among the locks from `locks` on is
     /// held. If the kernel cannot be asked, the participant counts as alive.
     fn has(&self, participant: ParticipantId, locks: u64) -> bool {
-        let Some(record) = self.participants.registry.slots.get(participant.slot as usize) else { return false };
+        let Some(record) = self.registry.slots.get(participant.slot as usize) else { return false };
         if record.incarnation.load(SeqCst) as u16 != participant.incarnation {
             return false;
         }
-        let open = || file::reopen(self.participants.path.registry());
+        let open = || file::reopen(self.path.registry());
         let at = locks + u64::from(participant.slot);
         let ask = || file::is_byte_locked(&open()?, at);
         if fd_thread::is_root_pinned() {
@@ -98,7 +104,7 @@ impl Liveness for LivenessProbe<'_> {
 
     fn reaped(&self, participant: ParticipantId) {
         let Some(observer) = self.observer else { return };
-        let record = &self.participants.registry.slots[participant.slot as usize];
+        let record = &self.registry.slots[participant.slot as usize];
         let known = record.incarnation.load(SeqCst) as u16 == participant.incarnation;
         let pid = if known { record.pid.load(Relaxed) } else { 0 };
         if observer.participant_died(pid) {

@@ -243,7 +243,7 @@ impl Participants {
 
     /// Returns a probe of which participants are alive. `observer` is told of each that it finds dead.
     pub fn probe<'a>(&'a self, observer: Option<&'a dyn DeathObserver>) -> LivenessProbe<'a> {
-        LivenessProbe::new(self, observer)
+        LivenessProbe::new(self.registry, &self.path, observer)
     }
 
     /// Returns `true` if the participant is alive that a packed word names.
