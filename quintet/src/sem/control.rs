@@ -278,9 +278,8 @@ fn set_value_fast(set: SetView<'_>, num: u32, value: u16) -> bool {
     let word = Word(at.load(Acquire));
     let new = word.with_value(value).with_pid(ids::pid());
     let is_simple = is_unused() && word.is_plain() && word.undo().1 == 0;
-    // A call blocks on a word only after it has made the word slow, and an undo record changes only
-    // under the lock, with the word slow. The exchange fails if one of them has happened since the
-    // load.
+    // A call makes a word slow before it blocks on it. An undo record changes only under the lock,
+    // with the word slow. The exchange fails if one of them has happened since the load.
     if is_simple && at.compare_exchange(word.0, new.0, AcqRel, Relaxed).is_ok() {
         stamp_set_time(&set);
         return true;

@@ -69,8 +69,8 @@ impl Sets {
         matches!(fs::unlink(self.path(index).c_str()), Ok(()) | Err(rustix::io::Errno::NOENT))
     }
 
-    #[inline(never)]
     /// Creates the set `id` in an index that is free. The caller holds the registry's lock.
+    #[inline(never)]
     fn create_at(&self, registry: &RegistryGuard<'_>, id: Id, key: Key, nsems: u32, mode: u32, values: &[u16]) -> Result<()> {
         let index = id.index();
         let path = self.path(index);

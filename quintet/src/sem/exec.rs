@@ -130,9 +130,9 @@ impl Sets {
             for (record, page, owner, pid) in guard.set.records() {
                 if owner == predecessor && pid == ids::pid() {
                     // The handoff's lock is held until the end of this function. A crash before
-                    // this store leaves the record to the predecessor, which counts as dead when
-                    // the process has ended; a crash after it leaves the record to this process.
-                    // Both have died then, so the record is applied.
+                    // this store leaves the record to the predecessor, which is dead when the
+                    // process has ended. A crash after it leaves the record to this process, which
+                    // is dead, too. In both cases the record is applied.
                     page.set_owner(me.slot, me.incarnation, pid);
                     set.cache_record(pack(me), record);
                     self.note_undo(index);

@@ -190,8 +190,8 @@ impl SetGuard<'_> {
     /// Stages a call of process `pid`: computes what it changes, and writes that to the journal
     /// without a decision. `record` is the process's undo record, 0 for none.
     ///
-    /// All words are slow afterwards that the call names up to the operation that blocks it. The
-    /// caller releases them, or enqueues the call, which keeps them slow.
+    /// Afterwards, all words are slow up to that of the operation that blocks the call. The caller
+    /// releases them, or enqueues the call, which keeps them slow.
     pub fn stage(&self, ops: Ops<'_>, record: u32, pid: u32) -> Result<Staged> {
         let memory = self.set.memory();
         // The semaphores that are staged already, as a set of the low 10 bits of their numbers. It
@@ -282,11 +282,10 @@ impl SetGuard<'_> {
     /// Repairs the set after a holder of the lock has died.
     fn repair(&self) {
         // The order matters. A valid journal is applied while its words are still slow. Then the
-        // markers of dead processes go, and the queues and the count of records are rebuilt. At
-        // last the set is consistent, and the calls proceed that the dead holder would have
-        // performed.
+        // markers of dead processes go, and the queues and the count of records are rebuilt. Now
+        // the set is consistent, and the calls proceed that the dead holder would have performed.
         //
-        // Each step can be repeated, so a crash in any of them leaves the set to the next holder,
+        // Each step can be repeated. A crash in any of them leaves the repair to the next holder,
         // because the flag `damaged` is still set.
         self.set.header().journal().carry_out(self);
         self.clear_descriptors();

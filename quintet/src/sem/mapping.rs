@@ -119,20 +119,20 @@ impl SetWords for SetView<'_> {
 }
 
 impl<'a> SetView<'a> {
-    #[inline(always)]
     /// Returns the fixed part of the file.
+    #[inline(always)]
     pub fn memory(&self) -> SetMemory {
         memory_of(self.word)
     }
 
-    #[inline(always)]
     /// Returns the number of semaphores.
+    #[inline(always)]
     pub fn nsems(&self) -> u32 {
         self.memory().nsems()
     }
 
-    #[inline(always)]
     /// Returns what this process knows of the set.
+    #[inline(always)]
     pub fn entry(&self) -> &'a SetEntry {
         &self.sets.table[usize::from(self.index)]
     }

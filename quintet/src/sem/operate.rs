@@ -123,9 +123,9 @@ impl Sets {
         }
     }
 
+    /// Performs a call that needs the lock, or that may have to block.
     #[cold]
     #[inline(never)]
-    /// Performs a call that needs the lock, or that may have to block.
     fn semtimedop_contended(
         &'static self,
         set: SetView<'_>,
@@ -155,8 +155,8 @@ impl Sets {
         self.semtimedop_locked(Id::from_raw(id)?, ops, deadline)
     }
 
-    /// Tries the call again for a short while, and yields the processor in between, because the
-    /// thread that would let it proceed may need this processor.
+    /// Tries the call again for a short while, and yields the processor in between. The thread that
+    /// would let the call proceed may need this processor.
     ///
     /// The time is about what it takes to be put to sleep and woken by another processor.
     fn spin(&self, set: &SetView<'_>, ops: &[SemOp], deadline: Option<Instant>) -> FastOutcome {
@@ -182,8 +182,8 @@ impl Sets {
         FastOutcome::WouldBlock
     }
 
-    #[inline]
     /// Tries the call once, without the lock.
+    #[inline]
     fn try_ops(&self, set: &SetView<'_>, ops: &[SemOp]) -> FastOutcome {
         match ops {
             [op] if !op.flags.contains(SemFlags::UNDO) => {
@@ -265,8 +265,8 @@ impl Sets {
         self.read_word(id, num).map(|word| word.pid() as i32)
     }
 
-    #[inline(always)]
     /// Returns the word of a semaphore, for `GETVAL` and `GETPID`.
+    #[inline(always)]
     fn read_word(&self, id: i32, num: i32) -> Result<Word> {
         match self.word_fast(id, num) {
             Some(word) => Ok(word),
@@ -280,9 +280,9 @@ impl Sets {
         self.word_fast(id, num).map(Word::value)
     }
 
-    #[inline(always)]
     /// Returns a plain word of a set in which no other process has undo. A slow word may belong to
     /// a change of several words.
+    #[inline(always)]
     fn word_fast(&self, id: i32, num: i32) -> Option<Word> {
         let set = self.hot(id)?;
         let word = Word(set.memory().word(num as u32)?.load(Acquire));
@@ -369,15 +369,15 @@ fn apply_one<const UNDO: bool>(set: SetView<'_>, op: SemOp, record: u32) -> Fast
     if !set.may(op.op != 0) {
         return FastOutcome::Failed(Errno::ACCES);
     }
-    // One of the records may be the caller's own.
-    let peers = set.header().records.load(Relaxed) > u32::from(UNDO);
-    if !set.writable() || peers && set.is_reap_due() {
+    // One of the records may be the caller's own. Undo that is due must be applied first.
+    let has_peer_records = set.header().records.load(Relaxed) > u32::from(UNDO);
+    if !set.writable() || has_peer_records && set.is_reap_due() {
         return FastOutcome::NeedsLock;
     }
     let pid = ids::pid();
     loop {
-        // Acquire pairs with the Release of the last change, so that the caller sees what the process
-        // that made it wrote before.
+        // Acquire pairs with the Release of the last change: the caller sees what was written
+        // before it.
         let word = Word(at.load(Acquire));
         // A slow word or a marker: see the head of this module.
         if !word.is_plain() {
@@ -412,8 +412,8 @@ fn apply_one<const UNDO: bool>(set: SetView<'_>, op: SemOp, record: u32) -> Fast
 }
 
 /// Returns the word with the adjustment that `op` adds for `record`. Returns `None` if another
-/// record's adjustment is in the word, if it does not fit, or if the sum with the record's cell is
-/// out of range.
+/// record's adjustment is in the word, if the adjustment does not fit, or if its sum with the cell
+/// is out of range.
 #[inline(always)]
 fn with_adjustment(set: &SetView<'_>, word: Word, op: SemOp, record: u32) -> Option<Word> {
     let (of, adjustment) = word.undo();
@@ -467,6 +467,7 @@ fn plan(
                 (_, false) => FastOutcome::WouldBlock,
             }));
         }
+        // As in `apply_one`.
         if result == 0 && set.header().for_zero.load(Relaxed) != 0 {
             return Ok(Err(FastOutcome::NeedsLock));
         }

@@ -1,9 +1,13 @@
 //! `SEM_UNDO`: the adjustments that are applied when a process ends.
 //!
 //! A process that uses `SEM_UNDO` has an undo record in the set's file, with a cell for each
-//! semaphore. A process's adjustment of a semaphore is the sum of two parts: the cell, and the
-//! adjustment in the semaphore's word if the word names this record. A small adjustment of one
-//! process is in the word alone, so that the usual operation changes one word and nothing else.
+//! semaphore. Its adjustment of a semaphore is the sum of two parts:
+//!
+//! - the cell in its record
+//! - the adjustment in the semaphore's word, if the word names the record
+//!
+//! A small adjustment of one process is in the word alone, so that the usual operation changes one
+//! word and nothing else.
 //!
 //! A record belongs to a participant. A process that exits applies its own records. If it dies
 //! without doing so, the next process that notices applies them. Each semaphore and its cell are

@@ -3,10 +3,10 @@
 //! As in the kernel, there are two queues: calls that alter the set, and calls that only wait for
 //! zero. A process that changes a value performs every blocked call that can proceed, before it
 //! releases the lock. It tries the calls that wait for zero first, then the altering calls in their
-//! order. After each success it starts again.
+//! order. After a success that may help an earlier call, it starts again.
 //!
 //! A queue entry is a [`Waiter`] in a page of the set. Its state word decides what the entry is
-//! (`sync/waiter.rs`); the queues only link entries together. After a holder of the lock has died,
+//! (`sync/waiter.rs`). The queues only link entries together. After a holder of the lock has died,
 //! [`SetGuard::salvage_queues`] rebuilds them from the states and tickets.
 //!
 //! Invariant: while a call is blocked, the words of its operations, up to the one that blocks it,
@@ -290,9 +290,9 @@ impl SetGuard<'_> {
 
     /// Returns `true` if a blocked call names the semaphore.
     pub fn has_waiters(&self, num: u32) -> bool {
-        let looks = |waiter| self.set.ops_of(waiter).iter().any(|op| u32::from(op.num) == num);
+        let names_it = |waiter| self.set.ops_of(waiter).iter().any(|op| u32::from(op.num) == num);
         self.set.header().waiting.load(Relaxed) != 0
-            && [ALTERING, FOR_ZERO].into_iter().any(|queue| self.queue(queue).any(|(_, waiter)| looks(waiter)))
+            && [ALTERING, FOR_ZERO].into_iter().any(|queue| self.queue(queue).any(|(_, waiter)| names_it(waiter)))
     }
 
     /// Returns the number of calls of live threads that wait for the semaphore to become zero
@@ -306,9 +306,9 @@ impl SetGuard<'_> {
     pub fn answer(&self, number: u32, waiter: &'static Waiter, errno: Errno) {
         let ops = self.set.ops_of(waiter);
         self.unlink(SetGuard::queue_of(ops), number, waiter);
-        // The call leaves the queue first. From the answer on, its thread may free the entry. A
-        // crash in between leaves a call that waits and is not linked; `salvage_queues` links it
-        // again.
+        // The call leaves the queue first, because its thread may free the entry from the answer
+        // on. A crash in between leaves a waiting call that is not linked; `salvage_queues` links
+        // it again.
         waiter::answer(&waiter.state, errno.raw() as u16);
         futex::wake_one(&waiter.state);
         self.release_words(ops);
@@ -386,7 +386,11 @@ impl SetGuard<'_> {
     /// Performs altering calls in their order. Returns `true` if a call was performed.
     fn update_altering(&self) -> bool {
         let mut done = false;
+        // A call with one operation blocks on a decrement, so performing it helps no earlier
+        // altering call. A call with several operations may also increment a value. The walk then
+        // starts again.
         let complex = self.queue(ALTERING).any(|(_, waiter)| self.set.ops_of(waiter).len() > 1);
+        // Only a queue that a peer has forged needs more steps than this.
         let mut steps = self.max_steps().saturating_mul(4).max(1000);
         'again: loop {
             let mut queue = self.queue(ALTERING);
@@ -419,6 +423,8 @@ impl SetGuard<'_> {
         }
         let ops = self.set.ops_of(waiter);
         match self.stage(ops, waiter.record.load(Relaxed), waiter.pid.load(Relaxed)) {
+            // `stage` has made the words slow that the call needs now, so the invariant still
+            // holds.
             Ok(Staged::Blocked(blocking)) => {
                 waiter.blocking.store(blocking as u32, Relaxed);
                 WaiterOutcome::Blocked
