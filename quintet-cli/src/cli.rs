@@ -1,62 +1,30 @@
-//! The command line: subcommands and the options that all of them share.
+//! The command line: the subcommands and the global options.
 
 use crate::commands::{cat, completions, create, demo, doctor, ls, man, msg, namespace, rm, run, sem, stat, why, write};
-use crate::demo::clients;
+use crate::demo::programs;
 use crate::exit::Exit;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use crate::options::GlobalOptions;
+use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 EXAMPLES:
-  quintet demo                             see the main job done, step by step
+  quintet demo                             see it at work, step by step
   quintet run -- ./server                  run a program on your own namespace
-  quintet ls                               what is there, and who is attached
-  quintet why 4711                         what does this process wait for, and who has it?
-  quintet rm --orphans                     clear what dead programs left
+  quintet ls                               list objects and the processes that use them
+  quintet why 4711                         what does process 4711 wait for?
+  quintet rm --orphans                     remove what exited programs left behind
   quintet doctor -- ./server               can it be run? if not, why not?";
 
 /// System V IPC in user space: runs unmodified programs on a namespace that is a directory,
-/// and lists, explains and cleans what is in it.
+/// and inspects and cleans up the objects in it.
 #[derive(Parser)]
 #[command(name = "quintet", version, after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
     #[command(flatten)]
-    pub global: Global,
+    pub global: GlobalOptions,
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// The options that every subcommand has.
-#[derive(Args, Clone, Debug, Default)]
-pub struct Global {
-    /// The namespace's directory [env: QUINTET_NAMESPACE] [default: /dev/shm/quintet-UID]
-    #[arg(long, global = true, value_name = "DIR", conflicts_with = "kernel", help_heading = "Global options")]
-    pub namespace: Option<PathBuf>,
-
-    /// The kernel's own System V IPC objects instead of a directory's
-    #[arg(long, global = true, help_heading = "Global options")]
-    pub kernel: bool,
-
-    /// Print one JSON object, of the shape that docs/json.md describes
-    #[arg(long, global = true, help_heading = "Global options")]
-    pub json: bool,
-
-    /// When to print in colours; auto: on a terminal, if NO_COLOR is not set
-    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value_t, help_heading = "Global options")]
-    pub color: Color,
-}
-
-/// When to print in colours.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
-pub enum Color {
-    /// On a terminal, if NO_COLOR is not set
-    #[default]
-    Auto,
-    /// Also into a pipe or file
-    Always,
-    /// Not at all
-    Never,
 }
 
 #[derive(Subcommand)]
@@ -77,13 +45,13 @@ pub enum Command {
     Doctor(doctor::Args),
     Demo(demo::Args),
     #[command(hide = true)]
-    DemoClient(clients::Args),
+    DemoClient(programs::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
 
 impl Command {
-    /// The name under which JSON output and messages speak of it.
+    /// Returns the name that JSON output and messages use.
     pub fn name(&self) -> &'static str {
         match self {
             Command::Run(_) => "run",
@@ -106,21 +74,22 @@ impl Command {
     }
 }
 
-/// Reads the command line; for `--help` and mistakes prints what is to be said.
+/// Parses the command line. Prints the text of `--help`, or the error of an invalid command line.
 pub fn parse() -> Result<Cli, Exit> {
-    Cli::try_parse().and_then(consistent).map_err(|error| {
-        // Nothing is left to say if even this cannot be printed.
+    Cli::try_parse().and_then(check).map_err(|error| {
+        // If this write fails, there is no other place for the text.
         let _ = error.print();
         match error.exit_code() {
             0 => Exit::Success,
-            _ if runs_a_program(std::env::args_os().skip(1)) => Exit::RunFailed,
+            _ if is_run(std::env::args_os().skip(1)) => Exit::RunFailed,
             _ => Exit::Usage,
         }
     })
 }
 
-/// What clap does not see when one option stands before the subcommand and the other after it.
-pub fn consistent(cli: Cli) -> Result<Cli, clap::Error> {
+/// Refuses `--kernel` with `--namespace`. clap misses it if one precedes the subcommand and one
+/// follows it.
+pub fn check(cli: Cli) -> Result<Cli, clap::Error> {
     if cli.global.kernel && cli.global.namespace.is_some() {
         let message = "the argument '--kernel' cannot be used with '--namespace <DIR>'";
         return Err(Cli::command().error(clap::error::ErrorKind::ArgumentConflict, message));
@@ -128,13 +97,13 @@ pub fn consistent(cli: Cli) -> Result<Cli, clap::Error> {
     Ok(cli)
 }
 
-/// The definitions from which completions and manual pages are made.
+/// Returns the definition of the command line, for completions and manual pages.
 pub fn definition() -> clap::Command {
     Cli::command()
 }
 
-/// Whether the subcommand is `run`, as far as a command line with a mistake in it tells.
-fn runs_a_program(mut args: impl Iterator<Item = OsString>) -> bool {
+/// Returns `true` if the subcommand is `run`, as far as an invalid command line shows.
+fn is_run(mut args: impl Iterator<Item = OsString>) -> bool {
     while let Some(arg) = args.next() {
         if arg == "--namespace" || arg == "--color" {
             args.next();
@@ -150,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definitions_are_consistent() {
+    fn the_definition_is_consistent() {
         definition().debug_assert();
     }
 
@@ -166,9 +135,9 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_of_run_are_told_from_others() {
+    fn an_invalid_run_is_recognised() {
         let args = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>().into_iter();
-        assert!(runs_a_program(args("--json --namespace x run --nonsense")));
-        assert!(!runs_a_program(args("--namespace run ls --nonsense")));
+        assert!(is_run(args("--json --namespace x run --nonsense")));
+        assert!(!is_run(args("--namespace run ls --nonsense")));
     }
 }

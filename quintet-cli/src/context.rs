@@ -1,58 +1,59 @@
-//! What the global options decide: which namespace, and how output looks.
+//! What the global options decide: the namespace, and the look of the output.
 
-use crate::cli::{Color, Global};
 use crate::failure::Failure;
-use crate::output;
+use crate::hint;
+use crate::options::{Color, GlobalOptions};
+use crate::words::{clean, shell_word};
 use quintet::{Errno, Kind, Namespace};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-/// The choices that hold for the whole command.
+/// The global options of one run of the tool.
 pub struct Context {
-    global: Global,
+    options: GlobalOptions,
     command: &'static str,
     named: Option<PathBuf>,
 }
 
 impl Context {
-    pub fn new(global: Global, command: &'static str) -> Context {
+    pub fn new(options: GlobalOptions, command: &'static str) -> Context {
         let from_environment = || {
             let path = PathBuf::from(std::env::var_os("QUINTET_NAMESPACE")?);
-            (!path.as_os_str().is_empty() && !global.kernel).then_some(path)
+            (!path.as_os_str().is_empty() && !options.kernel).then_some(path)
         };
-        let named = global.namespace.clone().or_else(from_environment);
-        Context { global, command, named }
+        let named = options.namespace.clone().or_else(from_environment);
+        Context { options, command, named }
     }
 
-    /// The subcommand's name.
+    /// Returns the name of the subcommand.
     pub fn command(&self) -> &'static str {
         self.command
     }
 
-    /// Whether output is JSON.
+    /// Returns `true` if the output is JSON.
     pub fn json(&self) -> bool {
-        self.global.json
+        self.options.json
     }
 
-    /// The directory that was asked for, by option or environment.
+    /// Returns the directory that the option or the environment names.
     pub fn named(&self) -> Option<&Path> {
         self.named.as_deref()
     }
 
-    /// Whether what goes to `stream` is in colours.
+    /// Returns `true` if output to `stream` is coloured.
     pub fn colors(&self, stream: &impl IsTerminal) -> bool {
-        let unwanted = || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-        let dumb = || std::env::var_os("TERM").is_some_and(|v| v == "dumb");
-        match self.global.color {
+        let is_unwanted = || std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+        let is_dumb = || std::env::var_os("TERM").is_some_and(|v| v == "dumb");
+        match self.options.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => stream.is_terminal() && !unwanted() && !dumb(),
+            Color::Auto => stream.is_terminal() && !is_unwanted() && !is_dumb(),
         }
     }
 
-    /// The namespace that the command works on; the default one is made on first use.
+    /// Opens the namespace that the command works on. Creates the default namespace on first use.
     pub fn namespace(&self) -> Result<Namespace, Failure> {
-        if self.global.kernel {
+        if self.options.kernel {
             return Ok(Namespace::kernel());
         }
         match &self.named {
@@ -61,45 +62,59 @@ impl Context {
         }
     }
 
-    /// Where the namespace is, or will be.
+    /// Returns the directory of the namespace, which need not exist.
     pub fn namespace_path(&self) -> PathBuf {
         self.named.clone().unwrap_or_else(Namespace::default_path)
     }
 
-    /// Refuses `--namespace` where it contradicts `why`.
-    pub fn refuse_namespace(&self, why: &str) -> Result<(), Failure> {
-        match &self.global.namespace {
-            Some(_) => Err(Failure::usage(format!("--namespace makes no sense here: {why}")).remedy("leave out one of the two")),
-            None => Ok(()),
+    /// Refuses `--namespace` for a command that names or creates its namespace otherwise.
+    pub fn refuse_namespace(&self, reason: &str) -> Result<(), Failure> {
+        if self.options.namespace.is_none() {
+            return Ok(());
         }
+        let command = self.command;
+        Err(Failure::usage(format!("cannot use --namespace with 'quintet {command}': {reason}")).remedy("leave out --namespace"))
     }
 
-    /// Refuses `--kernel` where it means nothing.
+    /// Refuses `--kernel` for a command that works on directories only.
     pub fn refuse_kernel(&self) -> Result<(), Failure> {
-        if self.global.kernel {
-            let command = self.command;
-            return Err(Failure::usage(format!("'quintet {command}' works on directories, not on the kernel's objects"))
-                .remedy("leave out --kernel"));
+        if !self.options.kernel {
+            return Ok(());
         }
-        Ok(())
+        let command = self.command;
+        Err(Failure::usage(format!("cannot use --kernel with 'quintet {command}': it works on directories"))
+            .remedy("leave out --kernel"))
+    }
+
+    /// Refuses `--json` for a command that has no JSON output.
+    pub fn refuse_json(&self, reason: &str) -> Result<(), Failure> {
+        if !self.options.json {
+            return Ok(());
+        }
+        let command = self.command;
+        Err(Failure::usage(format!("cannot use --json with 'quintet {command}': {reason}")).remedy("leave out --json"))
     }
 }
 
 /// Opens a namespace that must exist.
 pub fn open(path: &Path) -> Result<Namespace, Failure> {
-    Namespace::open(path).map_err(|error| {
-        let missing = error.errno() == Errno::NOENT;
-        let failure = Failure::from(error);
-        if missing {
-            failure.remedy(format_args!("'quintet namespace create {}' makes one", output::clean(&path.to_string_lossy())))
-        } else {
-            failure
-        }
+    Namespace::open(path).map_err(|error| match error.errno() {
+        Errno::NOENT => missing(path),
+        _ => error.into(),
     })
 }
 
-/// Opens a namespace or makes it: private, but the superuser's is shared, because its
-/// programs change their user and go on.
+/// Returns the failure for a directory that does not exist or is not a namespace.
+fn missing(path: &Path) -> Failure {
+    let name = path.to_string_lossy();
+    let reason = if path.is_dir() { "it is not a namespace" } else { "it does not exist" };
+    let create = hint::command(format_args!("namespace create {}", shell_word(&name)));
+    Failure::new(format!("cannot open the namespace {}: {reason} (ENOENT)", clean(&name)))
+        .errno(Errno::NOENT)
+        .remedy(format_args!("{create} creates it"))
+}
+
+/// Opens a namespace, or creates it for programs to run on.
 pub fn open_or_create(path: &Path) -> Result<Namespace, Failure> {
     match Namespace::open(path) {
         Err(error) if error.errno() == Errno::NOENT => Ok(Namespace::create(path, kind_for_programs())?),
@@ -107,7 +122,9 @@ pub fn open_or_create(path: &Path) -> Result<Namespace, Failure> {
     }
 }
 
-/// The kind of a namespace that is made for programs to run on.
+/// Returns the kind of a new namespace for programs.
+///
+/// The superuser's is shared, because its programs may change their user id and must keep access.
 pub fn kind_for_programs() -> Kind {
     if rustix::process::geteuid().is_root() { Kind::Shared } else { Kind::Private }
 }

@@ -1,98 +1,106 @@
-//! Processes that wait for each other: circles in who waits for whose units, as far as `SEM_UNDO` tells who has them.
+//! Deadlocks: cycles of processes that wait for each other's semaphores.
 //!
-//! Whoever holds units and does not wait is presumed to give them back, and whoever could then go on to do the same. A circle
-//! among those who are left is a deadlock: only somebody who is not in it could still raise (or lower) what it waits for.
-//! A process that waits for its children, as shells do and `quintet sem op SET OPS -- COMMAND`, waits for what they wait for.
+//! A semaphore has no holder, but undo adjustments (`SEM_UNDO`) show one: a process with an
+//! adjustment for a semaphore holds the units that the adjustment gives back.
+//!
+//! The analysis assumes that a process that is not blocked gives back everything that it holds.
+//! Each process that can then proceed is assumed to do the same, until no further process can
+//! proceed. A cycle among the remaining processes is a deadlock: only a process outside the cycle
+//! can change what it waits for.
+//!
+//! A process that waits for its children waits for what they wait for. Shells do so, and
+//! `quintet sem op SET OPS -- COMMAND` does.
 
 use quintet::{Id, SemOp, SemWaiter, SetStatus};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Why a process cannot go on before another one does.
+/// Why a process waits for another process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reason {
-    /// The other one has units of semaphore `num`: `adjust` is added to it when that one ends.
+    /// The other process holds semaphore `num`. At its exit, `adjust` is added to the value.
     Units { set: Id, num: u16, adjust: i16 },
-    /// The other one is its child, for whose end it waits.
+    /// The other process is a child. The process waits for its exit.
     Child,
 }
 
-/// `pid` waits for `next`.
+/// An edge of the graph: process `pid` waits for process `next`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Link {
+pub struct Edge {
     pub pid: i32,
     pub next: i32,
     pub reason: Reason,
 }
 
-/// Who waits for whom among the processes of this PID namespace.
-pub struct Graph {
-    links: BTreeMap<i32, Vec<Link>>,
-    /// Those who cannot go on although all others give back what they have.
+/// The processes of this PID namespace, and which of them waits for which.
+pub struct WaitGraph {
+    edges: BTreeMap<i32, Vec<Edge>>,
+    /// The processes that cannot proceed even if all other processes give back what they hold.
     stuck: BTreeSet<i32>,
 }
 
-impl Graph {
-    /// `children` tells for which children a process waits; for none if it does something else.
-    pub fn new(sets: &[SetStatus], children: impl Fn(i32) -> Vec<i32>) -> Graph {
+impl WaitGraph {
+    /// Builds the graph. `children` returns the children that a process waits for.
+    pub fn new(sets: &[SetStatus], children: impl Fn(i32) -> Vec<i32>) -> WaitGraph {
         let waiting = waiting(sets);
         let parents = parents(sets, &waiting, children);
         let stuck = stuck(sets, &waiting, &parents);
-        let mut links: BTreeMap<i32, Vec<Link>> = BTreeMap::new();
+        let mut edges: BTreeMap<i32, Vec<Edge>> = BTreeMap::new();
         for (pid, waits) in &waiting {
-            links.entry(*pid).or_default().extend(waits.iter().flat_map(Wait::links));
+            edges.entry(*pid).or_default().extend(waits.iter().flat_map(BlockedCall::edges));
         }
         for (&pid, children) in &parents {
-            let child = |&next: &i32| Link { pid, next, reason: Reason::Child };
-            links.entry(pid).or_default().extend(children.iter().map(child));
+            let child = |&next: &i32| Edge { pid, next, reason: Reason::Child };
+            edges.entry(pid).or_default().extend(children.iter().map(child));
         }
-        Graph { links, stuck }
+        WaitGraph { edges, stuck }
     }
 
-    /// For whom a process waits.
-    pub fn links(&self, pid: i32) -> impl Iterator<Item = &Link> {
-        self.links.get(&pid).into_iter().flatten()
+    /// Returns the edges from a process.
+    pub fn edges(&self, pid: i32) -> impl Iterator<Item = &Edge> {
+        self.edges.get(&pid).into_iter().flatten()
     }
 
-    /// The processes of `pids`, and all behind whom they wait.
+    /// Returns the processes of `pids`, and all processes that they wait for, directly or not.
     pub fn reach(&self, pids: impl IntoIterator<Item = i32>) -> BTreeSet<i32> {
         let mut seen = BTreeSet::new();
         let mut next: Vec<i32> = pids.into_iter().collect();
         while let Some(pid) = next.pop() {
             if seen.insert(pid) {
-                next.extend(self.links(pid).map(|link| link.next));
+                next.extend(self.edges(pid).map(|edge| edge.next));
             }
         }
         seen
     }
 
-    /// The deadlocks: circles, each starting at its lowest pid. No process is in two.
-    pub fn circles(&self) -> Vec<Vec<Link>> {
-        let mut circles: Vec<Vec<Link>> = Vec::new();
+    /// Returns the deadlocks. Each is a cycle that starts at its lowest pid. No process is in two
+    /// of them.
+    pub fn deadlocks(&self) -> Vec<Vec<Edge>> {
+        let mut cycles: Vec<Vec<Edge>> = Vec::new();
         for &pid in &self.stuck {
-            let known = |pid: i32| circles.iter().flatten().any(|link: &Link| link.pid == pid);
+            let known = |pid: i32| cycles.iter().flatten().any(|edge: &Edge| edge.pid == pid);
             if !known(pid)
-                && let Some(circle) = self.shortest(pid)
-                && !circle.iter().any(|link| known(link.pid))
+                && let Some(cycle) = self.shortest_cycle(pid)
+                && !cycle.iter().any(|edge| known(edge.pid))
             {
-                circles.push(circle);
+                cycles.push(cycle);
             }
         }
-        circles
+        cycles
     }
 
-    /// The shortest way from a process back to itself, among those who are stuck.
-    fn shortest(&self, start: i32) -> Option<Vec<Link>> {
+    /// Returns the shortest path from a process back to itself through stuck processes.
+    fn shortest_cycle(&self, start: i32) -> Option<Vec<Edge>> {
         let mut seen = BTreeSet::new();
-        let mut ways = VecDeque::from([Vec::new()]);
-        while let Some(way) = ways.pop_front() {
-            let at = way.last().map_or(start, |link: &Link| link.next);
-            for link in self.links(at).filter(|link| self.stuck.contains(&link.next)) {
-                let longer = [&way[..], &[*link]].concat();
-                if link.next == start {
+        let mut paths = VecDeque::from([Vec::new()]);
+        while let Some(path) = paths.pop_front() {
+            let at = path.last().map_or(start, |edge: &Edge| edge.next);
+            for edge in self.edges(at).filter(|edge| self.stuck.contains(&edge.next)) {
+                let longer = [&path[..], &[*edge]].concat();
+                if edge.next == start {
                     return Some(longer);
                 }
-                if seen.insert(link.next) {
-                    ways.push_back(longer);
+                if seen.insert(edge.next) {
+                    paths.push_back(longer);
                 }
             }
         }
@@ -100,51 +108,52 @@ impl Graph {
     }
 }
 
-/// The operation of a waiting call that could not proceed.
-pub fn blocking(waiter: &SemWaiter) -> Option<&SemOp> {
+/// Returns the operation that blocks a call.
+pub fn blocking_op(waiter: &SemWaiter) -> Option<&SemOp> {
     waiter.ops.get(waiter.blocking).or(waiter.ops.first())
 }
 
-/// Whether what is taken back from a semaphore, `adjust`, helps the operation to proceed.
+/// Returns `true` if the adjustment `adjust` brings the operation closer to proceeding.
 pub fn helps(adjust: i16, op: &SemOp) -> bool {
     if op.op == 0 { adjust < 0 } else { adjust > 0 }
 }
 
-/// A call that waits, and its set.
+/// A blocked call, and its set.
 #[derive(Clone, Copy)]
-struct Wait<'a> {
+struct BlockedCall<'a> {
     index: usize,
     set: &'a SetStatus,
     waiter: &'a SemWaiter,
 }
 
-impl Wait<'_> {
-    /// To those who have what it waits for.
-    fn links(&self) -> Vec<Link> {
-        let Some(op) = blocking(self.waiter) else { return Vec::new() };
+impl BlockedCall<'_> {
+    /// Returns the edges to the holders of the semaphore that blocks the call.
+    fn edges(&self) -> Vec<Edge> {
+        let Some(op) = blocking_op(self.waiter) else { return Vec::new() };
         let holders = self.set.undo.iter().filter(|undo| undo.pid_visible);
         let held = holders.flat_map(|undo| undo.adjustments.iter().map(|&(num, adjust)| (undo.pid, num, adjust)));
         let (pid, set) = (self.waiter.pid, self.set.stat.id);
         held.filter(|(_, num, adjust)| *num == op.num && helps(*adjust, op))
-            .map(|(next, num, adjust)| Link { pid, next, reason: Reason::Units { set, num, adjust } })
+            .map(|(next, num, adjust)| Edge { pid, next, reason: Reason::Units { set, num, adjust } })
             .collect()
     }
 }
 
-fn waiting(sets: &[SetStatus]) -> BTreeMap<i32, Vec<Wait<'_>>> {
-    let mut waiting: BTreeMap<i32, Vec<Wait>> = BTreeMap::new();
+fn waiting(sets: &[SetStatus]) -> BTreeMap<i32, Vec<BlockedCall<'_>>> {
+    let mut waiting: BTreeMap<i32, Vec<BlockedCall>> = BTreeMap::new();
     for (index, set) in sets.iter().enumerate() {
         for waiter in set.waiters.iter().filter(|waiter| waiter.pid_visible) {
-            waiting.entry(waiter.pid).or_default().push(Wait { index, set, waiter });
+            waiting.entry(waiter.pid).or_default().push(BlockedCall { index, set, waiter });
         }
     }
     waiting
 }
 
-/// Of those who hold something and do not wait for a semaphore: the children for whom they wait, and those children's.
+/// Returns the awaited children of each holder that is not blocked at a semaphore, and of those
+/// children in turn.
 fn parents(
     sets: &[SetStatus],
-    waiting: &BTreeMap<i32, Vec<Wait>>,
+    waiting: &BTreeMap<i32, Vec<BlockedCall>>,
     children: impl Fn(i32) -> Vec<i32>,
 ) -> BTreeMap<i32, Vec<i32>> {
     let mut parents = BTreeMap::new();
@@ -163,12 +172,13 @@ fn parents(
     parents
 }
 
-/// The highest and the lowest value that each semaphore of each set may come to, as more and more is given back.
-struct Reach(Vec<Vec<(i64, i64)>>);
+/// The highest and the lowest value that each semaphore of each set can reach, as processes give
+/// back what they hold.
+struct Bounds(Vec<Vec<(i64, i64)>>);
 
-impl Reach {
-    fn new(sets: &[SetStatus]) -> Reach {
-        Reach(sets.iter().map(|set| set.semaphores.iter().map(|s| (s.value.into(), s.value.into())).collect()).collect())
+impl Bounds {
+    fn new(sets: &[SetStatus]) -> Bounds {
+        Bounds(sets.iter().map(|set| set.semaphores.iter().map(|s| (s.value.into(), s.value.into())).collect()).collect())
     }
 
     fn change(&mut self, set: usize, num: u16, by: i16) {
@@ -178,17 +188,18 @@ impl Reach {
         }
     }
 
-    /// Gives back everything that those have of whom `who` is true; pids of elsewhere are `None`.
-    fn release(&mut self, sets: &[SetStatus], who: impl Fn(Option<i32>) -> bool) {
+    /// Gives back everything that the selected processes hold. The pid is `None` in another PID
+    /// namespace.
+    fn release(&mut self, sets: &[SetStatus], is_selected: impl Fn(Option<i32>) -> bool) {
         for (index, set) in sets.iter().enumerate() {
-            for undo in set.undo.iter().filter(|undo| who(undo.pid_visible.then_some(undo.pid))) {
+            for undo in set.undo.iter().filter(|undo| is_selected(undo.pid_visible.then_some(undo.pid))) {
                 undo.adjustments.iter().for_each(|&(num, adjust)| self.change(index, num, adjust));
             }
         }
     }
 
-    /// Whether the call may come to proceed; always, if its values may not be read.
-    fn allows(&self, wait: &Wait) -> bool {
+    /// Returns `true` if the call can proceed within the bounds, or if its values cannot be read.
+    fn allows(&self, wait: &BlockedCall) -> bool {
         let mut done: BTreeMap<u16, i64> = BTreeMap::new();
         wait.waiter.ops.iter().all(|op| {
             let Some(&(high, low)) = self.0[wait.index].get(usize::from(op.num)) else { return true };
@@ -200,23 +211,25 @@ impl Reach {
     }
 }
 
-/// Those who wait, and cannot go on when all others have given back what they have. Who waits for children can go on as soon as
-/// one of them can.
-fn stuck(sets: &[SetStatus], waiting: &BTreeMap<i32, Vec<Wait>>, parents: &BTreeMap<i32, Vec<i32>>) -> BTreeSet<i32> {
+/// Returns the processes that wait and cannot proceed even if all other processes give back what
+/// they hold.
+///
+/// A process that waits for children can proceed as soon as one of them can.
+fn stuck(sets: &[SetStatus], waiting: &BTreeMap<i32, Vec<BlockedCall>>, parents: &BTreeMap<i32, Vec<i32>>) -> BTreeSet<i32> {
     let with_children = parents.iter().filter(|(_, children)| !children.is_empty()).map(|(pid, _)| *pid);
     let mut stuck: BTreeSet<i32> = waiting.keys().copied().chain(with_children).collect();
-    let mut reach = Reach::new(sets);
-    reach.release(sets, |pid| pid.is_none_or(|pid| !stuck.contains(&pid)));
-    let goes_on = |pid: i32, stuck: &BTreeSet<i32>, reach: &Reach| match waiting.get(&pid) {
-        Some(waits) => waits.iter().any(|wait| reach.allows(wait)),
+    let mut bounds = Bounds::new(sets);
+    bounds.release(sets, |pid| pid.is_none_or(|pid| !stuck.contains(&pid)));
+    let can_proceed = |pid: i32, stuck: &BTreeSet<i32>, bounds: &Bounds| match waiting.get(&pid) {
+        Some(waits) => waits.iter().any(|wait| bounds.allows(wait)),
         None => parents.get(&pid).is_none_or(|children| children.iter().any(|child| !stuck.contains(child))),
     };
-    while let Some(pid) = stuck.iter().copied().find(|pid| goes_on(*pid, &stuck, &reach)) {
+    while let Some(pid) = stuck.iter().copied().find(|pid| can_proceed(*pid, &stuck, &bounds)) {
         stuck.remove(&pid);
         for wait in waiting.get(&pid).into_iter().flatten() {
-            wait.waiter.ops.iter().for_each(|op| reach.change(wait.index, op.num, op.op));
+            wait.waiter.ops.iter().for_each(|op| bounds.change(wait.index, op.num, op.op));
         }
-        reach.release(sets, |other| other == Some(pid));
+        bounds.release(sets, |released| released == Some(pid));
     }
     stuck
 }
@@ -244,102 +257,104 @@ mod tests {
         set
     }
 
-    fn units(pid: i32, num: u16, next: i32) -> Link {
-        Link { pid, next, reason: Reason::Units { set: Id::new(0, 3), num, adjust: 1 } }
+    fn units(pid: i32, num: u16, next: i32) -> Edge {
+        Edge { pid, next, reason: Reason::Units { set: Id::new(0, 3), num, adjust: 1 } }
     }
 
-    /// The pids of each circle.
-    fn circles(sets: &[SetStatus]) -> Vec<Vec<i32>> {
-        Graph::new(sets, |_| Vec::new()).circles().iter().map(|circle| circle.iter().map(|link| link.pid).collect()).collect()
+    /// Returns the pids of each deadlock.
+    fn deadlocks(sets: &[SetStatus]) -> Vec<Vec<i32>> {
+        let deadlocks = WaitGraph::new(sets, |_| Vec::new()).deadlocks();
+        deadlocks.iter().map(|cycle| cycle.iter().map(|edge| edge.pid).collect()).collect()
     }
 
-    /// Two locks; 1 has the first and wants the second, 2 the other way round.
+    /// Two locks. Process 1 holds the first and waits for the second; process 2 does the reverse.
     fn crossed() -> SetStatus {
         let set = holds(holds(set(3, &[0, 0]), 1, 0, 1), 2, 1, 1);
         waits(waits(set, 1, &[(1, -1)]), 2, &[(0, -1)])
     }
 
     #[test]
-    fn two_who_want_what_the_other_has() {
-        let graph = Graph::new(&[crossed()], |_| Vec::new());
-        assert_eq!(graph.circles(), [[units(1, 1, 2), units(2, 0, 1)]]);
+    fn two_processes_that_wait_for_each_other() {
+        let graph = WaitGraph::new(&[crossed()], |_| Vec::new());
+        assert_eq!(graph.deadlocks(), [[units(1, 1, 2), units(2, 0, 1)]]);
         assert_eq!(graph.reach([2]), BTreeSet::from([1, 2]));
     }
 
     #[test]
-    fn across_three_sets_and_with_somebody_who_waits_behind() {
+    fn a_cycle_across_three_sets_excludes_a_waiter_behind_it() {
         let a = waits(waits(holds(set(0, &[0]), 10, 0, 1), 30, &[(0, -1)]), 40, &[(0, -1)]);
         let b = waits(holds(set(1, &[0]), 20, 0, 1), 10, &[(0, -1)]);
         let c = waits(holds(set(2, &[0]), 30, 0, 1), 20, &[(0, -1)]);
-        assert_eq!(circles(&[a, b, c]), [[10, 20, 30]]);
+        assert_eq!(deadlocks(&[a, b, c]), [[10, 20, 30]]);
     }
 
     #[test]
-    fn one_who_wants_what_it_has() {
-        assert_eq!(circles(&[waits(holds(set(0, &[0]), 5, 0, 1), 5, &[(0, -1)])]), [[5]]);
+    fn a_process_that_waits_for_what_it_holds() {
+        assert_eq!(deadlocks(&[waits(holds(set(0, &[0]), 5, 0, 1), 5, &[(0, -1)])]), [[5]]);
     }
 
     #[test]
-    fn a_wait_for_zero_depends_on_who_has_given() {
+    fn a_wait_for_zero_is_held_up_by_the_process_that_raised_the_value() {
         let a = waits(holds(set(0, &[1, 0]), 1, 1, 1), 1, &[(0, 0)]);
-        assert_eq!(circles(&[waits(holds(a, 2, 0, -1), 2, &[(1, -1)])]), [[1, 2]]);
+        assert_eq!(deadlocks(&[waits(holds(a, 2, 0, -1), 2, &[(1, -1)])]), [[1, 2]]);
     }
 
     #[test]
-    fn no_circle_where_somebody_can_still_give() {
-        // A third one has a unit of what 1 wants, and does not wait.
-        assert!(circles(&[holds(crossed(), 3, 1, 1)]).is_empty());
-        // A third one has it, and waits for something that is there.
+    fn a_third_process_that_can_give_resolves_the_cycle() {
+        // Process 3 holds a unit that process 1 waits for, and is not blocked.
+        assert!(deadlocks(&[holds(crossed(), 3, 1, 1)]).is_empty());
+        // Process 3 waits for a unit that is available.
         let three = waits(holds(crossed(), 3, 1, 1), 3, &[(2, -1)]);
         let mut free = three.clone();
         free.semaphores.push(SemaphoreStatus { value: 1, ..SemaphoreStatus::default() });
-        assert!(circles(&[free]).is_empty());
-        // It waits for what nobody has: then 1 and 2 stay.
+        assert!(deadlocks(&[free]).is_empty());
+        // Process 3 waits for a unit that does not exist, so processes 1 and 2 stay blocked.
         let mut never = three;
         never.semaphores.push(SemaphoreStatus::default());
-        assert_eq!(circles(&[never]), [[1, 2]]);
+        assert_eq!(deadlocks(&[never]), [[1, 2]]);
     }
 
     #[test]
-    fn no_circle_of_waits_that_nobody_holds_up() {
-        assert!(circles(&[waits(set(0, &[0]), 1, &[(0, -1)])]).is_empty());
-        assert!(circles(&[waits(holds(set(0, &[0]), 2, 0, 1), 1, &[(0, -1)])]).is_empty());
-        assert!(circles(&[]).is_empty());
+    fn a_wait_without_a_blocked_holder_is_no_deadlock() {
+        assert!(deadlocks(&[waits(set(0, &[0]), 1, &[(0, -1)])]).is_empty());
+        assert!(deadlocks(&[waits(holds(set(0, &[0]), 2, 0, 1), 1, &[(0, -1)])]).is_empty());
+        assert!(deadlocks(&[]).is_empty());
     }
 
     #[test]
-    fn who_waits_for_a_child_waits_for_what_that_waits_for() {
-        // 1 and 2 hold, and wait for 11, whose child 111 wants what 2 has, and for 22, who wants what 1 has.
+    fn a_parent_waits_for_what_its_children_wait_for() {
+        // Process 1 waits for its child 11, which waits for its child 111, which waits for process
+        // 2. Process 2 waits for its child 22, which waits for process 1.
         let set = holds(holds(set(3, &[0, 0]), 1, 0, 1), 2, 1, 1);
         let set = waits(waits(set, 111, &[(1, -1)]), 22, &[(0, -1)]);
-        let child = |pid, next| Link { pid, next, reason: Reason::Child };
+        let child = |pid, next| Edge { pid, next, reason: Reason::Child };
         let family = |pid| match pid {
             1 => vec![11],
             11 => vec![111],
             2 => vec![22],
             _ => Vec::new(),
         };
-        let circle = [child(1, 11), child(11, 111), units(111, 1, 2), child(2, 22), units(22, 0, 1)];
-        assert_eq!(Graph::new(std::slice::from_ref(&set), family).circles(), [circle]);
-        // If 2 has another child, which does something else, that may end first.
+        let cycle = [child(1, 11), child(11, 111), units(111, 1, 2), child(2, 22), units(22, 0, 1)];
+        assert_eq!(WaitGraph::new(std::slice::from_ref(&set), family).deadlocks(), [cycle]);
+        // Another child of process 2 is not blocked, and may exit first.
         let busy = |pid| if pid == 2 { vec![22, 23] } else { family(pid) };
-        assert!(Graph::new(std::slice::from_ref(&set), busy).circles().is_empty());
-        assert!(Graph::new(&[set], |_| Vec::new()).circles().is_empty());
+        assert!(WaitGraph::new(std::slice::from_ref(&set), busy).deadlocks().is_empty());
+        assert!(WaitGraph::new(&[set], |_| Vec::new()).deadlocks().is_empty());
     }
 
     #[test]
-    fn pids_of_elsewhere_are_not_compared() {
+    fn pids_of_another_pid_namespace_are_ignored() {
         let mut set = crossed();
         set.waiters[0].pid_visible = false;
-        assert!(circles(&[set]).is_empty());
+        assert!(deadlocks(&[set]).is_empty());
     }
 
     #[test]
-    fn nonsense_is_survived() {
+    fn invalid_numbers_do_no_harm() {
         let mut set = waits(crossed(), 3, &[]);
         set.waiters[0].blocking = 99;
         set.waiters.push(SemWaiter { ops: vec![SemOp::new(65535, i16::MIN)], ..set.waiters[1].clone() });
         set.undo.push(SemUndo { pid: 3, uid: 0, pid_visible: true, adjustments: vec![(65535, i16::MAX)] });
-        Graph::new(&[set], |pid| vec![pid, 7]).circles();
+        WaitGraph::new(&[set], |pid| vec![pid, 7]).deadlocks();
     }
 }

@@ -1,36 +1,37 @@
-//! How `quintet` ends: every exit code there is.
+//! The exit codes of `quintet`.
 
 use std::process::ExitCode;
 
-/// The exit codes, which scripts may rely on.
+/// How `quintet` ends. Scripts may rely on these codes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Exit {
-    /// 0: all was done.
+    /// 0: success.
     Success,
-    /// 1: something failed, or `doctor` found something that fails.
+    /// 1: something failed, or `doctor` reports a failure.
     Failure,
-    /// 2: the command line makes no sense.
+    /// 2: the command line is invalid.
     Usage,
-    /// 124: `sem op`, `msg send` or `msg recv` would have to wait, and was told not to, or not any longer.
-    WouldWait,
-    /// 125: `run`, or `sem op` with a program, itself failed, before the program was reached.
+    /// 124: `sem op`, `msg send` or `msg recv` would block and must not, or timed out.
+    WouldBlock,
+    /// 125: `run`, or `sem op` with a program, failed before it started the program.
     RunFailed,
-    /// 126: the program was found, and cannot be run or cannot be carried.
+    /// 126: the program exists, but cannot be run or cannot be intercepted.
     CannotRun,
     /// 127: the program was not found.
     NotFound,
-    /// What the program of `run --private` or `sem op` returned, or 128 and the signal it died of.
+    /// The exit code of the program of `run --private` or `sem op`, or 128 plus the signal that
+    /// killed it.
     Program(u8),
 }
 
 impl Exit {
-    /// The number that the shell shows as `$?`.
+    /// Returns the number that the shell shows as `$?`.
     pub const fn code(self) -> u8 {
         match self {
             Exit::Success => 0,
             Exit::Failure => 1,
             Exit::Usage => 2,
-            Exit::WouldWait => 124,
+            Exit::WouldBlock => 124,
             Exit::RunFailed => 125,
             Exit::CannotRun => 126,
             Exit::NotFound => 127,

@@ -1,36 +1,47 @@
-//! `quintet`: runs unmodified System V IPC programs in user space, and lists, explains and
-//! cleans what they use.
+//! `quintet`: runs unmodified System V IPC programs in user space, inspects their objects, and
+//! cleans up after them.
+//!
+//! Each layer imports only the layers below it:
+//!
+//! | layer | holds |
+//! |---|---|
+//! | `lib.rs` | the entry: parse, dispatch, report a failure |
+//! | `fuzzing.rs` | the parsers, for a fuzzer |
+//! | `cli.rs` | the list of subcommands |
+//! | `commands/` | the subcommands: options, work and report of each |
+//! | `demo/`, `view/`, `deadlock.rs` | demonstration; objects as text and JSON; deadlocks |
+//! | `args/`, `system/`, `preload/` | values; processes, users, programs; drop-in library |
+//! | `output/` | text, tables, JSON, hexadecimal, base64 |
+//! | `context.rs` | what the global options decide: namespace and look of the output |
+//! | `failure.rs`, `hint.rs` | error sentences, and the commands in them |
+//! | `options.rs`, `exit.rs`, `words.rs` | global options, exit codes, words |
 
-mod child;
+mod args;
 mod cli;
 mod commands;
 mod context;
 mod deadlock;
 mod demo;
-mod duration;
 mod exit;
 mod failure;
-mod object;
-mod operations;
+mod fuzzing;
+mod hint;
+mod options;
 mod output;
 mod preload;
-mod process;
-mod program;
-mod reading;
-mod scratch;
-mod size;
-mod time;
-mod users;
-mod values;
+mod system;
+mod view;
+mod words;
 
 use cli::Command;
 use context::Context;
 use exit::Exit;
+use failure::Outcome;
 
 #[doc(hidden)]
-pub use reading::read;
+pub use fuzzing::read;
 
-/// The tool.
+/// Runs the tool on the arguments of this process.
 pub fn main() -> std::process::ExitCode {
     run().into()
 }
@@ -40,8 +51,7 @@ fn run() -> Exit {
         Ok(cli) => cli,
         Err(exit) => return exit,
     };
-    let name = cli.command.name();
-    let context = Context::new(cli.global, name);
+    let context = Context::new(cli.global, cli.command.name());
     let outcome = match cli.command {
         Command::Run(args) => commands::run::run(&context, &args),
         Command::Ls(args) => commands::ls::run(&context, &args),
@@ -56,9 +66,25 @@ fn run() -> Exit {
         Command::Namespace(args) => commands::namespace::run(&context, &args),
         Command::Doctor(args) => commands::doctor::run(&context, &args),
         Command::Demo(args) => commands::demo::run(&context, &args),
-        Command::DemoClient(args) => demo::clients::run(&args),
-        Command::Completions(args) => commands::completions::run(&args),
-        Command::Man(args) => commands::man::run(&args),
+        Command::DemoClient(args) => demo::programs::run(&args),
+        Command::Completions(args) => commands::completions::run(&args, cli::definition()),
+        Command::Man(args) => commands::man::run(&args, cli::definition()),
     };
-    failure::conclude(&context, outcome)
+    conclude(&context, outcome)
+}
+
+/// Reports a failure, if there is one, and returns the exit code.
+fn conclude(context: &Context, outcome: Outcome) -> Exit {
+    match outcome {
+        Ok(exit) => exit,
+        Err(failure) if failure.is_reader_gone() => Exit::Success,
+        Err(failure) => {
+            if context.json() {
+                // If this write fails, the sentence on standard error still follows.
+                let _ = output::json::error(context, &failure);
+            }
+            output::complain(context, &failure.to_string());
+            failure.exit_code()
+        }
+    }
 }

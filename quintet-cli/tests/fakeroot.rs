@@ -1,7 +1,9 @@
-//! fakeroot, unmodified, with its two queues and its semaphore on Quintet: owners and devices that only it knows of come out
-//! of `ls` and `tar` as they went in, also from its saved database, and its daemon leaves nothing behind.
+//! Runs an unmodified fakeroot with its two queues and its semaphore on Quintet. `ls` and `tar`
+//! must show the owners and devices that fakeroot records, from its saved database as well, and its
+//! daemon must leave nothing behind.
 //!
-//! Debian's `fakeroot-sysv`, whose daemon is `faked-sysv`. Run by root, it is started as the user `nobody`.
+//! The test needs Debian's `fakeroot-sysv` with its daemon `faked-sysv`. If the test runs as root,
+//! fakeroot runs as the user `nobody`.
 
 mod place;
 
@@ -11,11 +13,11 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-/// Programs that use fakeroot at the same time, and files of each.
+/// Number of programs that use fakeroot at the same time, and of files of each.
 const CLIENTS: u32 = 4;
 const FILES: u32 = 500;
 
-/// What one of them does with its own part of the tree, `$1`; `c$1` is its directory.
+/// The work of client number `$1` in its directory `c$1`.
 const CLIENT: &str = "
     umask 022
     chown -R $((1000 + $1)):$((2000 + $1)) c$1
@@ -29,7 +31,7 @@ const CLIENT: &str = "
     ls -lnA --time-style=+ c$1 >listed$1
     tar -cf $1.tar c$1
 ";
-/// All of them at once, of whom none may fail.
+/// Runs all clients at once. None of them may fail.
 const CLIENTS_AT_ONCE: &str = "
     pids=
     for i in 1 2 3 4; do sh -euc \"$CLIENT\" client $i & pids=\"$pids $!\"; done
@@ -37,7 +39,7 @@ const CLIENTS_AT_ONCE: &str = "
 ";
 const LIST_AGAIN: &str = "for i in 1 2 3 4; do ls -lnA --time-style=+ c$i >again$i; done";
 
-/// A file as a listing shows it: its type and rights, its owner and group, and a device's numbers.
+/// A file as a listing shows it: type and mode, owner, group, and the numbers of a device.
 type Shown = (String, u32, u32, Option<(u32, u32)>);
 type Listing = BTreeMap<String, Shown>;
 
@@ -69,7 +71,7 @@ fn device(major: &str, minor: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// What `ls -lnA --time-style=+` prints.
+/// Parses the output of `ls -lnA --time-style=+`.
 fn listed(text: &str) -> Listing {
     let lines = text.lines().filter(|line| !line.starts_with("total "));
     let entry = |line: &str| {
@@ -82,7 +84,8 @@ fn listed(text: &str) -> Listing {
     lines.map(|line| entry(line).unwrap_or_else(|| panic!("not a line of ls: {line}"))).collect()
 }
 
-/// What `tar --numeric-owner -tv` prints of what is in a directory, and of that.
+/// Parses the output of `tar --numeric-owner -tv`: the files in a directory, and the directory
+/// itself.
 fn archived(text: &str, directory: &str) -> (Listing, Shown) {
     let entry = |line: &str| {
         let words: Vec<&str> = line.split(" -> ").next()?.split_whitespace().collect();
@@ -97,10 +100,10 @@ fn archived(text: &str, directory: &str) -> (Listing, Shown) {
     (all, itself)
 }
 
-/// A tree, and fakeroot on it.
+/// A tree of files, and fakeroot on it.
 struct Tree {
     place: Place,
-    /// Whether the tool is run by root, and fakeroot by who has given up those rights.
+    /// Whether the tool runs as root, and changes its user id before it runs fakeroot.
     dropping: bool,
 }
 
@@ -119,8 +122,9 @@ impl Tree {
         tree
     }
 
-    /// Runs a script with these words of a command line before it: what it says, and what it leaves in the kernel's tables. If the test is not
-    /// root, those cannot be told: a user namespace does not do, because in one a real `chown` fails otherwise than fakeroot expects.
+    /// Runs a script with these words of a command line before it. Returns its output, and the
+    /// lines that it leaves in the kernel's tables. These are known only if the test runs as root:
+    /// in a user namespace, a real `chown` fails in a way that fakeroot does not expect.
     fn script(&self, as_root: bool, before: &[&str], script: &str) -> (String, Option<Vec<String>>) {
         let client = |command: &mut Command| run_and_reap(command.env("CLIENT", CLIENT));
         let script = format!("set -eu\n{script}");
@@ -131,11 +135,12 @@ impl Tree {
         (client(self.place.command(words[0]).args(&words[1..])), None)
     }
 
-    /// fakeroot with these options on Quintet. The kernel has nothing of it, and when it has ended, the namespace neither.
+    /// Runs fakeroot with these options on Quintet. It must leave no object in the kernel or in the
+    /// namespace.
     fn fakeroot(&self, options: &[&str], script: &str) -> String {
         let (quintet, ns) = (self.place.path("quintet"), self.place.path("ns"));
         let on_quintet = [quintet.to_str().unwrap(), "run", "--namespace", ns.to_str().unwrap(), "--"];
-        // Root's programs give up their rights after they have begun.
+        // As a service that starts as root and then changes its user id.
         let user =
             self.dropping.then(|| format!("setpriv --reuid {} --regid {} --clear-groups", self.place.uid(), self.place.gid()));
         let user: Vec<&str> = user.iter().flat_map(|words| words.split(' ')).collect();
@@ -150,7 +155,8 @@ impl Tree {
         ["shm", "sem", "msg"].iter().all(|kind| self.place.objects(kind).is_empty())
     }
 
-    /// fakeroot itself waits for its daemon's end only if that has a database to save.
+    /// Blocks until the namespace is empty. fakeroot waits for its daemon only if the daemon saves
+    /// a database.
     fn assert_empty(&self) {
         wait_for("the daemon to clean up", || self.is_empty().then_some(()));
     }
@@ -160,7 +166,7 @@ impl Tree {
     }
 }
 
-/// The lines of a saved database, in order.
+/// Returns the sorted lines of a saved database.
 fn database(text: &str) -> Vec<&str> {
     let mut lines: Vec<&str> = text.lines().collect();
     lines.sort_unstable();
@@ -172,7 +178,7 @@ fn fakeroot_keeps_its_owners() {
     if !has("fakeroot-sysv") || !has("faked-sysv") {
         return;
     }
-    // fakeroot waits until its daemon is reaped, and a machine's process 1 need not be in a hurry to do that.
+    // fakeroot waits until its daemon is reaped, and process 1 may take long to do that.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
     let tree = Tree::new(false);
     kernel_shows_its_queues(&tree);
@@ -187,9 +193,9 @@ fn fakeroot_keeps_its_owners() {
     }
 }
 
-/// The tables that the others find empty would tell.
+/// The other tests expect empty tables, so this one checks that the tables show objects.
 fn kernel_shows_its_queues(tree: &Tree) {
-    // They are looked at while the daemon still cleans up, or not: it must be there.
+    // The tables are read inside fakeroot, while its daemon runs.
     let (said, _) = tree.script(false, &["fakeroot-sysv"], "id -u; tail -qn +2 /proc/sysvipc/sem /proc/sysvipc/msg | wc -l");
     let mut lines = said.lines();
     assert_eq!(lines.next(), Some("0"));
@@ -209,7 +215,7 @@ fn clients_at_once(tree: &Tree) {
         assert_listing(&archived, &expected);
         assert_eq!(itself, ("drwxr-xr-x".into(), 1000 + client, 2000 + client, None));
     }
-    // The file system knows nothing of it.
+    // The file system itself is not changed.
     let real = run(tree.place.command("ls").args(["-lnA", "--time-style=+", "c1"]));
     assert_eq!(listed(&real)["null"], ("-rw-r--r--".into(), tree.place.uid(), tree.place.gid(), None));
 }
@@ -217,19 +223,20 @@ fn clients_at_once(tree: &Tree) {
 fn saved_is_loaded(tree: &Tree) {
     let saved = tree.read("saved");
     let of_first = database(&saved).iter().filter(|line| line.contains("uid=1001,gid=2001,")).count();
-    // The directory, and all but two of its files.
+    // The directory, and all of its files but two.
     assert_eq!(of_first, 1 + FILES as usize - 2);
     tree.fakeroot(&["-i", "saved", "-s", "saved2"], LIST_AGAIN);
     for client in 1..=CLIENTS {
         assert_listing(&listed(&tree.read(&format!("again{client}"))), &expected(client));
     }
     assert_eq!(database(&tree.read("saved2")), database(&saved));
-    // What was not loaded is not known.
+    // Without the database, the owners are unknown.
     tree.fakeroot(&[], "ls -lnA --time-style=+ c1 >unknown");
     assert_eq!(listed(&tree.read("unknown"))["f1"], ("-rw-r--r--".into(), 0, 0, None));
 }
 
-/// fakeroot puts its library before what is there; a `quintet run` inside it puts the drop-in before fakeroot's.
+/// fakeroot prepends its library to LD_PRELOAD. A `quintet run` inside it prepends the drop-in
+/// library.
 fn either_library_first(tree: &Tree) {
     let work = "chown 5:6 c1/f1; stat -c %u:%g c1/f1; id -u; echo $LD_PRELOAD";
     let theirs = tree.fakeroot(&[], work);
@@ -243,7 +250,8 @@ fn either_library_first(tree: &Tree) {
     }
 }
 
-/// Its handler of signals removes the queues, of which the thread it interrupts waits in one.
+/// The signal handler of the daemon removes the queues, while the interrupted thread is blocked at
+/// one of them.
 fn daemon_cleans_up(tree: &Tree) {
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let mut faked = tree.place.on_quintet("faked-sysv");

@@ -1,6 +1,8 @@
-//! PostgreSQL, unmodified, with all its shared memory on Quintet: it lives, crashes and recovers as on the kernel's.
+//! Runs an unmodified PostgreSQL with all its shared memory on Quintet. It must work, crash and
+//! recover as on the kernel's segments.
 //!
-//! Needs PostgreSQL 15 or later. Run by root, it is started as the user `postgres` or `nobody`.
+//! The test needs PostgreSQL 15 or later. If the test runs as root, PostgreSQL runs as the user
+//! `postgres` or `nobody`.
 
 mod place;
 
@@ -12,15 +14,15 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-/// PostgreSQL refuses to run as root.
+/// A server. PostgreSQL refuses to run as root.
 struct Server {
     place: Place,
     bin: PathBuf,
-    /// Whether root runs the tool, and what it runs gives up root's rights.
+    /// Whether the tool runs as root, and changes its user id before it runs the server.
     dropping: bool,
 }
 
-/// Where Debian, Red Hat and the source put it.
+/// Returns the directory of the programs, as installed by Debian, Red Hat or from source.
 fn find_postgres() -> Option<PathBuf> {
     let mut places: Vec<PathBuf> = ["/usr/lib/postgresql/", "/usr/pgsql-"]
         .iter()
@@ -39,7 +41,7 @@ impl Server {
         self.place.path(name)
     }
 
-    /// A program of PostgreSQL's, on Quintet.
+    /// Returns a program of PostgreSQL on Quintet.
     fn on_quintet(&self, name: &str) -> Command {
         if !self.dropping {
             return self.place.on_quintet(self.bin.join(name));
@@ -53,7 +55,7 @@ impl Server {
         command
     }
 
-    /// A client, which needs no shared memory.
+    /// Returns a client, which needs no shared memory.
     fn client(&self, name: &str) -> Command {
         let mut command = self.place.command(self.bin.join(name));
         command.arg("-h").arg(self.place.directory());
@@ -73,7 +75,8 @@ impl Server {
     }
 
     fn pg_ctl(&self, args: &[&str]) -> Output {
-        // The server inherits the output, so that goes to a file: a pipe would not end with pg_ctl.
+        // The output goes to a file: the server inherits it, so that a pipe would stay open after
+        // pg_ctl exits.
         let said = fs::File::create(self.path("said")).unwrap();
         let mut command = self.on_quintet("pg_ctl");
         command.arg("-D").arg(self.path("data")).arg("-l").arg(self.path("log")).args(args);
@@ -100,7 +103,7 @@ impl Server {
         run(&mut self.psql(sql)).trim().to_owned()
     }
 
-    /// Starts a query in a session of its own, and tells the process that serves it once it is at work.
+    /// Starts a query in a new session, and returns the pid of its backend when the query runs.
     fn background(&self, sql: &str) -> (Child, i32) {
         let child = self.psql(sql).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let find = format!("select pid from pg_stat_activity where query = $${sql}$$ and state = 'active'");
@@ -108,7 +111,7 @@ impl Server {
         (child, pid)
     }
 
-    /// The segments in the namespace, as the tool lists them.
+    /// Returns the segments in the namespace, as the tool lists them.
     fn segments(&self) -> Vec<Value> {
         self.place.objects("shm")
     }
@@ -117,7 +120,7 @@ impl Server {
         fs::read_to_string(self.path("data/postmaster.pid")).unwrap().lines().next().unwrap().parse().unwrap()
     }
 
-    /// What the kernel has of the server's user: nothing, ever.
+    /// Asserts that the user of the server has no segment in the kernel.
     fn assert_kernel_saw_nothing(&self) {
         let uid = self.place.uid().to_string();
         let table = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
@@ -135,8 +138,9 @@ impl Drop for Server {
     }
 }
 
-/// Whether a process has ended and is reaped. The server's are reaped by this one, once their parents have gone.
-fn has_gone(pid: i32) -> bool {
+/// Returns `true` if a process has exited and is reaped. This process reaps the processes of a
+/// server after their parent has exited.
+fn has_exited(pid: i32) -> bool {
     let _ = rustix::process::waitpid(rustix::process::Pid::from_raw(pid), rustix::process::WaitOptions::NOHANG);
     !Path::new(&format!("/proc/{pid}")).exists()
 }
@@ -147,10 +151,10 @@ fn postgresql_runs_crashes_and_recovers() {
         lacks("PostgreSQL 15 or later");
         return;
     };
-    // A machine's process 1 need not be in a hurry to reap what a dead server leaves.
+    // Process 1 may take long to reap the processes of a killed server.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
     if rustix::process::geteuid().is_root() {
-        // As services are started, which give up their rights.
+        // As a service that starts as root and then changes its user id.
         let server = Server::new(bin.clone(), true);
         server.initialise();
         server.start();
@@ -188,7 +192,7 @@ fn work(server: &Server) {
     assert_eq!(server.query(ACCOUNTS), ALL_THERE);
     let report = run(server.client("pgbench").args(["-U", "tester", "-c", "4", "-T", "5", "postgres"]));
     assert!(report.contains("number of failed transactions: 0 "), "{report}");
-    // Each transaction writes one row of history and adds its amount to three balances.
+    // Each transaction writes one row of history, and adds its amount to three balances.
     let done = report.lines().find_map(|line| line.strip_prefix("number of transactions actually processed: ")).unwrap();
     assert_eq!(server.query("select count(*) from pgbench_history"), done);
     let balances = "select (select sum(abalance) from pgbench_accounts) = (select sum(bbalance) from pgbench_branches),
@@ -203,29 +207,30 @@ fn work(server: &Server) {
     server.assert_kernel_saw_nothing();
 }
 
-/// `kill -9` of a backend: the server resets its shared memory and recovers.
+/// Kills a backend with SIGKILL. The server must reset its shared memory and recover.
 fn lose_a_backend(server: &Server) {
     let (session, backend) = server.background("select pg_sleep(600)");
     kill(backend, Signal::KILL);
     assert!(!finish(session).success());
     let recovered = || server.psql("select 1").stderr(Stdio::null()).output().unwrap().status.success().then_some(());
-    // The server may still answer before it has seen the death.
-    wait_for("the death to be seen", || server.log().contains("was terminated by signal 9").then_some(()));
+    // The server may still answer before it notices that the backend was killed.
+    wait_for("the server to notice", || server.log().contains("was terminated by signal 9").then_some(()));
     wait_for("the recovery", || recovered().filter(|()| server.log().contains("reinitializing")));
     assert_eq!(server.query(ACCOUNTS), ALL_THERE);
     server.assert_kernel_saw_nothing();
 }
 
-/// `kill -9` of the postmaster while a backend is still attached: a second server must not start on the
-/// same data, which it knows from the segment's attach count; when the backend is gone, too, it may.
+/// Kills the postmaster with SIGKILL while a backend is still attached. A second server must refuse
+/// to start on the same data, because of the attach count of the segment. After the backend has
+/// exited, it must start.
 fn lose_the_postmaster(server: &Server) {
-    // A backend in the middle of this does not look whether the postmaster lives.
+    // During this query, the backend does not check whether the postmaster is alive.
     let busy = "select count(*) from generate_series(1, 100000000000)";
     let (session, backend) = server.background(busy);
     let postmaster = server.postmaster();
     kill(postmaster, Signal::KILL);
-    wait_for("the postmaster's end", || has_gone(postmaster).then_some(()));
-    assert!(!has_gone(backend), "the backend should have stayed");
+    wait_for("the exit of the postmaster", || has_exited(postmaster).then_some(()));
+    assert!(!has_exited(backend), "the backend must still run");
 
     let refused = server.pg_ctl(&["-w", "-t", "30", "start"]);
     assert!(!refused.status.success(), "a second server started although a backend is attached");
@@ -234,8 +239,8 @@ fn lose_the_postmaster(server: &Server) {
     kill(backend, Signal::KILL);
     let status = finish(session);
     assert!(!status.success() && status.signal().is_none());
-    wait_for("the backend's end", || has_gone(backend).then_some(()));
-    // The other children end by themselves when they see that the postmaster is gone.
+    wait_for("the exit of the backend", || has_exited(backend).then_some(()));
+    // The other children exit when they notice that the postmaster is gone.
     wait_for("a new server", || server.pg_ctl(&["-w", "-t", "60", "start"]).status.success().then_some(()));
     assert_eq!(server.query(ACCOUNTS), ALL_THERE);
     server.assert_kernel_saw_nothing();

@@ -1,7 +1,7 @@
-//! What many programs use System V IPC through: PHP, Perl, Python, the X server's shared images. Each does real work on Quintet, unmodified, and the
-//! kernel sees nothing of it.
+//! Runs unmodified programs that use System V IPC on Quintet: PHP, Perl, Python, stress-ng, and
+//! shared images of the X server. They must work, and leave no object in the kernel.
 //!
-//! Run by root, all is done as the user `nobody`, too.
+//! If the tests run as root, each of them also runs as the user `nobody`.
 
 mod place;
 
@@ -9,11 +9,11 @@ use place::{Place, has, lacks, run};
 use std::fs;
 use std::process::{Command, Stdio};
 
-/// Processes, and how often each of them counts.
+/// Number of processes, and how often each of them counts.
 const WORKERS: usize = 6;
 const ROUNDS: usize = 300;
 
-/// With a test's program in the place, for each user that there is to be.
+/// Runs a test with its program in a new directory, once for each user.
 fn for_each_user(file: &str, content: &str, test: impl Fn(&Place, bool)) {
     for as_root in [false, true] {
         let place = Place::of(&["nobody"]);
@@ -25,7 +25,7 @@ fn for_each_user(file: &str, content: &str, test: impl Fn(&Place, bool)) {
     }
 }
 
-/// Squares that were asked for by messages.
+/// Returns the squares that the workers send as messages.
 fn squares() -> String {
     (1..=WORKERS).map(|n| (n * n).to_string()).collect::<Vec<_>>().join(",")
 }
@@ -55,7 +55,7 @@ fn php() {
     }
     let program = include_str!("programs/count.php");
     counts(&["php"], "count.php", program, &format!("{TOTAL} {SUM} {} 0", squares()));
-    // The tables that are found empty would tell.
+    // On the kernel, the tables show the objects, so that empty tables above prove something.
     let place = Place::of(&["nobody"]);
     fs::write(place.path("count.php"), program).unwrap();
     if let (_, Some(kept)) = place.with_tables(false, &["php", "count.php", "1", "1", "keep"], run) {
@@ -79,7 +79,7 @@ fn perl() {
 
 #[test]
 fn python() {
-    // A virtual environment's may be without the module that the system's has.
+    // The Python of a virtual environment may lack the module that the system's Python has.
     let has_module = |python: &&&str| {
         let tried = Command::new(python).args(["-c", "import sysv_ipc"]).stderr(Stdio::null()).status();
         tried.is_ok_and(|status| status.success())
@@ -137,7 +137,8 @@ fn images_of_the_x_server() {
             kill $server; wait $server
             exit $status";
         let said = place.on_quintet_alone(as_root, &["sh", "-c", script]);
-        // All pixels, by shared memory and by the socket; the server was attached, and is no more.
+        // All pixels by shared memory and by the socket, and the attachments before and after the
+        // server detached.
         assert_eq!(said.split_whitespace().collect::<Vec<_>>(), ["64000", "64000", "2", "1"]);
     });
 }

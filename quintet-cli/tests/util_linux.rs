@@ -1,15 +1,16 @@
-//! The tools of util-linux and procps, unmodified: `ipcs`, `lsipc`, `ipcmk`, `ipcrm` and `sysctl` say of our objects what they say of
-//! the same ones of the kernel's, to the letter.
+//! Runs the unmodified tools of util-linux and procps: `ipcs`, `lsipc`, `ipcmk`, `ipcrm` and
+//! `sysctl` must print the same on Quintet as on the kernel.
 //!
-//! Each script is run twice, in an IPC and a PID namespace of its own, so that identifiers and process numbers are the same: on the kernel, and on
-//! Quintet. Objects with given keys are made by perl.
+//! Each script runs on the kernel and on Quintet. Each run has a new IPC and a new PID namespace,
+//! so that identifiers and pids are the same. perl creates the objects that need a given key.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-/// A segment whose memory has all been touched, because ours has it from the start; a set with a semaphore that has been operated on, a queue with a message; a
-/// second one of each that nothing was done with, that segment without a promise of memory.
+/// Creates two objects of each class. The first segment is written completely, the first set has
+/// been operated on, and the first queue holds a message. The second ones are unused, and the
+/// second segment has no reserved memory.
 const OBJECTS: &str = r#"perl -e '
     use IPC::SysV qw(IPC_CREAT IPC_NOWAIT);
     my $m = shmget(0x1234, 4097, IPC_CREAT | 0640) // die "shmget: $!";
@@ -24,7 +25,7 @@ const OBJECTS: &str = r#"perl -e '
 ' || exit 1
 "#;
 
-/// Runs a command, and says how many objects the kernel has afterwards.
+/// Runs a command, and prints how many objects the kernel has afterwards.
 const AND_LOOK: &str = r#""$@"; status=$?
     cat /proc/sysvipc/shm /proc/sysvipc/sem /proc/sysvipc/msg | perl -ne '$n++ if /^ *-?[0-9]/; END { print "the kernel has ", $n + 0, "\n" }'
     exit $status"#;
@@ -33,7 +34,7 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Where an ordinary user's shell does not look, too: sysctl is there.
+/// Returns PATH with the directories of sysctl, which are not in the PATH of every user.
 fn path() -> String {
     std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin"
 }
@@ -49,7 +50,7 @@ fn unshare() -> Command {
     command
 }
 
-/// Whether the programs and the namespaces are there.
+/// Returns `true` if the programs are installed and the namespaces can be created.
 fn can_run(programs: &[&str]) -> bool {
     let found = |name: &&&str| {
         let mut shell = Command::new("sh");
@@ -62,7 +63,7 @@ fn can_run(programs: &[&str]) -> bool {
     }
     let can = unshare().arg("true").output().is_ok_and(|output| output.status.success());
     if !can {
-        println!("skipped: no IPC and PID namespaces can be made here");
+        println!("skipped: cannot create IPC and PID namespaces here");
     }
     can
 }
@@ -82,11 +83,13 @@ impl Place {
         path
     }
 
-    /// What a script says, and whether the kernel has anything afterwards.
+    /// Runs a script on the kernel. Returns its output, and `true` if the kernel has objects
+    /// afterwards.
     fn on_kernel(&self, script: &str) -> (String, bool) {
         said(self.run().arg("sh").arg(self.script(script)))
     }
 
+    /// Runs a script on Quintet. Returns the same.
     fn on_quintet(&self, script: &str) -> (String, bool) {
         let mut command = self.run();
         command.arg(assert_cmd::cargo::cargo_bin!("quintet")).args(["run", "--namespace"]).arg(self.0.path().join("ns"));
@@ -108,14 +111,14 @@ fn said(command: &mut Command) -> (String, bool) {
     (text.to_owned(), count != "0\n")
 }
 
-/// Without seconds since the Epoch: one was made a moment after the other.
+/// Removes seconds since the Epoch, because the two scripts run one after the other.
 fn without_times(text: &str) -> String {
     let is_time = |word: &str| word.len() == 10 && word.starts_with('1') && word.bytes().all(|byte| byte.is_ascii_digit());
     let word = |word: &str| word.trim_end_matches([',', '"']).rsplit('"').next().is_some_and(is_time);
     text.split_inclusive([' ', '\n']).map(|part| if word(part.trim_end()) { "TIME\n" } else { part }).collect()
 }
 
-/// Without dates: no digit, no month or day, and blanks that do not count.
+/// Removes dates: digits, months and days. Joins blanks.
 fn without_dates(text: &str) -> String {
     const NAMES: &str = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec Mon Tue Wed Thu Fri Sat Sun";
     let letters: String = text.chars().map(|c| if c.is_ascii_digit() { ' ' } else { c }).collect();
@@ -123,16 +126,16 @@ fn without_dates(text: &str) -> String {
     plain.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n").collect()
 }
 
-/// Runs a script on both, and compares what it says.
+/// Runs a script on both, and compares the outputs.
 fn compare(script: &str, comparable: fn(&str) -> String) -> String {
     let place = Place::new();
     let ((theirs, _), (ours, on_kernel)) = (place.on_kernel(script), place.on_quintet(script));
-    assert!(!on_kernel, "the kernel has something:\n{ours}");
+    assert!(!on_kernel, "the kernel has objects:\n{ours}");
     assert_eq!(comparable(&ours), comparable(&theirs), "\nQuintet:\n{ours}\nthe kernel:\n{theirs}");
     ours
 }
 
-/// A script of many commands, each with a headline.
+/// Returns a script of many commands, each with a headline.
 fn each(commands: &[&str]) -> String {
     let quoted = |command: &&str| command.replace('\'', "'\\''");
     commands.iter().map(|command| format!("printf '# %s\\n' '{}'; {command} || echo status $?\n", quoted(command))).collect()
@@ -194,7 +197,7 @@ fn lsipc() {
 }
 
 #[test]
-fn made_and_removed() {
+fn created_and_removed() {
     if !can_run(&["perl", "ipcs", "ipcmk", "ipcrm"]) {
         return;
     }

@@ -1,7 +1,8 @@
-//! A full file system is an error of `shmget`, and never a SIGBUS of whoever writes to what was promised.
+//! On a full file system, `shmget` fails. A write to a segment that was created never raises
+//! SIGBUS.
 //!
-//! Each test mounts a tmpfs of 64 MiB in a mount namespace of its own, and so needs root. What it tests runs in a
-//! child process, whose death by a signal is seen.
+//! Each test mounts a tmpfs in its own mount namespace, which needs root. It runs in a child
+//! process, so that a signal that kills the test is noticed.
 #![allow(unsafe_code)]
 
 use quintet::{Errno, Key, Kind, Namespace, Segment};
@@ -11,7 +12,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 
-/// Names the test, and the directory, in the child.
+/// The variable that tells the child its directory.
 const INSIDE: &str = "QUINTET_TEST_FULL";
 const MIB: u64 = 1 << 20;
 
@@ -20,7 +21,7 @@ fn on_small_tmpfs(name: &str, body: fn(&Path)) {
     on_tmpfs(name, "size=64m", body);
 }
 
-/// The same with other options of the mount.
+/// The same with other mount options.
 fn on_tmpfs(name: &str, options: &str, body: fn(&Path)) {
     if let Some(dir) = std::env::var_os(INSIDE) {
         return body(Path::new(&dir));
@@ -30,7 +31,7 @@ fn on_tmpfs(name: &str, options: &str, body: fn(&Path)) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    // The mount goes with the mount namespace of its only process.
+    // The mount ends with the only process of its mount namespace.
     let script = "mount -t tmpfs -o \"$4\" quintet-test \"$1\" && exec \"$2\" --exact \"$3\" --nocapture --test-threads 1";
     let mut child = Command::new("unshare");
     child.args(["--mount", "sh", "-c", script, "sh"]).arg(dir.path());
@@ -45,7 +46,7 @@ fn free(dir: &Path) -> u64 {
     stat.f_bavail * stat.f_frsize
 }
 
-/// Fills the file system to the last byte.
+/// Fills the file system completely.
 fn fill(dir: &Path) -> File {
     let mut file = File::create(dir.join("filler")).unwrap();
     let block = [1; 4096];
@@ -56,14 +57,14 @@ fn fill(dir: &Path) -> File {
 }
 
 fn error(result: quintet::Result<Segment>) -> Errno {
-    result.expect_err("there is no room for it").errno()
+    result.expect_err("the file system has no room").errno()
 }
 
 #[test]
-fn what_does_not_fit_is_refused_and_leaves_nothing() {
-    on_small_tmpfs("what_does_not_fit_is_refused_and_leaves_nothing", |dir| {
+fn a_segment_without_room_is_refused_and_leaves_nothing() {
+    on_small_tmpfs("a_segment_without_room_is_refused_and_leaves_nothing", |dir| {
         let ns = Namespace::create(dir.join("ns"), Kind::Private).unwrap();
-        // Makes what a namespace keeps in any case.
+        // Creates the files that a namespace keeps.
         Segment::create(&ns, Key::PRIVATE, 1).unwrap().remove().unwrap();
         ns.sweep().unwrap();
         let before = free(dir);
@@ -72,7 +73,7 @@ fn what_does_not_fit_is_refused_and_leaves_nothing() {
         assert_eq!(error(Segment::open(&ns, Key::new(1))), Errno::NOENT);
         let usage = ns.shm_usage().unwrap();
         assert_eq!((usage.segments, usage.pages), (0, 0));
-        // Far beyond what any machine has, and not found out by filling: nothing is ever taken.
+        // A size beyond any machine is refused without allocating anything.
         assert_eq!(error(Segment::create(&ns, Key::new(1), 100 << 30)), Errno::NOMEM);
         assert_eq!(free(dir), before);
         assert!(Segment::create(&ns, Key::new(1), 40 * MIB).is_ok());
@@ -80,26 +81,26 @@ fn what_does_not_fit_is_refused_and_leaves_nothing() {
 }
 
 #[test]
-fn the_same_memory_is_not_promised_twice() {
-    on_small_tmpfs("the_same_memory_is_not_promised_twice", |dir| {
+fn the_same_room_is_not_reserved_twice() {
+    on_small_tmpfs("the_same_room_is_not_reserved_twice", |dir| {
         let ns = Namespace::create(dir.join("ns"), Kind::Private).unwrap();
         let first = Segment::create(&ns, Key::new(1), 40 * MIB).unwrap();
         assert_eq!(error(Segment::create(&ns, Key::new(2), 40 * MIB)), Errno::NOMEM);
-        // What is removed makes room for the next.
+        // Removing a segment makes room for the next one.
         first.remove().unwrap();
         let second = Segment::create(&ns, Key::new(2), 40 * MIB).unwrap();
         assert_eq!(second.stat().unwrap().size, 40 * MIB);
-        // Promised nothing, any size will do.
+        // Without a reservation, any size is allowed.
         let sparse = Segment::options().no_reserve().create(&ns, Key::new(3), 100 * MIB).unwrap();
         assert_eq!(sparse.stat().unwrap().size, 100 * MIB);
         sparse.attach().unwrap().write(99 << 20, b"there is room for this").unwrap();
     });
 }
 
-/// Beyond 4 GiB nothing is allocated; what was promised to others counts all the same.
+/// Segments above 4 GiB allocate no pages, but their reservations count.
 #[test]
-fn large_promises_are_counted() {
-    on_tmpfs("large_promises_are_counted", "size=12g", |dir| {
+fn reservations_of_large_segments_count() {
+    on_tmpfs("reservations_of_large_segments_count", "size=12g", |dir| {
         const GIB: u64 = 1 << 30;
         let ns = Namespace::create(dir.join("ns"), Kind::Private).unwrap();
         let large = Segment::create(&ns, Key::new(1), 5 * GIB).unwrap();
@@ -116,19 +117,19 @@ fn large_promises_are_counted() {
     });
 }
 
-/// A file system that tells no size has as much as the machine has.
+/// A file system without a size limit has as much room as the machine has memory.
 #[test]
-fn what_the_machine_has_is_promised() {
-    on_tmpfs("what_the_machine_has_is_promised", "size=0", |dir| {
+fn a_mount_without_a_size_reserves_up_to_the_memory_of_the_machine() {
+    on_tmpfs("a_mount_without_a_size_reserves_up_to_the_memory_of_the_machine", "size=0", |dir| {
         let ns = Namespace::create(dir.join("ns"), Kind::Private).unwrap();
         assert_eq!(Segment::create(&ns, Key::new(1), 2 * MIB).unwrap().attach().unwrap().len() as u64, 2 * MIB);
         assert_eq!(error(Segment::create(&ns, Key::new(2), 1 << 50)), Errno::NOMEM);
     });
 }
 
-/// Huge pages are the mount's to give, of one size.
+/// The mount decides about huge pages, which have one size.
 #[test]
-fn huge_pages_are_the_mounts() {
+fn huge_pages_work_if_the_mount_allows_them() {
     const HUGE: &str = "/sys/kernel/mm/transparent_hugepage";
     let size = std::fs::read_to_string(format!("{HUGE}/hpage_pmd_size"));
     let Some(size) = size.ok().and_then(|size| size.trim().parse::<u64>().ok()) else {
@@ -140,7 +141,7 @@ fn huge_pages_are_the_mounts() {
         println!("skipped: the machine's own huge pages have another size");
         return;
     }
-    on_tmpfs("huge_pages_are_the_mounts", "size=64m,huge=always", |dir| {
+    on_tmpfs("huge_pages_work_if_the_mount_allows_them", "size=64m,huge=always", |dir| {
         let ns = Namespace::create(dir.join("ns"), Kind::Private).unwrap();
         let segment = Segment::options().huge_pages().create(&ns, Key::new(1), 8 * MIB).unwrap();
         let memory = segment.attach().unwrap();
@@ -149,7 +150,7 @@ fn huge_pages_are_the_mounts() {
         let flags = |log: i32| libc::IPC_CREAT | libc::SHM_HUGETLB | 0o600 | log << 26;
         let log = std::fs::read_to_string(format!("{HUGE}/hpage_pmd_size")).unwrap().trim().parse::<u64>().unwrap().ilog2();
         assert!(ns.shmget(Key::new(2), MIB, flags(log as i32)).is_ok());
-        // Sizes that the machine has not, and one that it has, but not for files.
+        // Sizes that the machine does not have, and one that it has, but not for files.
         assert_eq!(ns.shmget(Key::new(3), MIB, flags(13)), Err(Errno::INVAL));
         assert_eq!(ns.shmget(Key::new(3), MIB, flags(63)), Err(Errno::INVAL));
         if Path::new("/sys/kernel/mm/hugepages/hugepages-1048576kB").exists() {
@@ -159,8 +160,8 @@ fn huge_pages_are_the_mounts() {
 }
 
 #[test]
-fn no_huge_pages_without_the_mounts_leave() {
-    on_small_tmpfs("no_huge_pages_without_the_mounts_leave", |dir| {
+fn huge_pages_fail_if_the_mount_does_not_allow_them() {
+    on_small_tmpfs("huge_pages_fail_if_the_mount_does_not_allow_them", |dir| {
         let ns = Namespace::create(dir.join("ns"), Kind::Private).unwrap();
         let refused = error(Segment::options().huge_pages().create(&ns, Key::new(1), 4 * MIB));
         assert!(refused == Errno::NOMEM || !Path::new("/sys/kernel/mm/hugepages").exists() && refused == Errno::INVAL);
@@ -169,8 +170,8 @@ fn no_huge_pages_without_the_mounts_leave() {
 }
 
 #[test]
-fn what_was_promised_can_be_written_when_nothing_is_left() {
-    on_small_tmpfs("what_was_promised_can_be_written_when_nothing_is_left", |dir| {
+fn a_reserved_segment_can_be_written_on_a_full_file_system() {
+    on_small_tmpfs("a_reserved_segment_can_be_written_on_a_full_file_system", |dir| {
         let ns = Namespace::create(dir.join("ns"), Kind::Private).unwrap();
         let large = Segment::create(&ns, Key::new(1), 40 * MIB).unwrap();
         let small = Segment::create(&ns, Key::PRIVATE, 5000).unwrap();
@@ -181,20 +182,20 @@ fn what_was_promised_can_be_written_when_nothing_is_left() {
             memory.write(page * 4096, &[page as u8 | 1]).unwrap();
         }
         assert_eq!(memory.to_vec(4096..4097).unwrap(), [1]);
-        // Everything that needs no room goes on, also for a child.
+        // Calls that need no room work, also in a child.
         let twice = large.attach_read_only().unwrap();
         assert_eq!(large.stat().unwrap().nattch, 2);
-        // SAFETY: the child does nothing but use the library and end.
+        // SAFETY: the child uses the library and exits.
         match unsafe { libc::fork() } {
             0 => {
                 memory.write(4096, &[77]).unwrap();
                 let counted = large.stat().is_ok_and(|stat| stat.nattch == 4);
-                // SAFETY: ends the child at once.
+                // SAFETY: ends the child.
                 unsafe { libc::_exit(if counted { 0 } else { 1 }) }
             }
             child => {
                 let mut status = 0;
-                // SAFETY: waits for the child just made.
+                // SAFETY: waits for this child.
                 assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
                 assert_eq!(status, 0);
             }
@@ -204,7 +205,7 @@ fn what_was_promised_can_be_written_when_nothing_is_left() {
         assert_eq!(error(Segment::create(&ns, Key::new(2), 4096)), Errno::NOMEM);
         small.attach().unwrap().write(4999, b"!").unwrap();
         small.remove().unwrap();
-        // Its memory is there for the next one.
+        // The next segment can use its memory.
         assert!(Segment::create(&ns, Key::new(2), 4096).is_ok());
         large.remove().unwrap();
         assert_eq!(large.stat().unwrap().nattch, 1);
@@ -213,10 +214,10 @@ fn what_was_promised_can_be_written_when_nothing_is_left() {
     });
 }
 
-/// Memory that was never promised is not handed on to a segment that is promised its own.
+/// The memory of a segment without a reservation is not recycled for a segment with one.
 #[test]
-fn what_was_not_promised_is_not_reused() {
-    on_small_tmpfs("what_was_not_promised_is_not_reused", |dir| {
+fn memory_without_a_reservation_is_not_recycled() {
+    on_small_tmpfs("memory_without_a_reservation_is_not_recycled", |dir| {
         let ns = Namespace::create(dir.join("ns"), Kind::Private).unwrap();
         let sparse = Segment::options().no_reserve().create(&ns, Key::PRIVATE, 4096).unwrap();
         for _ in 0..3 {
@@ -229,8 +230,8 @@ fn what_was_not_promised_is_not_reused() {
 }
 
 #[test]
-fn a_namespace_needs_room_too() {
-    on_small_tmpfs("a_namespace_needs_room_too", |dir| {
+fn creating_a_namespace_on_a_full_file_system_fails_with_a_hint() {
+    on_small_tmpfs("creating_a_namespace_on_a_full_file_system_fails_with_a_hint", |dir| {
         let _filler = fill(dir);
         let path = dir.join("ns");
         let refused = Namespace::create(&path, Kind::Private).expect_err("the file system is full");
@@ -244,51 +245,53 @@ fn a_namespace_needs_room_too() {
 }
 
 #[test]
-fn a_read_only_file_system() {
-    on_small_tmpfs("a_read_only_file_system", |dir| {
-        // What is mapped writable cannot be made read-only: both sides are processes of their own.
-        assert!(another(MAKES, &dir.join("ns")));
+fn a_read_only_file_system_is_refused_with_erofs() {
+    on_small_tmpfs("a_read_only_file_system_is_refused_with_erofs", |dir| {
+        // A file system with writable mappings cannot be remounted read-only: each step needs its
+        // own process.
+        assert!(run_role(CREATES, &dir.join("ns")));
         let remount = Command::new("mount").args(["-o", "remount,ro"]).arg(dir).status().unwrap();
         assert!(remount.success());
-        assert!(another(FINDS_READ_ONLY, &dir.join("ns")));
-        let refused = Namespace::create(dir.join("other"), Kind::Private).expect_err("read-only");
+        assert!(run_role(FINDS_READ_ONLY, &dir.join("ns")));
+        let refused = Namespace::create(dir.join("other"), Kind::Private).expect_err("the file system is read-only");
         assert_eq!(refused.errno(), Errno::ROFS);
         assert!(refused.to_string().contains("can be written"), "{refused}");
     });
 }
 
-const MAKES: &str = "makes_a_namespace";
-const FINDS_READ_ONLY: &str = "finds_a_read_only_namespace";
+const CREATES: &str = "creates_a_namespace_for_another_test";
+const FINDS_READ_ONLY: &str = "opens_a_read_only_namespace_for_another_test";
 const ROLE_PATH: &str = "QUINTET_TEST_ROLE_PATH";
 
-/// Plays a role, which is one of the tests below, in another process.
-fn another(role: &str, path: &Path) -> bool {
+/// Runs one of the tests below in another process.
+fn run_role(role: &str, path: &Path) -> bool {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", role, "--nocapture"]).env(ROLE_PATH, path).status().unwrap().success()
 }
 
 #[test]
-fn makes_a_namespace() {
+fn creates_a_namespace_for_another_test() {
     let Some(path) = std::env::var_os(ROLE_PATH) else { return };
     let ns = Namespace::create(&path, Kind::Private).unwrap();
     Segment::create(&ns, Key::new(1), 4096).unwrap();
 }
 
 #[test]
-fn finds_a_read_only_namespace() {
+fn opens_a_read_only_namespace_for_another_test() {
     let Some(path) = std::env::var_os(ROLE_PATH) else { return };
-    let refused = Namespace::open(&path).expect_err("read-only");
+    let refused = Namespace::open(&path).expect_err("the file system is read-only");
     assert_eq!(refused.errno(), Errno::ROFS);
     assert!(refused.to_string().contains(path.to_str().unwrap()), "{refused}");
 }
 
 #[test]
-fn a_file_size_limit_is_no_signal() {
+fn a_file_size_limit_raises_no_signal() {
     const LIMITED: &str = "QUINTET_TEST_FILE_LIMIT";
     if let Some(path) = std::env::var_os(LIMITED) {
         let ns = Namespace::open(&path).unwrap();
         assert_eq!(error(Segment::create(&ns, Key::PRIVATE, MIB)), Errno::NOMEM);
-        // The control file of a first segment alone is beyond the limit of 4 KiB; an existing segment is not touched by it.
+        // Even the control file of a new segment exceeds the limit of 4 KiB. The limit does not
+        // affect existing segments.
         Segment::open(&ns, Key::new(1)).unwrap().attach().unwrap().write(9000, b"x").unwrap();
         return;
     }
@@ -296,7 +299,7 @@ fn a_file_size_limit_is_no_signal() {
     let ns = Namespace::create(dir.path().join("ns"), Kind::Private).unwrap();
     Segment::create(&ns, Key::new(1), 10_000).unwrap();
     let output = Command::new("sh")
-        .args(["-c", "ulimit -f 8 && exec \"$0\" --exact a_file_size_limit_is_no_signal --nocapture"])
+        .args(["-c", "ulimit -f 8 && exec \"$0\" --exact a_file_size_limit_raises_no_signal --nocapture"])
         .arg(std::env::current_exe().unwrap())
         .env(LIMITED, ns.path().unwrap())
         .output()

@@ -1,4 +1,4 @@
-//! What fuzzing has found, each as a test of its own.
+//! One test for each defect that fuzzing has found.
 
 use quintet::{Errno, Id, Key, Kind, Limits, Namespace};
 use std::os::unix::fs::FileExt;
@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 const TOO_MUCH: u64 = 1 << 50;
 
 #[test]
-fn an_identifier_that_was_asked_for_outlives_a_creation_that_fails() {
+fn a_failed_creation_keeps_the_requested_identifier() {
     let dir = tempfile::tempdir().unwrap();
     let ns = Namespace::create(dir.path().join("ns"), Kind::Private).unwrap();
     let asked = Id::new(7, 3);
@@ -20,13 +20,13 @@ fn an_identifier_that_was_asked_for_outlives_a_creation_that_fails() {
 }
 
 #[test]
-fn a_namespace_that_is_refused_leaves_nothing_mapped() {
+fn opening_a_damaged_namespace_leaves_nothing_mapped() {
     let dir = tempfile::tempdir().unwrap();
     for (file, at) in [("namespace", 0), ("namespace", 8), ("registry", 0)] {
         let path = dir.path().join(format!("{file}-{at}"));
-        // Made by another process, as this one would keep it open.
+        // Another process creates it, because the process that creates a namespace keeps it mapped.
         let made = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["makes_a_namespace", "--exact", "--ignored"])
+            .args(["creates_a_namespace_for_its_parent", "--exact", "--ignored"])
             .env("QUINTET_TEST_NAMESPACE", &path)
             .output()
             .unwrap();
@@ -41,15 +41,15 @@ fn a_namespace_that_is_refused_leaves_nothing_mapped() {
 }
 
 #[test]
-#[ignore = "a part of another test"]
-fn makes_a_namespace() {
+#[ignore = "runs as a child of another test"]
+fn creates_a_namespace_for_its_parent() {
     if let Some(path) = std::env::var_os("QUINTET_TEST_NAMESPACE") {
         Namespace::create(path, Kind::Private).unwrap();
     }
 }
 
 #[test]
-fn the_highest_index_in_use_is_told() {
+fn usage_reports_the_highest_index_in_use() {
     let dir = tempfile::tempdir().unwrap();
     let ns = Namespace::create(dir.path().join("ns"), Kind::Private).unwrap();
     let highest = || ns.sem_usage().unwrap().max_index;
@@ -64,7 +64,7 @@ fn the_highest_index_in_use_is_told() {
 }
 
 #[test]
-fn the_index_of_a_segment_whose_last_user_died_is_free_when_somebody_has_looked() {
+fn listing_frees_the_index_of_a_segment_whose_last_user_was_killed() {
     let dir = tempfile::tempdir().unwrap();
     for (kind, forced) in [(Kind::Private, true), (Kind::Shared, true), (Kind::Private, false), (Kind::Shared, false)] {
         let path = dir.path().join(format!("{kind:?}-{forced}"));
@@ -73,13 +73,13 @@ fn the_index_of_a_segment_whose_last_user_died_is_free_when_somebody_has_looked(
         let id = ns.shmget(Key::new(1), 4096, libc::IPC_CREAT | 0o600).unwrap();
         assert_eq!(id, Id::new(0, 0));
         let user = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["uses_a_segment_and_dies", "--exact", "--ignored"])
+            .args(["attaches_a_segment_and_is_killed", "--exact", "--ignored"])
             .env("QUINTET_TEST_NAMESPACE", &path)
             .env("QUINTET_TEST_REMOVES", if forced { "no" } else { "yes" })
             .output()
             .unwrap();
         assert_eq!(user.status.signal(), Some(libc::SIGKILL), "{user:?}");
-        // It is gone for whoever asks for it, but its index is not free yet.
+        // The segment cannot be found any more, but its index is not free yet.
         let before = ns.shmget(Key::PRIVATE, 4096, 0o600).unwrap();
         assert_eq!(before, Id::new(0, 1), "{kind:?} {forced}");
         assert_eq!(ns.shmget(Key::new(1), 0, 0), Err(Errno::NOENT));
@@ -90,8 +90,8 @@ fn the_index_of_a_segment_whose_last_user_died_is_free_when_somebody_has_looked(
 }
 
 #[test]
-#[ignore = "a part of another test"]
-fn uses_a_segment_and_dies() {
+#[ignore = "runs as a child of another test"]
+fn attaches_a_segment_and_is_killed() {
     let Some(path) = std::env::var_os("QUINTET_TEST_NAMESPACE") else { return };
     let ns = Namespace::open(path).unwrap();
     let id = ns.shmget(Key::new(1), 0, 0).unwrap().raw();

@@ -1,4 +1,6 @@
-//! The lock of a set or a queue is held by somebody who lives and does not go on: who asked for a time, or may be interrupted, does not wait for him.
+//! A live participant holds the lock of a set or a queue and does not release it.
+//!
+//! Calls with a timeout still time out, and signals still interrupt blocked calls.
 
 use crash::support;
 
@@ -18,8 +20,8 @@ const NOWAIT: MsgFlags = MsgFlags::NOWAIT;
 
 const QUEUE_DAMAGED: usize = 120;
 
-/// Somebody who takes part and sleeps; and the word of a lock that he holds.
-fn holder(path: &Path) -> (Child, u32) {
+/// Starts a participant that sleeps. Returns it with the lock word that names it as the holder.
+fn start_holder(path: &Path) -> (Child, u32) {
     let ready = Signpost::new();
     let child = fork(|| {
         let ns = Namespace::open(path).unwrap();
@@ -33,7 +35,8 @@ fn holder(path: &Path) -> (Child, u32) {
     (child, word)
 }
 
-/// A call of a process of its own, into which signals come all the time if `alarmed`.
+/// Runs `call` in a child process, which exits with the error number.
+/// If `alarmed`, signals interrupt the call again and again.
 fn caller(path: &Path, alarmed: bool, call: impl FnOnce(&Namespace) -> Result<(), Errno>) -> Child {
     fork(|| {
         let ns = Namespace::open(path).unwrap();
@@ -47,51 +50,51 @@ fn caller(path: &Path, alarmed: bool, call: impl FnOnce(&Namespace) -> Result<()
     })
 }
 
-/// It sleeps, and has slept that often.
+/// Waits until `child` has gone to sleep `times` times.
 fn until_asleep(child: &Child, times: u32) {
     let sleeps = || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.pid)).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
         line.trim().parse::<u32>().unwrap()
     };
-    until("it has slept", || sleeps() >= times);
+    until("the child sleeps often enough", || sleeps() >= times);
     assert!(!child.has_ended());
 }
 
 #[test]
-fn a_sets() {
-    alone("a_sets", |directory| {
+fn calls_end_although_the_set_lock_stays_held() {
+    alone("calls_end_although_the_set_lock_stays_held", |directory| {
         let path = directory.join("ns");
         let ns = Namespace::create(&path, Kind::Private).unwrap();
         let id = ns.semget(KEY, 2, CREATE).unwrap().raw();
-        let (held_by, word) = holder(&path);
+        let (holder, word) = start_holder(&path);
         let file = Window::open(&path.join("sem/0"), 0, 4096).unwrap();
         file.word(SET_LOCK).store(word, SeqCst);
         let take = |timeout| move |ns: &Namespace| ns.semtimedop(id, &[SemOp::new(0, -1)], timeout);
         assert_eq!(caller(&path, false, take(SOON)).end(), End::Exit(Errno::AGAIN.raw()));
         assert_eq!(caller(&path, true, take(None)).end(), End::Exit(Errno::INTR.raw()));
-        // Ten operations need the lock; none of these would ever wait for others.
+        // Ten operations need the lock. These never block for a value.
         let many = |flags| move |ns: &Namespace| ns.semtimedop(id, &[SemOp::new(1, 1).flags(flags); 10], None);
         let add = caller(&path, true, many(SemFlags::UNDO));
-        let try_it = caller(&path, true, move |ns| {
+        let try_once = caller(&path, true, move |ns| {
             let ops = [SemOp::new(1, -1000).flags(SemFlags::NOWAIT), SemOp::new(0, 1).flags(SemFlags::UNDO)];
             ns.semtimedop(id, &ops, None)
         });
         until_asleep(&add, 30);
-        until_asleep(&try_it, 30);
+        until_asleep(&try_once, 30);
         file.word(SET_LOCK).store(0, SeqCst);
         assert_eq!(add.end(), End::Exit(0));
-        assert_eq!(try_it.end(), End::Exit(Errno::AGAIN.raw()));
-        held_by.kill();
+        assert_eq!(try_once.end(), End::Exit(Errno::AGAIN.raw()));
+        holder.kill();
     });
 }
 
-/// The object that a handler uses.
+/// The namespace and the object that the signal handlers use.
 static USED: OnceLock<(Namespace, i32)> = OnceLock::new();
 
 extern "C" fn nothing(_: i32) {}
 
-/// Calls us, for which the call that it has interrupted is over.
+/// Calls the library, which ends the interrupted call.
 extern "C" fn operates(_: i32) {
     let (ns, id) = USED.get().unwrap();
     assert_eq!(ns.semtimedop(*id, &[SemOp::new(0, -1)], SOON), Err(Errno::AGAIN));
@@ -102,7 +105,8 @@ extern "C" fn receives(_: i32) {
     assert_eq!(ns.msgrcv(*id, &mut [0; 8], 9, MsgFlags::empty(), SOON), Err(Errno::NOMSG));
 }
 
-/// A call of a process of its own sleeps; then `hold` has the lock be held, a signal comes if there is a handler, and the call ends, with what is told.
+/// Runs `call` in a child process until it sleeps, then locks the object with `hold`. If there is a
+/// handler, sends a signal. Returns how the child ends: it must end although the lock stays held.
 fn sleeper(
     path: &Path,
     id: i32,
@@ -116,8 +120,8 @@ fn sleeper(
         handler.inspect(|handler| support::on_signal(libc::SIGALRM, *handler, 0));
         exit(call(ns, timeout).map_or_else(Errno::raw, |()| 0))
     });
-    // (On a slow machine, its time may be over before it was seen.)
-    until("it waits", || sleeps() || timeout.is_some() && child.has_ended());
+    // On a slow machine, the call may time out before this process sees it sleep.
+    until("the call blocks", || sleeps() || timeout.is_some() && child.has_ended());
     hold(true);
     handler.inspect(|_| child.signal(libc::SIGALRM));
     assert!(support::ends_within(child.pid, Duration::from_secs(30)), "it hangs");
@@ -127,14 +131,15 @@ fn sleeper(
 
 const IN_TIME: (Option<Duration>, Option<extern "C" fn(i32)>) = (Some(Duration::from_millis(100)), None);
 
-/// Who sleeps already ends in time, by a signal, and by a handler that calls us; what they waited for is not given to them afterwards.
+/// Blocked calls end by a timeout, by a signal, and by a handler that calls the library. They get
+/// no units afterwards.
 #[test]
-fn a_sets_under_sleepers() {
-    alone("a_sets_under_sleepers", |directory| {
+fn blocked_operations_end_although_the_set_lock_stays_held() {
+    alone("blocked_operations_end_although_the_set_lock_stays_held", |directory| {
         let path = directory.join("ns");
         let ns = Namespace::create(&path, Kind::Private).unwrap();
         let id = ns.semget(KEY, 1, CREATE).unwrap().raw();
-        let (held_by, word) = holder(&path);
+        let (holder, word) = start_holder(&path);
         let lock = Window::open(&path.join("sem/0"), 0, 4096).unwrap();
         let take = |how| {
             let call = |ns: &Namespace, timeout| ns.semtimedop(id, &[SemOp::new(0, -2)], timeout);
@@ -147,19 +152,19 @@ fn a_sets_under_sleepers() {
         assert_eq!((ns.sem_ncnt(id, 0), ns.sem_value(id, 0)), (Ok(0), Ok(0)));
         ns.semtimedop(id, &[SemOp::new(0, 5)], None).unwrap();
         assert_eq!(ns.sem_value(id, 0), Ok(5));
-        held_by.kill();
+        holder.kill();
     });
 }
 
 #[test]
-fn a_queues() {
-    alone("a_queues", |directory| {
+fn calls_end_although_the_queue_lock_stays_held() {
+    alone("calls_end_although_the_queue_lock_stays_held", |directory| {
         let path = directory.join("ns");
         let ns = Namespace::create(&path, Kind::Private).unwrap();
         let id = ns.msgget(KEY, CREATE).unwrap().raw();
-        let (held_by, word) = holder(&path);
+        let (holder, word) = start_holder(&path);
         let file = Window::open(&path.join("msg/0"), 0, 4096).unwrap();
-        file.long(QUEUE_LOCK).store(u64::from(word) | u64::from(held_by.pid as u32) << 32, SeqCst);
+        file.long(QUEUE_LOCK).store(u64::from(word) | u64::from(holder.pid as u32) << 32, SeqCst);
         let send = |flags, timeout| move |ns: &Namespace| ns.msgsnd(id, 1, b"hello", flags, timeout);
         let receive = |flags, timeout| move |ns: &Namespace| ns.msgrcv(id, &mut [0; 8], 0, flags, timeout).map(drop);
         let none = MsgFlags::empty();
@@ -167,27 +172,28 @@ fn a_queues() {
         assert_eq!(caller(&path, false, receive(none, SOON)).end(), End::Exit(Errno::NOMSG.raw()));
         assert_eq!(caller(&path, true, send(none, None)).end(), End::Exit(Errno::INTR.raw()));
         assert_eq!(caller(&path, true, receive(none, None)).end(), End::Exit(Errno::INTR.raw()));
-        let try_it = caller(&path, true, send(NOWAIT, None));
-        until_asleep(&try_it, 30);
+        let try_once = caller(&path, true, send(NOWAIT, None));
+        until_asleep(&try_once, 30);
         file.long(QUEUE_LOCK).store(0, SeqCst);
-        assert_eq!(try_it.end(), End::Exit(0));
+        assert_eq!(try_once.end(), End::Exit(0));
         assert_eq!(ns.msg_stat(id).unwrap().messages, 1);
-        held_by.kill();
+        holder.kill();
     });
 }
 
-/// The same of a queue; what they were to receive goes to others, and what they were to send is not sent.
+/// The same for a queue. Messages that the calls wanted go to other receivers, and the calls send
+/// nothing.
 #[test]
-fn a_queues_under_sleepers() {
-    alone("a_queues_under_sleepers", |directory| {
+fn blocked_messages_end_although_the_queue_lock_stays_held() {
+    alone("blocked_messages_end_although_the_queue_lock_stays_held", |directory| {
         let path = directory.join("ns");
         let ns = Namespace::create(&path, Kind::Private).unwrap();
         let id = ns.msgget(KEY, CREATE).unwrap().raw();
-        let (held_by, word) = holder(&path);
+        let (holder, word) = start_holder(&path);
         let lock = Window::open(&path.join("msg/0"), 0, 4096).unwrap();
         let waits = || ns.queues().unwrap()[0].waiters.len() == 1;
         let hold = |held| {
-            let word = u64::from(word) | u64::from(held_by.pid as u32) << 32;
+            let word = u64::from(word) | u64::from(holder.pid as u32) << 32;
             lock.long(QUEUE_LOCK).store(if held { word } else { 0 }, SeqCst);
         };
         let receive = |how| {
@@ -211,7 +217,7 @@ fn a_queues_under_sleepers() {
             let (how, errno) = handler.map_or((IN_TIME, Errno::NOMSG), |_| ((None, handler), Errno::INTR));
             assert_eq!(receive(how), End::Exit(errno.raw()));
             if handler.is_none() {
-                // Nobody has been told to look.
+                // No caller has to repair the queue.
                 lock.word(QUEUE_DAMAGED).store(0, SeqCst);
             }
             ns.msgsnd(id, 1, b"hello", NOWAIT, None).unwrap();
@@ -231,19 +237,20 @@ fn a_queues_under_sleepers() {
         }
         assert_eq!((all().len(), ns.queues().unwrap()[0].waiters.len()), (0, 0));
         assert_eq!(ns.damaged_queues().unwrap().len(), 0);
-        held_by.kill();
+        holder.kill();
     });
 }
 
-/// Somebody holds the registry's lock and removes the objects; who has looked at one and waits for that lock to change it is told that it has gone.
+/// The holder of the registry's lock removes the objects while other calls wait for that lock.
+/// These calls fail with EINVAL.
 #[test]
-fn what_is_removed_meanwhile() {
-    alone("what_is_removed_meanwhile", |directory| {
+fn calls_that_wait_for_the_registry_fail_if_their_object_is_removed() {
+    alone("calls_that_wait_for_the_registry_fail_if_their_object_is_removed", |directory| {
         let path = directory.join("ns");
         let ns = Namespace::create(&path, Kind::Private).unwrap();
         let [segment, set, queue] =
             [ns.shmget(KEY, 1, CREATE), ns.semget(KEY, 1, CREATE), ns.msgget(KEY, CREATE)].map(|id| id.unwrap().raw());
-        let (held_by, word) = holder(&path);
+        let (holder, word) = start_holder(&path);
         let registry = Window::open(&path.join("registry"), 0, 4096).unwrap();
         let heads =
             [("shm/0", 8), ("sem/0", 8), ("msg/0", 72)].map(|(name, at)| (Window::open(&path.join(name), 0, 4096).unwrap(), at));
@@ -263,28 +270,28 @@ fn what_is_removed_meanwhile() {
         heads[1..].iter().for_each(|(file, at)| file.word(*at).store(2, SeqCst));
         registry.word(LOCK).store(0, SeqCst);
         callers.into_iter().for_each(|caller| assert_eq!(caller.end(), End::Exit(Errno::INVAL.raw())));
-        held_by.kill();
+        holder.kill();
     });
 }
 
-/// The same for who has to wait for the lock of the object itself.
+/// The same for calls that wait for the lock of the object. They fail with EIDRM.
 #[test]
-fn what_is_removed_while_its_lock_is_held() {
-    alone("what_is_removed_while_its_lock_is_held", |directory| {
+fn calls_that_wait_for_an_object_lock_fail_if_it_is_removed() {
+    alone("calls_that_wait_for_an_object_lock_fail_if_it_is_removed", |directory| {
         let path = directory.join("ns");
         let ns = Namespace::create(&path, Kind::Private).unwrap();
         let [set, queue] = [ns.semget(KEY, 1, CREATE), ns.msgget(KEY, CREATE)].map(|id| id.unwrap().raw());
         ns.msgsnd(queue, 1, b"hello", NOWAIT, None).unwrap();
-        let (held_by, word) = holder(&path);
+        let (holder, word) = start_holder(&path);
         let sets = Window::open(&path.join("sem/0"), 0, 4096).unwrap();
         let queues = Window::open(&path.join("msg/0"), 0, 4096).unwrap();
-        let unwanted = fork(|| {
+        let blocked = fork(|| {
             let ns = Namespace::open(&path).unwrap();
             assert_eq!(ns.semtimedop(set, &[SemOp::new(0, -1)], None), Err(Errno::IDRM));
         });
-        until("a call waits", || ns.sem_ncnt(set, 0) == Ok(1));
+        until("a call blocks", || ns.sem_ncnt(set, 0) == Ok(1));
         sets.word(SET_LOCK).store(word, SeqCst);
-        queues.long(QUEUE_LOCK).store(u64::from(word) | u64::from(held_by.pid as u32) << 32, SeqCst);
+        queues.long(QUEUE_LOCK).store(u64::from(word) | u64::from(holder.pid as u32) << 32, SeqCst);
         let callers = [
             caller(&path, false, |ns| ns.sem_set_value(set, 0, 1)),
             caller(&path, false, |ns| ns.sem_set_values(set, &[1])),
@@ -301,9 +308,9 @@ fn what_is_removed_while_its_lock_is_held() {
         sets.word(SET_LOCK).store(0, SeqCst);
         queues.long(QUEUE_LOCK).store(0, SeqCst);
         callers.into_iter().for_each(|caller| assert_eq!(caller.end(), End::Exit(Errno::IDRM.raw())));
-        // Whoever clears it tells those who wait in it.
+        // A sweep that clears the set wakes the calls that block in it.
         ns.sweep().unwrap();
-        unwanted.succeeds();
-        held_by.kill();
+        blocked.succeeds();
+        holder.kill();
     });
 }

@@ -1,4 +1,7 @@
-//! What `hostile/` has found: lies in one object's file, or in the registry, that did harm to another object, or to who was in the middle of a call.
+//! One test for each defect that the hostile harness (`hostile/`) has found.
+//!
+//! Each writes false values to the file of one object, or to the registry. Other objects and calls
+//! in progress must not suffer.
 #![allow(unsafe_code)]
 
 use crash::support;
@@ -9,11 +12,11 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use support::{Child, Signpost, Window, alone, fork};
 
-// Where things are: docs/format.md.
+// Offsets: docs/format.md.
 const USED: usize = 4096;
 const SLOTS: usize = 16384;
 const CONTROL_HEAD: usize = 8;
-const TEMPLATES: usize = 144;
+const CACHED_MAPPINGS: usize = 144;
 const SET_HEAD: usize = 8;
 const SET_LOCK: usize = 16;
 const SET_PAGES: usize = 56;
@@ -30,8 +33,8 @@ fn window(path: &Path, name: &str) -> Window {
     Window::open(&file, 0, len).unwrap()
 }
 
-/// Two objects of each kind, at the indexes 0 and 1.
-fn make(path: &Path, kind: Kind) {
+/// Creates two objects of each kind, at the indexes 0 and 1.
+fn create(path: &Path, kind: Kind) {
     fork(|| {
         let ns = Namespace::create(path, kind).unwrap();
         for nth in 0..2u8 {
@@ -64,21 +67,22 @@ fn is_unharmed(ns: &Namespace, nth: u8) {
     assert_eq!(seen, [[b'a' + nth; 10]]);
 }
 
-/// A child that must not hang.
+/// Waits for a child that must not hang.
 #[track_caller]
 fn ends_soon(child: Child) {
     assert!(support::ends_within(child.pid, Duration::from_secs(30)), "it hangs");
     child.succeeds();
 }
 
-/// The registry says of indexes in use that they are free: the next object that is made does not take another one's place, and a sweep takes nothing away.
+/// The registry marks indexes in use as free. Creating an object must not replace another, and a
+/// sweep must not remove one.
 #[test]
-fn an_index_that_is_said_to_be_free() {
-    alone("an_index_that_is_said_to_be_free", |directory| {
+fn an_index_falsely_marked_free_is_not_reused() {
+    alone("an_index_falsely_marked_free_is_not_reused", |directory| {
         for kind in [Kind::Private, Kind::Shared] {
             for knows in [false, true] {
                 let path = directory.join(format!("{kind:?}-{knows}"));
-                make(&path, kind);
+                create(&path, kind);
                 fork(|| {
                     let ns = Namespace::open(&path).unwrap();
                     if knows {
@@ -102,15 +106,16 @@ fn an_index_that_is_said_to_be_free() {
     });
 }
 
-/// A head says that its object is another one, and over: what is cleared is what the file is of.
+/// A head names another object and says that it was removed. Only the object that the file belongs
+/// to may be cleared.
 #[test]
-fn a_head_that_names_another_index() {
-    alone("a_head_that_names_another_index", |directory| {
+fn a_head_that_names_another_index_clears_only_its_own_object() {
+    alone("a_head_that_names_another_index_clears_only_its_own_object", |directory| {
         for kind in [Kind::Private, Kind::Shared] {
-            // Removed, being judged, gone, being made.
+            // Marked for destruction, being checked, destroyed, being created.
             for state in [3u64, 5, 6, 1] {
                 let path = directory.join(format!("{kind:?}-{state}"));
-                make(&path, kind);
+                create(&path, kind);
                 fork(|| {
                     window(&path, "shm/0").long(CONTROL_HEAD).store(1 | state << 31, SeqCst);
                     window(&path, "sem/0").long(SET_HEAD).store(1 << 32 | u64::from(state == 3), SeqCst);
@@ -135,13 +140,13 @@ fn a_head_that_names_another_index() {
     });
 }
 
-/// The calls that wait at a queue that is being removed are a list without an end.
+/// The waiters of a queue that is being removed form a cyclic list.
 #[test]
-fn answers_that_never_end() {
-    alone("answers_that_never_end", |directory| {
+fn a_cyclic_list_of_waiters_does_not_hang_a_sweep() {
+    alone("a_cyclic_list_of_waiters_does_not_hang_a_sweep", |directory| {
         for list in QUEUE_LISTS {
             let path = directory.join(list.to_string());
-            make(&path, Kind::Private);
+            create(&path, Kind::Private);
             let queue = window(&path, "msg/0");
             for (unit, next, previous) in [(40u64, 41u64, 0u64), (41, 40, 40)] {
                 let at = unit as usize * UNIT;
@@ -162,12 +167,12 @@ fn answers_that_never_end() {
     });
 }
 
-/// A message says that it is longer than it is: who looks at it is told how much there is.
+/// A message claims more bytes than it has. A process that reads the list gets the real length.
 #[test]
-fn a_message_that_is_shorter_than_it_says() {
-    alone("a_message_that_is_shorter_than_it_says", |directory| {
+fn a_message_that_claims_more_bytes_is_read_with_its_real_length() {
+    alone("a_message_that_claims_more_bytes_is_read_with_its_real_length", |directory| {
         let path = directory.join("ns");
-        make(&path, Kind::Private);
+        create(&path, Kind::Private);
         let queue = window(&path, "msg/0");
         let first = queue.word(QUEUE_ENDS).load(SeqCst) as usize;
         for len in [11, 8192, u32::MAX] {
@@ -186,23 +191,24 @@ fn a_message_that_is_shorter_than_it_says() {
     });
 }
 
-/// Somebody who lives, and who may be stopped, has the lock of a set: only those wait who use the set.
+/// A live process, which may be stopped, holds the lock of a set. Only callers that use the set
+/// wait for it.
 #[test]
-fn a_lock_that_a_living_one_holds() {
-    alone("a_lock_that_a_living_one_holds", |directory| {
+fn a_sweep_does_not_wait_for_a_lock_of_a_live_process() {
+    alone("a_sweep_does_not_wait_for_a_lock_of_a_live_process", |directory| {
         let path = directory.join("ns");
-        make(&path, Kind::Private);
+        create(&path, Kind::Private);
         let (joined, go) = (Signpost::new(), Signpost::new());
-        let living = fork(|| {
+        let live = fork(|| {
             let ns = Namespace::open(&path).unwrap();
-            // Something to look at for whoever sweeps.
+            // Leaves an adjustment, so that a sweep has to examine the set.
             ns.semtimedop(0, &[SemOp::new(0, -1).flags(SemFlags::UNDO)], None).unwrap();
             joined.tell(1);
             go.wait();
         });
         joined.wait();
         let registry = window(&path, "registry");
-        let slot = (0..8).find(|slot| registry.word(SLOTS + 32 * slot + 8).load(SeqCst) == living.pid as u32).unwrap();
+        let slot = (0..8).find(|slot| registry.word(SLOTS + 32 * slot + 8).load(SeqCst) == live.pid as u32).unwrap();
         let incarnation = registry.word(SLOTS + 32 * slot).load(SeqCst) & 0xffff;
         let set = window(&path, "sem/0");
         for state in [1, 2] {
@@ -217,18 +223,18 @@ fn a_lock_that_a_living_one_holds() {
         }
         set.word(SET_LOCK).store(0, SeqCst);
         go.tell(1);
-        living.succeeds();
+        live.succeeds();
     });
 }
 
-/// A set says that it has more pages than its file, or fewer, or a number that it cannot have, and that nobody has looked at everything since a holder of
-/// its lock died: whoever waits for it gives up in time, and whoever comes next finds it in order.
+/// A set claims too many or too few pages, and claims that it needs repair after a lock holder
+/// exited. Blocked calls time out as they should, and the next caller finds a repaired set.
 #[test]
-fn a_set_that_claims_other_pages_than_it_has() {
-    alone("a_set_that_claims_other_pages_than_it_has", |directory| {
+fn a_set_with_a_false_page_count_is_repaired() {
+    alone("a_set_with_a_false_page_count_is_repaired", |directory| {
         for pages in [0u32, 3, 5, 12, 0xffff, u32::MAX] {
             let path = directory.join(pages.to_string());
-            make(&path, Kind::Private);
+            create(&path, Kind::Private);
             ends_soon(fork(|| {
                 let ns = Namespace::open(&path).unwrap();
                 let wait = |time| ns.semtimedop(0, &[SemOp::new(0, -100)], Some(Duration::from_millis(time)));
@@ -241,24 +247,24 @@ fn a_set_that_claims_other_pages_than_it_has() {
                 falsify();
                 assert_eq!(wait(1), Err(Errno::AGAIN));
                 assert_eq!((set.word(SET_PAGES).load(SeqCst), set.word(SET_DAMAGED).load(SeqCst)), (4, 0));
-                // And in the midst of a call, which a signal ends.
+                // The same during a call, which a signal interrupts.
                 let waits = fork(|| {
                     support::on_alarm();
                     let ns = Namespace::open(&path).unwrap();
                     assert_eq!(ns.semtimedop(0, &[SemOp::new(0, -100)], None), Err(Errno::INTR));
                 });
-                support::until("it waits", || ns.sem_ncnt(0, 0) == Ok(1));
+                support::until("the call blocks", || ns.sem_ncnt(0, 0) == Ok(1));
                 falsify();
                 waits.signal(libc::SIGALRM);
                 ends_soon(waits);
                 is_unharmed(&ns, 0);
                 assert_eq!(ns.sem_ncnt(0, 0), Ok(0));
-                // It is as good as ever: it grows, and who waits is served.
+                // The set works again: its file grows, and a blocked call gets its units.
                 let waits = fork(|| {
                     let ns = Namespace::open(&path).unwrap();
                     ns.semtimedop(0, &[SemOp::new(0, -100).flags(SemFlags::UNDO)], None).unwrap();
                 });
-                support::until("it waits", || ns.sem_ncnt(0, 0) == Ok(1));
+                support::until("the call blocks", || ns.sem_ncnt(0, 0) == Ok(1));
                 ns.semtimedop(0, &[SemOp::new(0, 95)], None).unwrap();
                 ends_soon(waits);
                 ns.sem_set_value(0, 0, 5).unwrap();
@@ -269,17 +275,18 @@ fn a_set_that_claims_other_pages_than_it_has() {
     });
 }
 
-/// A control file says that its segment has gone, while somebody is attached: its memory is zeroes then, and no SIGBUS.
+/// A control file says that an attached segment was destroyed. Its memory then reads as zeroes and
+/// raises no SIGBUS.
 #[test]
-fn memory_that_is_freed_under_those_attached() {
-    alone("memory_that_is_freed_under_those_attached", |directory| {
+fn freed_memory_of_an_attached_segment_reads_as_zeroes() {
+    alone("freed_memory_of_an_attached_segment_reads_as_zeroes", |directory| {
         let path = directory.join("ns");
-        make(&path, Kind::Private);
+        create(&path, Kind::Private);
         fork(|| {
             let ns = Namespace::open(&path).unwrap();
             let memory = Segment::open_id(&ns, quintet::Id::new(0, 0)).unwrap().attach().unwrap();
             let control = window(&path, "shm/0");
-            control.word(TEMPLATES).store(u32::MAX, SeqCst);
+            control.word(CACHED_MAPPINGS).store(u32::MAX, SeqCst);
             control.long(CONTROL_HEAD).store(6 << 31, SeqCst);
             fork(|| Namespace::open(&path).unwrap().sweep().unwrap()).succeeds();
             assert_eq!(memory.to_vec(0..4096).unwrap(), [0; 4096]);

@@ -1,9 +1,11 @@
-//! File systems with no page left, or with a few: every call is answered, at whatever page the room ends, and no
-//! process gets a signal. Each test has a tmpfs of its own in a mount namespace of its own, for which it needs root.
+//! File systems with few free pages or none: calls succeed or fail with an error, and no process
+//! gets a signal.
+//!
+//! Each test mounts a tmpfs in its own mount namespace, which needs root.
 //!
 //! # Safety
 //!
-//! The raw calls get C strings and pointers to locals.
+//! The raw calls get C strings and pointers to local variables.
 #![allow(unsafe_code)]
 
 use crash::support;
@@ -12,7 +14,7 @@ use quintet::{Errno, Id, Key, Kind, Namespace, Segment, SemFlags, SemOp};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::Path;
-use support::{Child, End, Point, Signpost, Tracee, Watch, alone, begin, finish, fork, is_root, names};
+use support::{Child, End, Signpost, Tracee, Watch, alone, begin, finish, fork, is_root, names};
 
 const KEY: Key = Key::new(0xf011);
 
@@ -34,7 +36,7 @@ fn on_small_tmpfs(name: &str, body: impl FnOnce(&Path)) {
         let target = directory.join("small");
         std::fs::create_dir(&target).unwrap();
         let private = libc::MS_REC | libc::MS_PRIVATE;
-        // SAFETY: see the module; the thread that makes all children leaves the others' mounts.
+        // SAFETY: see the module; the thread that starts all children gets its own mount namespace.
         unsafe {
             assert_eq!(libc::unshare(libc::CLONE_NEWNS), 0, "{}", std::io::Error::last_os_error());
             assert_eq!(libc::mount(std::ptr::null(), c"/".as_ptr(), std::ptr::null(), private, std::ptr::null()), 0);
@@ -53,7 +55,7 @@ fn free_pages(dir: &Path) -> u64 {
     stat.f_bavail * stat.f_frsize / 4096
 }
 
-/// Takes all pages but `left`. There may be fewer already.
+/// Fills the file system until at most `left` pages are free.
 fn fill_up(dir: &Path, left: u64) {
     let file = File::options().create(true).append(true).open(dir.join("filler")).unwrap();
     let pages = free_pages(dir).saturating_sub(left);
@@ -65,15 +67,15 @@ fn fill_up(dir: &Path, left: u64) {
     assert!(free_pages(dir) <= left);
 }
 
-/// Answers that are allowed where there is no room.
+/// Returns `true` if a call may fail with this error when the file system is full.
 fn no_room(e: Errno) -> bool {
     [Errno::NOMEM, Errno::NOSPC].contains(&e)
 }
 
-/// Looks for a key where only segments without keys are: there is nothing to read.
+/// Looks up a key on a full file system where no segment has a key.
 #[test]
-fn looking_for_a_key() {
-    on_small_tmpfs("looking_for_a_key", |dir| {
+fn a_key_can_be_looked_up_on_a_full_file_system() {
+    on_small_tmpfs("a_key_can_be_looked_up_on_a_full_file_system", |dir| {
         for kind in [Kind::Private, Kind::Shared] {
             let path = dir.join(format!("{kind:?}"));
             fork(|| {
@@ -99,8 +101,9 @@ fn looking_for_a_key() {
     });
 }
 
-/// Whatever a caller may do; errors are for want of room, and what is acknowledged is good.
-fn use_it(ns: &Namespace) {
+/// Makes all calls on segments. Errors must report lack of room, and calls that succeed must have
+/// worked.
+fn use_segments(ns: &Namespace) {
     let mut made = Vec::new();
     for (key, size) in [(KEY, 4096), (Key::PRIVATE, 1), (Key::new(2), 70_000), (Key::new(3), 8192)] {
         match ns.shmget(key, size, libc::IPC_CREAT | 0o600) {
@@ -137,10 +140,11 @@ fn use_it(ns: &Namespace) {
     }
 }
 
-/// The room ends at each page in turn: a namespace is made or it is not; what it promises it keeps.
+/// Creates and uses a namespace with each number of free pages. It is created or not, and a created
+/// one works.
 #[test]
-fn each_page_is_the_last() {
-    on_small_tmpfs("each_page_is_the_last", |dir| {
+fn a_namespace_is_created_completely_or_not_at_all() {
+    on_small_tmpfs("a_namespace_is_created_completely_or_not_at_all", |dir| {
         let mut made = 0;
         for left in 0..60 {
             for kind in [Kind::Private, Kind::Shared] {
@@ -149,7 +153,7 @@ fn each_page_is_the_last() {
                 let answer = Signpost::new();
                 let end = fork(|| match Namespace::create(&path, kind) {
                     Ok(ns) => {
-                        use_it(&ns);
+                        use_segments(&ns);
                         answer.tell_number(1);
                     }
                     Err(e) => {
@@ -173,10 +177,10 @@ fn each_page_is_the_last() {
     });
 }
 
-/// The same for a namespace that is there, with processes that come, and some that are attached.
+/// The same for an existing namespace, with an attached process and a new one.
 #[test]
-fn each_page_is_the_last_of_a_namespace() {
-    on_small_tmpfs("each_page_is_the_last_of_a_namespace", |dir| {
+fn segments_fail_cleanly_at_each_number_of_free_pages() {
+    on_small_tmpfs("segments_fail_cleanly_at_each_number_of_free_pages", |dir| {
         for left in 0..40 {
             for kind in [Kind::Private, Kind::Shared] {
                 let path = dir.join("ns");
@@ -195,7 +199,7 @@ fn each_page_is_the_last_of_a_namespace() {
                 });
                 ready.wait();
                 fill_up(dir, left);
-                let end = fork(|| use_it(&Namespace::open(&path).unwrap())).end();
+                let end = fork(|| use_segments(&Namespace::open(&path).unwrap())).end();
                 assert_eq!(end, End::Exit(0), "{left} pages left, {kind:?}");
                 go.tell(1);
                 attached.succeeds();
@@ -206,7 +210,8 @@ fn each_page_is_the_last_of_a_namespace() {
     });
 }
 
-/// Whatever a caller may do with sets: what is refused is refused for want of room, and nothing of it is done.
+/// Makes all calls on sets. Errors must report lack of room, and calls that fail must change
+/// nothing.
 fn use_sets(ns: &Namespace) {
     let undo = |num: u16, n: i16| SemOp::new(num, n).flags(SemFlags::UNDO);
     for (nth, nsems) in [3, 3000, 100].into_iter().enumerate() {
@@ -219,7 +224,7 @@ fn use_sets(ns: &Namespace) {
         let mut values = vec![7; nsems as usize];
         match ns.sem_set_values(id, &values) {
             Ok(()) => {}
-            // There is no room for one more who takes part.
+            // The registry has no room for another participant.
             Err(e) => {
                 assert!(no_room(e), "{e:?}");
                 values.fill(0);
@@ -247,7 +252,7 @@ fn use_sets(ns: &Namespace) {
         tried(&[undo(0, 1)], Ok(()));
         tried(&[undo(0, 300), undo(last, 2)], Ok(()));
         tried(&[SemOp::new(1, 1), SemOp::new(last, 1), SemOp::new(0, 3)], Ok(()));
-        // One who dies with something to take back.
+        // A process exits with an adjustment.
         fork(|| _ = ns.semtimedop(id, &[undo(last, 5)], None).map_err(|e| assert!(no_room(e), "{e:?}"))).succeeds();
         let _ = ns.sweep();
         match ns.sem_values(id) {
@@ -258,10 +263,11 @@ fn use_sets(ns: &Namespace) {
     }
 }
 
-/// The room ends at each page in turn of what sets take: their files, those who wait, those who undo.
+/// Uses sets with each number of free pages: their files, blocked calls and undo records need
+/// pages.
 #[test]
-fn each_page_is_the_last_of_sets() {
-    on_small_tmpfs("each_page_is_the_last_of_sets", |dir| {
+fn sets_fail_cleanly_at_each_number_of_free_pages() {
+    on_small_tmpfs("sets_fail_cleanly_at_each_number_of_free_pages", |dir| {
         for left in 0..44 {
             for kind in [Kind::Private, Kind::Shared] {
                 let path = dir.join("ns");
@@ -275,7 +281,7 @@ fn each_page_is_the_last_of_sets() {
                     go.wait();
                     ns.semtimedop(id, &[SemOp::new(0, -1), SemOp::new(1, 1)], None).unwrap();
                     assert_eq!(ns.sem_values(id).unwrap(), [2, 4]);
-                    // There is room again.
+                    // The file system has room again.
                     use_sets(&ns);
                     ns.sets().unwrap().iter().for_each(|set| ns.sem_remove(set.stat.id.raw()).unwrap());
                     assert_eq!((ns.sem_usage().unwrap().sets, ns.sem_usage().unwrap().semaphores), (0, 0));
@@ -294,10 +300,11 @@ fn each_page_is_the_last_of_sets() {
     });
 }
 
-/// More processes than have their place from the start: the rest are refused, or served, and none gets a signal.
+/// More processes attach than the registry has slots at first. Each attaches or gets an error, and
+/// none gets a signal.
 #[test]
-fn many_participants() {
-    on_small_tmpfs("many_participants", |dir| {
+fn many_participants_attach_or_get_an_error() {
+    on_small_tmpfs("many_participants_attach_or_get_an_error", |dir| {
         for left in [0, 1, 2] {
             let path = dir.join("ns");
             fork(|| {
@@ -339,10 +346,10 @@ fn many_participants() {
     });
 }
 
-/// What a refused creation leaves: nothing.
+/// A creation that fails for lack of room leaves no file and no page.
 #[test]
-fn a_refused_namespace_leaves_nothing() {
-    on_small_tmpfs("a_refused_namespace_leaves_nothing", |dir| {
+fn a_namespace_that_cannot_be_created_leaves_nothing() {
+    on_small_tmpfs("a_namespace_that_cannot_be_created_leaves_nothing", |dir| {
         for left in 0..6 {
             fill_up(dir, left);
             let before = (names(dir), free_pages(dir));
@@ -364,10 +371,11 @@ fn a_refused_namespace_leaves_nothing() {
     });
 }
 
-/// A creator, or a remover, is killed anywhere, then the room ends: who comes next recovers without a page.
+/// Kills a creating or removing process at each point and fills the file system. The next process
+/// recovers without a free page.
 #[test]
-fn killed_and_no_room() {
-    on_small_tmpfs("killed_and_no_room", |dir| {
+fn recovery_from_a_kill_needs_no_free_page() {
+    on_small_tmpfs("recovery_from_a_kill_needs_no_free_page", |dir| {
         let path = dir.join("ns");
         for kind in [Kind::Private, Kind::Shared] {
             for removes in [false, true] {
@@ -418,14 +426,14 @@ fn killed_and_no_room() {
                 }
             }
         }
-        let _: Point = Point::Stop(0);
     });
 }
 
-/// The memory of a removed segment is larger than the next creator's files may be: an error, or it works, and no SIGXFSZ.
+/// Recycled memory is larger than the file size limit of the next creator. The creation works or
+/// fails, without SIGXFSZ.
 #[test]
-fn a_file_size_limit_and_memory_to_reuse() {
-    alone("a_file_size_limit_and_memory_to_reuse", |directory| {
+fn recycled_memory_beyond_the_file_size_limit_raises_no_signal() {
+    alone("recycled_memory_beyond_the_file_size_limit_raises_no_signal", |directory| {
         for kind in [Kind::Private, Kind::Shared] {
             for limit in [0u64, 1, 4096, 8192, 65535] {
                 let path = directory.join(format!("{kind:?}-{limit}"));
@@ -438,7 +446,7 @@ fn a_file_size_limit_and_memory_to_reuse() {
                 let end = fork(|| {
                     let ns = Namespace::open(&path).unwrap();
                     let limit = libc::rlimit { rlim_cur: limit, rlim_max: libc::RLIM_INFINITY };
-                    // SAFETY: reads a local.
+                    // SAFETY: reads a local variable.
                     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
                     for size in [65536, 5000, 70_000] {
                         match ns.shmget(Key::PRIVATE, size, 0o600) {

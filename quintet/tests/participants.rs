@@ -1,8 +1,9 @@
-//! Who is attached is counted exactly, whatever becomes of a process.
+//! Attach counts and lists of participants are exact, no matter how processes start and end.
 //!
 //! # Safety
 //!
-//! Children of `fork`, `vfork` and `clone` call what a child of one thread may; the raw calls get pointers to locals.
+//! Children of `fork`, `vfork` and `clone` have one thread and make only calls that such a child
+//! may make. The raw calls get pointers to local variables.
 #![allow(unsafe_code)]
 
 use crash::support;
@@ -14,7 +15,7 @@ use support::{Child, End, Signpost, alone, ends_within, fork, is_root, kill, rea
 
 const KEY: Key = Key::new(0xa77);
 
-const MADE: i32 = libc::IPC_CREAT | 0o600;
+const CREATE: i32 = libc::IPC_CREAT | 0o600;
 
 fn set_up(path: &Path) -> Namespace {
     fork(|| {
@@ -35,8 +36,8 @@ fn nattch(ns: &Namespace) -> u64 {
     stat.nattch
 }
 
-/// Nobody is attached, nobody takes part but perhaps the caller.
-fn nobody(ns: &Namespace) {
+/// Asserts that no process is attached, and that no process but the caller participates.
+fn assert_none_attached(ns: &Namespace) {
     assert_eq!(nattch(ns), 0);
     let others: Vec<i32> = ns.participants().unwrap().iter().map(|p| p.pid).filter(|pid| *pid != own_pid()).collect();
     assert_eq!(others, Vec::<i32>::new());
@@ -46,7 +47,7 @@ fn own_pid() -> i32 {
     std::process::id() as i32
 }
 
-/// A child that attaches `times`, says so, does `then`.
+/// Starts a child that attaches the segment `times` times and then runs `then`.
 fn attached(path: &Path, times: usize, then: impl FnOnce(&Namespace)) -> Child {
     let ready = Signpost::new();
     let child = fork(|| {
@@ -62,8 +63,8 @@ fn attached(path: &Path, times: usize, then: impl FnOnce(&Namespace)) -> Child {
 }
 
 #[test]
-fn ends_of_processes() {
-    alone("ends_of_processes", |directory| {
+fn attachments_end_however_a_process_ends() {
+    alone("attachments_end_however_a_process_ends", |directory| {
         let path = directory.join("ns");
         let ns = set_up(&path);
         let go = Signpost::new();
@@ -71,7 +72,7 @@ fn ends_of_processes() {
             ("_exit", &|| {}, End::Exit(0)),
             ("exit", &|| std::process::exit(3), End::Exit(3)),
             ("abort", &|| std::process::abort(), End::Signal(libc::SIGABRT)),
-            // SAFETY: none: nothing is mapped there, and the fault ends the process.
+            // SAFETY: none: no page is mapped there, and the fault ends the process.
             ("segv", &|| unsafe { std::ptr::without_provenance_mut::<u8>(8).write_volatile(1) }, End::Signal(libc::SIGSEGV)),
             ("kill", &|| kill(own_pid(), libc::SIGKILL), End::Signal(libc::SIGKILL)),
             ("exec", &|| drop(std::os::unix::process::CommandExt::exec(&mut Command::new("true"))), End::Exit(0)),
@@ -92,19 +93,19 @@ fn ends_of_processes() {
             assert_eq!(nattch(&ns), 3, "{name}");
             assert_eq!(ns.participants().unwrap().iter().filter(|p| p.pid == child.pid).count(), 1);
             go.tell(1);
-            // Before it is waited for: a zombie is attached to nothing.
+            // The child is a zombie here, which has no attachments.
             assert!(ends_within(child.pid, support::BOUND));
             assert_eq!(nattch(&ns), 0, "{name}: a zombie");
-            nobody(&ns);
+            assert_none_attached(&ns);
             assert_eq!(child.end(), how, "{name}");
         }
     });
 }
 
-/// The list says who it is, and how often.
+/// The list of attached processes has each process id with its count.
 #[test]
-fn attachers_by_name() {
-    alone("attachers_by_name", |directory| {
+fn attached_processes_are_listed_with_their_counts() {
+    alone("attached_processes_are_listed_with_their_counts", |directory| {
         let path = directory.join("ns");
         let ns = set_up(&path);
         let go = Signpost::new();
@@ -118,39 +119,40 @@ fn attachers_by_name() {
         assert!(list.iter().all(|a| a.pid_visible));
         go.tell(5);
         children.into_iter().for_each(Child::succeeds);
-        nobody(&ns);
+        assert_none_attached(&ns);
     });
 }
 
 #[test]
-fn all_descriptors_closed() {
-    alone("all_descriptors_closed", |directory| {
+fn a_process_that_closes_all_descriptors_stays_attached() {
+    alone("a_process_that_closes_all_descriptors_stays_attached", |directory| {
         let path = directory.join("ns");
         let ns = set_up(&path);
         let child = attached(&path, 2, |ns| {
-            // SAFETY: nothing of this process's uses a descriptor any more.
+            // SAFETY: this process uses no descriptor any more.
             assert_eq!(unsafe { libc::close_range(3, u32::MAX, 0) }, 0);
             let segment = Segment::open(ns, KEY).unwrap();
             let memory = segment.attach().unwrap();
             assert_eq!(segment.stat().unwrap().nattch, 3);
             memory.detach().unwrap();
-            // SAFETY: stops itself.
+            // SAFETY: the process stops itself.
             unsafe { libc::raise(libc::SIGSTOP) };
         });
-        until("it has stopped", || std::fs::read_to_string(format!("/proc/{}/stat", child.pid)).unwrap().contains(") T "));
+        until("the child stops", || support::state(child.pid) == Some('T'));
         assert_eq!(nattch(&ns), 2);
         child.signal(libc::SIGCONT);
         child.succeeds();
-        nobody(&ns);
+        assert_none_attached(&ns);
     });
 }
 
 #[test]
-fn forks() {
-    alone("forks", |directory| {
+fn nested_forks_inherit_attachments() {
+    alone("nested_forks_inherit_attachments", |directory| {
         let path = directory.join("ns");
         let ns = set_up(&path);
-        // Three deep, each with two attachments; the innermost never calls. They end from the outside in.
+        // Four nested processes, each with two attachments. The innermost makes no call. The outer
+        // ones exit first.
         let (there, go) = (Signpost::new(), [Signpost::new(), Signpost::new(), Signpost::new(), Signpost::new()]);
         let child = attached(&path, 2, |_| {
             let one = fork(|| {
@@ -179,48 +181,48 @@ fn forks() {
         assert_eq!(nattch(&ns), 6);
         for (i, left) in [(1, 4), (2, 2), (3, 0)] {
             go[i].tell(1);
-            until("one less", || nattch(&ns) == left);
+            until("the process has exited", || nattch(&ns) == left);
         }
-        nobody(&ns);
+        assert_none_attached(&ns);
     });
 }
 
-/// A child of fork that detaches, execs, or lives longer than its parent.
+/// Children of fork that detach, call exec or outlive their parent.
 #[test]
-fn children() {
-    alone("children", |directory| {
+fn a_forked_child_detaches_only_itself() {
+    alone("a_forked_child_detaches_only_itself", |directory| {
         let path = directory.join("ns");
         let ns = set_up(&path);
         let (there, go) = (Signpost::new(), Signpost::new());
         attached(&path, 2, |ns| {
             let memory = Segment::open(ns, KEY).unwrap().attach().unwrap();
             let id = memory.segment().id().raw();
-            // Detaching in the child is the child's.
+            // Detaching in the child does not affect the parent.
             fork(|| {
                 assert_eq!(ns.shm_stat(id).unwrap().nattch, 6);
-                // SAFETY: nobody uses it in this process.
+                // SAFETY: this process does not use the memory any more.
                 unsafe { ns.shmdt(memory.as_ptr() as usize) }.unwrap();
                 assert_eq!(ns.shm_stat(id).unwrap().nattch, 5);
             })
             .succeeds();
             assert_eq!(ns.shm_stat(id).unwrap().nattch, 3);
-            // An exec ends the child's, while it lives on.
+            // exec detaches the child, which continues to run.
             let sleeper = fork(|| {
                 there.tell(1);
                 let _ = std::os::unix::process::CommandExt::exec(Command::new("sleep").arg("1000"));
             });
             there.wait();
-            until("it has become another program", || ns.shm_stat(id).unwrap().nattch == 3);
+            until("the child runs another program", || ns.shm_stat(id).unwrap().nattch == 3);
             assert!(!ends_within(sleeper.pid, std::time::Duration::ZERO));
             sleeper.kill();
-            // An exec that fails ends nothing.
+            // An exec that fails detaches nothing.
             fork(|| {
                 let _ = std::os::unix::process::CommandExt::exec(&mut Command::new("/no/such/program"));
                 assert_eq!(ns.shm_stat(id).unwrap().nattch, 6);
             })
             .succeeds();
-            // vfork, exec: the program started is none of ours, and what it runs in counts never twice.
-            // SAFETY: the child calls exec and _exit only.
+            // vfork and exec: the new program has no attachments, and its memory is never counted
+            // twice. SAFETY: the child calls only exec and _exit.
             unsafe {
                 let program = c"/bin/true".as_ptr();
                 let arguments = [program, std::ptr::null()];
@@ -235,9 +237,9 @@ fn children() {
             assert_eq!(ns.shm_stat(id).unwrap().nattch, 3);
             assert!(Command::new("true").status().unwrap().success());
             assert_eq!(ns.shm_stat(id).unwrap().nattch, 3);
-            // A daemon: forks twice, and its parents end.
+            // A daemon: forks twice, and its parents exit.
             let daemon = fork(|| {
-                // SAFETY: no pointers.
+                // SAFETY: the calls take no pointers.
                 unsafe { libc::setsid() };
                 std::mem::forget(fork(|| {
                     there.tell_number(own_pid().into());
@@ -248,23 +250,23 @@ fn children() {
             there.number();
         })
         .succeeds();
-        assert_eq!(nattch(&ns), 3, "the daemon alone");
+        assert_eq!(nattch(&ns), 3, "only the daemon is attached");
         go.tell(1);
         until("the daemon has ended", || nattch(&ns) == 0);
-        nobody(&ns);
+        assert_none_attached(&ns);
     });
 }
 
-/// A child of the bare system call is counted from its first call on.
+/// A child of a raw `clone` system call is counted from its first call on.
 #[test]
-fn a_bare_clone() {
-    alone("a_bare_clone", |directory| {
+fn a_child_of_raw_clone_is_counted_from_its_first_call() {
+    alone("a_child_of_raw_clone_is_counted_from_its_first_call", |directory| {
         let path = directory.join("ns");
         let ns = set_up(&path);
         let (there, go) = (Signpost::new(), Signpost::new());
         attached(&path, 2, |ns| {
             let id = ns.shmget(KEY, 0, 0).unwrap().raw();
-            // SAFETY: a process of one thread; the child ends by _exit.
+            // SAFETY: the process has one thread; the child calls _exit.
             let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } as i32;
             if pid == 0 {
                 let counted = ns.shm_stat(id).unwrap().nattch;
@@ -283,17 +285,17 @@ fn a_bare_clone() {
             assert_eq!(ns.shm_stat(id).unwrap().nattch, 2);
         })
         .succeeds();
-        nobody(&ns);
+        assert_none_attached(&ns);
     });
 }
 
-/// Whatever it calls first, it calls in its own name.
+/// The first call of such a child records the child's process id, whichever call it is.
 #[test]
-fn a_bare_clones_first_call() {
-    alone("a_bare_clones_first_call", |directory| {
+fn a_child_of_raw_clone_makes_its_first_call_under_its_own_pid() {
+    alone("a_child_of_raw_clone_makes_its_first_call_under_its_own_pid", |directory| {
         let path = directory.join("ns");
         let ns = Namespace::create(&path, Kind::Private).unwrap();
-        let [set, queue] = [ns.semget(KEY, 2, MADE), ns.msgget(KEY, MADE)].map(|id| id.unwrap().raw());
+        let [set, queue] = [ns.semget(KEY, 2, CREATE), ns.msgget(KEY, CREATE)].map(|id| id.unwrap().raw());
         ns.msgsnd(queue, 1, b"first", MsgFlags::NOWAIT, None).unwrap();
         let calls: [fn(&Namespace, i32, i32); 4] = [
             |ns, set, _| ns.semtimedop(set, &[SemOp::new(0, 1)], None).unwrap(),
@@ -303,12 +305,12 @@ fn a_bare_clones_first_call() {
         ];
         let last = |ns: &Namespace| (ns.sem_pid(set, 0).unwrap(), ns.msg_stat(queue).unwrap());
         fork(|| {
-            // The parent has used both, also with something to take back.
+            // The parent has used both objects and has an adjustment.
             ns.semtimedop(set, &[SemOp::new(1, 5).flags(SemFlags::UNDO)], None).unwrap();
             ns.msgsnd(queue, 9, b"", MsgFlags::NOWAIT, None).unwrap();
             let mut children = Vec::new();
             for call in calls {
-                // SAFETY: a process of one thread; the child ends by _exit.
+                // SAFETY: the process has one thread; the child calls _exit.
                 let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } as i32;
                 if pid == 0 {
                     call(&ns, set, queue);
@@ -322,7 +324,7 @@ fn a_bare_clones_first_call() {
             }
             let stat = last(&ns).1;
             assert_eq!((stat.lspid, stat.lrpid, stat.messages), (children[2], children[3], 2));
-            // What the child had to take back has been taken back, and its parent's has not.
+            // The child's adjustment is undone, and its parent's is not.
             assert_eq!(ns.sem_values(set).unwrap(), [1, 6]);
         })
         .succeeds();
@@ -330,10 +332,10 @@ fn a_bare_clones_first_call() {
     });
 }
 
-/// 200 children come and go, a few at a time: slots are used again.
+/// 200 children start and exit, five at a time. Their slots are reused.
 #[test]
-fn many_children() {
-    alone("many_children", |directory| {
+fn slots_of_exited_processes_are_reused() {
+    alone("slots_of_exited_processes_are_reused", |directory| {
         let path = directory.join("ns");
         let ns = set_up(&path);
         for round in 0..40 {
@@ -348,15 +350,15 @@ fn many_children() {
                     child.succeeds();
                 }
             }
-            nobody(&ns);
+            assert_none_attached(&ns);
         }
     });
 }
 
-/// The same of one parent that is attached itself.
+/// The same with forks of one attached parent.
 #[test]
-fn many_forks() {
-    alone("many_forks", |directory| {
+fn slots_of_exited_forks_are_reused() {
+    alone("slots_of_exited_forks_are_reused", |directory| {
         let path = directory.join("ns");
         let ns = set_up(&path);
         attached(&path, 1, |ns| {
@@ -375,21 +377,22 @@ fn many_forks() {
             }
         })
         .succeeds();
-        nobody(&ns);
+        assert_none_attached(&ns);
         assert_eq!(ns.participants().unwrap().iter().filter(|p| p.pid != own_pid()).count(), 0);
     });
 }
 
-/// In another PID namespace its pid means nothing here, and its death is seen all the same.
+/// The process id of a process in another PID namespace has no meaning here. Its exit is noticed
+/// all the same.
 #[test]
-fn another_pid_namespace() {
-    alone("another_pid_namespace", |directory| {
+fn the_exit_of_a_process_in_another_pid_namespace_is_noticed() {
+    alone("the_exit_of_a_process_in_another_pid_namespace_is_noticed", |directory| {
         let path = directory.join("ns");
         let ns = set_up(&path);
         let flags = if is_root() { libc::CLONE_NEWPID } else { libc::CLONE_NEWPID | libc::CLONE_NEWUSER };
         let (there, go) = (Signpost::new(), Signpost::new());
         let outer = fork(|| {
-            // SAFETY: no pointers.
+            // SAFETY: the calls take no pointers.
             if unsafe { libc::unshare(flags) } != 0 {
                 there.tell_number(0);
                 return;
@@ -402,14 +405,15 @@ fn another_pid_namespace() {
                 assert_eq!((stat.nattch, stat.lpid), (1, 1));
                 there.tell_number(1);
                 go.wait();
-                // SAFETY: ends the process; the first of a namespace is not killed by its own signals.
+                // SAFETY: ends the process. Its own signals would not kill the init process of a
+                // namespace.
                 unsafe { libc::_exit(0) };
             });
             std::mem::forget(inner);
             go.wait();
         });
         if there.number() == 0 {
-            println!("skipped: this user may not make a PID namespace");
+            println!("skipped: cannot create a PID namespace");
             outer.succeeds();
             return;
         }
@@ -419,16 +423,17 @@ fn another_pid_namespace() {
         let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", outer.pid)).unwrap();
         let inner: i32 = children.trim().parse().unwrap();
         kill(inner, libc::SIGKILL);
-        until("its death is seen", || nattch(&ns) == 0);
+        until("the exit is noticed", || nattch(&ns) == 0);
         outer.kill();
-        nobody(&ns);
+        assert_none_attached(&ns);
     });
 }
 
-/// A removed segment goes with the last one attached, also when that is a child that never calls.
+/// A removed segment is destroyed when the last process detaches it, even a child that makes no
+/// call.
 #[test]
-fn the_last_one_is_a_child() {
-    alone("the_last_one_is_a_child", |directory| {
+fn a_removed_segment_lasts_until_a_silent_child_exits() {
+    alone("a_removed_segment_lasts_until_a_silent_child_exits", |directory| {
         let path = directory.join("ns");
         let ns = set_up(&path);
         let go = Signpost::new();
@@ -445,14 +450,14 @@ fn the_last_one_is_a_child() {
         .succeeds();
         let all = ns.segments().unwrap();
         assert_eq!((all.len(), all[0].stat.nattch, all[0].stat.key), (1, 2, Key::PRIVATE));
-        // Its memory is nobody else's.
+        // No other segment gets its memory.
         let other = Segment::create_new(&ns, KEY, 5000).unwrap().attach().unwrap();
         other.fill(0, 5000, 7).unwrap();
         go.tell(1);
-        until("it has gone", || ns.segments().unwrap().len() == 1);
+        until("the segment is destroyed", || ns.segments().unwrap().len() == 1);
         assert_eq!(ns.shm_usage().unwrap().segments, 1);
         assert_eq!(other.to_vec(0..5000).unwrap(), [7; 5000]);
         drop(other);
-        nobody(&ns);
+        assert_none_attached(&ns);
     });
 }

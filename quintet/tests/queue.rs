@@ -1,18 +1,18 @@
-//! The safe face of message queues: what it promises, in a directory and, where an IPC namespace of the test's own can be had, in
-//! the kernel.
+//! The safe interface of message queues.
 //!
-//! # Safety
-//!
-//! Children of `fork` have one thread; the handler writes to a pipe.
-#![allow(unsafe_code)]
+//! Tests run in a directory and, if an IPC namespace can be created, in the kernel.
 
+mod common;
+#[cfg(feature = "serde")]
+#[path = "queue/values.rs"]
+mod values;
 use crash::support;
 
+use common::catch_sigusr1;
 use quintet::{Errno, Key, Kind, Limits, Message, MessageQueue, MsgWait, Namespace, Select};
 use std::path::Path;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
-use support::{BOUND, Child, Signpost, alone, become_user, fork, is_root, on_both, on_signal, open_to_all, state, until};
+use support::{BOUND, Child, Signpost, alone, become_user, fork, is_root, on_both, open_to_all, state, until};
 
 const KEY: Key = Key::new(0x0e55);
 
@@ -20,9 +20,9 @@ fn is_kernel(ns: &Namespace) -> bool {
     ns.path().is_none()
 }
 
-/// Until the child waits in a call of this queue.
-fn waits(child: &Child, queue: &MessageQueue) {
-    until("it waits", || {
+/// Waits until the child blocks in a call of this queue.
+fn wait_until_blocked(child: &Child, queue: &MessageQueue) {
+    until("the call blocks", || {
         if is_kernel(queue.namespace()) {
             let call = std::fs::read_to_string(format!("/proc/{}/syscall", child.pid)).unwrap_or_default();
             let number = call.split(' ').next().and_then(|number| number.parse().ok());
@@ -49,8 +49,8 @@ fn failed<T: std::fmt::Debug>(result: quintet::Result<T>) -> (Errno, String) {
 }
 
 #[test]
-fn what_is_sent_is_received() {
-    on_both("what_is_sent_is_received", |ns| {
+fn messages_arrive_with_their_type_and_content() {
+    on_both("messages_arrive_with_their_type_and_content", |ns| {
         let queue = MessageQueue::create_new(ns, KEY).unwrap();
         let me = std::process::id() as i32;
         for (mtype, len) in [(1, 0), (2, 1), (i64::from(i32::MAX), 7), (3, 64), (libc::c_long::MAX as i64, 4056), (4, 8192)] {
@@ -70,10 +70,10 @@ fn what_is_sent_is_received() {
     });
 }
 
-/// What a queue has needed it keeps for the next messages, unless that was much.
+/// A queue keeps a moderate amount of memory for later messages and frees the rest.
 #[test]
-fn a_drained_queue_gives_its_memory_back() {
-    alone("a_drained_queue_gives_its_memory_back", |directory: &Path| {
+fn an_emptied_queue_frees_most_of_its_memory() {
+    alone("an_emptied_queue_frees_most_of_its_memory", |directory: &Path| {
         for kind in [Kind::Private, Kind::Shared] {
             let path = directory.join(format!("{kind:?}"));
             let ns = Namespace::create(&path, kind).unwrap();
@@ -87,7 +87,7 @@ fn a_drained_queue_gives_its_memory_back() {
                 (0..mebibytes).for_each(|n| queue.send(n + 1, &data).unwrap());
                 let full = held();
                 assert!(full >= mebibytes as u64 * (1 << 20), "{full}");
-                // Somebody else empties it: what this process has mapped of it is still good.
+                // Another process empties the queue. The mapping of this process stays valid.
                 fork(|| {
                     let queue = MessageQueue::open(&Namespace::open(&path).unwrap(), KEY).unwrap();
                     (0..mebibytes).for_each(|n| {
@@ -105,9 +105,10 @@ fn a_drained_queue_gives_its_memory_back() {
     });
 }
 
-/// Where no restartable sequence is to be had, signals are held off instead: all these tests once more, with a C library that registers none.
+/// Without restartable sequences, the library blocks signals instead. Runs all these tests again,
+/// with a C library that registers none.
 #[test]
-fn without_restartable_sequences() {
+fn all_tests_pass_without_restartable_sequences() {
     const TUNABLES: &str = "GLIBC_TUNABLES";
     if std::env::var_os(TUNABLES).is_some() {
         return;
@@ -115,12 +116,12 @@ fn without_restartable_sequences() {
     let again =
         std::process::Command::new(std::env::current_exe().unwrap()).env(TUNABLES, "glibc.pthread.rseq=0").output().unwrap();
     let said = String::from_utf8_lossy(&again.stdout);
-    assert!(again.status.success() && said.contains("test what_is_sent_is_received ... ok"), "{said}");
+    assert!(again.status.success() && said.contains("test messages_arrive_with_their_type_and_content ... ok"), "{said}");
 }
 
 #[test]
-fn selections() {
-    on_both("selections", |ns| {
+fn each_selection_receives_the_right_message() {
+    on_both("each_selection_receives_the_right_message", |ns| {
         let queue = MessageQueue::private(ns).unwrap();
         let cases = [
             (Select::First, Some((3, 0)), vec![5, 2, 9, 2]),
@@ -146,7 +147,7 @@ fn selections() {
         for select in [Select::NotType(1), Select::Type(1), Select::LowestUpTo(5)] {
             assert_eq!((queue.peek(select).unwrap(), queue.try_receive(select).unwrap()), (None, None));
         }
-        // Nothing but messages of that type.
+        // The queue has messages of that type only.
         queue.send(6, b"").unwrap();
         queue.send(6, b"").unwrap();
         assert_eq!(queue.try_receive(Select::NotType(6)).unwrap(), None);
@@ -155,8 +156,8 @@ fn selections() {
 }
 
 #[test]
-fn a_message_of_any_length() {
-    on_both("a_message_of_any_length", |ns| {
+fn messages_of_any_length_can_be_received() {
+    on_both("messages_of_any_length_can_be_received", |ns| {
         let limits = ns.limits().unwrap();
         ns.set_limits(&Limits { msgmax: 1 << 20, msgmnb: 3 << 20, ..limits }).unwrap();
         let queue = MessageQueue::create_new(ns, KEY).unwrap();
@@ -168,9 +169,9 @@ fn a_message_of_any_length() {
             assert_eq!(queue.try_receive(Select::NotType(1)).unwrap().unwrap(), message);
             assert_eq!(types(&queue), [1]);
             queue.receive(Select::First).unwrap();
-            // One that waits for it has made up its mind about its buffer before.
+            // A blocked receiver has chosen its buffer before the message arrives.
             let waiter = fork(|| assert_eq!(queue.receive(Select::Type(message.mtype)).unwrap(), message));
-            waits(&waiter, &queue);
+            wait_until_blocked(&waiter, &queue);
             queue.send(message.mtype, &message.data).unwrap();
             waiter.succeeds();
             assert_eq!(queue.stat().unwrap().messages, 0);
@@ -180,8 +181,8 @@ fn a_message_of_any_length() {
 }
 
 #[test]
-fn a_buffer_that_is_too_short_takes_nothing() {
-    on_both("a_buffer_that_is_too_short_takes_nothing", |ns| {
+fn a_short_buffer_leaves_the_message_in_the_queue() {
+    on_both("a_short_buffer_leaves_the_message_in_the_queue", |ns| {
         let queue = MessageQueue::private(ns).unwrap();
         queue.send(5, b"12345678").unwrap();
         for len in [0, 1, 7] {
@@ -200,25 +201,25 @@ fn a_buffer_that_is_too_short_takes_nothing() {
 }
 
 #[test]
-fn a_full_queue() {
-    on_both("a_full_queue", |ns| {
+fn a_full_queue_blocks_senders_until_there_is_room() {
+    on_both("a_full_queue_blocks_senders_until_there_is_room", |ns| {
         let queue = MessageQueue::options().capacity(10).create(ns, KEY).unwrap();
         queue.send(1, b"123456").unwrap();
         assert!(!queue.try_send(1, b"78901").unwrap());
         assert!(queue.try_send(1, b"7890").unwrap());
         assert!(!queue.try_send(1, b"1").unwrap());
         let sender = fork(|| queue.send(2, b"12345").unwrap());
-        waits(&sender, &queue);
+        wait_until_blocked(&sender, &queue);
         assert_eq!(queue.receive(Select::First).unwrap().data, b"123456");
         sender.succeeds();
         assert_eq!(types(&queue), [1, 2]);
-        // Room comes by a larger capacity, too.
+        // A larger capacity makes room, too.
         let sender = fork(|| queue.send(3, b"12345").unwrap());
-        waits(&sender, &queue);
+        wait_until_blocked(&sender, &queue);
         queue.set_capacity(14).unwrap();
         sender.succeeds();
         assert_eq!(types(&queue), [1, 2, 3]);
-        // As many messages as bytes, also of none.
+        // Capacity also limits the number of messages, even of empty ones.
         queue.set_capacity(3).unwrap();
         assert!(!queue.try_send(4, b"").unwrap());
         queue.remove().unwrap();
@@ -226,8 +227,8 @@ fn a_full_queue() {
 }
 
 #[test]
-fn timeouts_and_deadlines() {
-    on_both("timeouts_and_deadlines", |ns| {
+fn calls_respect_timeouts_and_deadlines() {
+    on_both("calls_respect_timeouts_and_deadlines", |ns| {
         let queue = MessageQueue::options().capacity(4).create(ns, KEY).unwrap();
         let (past, short) = (Instant::now(), Duration::from_millis(2));
         assert_eq!(queue.receive_deadline(Select::First, past).unwrap(), None);
@@ -259,12 +260,12 @@ fn timeouts_and_deadlines() {
                 let message = queue.receive_deadline(Select::Type(2), Instant::now() + BOUND).unwrap();
                 assert_eq!(message.unwrap().data, b"x");
             });
-            waits(&receiver, &queue);
+            wait_until_blocked(&receiver, &queue);
             queue.set_capacity(5).unwrap();
             assert!(queue.try_send(2, b"x").unwrap());
             receiver.succeeds();
             let sender = fork(|| assert!(queue.send_timeout(3, b"12345", BOUND).unwrap()));
-            waits(&sender, &queue);
+            wait_until_blocked(&sender, &queue);
             assert_eq!(queue.receive(Select::First).unwrap().data, b"abcd");
             sender.succeeds();
             assert_eq!(types(&queue), [3]);
@@ -273,22 +274,9 @@ fn timeouts_and_deadlines() {
     });
 }
 
-static TOLD: AtomicI32 = AtomicI32::new(-1);
-
-extern "C" fn tell_that_caught(_signal: i32) {
-    // SAFETY: a descriptor that stays open, and a byte.
-    unsafe { libc::write(TOLD.load(Ordering::SeqCst), [0u8].as_ptr().cast(), 1) };
-}
-
-/// From now on SIGUSR1 is caught, and the other end of the pipe is told.
-fn catch(told: &Signpost) {
-    TOLD.store(told.write_end(), Ordering::SeqCst);
-    on_signal(libc::SIGUSR1, tell_that_caught, 0);
-}
-
 #[test]
-fn a_signal_does_not_end_the_waiting() {
-    on_both("a_signal_does_not_end_the_waiting", |ns| {
+fn a_signal_does_not_end_a_blocked_call() {
+    on_both("a_signal_does_not_end_a_blocked_call", |ns| {
         let queue = MessageQueue::options().capacity(4).create(ns, KEY).unwrap();
         let caught = Signpost::new();
         let is = |message: Message| message.data == b"it";
@@ -305,16 +293,16 @@ fn a_signal_does_not_end_the_waiting() {
             }];
         let interrupted = |call: Receives| {
             let child = fork(|| {
-                catch(&caught);
+                catch_sigusr1(&caught);
                 assert!(call());
             });
-            waits(&child, &queue);
+            wait_until_blocked(&child, &queue);
             child.signal(libc::SIGUSR1);
             caught.wait();
-            waits(&child, &queue);
+            wait_until_blocked(&child, &queue);
             child
         };
-        // The last ones have a timeout.
+        // The last call has a timeout, which the kernel does not support.
         let without = usize::from(is_kernel(ns));
         for receives in &receivers[..receivers.len() - without] {
             let child = interrupted(receives);
@@ -334,15 +322,15 @@ fn a_signal_does_not_end_the_waiting() {
 }
 
 #[test]
-fn removal_ends_the_waiting() {
-    on_both("removal_ends_the_waiting", |ns| {
+fn removal_of_a_queue_ends_blocked_calls() {
+    on_both("removal_of_a_queue_ends_blocked_calls", |ns| {
         let queue = MessageQueue::options().capacity(4).create(ns, KEY).unwrap();
         queue.send(1, b"full").unwrap();
         let text = |verb: &str| format!("cannot {verb} queue {}: it was removed meanwhile (EIDRM)", queue.id());
         let receiver = fork(|| assert_eq!(failed(queue.receive(Select::Type(2))), (Errno::IDRM, text("receive from"))));
         let sender = fork(|| assert_eq!(failed(queue.send(1, b"more")), (Errno::IDRM, text("send to"))));
-        waits(&receiver, &queue);
-        waits(&sender, &queue);
+        wait_until_blocked(&receiver, &queue);
+        wait_until_blocked(&sender, &queue);
         queue.remove().unwrap();
         receiver.succeeds();
         sender.succeeds();
@@ -360,8 +348,8 @@ fn removal_ends_the_waiting() {
 }
 
 #[test]
-fn opening_and_creating() {
-    on_both("opening_and_creating", |ns| {
+fn opening_and_creating_find_the_right_queue() {
+    on_both("opening_and_creating_find_the_right_queue", |ns| {
         assert_eq!(failed(MessageQueue::open(ns, KEY)).0, Errno::NOENT);
         let queue = MessageQueue::options().capacity(100).mode(0o640).create(ns, KEY).unwrap();
         let stat = queue.stat().unwrap();
@@ -392,10 +380,10 @@ fn opening_and_creating() {
 }
 
 #[test]
-fn whoever_creates_it_all_find_the_same() {
+fn concurrent_creators_find_the_same_queue() {
     const PROCESSES: usize = 6;
     const ROUNDS: i32 = 40;
-    on_both("whoever_creates_it_all_find_the_same", |ns| {
+    on_both("concurrent_creators_find_the_same_queue", |ns| {
         let starts: Vec<Signpost> = (0..PROCESSES).map(|_| Signpost::new()).collect();
         let done = Signpost::new();
         let children: Vec<_> = starts
@@ -405,7 +393,7 @@ fn whoever_creates_it_all_find_the_same() {
                 fork(|| {
                     for round in 0..ROUNDS {
                         start.wait();
-                        // Half of them in one step, half in two.
+                        // Half of the processes create in one step, half in two.
                         let mut options = MessageQueue::options();
                         if index % 2 == 0 {
                             options = options.capacity(1000);
@@ -431,8 +419,8 @@ fn whoever_creates_it_all_find_the_same() {
 }
 
 #[test]
-fn capacity_and_permissions_are_set_one_by_one() {
-    on_both("capacity_and_permissions_are_set_one_by_one", |ns| {
+fn capacity_and_permissions_change_independently() {
+    on_both("capacity_and_permissions_change_independently", |ns| {
         let queue = MessageQueue::create_new(ns, KEY).unwrap();
         let before = queue.stat().unwrap();
         assert_eq!((before.capacity, before.perm.mode), (16384, 0o600));
@@ -441,7 +429,7 @@ fn capacity_and_permissions_are_set_one_by_one() {
         queue.set_permissions(before.perm.uid, before.perm.gid, 0o7644).unwrap();
         let after = queue.stat().unwrap();
         assert_eq!((after.capacity, after.perm.mode), (77, 0o644));
-        // Its mode need not let its owner read it.
+        // The owner may change a queue that its mode does not let the owner read.
         queue.set_permissions(before.perm.uid, before.perm.gid, 0).unwrap();
         queue.set_capacity(78).unwrap();
         queue.set_permissions(before.perm.uid, before.perm.gid, 0o600).unwrap();
@@ -457,8 +445,8 @@ fn has_cap_sys_resource() -> bool {
 }
 
 #[test]
-fn more_capacity_than_the_limit() {
-    on_both("more_capacity_than_the_limit", |ns| {
+fn more_capacity_than_the_limit_needs_a_capability() {
+    on_both("more_capacity_than_the_limit_needs_a_capability", |ns| {
         let tries = |ns: &Namespace| {
             let why = "16385 bytes are more than the limit msgmnb, 16384 (EPERM)";
             let create = failed(MessageQueue::options().capacity(16385).create(ns, KEY));
@@ -479,7 +467,7 @@ fn more_capacity_than_the_limit() {
         assert_eq!(queue.stat().unwrap().capacity, 16385);
         queue.remove().unwrap();
         if !is_root() {
-            return println!("skipped: cannot become another user");
+            return println!("skipped: changing users needs root");
         }
         let place = ns.path().map(|path| path.parent().unwrap().join("user"));
         if let Some(place) = &place {
@@ -496,12 +484,12 @@ fn more_capacity_than_the_limit() {
 }
 
 #[test]
-fn many_to_many() {
+fn many_senders_reach_many_receivers_in_order() {
     const SENDERS: i64 = 3;
     const RECEIVERS: usize = 3;
     const MESSAGES: u32 = 2000;
-    on_both("many_to_many", |ns| {
-        // Small: senders wait, too.
+    on_both("many_senders_reach_many_receivers_in_order", |ns| {
+        // A small capacity makes senders block, too.
         let queue = MessageQueue::options().capacity(600).create(ns, KEY).unwrap();
         let counts = Signpost::new();
         let receivers: Vec<_> = (0..RECEIVERS)
@@ -515,7 +503,7 @@ fn many_to_many() {
                             break counts.tell_number(count);
                         }
                         let number = u32::from_ne_bytes(data[..4].try_into().unwrap());
-                        assert!(number > last[mtype as usize], "the order of one sender's messages");
+                        assert!(number > last[mtype as usize], "messages of one sender stay in order");
                         last[mtype as usize] = number;
                         assert_eq!(data[4..], bytes(number as usize % 150));
                         count += 1;
@@ -534,7 +522,7 @@ fn many_to_many() {
             })
             .collect();
         senders.into_iter().for_each(Child::succeeds);
-        until("all is taken", || queue.stat().unwrap().messages == 0);
+        until("all messages are received", || queue.stat().unwrap().messages == 0);
         (0..RECEIVERS).for_each(|_| queue.send(99, b"").unwrap());
         receivers.into_iter().for_each(Child::succeeds);
         let all: i64 = (0..RECEIVERS).map(|_| counts.number()).sum();
@@ -546,15 +534,15 @@ fn many_to_many() {
 }
 
 #[test]
-fn who_waits_for_what() {
-    alone("who_waits_for_what", |directory: &Path| {
+fn the_status_names_blocked_calls_and_their_wants() {
+    alone("the_status_names_blocked_calls_and_their_wants", |directory: &Path| {
         let ns = Namespace::create(directory.join("ns"), Kind::Private).unwrap();
         let queue = MessageQueue::options().capacity(4).create(&ns, KEY).unwrap();
         queue.send(1, b"full").unwrap();
         let receiver = fork(|| assert_eq!(queue.receive_into(&mut [0; 9], Select::NotType(1)).unwrap(), (5, 3)));
-        waits(&receiver, &queue);
+        wait_until_blocked(&receiver, &queue);
         let sender = fork(|| queue.send(5, b"123").unwrap());
-        waits(&sender, &queue);
+        wait_until_blocked(&sender, &queue);
         let status = ns.queues().unwrap().remove(0);
         let wants: Vec<MsgWait> = status.waiters.iter().map(|waiter| waiter.wants).collect();
         let flags = quintet::MsgFlags::EXCEPT;
@@ -566,32 +554,32 @@ fn who_waits_for_what() {
     });
 }
 
-/// Who looks sees each message that stays, once and in its order, whatever is taken meanwhile.
+/// `peek` shows each message that stays, once and in order, while other calls receive messages.
 #[test]
-fn a_look_at_what_is_being_taken() {
-    alone("a_look_at_what_is_being_taken", |directory: &Path| {
+fn peek_shows_each_message_once_while_others_receive() {
+    alone("peek_shows_each_message_once_while_others_receive", |directory: &Path| {
         let ns = Namespace::create(directory.join("ns"), Kind::Private).unwrap();
         let queue = MessageQueue::create_new(&ns, KEY).unwrap();
         (1..=500).for_each(|mtype| queue.send(mtype, b"x").unwrap());
         let mut seen = Vec::new();
         let look = |message: quintet::MessageStat, _: &[u8]| {
             seen.push(message.mtype);
-            // What has been seen, and what comes last.
+            // Receives the message shown and one from the end of the queue.
             queue.try_receive(Select::Type(message.mtype)).unwrap();
             queue.try_receive(Select::Type(501 - message.mtype)).unwrap();
             true
         };
         assert_eq!(ns.peek(queue.id().raw(), look), Ok(()));
         assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
-        // Some more were looked at together with those.
+        // `peek` copies several messages at a time and may show some that were received since.
         assert!(seen.starts_with(&(1..=250).collect::<Vec<i64>>()) && seen.len() < 350, "{seen:?}");
         assert_eq!(queue.stat().unwrap().messages, 0);
     });
 }
 
 #[test]
-fn errors_say_what_is_wrong() {
-    on_both("errors_say_what_is_wrong", |ns| {
+fn error_messages_name_the_reason() {
+    on_both("error_messages_name_the_reason", |ns| {
         let queue = MessageQueue::create_new(ns, KEY).unwrap();
         let invalid = |verb: &str, why: &str| (Errno::INVAL, format!("cannot {verb} queue {}: {why}", queue.id()));
         for mtype in [0, -1, i64::MIN] {
@@ -619,92 +607,4 @@ fn errors_say_what_is_wrong() {
         assert_eq!(queue.stat().unwrap().messages, 0);
         queue.remove().unwrap();
     });
-}
-
-#[cfg(feature = "serde")]
-mod values {
-    use super::*;
-    use serde::{Deserialize, Serialize};
-    use std::collections::BTreeMap;
-
-    #[derive(Serialize, Deserialize, PartialEq, Debug)]
-    enum Task {
-        Stop,
-        Print { text: String, copies: u32 },
-        Table(BTreeMap<String, Vec<Option<f64>>>),
-    }
-
-    fn tasks() -> [Task; 3] {
-        let table = BTreeMap::from([("a".into(), vec![Some(0.5), None]), ("b".into(), vec![])]);
-        [Task::Stop, Task::Print { text: "page".into(), copies: u32::MAX }, Task::Table(table)]
-    }
-
-    #[test]
-    fn values_as_messages() {
-        on_both("values::values_as_messages", |ns| {
-            let queue = MessageQueue::private(ns).unwrap();
-            for task in tasks() {
-                queue.send_value(3, &task).unwrap();
-                assert_eq!(queue.receive_value::<Task>(Select::First).unwrap(), (3, task));
-            }
-            // Borrowed, and not.
-            queue.send_value(1, "text").unwrap();
-            queue.send_value(1, &[1u8, 2][..]).unwrap();
-            assert_eq!(queue.receive_value::<String>(Select::First).unwrap().1, "text");
-            assert_eq!(queue.receive(Select::First).unwrap().value::<Vec<u8>>().unwrap(), [1, 2]);
-
-            queue.send_value(4, &tasks()[1]).unwrap();
-            let message = queue.receive(Select::First).unwrap();
-            let (errno, text) = failed(message.value::<u8>());
-            assert_eq!(errno, Errno::BADMSG);
-            let expected = format!(
-                "cannot read a u8 from a message of type 4: its {0} bytes are something else: the last {1} are too many (EBADMSG)",
-                message.data.len(),
-                message.data.len() - 1
-            );
-            assert_eq!(text, expected);
-            queue.send(4, b"").unwrap();
-            assert_eq!(failed(queue.receive_value::<Task>(Select::First)).0, Errno::BADMSG);
-            assert_eq!(failed(queue.send_value(1, &vec![0u8; 9000])).0, Errno::INVAL);
-            // A length that nobody knows beforehand cannot be written.
-            struct Endless;
-            impl serde::Serialize for Endless {
-                fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                    serde::ser::SerializeSeq::end(to.serialize_seq(None)?)
-                }
-            }
-            let (errno, said) = failed(queue.send_value(1, &Endless));
-            assert!(errno == Errno::INVAL && said.contains("Endless cannot be encoded: "), "{said}");
-            queue.remove().unwrap();
-        });
-    }
-
-    /// What others send is input.
-    #[test]
-    fn damaged_values() {
-        let good = |task: &Task| Message { mtype: 1, data: postcard_of(task) };
-        let mut state = 1u64;
-        let mut random = |below: usize| {
-            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (state >> 33) as usize % below
-        };
-        let mut refused = 0;
-        for round in 0..20_000 {
-            let mut message = good(&tasks()[round % 3]);
-            for _ in 0..=random(3) {
-                let place = random(message.data.len());
-                message.data[place] = random(256) as u8;
-            }
-            message.data.truncate(1 + random(message.data.len() + 3));
-            refused += usize::from(message.value::<Task>().is_err());
-        }
-        assert!(refused > 5000, "{refused}");
-        for task in tasks() {
-            assert_eq!(good(&task).value::<Task>().unwrap(), task);
-        }
-    }
-
-    fn postcard_of(task: &Task) -> Vec<u8> {
-        postcard::to_stdvec(task).unwrap()
-    }
 }

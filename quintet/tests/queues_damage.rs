@@ -1,21 +1,21 @@
-//! Damage: whatever bits are in a queue's file, its users get errors or wrong messages, soon; nothing else happens to them, and nothing at all to another queue.
-#![allow(unsafe_code)]
+//! Damaged files of queues: callers get errors or wrong messages within a bounded time. They do not
+//! crash, and other queues are not affected.
 
+mod common;
 use crash::support;
 
+use common::{ends_soon, in_parallel};
 use quintet::{Errno, Key, Kind, MsgFlags, Namespace};
 use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
-use support::{Child, Dice, End, Signpost, Window, alone, fork};
+use support::{Dice, Signpost, Window, alone, fork};
 
 const KEY: Key = Key::new(0xbad);
 const OTHER: Key = Key::new(0x600d);
 const NOWAIT: MsgFlags = MsgFlags::NOWAIT;
-/// For all calls together: an upper bound against hanging.
-const SOON: Duration = Duration::from_secs(20);
 
-// Where things are in the file: docs/format.md.
+// Offsets in the file: docs/format.md.
 const LOCK: usize = 0;
 const CHANGES: usize = 8;
 const ENDS: usize = 16;
@@ -33,15 +33,15 @@ const FIRST_PAGE: usize = 4096;
 const LAST_PAGE: usize = 5 * 4096;
 const UNIT: usize = 128;
 
-/// A lock word of one that has never lived.
-const NOBODY: u64 = 5001 | 1 << 15 | 77 << 32;
+/// A lock word that names a participant that never existed.
+const NO_HOLDER: u64 = 5001 | 1 << 15 | 77 << 32;
 
 fn halves(low: u32, high: u32) -> u64 {
     u64::from(low) | u64::from(high) << 32
 }
 
-/// A namespace with two queues; the first has messages of all lengths, and an index by type.
-fn make(path: &Path) {
+/// Creates a namespace with two queues. The first has short and long messages and an index by type.
+fn create(path: &Path) {
     fork(|| {
         let ns = Namespace::create(path, Kind::Private).unwrap();
         let id = ns.msgget(KEY, libc::IPC_CREAT | 0o600).unwrap();
@@ -58,8 +58,9 @@ fn make(path: &Path) {
     .succeeds();
 }
 
-/// The other queue is as it was, by its key, too; and the namespace can be used. What is damaged can be made anew, or removed.
-fn unharmed(path: &Path) {
+/// Asserts that the other queue is unchanged, that new queues work, and that damaged queues can be
+/// repaired.
+fn assert_others_unharmed(path: &Path) {
     fork(|| {
         let ns = Namespace::open(path).unwrap();
         ns.sweep().unwrap();
@@ -80,9 +81,10 @@ fn unharmed(path: &Path) {
     .succeeds();
 }
 
-/// Every call, whatever it says. Those that may wait do not for long.
+/// Makes every call and ignores the results. Calls that may block have a short timeout, which is
+/// longer than the library spins before it sleeps.
 fn call_everything(ns: &Namespace, id: i32) {
-    let soon = Some(Duration::from_millis(1));
+    let soon = Some(Duration::from_micros(200));
     let mut buffer = vec![0; 1 << 16];
     for _ in 0..2 {
         for len in [0, 20, 300, 5000, 8192] {
@@ -103,18 +105,12 @@ fn call_everything(ns: &Namespace, id: i32) {
     let _ = ns.msgget(KEY, libc::IPC_CREAT | 0o600).map(|id| ns.msgsnd(id.raw(), 1, b"text", NOWAIT, None));
 }
 
-#[track_caller]
-fn ends_soon(child: Child, what: &str) {
-    let ended = support::ends_within(child.pid, SOON);
-    assert!(ended, "{what}: it hangs");
-    assert_eq!(child.end(), End::Exit(0), "{what}");
-}
-
-/// Two processes use the queue, one that has known it before and one that has not, after `damage`.
-fn after(path: &Path, what: &str, damage: &dyn Fn(&Window)) {
-    make(path);
+/// Damages a queue, then uses it in two processes: one that has mapped it before, and one that maps
+/// it now.
+fn use_damaged(path: &Path, what: &str, damage: &dyn Fn(&Window)) {
+    create(path);
     let (ready, go) = (Signpost::new(), Signpost::new());
-    let knows = fork(|| {
+    let old_user = fork(|| {
         let ns = Namespace::open(path).unwrap();
         let id = ns.msgget(KEY, 0).unwrap().raw();
         ns.msgsnd(id, 2, b"known", NOWAIT, None).unwrap();
@@ -127,35 +123,37 @@ fn after(path: &Path, what: &str, damage: &dyn Fn(&Window)) {
     let file = path.join("msg/0");
     let len = std::fs::metadata(&file).unwrap().len() as usize;
     damage(&Window::open(&file, 0, len).unwrap());
-    let comes = fork(|| {
+    let new_user = fork(|| {
         let ns = Namespace::open(path).unwrap();
         call_everything(&ns, ns.msgget(KEY, 0).map_or(0, quintet::Id::raw));
     });
-    ends_soon(comes, what);
-    unharmed(path);
+    ends_soon(new_user, what);
+    assert_others_unharmed(path);
     go.tell(1);
-    ends_soon(knows, what);
-    unharmed(path);
+    ends_soon(old_user, what);
+    assert_others_unharmed(path);
     let _ = std::fs::remove_dir_all(path);
 }
 
-/// Each word of the header, one after the other.
+/// Overwrites each word of the header in turn.
 #[test]
-fn every_word_of_the_header() {
-    alone("every_word_of_the_header", |directory| {
+fn damage_to_any_header_word_stays_in_its_queue() {
+    alone("damage_to_any_header_word_stays_in_its_queue", |directory| {
         for at in (8..256).step_by(8).chain([JOURNALS, JOURNALS + 16, JOURNALS + 24]) {
             for (nth, bits) in [0, u64::MAX, halves(3, 3), halves(33, 64)].into_iter().enumerate() {
-                after(&directory.join(format!("{at}-{nth}")), &format!("{bits:#x} at {at}"), &|w| w.long(at).store(bits, SeqCst));
+                use_damaged(&directory.join(format!("{at}-{nth}")), &format!("{bits:#x} at {at}"), &|w| {
+                    w.long(at).store(bits, SeqCst)
+                });
             }
         }
     });
 }
 
 #[test]
-fn random_bits() {
-    alone("random_bits", |directory| {
-        for seed in 1..=100u64 {
-            after(&directory.join(seed.to_string()), &format!("seed {seed}"), &|w| {
+fn random_damage_stays_in_its_queue() {
+    alone("random_damage_stays_in_its_queue", |directory| {
+        in_parallel(1..=100, |seed| {
+            use_damaged(&directory.join(seed.to_string()), &format!("seed {seed}"), &|w| {
                 let mut dice = Dice(seed);
                 for _ in 0..=dice.throw(24) {
                     let (from, to) = match dice.throw(4) {
@@ -173,17 +171,18 @@ fn random_bits() {
                     };
                     w.long(at).store(bits, SeqCst);
                 }
-                // Who waits for the living waits for them.
-                w.long(LOCK).store([0, NOBODY, u64::MAX][dice.throw(3) as usize], SeqCst);
+                // The lock word names no live participant: a caller may wait for one without a
+                // bound.
+                w.long(LOCK).store([0, NO_HOLDER, u64::MAX][dice.throw(3) as usize], SeqCst);
             });
-        }
+        });
     });
 }
 
 #[test]
-fn crafted_bits() {
+fn crafted_damage_stays_in_its_queue() {
     let slot = |unit: u32| unit as usize * UNIT;
-    // A call that waits, as far as the file says.
+    // Writes a blocked call to the file.
     let waiter = move |w: &Window, unit: u32, next: u32, previous: u32| {
         w.long(slot(unit)).store(4, SeqCst);
         w.long(slot(unit) + 16).store(halves(next, previous), SeqCst);
@@ -192,7 +191,7 @@ fn crafted_bits() {
     type Damage = (&'static str, Box<dyn Fn(&Window)>);
     let damages: Vec<Damage> = vec![
         (
-            "more messages and pages than any file has, in a line that loops",
+            "more messages and pages than the file can have, in a cyclic message list",
             Box::new(move |w: &Window| {
                 let first = w.word(ENDS).load(SeqCst);
                 w.long(slot(first) + 16).store(halves(first, first), SeqCst);
@@ -202,7 +201,7 @@ fn crafted_bits() {
             }),
         ),
         (
-            "the first that waits has one before it",
+            "the first waiter has a predecessor",
             Box::new(move |w: &Window| {
                 waiter(w, 40, 41, 41);
                 waiter(w, 41, 40, 40);
@@ -211,7 +210,7 @@ fn crafted_bits() {
             }),
         ),
         (
-            "all who wait loop",
+            "cyclic lists of waiters",
             Box::new(move |w: &Window| {
                 waiter(w, 40, 41, 0);
                 waiter(w, 41, 40, 40);
@@ -223,14 +222,14 @@ fn crafted_bits() {
             }),
         ),
         (
-            "free slots that loop",
+            "a cyclic list of free slots",
             Box::new(move |w: &Window| {
                 w.long(slot(50)).store(halves(0, 50), SeqCst);
                 w.long(FREE_SMALLEST).store(50, SeqCst);
             }),
         ),
         (
-            "a message of 4 GiB whose blocks loop",
+            "a message of 4 GiB with a cyclic list of blocks",
             Box::new(move |w: &Window| {
                 let first = w.word(ENDS).load(SeqCst);
                 w.word(slot(first) + 4).store(u32::MAX, SeqCst);
@@ -239,7 +238,7 @@ fn crafted_bits() {
             }),
         ),
         (
-            "an index that loops",
+            "a cyclic index",
             Box::new(move |w: &Window| {
                 w.long(slot(60)).store(5, SeqCst);
                 w.long(slot(60) + 24).store(halves(60 << 1 | 1, 60 << 1 | 1), SeqCst);
@@ -247,16 +246,16 @@ fn crafted_bits() {
             }),
         ),
         (
-            "an index that is given up, and loops",
+            "an abandoned cyclic index",
             Box::new(move |w: &Window| {
                 w.long(slot(60)).store(5, SeqCst);
                 w.long(slot(60) + 40).store(60, SeqCst);
                 w.long(TYPES).store(halves(60, 3), SeqCst);
-                w.long(LOCK).store(NOBODY, SeqCst);
+                w.long(LOCK).store(NO_HOLDER, SeqCst);
             }),
         ),
         (
-            "a journal of more stores than fit, with wild places",
+            "a journal with too many stores, to arbitrary offsets",
             Box::new(move |w: &Window| {
                 let changes = w.long(CHANGES).load(SeqCst);
                 for journal in 0..4 {
@@ -264,38 +263,38 @@ fn crafted_bits() {
                     (2..78).for_each(|word| w.long(at + 8 * word).store(u64::MAX >> (word % 40), SeqCst));
                     w.long(at).store(0xff | changes << 8, SeqCst);
                 }
-                w.long(LOCK).store(NOBODY, SeqCst);
+                w.long(LOCK).store(NO_HOLDER, SeqCst);
             }),
         ),
-        ("nothing was ever divided", Box::new(move |w: &Window| w.long(DIVIDED).store(0, SeqCst))),
-        ("all is divided", Box::new(move |w: &Window| w.long(DIVIDED).store(u64::MAX, SeqCst))),
+        ("no slot was divided", Box::new(move |w: &Window| w.long(DIVIDED).store(0, SeqCst))),
+        ("all slots are divided", Box::new(move |w: &Window| w.long(DIVIDED).store(u64::MAX, SeqCst))),
         ("retired", Box::new(move |w: &Window| w.word(64).store(0, SeqCst))),
-        ("gone", Box::new(move |w: &Window| w.word(72).store(2, SeqCst))),
-        ("half made", Box::new(move |w: &Window| w.word(72).store(0, SeqCst))),
+        ("destroyed", Box::new(move |w: &Window| w.word(72).store(2, SeqCst))),
+        ("half created", Box::new(move |w: &Window| w.word(72).store(0, SeqCst))),
     ];
-    alone("crafted_bits", |directory| {
+    alone("crafted_damage_stays_in_its_queue", |directory| {
         for (nth, (what, damage)) in damages.iter().enumerate() {
-            after(&directory.join(nth.to_string()), what, damage);
+            use_damaged(&directory.join(nth.to_string()), what, damage);
         }
     });
 }
 
-/// A file that is shorter than a queue's is none.
+/// A file that is too short for a queue holds no queue.
 #[test]
-fn a_file_cut_short() {
-    alone("a_file_cut_short", |directory| {
+fn a_truncated_file_holds_no_queue() {
+    alone("a_truncated_file_holds_no_queue", |directory| {
         for len in [0, 100, 4096, 8192] {
             let path = directory.join(len.to_string());
-            make(&path);
+            create(&path);
             std::fs::File::options().write(true).open(path.join("msg/0")).unwrap().set_len(len).unwrap();
-            let comes = fork(|| {
+            let user = fork(|| {
                 let ns = Namespace::open(&path).unwrap();
                 let id = ns.msgget(KEY, 0).map_or(0, quintet::Id::raw);
                 let sent = ns.msgsnd(id, 1, b"text", NOWAIT, None);
                 assert!([Err(Errno::INVAL), Err(Errno::IDRM), Err(Errno::ACCES)].contains(&sent), "{sent:?}");
             });
-            ends_soon(comes, &format!("{len} bytes"));
-            unharmed(&path);
+            ends_soon(user, &format!("{len} bytes"));
+            assert_others_unharmed(&path);
         }
     });
 }

@@ -1,9 +1,10 @@
-//! Many at a time at a message queue: however they come together, and whoever is killed, each message that was sent is received once.
-#![allow(unsafe_code)]
+//! Many processes and threads use a message queue at once, and some are killed. Each message sent
+//! is received once.
 
+mod common;
 use crash::support;
 
-use quintet::{Errno, Key, Kind, Limits, MsgFlags, Namespace};
+use quintet::{Errno, Key, MsgFlags, Namespace};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -12,31 +13,23 @@ use support::{Child, Dice, End, QueueFile, Signpost, alone, fork, shared_words, 
 
 const KEY: Key = Key::new(0x7ace);
 const NOWAIT: MsgFlags = MsgFlags::NOWAIT;
-/// How long the messages go round.
+/// How long the processes pass messages on.
 const WHILE: Duration = Duration::from_secs(4);
 const CAPACITY: u32 = 1 << 16;
-/// The types are 1 to this.
+/// Message types are 1 to this.
 const TYPES: u64 = 7;
 
-fn with_queue(path: &Path) {
-    fork(|| {
-        let ns = Namespace::create(path, Kind::Private).unwrap();
-        let limits = ns.limits().unwrap();
-        ns.set_limits(&Limits { msgmax: CAPACITY, msgmnb: CAPACITY, ..limits }).unwrap();
-        ns.msgget(KEY, libc::IPC_CREAT | 0o600).unwrap();
-    })
-    .succeeds();
+fn create_queue(path: &Path) {
+    common::create_queue(path, KEY, CAPACITY);
 }
 
 fn open(path: &Path) -> (Namespace, i32) {
-    let ns = Namespace::open(path).unwrap();
-    let id = ns.msgget(KEY, 0).unwrap().raw();
-    (ns, id)
+    common::open_queue(path, KEY)
 }
 
-/// What was sent and received, by sender and number, where all can see it.
+/// Messages sent and received, by sender and number, in shared memory.
 struct Ledger {
-    /// How many messages a sender has sent for certain.
+    /// Messages that each sender has certainly sent.
     sent: &'static [AtomicU32],
     received: &'static [AtomicU32],
     of_each: u32,
@@ -47,7 +40,7 @@ impl Ledger {
         Ledger { sent: shared_words(senders as usize), received: shared_words((senders * of_each) as usize), of_each }
     }
 
-    /// A message: who has sent it, which one it is, and a sum over all.
+    /// Returns the content of a message: the sender, the number, and bytes that depend on both.
     fn text(sender: u32, number: u32, len: usize) -> Vec<u8> {
         let mut dice = Dice(u64::from(sender) << 32 | u64::from(number));
         let mut bytes: Vec<u8> = [sender, number].into_iter().flat_map(u32::to_ne_bytes).collect();
@@ -63,13 +56,13 @@ impl Ledger {
     fn receive(&self, mtype: i64, bytes: &[u8]) {
         let word = |at: usize| u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap());
         let (sender, number) = (word(0), word(4));
-        assert!(bytes == Ledger::text(sender, number, bytes.len()), "message {number} of {sender} is not whole");
+        assert!(bytes == Ledger::text(sender, number, bytes.len()), "message {number} of {sender} is damaged");
         assert_eq!(mtype, 1 + i64::from(number) % TYPES as i64);
         let before = self.received[(sender * self.of_each + number) as usize].fetch_add(1, SeqCst);
         assert_eq!(before, 0, "message {number} of {sender} is received twice");
     }
 
-    /// How many were sent for certain, and how many of these nobody has received.
+    /// Returns how many messages were certainly sent, and how many of these were not received.
     fn sums(&self) -> (u32, u32) {
         let (mut sent, mut lost) = (0, 0);
         for (sender, n) in self.sent.iter().enumerate() {
@@ -81,7 +74,7 @@ impl Ledger {
     }
 }
 
-/// Most are short.
+/// Returns a length; most are short.
 fn length(dice: &mut Dice) -> usize {
     match dice.throw(40) {
         0 => 21_000 + dice.throw(9_000) as usize,
@@ -91,7 +84,7 @@ fn length(dice: &mut Dice) -> usize {
     }
 }
 
-fn send_for_ever(path: &Path, ledger: &Ledger, sender: u32, seed: u64) {
+fn send_until_killed(path: &Path, ledger: &Ledger, sender: u32, seed: u64) {
     let (ns, id) = open(path);
     let mut dice = Dice(seed);
     for number in 0..ledger.of_each {
@@ -109,7 +102,7 @@ fn send_for_ever(path: &Path, ledger: &Ledger, sender: u32, seed: u64) {
     support::sleep_for_ever();
 }
 
-fn receive_for_ever(path: &Path, ledger: &Ledger, seed: u64) {
+fn receive_until_killed(path: &Path, ledger: &Ledger, seed: u64) {
     let (ns, id) = open(path);
     let mut dice = Dice(seed);
     let mut buffer = vec![0; CAPACITY as usize];
@@ -121,20 +114,20 @@ fn receive_for_ever(path: &Path, ledger: &Ledger, seed: u64) {
             2 => (mtype, MsgFlags::EXCEPT),
             _ => (0, MsgFlags::empty()),
         };
-        // Now and then the buffer is too small.
+        // Sometimes the buffer is too small.
         let size = if dice.throw(20) == 0 { 100 } else { buffer.len() };
         match ns.msgrcv(id, &mut buffer[..size], mtype, flags, Some(Duration::from_micros(dice.throw(800)))) {
             Ok((mtype, len)) => ledger.receive(mtype, &buffer[..len]),
             Err(e) => assert!(e == Errno::NOMSG || e == Errno::TOOBIG && size == 100, "{e:?}"),
         }
         if dice.throw(200) == 0 {
-            // So that an index is made.
+            // Lets the queue fill up, so that it gets an index by type.
             std::thread::sleep(Duration::from_micros(dice.throw(3000)));
         }
     }
 }
 
-/// Receives all that is left; then the queue is as new.
+/// Receives the remaining messages and asserts that the queue is then empty, with no slot lost.
 fn ends_empty(path: &Path, ledger: &Ledger) {
     fork(|| {
         let (ns, id) = open(path);
@@ -157,7 +150,7 @@ fn ends_empty(path: &Path, ledger: &Ledger) {
             }
         }
         assert_eq!((stat.messages, stat.bytes), (messages, bytes));
-        println!("{messages} messages are left");
+        println!("{messages} messages were left");
         let status = &ns.queues().unwrap()[0];
         assert_eq!((status.stat.messages, status.stat.bytes, status.waiters.len()), (0, 0, 0));
         let count = QueueFile::read(path, 0).count();
@@ -166,12 +159,13 @@ fn ends_empty(path: &Path, ledger: &Ledger) {
     .succeeds();
 }
 
-/// Processes that send and receive are killed again and again. A receiver may take the one with it that it has received and not written down.
+/// Processes that send and receive are killed again and again. A killed receiver may lose the one
+/// message that it has not recorded yet.
 #[test]
-fn messages_outlive_those_who_use_the_queue() {
-    alone("messages_outlive_those_who_use_the_queue", |directory| {
+fn killed_processes_lose_no_messages_but_those_just_received() {
+    alone("killed_processes_lose_no_messages_but_those_just_received", |directory| {
         let path = directory.join("ns");
-        with_queue(&path);
+        create_queue(&path);
         let seed = u64::from(std::process::id()) << 20 ^ Instant::now().elapsed().as_nanos() as u64;
         println!("seed {seed}");
         let mut dice = Dice(seed);
@@ -181,45 +175,46 @@ fn messages_outlive_those_who_use_the_queue() {
         let sender = |seed, senders: &mut u32| {
             *senders += 1;
             let nth = *senders - 1;
-            fork(|| send_for_ever(&path, &ledger, nth, seed))
+            fork(|| send_until_killed(&path, &ledger, nth, seed))
         };
         let mut workers: Vec<Child> = (0..2).map(|_| sender(dice.throw(1 << 30), &mut senders)).collect();
-        workers.extend((0..2).map(|_| fork(|| receive_for_ever(&path, &ledger, dice.throw(1 << 30)))));
+        workers.extend((0..2).map(|_| fork(|| receive_until_killed(&path, &ledger, dice.throw(1 << 30)))));
         let end = Instant::now() + WHILE;
-        let mut deaths = [0; 2];
+        let mut kills = [0; 2];
         while Instant::now() < end && senders < SENDERS {
             std::thread::sleep(Duration::from_micros(dice.throw(4000)));
             let nth = dice.throw(4) as usize;
             let next = match nth {
                 0 | 1 => sender(dice.throw(1 << 30), &mut senders),
-                _ => fork(|| receive_for_ever(&path, &ledger, dice.throw(1 << 30))),
+                _ => fork(|| receive_until_killed(&path, &ledger, dice.throw(1 << 30))),
             };
             let worker = std::mem::replace(&mut workers[nth], next);
-            assert!(!worker.has_ended(), "a worker has failed");
+            assert!(!worker.has_ended(), "a worker failed");
             worker.kill();
-            deaths[nth / 2] += 1;
+            kills[nth / 2] += 1;
         }
         for (nth, worker) in workers.into_iter().enumerate() {
-            assert!(!worker.has_ended(), "a worker has failed");
+            assert!(!worker.has_ended(), "a worker failed");
             worker.kill();
-            deaths[nth / 2] += 1;
+            kills[nth / 2] += 1;
         }
         ends_empty(&path, &ledger);
         let (sent, lost) = ledger.sums();
-        println!("{deaths:?} deaths, {sent} messages, {lost} went with their receivers");
-        assert!(sent > 100 && lost <= deaths[1], "{sent} sent, {lost} lost");
+        println!("{kills:?} kills, {sent} messages, {lost} lost with their receivers");
+        assert!(sent > 100 && lost <= kills[1], "{sent} sent, {lost} lost");
     });
 }
 
-/// Each that is sent is got by one whose time is not over, or still there; nobody waits beside a message, or beside room.
+/// A blocked call either receives a message or times out: each message sent is received once. No
+/// call blocks beside a message or beside room.
 #[test]
-fn handed_over_or_timed_out() {
-    alone("handed_over_or_timed_out", |directory| {
+fn a_message_is_received_once_although_calls_time_out() {
+    alone("a_message_is_received_once_although_calls_time_out", |directory| {
         for (name, mtype, flags) in
             [("any", 0, MsgFlags::empty()), ("type", 3, MsgFlags::empty()), ("except", 9, MsgFlags::EXCEPT)]
         {
             let path = directory.join(name);
-            with_queue(&path);
+            create_queue(&path);
             let (had, ready, stop) = (Signpost::new(), Signpost::new(), Signpost::new());
             let receivers: Vec<Child> = (0..2)
                 .map(|seed| {
@@ -262,12 +257,13 @@ fn handed_over_or_timed_out() {
     });
 }
 
-/// Requests and replies by type, through a queue that is mostly full: everybody sleeps for want of a message or of room, without end.
+/// Requests and replies by type, through a queue that is mostly full. All calls block, for a
+/// message or for room, without a timeout.
 #[test]
-fn requests_and_replies() {
-    alone("requests_and_replies", |directory| {
+fn requests_and_replies_pass_through_a_full_queue() {
+    alone("requests_and_replies_pass_through_a_full_queue", |directory| {
         let path = directory.join("ns");
-        with_queue(&path);
+        create_queue(&path);
         fork(|| {
             let (ns, id) = open(&path);
             let perm = ns.msg_stat(id).unwrap().perm;
@@ -316,12 +312,13 @@ fn requests_and_replies() {
     });
 }
 
-/// A queue that goes and comes again under those who use it: they are told so, and none is forgotten.
+/// A queue is removed and created again and again. Blocked calls end with an error, and none blocks
+/// forever.
 #[test]
-fn removed_under_its_users() {
-    alone("removed_under_its_users", |directory| {
+fn removal_of_a_queue_wakes_all_its_users() {
+    alone("removal_of_a_queue_wakes_all_its_users", |directory| {
         let path = directory.join("ns");
-        with_queue(&path);
+        create_queue(&path);
         let stop = Signpost::new();
         let users: Vec<Child> = (0..3)
             .map(|seed| {
@@ -360,7 +357,7 @@ fn removed_under_its_users() {
         })
         .succeeds();
         stop.tell(1);
-        // They may sleep on one more.
+        // The users may block on one more queue.
         let last = fork(|| {
             let ns = Namespace::open(&path).unwrap();
             loop {
@@ -377,12 +374,12 @@ fn removed_under_its_users() {
     });
 }
 
-/// Threads of one process, and children that it forks meanwhile.
+/// Threads of one process use a queue while the process forks children.
 #[test]
-fn threads_and_forks() {
-    alone("threads_and_forks", |directory| {
+fn messages_of_threads_and_forked_children_add_up() {
+    alone("messages_of_threads_and_forked_children_add_up", |directory| {
         let path = directory.join("ns");
-        with_queue(&path);
+        create_queue(&path);
         const EACH: u32 = 1500;
         let ledger = Ledger::new(32, EACH);
         fork(|| {
@@ -419,7 +416,7 @@ fn threads_and_forks() {
                     });
                 }
                 for sender in 2..32 {
-                    // A message of the child's own.
+                    // The child sends one message of its own.
                     fork(|| ns.msgsnd(id, 1, &Ledger::text(sender, 0, 8), MsgFlags::empty(), None).unwrap()).succeeds();
                     ledger.sent[sender as usize].store(1, SeqCst);
                 }
@@ -431,17 +428,18 @@ fn threads_and_forks() {
     });
 }
 
-/// One that waits, and whose process goes on to another program meanwhile, does not get what is sent then.
+/// A process calls exec while one of its threads blocks in a receive. The receive gets no later
+/// message.
 #[test]
-fn exec_while_one_waits() {
-    alone("exec_while_one_waits", |directory| {
+fn a_blocked_receive_gets_no_message_after_exec() {
+    alone("a_blocked_receive_gets_no_message_after_exec", |directory| {
         let (path, runs) = (directory.join("ns"), directory.join("runs"));
-        with_queue(&path);
+        create_queue(&path);
         let execs = fork(|| {
             let (ns, id) = open(&path);
             std::thread::scope(|scope| {
                 scope.spawn(|| {
-                    until("it waits", || !ns.queues().unwrap()[0].waiters.is_empty());
+                    until("the receive blocks", || !ns.queues().unwrap()[0].waiters.is_empty());
                     let mut shell = std::process::Command::new("sh");
                     let error = shell.args(["-c", ": > \"$0\"; exec sleep 1000"]).arg(&runs).exec();
                     panic!("{error}");
@@ -449,8 +447,8 @@ fn exec_while_one_waits() {
                 let _ = ns.msgrcv(id, &mut [0; 8], 0, MsgFlags::empty(), None);
             });
         });
-        // Not just by its name: what it was goes when the new program begins to run.
-        until("it is another program", || runs.exists());
+        // Waits until the new program runs: only then has the old one released everything.
+        until("the new program runs", || runs.exists());
         fork(|| {
             let (ns, id) = open(&path);
             ns.msgsnd(id, 2, b"text", NOWAIT, None).unwrap();
@@ -462,12 +460,12 @@ fn exec_while_one_waits() {
     });
 }
 
-/// One queue after the other at the same place takes neither memory nor mappings for good.
+/// Creating and removing queues at the same index leaks no mappings.
 #[test]
-fn one_queue_after_the_other() {
-    alone("one_queue_after_the_other", |directory| {
+fn repeated_creation_leaks_no_mappings() {
+    alone("repeated_creation_leaks_no_mappings", |directory| {
         let path = directory.join("ns");
-        with_queue(&path);
+        create_queue(&path);
         let maps = || std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
         fork(|| {
             let (ns, id) = open(&path);

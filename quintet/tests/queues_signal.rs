@@ -1,13 +1,15 @@
-//! Signals at every moment of a call: a handler that uses the very queue that its thread is busy with, that jumps away, that forks.
+//! Signals interrupt calls on a queue at any instruction. The handler uses the same queue, jumps
+//! away or forks.
 //!
 //! # Safety
 //!
-//! The handlers use nothing but what was set up before they can run.
+//! The handlers use only what was set up before they can run.
 #![allow(unsafe_code)]
 
+mod common;
 use crash::support;
 
-use quintet::{Errno, Key, Kind, Limits, MsgFlags, Namespace, drop_in};
+use quintet::{Errno, Key, MsgFlags, Namespace, preload_api};
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::SeqCst};
 use std::sync::{Mutex, OnceLock};
@@ -20,35 +22,26 @@ const KEY: Key = Key::new(0x516);
 const NOWAIT: MsgFlags = MsgFlags::NOWAIT;
 const CAPACITY: u32 = 1 << 20;
 const LONG: usize = 30_000;
-/// Of the instructions of a call, each so many-th is interrupted; another one in each shape.
+/// The first step between interrupted instructions. The steps grow, and each shape starts at
+/// another instruction.
 const STRIDE: usize = 211;
-/// What the handler sends, and receives again.
+/// The message type that handlers send and receive.
 const OWN_TYPE: i64 = 1 << 40;
 
-fn with_queue(path: &Path) {
-    fork(|| {
-        let ns = Namespace::create(path, Kind::Private).unwrap();
-        let limits = ns.limits().unwrap();
-        ns.set_limits(&Limits { msgmax: CAPACITY, msgmnb: CAPACITY, ..limits }).unwrap();
-        ns.msgget(KEY, libc::IPC_CREAT | 0o600).unwrap();
-    })
-    .succeeds();
+fn create_queue(path: &Path) {
+    common::create_queue(path, KEY, CAPACITY);
 }
 
-/// What the handler uses.
+/// The queue that the handlers use.
 static QUEUE: OnceLock<(Namespace, i32)> = OnceLock::new();
 static HANDLED: AtomicU32 = AtomicU32::new(0);
 
 fn open(path: &Path) -> (&'static Namespace, i32) {
-    let (ns, id) = QUEUE.get_or_init(|| {
-        let ns = Namespace::open(path).unwrap();
-        let id = ns.msgget(KEY, 0).unwrap().raw();
-        (ns, id)
-    });
+    let (ns, id) = QUEUE.get_or_init(|| common::open_queue(path, KEY));
     (ns, *id)
 }
 
-/// Type, which one, length.
+/// The type, the name and the length of a message.
 type Got = (i64, u8, usize);
 
 fn receive(ns: &Namespace, id: i32, mtype: i64, flags: MsgFlags, time: Option<Duration>) -> Result<Got, Errno> {
@@ -67,7 +60,7 @@ fn content(ns: &Namespace, id: i32) -> Vec<Got> {
     all
 }
 
-/// There is this and no more, on nobody's list anything else.
+/// Asserts that the queue holds exactly these messages, has no waiters and has lost no slot.
 fn ends_with(path: &Path, ns: &Namespace, id: i32, expected: &[Got]) {
     assert_eq!(content(ns, id), expected);
     let stat = ns.msg_stat(id).unwrap();
@@ -78,14 +71,14 @@ fn ends_with(path: &Path, ns: &Namespace, id: i32, expected: &[Got]) {
     assert_eq!((count.under_way, count.lost), (0, 0), "{count:?}");
 }
 
-/// In a handler a panic would unwind through what was interrupted.
+/// Exits with `what` unless `ok`. In a handler, a panic would unwind through the interrupted code.
 fn must(ok: bool, what: i32) {
     if !ok {
         support::exit(what);
     }
 }
 
-/// Sends and receives, short and long, and leaves the queue as it was. It allocates nothing.
+/// Sends and receives short and long messages and leaves the queue unchanged. Allocates no memory.
 extern "C" fn use_it(signal: i32) {
     static TEXT: [u8; LONG] = [0x5a; LONG];
     let Some((ns, id)) = QUEUE.get() else { return };
@@ -100,7 +93,8 @@ extern "C" fn use_it(signal: i32) {
     HANDLED.fetch_add(1, SeqCst);
 }
 
-/// A call that is interrupted in `malloc`, by a handler that allocates, would have nothing to do with queues: here it is all at hand.
+/// A static buffer: an allocation that is interrupted by a handler that allocates is not under
+/// test.
 static BUFFER: Mutex<[u8; LONG]> = Mutex::new([0; LONG]);
 
 fn receive_in_place(ns: &Namespace, id: i32, mtype: i64, time: Option<Duration>) -> Result<Got, Errno> {
@@ -109,7 +103,7 @@ fn receive_in_place(ns: &Namespace, id: i32, mtype: i64, time: Option<Duration>)
     Ok((mtype, buffer[0], len))
 }
 
-/// What there is before, a call, and what there is then.
+/// The name of a call, the messages before it, the call, and the messages after it.
 type Shape = (&'static str, Vec<Got>, Box<dyn Fn(&Namespace, i32)>, Vec<Got>);
 
 fn shapes() -> Vec<Shape> {
@@ -154,17 +148,18 @@ fn shapes() -> Vec<Shape> {
     ]
 }
 
-/// What is looked at when a call has come to its end.
+/// Checks the queue after a call.
 type After<'a> = &'a dyn Fn(&Path, &Namespace, i32, &[Got]);
 
-/// Runs a call to each so many-th of its instructions, where a signal comes; then to its end. `after` is told what there must be.
+/// Interrupts each call at a selection of its instructions, lets it finish and runs `after` with
+/// the expected messages.
 fn at_each_instruction(directory: &Path, handler: extern "C" fn(i32), after: After<'_>) {
     for (nth, (name, before, call, then)) in shapes().into_iter().enumerate() {
         let mut at = nth * 5 + 1;
         let mut times = 0;
         loop {
             let path = directory.join(format!("{nth}-{at}"));
-            with_queue(&path);
+            create_queue(&path);
             let mut tracee = Tracee::start(|| {
                 let (ns, id) = open(&path);
                 for (mtype, name, len) in &before {
@@ -177,7 +172,7 @@ fn at_each_instruction(directory: &Path, handler: extern "C" fn(i32), after: Aft
                 after(&path, ns, id, &then);
             });
             let inside = tracee.steps(at);
-            // What has finished goes on, too.
+            // A call that has finished already continues, too.
             let end = tracee.release(if inside { libc::SIGUSR1 } else { 0 });
             end.signal(libc::SIGCONT);
             let end = end.ends_through_stops();
@@ -202,45 +197,45 @@ fn at_each_instruction(directory: &Path, handler: extern "C" fn(i32), after: Aft
 }
 
 #[test]
-fn a_handler_uses_the_queue_at_any_instruction() {
-    alone("a_handler_uses_the_queue_at_any_instruction", |directory| {
+fn a_handler_can_use_the_queue_at_any_instruction() {
+    alone("a_handler_can_use_the_queue_at_any_instruction", |directory| {
         at_each_instruction(directory, use_it, &|path, ns, id, then| ends_with(path, ns, id, then));
     });
 }
 
-/// Goes away from whatever it has interrupted, for good: what follows a jump.
+/// Leaves the interrupted call for good, as after `longjmp`, and makes calls.
 extern "C" fn jump(_: i32) {
-    drop_in::jumping();
+    preload_api::jumping();
     let Some((ns, id)) = QUEUE.get() else { return };
     let messages = || ns.msg_stat(*id).map_or(-1, |stat| stat.messages as i64);
     let before = messages();
     must((0..=41).contains(&before), 80);
     use_it(0);
     must(messages() == before, 81);
-    // Nobody takes what is sent now.
+    // The abandoned call does not receive this message.
     must(ns.msgsnd(*id, 2, b"text", NOWAIT, None).is_ok() || before == 34, 82);
     must(before == 34 || messages() == before + 1, 83);
     support::exit(0);
 }
 
 #[test]
-fn a_handler_jumps_away_from_any_instruction() {
-    alone("a_handler_jumps_away_from_any_instruction", |directory| {
+fn a_handler_can_jump_away_from_any_instruction() {
+    alone("a_handler_can_jump_away_from_any_instruction", |directory| {
         at_each_instruction(directory, jump, &|_, _, _, _| {});
     });
 }
 
-/// A call that waits, interrupted by `handler`: `INTR`, and it waits no more.
+/// Asserts that `handler` interrupts a blocked call, which returns EINTR and leaves no waiter.
 fn interrupts(directory: &Path, name: &str, handler: extern "C" fn(i32), flags: i32) {
     for (side, len) in [("receive", 0), ("send", 20), ("send-long", LONG)] {
         let path = directory.join(format!("{name}-{side}"));
-        with_queue(&path);
+        create_queue(&path);
         let full = vec![(1, 1, LONG); if len > 0 { 34 } else { 0 }];
         let child = fork(|| {
             let (ns, id) = open(&path);
             full.iter().for_each(|_| ns.msgsnd(id, 1, &text(1, LONG), NOWAIT, None).unwrap());
             let mut before = full.clone();
-            // They are all that it takes.
+            // The messages fill the queue.
             if len > 0 {
                 let perm = ns.msg_stat(id).unwrap().perm;
                 ns.msg_set(id, perm.uid, perm.gid, perm.mode, (34 * LONG) as u64).unwrap();
@@ -252,7 +247,7 @@ fn interrupts(directory: &Path, name: &str, handler: extern "C" fn(i32), flags: 
             };
             assert_eq!(answer, Err(Errno::INTR));
             ends_with(&path, ns, id, &before);
-            // Nothing is left that would take what is sent, or use the room.
+            // No waiter is left that would take a message or the room for one.
             if len > 0 {
                 assert_eq!(receive(ns, id, 0, NOWAIT, None), Ok(before.remove(0)));
             }
@@ -261,7 +256,7 @@ fn interrupts(directory: &Path, name: &str, handler: extern "C" fn(i32), flags: 
             ends_with(&path, ns, id, &before);
         });
         let ns = Namespace::open(&path).unwrap();
-        until("it waits", || ns.queues().unwrap()[0].waiters.len() == 1 && support::state(child.pid) == Some('S'));
+        until("the call blocks", || ns.queues().unwrap()[0].waiters.len() == 1 && support::state(child.pid) == Some('S'));
         child.signal(libc::SIGUSR1);
         assert_eq!(child.end(), End::Exit(0), "{name} {side}");
     }
@@ -269,30 +264,30 @@ fn interrupts(directory: &Path, name: &str, handler: extern "C" fn(i32), flags: 
 
 extern "C" fn nothing(_: i32) {}
 
-/// As when the handler's own code, say a parser's, jumps within itself, and then returns.
+/// Jumps within the handler's own code, as a parser may, and then returns.
 extern "C" fn jump_within(_: i32) {
-    drop_in::jumping();
+    preload_api::jumping();
 }
 
-/// The same, and the place of the call that was given up is taken by another one at once.
+/// The same, and another call takes the slot of the abandoned call at once.
 extern "C" fn jump_within_and_wait(_: i32) {
-    drop_in::jumping();
+    preload_api::jumping();
     let Some((ns, id)) = QUEUE.get() else { return };
     let waits = ns.msgrcv(*id, &mut [0; 10], OWN_TYPE, MsgFlags::empty(), Some(Duration::from_millis(1)));
     must(waits == Err(Errno::NOMSG), 75);
 }
 
-/// Looks for what its thread waits for.
+/// Tries to receive the message that the interrupted call waits for.
 extern "C" fn receive_in_vain(_: i32) {
     let Some((ns, id)) = QUEUE.get() else { return };
     must(ns.msgrcv(*id, &mut [0; 10], 2, NOWAIT, None) == Err(Errno::NOMSG), 76);
 }
 
 #[test]
-fn a_call_that_waits_is_interrupted() {
-    alone("a_call_that_waits_is_interrupted", |directory| {
+fn a_signal_interrupts_a_blocked_call() {
+    alone("a_signal_interrupts_a_blocked_call", |directory| {
         interrupts(directory, "nothing", nothing, 0);
-        // No more than in the kernel is it begun anew.
+        // As in the kernel, SA_RESTART does not restart the call.
         interrupts(directory, "restart", nothing, libc::SA_RESTART);
         interrupts(directory, "receive", receive_in_vain, libc::SA_RESTART | libc::SA_NODEFER);
         interrupts(directory, "jump-within", jump_within, 0);
@@ -302,17 +297,17 @@ fn a_call_that_waits_is_interrupted() {
 
 static FORKED: AtomicI32 = AtomicI32::new(0);
 
-/// The child returns into the call, too.
+/// Forks; the child returns into the interrupted call, too.
 extern "C" fn fork_within(_: i32) {
-    // SAFETY: no pointers.
+    // SAFETY: the calls take no pointers.
     FORKED.store(unsafe { libc::fork() }, SeqCst);
 }
 
 #[test]
-fn a_handler_forks() {
-    alone("a_handler_forks", |directory| {
+fn a_handler_can_fork_in_a_blocked_call() {
+    alone("a_handler_can_fork_in_a_blocked_call", |directory| {
         let path = directory.join("ns");
-        with_queue(&path);
+        create_queue(&path);
         let told = Signpost::new();
         let child = fork(|| {
             let (ns, id) = open(&path);
@@ -320,7 +315,7 @@ fn a_handler_forks() {
             let answer = ns.msgrcv(id, &mut [0; 9], 0, MsgFlags::empty(), None);
             let forked = FORKED.load(SeqCst);
             assert_eq!(answer, Err(Errno::INTR), "forked {forked}");
-            until("neither waits", || ns.queues().unwrap()[0].waiters.is_empty());
+            until("neither process blocks", || ns.queues().unwrap()[0].waiters.is_empty());
             ns.msgsnd(id, 1, &text(u8::from(forked == 0), 5), MsgFlags::empty(), None).unwrap();
             told.tell(1);
             if forked > 0 {
@@ -329,7 +324,7 @@ fn a_handler_forks() {
             }
         });
         let (ns, id) = open(&path);
-        until("it waits", || !ns.queues().unwrap()[0].waiters.is_empty() && support::state(child.pid) == Some('S'));
+        until("the call blocks", || !ns.queues().unwrap()[0].waiters.is_empty() && support::state(child.pid) == Some('S'));
         child.signal(libc::SIGUSR1);
         assert_eq!(child.end(), End::Exit(0));
         (0..2).for_each(|_| told.wait());
@@ -339,10 +334,10 @@ fn a_handler_forks() {
     });
 }
 
-/// At full speed: a child made by a handler sends, too, and the handler waits for it.
+/// Forks a child that sends a message, waits for the child and receives the message.
 extern "C" fn fork_and_wait(_: i32) {
     let Some((ns, id)) = QUEUE.get() else { return };
-    // SAFETY: the child uses what there is, and ends.
+    // SAFETY: the child makes one call and exits.
     unsafe {
         let child = libc::fork();
         if child == 0 {
@@ -356,17 +351,18 @@ extern "C" fn fork_and_wait(_: i32) {
     HANDLED.fetch_add(1, SeqCst);
 }
 
-/// Sends numbers to itself, of all lengths, while signals come; each is received once and whole, in order.
+/// Sends numbered messages of all lengths and receives them while signals arrive. Each arrives
+/// once, complete and in order.
 fn to_and_fro(ns: &Namespace, id: i32, enough: u32, nested: bool) {
     let lengths = [8, 60, 700, 4200, 9000, 25_000];
-    // No memory is asked for while signals come: a handler may fork.
+    // Allocates no memory while signals arrive, because a handler may fork.
     let mut texts = lengths.map(|len| text(1, len));
     let mut buffer = vec![0; LONG];
     let mut round = 0u64;
     while HANDLED.load(SeqCst) < enough || round < 2000 {
         let text = &mut texts[(round % 6) as usize];
         text[..8].copy_from_slice(&round.to_ne_bytes());
-        // There is room: it never waits.
+        // The queue has room: the call never blocks.
         ns.msgsnd(id, 1, text, MsgFlags::empty(), None).unwrap();
         if round % 3 == 2 {
             for back in [2, 1, 0] {
@@ -387,10 +383,10 @@ fn to_and_fro(ns: &Namespace, id: i32, enough: u32, nested: bool) {
 }
 
 #[test]
-fn a_handler_waits_for_a_child_that_sends() {
-    alone("a_handler_waits_for_a_child_that_sends", |directory| {
+fn a_handler_can_wait_for_a_child_that_sends() {
+    alone("a_handler_can_wait_for_a_child_that_sends", |directory| {
         let path = directory.join("ns");
-        with_queue(&path);
+        create_queue(&path);
         fork(|| {
             let (ns, id) = open(&path);
             on_signal(libc::SIGALRM, fork_and_wait, 0);
@@ -402,17 +398,18 @@ fn a_handler_waits_for_a_child_that_sends() {
     });
 }
 
-/// Signals come to a process from others, too, and interrupt each other's handlers: what was decided is not done again.
+/// Signals from a timer and from another process interrupt each other's handlers. No decided step
+/// is repeated.
 #[test]
-fn a_storm_of_nested_signals() {
-    alone("a_storm_of_nested_signals", |directory| {
+fn nested_signal_handlers_can_use_the_queue() {
+    alone("nested_signal_handlers_can_use_the_queue", |directory| {
         for first in [libc::SIGUSR1, libc::SIGRTMIN()] {
             let path = directory.join(first.to_string());
-            with_queue(&path);
+            create_queue(&path);
             let handled = shared_words(1);
             let worker = fork(|| {
                 let (ns, id) = open(&path);
-                // Each interrupts the other ones, but not itself.
+                // Each signal can interrupt the handlers of the others.
                 for signal in [libc::SIGALRM, first, libc::SIGUSR2] {
                     on_signal(signal, use_it, libc::SA_RESTART);
                 }
@@ -425,7 +422,7 @@ fn a_storm_of_nested_signals() {
                 }
                 ends_with(&path, ns, id, &[]);
             });
-            until("it is ready", || handled[0].load(SeqCst) == 1);
+            until("the worker is ready", || handled[0].load(SeqCst) == 1);
             while handled[0].load(SeqCst) == 1 && !worker.has_ended() {
                 worker.signal(first);
                 (0..2000).for_each(|_| std::hint::spin_loop());
@@ -437,33 +434,34 @@ fn a_storm_of_nested_signals() {
     });
 }
 
-/// SIGALRM all the time, in processes that pass messages to each other through a queue that is often full or empty; the handlers pass some, too.
+/// Timer signals interrupt processes that pass messages through a queue that is often full or
+/// empty. The handlers send and receive, too.
 #[test]
-fn a_storm_of_signals() {
-    alone("a_storm_of_signals", |directory| {
+fn messages_add_up_under_a_storm_of_signals() {
+    alone("messages_add_up_under_a_storm_of_signals", |directory| {
         let path = directory.join("ns");
-        with_queue(&path);
+        create_queue(&path);
         const EACH: u64 = 4000;
         let sums = shared_words(4);
         let workers: Vec<Child> = (0..4u64)
-            .map(|who| {
+            .map(|nth| {
                 fork(|| {
                     let (ns, id) = open(&path);
-                    on_signal(libc::SIGALRM, use_it_of_its_own, if who == 0 { libc::SA_RESTART } else { 0 });
-                    alarm_every(Duration::from_micros(150 + who * 37));
+                    on_signal(libc::SIGALRM, use_it_of_its_own, if nth == 0 { libc::SA_RESTART } else { 0 });
+                    alarm_every(Duration::from_micros(150 + nth * 37));
                     let mut buffer = vec![0; LONG];
                     for round in 0..EACH {
                         let len = [8, 100, 5000, LONG][(round % 4) as usize];
                         loop {
-                            let answer = if who < 2 {
-                                let mut text = text(who as u8, len);
+                            let answer = if nth < 2 {
+                                let mut text = text(nth as u8, len);
                                 text[..8].copy_from_slice(&round.to_ne_bytes());
-                                ns.msgsnd(id, 1 + who as i64, &text, MsgFlags::empty(), None)
+                                ns.msgsnd(id, 1 + nth as i64, &text, MsgFlags::empty(), None)
                             } else {
-                                ns.msgrcv(id, &mut buffer, who as i64 - 1, MsgFlags::empty(), None).map(|(_, got)| {
-                                    // In order, as there is one for each type.
+                                ns.msgrcv(id, &mut buffer, nth as i64 - 1, MsgFlags::empty(), None).map(|(_, got)| {
+                                    // Each type has one receiver, which sees its messages in order.
                                     assert_eq!((&buffer[..8], got), (&round.to_ne_bytes()[..], len));
-                                    let rest = text(who as u8 - 2, len);
+                                    let rest = text(nth as u8 - 2, len);
                                     assert_eq!(buffer[8..got], rest[8..]);
                                 })
                             };
@@ -472,7 +470,7 @@ fn a_storm_of_signals() {
                                 other => break other.unwrap(),
                             }
                         }
-                        sums[who as usize].fetch_add(1, SeqCst);
+                        sums[nth as usize].fetch_add(1, SeqCst);
                     }
                     alarm_every(Duration::ZERO);
                     println!("{} signals", HANDLED.load(SeqCst));
@@ -490,7 +488,7 @@ fn a_storm_of_signals() {
     });
 }
 
-/// Sends and receives a type of the process's own; if there is no room it does not wait.
+/// Sends and receives a message type of this process. Does not block if the queue has no room.
 extern "C" fn use_it_of_its_own(_: i32) {
     let Some((ns, id)) = QUEUE.get() else { return };
     let own = OWN_TYPE + i64::from(std::process::id());

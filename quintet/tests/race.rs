@@ -1,9 +1,10 @@
-//! At once: many processes, threads and signal handlers in the same calls on the same objects.
+//! Many processes, threads and signal handlers make the same calls on the same segments at once.
 //!
 //! # Safety
 //!
-//! Segments are attached where the system chooses, and detached when nobody uses them any more. The raw calls get
-//! pointers to locals. Handlers touch atomics, and make the calls that are being tested.
+//! Segments are attached at addresses that the system chooses, and detached when they are not used
+//! any more. The raw calls get pointers to local variables. Handlers use atomics and make the calls
+//! under test.
 #![allow(unsafe_code)]
 
 use crash::support;
@@ -12,7 +13,8 @@ use quintet::{Errno, Id, Key, Kind, Namespace, Segment};
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Barrier, OnceLock};
-use support::{Child, Signpost, alone, become_user, fork, is_root, names};
+use std::time::Duration;
+use support::{Child, Signpost, alarm_every, alone, become_user, fork, is_root, names, on_signal};
 
 const PROCESSES: usize = 8;
 const KEY: Key = Key::new(0xace);
@@ -24,7 +26,7 @@ fn new_namespace(path: &Path, kind: Kind) {
     .succeeds();
 }
 
-/// Runs `body` in several processes that start together.
+/// Runs `body` in several processes that start at the same time.
 fn together(path: &Path, body: &dyn Fn(usize, &Namespace)) {
     let (ready, go) = (Signpost::new(), Signpost::new());
     let children: Vec<Child> = (0..PROCESSES)
@@ -42,8 +44,8 @@ fn together(path: &Path, body: &dyn Fn(usize, &Namespace)) {
     children.into_iter().for_each(Child::succeeds);
 }
 
-/// Nothing is left over when all has been removed.
-fn empty_afterwards(path: &Path) {
+/// Asserts that nothing is left after all segments are removed.
+fn assert_empty_afterwards(path: &Path) {
     fork(|| {
         let ns = Namespace::open(path).unwrap();
         ns.sweep().unwrap();
@@ -61,10 +63,10 @@ fn empty_afterwards(path: &Path) {
     .succeeds();
 }
 
-/// One creates, all others find it, whole.
+/// One process creates the segment; all others find it complete.
 #[test]
-fn one_key() {
-    alone("one_key", |directory| {
+fn exactly_one_process_creates_the_segment_of_a_key() {
+    alone("exactly_one_process_creates_the_segment_of_a_key", |directory| {
         for kind in [Kind::Private, Kind::Shared] {
             let path = directory.join(format!("{kind:?}"));
             new_namespace(&path, kind);
@@ -77,7 +79,7 @@ fn one_key() {
                         Ok(_) => {}
                         Err(e) => assert_eq!(e, Errno::EXIST),
                     }
-                    // It is there by now, for all, and never half made.
+                    // The segment exists now, and is complete.
                     let id = ns.shmget(key, if i % 2 == 0 { 0 } else { 5000 }, 0).unwrap();
                     assert!(exclusive.is_err() || exclusive == Ok(id));
                     let stat = ns.shm_stat(id.raw()).unwrap();
@@ -89,30 +91,31 @@ fn one_key() {
                     results.tell_number(i64::from(id.raw()) << 1 | i64::from(exclusive.is_ok()));
                 });
                 let all: Vec<i64> = (0..PROCESSES).map(|_| results.number()).collect();
-                assert_eq!(all.iter().filter(|r| *r & 1 == 1).count(), 1, "one creator");
-                assert!(all.iter().all(|r| r >> 1 == all[0] >> 1), "one segment");
+                assert_eq!(all.iter().filter(|r| *r & 1 == 1).count(), 1, "one process creates it");
+                assert!(all.iter().all(|r| r >> 1 == all[0] >> 1), "all find the same segment");
                 fork(|| {
                     let ns = Namespace::open(&path).unwrap();
                     let memory = Segment::open(&ns, key).unwrap().attach().unwrap();
                     for at in [8, 4992] {
                         assert_eq!(memory.atomic_u64(at).unwrap().load(SeqCst), PROCESSES as u64);
                     }
-                    // So that some rounds reuse memory, and some do not.
+                    // Some rounds reuse memory, and some do not.
                     if round % 2 == 0 {
                         ns.shm_remove((all[0] >> 1) as i32).unwrap();
                     }
                 })
                 .succeeds();
             }
-            empty_afterwards(&path);
+            assert_empty_afterwards(&path);
         }
     });
 }
 
-/// Creating, finding, attaching, removing the same key, all at once: what is found is whole, and old bytes never show.
+/// Processes create, find, attach and remove the segment of one key. Each segment found is complete
+/// and shows no old bytes.
 #[test]
-fn one_key_comes_and_goes() {
-    alone("one_key_comes_and_goes", |directory| {
+fn a_segment_found_during_removals_is_complete_and_clean() {
+    alone("a_segment_found_during_removals_is_complete_and_clean", |directory| {
         for kind in [Kind::Private, Kind::Shared] {
             let path = directory.join(format!("{kind:?}"));
             new_namespace(&path, kind);
@@ -122,7 +125,7 @@ fn one_key_comes_and_goes() {
                     let size = if (i + round) % 3 == 0 { 70_000 } else { 5000 };
                     let id = match ns.shmget(KEY, size, libc::IPC_CREAT | 0o600) {
                         Ok(id) => id,
-                        // A smaller one is there.
+                        // A smaller segment has the key.
                         Err(e) => {
                             assert_eq!((e, size), (Errno::INVAL, 70_000));
                             ns.shmget(KEY, 0, 0).unwrap_or(Id::new(0, 32767))
@@ -132,7 +135,8 @@ fn one_key_comes_and_goes() {
                     if let Ok(memory) = attached {
                         assert!([5000, 70_000].contains(&memory.len()), "{}", memory.len());
                         sizes[usize::from(memory.len() > 5000)] += 1;
-                        // Whoever is attached counts in the first word, nobody writes the last byte.
+                        // Attached processes count in the first word; no process writes the bytes
+                        // in the middle.
                         memory.atomic_u64(0).unwrap().fetch_add(1, SeqCst);
                         assert_eq!(memory.to_vec(4000..4008).unwrap(), [0; 8]);
                         memory.atomic_u64(0).unwrap().fetch_sub(1, SeqCst);
@@ -146,14 +150,14 @@ fn one_key_comes_and_goes() {
                 }
                 assert!(sizes[0] > 0, "{sizes:?}");
             });
-            empty_afterwards(&path);
+            assert_empty_afterwards(&path);
         }
     });
 }
 
 #[test]
-fn one_namespace() {
-    alone("one_namespace", |directory| {
+fn processes_that_create_a_namespace_at_once_share_it() {
+    alone("processes_that_create_a_namespace_at_once_share_it", |directory| {
         for round in 0..20 {
             let kind = if round % 2 == 0 { Kind::Private } else { Kind::Shared };
             let path = directory.join(round.to_string());
@@ -179,10 +183,11 @@ fn one_namespace() {
     });
 }
 
-/// One of both kinds is made; who wants the other is told.
+/// Processes create both kinds at the same path. One kind is created; processes that want the other
+/// get EEXIST.
 #[test]
-fn one_namespace_of_two_kinds() {
-    alone("one_namespace_of_two_kinds", |directory| {
+fn a_namespace_created_as_two_kinds_at_once_is_one_of_them() {
+    alone("a_namespace_created_as_two_kinds_at_once_is_one_of_them", |directory| {
         use std::os::unix::fs::PermissionsExt;
         for round in 0..30 {
             let path = directory.join(round.to_string());
@@ -218,8 +223,8 @@ fn one_namespace_of_two_kinds() {
 }
 
 #[test]
-fn one_removal() {
-    alone("one_removal", |directory| {
+fn exactly_one_process_removes_a_segment() {
+    alone("exactly_one_process_removes_a_segment", |directory| {
         let path = directory.join("ns");
         new_namespace(&path, Kind::Private);
         let removed = Signpost::new();
@@ -240,14 +245,15 @@ fn one_removal() {
             });
             assert_eq!((0..PROCESSES).map(|_| removed.number()).sum::<i64>(), 1, "round {round}");
         }
-        empty_afterwards(&path);
+        assert_empty_afterwards(&path);
     });
 }
 
-/// Half attach what the others remove: an attachment that was got is good, and none is lost or left.
+/// Half of the processes attach what the others remove. An attachment stays valid, and the counts
+/// add up.
 #[test]
-fn attach_while_removed() {
-    alone("attach_while_removed", |directory| {
+fn attachments_stay_valid_while_segments_are_removed() {
+    alone("attachments_stay_valid_while_segments_are_removed", |directory| {
         let path = directory.join("ns");
         new_namespace(&path, Kind::Shared);
         together(&path, &|i, ns| {
@@ -269,18 +275,18 @@ fn attach_while_removed() {
                 }
             }
         });
-        empty_afterwards(&path);
+        assert_empty_afterwards(&path);
     });
 }
 
-/// Users that may not touch each other's segments create and remove at once.
+/// Users without permission for each other's segments create and remove segments at once.
 #[test]
-fn two_users() {
+fn users_create_and_remove_at_once_without_interference() {
     if !is_root() {
-        println!("skipped: only root can be two users");
+        println!("skipped: changing users needs root");
         return;
     }
-    alone("two_users", |directory| {
+    alone("users_create_and_remove_at_once_without_interference", |directory| {
         support::open_to_all(directory);
         let path = directory.join("ns");
         new_namespace(&path, Kind::Shared);
@@ -318,13 +324,13 @@ fn attach_at(ns: &Namespace, id: Id) -> usize {
 #[track_caller]
 fn detach_from(ns: &Namespace, address: usize) {
     // SAFETY: see the module.
-    assert_eq!(unsafe { ns.shmdt(address) }, Ok(()), "detaching what is attached at {address:#x}");
+    assert_eq!(unsafe { ns.shmdt(address) }, Ok(()), "detaching at {address:#x}");
 }
 
-/// Threads of one process attach, detach and create; another one forks all the time.
+/// Threads of one process attach, detach and create while another thread forks.
 #[test]
-fn threads() {
-    alone("threads", |directory| {
+fn attach_counts_of_threads_add_up_while_one_forks() {
+    alone("attach_counts_of_threads_add_up_while_one_forks", |directory| {
         let path = directory.join("ns");
         new_namespace(&path, Kind::Private);
         fork(|| {
@@ -356,7 +362,7 @@ fn threads() {
                 barrier.wait();
                 for _ in 0..60 {
                     fork(|| {
-                        // It has what its parent had, and can let go of it.
+                        // The child has its parent's attachment and can detach it.
                         detach_from(&ns, held);
                         let own = attach_at(&ns, ids[1]);
                         assert!(ns.shm_stat(ids[1].raw()).unwrap().nattch >= 1);
@@ -369,14 +375,14 @@ fn threads() {
             detach_from(&ns, held);
         })
         .succeeds();
-        empty_afterwards(&path);
+        assert_empty_afterwards(&path);
     });
 }
 
-/// A thread forks while another one opens namespaces: the child can open one, too.
+/// A thread forks while another opens namespaces. The child can open one, too.
 #[test]
-fn fork_while_a_thread_opens() {
-    alone("fork_while_a_thread_opens", |directory| {
+fn a_child_forked_while_a_thread_opens_can_open() {
+    alone("a_child_forked_while_a_thread_opens_can_open", |directory| {
         let path = directory.join("ns");
         new_namespace(&path, Kind::Private);
         fork(|| {
@@ -405,9 +411,9 @@ static SEGMENT: AtomicI32 = AtomicI32::new(0);
 static HANDLED: AtomicU64 = AtomicU64::new(0);
 static KEPT: [AtomicUsize; 4] = [const { AtomicUsize::new(0) }; 4];
 
-/// Calls what the interrupted code may be in the middle of.
+/// Makes the calls that the signal may have interrupted.
 extern "C" fn handler(_: libc::c_int) {
-    // SAFETY: the location is the thread's own.
+    // SAFETY: `errno` belongs to this thread.
     let errno = unsafe { *libc::__errno_location() };
     let ns = NAMESPACE.get().unwrap();
     let id = SEGMENT.load(SeqCst);
@@ -415,7 +421,7 @@ extern "C" fn handler(_: libc::c_int) {
     // SAFETY: see the module.
     let address = unsafe { ns.shmat(id, 0, 0) }.unwrap() as usize;
     assert!(ns.shm_stat(id).unwrap().nattch >= 1);
-    // Some stay attached until a later signal.
+    // Some attachments stay until a later signal.
     let old = KEPT[n as usize % KEPT.len()].swap(address, SeqCst);
     if old != 0 {
         // SAFETY: see the module.
@@ -430,34 +436,18 @@ extern "C" fn handler(_: libc::c_int) {
     unsafe { *libc::__errno_location() = errno };
 }
 
-fn handle(signal: i32) {
-    // SAFETY: see the module.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = handler as *const () as usize;
-        action.sa_flags = libc::SA_RESTART;
-        assert_eq!(libc::sigaction(signal, &raw const action, std::ptr::null_mut()), 0);
-    }
-}
-
-/// Signals interrupt every call at every place, and their handlers make the same calls.
+/// Signals interrupt the calls at all places, and the handlers make the same calls.
 #[test]
-fn a_storm_of_signals() {
-    alone("a_storm_of_signals", |directory| {
+fn signal_handlers_can_make_the_interrupted_calls() {
+    alone("signal_handlers_can_make_the_interrupted_calls", |directory| {
         let path = directory.join("ns");
         new_namespace(&path, Kind::Private);
         fork(|| {
             let ns = NAMESPACE.get_or_init(|| Namespace::open(&path).unwrap());
             let id = ns.shmget(KEY, 8192, libc::IPC_CREAT | 0o600).unwrap();
             SEGMENT.store(id.raw(), SeqCst);
-            handle(libc::SIGALRM);
-            let every = |microseconds: i64| {
-                let interval = libc::timeval { tv_sec: 0, tv_usec: microseconds };
-                let timer = libc::itimerval { it_interval: interval, it_value: interval };
-                // SAFETY: see the module.
-                assert_eq!(unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) }, 0);
-            };
-            every(150);
+            on_signal(libc::SIGALRM, handler, libc::SA_RESTART);
+            alarm_every(Duration::from_micros(150));
             let mut rounds = 0u64;
             while HANDLED.load(SeqCst) < 4000 {
                 let first = attach_at(ns, id);
@@ -474,7 +464,7 @@ fn a_storm_of_signals() {
                 rounds += 1;
                 assert!(rounds < 10_000_000, "no signals");
             }
-            every(0);
+            alarm_every(Duration::ZERO);
             println!("{rounds} rounds, {} signals", HANDLED.load(SeqCst));
             let kept = KEPT.iter().filter(|at| at.load(SeqCst) != 0).count() as u64;
             assert_eq!(ns.shm_stat(id.raw()).unwrap().nattch, kept);
@@ -483,28 +473,28 @@ fn a_storm_of_signals() {
             assert_eq!(ns.segments().unwrap().len(), 1);
         })
         .succeeds();
-        empty_afterwards(&path);
+        assert_empty_afterwards(&path);
     });
 }
 
-/// The same with threads, one of which forks.
+/// The same with several threads, one of which forks.
 #[test]
-fn a_storm_of_signals_among_threads() {
-    alone("a_storm_of_signals_among_threads", |directory| {
+fn signal_handlers_of_several_threads_can_make_the_interrupted_calls() {
+    alone("signal_handlers_of_several_threads_can_make_the_interrupted_calls", |directory| {
         let path = directory.join("ns");
         new_namespace(&path, Kind::Private);
         fork(|| {
             let ns = NAMESPACE.get_or_init(|| Namespace::open(&path).unwrap());
             let id = ns.shmget(KEY, 8192, libc::IPC_CREAT | 0o600).unwrap();
             SEGMENT.store(id.raw(), SeqCst);
-            handle(libc::SIGUSR1);
+            on_signal(libc::SIGUSR1, handler, libc::SA_RESTART);
             let done = AtomicU32::new(0);
             let threads = [const { AtomicU64::new(0) }; 2];
             std::thread::scope(|scope| {
                 for thread in &threads {
                     let done = &done;
                     scope.spawn(move || {
-                        // SAFETY: cannot fail.
+                        // SAFETY: the call takes no arguments and cannot fail.
                         thread.store(unsafe { libc::pthread_self() } as u64, SeqCst);
                         while done.load(SeqCst) == 0 {
                             let first = attach_at(ns, id);
@@ -514,7 +504,7 @@ fn a_storm_of_signals_among_threads() {
                         }
                     });
                 }
-                support::until("both run", || threads.iter().all(|thread| thread.load(SeqCst) != 0));
+                support::until("both threads run", || threads.iter().all(|thread| thread.load(SeqCst) != 0));
                 for i in 0..3000 {
                     // SAFETY: the threads run until `done`.
                     unsafe { libc::pthread_kill(threads[i % 2].load(SeqCst) as libc::pthread_t, libc::SIGUSR1) };
@@ -533,6 +523,6 @@ fn a_storm_of_signals_among_threads() {
             assert_eq!(ns.shm_stat(id.raw()).unwrap().nattch, kept);
         })
         .succeeds();
-        empty_afterwards(&path);
+        assert_empty_afterwards(&path);
     });
 }

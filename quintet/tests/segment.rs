@@ -1,9 +1,11 @@
-//! The safe face of segments; what a namespace tells of the objects of all kinds; and what it says when it refuses: in a directory and,
-//! where an IPC namespace of the test's own can be had, in the kernel.
+//! The safe interface of segments, the state that a namespace reports, and error messages.
+//!
+//! Tests run in a directory and, if an IPC namespace can be created, in the kernel.
 //!
 //! # Safety
 //!
-//! Flags, and environment variables of a process whose other threads only wait.
+//! The raw calls get flags, strings and pointers to local variables. Environment variables change
+//! only while other threads block.
 #![allow(unsafe_code)]
 
 use crash::support;
@@ -29,8 +31,8 @@ fn failed<T>(result: quintet::Result<T>) -> (Errno, String) {
 }
 
 #[test]
-fn bytes_of_any_length_anywhere() {
-    on_both("bytes_of_any_length_anywhere", |ns| {
+fn bytes_of_any_length_can_be_written_at_any_offset() {
+    on_both("bytes_of_any_length_can_be_written_at_any_offset", |ns| {
         let segment = Segment::options().mode(0o640).exclusive().create(ns, KEY, 5000).unwrap();
         let id = segment.id();
         let memory = segment.attach().unwrap();
@@ -67,7 +69,7 @@ fn bytes_of_any_length_anywhere() {
         assert_eq!(segment.stat().unwrap().nattch, 2);
         reader.detach().unwrap();
         segment.remove().unwrap();
-        // It lives until its last user has gone.
+        // The segment exists until its last process detaches it.
         let stat = segment.stat().unwrap();
         assert_eq!((stat.nattch, stat.flags, stat.key), (1, ModeFlags::DEST, Key::PRIVATE));
         memory.write(0, b"still").unwrap();
@@ -80,8 +82,8 @@ fn bytes_of_any_length_anywhere() {
 }
 
 #[test]
-fn what_a_segment_is_told_it_tells() {
-    on_both("what_a_segment_is_told_it_tells", |ns| {
+fn a_segment_reports_changes_to_its_state() {
+    on_both("a_segment_reports_changes_to_its_state", |ns| {
         let segment = Segment::options().no_reserve().create(ns, KEY, 10_000).unwrap();
         let (me, old) = (std::process::id() as i32, segment.stat().unwrap());
         assert_eq!((old.perm.mode, old.size, old.cpid, old.lpid, old.atime), (0o600, 10_000, me, 0, 0));
@@ -109,8 +111,8 @@ fn what_a_segment_is_told_it_tells() {
 }
 
 #[test]
-fn what_a_namespace_tells() {
-    on_both("what_a_namespace_tells", |ns| {
+fn a_namespace_reports_its_objects_and_usage() {
+    on_both("a_namespace_reports_its_objects_and_usage", |ns| {
         let me = std::process::id() as i32;
         let empty = (ns.shm_usage().unwrap(), ns.sem_usage().unwrap(), ns.msg_usage().unwrap());
         assert_eq!((empty.0.segments, empty.0.pages, empty.1.sets, empty.1.semaphores, empty.2.queues), (0, 0, 0, 0, 0));
@@ -126,7 +128,7 @@ fn what_a_namespace_tells() {
 
         let set = SemaphoreSet::create(ns, KEY, &[3, 5]).unwrap();
         let child = fork(|| set.op(&[SemOp::new(1, 0)]).unwrap());
-        until("somebody waits for zero", || set.waiting_for_zero(1).unwrap() == 1);
+        until("a call blocks for zero", || set.waiting_for_zero(1).unwrap() == 1);
         let usage = ns.sem_usage().unwrap();
         assert_eq!((usage.sets, usage.semaphores, usage.max_index), (1, 2, 0));
         let [status] = &ns.sets().unwrap()[..] else { panic!("one set") };
@@ -182,8 +184,8 @@ fn what_a_namespace_tells() {
 }
 
 #[test]
-fn what_is_refused_says_why_and_what_to_do() {
-    alone("what_is_refused_says_why_and_what_to_do", |directory| {
+fn error_messages_name_the_reason_and_a_hint() {
+    alone("error_messages_name_the_reason_and_a_hint", |directory| {
         let ns = Namespace::create(directory.join("ns"), Kind::Shared).unwrap();
         open_to_all(directory);
         assert_eq!(ns.limits().unwrap(), Limits::default());
@@ -195,12 +197,9 @@ fn what_is_refused_says_why_and_what_to_do() {
             MessageQueue::create_new(&ns, KEY).unwrap(),
         );
         let limits = "limits'";
-        let said = |result: (Errno, String), errno: Errno, why: &str, remedy: &str| {
+        let said = |result: (Errno, String), errno: Errno, why: &str, hint: &str| {
             let sentence = &result.1;
-            assert!(
-                result.0 == errno && sentence.contains(why) && sentence.contains(remedy),
-                "{sentence}, not {why} and {remedy}"
-            );
+            assert!(result.0 == errno && sentence.contains(why) && sentence.contains(hint), "{sentence}, not {why} and {hint}");
         };
         let shm = |key, size| failed(Segment::create(&ns, key, size));
         said(
@@ -228,11 +227,11 @@ fn what_is_refused_says_why_and_what_to_do() {
         said(msg, Errno::NOSPC, "the limit msgmni (1 queues) is reached", "limits --msgmni'");
         said(failed(queue.send(1, &[0; 11])), Errno::INVAL, "11 bytes are more than the limit msgmax, 10", "limits --msgmax'");
         said(failed(set.op(&[SemOp::new(0, 32767), SemOp::new(1, 1)])), Errno::RANGE, "a value would not be in 0..=32767", "");
-        // A limit of the process: files do not grow any more.
+        // With a limit of the process on the size of files.
         fork(|| {
             let (set, queue) = (SemaphoreSet::open(&ns, KEY).unwrap(), MessageQueue::open(&ns, KEY).unwrap());
             let few = libc::rlimit { rlim_cur: 12 << 10, rlim_max: 12 << 10 };
-            // SAFETY: a local.
+            // SAFETY: points to a local variable.
             assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const few) }, 0);
             let undo = failed(set.op(&[SemOp::new(0, 1).flags(SemFlags::UNDO)]));
             said(undo, Errno::NOMEM, "there is no room for the waiting call, or for what SEM_UNDO must remember", "");
@@ -245,14 +244,14 @@ fn what_is_refused_says_why_and_what_to_do() {
             assert_eq!(queue.receive(Select::First).unwrap().mtype, 1);
         })
         .succeeds();
-        // Its index is another one's now.
+        // Another queue has the index of a removed one.
         let old = MessageQueue::private(&Namespace::create(directory.join("further"), Kind::Private).unwrap()).unwrap();
         old.remove().unwrap();
         MessageQueue::private(old.namespace()).unwrap();
         said(failed(old.set_capacity(100)), Errno::INVAL, "it does not exist (any more)", "");
-        // Somebody else's rights.
+        // Without permission.
         if !is_root() {
-            println!("skipped: other users");
+            println!("skipped: changing users needs root");
             return;
         }
         segment.attach().unwrap().write(0, b"secret").unwrap();
@@ -272,11 +271,10 @@ fn what_is_refused_says_why_and_what_to_do() {
         fork(|| {
             become_user(65534);
             let ns = Namespace::open(&path).unwrap();
-            // Who may not clear a segment that has ended with its last user does not find it, either.
+            // A user that may not reap a destroyed segment does not find it, either.
             assert_eq!(ns.shm_stat(removed), Err(Errno::INVAL));
-            let remedy = "'quintet stat' shows owner and mode";
-            let not_granted =
-                |result: (Errno, String)| said(result, Errno::ACCES, "its mode does not grant this (EACCES)", remedy);
+            let hint = "'quintet stat' shows owner and mode";
+            let not_granted = |result: (Errno, String)| said(result, Errno::ACCES, "its mode does not grant this (EACCES)", hint);
             not_granted(failed(Segment::create(&ns, KEY, 1)));
             let segment = Segment::open_id(&ns, segment.id()).unwrap();
             not_granted(failed(segment.attach()));
@@ -292,10 +290,10 @@ fn what_is_refused_says_why_and_what_to_do() {
     });
 }
 
-/// What only the dead still kept is within no limit: whoever needs it gets it.
+/// Segments that only killed processes used count until the next creation needs their place.
 #[test]
-fn what_the_dead_kept_does_not_count() {
-    alone("what_the_dead_kept_does_not_count", |directory| {
+fn segments_of_killed_processes_do_not_count_against_limits() {
+    alone("segments_of_killed_processes_do_not_count_against_limits", |directory| {
         let ns = Namespace::create(directory.join("ns"), Kind::Private).unwrap();
         for limits in [Limits { shmall: 3, ..Limits::DEFAULT }, Limits { shmmni: 1, ..Limits::DEFAULT }] {
             ns.set_limits(&limits).unwrap();
@@ -318,11 +316,11 @@ fn what_the_dead_kept_does_not_count() {
     });
 }
 
-/// Where the default namespace is, if nobody says where: it depends on what directories there are.
+/// The path of the default namespace depends on the environment and on the directories that exist.
 #[test]
-fn the_default_namespace_without_shared_memory() {
-    alone("the_default_namespace_without_shared_memory", |_| {
-        // SAFETY: a flag, and strings; a mount namespace of this process's own.
+fn the_default_path_without_dev_shm_comes_from_the_environment() {
+    alone("the_default_path_without_dev_shm_comes_from_the_environment", |_| {
+        // SAFETY: a flag and strings; the mount namespace belongs to this process.
         let hidden = unsafe {
             libc::unshare(libc::CLONE_NEWNS) == 0
                 && libc::mount(
@@ -341,14 +339,14 @@ fn the_default_namespace_without_shared_memory() {
         let uid = std::fs::metadata("/proc/self").unwrap().uid();
         assert!(!Path::new("/dev/shm").exists());
         let set = |name: &str, value: &str| {
-            // SAFETY: nobody else looks at the environment.
+            // SAFETY: no other thread uses the environment.
             unsafe { std::env::set_var(name, value) }
         };
         set("QUINTET_NAMESPACE", "/some/where");
         assert_eq!(Namespace::default_path(), Path::new("/some/where"));
         set("QUINTET_NAMESPACE", "");
         set("TMPDIR", "/elsewhere");
-        // A path that depends on the working directory is not used.
+        // A path relative to the working directory is not used.
         set("XDG_RUNTIME_DIR", "run");
         assert_eq!(Namespace::default_path(), Path::new(&format!("/elsewhere/quintet-{uid}")));
         set("XDG_RUNTIME_DIR", "/run/user/1");

@@ -1,44 +1,34 @@
-//! The safe face of semaphores: what its guards and its creation promise, in a directory and, where an IPC namespace of the
-//! test's own can be had, in the kernel.
+//! The safe interface of semaphores: guards, timeouts and creation.
 //!
-//! # Safety
-//!
-//! Children of `fork` have one thread; the handler writes to a pipe.
-#![allow(unsafe_code)]
+//! Tests run in a directory and, if an IPC namespace can be created, in the kernel.
 
+mod common;
 use crash::support;
 
+use common::catch_sigusr1;
 use quintet::{Errno, Key, Kind, Namespace, Segment, SemFlags, SemOp, Semaphore, SemaphoreSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
-use support::{BOUND, End, Point, Signpost, Tracee, Watch, alone, begin, finish, fork, on_both, until};
+use support::{BOUND, End, Point, Signpost, Tracee, Watch, alone, begin, finish, fork, on_both, sleep_for_ever, until};
 
 const KEY: Key = Key::new(0x5e3a);
 
-fn pause_for_ever() -> ! {
-    loop {
-        // SAFETY: takes nothing.
-        unsafe { libc::pause() };
-    }
-}
-
 #[test]
-fn a_killed_holder_gives_back() {
-    on_both("a_killed_holder_gives_back", |ns| {
+fn a_killed_holder_gives_its_units_back() {
+    on_both("a_killed_holder_gives_its_units_back", |ns| {
         let semaphore = Semaphore::open_or_create(ns, KEY, 3).unwrap();
         let ready = Signpost::new();
         let holder = fork(|| {
             let _one = semaphore.acquire().unwrap();
             let _two = semaphore.acquire_many(2).unwrap();
             ready.tell(1);
-            pause_for_ever();
+            sleep_for_ever();
         });
         ready.wait();
         assert_eq!(semaphore.value().unwrap(), 0);
         assert!(semaphore.try_acquire().unwrap().is_none());
         holder.kill();
-        let guard = semaphore.acquire_timeout(BOUND).unwrap().expect("it is given back");
+        let guard = semaphore.acquire_timeout(BOUND).unwrap().expect("the killed holder's units are back");
         assert_eq!(semaphore.set().namespace().path(), ns.path());
         assert_eq!((guard.semaphore().num(), guard.semaphore().set().id()), (semaphore.num(), semaphore.set().id()));
         assert_eq!((guard.units(), semaphore.value().unwrap()), (1, 2));
@@ -49,18 +39,18 @@ fn a_killed_holder_gives_back() {
 }
 
 #[test]
-fn a_waiting_call_gets_what_a_killed_holder_had() {
-    on_both("a_waiting_call_gets_what_a_killed_holder_had", |ns| {
+fn a_blocked_call_gets_the_units_of_a_killed_holder() {
+    on_both("a_blocked_call_gets_the_units_of_a_killed_holder", |ns| {
         let semaphore = Semaphore::open_or_create(ns, KEY, 1).unwrap();
         let ready = Signpost::new();
         let holder = fork(|| {
             semaphore.acquire().unwrap().forget();
             ready.tell(1);
-            pause_for_ever();
+            sleep_for_ever();
         });
         ready.wait();
         let waiter = fork(|| drop(semaphore.acquire().unwrap()));
-        until("it waits", || semaphore.set().waiting(0).unwrap() == 1);
+        until("the call blocks", || semaphore.set().waiting(0).unwrap() == 1);
         holder.kill();
         waiter.succeeds();
         assert_eq!(semaphore.value().unwrap(), 1);
@@ -69,8 +59,8 @@ fn a_waiting_call_gets_what_a_killed_holder_had() {
 }
 
 #[test]
-fn a_forgotten_guard_holds_until_the_process_ends() {
-    on_both("a_forgotten_guard_holds_until_the_process_ends", |ns| {
+fn a_forgotten_guard_keeps_its_units_until_the_process_exits() {
+    on_both("a_forgotten_guard_keeps_its_units_until_the_process_exits", |ns| {
         let semaphore = Semaphore::create_new(ns, KEY, 1).unwrap();
         fork(|| {
             semaphore.acquire().unwrap().forget();
@@ -84,8 +74,8 @@ fn a_forgotten_guard_holds_until_the_process_ends() {
 }
 
 #[test]
-fn a_forked_copy_of_a_guard_gives_nothing_back() {
-    on_both("a_forked_copy_of_a_guard_gives_nothing_back", |ns| {
+fn dropping_a_forked_copy_of_a_guard_gives_nothing_back() {
+    on_both("dropping_a_forked_copy_of_a_guard_gives_nothing_back", |ns| {
         let semaphore = Semaphore::create_new(ns, KEY, 1).unwrap();
         let mut guard = Some(semaphore.acquire().unwrap());
         fork(|| {
@@ -101,8 +91,8 @@ fn a_forked_copy_of_a_guard_gives_nothing_back() {
 }
 
 #[test]
-fn another_thread_may_give_back() {
-    on_both("another_thread_may_give_back", |ns| {
+fn a_guard_can_be_dropped_in_another_thread() {
+    on_both("a_guard_can_be_dropped_in_another_thread", |ns| {
         let semaphore = Semaphore::create_new(ns, KEY, 1).unwrap();
         fork(|| {
             let guard = semaphore.acquire().unwrap();
@@ -110,39 +100,21 @@ fn another_thread_may_give_back() {
             assert_eq!(semaphore.value().unwrap(), 1);
         })
         .succeeds();
-        // Nothing was left to be taken back at the process's end.
+        // The exiting process had no adjustment left.
         assert_eq!(semaphore.value().unwrap(), 1);
         semaphore.remove().unwrap();
     });
 }
 
-static TOLD: AtomicI32 = AtomicI32::new(-1);
-
-extern "C" fn tell_that_caught(_signal: i32) {
-    // SAFETY: a descriptor that stays open, and a byte.
-    unsafe { libc::write(TOLD.load(Ordering::SeqCst), [0u8].as_ptr().cast(), 1) };
-}
-
-/// From now on SIGUSR1 is caught, and the other end of the pipe is told.
-fn catch(told: &Signpost) {
-    TOLD.store(told.write_end(), Ordering::SeqCst);
-    // SAFETY: zeroes are a valid sigaction, without SA_RESTART; the handler makes one system call.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = tell_that_caught as *const () as usize;
-        assert_eq!(libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()), 0);
-    }
-}
-
 #[test]
-fn a_signal_ends_an_operation_but_not_an_acquisition() {
-    on_both("a_signal_ends_an_operation_but_not_an_acquisition", |ns| {
+fn a_signal_interrupts_an_operation_but_not_an_acquisition() {
+    on_both("a_signal_interrupts_an_operation_but_not_an_acquisition", |ns| {
         let semaphore = Semaphore::create_new(ns, KEY, 0).unwrap();
-        let waits = || until("it waits", || semaphore.set().waiting(0).unwrap() == 1);
+        let waits = || until("the call blocks", || semaphore.set().waiting(0).unwrap() == 1);
         let caught = Signpost::new();
 
         let operator = fork(|| {
-            catch(&caught);
+            catch_sigusr1(&caught);
             let error = semaphore.set().op(&[SemOp::new(0, -1)]).unwrap_err();
             assert_eq!(error.errno(), Errno::INTR);
             assert!(error.to_string().contains("a signal was caught"), "{error}");
@@ -159,7 +131,7 @@ fn a_signal_ends_an_operation_but_not_an_acquisition() {
         ];
         for acquires in acquirers {
             let acquirer = fork(|| {
-                catch(&caught);
+                catch_sigusr1(&caught);
                 assert!(acquires(&semaphore));
             });
             waits();
@@ -168,8 +140,8 @@ fn a_signal_ends_an_operation_but_not_an_acquisition() {
             waits();
             semaphore.release(1).unwrap();
             acquirer.succeeds();
-            // What was taken with a guard came back.
-            until("it is given back", || semaphore.value().unwrap() == 1);
+            // The guard gave the unit back.
+            until("the unit is back", || semaphore.value().unwrap() == 1);
             assert!(semaphore.set().try_op(&[SemOp::new(0, -1)]).unwrap());
         }
         semaphore.remove().unwrap();
@@ -177,15 +149,15 @@ fn a_signal_ends_an_operation_but_not_an_acquisition() {
 }
 
 #[test]
-fn removal_ends_the_waiting() {
-    on_both("removal_ends_the_waiting", |ns| {
+fn removal_of_a_set_ends_a_blocked_acquisition() {
+    on_both("removal_of_a_set_ends_a_blocked_acquisition", |ns| {
         let semaphore = Semaphore::create_new(ns, KEY, 0).unwrap();
         let waiter = fork(|| {
             let error = semaphore.acquire().unwrap_err();
             assert_eq!(error.errno(), Errno::IDRM);
             assert!(error.to_string().contains("it was removed meanwhile"), "{error}");
         });
-        until("it waits", || semaphore.set().waiting(0).unwrap() == 1);
+        until("the call blocks", || semaphore.set().waiting(0).unwrap() == 1);
         semaphore.remove().unwrap();
         waiter.succeeds();
         assert_eq!(semaphore.acquire().unwrap_err().errno(), Errno::INVAL);
@@ -193,12 +165,12 @@ fn removal_ends_the_waiting() {
 }
 
 #[test]
-fn timeouts_and_deadlines() {
-    on_both("timeouts_and_deadlines", |ns| {
+fn acquisitions_respect_timeouts_and_deadlines() {
+    on_both("acquisitions_respect_timeouts_and_deadlines", |ns| {
         let set = SemaphoreSet::create_new(ns, KEY, &[1, 0]).unwrap();
         let semaphore = set.semaphore(0);
         let past = Instant::now();
-        let guard = semaphore.acquire_deadline(past).unwrap().expect("what is there is taken");
+        let guard = semaphore.acquire_deadline(past).unwrap().expect("a unit is available");
         assert!(semaphore.acquire_deadline(past).unwrap().is_none());
         assert!(semaphore.acquire_timeout(Duration::ZERO).unwrap().is_none());
         assert!(semaphore.acquire_timeout(Duration::from_millis(2)).unwrap().is_none());
@@ -213,10 +185,10 @@ fn timeouts_and_deadlines() {
 }
 
 #[test]
-fn whoever_creates_it_nobody_finds_it_without_its_values() {
+fn concurrent_creators_find_a_set_with_its_values() {
     const PROCESSES: usize = 6;
     const ROUNDS: i32 = 40;
-    on_both("whoever_creates_it_nobody_finds_it_without_its_values", |ns| {
+    on_both("concurrent_creators_find_a_set_with_its_values", |ns| {
         let memory = Segment::create(ns, KEY, 8).unwrap().attach().unwrap();
         let starts: Vec<Signpost> = (0..PROCESSES).map(|_| Signpost::new()).collect();
         let done = Signpost::new();
@@ -253,16 +225,17 @@ fn whoever_creates_it_nobody_finds_it_without_its_values() {
     });
 }
 
-/// Killed before or after any of its system calls while it creates a set: there is none, or one with its values.
+/// Kills a process before and after each system call of a creation. There is no set, or one with
+/// its values.
 #[test]
-fn a_killed_creator_leaves_all_or_nothing() {
-    alone("a_killed_creator_leaves_all_or_nothing", |directory: &Path| {
+fn a_killed_creator_leaves_no_set_or_a_complete_one() {
+    alone("a_killed_creator_leaves_no_set_or_a_complete_one", |directory: &Path| {
         let path = directory.join("ns");
         let ns = Namespace::create(&path, Kind::Private).unwrap();
         let mut found = [0; 2];
         let creates = || {
             Tracee::start(|| {
-                // What only a process's first call does is not looked at here.
+                // The work of a process's first call is not under test.
                 SemaphoreSet::create(&ns, Key::PRIVATE, &[1]).unwrap().remove().unwrap();
                 begin();
                 SemaphoreSet::create(&ns, KEY, &[1, 0, 7]).unwrap();
@@ -293,8 +266,8 @@ fn a_killed_creator_leaves_all_or_nothing() {
 }
 
 #[test]
-fn a_set_of_c_gets_its_values_from_its_creator() {
-    on_both("a_set_of_c_gets_its_values_from_its_creator", |ns| {
+fn creating_waits_for_the_values_of_a_c_creator() {
+    on_both("creating_waits_for_the_values_of_a_c_creator", |ns| {
         let id = ns.semget(KEY, 2, libc::IPC_CREAT | 0o600).unwrap();
         let (ready, opened) = (Signpost::new(), Signpost::new());
         let finder = fork(|| {
@@ -314,8 +287,8 @@ fn a_set_of_c_gets_its_values_from_its_creator() {
 }
 
 #[test]
-fn a_creator_that_died_is_not_waited_for() {
-    on_both("a_creator_that_died_is_not_waited_for", |ns| {
+fn creating_does_not_wait_for_an_exited_creator() {
+    on_both("creating_does_not_wait_for_an_exited_creator", |ns| {
         let id = ns.semget(KEY, 1, libc::IPC_CREAT | 0o600).unwrap();
         let error = Semaphore::open_or_create(ns, KEY, 1).unwrap_err();
         assert_eq!(error.errno(), Errno::TIMEDOUT);
@@ -328,8 +301,8 @@ fn a_creator_that_died_is_not_waited_for() {
 }
 
 #[test]
-fn sets_larger_than_one_call() {
-    on_both("sets_larger_than_one_call", |ns| {
+fn sets_larger_than_one_operation_get_all_values() {
+    on_both("sets_larger_than_one_operation_get_all_values", |ns| {
         for first in [0, 1, 32767] {
             let values: Vec<u16> = (0..600).map(|num| if num == 0 { first } else { num + 1 }).collect();
             let set = SemaphoreSet::create_new(ns, KEY, &values).unwrap();
@@ -337,7 +310,7 @@ fn sets_larger_than_one_call() {
             assert_ne!(set.stat().unwrap().otime, 0);
             set.remove().unwrap();
         }
-        // Only those that are not 0 need an operation.
+        // Only values other than 0 need an operation.
         let mut values = vec![0; 600];
         values[599] = 32767;
         let set = SemaphoreSet::create_new(ns, KEY, &values).unwrap();
@@ -348,8 +321,8 @@ fn sets_larger_than_one_call() {
 }
 
 #[test]
-fn errors_say_what_is_wrong() {
-    on_both("errors_say_what_is_wrong", |ns| {
+fn error_messages_name_the_reason() {
+    on_both("error_messages_name_the_reason", |ns| {
         let failed = |error: quintet::Error| (error.errno(), error.to_string());
         let create = |values: &[u16]| failed(SemaphoreSet::create(ns, KEY, values).unwrap_err());
         assert_eq!(create(&[]), (Errno::INVAL, error("a set of 0 semaphores", "a set has at least 1 semaphore (EINVAL)")));
@@ -404,7 +377,7 @@ fn error(what: &str, why: &str) -> String {
 }
 
 #[test]
-fn operations_as_text() {
+fn operations_have_a_text_form() {
     let nowait = SemFlags::NOWAIT;
     let texts = [
         (SemOp::new(0, 0), "0:0"),

@@ -1,43 +1,23 @@
-//! Many at a time at semaphore sets: however they come together, and whoever is killed, the units add up.
-#![allow(unsafe_code)]
+//! Many processes and threads use semaphore sets at once, and some are killed. The units add up.
 
+mod common;
 use crash::support;
 
-use quintet::{Errno, Key, Kind, Namespace, SemFlags, SemOp};
+use common::{create_set, op, undo};
+use quintet::{Errno, Key, Namespace, SemFlags, SemOp};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::{Child, Dice, End, Signpost, alone, fork, tells};
 
 const KEY: Key = Key::new(0x7ace);
-const UNDO: SemFlags = SemFlags::UNDO;
-/// How long the units go round.
+/// How long the processes pass units on.
 const WHILE: Duration = Duration::from_secs(3);
 
-fn op(num: u16, op: i16) -> SemOp {
-    SemOp::new(num, op)
-}
-
-fn undo(num: u16, n: i16) -> SemOp {
-    op(num, n).flags(UNDO)
-}
-
-/// A namespace with one set, made in a process that has ended.
-fn with_set(path: &Path, values: &[u16]) {
-    fork(|| {
-        let ns = Namespace::create(path, Kind::Private).unwrap();
-        let id = ns.semget(KEY, values.len() as i32, libc::IPC_CREAT | 0o600).unwrap();
-        ns.sem_set_values(id.raw(), values).unwrap();
-    })
-    .succeeds();
-}
-
 fn open(path: &Path) -> (Namespace, i32) {
-    let ns = Namespace::open(path).unwrap();
-    let id = ns.semget(KEY, 0, 0).unwrap().raw();
-    (ns, id)
+    common::open_set(path, KEY)
 }
 
-/// In a process of its own: once those who have died have been dealt with, the set has these values, and nobody waits.
+/// Asserts, in a process of its own: after a sweep the set has these values and no call blocks.
 fn ends_with(path: &Path, values: &[u16]) {
     fork(|| {
         let (ns, id) = open(path);
@@ -46,7 +26,7 @@ fn ends_with(path: &Path, values: &[u16]) {
         for num in 0..values.len() as i32 {
             assert_eq!((ns.sem_ncnt(id, num), ns.sem_zcnt(id, num)), (Ok(0), Ok(0)));
         }
-        // All can be had at once, by one operation each and by one for all.
+        // One call can take all units, and give them back.
         let all = |sign: i16| -> Vec<SemOp> {
             let ops = (0u16..).zip(values).filter(|(_, value)| **value > 0);
             ops.map(|(num, value)| op(num, *value as i16 * sign).flags(SemFlags::NOWAIT)).collect()
@@ -61,8 +41,8 @@ const SEMS: u16 = 4;
 const UNITS: u16 = 6;
 const LARGE: u16 = 5000;
 
-/// Takes, gives and moves units for ever, so that none is lost wherever it is killed: what is taken or given is taken back,
-/// what is moved goes at once.
+/// Takes, gives and moves units until the process is killed, which must not lose a unit.
+/// Takes and gives use SEM_UNDO; a move is one operation.
 fn juggle(path: &Path, seed: u64) {
     let (ns, id) = open(path);
     let mut dice = Dice(seed);
@@ -79,7 +59,7 @@ fn juggle(path: &Path, seed: u64) {
             2 if a != b => ignore(ns.semtimedop(id, &[op(a, -1), op(b, 1)], soon)),
             3 if a != b => ignore(ns.semtimedop(id, &[op(a, -2), op(b, 1), op(a, 1)], soon)),
             4 => {
-                // More than a descriptor has room for.
+                // More operations than a descriptor has room for.
                 let all: Vec<SemOp> = (0..SEMS + 1).map(|num| undo(num, -1)).collect();
                 let back: Vec<SemOp> = (0..SEMS + 1).map(|num| undo(num, 1)).collect();
                 if ns.semtimedop(id, &all, soon).is_ok() {
@@ -87,7 +67,8 @@ fn juggle(path: &Path, seed: u64) {
                 }
             }
             5 => {
-                // More than a word has room for; nobody else takes from it.
+                // An adjustment too large for a semaphore's word. No other branch takes from this
+                // semaphore.
                 let n = if a % 2 == 0 { 300 } else { -300 };
                 ns.semtimedop(id, &[undo(SEMS + 1, n)], None).unwrap();
                 ns.semtimedop(id, &[undo(SEMS + 1, -n)], None).unwrap();
@@ -97,32 +78,32 @@ fn juggle(path: &Path, seed: u64) {
     }
 }
 
-/// Processes that pass units through several semaphores are killed again and again.
+/// Processes pass units through several semaphores and are killed again and again.
 #[test]
-fn units_outlive_those_who_hold_them() {
-    alone("units_outlive_those_who_hold_them", |directory| {
+fn killed_processes_lose_no_units() {
+    alone("killed_processes_lose_no_units", |directory| {
         let path = directory.join("ns");
-        with_set(&path, &[UNITS, UNITS, UNITS, UNITS, 1, LARGE]);
+        create_set(&path, KEY, &[UNITS, UNITS, UNITS, UNITS, 1, LARGE]);
         let seed = Instant::now().elapsed().as_nanos() as u64 ^ u64::from(std::process::id());
         println!("seed {seed}");
         let mut dice = Dice(seed);
         let mut workers: Vec<Child> = (0..4).map(|_| fork(|| juggle(&path, dice.throw(1 << 30)))).collect();
         let end = Instant::now() + WHILE;
-        let mut deaths = 0;
+        let mut kills = 0;
         while Instant::now() < end {
             std::thread::sleep(Duration::from_micros(dice.throw(4000)));
             let nth = dice.throw(4) as usize;
             let next = fork(|| juggle(&path, dice.throw(1 << 30)));
             let worker = std::mem::replace(&mut workers[nth], next);
-            assert!(!worker.has_ended(), "a worker has failed");
+            assert!(!worker.has_ended(), "a worker failed");
             worker.kill();
-            deaths += 1;
+            kills += 1;
         }
         for worker in workers {
-            assert!(!worker.has_ended(), "a worker has failed");
+            assert!(!worker.has_ended(), "a worker failed");
             worker.kill();
         }
-        println!("{deaths} deaths");
+        println!("{kills} kills");
         fork(|| {
             let (ns, id) = open(&path);
             ns.sweep().unwrap();
@@ -136,18 +117,18 @@ fn units_outlive_those_who_hold_them() {
     });
 }
 
-/// Each unit that is given is either taken by one whose time is not over, or still there.
+/// A blocked call either takes a unit or times out: each unit given is taken once or still there.
 #[test]
-fn granted_or_timed_out() {
+fn a_unit_is_taken_once_or_still_there() {
     for (name, ops) in [
         ("one", vec![op(0, -1)]),
         ("undo", vec![undo(0, -1)]),
         ("two", vec![op(0, -1), op(1, 0)]),
         ("many", [op(0, -1)].into_iter().chain((1..12).map(|num| op(num, 0))).collect()),
     ] {
-        alone("granted_or_timed_out", |directory| {
+        alone("a_unit_is_taken_once_or_still_there", |directory| {
             let path = directory.join(name);
-            with_set(&path, &[0; 12]);
+            create_set(&path, KEY, &[0; 12]);
             let (taken, ready) = (Signpost::new(), Signpost::new());
             let takers: Vec<Child> = (0..2)
                 .map(|seed| {
@@ -156,7 +137,7 @@ fn granted_or_timed_out() {
                         let mut dice = Dice(seed);
                         let mut had = 0;
                         ready.tell(1);
-                        // One unit more than the giver gives ends it.
+                        // The giver sets the last semaphore when it is done.
                         while ns.sem_value(id, 11) == Ok(0) {
                             match ns.semtimedop(id, &ops, Some(Duration::from_nanos(dice.throw(120_000)))) {
                                 Ok(()) => had += 1,
@@ -194,12 +175,13 @@ fn granted_or_timed_out() {
     }
 }
 
-/// A set that goes and comes again under those who use it: they are told so, and none is forgotten.
+/// A set is removed and created again and again. Blocked calls end with an error, and none blocks
+/// forever.
 #[test]
-fn removed_under_its_users() {
-    alone("removed_under_its_users", |directory| {
+fn removal_of_a_set_wakes_all_its_users() {
+    alone("removal_of_a_set_wakes_all_its_users", |directory| {
         let path = directory.join("ns");
-        with_set(&path, &[1, 1, 0]);
+        create_set(&path, KEY, &[1, 1, 0]);
         let stop = Signpost::new();
         let users: Vec<Child> = (0..3)
             .map(|seed| {
@@ -239,7 +221,7 @@ fn removed_under_its_users() {
         })
         .succeeds();
         stop.tell(1);
-        // They may sleep on one more.
+        // The users may block on one more set.
         let last = fork(|| {
             let ns = Namespace::open(&path).unwrap();
             loop {
@@ -256,12 +238,12 @@ fn removed_under_its_users() {
     });
 }
 
-/// Threads of one process, and children that it forks meanwhile.
+/// Threads of one process use a set while the process forks children.
 #[test]
-fn threads_and_forks() {
-    alone("threads_and_forks", |directory| {
+fn units_of_threads_and_forked_children_add_up() {
+    alone("units_of_threads_and_forked_children_add_up", |directory| {
         let path = directory.join("ns");
-        with_set(&path, &[3, 3, 3, 3, 3]);
+        create_set(&path, KEY, &[3, 3, 3, 3, 3]);
         let process = fork(|| {
             let (ns, id) = open(&path);
             std::thread::scope(|scope| {
@@ -283,7 +265,8 @@ fn threads_and_forks() {
                     });
                 }
                 for _ in 0..30 {
-                    // What the child takes is taken back when it ends, and nothing of its parent's.
+                    // When the child exits, its own adjustments are undone, and not those of its
+                    // parent.
                     let child = fork(|| ns.semtimedop(id, &[undo(0, -1), undo(3, -1)], None).unwrap());
                     assert_eq!(child.end(), End::Exit(0));
                 }
@@ -295,12 +278,12 @@ fn threads_and_forks() {
     });
 }
 
-/// `SETVAL` and `SETALL` among those who have something to be taken back: what was taken before is forgotten.
+/// `SETVAL` and `SETALL` clear the adjustments of running processes.
 #[test]
-fn set_among_those_who_undo() {
-    alone("set_among_those_who_undo", |directory| {
+fn setting_a_value_clears_adjustments_of_running_processes() {
+    alone("setting_a_value_clears_adjustments_of_running_processes", |directory| {
         let path = directory.join("ns");
-        with_set(&path, &[100, 100]);
+        create_set(&path, KEY, &[100, 100]);
         for round in 0..40 {
             let ready = Signpost::new();
             let holder = fork(|| {
@@ -333,12 +316,13 @@ fn set_among_those_who_undo() {
     });
 }
 
-/// Operations on several semaphores go on without the lock, and without a system call, however many have done such before.
+/// Operations on several semaphores need neither the lock nor a system call, even after many
+/// participants and kills.
 #[test]
-fn after_many_others() {
-    alone("after_many_others", |directory| {
+fn operations_need_no_system_call_after_many_participants() {
+    alone("operations_need_no_system_call_after_many_participants", |directory| {
         let path = directory.join("ns");
-        with_set(&path, &[5, 5, 5]);
+        create_set(&path, KEY, &[5, 5, 5]);
         let ops = [op(0, 1), op(1, -1), op(2, 1)];
         let back = [op(0, -1), op(1, 1), op(2, -1)];
         for _ in 0..20 {
@@ -356,7 +340,7 @@ fn after_many_others() {
             })
             .succeeds();
         }
-        // Some die in the middle of one.
+        // Kills some processes in the middle of an operation.
         for steps in 0..20 {
             let mut tracee = support::Tracee::start(|| {
                 let (ns, id) = open(&path);
@@ -387,12 +371,12 @@ fn after_many_others() {
     });
 }
 
-/// One set after the other at the same place takes neither memory nor mappings for good.
+/// Creating and removing sets at the same index leaks no mappings.
 #[test]
-fn one_set_after_the_other() {
-    alone("one_set_after_the_other", |directory| {
+fn repeated_creation_leaks_no_mappings() {
+    alone("repeated_creation_leaks_no_mappings", |directory| {
         let path = directory.join("ns");
-        with_set(&path, &[1]);
+        create_set(&path, KEY, &[1]);
         let maps = || std::fs::read_to_string("/proc/self/maps").unwrap().lines().count();
         fork(|| {
             let (ns, id) = open(&path);

@@ -1,13 +1,16 @@
-//! Signals at every moment of a call: a handler that uses the very set that its thread is busy with, that jumps away, that forks.
+//! Signals interrupt calls on a set at any instruction. The handler uses the same set, jumps away
+//! or forks.
 //!
 //! # Safety
 //!
-//! The handlers use nothing but what was set up before they can run.
+//! The handlers use only what was set up before they can run.
 #![allow(unsafe_code)]
 
+mod common;
 use crash::support;
 
-use quintet::{Errno, Key, Kind, Namespace, SemFlags, SemOp, drop_in};
+use common::{op, undo};
+use quintet::{Errno, Key, Namespace, SemOp, preload_api};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering::SeqCst};
@@ -17,49 +20,35 @@ use support::{Child, End, Signpost, Tracee, Window, alarm_every, alone, begin, f
 const KEY: Key = Key::new(0x516);
 const NSEMS: usize = 6;
 const START: [u16; NSEMS] = [3; NSEMS];
-/// Of the instructions of a call, each so many-th is interrupted; another one in each shape.
+/// The first step between interrupted instructions. The steps grow, and each shape starts at
+/// another instruction.
 const STRIDE: usize = 173;
-/// Where the first call that waits is in the set's file, when its second page is theirs: docs/format.md.
+/// Offset in the file of the first record of a blocked call, if the second page holds such records:
+/// docs/format.md.
 const FIRST_WAITER: usize = 4096 + 4096 + 64;
 
-fn op(num: u16, op: i16) -> SemOp {
-    SemOp::new(num, op)
+fn create_set(path: &Path) {
+    common::create_set(path, KEY, &START);
 }
 
-fn undo(num: u16, n: i16) -> SemOp {
-    op(num, n).flags(SemFlags::UNDO)
-}
-
-fn with_set(path: &Path) {
-    fork(|| {
-        let ns = Namespace::create(path, Kind::Private).unwrap();
-        let id = ns.semget(KEY, NSEMS as i32, libc::IPC_CREAT | 0o600).unwrap();
-        ns.sem_set_values(id.raw(), &START).unwrap();
-    })
-    .succeeds();
-}
-
-/// What the handler uses.
+/// The set that the handlers use.
 static SET: OnceLock<(Namespace, i32)> = OnceLock::new();
 static HANDLED: AtomicU32 = AtomicU32::new(0);
 
 fn open(path: &Path) -> (&'static Namespace, i32) {
-    let (ns, id) = SET.get_or_init(|| {
-        let ns = Namespace::open(path).unwrap();
-        let id = ns.semget(KEY, 0, 0).unwrap().raw();
-        (ns, id)
-    });
+    let (ns, id) = SET.get_or_init(|| common::open_set(path, KEY));
     (ns, *id)
 }
 
-/// In a handler a panic would unwind through what was interrupted.
+/// Exits with `what` if `answer` is an error. In a handler, a panic would unwind through the
+/// interrupted code.
 fn must(answer: Result<(), Errno>, what: i32) {
     if answer.is_err() {
         support::exit(what);
     }
 }
 
-/// Uses the set in each way, and leaves it as it was.
+/// Makes each kind of operation and restores the values.
 extern "C" fn use_it(_: i32) {
     let Some((ns, id)) = SET.get() else { return };
     let five = |n: i16| -> Vec<SemOp> { (0..5).map(|num| op(num, n)).collect() };
@@ -74,7 +63,7 @@ extern "C" fn use_it(_: i32) {
     HANDLED.fetch_add(1, SeqCst);
 }
 
-/// A call, and what it changes.
+/// The name of a call, the call, and the values after it.
 type Shape<'a> = (&'a str, &'a dyn Fn(&Namespace, i32), [u16; NSEMS]);
 
 fn shapes<'a>() -> Vec<Shape<'a>> {
@@ -110,17 +99,17 @@ fn shapes<'a>() -> Vec<Shape<'a>> {
     ]
 }
 
-/// Runs a call to each so many-th of its instructions, where a signal comes; then to its end. `handler` is told how it ends.
+/// Interrupts each call at a selection of its instructions, lets it finish and runs `after`.
 fn at_each_instruction(directory: &Path, handler: extern "C" fn(i32), after: &dyn Fn(&Namespace, i32, [u16; NSEMS])) {
     for (nth, (name, call, values)) in shapes().into_iter().enumerate() {
         let mut at = nth * 5 + 1;
         let mut times = 0;
         loop {
             let path = directory.join(format!("{nth}-{at}"));
-            with_set(&path);
+            create_set(&path);
             let mut tracee = Tracee::start(|| {
                 let (ns, id) = open(&path);
-                // With a record already.
+                // Creates an undo record first.
                 ns.semtimedop(id, &[undo(5, -1)], None).unwrap();
                 ns.semtimedop(id, &[undo(5, 1)], None).unwrap();
                 on_signal(libc::SIGUSR1, handler, 0);
@@ -130,7 +119,7 @@ fn at_each_instruction(directory: &Path, handler: extern "C" fn(i32), after: &dy
                 after(ns, id, values);
             });
             let inside = tracee.steps(at);
-            // What has finished goes on, too.
+            // A call that has finished already continues, too.
             let end = tracee.release(if inside { libc::SIGUSR1 } else { 0 });
             end.signal(libc::SIGCONT);
             let end = end.ends_through_stops();
@@ -147,8 +136,8 @@ fn at_each_instruction(directory: &Path, handler: extern "C" fn(i32), after: &dy
 }
 
 #[test]
-fn a_handler_uses_the_set_at_any_instruction() {
-    alone("a_handler_uses_the_set_at_any_instruction", |directory| {
+fn a_handler_can_use_the_set_at_any_instruction() {
+    alone("a_handler_can_use_the_set_at_any_instruction", |directory| {
         at_each_instruction(directory, use_it, &|ns, id, values| {
             assert_eq!(ns.sem_values(id).unwrap(), values);
             for num in 0..NSEMS as i32 {
@@ -159,16 +148,16 @@ fn a_handler_uses_the_set_at_any_instruction() {
     });
 }
 
-/// Goes away from whatever it has interrupted, for good: what follows a jump.
+/// Leaves the interrupted call for good, as after `longjmp`, and makes calls.
 extern "C" fn jump(_: i32) {
-    drop_in::jumping();
+    preload_api::jumping();
     let ok = std::panic::catch_unwind(|| {
         let (ns, id) = SET.get().unwrap();
         let before = ns.sem_values(*id).unwrap();
         for num in 0..NSEMS as i32 {
             assert_eq!(ns.sem_ncnt(*id, num), Ok(0));
         }
-        // Nobody takes what is given now.
+        // The abandoned call takes none of these units.
         ns.semtimedop(*id, &[op(0, 20), op(1, 20)], None).unwrap();
         ns.semtimedop(*id, &[op(0, -20)], None).unwrap();
         ns.semtimedop(*id, &[undo(1, -20)], None).unwrap();
@@ -181,28 +170,28 @@ extern "C" fn jump(_: i32) {
 }
 
 #[test]
-fn a_handler_jumps_away_from_any_instruction() {
-    alone("a_handler_jumps_away_from_any_instruction", |directory| at_each_instruction(directory, jump, &|_, _, _| {}));
+fn a_handler_can_jump_away_from_any_instruction() {
+    alone("a_handler_can_jump_away_from_any_instruction", |directory| at_each_instruction(directory, jump, &|_, _, _| {}));
 }
 
-/// A call that waits, interrupted by `handler`: `INTR`, and it waits no more.
+/// Asserts that `handler` interrupts a blocked call, which returns EINTR and leaves no waiter.
 fn interrupts(directory: &Path, name: &str, handler: extern "C" fn(i32), flags: i32) {
     let path = directory.join(name);
-    with_set(&path);
+    create_set(&path);
     let child = fork(|| {
         let (ns, id) = open(&path);
         on_signal(libc::SIGUSR1, handler, flags);
         assert_eq!(ns.semtimedop(id, &[op(0, -4), op(1, -1)], None), Err(Errno::INTR));
         assert_eq!(ns.sem_values(id).unwrap(), START);
         assert_eq!(ns.sem_ncnt(id, 0), Ok(0));
-        // Nothing is left that would take what is given.
+        // No waiter is left that would take these units.
         ns.semtimedop(id, &[op(0, 7)], None).unwrap();
         assert_eq!(ns.sem_value(id, 0), Ok(10));
         ns.semtimedop(id, &[op(0, -7)], None).unwrap();
     });
     let ns = Namespace::open(&path).unwrap();
     let id = ns.semget(KEY, 0, 0).unwrap().raw();
-    until("it waits", || ns.sem_ncnt(id, 0) == Ok(1) && support::state(child.pid) == Some('S'));
+    until("the call blocks", || ns.sem_ncnt(id, 0) == Ok(1) && support::state(child.pid) == Some('S'));
     child.signal(libc::SIGUSR1);
     assert_eq!(child.end(), End::Exit(0), "{name}");
     assert_eq!(ns.sem_values(id).unwrap(), START, "{name}");
@@ -210,26 +199,28 @@ fn interrupts(directory: &Path, name: &str, handler: extern "C" fn(i32), flags: 
 
 extern "C" fn nothing(_: i32) {}
 
-/// As when the handler's own code, say a parser's, jumps within itself, and then returns.
+/// Jumps within the handler's own code, as a parser may, and then returns.
 extern "C" fn jump_within(_: i32) {
-    drop_in::jumping();
+    preload_api::jumping();
 }
 
-/// The same, and the place of the call that was given up is taken by another one at once.
+/// The same, and another call takes the record of the abandoned call at once.
 extern "C" fn jump_within_and_wait(_: i32) {
-    drop_in::jumping();
+    preload_api::jumping();
     let Some((ns, id)) = SET.get() else { return };
     let waits = ns.semtimedop(*id, &[op(2, -4)], Some(Duration::from_millis(1)));
     must(if waits == Err(Errno::AGAIN) { Ok(()) } else { Err(Errno::INVAL) }, 75);
 }
 
-/// From the moment when a call waits no signal is missed, whether it comes when the call is asleep, about to sleep, or awake to look around.
+/// A signal interrupts a blocked call at any instruction: when it sleeps, is about to sleep, or
+/// wakes to check other processes.
 #[test]
 fn no_signal_is_missed() {
     alone("no_signal_is_missed", |directory| {
         let path = directory.join("ns");
-        with_set(&path);
-        // As long as somebody has something to be taken back, who waits looks around several times a second.
+        create_set(&path);
+        // While another process has an adjustment, blocked calls wake several times a second to
+        // check that it is alive.
         let ready = Signpost::new();
         let _holder = fork(|| {
             let (ns, id) = open(&path);
@@ -272,17 +263,17 @@ fn no_signal_is_missed() {
 
 static FORKED: AtomicI32 = AtomicI32::new(0);
 
-/// The child returns into the call, too.
+/// Forks; the child returns into the interrupted call, too.
 extern "C" fn fork_within(_: i32) {
-    // SAFETY: no pointers.
+    // SAFETY: the calls take no pointers.
     FORKED.store(unsafe { libc::fork() }, SeqCst);
 }
 
 #[test]
-fn a_call_that_waits_is_interrupted() {
-    alone("a_call_that_waits_is_interrupted", |directory| {
+fn a_signal_interrupts_a_blocked_call() {
+    alone("a_signal_interrupts_a_blocked_call", |directory| {
         interrupts(directory, "nothing", nothing, 0);
-        // No more than in the kernel is it begun anew.
+        // As in the kernel, SA_RESTART does not restart the call.
         interrupts(directory, "restart", nothing, libc::SA_RESTART);
         interrupts(directory, "use", use_it, libc::SA_RESTART | libc::SA_NODEFER);
         interrupts(directory, "jump-within", jump_within, 0);
@@ -291,10 +282,10 @@ fn a_call_that_waits_is_interrupted() {
 }
 
 #[test]
-fn a_handler_forks() {
-    alone("a_handler_forks", |directory| {
+fn a_handler_can_fork_in_a_blocked_call() {
+    alone("a_handler_can_fork_in_a_blocked_call", |directory| {
         let path = directory.join("ns");
-        with_set(&path);
+        create_set(&path);
         let told = Signpost::new();
         let child = fork(|| {
             let (ns, id) = open(&path);
@@ -302,7 +293,7 @@ fn a_handler_forks() {
             let answer = ns.semtimedop(id, &[op(0, -4), op(1, -1)], None);
             let forked = FORKED.load(SeqCst);
             assert_eq!(answer, Err(Errno::INTR), "forked {forked}");
-            until("neither waits", || ns.sem_ncnt(id, 0) == Ok(0));
+            until("neither process blocks", || ns.sem_ncnt(id, 0) == Ok(0));
             ns.semtimedop(id, &[undo(0, -1), op(1, 1), op(1, -1)], None).unwrap();
             told.tell_number(i64::from(forked == 0));
             if forked > 0 {
@@ -312,7 +303,7 @@ fn a_handler_forks() {
         });
         let ns = Namespace::open(&path).unwrap();
         let id = ns.semget(KEY, 0, 0).unwrap().raw();
-        until("it waits", || ns.sem_ncnt(id, 0) == Ok(1) && support::state(child.pid) == Some('S'));
+        until("the call blocks", || ns.sem_ncnt(id, 0) == Ok(1) && support::state(child.pid) == Some('S'));
         child.signal(libc::SIGUSR1);
         assert_eq!(child.end(), End::Exit(0));
         assert_eq!(told.number() + told.number(), 1);
@@ -321,13 +312,14 @@ fn a_handler_forks() {
     });
 }
 
-/// SIGALRM all the time, in processes that pass units to each other; the handlers pass some, too.
+/// Timer signals interrupt processes that pass units to each other, and the handlers pass units,
+/// too.
 #[test]
-fn a_storm_of_signals() {
-    alone("a_storm_of_signals", |directory| {
+fn units_add_up_under_a_storm_of_signals() {
+    alone("units_add_up_under_a_storm_of_signals", |directory| {
         let path = directory.join("ns");
-        with_set(&path);
-        // Enough that nobody who has given in a handler must wait there for what others hold.
+        create_set(&path);
+        // Enough units that no handler blocks for units that other processes hold.
         let values = [9; NSEMS];
         fork(|| {
             let (ns, id) = open(&path);
@@ -335,11 +327,11 @@ fn a_storm_of_signals() {
         })
         .succeeds();
         let workers: Vec<Child> = (0..3u16)
-            .map(|who| {
+            .map(|nth| {
                 fork(|| {
                     let (ns, id) = open(&path);
-                    on_signal(libc::SIGALRM, use_it, if who == 0 { libc::SA_RESTART } else { 0 });
-                    alarm_every(Duration::from_micros(150 + u64::from(who) * 37));
+                    on_signal(libc::SIGALRM, use_it, if nth == 0 { libc::SA_RESTART } else { 0 });
+                    alarm_every(Duration::from_micros(150 + u64::from(nth) * 37));
                     let again = |ops: &[SemOp]| {
                         loop {
                             match ns.semtimedop(id, ops, None) {
@@ -351,7 +343,7 @@ fn a_storm_of_signals() {
                     let mut round = 0u16;
                     while round < 3000 || HANDLED.load(SeqCst) < 300 {
                         round = (round + 1) % 60_000;
-                        let (a, b) = (round % 5, (round + 1 + who) % 5);
+                        let (a, b) = (round % 5, (round + 1 + nth) % 5);
                         match round % 4 {
                             0 => (again(&[op(a, -2)]), again(&[op(a, 2)])),
                             1 if a != b => (again(&[op(a, -2), op(b, -2)]), again(&[op(a, 2), op(b, 2)])),

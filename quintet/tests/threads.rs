@@ -1,6 +1,8 @@
-//! Threads of one process that share a namespace and its objects: what each of them is told adds up. What one does before it gives a unit or sends a
-//! message has happened for whoever takes it: memory without atomics is guarded by that alone, which the thread sanitizer checks
-//! (`cargo xtask sanitize`).
+//! Threads of one process share a namespace and its objects, and their results add up.
+//!
+//! Giving a unit and sending a message are release operations; taking the unit and receiving the
+//! message are acquire operations. Some memory here has no other protection. The thread sanitizer
+//! checks this (`cargo xtask sanitize`).
 #![allow(unsafe_code)]
 
 use quintet::{Attachment, Errno, Id, Key, Kind, MsgFlags, Namespace, Segment, SemFlags, SemOp};
@@ -14,13 +16,14 @@ const KEY: Key = Key::new(0x7e4d);
 const THREADS: u64 = 4;
 const ROUNDS: u64 = 300;
 const GET: i32 = libc::IPC_CREAT | 0o600;
-/// A bound against hanging.
+/// Stops a test that hangs.
 const BOUND: Option<Duration> = Some(Duration::from_secs(60));
 
-/// Memory that only the objects under test guard.
+/// Memory that only the objects under test protect.
 struct Guarded<T>(UnsafeCell<T>);
 
-// SAFETY: whoever touches it holds the unit, or has the message, that says it is his turn.
+// SAFETY: a thread accesses the value only while it has the unit, or the message, that grants
+// access.
 unsafe impl<T: Send> Sync for Guarded<T> {}
 
 impl<T> Guarded<T> {
@@ -29,7 +32,7 @@ impl<T> Guarded<T> {
     }
 
     fn with<R>(&self, body: impl FnOnce(&mut T) -> R) -> R {
-        // SAFETY: it is the caller's turn: that is what is tested.
+        // SAFETY: the caller has exclusive access; this is what the test checks.
         body(unsafe { &mut *self.0.get() })
     }
 }
@@ -44,7 +47,8 @@ fn namespaces() -> (tempfile::TempDir, [PathBuf; 2]) {
     (directory, paths)
 }
 
-/// Each thread with a handle and a number of its own, all at once: what each gives.
+/// Runs `body` in all threads at once, each with its own handle and number. Returns what they
+/// return.
 fn at_once<T: Send>(path: &Path, body: impl Fn(&Namespace, u64) -> T + Sync) -> Vec<T> {
     let start = Barrier::new(THREADS as usize);
     std::thread::scope(|scope| {
@@ -55,7 +59,7 @@ fn at_once<T: Send>(path: &Path, body: impl Fn(&Namespace, u64) -> T + Sync) -> 
                 body(&Namespace::open(path).unwrap(), number)
             })
         });
-        // Each by itself: of the end of a scope the thread sanitizer is told nothing.
+        // Joins each thread explicitly: the thread sanitizer does not see the end of a scope.
         threads.collect::<Vec<_>>().into_iter().map(|thread| thread.join().unwrap()).collect()
     })
 }
@@ -65,7 +69,7 @@ fn op(num: u16, op: i16) -> SemOp {
 }
 
 #[test]
-fn a_unit_guards_plain_memory() {
+fn a_semaphore_protects_plain_memory() {
     let (_directory, paths) = namespaces();
     for path in &paths {
         let ns = Namespace::open(path).unwrap();
@@ -74,7 +78,7 @@ fn a_unit_guards_plain_memory() {
         let sum = Guarded::new(0u64);
         at_once(path, |ns, number| {
             for round in 0..ROUNDS {
-                // By one operation, and by several.
+                // With one operation, or with several.
                 let (take, give) = match (number + round) % 2 {
                     0 => (&[op(0, -1)][..], &[op(0, 1)][..]),
                     _ => (&[op(0, -1), op(1, 1)][..], &[op(1, -1), op(0, 1)][..]),
@@ -87,17 +91,17 @@ fn a_unit_guards_plain_memory() {
         assert_eq!(sum.with(|sum| *sum), THREADS * ROUNDS);
         assert_eq!(ns.sem_values(id), Ok(vec![1, 0]));
         let sets = ns.sets().unwrap();
-        assert_eq!((sets[0].undo.len(), sets[0].waiters.len()), (0, 0), "what was taken was given back");
+        assert_eq!((sets[0].undo.len(), sets[0].waiters.len()), (0, 0), "all units are back");
     }
 }
 
 #[test]
-fn a_message_hands_plain_memory_on() {
+fn a_message_passes_plain_memory_on() {
     let (_directory, paths) = namespaces();
     for path in &paths {
         let ns = Namespace::open(path).unwrap();
         let id = ns.msgget(KEY, GET).unwrap().raw();
-        // Room for a few, so that senders wait, too.
+        // The queue has room for a few messages, so that senders block, too.
         ns.msg_set(id, ns.msg_stat(id).unwrap().perm.uid, ns.msg_stat(id).unwrap().perm.gid, 0o600, 200).unwrap();
         let slots: Vec<Guarded<u64>> = (0..THREADS * ROUNDS).map(|_| Guarded::new(0)).collect();
         let received = AtomicU64::new(0);
@@ -115,7 +119,7 @@ fn a_message_hands_plain_memory_on() {
                     let (_, len) = ns.msgrcv(id, &mut buffer, wanted, MsgFlags::empty(), BOUND).unwrap();
                     let nth = u64::from_le_bytes(buffer[..8].try_into().unwrap());
                     assert_eq!(buffer[..len], nth.to_le_bytes().repeat(len / 8)[..]);
-                    // Exactly once: it is cleared for good.
+                    // `take` clears the slot: a second receipt would add 0.
                     received.fetch_add(slots[nth as usize].with(std::mem::take), SeqCst);
                 }
             }
@@ -128,7 +132,7 @@ fn a_message_hands_plain_memory_on() {
 }
 
 #[test]
-fn attachments_are_counted() {
+fn attach_counts_of_concurrent_threads_add_up() {
     let (_directory, paths) = namespaces();
     for path in &paths {
         let ns = Namespace::open(path).unwrap();
@@ -156,7 +160,7 @@ fn attachments_are_counted() {
 }
 
 #[test]
-fn of_those_who_make_one_is_the_first() {
+fn exactly_one_thread_creates_and_one_removes_an_object() {
     let (_directory, paths) = namespaces();
     for path in &paths {
         let ns = Namespace::open(path).unwrap();
@@ -164,7 +168,8 @@ fn of_those_who_make_one_is_the_first() {
         let rounds = ROUNDS as usize / 10;
         let told = at_once(path, |ns, _| {
             let (mut made, mut gone) = (Vec::new(), Vec::new());
-            // Nothing is asserted here: who panics leaves the others waiting.
+            // Collects results without asserting: a thread that panics would leave the others at
+            // the barrier.
             for _ in 0..rounds {
                 let flags = GET | libc::IPC_EXCL;
                 let got = [ns.shmget(KEY, 100, flags), ns.semget(KEY, 3, flags), ns.msgget(KEY, flags)];
@@ -178,7 +183,7 @@ fn of_those_who_make_one_is_the_first() {
             }
             (made, gone)
         });
-        // One has made each and one has removed it; the others are told that it is there, and that it is not.
+        // One thread creates and one removes each object. The others get EEXIST and EINVAL.
         let (made, gone): (Vec<_>, Vec<_>) = told.into_iter().unzip();
         for (told, otherwise) in [(made.concat(), Errno::EXIST), (gone.concat(), Errno::INVAL)] {
             let (done, refused): (Vec<_>, Vec<_>) = told.into_iter().partition(Result::is_ok);
@@ -190,7 +195,7 @@ fn of_those_who_make_one_is_the_first() {
 }
 
 #[test]
-fn who_waits_is_told_of_the_removal() {
+fn removal_wakes_blocked_threads_with_eidrm() {
     let (_directory, paths) = namespaces();
     for path in &paths {
         let ns = Namespace::open(path).unwrap();
@@ -210,7 +215,7 @@ fn who_waits_is_told_of_the_removal() {
 }
 
 #[test]
-fn a_namespace_is_opened_by_all_at_once() {
+fn threads_can_create_a_namespace_at_the_same_time() {
     let directory = tempfile::tempdir().unwrap();
     let start = Barrier::new(THREADS as usize);
     for round in 0..20 {

@@ -1,8 +1,9 @@
-//! Files that are shortened while they are mapped, under a program that has asked for the guard.
+//! Files are truncated while a program that has enabled the guard has them mapped.
 //!
 //! # Safety
 //!
-//! What is mapped here is unmapped with the process; a handler only stores to an atomic, ends the process, or puts a page where one was lost.
+//! Mappings made here last until the process exits. Handlers store to an atomic, exit, or map a
+//! page in place of a lost one.
 #![allow(unsafe_code)]
 
 use crash::support;
@@ -15,11 +16,11 @@ use support::{Child, End, Signpost, alone, fork};
 
 const CREAT: i32 = libc::IPC_CREAT | 0o600;
 
-fn shorten(file: &Path, len: u64) {
+fn truncate(file: &Path, len: u64) {
     std::fs::File::options().write(true).open(file).unwrap().set_len(len).unwrap();
 }
 
-/// Every call, whatever it says.
+/// Makes every call and ignores the results.
 fn call_everything(ns: &Namespace) {
     let _ = ns.semtimedop(0, &[SemOp::new(0, 1).flags(SemFlags::NOWAIT | SemFlags::UNDO)], None);
     let _ = ns.semtimedop(0, &[SemOp::new(0, -1).flags(SemFlags::NOWAIT), SemOp::new(1, 1).flags(SemFlags::NOWAIT)], None);
@@ -33,7 +34,7 @@ fn call_everything(ns: &Namespace) {
     let _ = ns.msgget(Key::PRIVATE, 0o600).map(|id| ns.msg_remove(id.raw()));
 }
 
-fn make(path: &Path, kind: Kind) -> Namespace {
+fn create(path: &Path, kind: Kind) -> Namespace {
     let ns = Namespace::create(path, kind).unwrap();
     assert_eq!(ns.shmget(Key::new(1), 16384, CREAT).unwrap().raw(), 0);
     assert_eq!(ns.semget(Key::new(1), 2, CREAT).unwrap().raw(), 0);
@@ -44,10 +45,10 @@ fn make(path: &Path, kind: Kind) -> Namespace {
     ns
 }
 
-/// Each file, to nothing and to one page, under one who is in the midst of his calls.
+/// Truncates each file to 0 bytes and to one page while a process makes calls.
 #[test]
-fn a_shortened_file_does_not_end_a_guarded_program() {
-    alone("a_shortened_file_does_not_end_a_guarded_program", |directory| {
+fn a_truncated_file_does_not_kill_a_guarded_program() {
+    alone("a_truncated_file_does_not_kill_a_guarded_program", |directory| {
         for kind in [Kind::Private, Kind::Shared] {
             for name in ["namespace", "registry", "shm/0", "shm/0.data", "sem/0", "msg/0", "msg/0.data"] {
                 for len in [0, 4096] {
@@ -55,7 +56,7 @@ fn a_shortened_file_does_not_end_a_guarded_program() {
                     let (ready, done, at_it) = (Signpost::new(), support::shared_words(1), Signpost::new());
                     let user = fork(|| {
                         quintet::guard_against_truncation().unwrap();
-                        let ns = make(&path, kind);
+                        let ns = create(&path, kind);
                         let memory = Segment::open(&ns, Key::new(1)).unwrap().attach().unwrap();
                         memory.write(0, &[7; 16384]).unwrap();
                         ready.tell(1);
@@ -70,36 +71,36 @@ fn a_shortened_file_does_not_end_a_guarded_program() {
                     });
                     ready.wait();
                     if path.join(name).exists() {
-                        shorten(&path.join(name), len);
+                        truncate(&path.join(name), len);
                     }
                     done[0].store(1, SeqCst);
-                    assert_eq!(user.end(), End::Exit(0), "{kind:?}: {name} shortened to {len}");
+                    assert_eq!(user.end(), End::Exit(0), "{kind:?}: {name} truncated to {len}");
                 }
             }
         }
     });
 }
 
-/// Maps a file of its own, shortens it, and looks.
-fn lose_a_page_of_ones_own(directory: &Path) {
+/// Maps a file of the program's own, truncates it and reads the lost page.
+fn read_a_lost_page(directory: &Path) {
     let file = directory.join("own");
     std::fs::write(&file, [1; 8192]).unwrap();
     let opened = std::fs::File::options().read(true).write(true).open(&file).unwrap();
     let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
-    // SAFETY: overlaps nothing.
+    // SAFETY: the kernel chooses the address.
     let at = unsafe { libc::mmap(std::ptr::null_mut(), 8192, protection, flags, opened.as_raw_fd(), 0) };
     assert_ne!(at, libc::MAP_FAILED);
     LOST.store(at as usize + 4096, SeqCst);
-    shorten(&file, 0);
-    // SAFETY: mapped; that its page is lost is what is tested.
+    truncate(&file, 0);
+    // SAFETY: mapped; the test is about reading a lost page.
     unsafe { at.cast::<u8>().add(4096).read_volatile() };
 }
 
 static LOST: AtomicUsize = AtomicUsize::new(0);
 static CAUGHT: AtomicU32 = AtomicU32::new(0);
 
-extern "C" fn mend(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    // SAFETY: the kernel's; the page is this test's.
+extern "C" fn map_lost_page(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: the kernel passes a valid `siginfo_t`; the page belongs to this test.
     unsafe {
         assert_eq!((signal, (*info).si_addr() as usize), (libc::SIGBUS, LOST.load(SeqCst)));
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
@@ -111,16 +112,16 @@ extern "C" fn mend(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void
 fn catch() {
     // SAFETY: zeroes are an empty sigaction.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = mend as *const () as usize;
+    action.sa_sigaction = map_lost_page as *const () as usize;
     action.sa_flags = libc::SA_SIGINFO;
-    // SAFETY: a local.
+    // SAFETY: points to a local variable.
     assert_eq!(unsafe { libc::sigaction(libc::SIGBUS, &raw const action, std::ptr::null_mut()) }, 0);
 }
 
-/// What is not ours goes where it went before: to the program's handler, or to its end.
+/// A fault outside of the library's mappings goes to the program's handler, or ends the program.
 #[test]
-fn a_page_of_the_programs_own_is_its_own_affair() {
-    alone("a_page_of_the_programs_own_is_its_own_affair", |directory| {
+fn faults_of_the_programs_own_mappings_reach_its_handler() {
+    alone("faults_of_the_programs_own_mappings_reach_its_handler", |directory| {
         let guarded = |before: fn(), body: &dyn Fn()| -> Child {
             fork(|| {
                 before();
@@ -129,34 +130,34 @@ fn a_page_of_the_programs_own_is_its_own_affair() {
                 body();
             })
         };
-        let look = || lose_a_page_of_ones_own(directory);
+        let read = || read_a_lost_page(directory);
         let caught = || {
-            look();
+            read();
             assert_eq!(CAUGHT.load(SeqCst), 1);
         };
-        // SAFETY: a signal to the calling thread.
+        // SAFETY: sends a signal to the calling thread.
         let raise = || assert_eq!(unsafe { libc::raise(libc::SIGBUS) }, 0);
-        // The Rust library has a handler for stacks that overflow.
-        // SAFETY: a disposition.
+        // The Rust runtime has a handler for stack overflows.
+        // SAFETY: sets a disposition.
         let default = || assert_ne!(unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) }, libc::SIG_ERR);
-        // SAFETY: a disposition.
+        // SAFETY: sets a disposition.
         let ignore = || assert_ne!(unsafe { libc::signal(libc::SIGBUS, libc::SIG_IGN) }, libc::SIG_ERR);
         assert_eq!(guarded(catch, &caught).end(), End::Exit(0));
-        assert_eq!(guarded(default, &look).end(), End::Signal(libc::SIGBUS));
+        assert_eq!(guarded(default, &read).end(), End::Signal(libc::SIGBUS));
         assert_eq!(guarded(default, &raise).end(), End::Signal(libc::SIGBUS));
         assert_eq!(guarded(ignore, &raise).end(), End::Exit(0));
-        assert_eq!(guarded(ignore, &look).end(), End::Signal(libc::SIGBUS));
+        assert_eq!(guarded(ignore, &read).end(), End::Signal(libc::SIGBUS));
     });
 }
 
-/// A file that is shortened already is refused, without a guard.
+/// A file that is too short when it is opened is an error, with or without the guard.
 #[test]
-fn a_file_that_is_too_short_is_refused() {
-    alone("a_file_that_is_too_short_is_refused", |directory| {
+fn opening_a_file_that_is_too_short_fails() {
+    alone("opening_a_file_that_is_too_short_fails", |directory| {
         for name in ["shm/0", "shm/0.data", "sem/0", "msg/0"] {
             let path = directory.join(name.replace('/', "-"));
-            fork(|| _ = make(&path, Kind::Private)).succeeds();
-            shorten(&path.join(name), 100);
+            fork(|| _ = create(&path, Kind::Private)).succeeds();
+            truncate(&path.join(name), 100);
             fork(|| {
                 let ns = Namespace::open(&path).unwrap();
                 assert!(Segment::open(&ns, Key::new(1)).and_then(|segment| segment.attach()).is_err() == name.starts_with("shm"));

@@ -1,10 +1,13 @@
-//! What a user cannot do to others' objects, tried with plain file operations: the table in ARCHITECTURE.md, "The trust model".
+//! A user cannot harm objects of another user with plain file operations: the table in
+//! ARCHITECTURE.md, "The trust model".
 //!
-//! Only the superuser can be several users; and files are what guards, so nothing here goes through the kernel's own System V IPC.
+//! Acting as several users needs root. File permissions are under test, so nothing here uses the
+//! kernel's System V IPC.
 //!
 //! # Safety
 //!
-//! Plain system calls on files; the children of `fork` have one thread.
+//! The raw calls get paths, numbers and pointers to local variables. Children of `fork` have one
+//! thread.
 #![allow(unsafe_code)]
 
 use crash::support;
@@ -20,15 +23,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use support::{Signpost, alone, become_user, fork, is_root, open_to_all};
 
-/// Who has something, who wants it, and who looks on.
+/// The owner of the objects, an attacker and a bystander.
 const ALICE: u32 = 5678;
 const MALLORY: u32 = 1234;
 const BOB: u32 = 4321;
 
 const SECRET: &[u8] = b"the secret of Alice";
 
-/// `body` on a namespace of the superuser's.
-fn among_users(name: &str, kind: Kind, body: impl FnOnce(&Path)) {
+/// Runs `body` on a namespace that root has created.
+fn with_users(name: &str, kind: Kind, body: impl FnOnce(&Path)) {
     if !is_root() {
         return println!("skipped: not root");
     }
@@ -40,7 +43,7 @@ fn among_users(name: &str, kind: Kind, body: impl FnOnce(&Path)) {
     });
 }
 
-/// `body` as a user, who has opened the namespace.
+/// Opens the namespace as `user` and runs `body`.
 fn act(user: u32, path: &Path, body: impl FnOnce(&Namespace)) {
     fork(|| {
         become_user(user);
@@ -49,11 +52,11 @@ fn act(user: u32, path: &Path, body: impl FnOnce(&Namespace)) {
     .succeeds();
 }
 
-/// The rights do not allow it.
+/// Asserts that the operation failed for lack of permission.
 #[track_caller]
 fn cannot<T>(what: &str, path: &Path, tried: io::Result<T>) {
     match tried {
-        Ok(_) => panic!("{what} {}: can be done", path.display()),
+        Ok(_) => panic!("{what} {}: succeeded", path.display()),
         Err(e) => assert_eq!(e.kind(), io::ErrorKind::PermissionDenied, "{what} {}: {e}", path.display()),
     }
 }
@@ -66,7 +69,7 @@ fn result(ret: i32) -> io::Result<()> {
     if ret == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// All that is in a directory, and below.
+/// Returns all files and folders below a directory.
 fn tree(path: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for entry in fs::read_dir(path).unwrap() {
@@ -83,8 +86,9 @@ fn opened(path: &Path, write: bool) -> io::Result<File> {
     OpenOptions::new().read(!write).write(write).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path)
 }
 
-/// One object of each mechanism with this mode, a key, and the secret in it where it can hold one. The numbers are the indexes.
-fn alices(path: &Path, key: i32, mode: i32) -> [Id; 3] {
+/// Creates a segment, a set and a queue with this key and mode as Alice. The segment and the queue
+/// hold the secret.
+fn create_as_alice(path: &Path, key: i32, mode: i32) -> [Id; 3] {
     let ids = Signpost::new();
     act(ALICE, path, |ns| {
         let flags = libc::IPC_CREAT | libc::IPC_EXCL | mode;
@@ -101,8 +105,8 @@ fn alices(path: &Path, key: i32, mode: i32) -> [Id; 3] {
     [(); 3].map(|()| Id::from_raw(ids.number() as i32).unwrap())
 }
 
-/// Whether Alice still finds what she has made.
-fn is_as_alice_left_it(path: &Path, key: i32, ids: [Id; 3]) {
+/// Asserts that Alice's objects are unchanged.
+fn assert_unchanged(path: &Path, key: i32, ids: [Id; 3]) {
     act(ALICE, path, |ns| {
         let key = Key::new(key);
         let found = [ns.shmget(key, 0, 0).unwrap(), ns.semget(key, 0, 0).unwrap(), ns.msgget(key, 0).unwrap()];
@@ -120,11 +124,11 @@ fn is_as_alice_left_it(path: &Path, key: i32, ids: [Id; 3]) {
     });
 }
 
-/// Names, modes and owners are not another user's to change; nor is the header.
+/// Another user cannot change names, modes or owners, or the header.
 #[test]
-fn the_directory_and_its_files_keep_their_names_and_rights() {
-    among_users("the_directory_and_its_files_keep_their_names_and_rights", Kind::Shared, |path| {
-        let ids = alices(path, 1, 0o666);
+fn another_user_cannot_change_names_owners_or_modes() {
+    with_users("another_user_cannot_change_names_owners_or_modes", Kind::Shared, |path| {
+        let ids = create_as_alice(path, 1, 0o666);
         act(MALLORY, path, |_| {
             let own = path.join("own");
             for file in tree(path) {
@@ -139,12 +143,12 @@ fn the_directory_and_its_files_keep_their_names_and_rights() {
                     cannot("remove", &file, fs::remove_file(&file));
                     cannot("replace", &file, fs::rename(&own, &file));
                 }
-                // SAFETY: a path and numbers.
+                // SAFETY: see the module.
                 cannot("own", &file, result(unsafe { libc::lchown(c.as_ptr(), MALLORY, MALLORY) }));
                 if !is_link {
                     cannot("chmod", &file, fs::set_permissions(&file, Permissions::from_mode(0o777)));
                     let (name, list) = (c"system.posix_acl_access", [2u8, 0, 0, 0]);
-                    // SAFETY: paths and a local.
+                    // SAFETY: see the module.
                     let set = unsafe { libc::setxattr(c.as_ptr(), name.as_ptr(), list.as_ptr().cast(), list.len(), 0) };
                     cannot("give rights to", &file, result(set));
                 }
@@ -152,19 +156,19 @@ fn the_directory_and_its_files_keep_their_names_and_rights() {
             fs::remove_file(own).unwrap();
             cannot("chmod", path, fs::set_permissions(path, Permissions::from_mode(0o777)));
             cannot("write", path, opened(&path.join("namespace"), true));
-            // SAFETY: a path and a number.
+            // SAFETY: see the module.
             cannot("shorten", path, result(unsafe { libc::truncate(c_path(&path.join("namespace")).as_ptr(), 0) }));
         });
-        is_as_alice_left_it(path, 1, ids);
+        assert_unchanged(path, 1, ids);
     });
 }
 
-/// Which files can be opened is the mode's affair, in each mechanism's way.
+/// The mode of an object decides which of its files another user can open.
 #[test]
-fn the_mode_says_who_opens_a_file() {
-    among_users("the_mode_says_who_opens_a_file", Kind::Shared, |path| {
+fn the_mode_decides_which_files_another_user_can_open() {
+    with_users("the_mode_decides_which_files_another_user_can_open", Kind::Shared, |path| {
         for (key, mode) in (1..).zip([0o600, 0o640, 0o604, 0o602, 0o606, 0o644, 0o666, 0o660]) {
-            let [segment, set, queue] = alices(path, key, mode).map(|id| id.index());
+            let [segment, set, queue] = create_as_alice(path, key, mode).map(|id| id.index());
             let (read, write) = (mode & 4 != 0, mode & 2 != 0);
             let any = read || write;
             act(MALLORY, path, |_| {
@@ -178,7 +182,7 @@ fn the_mode_says_who_opens_a_file() {
                         }
                     }
                     if !writable {
-                        // SAFETY: a path and a number.
+                        // SAFETY: see the module.
                         cannot("shorten", &file, result(unsafe { libc::truncate(c_path(&file).as_ptr(), 0) }));
                     }
                 };
@@ -192,16 +196,16 @@ fn the_mode_says_who_opens_a_file() {
     });
 }
 
-/// Who has no right finds a segment's bytes and a queue's messages in no file.
+/// A user without permission finds the bytes of segments and messages in no file.
 #[test]
-fn a_secret_is_in_no_file_that_others_read() {
-    among_users("a_secret_is_in_no_file_that_others_read", Kind::Shared, |path| {
+fn a_user_without_permission_finds_no_secret_in_any_file() {
+    with_users("a_user_without_permission_finds_no_secret_in_any_file", Kind::Shared, |path| {
         let mut last = [None; 2];
         for (key, mode) in (1..).zip([0o600, 0o640, 0o700]) {
-            let ids = alices(path, key, mode);
+            let ids = create_as_alice(path, key, mode);
             last = [Some(key), Some(ids[0].raw())];
         }
-        // What was removed does not lie about, either.
+        // Nor does the user find the bytes of a removed segment.
         act(ALICE, path, |ns| ns.shm_remove(last[1].unwrap()).unwrap());
         for user in [MALLORY, BOB] {
             act(user, path, |ns| {
@@ -214,7 +218,7 @@ fn a_secret_is_in_no_file_that_others_read() {
                     }
                     assert!(!bytes.windows(SECRET.len()).any(|window| window == SECRET), "{}", file.display());
                 }
-                // Nor does a new segment, which may have the place of the removed one.
+                // A new segment, which may reuse memory, does not show them, either.
                 let id = ns.shmget(Key::PRIVATE, 4096, 0o600).unwrap();
                 let mut bytes = [1; 4096];
                 Segment::open_id(ns, id).unwrap().attach().unwrap().read(0, &mut bytes).unwrap();
@@ -224,7 +228,7 @@ fn a_secret_is_in_no_file_that_others_read() {
     });
 }
 
-/// Writes another owner and a generous mode wherever the file has the old ones.
+/// Replaces Alice's id and the mode wherever they occur in the file.
 fn falsify(file: &Path, mode: u32) -> io::Result<()> {
     let open = OpenOptions::new().read(true).write(true).open(file)?;
     let mut page = [0; 4096];
@@ -243,22 +247,23 @@ fn falsify(file: &Path, mode: u32) -> io::Result<()> {
     open.write_all_at(&page[..len], 0)
 }
 
-/// Who may read a segment can write what he likes into its control file; rights to the bytes it does not give.
+/// A user with any permission can write to the control file of a segment. This gives no permission
+/// for the bytes.
 #[test]
-fn a_falsified_control_file_gives_no_rights() {
-    among_users("a_falsified_control_file_gives_no_rights", Kind::Shared, |path| {
+fn a_falsified_control_file_gives_no_permission() {
+    with_users("a_falsified_control_file_gives_no_permission", Kind::Shared, |path| {
         for (key, mode) in [(1, 0o644), (2, 0o604), (3, 0o622)] {
-            let [id, ..] = alices(path, key, mode);
+            let [id, ..] = create_as_alice(path, key, mode);
             act(MALLORY, path, |ns| {
                 falsify(&path.join(format!("shm/{}", id.index())), mode as u32).unwrap();
                 let perm = ns.shm_stat(id.raw()).unwrap().perm;
-                // It looks as if, but for the creator, whom the file system tells.
+                // The state shows the false values, but the creator comes from the file system.
                 assert_eq!((perm.uid, perm.cuid, perm.mode), (MALLORY, ALICE, 0o666));
-                // SAFETY: at an address of the kernel's choice.
+                // SAFETY: the kernel chooses the address.
                 assert_eq!(unsafe { ns.shmat(id.raw(), 0, 0) }.unwrap_err(), Errno::ACCES, "{mode:o}");
             });
             act(BOB, path, |ns| {
-                // SAFETY: as above.
+                // SAFETY: the kernel chooses the address.
                 assert_eq!(unsafe { ns.shmat(id.raw(), 0, 0) }.unwrap_err(), Errno::ACCES, "{mode:o}");
             });
             act(ALICE, path, |ns| {
@@ -270,19 +275,19 @@ fn a_falsified_control_file_gives_no_rights() {
     });
 }
 
-/// Nor does what the other files say that he may write.
+/// Writing to the files of one object gives no access to other objects.
 #[test]
-fn other_objects_are_out_of_reach() {
-    among_users("other_objects_are_out_of_reach", Kind::Shared, |path| {
-        let open = alices(path, 1, 0o666);
-        let closed = alices(path, 2, 0o600);
+fn writing_to_one_object_gives_no_access_to_others() {
+    with_users("writing_to_one_object_gives_no_access_to_others", Kind::Shared, |path| {
+        let open = create_as_alice(path, 1, 0o666);
+        let closed = create_as_alice(path, 2, 0o600);
         act(MALLORY, path, |ns| {
             for (folder, (open, closed)) in ["shm", "sem", "msg"].into_iter().zip(open.into_iter().zip(closed)) {
                 falsify(&path.join(format!("{folder}/{}", open.index())), 0o666).unwrap();
                 cannot("falsify", path, falsify(&path.join(format!("{folder}/{}", closed.index())), 0o600));
             }
             let [segment, set, queue] = closed.map(Id::raw);
-            // SAFETY: as above.
+            // SAFETY: the kernel chooses the address.
             assert_eq!(unsafe { ns.shmat(segment, 0, libc::SHM_RDONLY) }.unwrap_err(), Errno::ACCES);
             assert_eq!(ns.shm_set(segment, MALLORY, MALLORY, 0o666), Err(Errno::PERM));
             assert_eq!(ns.shm_remove(segment), Err(Errno::PERM));
@@ -297,24 +302,25 @@ fn other_objects_are_out_of_reach() {
             assert_eq!(ns.msg_set(queue, MALLORY, MALLORY, 0o666, 1000), Err(Errno::PERM));
             assert_eq!(ns.msg_remove(queue), Err(Errno::PERM));
         });
-        is_as_alice_left_it(path, 2, closed);
+        assert_unchanged(path, 2, closed);
     });
 }
 
-/// What somebody puts under names that will be needed: links to a file of Alice's, things that are no files, files of his own.
+/// Creates files at names that the library will need: links to Alice's file, a fifo, a directory
+/// and Mallory's own files.
 fn squat(path: &Path, target: &Path, names: impl Fn(usize) -> PathBuf) {
     for nth in 0..6 {
         let name = names(nth);
         match nth {
             0 => symlink(target, &name).unwrap(),
             1 => symlink("nowhere", &name).unwrap(),
-            // SAFETY: a path and a number.
+            // SAFETY: see the module.
             2 => result(unsafe { libc::mkfifo(c_path(&name).as_ptr(), 0o666) }).unwrap(),
             3 => fs::create_dir(&name).unwrap(),
             4 => fs::write(&name, [0xff; 200_000]).unwrap(),
             _ => {
-                // Only of his own files, where the kernel protects links (`fs.protected_hardlinks`).
-                let own = path.join("mallorys");
+                // The kernel allows hard links only to own files (`fs.protected_hardlinks`).
+                let own = path.join("mallory");
                 fs::write(&own, "").unwrap();
                 fs::hard_link(own, &name).unwrap();
             }
@@ -326,14 +332,14 @@ fn squat(path: &Path, target: &Path, names: impl Fn(usize) -> PathBuf) {
 }
 
 #[test]
-fn what_lies_in_the_way_is_left_alone() {
-    among_users("what_lies_in_the_way_is_left_alone", Kind::Shared, |path| {
-        let target = path.with_extension("alices");
+fn files_in_the_way_are_neither_used_nor_changed() {
+    with_users("files_in_the_way_are_neither_used_nor_changed", Kind::Shared, |path| {
+        let target = path.with_extension("alice");
         fork(|| {
-            // Where only the superuser writes, with Alice's rights.
+            // A file of Alice's in a directory that only root can write.
             fs::write(&target, SECRET).unwrap();
             let c = c_path(&target);
-            // SAFETY: a path and numbers.
+            // SAFETY: see the module.
             result(unsafe { libc::chown(c.as_ptr(), ALICE, ALICE) }).unwrap();
             fs::set_permissions(&target, Permissions::from_mode(0o600)).unwrap();
         })
@@ -350,9 +356,9 @@ fn what_lies_in_the_way_is_left_alone() {
             }
         });
         for key in 1..=6 {
-            let ids = alices(path, key, 0o600);
+            let ids = create_as_alice(path, key, 0o600);
             assert!(ids.iter().all(|id| id.index() > 5), "{ids:?}");
-            is_as_alice_left_it(path, key, ids);
+            assert_unchanged(path, key, ids);
             act(BOB, path, |ns| {
                 assert_eq!(ns.shm_stat(ids[0].raw()).unwrap_err(), Errno::ACCES);
                 assert_eq!(ns.shmget(Key::new(key), 0, 0).unwrap(), ids[0]);
@@ -362,22 +368,22 @@ fn what_lies_in_the_way_is_left_alone() {
     });
 }
 
-/// A key leads to whose object was there first, whatever somebody adds.
+/// A key finds the object that had it first, whatever names another user adds.
 #[test]
-fn a_key_cannot_be_taken() {
-    among_users("a_key_cannot_be_taken", Kind::Shared, |path| {
-        let ids = alices(path, 5, 0o604);
+fn another_user_cannot_take_over_a_key() {
+    with_users("another_user_cannot_take_over_a_key", Kind::Shared, |path| {
+        let ids = create_as_alice(path, 5, 0o604);
         act(MALLORY, path, |ns| {
             let own = ns.shmget(Key::PRIVATE, 4096, 0o666).unwrap();
             for nth in 1..8 {
                 symlink(own.to_string(), path.join(format!("key/shm.00000005.{nth}"))).unwrap();
             }
-            // The registry says how many names are to be looked at.
+            // The registry says how many names a lookup reads.
             let registry = OpenOptions::new().write(true).open(path.join("registry")).unwrap();
             registry.write_all_at(&8u32.to_ne_bytes(), 20).unwrap();
             let flags = libc::IPC_CREAT | libc::IPC_EXCL | 0o666;
             assert_eq!(ns.shmget(Key::new(5), 4096, flags), Err(Errno::EXIST));
-            // A name for somebody else's object does not give it the key.
+            // A name that another user adds for an object does not give the object that key.
             symlink(ids[0].to_string(), path.join("key/shm.00000006")).unwrap();
         });
         for user in [ALICE, BOB] {
@@ -386,15 +392,15 @@ fn a_key_cannot_be_taken() {
                 assert_eq!(ns.shmget(Key::new(6), 0, 0), Err(Errno::NOENT));
             });
         }
-        is_as_alice_left_it(path, 5, ids);
+        assert_unchanged(path, 5, ids);
     });
 }
 
-/// A lock on the registry's bytes is its owner's: nobody ends another process's life for the others to see.
+/// File locks on the registry show that a process is alive. Another user cannot release them.
 #[test]
-fn a_life_cannot_be_ended_by_unlocking() {
-    among_users("a_life_cannot_be_ended_by_unlocking", Kind::Shared, |path| {
-        let ids = alices(path, 1, 0o666);
+fn another_user_cannot_make_a_live_process_look_exited() {
+    with_users("another_user_cannot_make_a_live_process_look_exited", Kind::Shared, |path| {
+        let ids = create_as_alice(path, 1, 0o666);
         let (attached, done) = (Signpost::new(), Signpost::new());
         let alice = fork(|| {
             become_user(ALICE);
@@ -408,7 +414,7 @@ fn a_life_cannot_be_ended_by_unlocking() {
         act(MALLORY, path, |ns| {
             let registry = OpenOptions::new().read(true).write(true).open(path.join("registry")).unwrap();
             for command in [libc::F_OFD_SETLK, libc::F_SETLK] {
-                // SAFETY: zeroes are a valid flock; the whole file.
+                // SAFETY: zeroes are a valid `flock`, which covers the whole file.
                 let unlocked = unsafe {
                     let mut lock: libc::flock = std::mem::zeroed();
                     (lock.l_type, lock.l_whence) = (libc::F_UNLCK as _, libc::SEEK_SET as _);
@@ -423,26 +429,27 @@ fn a_life_cannot_be_ended_by_unlocking() {
     });
 }
 
-/// A registry full of anything hinders, and breaks nothing that is held already; every call comes back.
+/// A damaged registry may fail new calls, but attached memory and open objects keep working, and no
+/// call hangs.
 #[test]
-fn a_scribbled_registry_keeps_nobodys_memory() {
-    among_users("a_scribbled_registry_keeps_nobodys_memory", Kind::Shared, |path| {
+fn a_damaged_registry_does_not_affect_open_objects() {
+    with_users("a_damaged_registry_does_not_affect_open_objects", Kind::Shared, |path| {
         for byte in [0, 0xff, 0x55] {
             let key = 1 + i32::from(byte);
-            let ids = alices(path, key, 0o600);
-            let (attached, scribbled) = (Signpost::new(), Signpost::new());
+            let ids = create_as_alice(path, key, 0o600);
+            let (attached, damaged) = (Signpost::new(), Signpost::new());
             let alice = fork(|| {
                 become_user(ALICE);
                 let ns = Namespace::open(path).unwrap();
                 let memory = Segment::open_id(&ns, ids[0]).unwrap().attach().unwrap();
                 attached.tell_number(1);
-                scribbled.number();
+                damaged.number();
                 let mut bytes = [0; SECRET.len()];
                 memory.read(0, &mut bytes).unwrap();
                 assert_eq!((bytes.as_slice(), ns.sem_value(ids[1].raw(), 0)), (SECRET, Ok(7)));
                 let mut text = [0; 100];
                 assert_eq!(ns.msgrcv(ids[2].raw(), &mut text, 0, MsgFlags::NOWAIT, None).map(|got| got.1), Ok(SECRET.len()));
-                // Whatever these say, they say it.
+                // These calls return, with any result.
                 let _ = ns.shmget(Key::PRIVATE, 4096, 0o600);
                 let _ = ns.semget(Key::PRIVATE, 1, 0o600);
                 let _ = ns.shm_stat(ids[0].raw());
@@ -453,17 +460,17 @@ fn a_scribbled_registry_keeps_nobodys_memory() {
                 let registry = OpenOptions::new().write(true).open(path.join("registry")).unwrap();
                 registry.write_all_at(&[byte; 64 << 10], 12).unwrap();
             });
-            scribbled.tell_number(1);
+            damaged.tell_number(1);
             alice.succeeds();
             fs::write(path.join("registry"), before).unwrap();
         }
     });
 }
 
-/// Into a private namespace nobody gets, by no name.
+/// Another user cannot reach a private namespace by any name.
 #[test]
-fn a_private_namespace_is_closed() {
-    among_users("a_private_namespace_is_closed", Kind::Private, |path| {
+fn another_user_cannot_reach_a_private_namespace() {
+    with_users("another_user_cannot_reach_a_private_namespace", Kind::Private, |path| {
         let segment = Signpost::new();
         fork(|| {
             let ns = Namespace::open(path).unwrap();
@@ -493,20 +500,20 @@ fn a_private_namespace_is_closed() {
     });
 }
 
-/// The superuser's own namespace lies where others can neither list nor read its name.
+/// Root's hidden default namespace has a name that other users can neither list nor read.
 #[test]
-fn an_unlisted_namespace_is_not_found() {
+fn another_user_cannot_find_a_hidden_namespace() {
     if !is_root() {
         return println!("skipped: not root");
     }
-    alone("an_unlisted_namespace_is_not_found", |directory| {
+    alone("another_user_cannot_find_a_hidden_namespace", |directory| {
         open_to_all(directory);
         let parent = directory.join("parent");
         fs::create_dir(&parent).unwrap();
         fs::set_permissions(&parent, Permissions::from_mode(0o711)).unwrap();
         let name = Signpost::new();
         fork(|| {
-            let ns = Namespace::create_unlisted(&parent).unwrap();
+            let ns = Namespace::create_hidden(&parent).unwrap();
             let last = ns.path().unwrap().file_name().map(OsStr::len).unwrap();
             name.tell_number(last as i64);
         })
@@ -518,7 +525,7 @@ fn an_unlisted_namespace_is_not_found() {
             become_user(MALLORY);
             cannot("list", &parent, fs::read_dir(&parent));
             cannot("make a file in", &parent, File::create(parent.join("x")));
-            // Who is told the name gets in: a program that gave up its rights.
+            // A program that gave up root but knows the name can open it.
             assert_eq!(Namespace::open(&path).unwrap().kind(), Kind::Shared);
         })
         .succeeds();

@@ -1,53 +1,52 @@
-//! `quintet cat`: the bytes of a segment.
+//! `quintet cat`: prints the bytes of a segment.
 
+use crate::args::object::{self, Access, Object};
+use crate::args::size;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::object::{self, Instead, Object};
 use crate::output::hexdump::Hexdump;
-use crate::size;
+use crate::words::count;
 use quintet::{Attachment, Errno};
 use std::io::{self, BufWriter, IsTerminal, Write};
 
 const EXAMPLES: &str = "\
 EXAMPLES:
   quintet cat 32769                        hexadecimal on a terminal
-  quintet cat 32769 > copy                 the bytes as they are into a file or pipe
+  quintet cat 32769 > copy                 raw bytes to a file or pipe
   quintet cat key:0x4d2 --offset 4K --length 64 --hex";
 
-/// Print the bytes of a segment: as they are, or in hexadecimal on a terminal
+/// Print the bytes of a segment: raw, or in hexadecimal on a terminal
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     #[arg(help = object::SEGMENT_HELP)]
     object: Object,
 
-    /// The first byte to print
+    /// Offset of the first byte
     #[arg(long, value_name = "N", default_value = "0", value_parser = size::parse)]
     offset: u64,
 
-    /// How many bytes to print [default: to the end]
+    /// Number of bytes [default: up to the end]
     #[arg(long, value_name = "N", value_parser = size::parse)]
     length: Option<u64>,
 
-    /// Hexadecimal, also into a pipe
+    /// Print hexadecimal, to pipes and files, too
     #[arg(long, conflicts_with = "raw")]
     hex: bool,
 
-    /// The bytes as they are, also to a terminal
+    /// Print raw bytes, on a terminal, too
     #[arg(long)]
     raw: bool,
 }
 
-/// Bytes copied out at a time.
+/// Number of bytes that are copied at a time.
 const PIECE: usize = 64 * 1024;
 
 pub fn run(context: &Context, args: &Args) -> Outcome {
-    if context.json() {
-        return Err(Failure::usage("'quintet cat' prints bytes, not JSON").remedy("leave out --json"));
-    }
+    context.refuse_json("it prints bytes")?;
     let ns = context.namespace()?;
-    let memory = args.object.segment(&ns, Instead::Read)?.attach_read_only()?;
+    let memory = args.object.segment(&ns, Access::Read)?.attach_read_only()?;
     let (start, end) = range(args, memory.len() as u64)?;
     let stdout = io::stdout();
     let hex = args.hex || (stdout.is_terminal() && !args.raw);
@@ -69,8 +68,9 @@ fn range(args: &Args, len: u64) -> Result<(usize, usize), Failure> {
     match end {
         Some(end) if args.offset <= end && end <= len => Ok((args.offset as usize, end as usize)),
         _ => {
-            let length = args.length.map_or(String::new(), |length| format!("{length} bytes from "));
-            Err(Failure::new(format!("cannot print {length}offset {}: the {} has {len} bytes", args.offset, args.object))
+            let length = args.length.map_or("bytes".to_owned(), |length| count(length, "byte"));
+            let (offset, object) = (args.offset, args.object);
+            Err(Failure::new(format!("cannot print {length} at offset {offset}: {object} has {} (EINVAL)", count(len, "byte")))
                 .errno(Errno::INVAL))
         }
     }

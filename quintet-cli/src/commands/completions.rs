@@ -1,6 +1,5 @@
-//! `quintet completions`: for the shell.
+//! `quintet completions`: prints the completions of a shell.
 
-use crate::cli;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use clap_complete::Shell;
@@ -12,16 +11,18 @@ EXAMPLES:
   quintet completions zsh  > ~/.zfunc/_quintet
   quintet completions fish > ~/.config/fish/completions/quintet.fish";
 
-/// Print the completions of a shell
+/// Print a completion script for a shell
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
+    /// The shell
     shell: Shell,
 }
 
-pub fn run(args: &Args) -> Outcome {
+/// `definition` is the definition of the command line.
+pub fn run(args: &Args, mut definition: clap::Command) -> Outcome {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut cli::definition(), "quintet", &mut script);
+    clap_complete::generate(args.shell, &mut definition, "quintet", &mut script);
     io::stdout().lock().write_all(&script)?;
     Ok(Exit::Success)
 }

@@ -1,4 +1,4 @@
-//! The subcommands, one file each: its options, what it does, what it reports.
+//! The subcommands, one module each: options, work and report.
 
 pub mod cat;
 pub mod completions;
@@ -13,6 +13,5 @@ pub mod rm;
 pub mod run;
 pub mod sem;
 pub mod stat;
-pub mod view;
 pub mod why;
 pub mod write;

@@ -1,12 +1,13 @@
-//! `quintet write`: bytes into a segment.
+//! `quintet write`: writes bytes to a segment.
 
+use crate::args::object::{self, Access, Object};
+use crate::args::size;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::object::{self, Instead, Object};
 use crate::output::text::Page;
 use crate::output::{Report, emit};
-use crate::size;
+use crate::words::count;
 use quintet::Errno;
 use serde::Serialize;
 use std::fs::File;
@@ -18,18 +19,18 @@ EXAMPLES:
   echo hello | quintet write 32769         from standard input
   quintet write key:0x4d2 --offset 4K data.bin";
 
-/// Write bytes from a file or standard input into a segment; all of them, or none if they do not fit
+/// Write a file or standard input to a segment; writes nothing if it does not fit
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     #[arg(help = object::SEGMENT_HELP)]
     object: Object,
 
-    /// The file; - is standard input
+    /// Input file; - is standard input
     #[arg(value_name = "FILE", default_value = "-")]
     file: PathBuf,
 
-    /// Where the first byte goes
+    /// Offset of the first byte
     #[arg(long, value_name = "N", default_value = "0", value_parser = size::parse)]
     offset: u64,
 }
@@ -49,28 +50,29 @@ impl Report for Written {
 
 pub fn run(context: &Context, args: &Args) -> Outcome {
     let ns = context.namespace()?;
-    let segment = args.object.segment(&ns, Instead::Write)?;
+    let segment = args.object.segment(&ns, Access::Write)?;
     let memory = segment.attach()?;
     let size = memory.len() as u64;
-    let room = size.checked_sub(args.offset).ok_or_else(|| {
-        Failure::new(format!("cannot write at offset {}: the {} has {size} bytes", args.offset, args.object)).errno(Errno::INVAL)
+    let (object, offset) = (args.object, args.offset);
+    let room = size.checked_sub(offset).ok_or_else(|| {
+        Failure::new(format!("cannot write at offset {offset}: {object} has {} (EINVAL)", count(size, "byte")))
+            .errno(Errno::INVAL)
     })?;
     let bytes = read_input(&args.file, room)?;
     if bytes.len() as u64 > room {
+        let input = input_size(&args.file, room);
         return Err(Failure::new(format!(
-            "cannot write to the {}: the input has {} and there is room for {room} (size {size}, offset {}); nothing was written",
-            args.object,
-            input_size(&args.file, room),
-            args.offset
+            "cannot write to {object} at offset {offset}: the input has {input}, but only {room} fit (EFBIG)",
         ))
-        .errno(Errno::FBIG));
+        .errno(Errno::FBIG)
+        .remedy("nothing was written"));
     }
-    memory.write(args.offset as usize, &bytes)?;
-    emit(context, &Written { id: segment.id().raw(), offset: args.offset, written: bytes.len() as u64 })?;
+    memory.write(offset as usize, &bytes)?;
+    emit(context, &Written { id: segment.id().raw(), offset, written: bytes.len() as u64 })?;
     Ok(Exit::Success)
 }
 
-/// All of the input, or one byte more than there is room for.
+/// Reads the whole input, or one byte more than fits.
 fn read_input(path: &Path, room: u64) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let limit = room.saturating_add(1);
@@ -83,11 +85,11 @@ fn read_input(path: &Path, room: u64) -> Result<Vec<u8>, Failure> {
     read.map(|_| bytes).map_err(|e| Failure::io("read", shown, &e))
 }
 
-/// How much there is, as far as it can be known without reading it all.
+/// Returns the size of the input, as far as it is known without reading all of it.
 fn input_size(path: &Path, room: u64) -> String {
     match path.metadata() {
-        Ok(metadata) if metadata.is_file() && !is_stdin(path) => format!("{} bytes", metadata.len()),
-        _ => format!("more than {room} bytes"),
+        Ok(metadata) if metadata.is_file() && !is_stdin(path) => count(metadata.len(), "byte"),
+        _ => format!("more than {}", count(room, "byte")),
     }
 }
 

@@ -1,9 +1,10 @@
-//! A client of the demo as a child process, in step with us by lines: it says what it does, pauses
-//! with a line `.`, and goes on when it gets a line.
+//! A client of the demo as a child process.
+//!
+//! The protocol is one of lines. The client prints what it does, and pauses with a line `.` until
+//! it reads a line.
 
-use super::clients::PAUSE;
-use super::stage::Stage;
-use crate::failure::{Failure, reason};
+use super::programs::PAUSE;
+use crate::failure::Failure;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -16,14 +17,11 @@ pub struct Client {
 
 impl Client {
     pub fn start(name: &'static str, mut command: Command) -> Result<Client, Failure> {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|e| Failure::new(format!("cannot start the {name}: {}", reason(&e))))?;
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut child = child.map_err(|e| Failure::system(format_args!("start the {name}"), &e))?;
         match (child.stdin.take(), child.stdout.take()) {
             (Some(input), Some(output)) => Ok(Client { name, child, input: Some(input), output: BufReader::new(output) }),
-            _ => Err(Failure::new(format!("cannot talk to the {name}"))),
+            _ => Err(Failure::new(format!("cannot start the {name}: it has no pipes"))),
         }
     }
 
@@ -35,66 +33,69 @@ impl Client {
         self.child.id()
     }
 
-    /// The next line; `None` when the client pauses or has ended.
+    /// Returns the next line, or `None` if the client pauses or has exited.
     pub fn line(&mut self) -> Result<Option<String>, Failure> {
         let mut line = String::new();
         let read = self.output.read_line(&mut line);
-        read.map_err(|e| Failure::new(format!("cannot hear the {}: {}", self.name, reason(&e))))?;
+        read.map_err(|e| Failure::system(format_args!("read from the {}", self.name), &e))?;
         let line = line.trim_end();
         Ok((!line.is_empty() && line != PAUSE).then(|| line.to_owned()))
     }
 
-    /// Shows what the client says until it pauses or ends, and returns it.
-    pub fn listen(&mut self, stage: &mut Stage) -> Result<Vec<String>, Failure> {
-        let mut lines = Vec::new();
-        while let Some(line) = self.line()? {
-            stage.say(self.name, &line)?;
-            lines.push(line);
-        }
-        Ok(lines)
-    }
-
-    /// Lets the client go on.
-    pub fn go(&mut self) -> Result<(), Failure> {
+    /// Ends the pause of the client.
+    pub fn resume(&mut self) -> Result<(), Failure> {
         match self.input.as_mut().map(|input| input.write_all(b"\n")) {
-            Some(Err(e)) => Err(Failure::new(format!("the {} has ended early: {}", self.name, reason(&e)))),
+            Some(Err(e)) => Err(Failure::system(format_args!("resume the {}", self.name), &e)),
             _ => Ok(()),
         }
     }
 
-    /// Ends the client by a signal that it can do nothing about.
-    pub fn kill(mut self) -> Result<(), Failure> {
-        let killed = self.child.kill().and_then(|()| self.child.wait());
-        killed.map(drop).map_err(|e| Failure::new(format!("cannot kill the {}: {}", self.name, reason(&e))))
+    /// Ends all pauses of the client, those to come as well.
+    pub fn close_input(&mut self) {
+        self.input = None;
     }
 
-    /// Whether it has ended.
-    pub fn has_ended(&mut self) -> bool {
+    /// Kills the client with SIGKILL.
+    pub fn kill(mut self) -> Result<(), Failure> {
+        let killed = self.child.kill().and_then(|()| self.child.wait());
+        killed.map(drop).map_err(|e| Failure::system(format_args!("kill the {}", self.name), &e))
+    }
+
+    /// Returns `true` if the client has exited.
+    pub fn has_exited(&mut self) -> bool {
         !matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Lets the client come to its end, and makes sure that it ends well.
-    pub fn finish(mut self, stage: &mut Stage) -> Result<Vec<String>, Failure> {
-        self.input = None;
-        let lines = self.listen(stage)?;
-        let status = self.child.wait().map_err(|e| Failure::new(format!("cannot wait for the {}: {}", self.name, reason(&e))))?;
-        if status.success() { Ok(lines) } else { Err(Failure::new(format!("the {} has failed ({status})", self.name))) }
+    /// Waits until the client exits, and checks that it succeeded.
+    pub fn wait(mut self) -> Result<(), Failure> {
+        let status = self.child.wait().map_err(|e| Failure::system(format_args!("wait for the {}", self.name), &e))?;
+        if status.success() { Ok(()) } else { Err(self.failed(&status.to_string())) }
+    }
+
+    /// Returns the failure of a demo after this client exited too early.
+    pub fn exited_early(&self) -> Failure {
+        self.failed("it exited early")
+    }
+
+    fn failed(&self, reason: &str) -> Failure {
+        Failure::new(format!("cannot continue the demo: the {} failed: {reason}", self.name))
     }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        // Only if something went wrong is it still there.
+        // The client still runs only if the demo failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The word after the word `key` in what a client has said, as a number.
+/// Returns the number that follows the word `key` in the lines of a client. The last line counts.
 pub fn number(lines: &[String], key: &str) -> Result<i64, Failure> {
     let after = |line: &String| {
         let mut words = line.split(' ').skip_while(|word| *word != key);
-        words.nth(1)?.parse().ok()
+        words.nth(1)?.trim_end_matches([',', ':']).parse().ok()
     };
-    lines.iter().rev().find_map(after).ok_or_else(|| Failure::new(format!("a client of the demo did not tell '{key}'")))
+    let found = lines.iter().rev().find_map(after);
+    found.ok_or_else(|| Failure::new(format!("cannot continue the demo: a client printed no number after '{key}'")))
 }

@@ -1,10 +1,10 @@
-//! Hexadecimal, as `hexdump -C` prints it.
+//! Hexadecimal in the format of `hexdump -C`.
 
 use std::io::{self, Write};
 
 const LINE: usize = 16;
 
-/// Prints bytes that come in pieces; lines that repeat the one before are shown as one `*`.
+/// Prints the bytes that are written to it. Repeated lines are shown as one `*`.
 pub struct Hexdump<W: Write> {
     out: W,
     offset: u64,
@@ -14,12 +14,12 @@ pub struct Hexdump<W: Write> {
 }
 
 impl<W: Write> Hexdump<W> {
-    /// A dump whose first byte is at `offset`.
+    /// Returns a dump that starts at the offset `offset`.
     pub fn new(out: W, offset: u64) -> Hexdump<W> {
         Hexdump { out, offset, pending: Vec::with_capacity(LINE), last: None, starred: false }
     }
 
-    /// Prints what is left and the end's offset.
+    /// Prints the last, incomplete line and the offset of the end.
     pub fn finish(mut self) -> io::Result<()> {
         let rest = std::mem::take(&mut self.pending);
         if !rest.is_empty() {
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn is_hexdumps_format() {
+    fn the_format_is_that_of_hexdump() {
         let expected = "\
 00000000  68 65 6c 6c 6f 00 00 00  00 00 00 00 00 00 00 00  |hello...........|
 00000010  00 00 00 00 00 00 00 00  00 00 00 00 00 00 00 00  |................|
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn starts_where_it_is_told() {
+    fn starts_at_the_given_offset() {
         assert_eq!(dump(&[b"ab"], 0x20), format!("00000020  61 62 {}  |ab|\n00000022\n", " ".repeat(42)));
         assert_eq!(dump(&[], 5), "00000005\n");
     }

@@ -1,11 +1,11 @@
-//! JSON: one object, `{"quintet": 1, "command": "ls", ...}`, described in docs/json.md.
+//! JSON: one object on one line, `{"quintet": 1, "command": "ls", ...}`. docs/json.md describes it.
 
 use crate::context::Context;
 use crate::failure::Failure;
 use serde::Serialize;
 use std::io::{self, Write};
 
-/// The version of the shape; a field more does not change it.
+/// The version of the format. An added field does not change it.
 const VERSION: u32 = 1;
 
 #[derive(Serialize)]
@@ -18,21 +18,21 @@ struct Envelope<'a, T: Serialize> {
 
 #[derive(Serialize)]
 struct ErrorBody {
-    error: Error,
+    error: ErrorView,
 }
 
-/// A failure, as JSON tells it.
+/// A failure in JSON.
 #[derive(Serialize)]
-pub struct Error {
+pub struct ErrorView {
     message: String,
     errno: Option<i32>,
     errno_name: Option<&'static str>,
 }
 
-impl From<&Failure> for Error {
-    fn from(failure: &Failure) -> Error {
+impl From<&Failure> for ErrorView {
+    fn from(failure: &Failure) -> ErrorView {
         let number = failure.number();
-        Error {
+        ErrorView {
             message: failure.to_string(),
             errno: number.map(quintet::Errno::raw),
             errno_name: number.and_then(quintet::Errno::name),
@@ -40,7 +40,7 @@ impl From<&Failure> for Error {
     }
 }
 
-/// The line that a report is.
+/// Returns a report as one line.
 pub fn line(context: &Context, body: &impl Serialize) -> io::Result<Vec<u8>> {
     let envelope = Envelope { quintet: VERSION, command: context.command(), body };
     let mut text = serde_json::to_vec(&envelope)?;
@@ -53,7 +53,7 @@ pub fn report(context: &Context, body: &impl Serialize) -> io::Result<()> {
     io::stdout().lock().write_all(&line(context, body)?)
 }
 
-/// Prints a failure in place of a report.
+/// Prints a failure instead of a report.
 pub fn error(context: &Context, failure: &Failure) -> io::Result<()> {
     report(context, &ErrorBody { error: failure.into() })
 }

@@ -12,17 +12,19 @@ use serde::Serialize;
 use std::io::{self, Write};
 use text::{BAD, Page};
 
-/// What a subcommand has found out or done.
+pub use crate::words::clean;
+
+/// The result of a subcommand.
 pub trait Report: Serialize {
-    /// Prints it for a person.
+    /// Prints the report as text.
     fn text(&self, page: &mut Page) -> io::Result<()>;
 }
 
-/// Prints a report in the format that was asked for.
+/// Prints a report as text or as JSON.
 pub fn emit(context: &Context, report: &impl Report) -> Result<(), Failure> {
     let printed = if context.json() { json::report(context, report) } else { print(context, report) };
     match printed {
-        // Nobody reads it; what was done, and its exit code, stay the same.
+        // The reader has exited. The command has done its work, and its exit code stays the same.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         printed => Ok(printed?),
     }
@@ -34,24 +36,11 @@ fn print(context: &Context, report: &impl Report) -> io::Result<()> {
     page.finish()
 }
 
-/// Tells of a failure on standard error.
+/// Prints an error or a warning on standard error.
 pub fn complain(context: &Context, message: &str) {
     let stderr = io::stderr();
     let choice = if context.colors(&stderr) { anstream::ColorChoice::AlwaysAnsi } else { anstream::ColorChoice::Never };
     let mut stream = anstream::AutoStream::new(stderr.lock(), choice);
-    // If standard error is closed too there is nobody to tell.
+    // If standard error is closed, there is no other place for the message.
     let _ = writeln!(stream, "{BAD}quintet:{BAD:#} {message}");
-}
-
-/// Makes text of others (file names, command lines) harmless on a terminal.
-pub fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn escapes_of_others_do_not_reach_the_terminal() {
-        assert_eq!(super::clean("a\x1b[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
-    }
 }

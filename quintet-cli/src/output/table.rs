@@ -1,9 +1,9 @@
-//! Tables: columns as wide as their widest cell, with notes below a row.
+//! Tables: each column is as wide as its widest cell, and a row may have notes below it.
 
 use super::text::{BOLD, Page};
 use std::io;
 
-/// A column's heading, and whether its cells stand at the right.
+/// The heading and the alignment of a column.
 pub struct Column {
     pub name: &'static str,
     pub right: bool,
@@ -19,7 +19,7 @@ impl Column {
     }
 }
 
-/// A row, and the lines that explain it.
+/// A row, and the lines below it.
 pub struct Row {
     pub cells: Vec<String>,
     pub notes: Vec<String>,
@@ -31,7 +31,7 @@ impl Row {
     }
 }
 
-/// A table under construction.
+/// A table.
 pub struct Table {
     columns: Vec<Column>,
     rows: Vec<Row>,
@@ -46,12 +46,12 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// Prints headings, rows and notes.
+    /// Prints the headings, the rows and their notes.
     pub fn print(&self, page: &mut Page) -> io::Result<()> {
         let names: Vec<String> = self.columns.iter().map(|c| c.name.to_owned()).collect();
-        page.line(format_args!("{BOLD}{}{BOLD:#}", self.arrange(&names)))?;
+        page.line(format_args!("{BOLD}{}{BOLD:#}", self.format(&names)))?;
         for row in &self.rows {
-            page.line(format_args!("{}", self.arrange(&row.cells)))?;
+            page.line(format_args!("{}", self.format(&row.cells)))?;
             for note in &row.notes {
                 page.line(format_args!("    {}", page.fit(note, 4)))?;
             }
@@ -59,7 +59,7 @@ impl Table {
         Ok(())
     }
 
-    fn arrange(&self, cells: &[String]) -> String {
+    fn format(&self, cells: &[String]) -> String {
         let mut line = String::new();
         for (i, (column, cell)) in self.columns.iter().zip(cells).enumerate() {
             let width = self.width(i);
@@ -85,7 +85,7 @@ mod tests {
         let mut table = Table::new(vec![Column::left("KEY"), Column::right("ID"), Column::left("STATUS")]);
         table.push(Row::new(vec!["0x00000001".into(), "7".into(), String::new()]));
         table.push(Row::new(vec!["-".into(), "32775".into(), "dest".into()]));
-        let lines: Vec<String> = table.rows.iter().map(|r| table.arrange(&r.cells)).collect();
+        let lines: Vec<String> = table.rows.iter().map(|r| table.format(&r.cells)).collect();
         assert_eq!(lines, ["0x00000001      7", "-           32775  dest"]);
     }
 }

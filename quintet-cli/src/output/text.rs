@@ -1,4 +1,4 @@
-//! Text for a person, in colours where they are wanted.
+//! Text for people, in colours if they are wanted.
 
 use crate::context::Context;
 use anstream::{AutoStream, ColorChoice};
@@ -8,16 +8,16 @@ use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 /// Headings.
 pub const BOLD: Style = Style::new().bold();
-/// What is less important.
+/// Less important text.
 pub const DIM: Style = Style::new().dimmed();
-/// What is as it should be.
+/// Success.
 pub const GOOD: Style = AnsiColor::Green.on_default();
-/// What deserves a look.
+/// A warning.
 pub const FAIR: Style = AnsiColor::Yellow.on_default();
-/// What failed.
+/// A failure.
 pub const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// Standard output, which drops the styles written to it if no colours are wanted.
+/// Standard output. It removes styles if colours are not wanted.
 pub struct Page {
     out: BufWriter<AutoStream<StdoutLock<'static>>>,
     width: Option<usize>,
@@ -42,7 +42,8 @@ impl Page {
         self.out.write_all(b"\n")
     }
 
-    /// The text, cut to what fits on the terminal after `used` columns; into a pipe or file it goes whole.
+    /// Returns the text, shortened to fit on the terminal after `used` columns. Pipes and files get
+    /// the whole text.
     pub fn fit(&self, text: &str, used: usize) -> String {
         match self.width {
             Some(width) if text.chars().count() + used > width => {
@@ -53,7 +54,7 @@ impl Page {
         }
     }
 
-    /// Shows what is written so far.
+    /// Writes out what is buffered.
     pub fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }

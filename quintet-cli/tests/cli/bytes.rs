@@ -8,7 +8,7 @@ fn content(t: &Ns, id: i32) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_written_is_read() {
+fn written_bytes_are_read_back() {
     let t = Ns::new();
     let id = t.segment(&["--size", "200000", "--key", "3"]);
     let bytes: Vec<u8> = (0..200_000u32).map(|i| (i * 7 % 251) as u8).collect();
@@ -50,24 +50,27 @@ fn prints_hexadecimal() {
 }
 
 #[test]
-fn what_does_not_fit_is_not_written() {
+fn input_that_does_not_fit_is_refused() {
     let t = Ns::new();
     let id = t.segment(&["--size", "10"]).to_string();
     let file = t.file("data", [b'x'; 11]);
     let said = refusal(&mut t.quintet(&["write", &id, utf8(&file)]), 1);
-    assert_says(&said, &["the input has 11 bytes", "room for 10", "nothing was written"]);
+    assert_says(&said, &["the input has 11 bytes", "but only 10 fit", "(EFBIG); nothing was written"]);
     let said = refusal(t.quintet(&["write", &id, "--offset", "8"]).write_stdin("xyz"), 1);
-    assert_says(&said, &["more than 2 bytes", "room for 2 (size 10, offset 8)"]);
+    assert_says(&said, &["more than 2 bytes", "at offset 8: the input has", "but only 2 fit"]);
     assert_says(
         &refusal(t.quintet(&["write", &id, "--offset", "11"]).write_stdin(""), 1),
         &["cannot write at offset 11", "10 bytes"],
     );
-    assert_says(&refusal(&mut t.quintet(&["write", &id, "/no/such"]), 1), &["cannot read /no/such: No such file"]);
+    assert_says(
+        &refusal(&mut t.quintet(&["write", &id, "/no/such"]), 1),
+        &["cannot read /no/such: No such file or directory (ENOENT)"],
+    );
     assert_eq!(content(&t, id.parse().unwrap()), [0; 10]);
 }
 
 #[test]
-fn what_is_beyond_the_end_is_not_read() {
+fn a_range_beyond_the_end_is_refused() {
     let t = Ns::new();
     let id = t.segment(&["--size", "10"]).to_string();
     for range in [
@@ -76,11 +79,14 @@ fn what_is_beyond_the_end_is_not_read() {
         &["--offset", "9", "--length", "2"],
         &["--offset", "17T", "--length", "17T"],
     ] {
-        assert_says(&refusal(t.quintet(&["cat", &id]).args(range), 1), &["has 10 bytes"]);
+        assert_says(&refusal(t.quintet(&["cat", &id]).args(range), 1), &["has 10 bytes (EINVAL)"]);
     }
     assert_eq!(t.quintet(&["cat", &id, "--offset", "10"]).output().unwrap().stdout, b"");
     assert_says(&refusal(&mut t.quintet(&["cat", "30000"]), 1), &["cannot open segment 30000"]);
     let output = t.quintet(&["cat", &id, "--json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert_says(&String::from_utf8(output.stderr).unwrap(), &["bytes, not JSON", "leave out --json"]);
+    assert_says(
+        &String::from_utf8(output.stderr).unwrap(),
+        &["cannot use --json with 'quintet cat': it prints bytes; leave out --json"],
+    );
 }

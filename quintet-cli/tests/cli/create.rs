@@ -2,7 +2,7 @@ use crate::support::{Ns, assert_says, refusal, text, utf8};
 use quintet::{Id, Key, Segment, SemaphoreSet};
 
 #[test]
-fn prints_the_identifier_of_what_it_makes() {
+fn prints_the_identifier_of_the_new_object() {
     let t = Ns::new();
     let id = t.segment(&["--size", "64K", "--key", "0x4d2", "--mode", "0640"]);
     let stat = t.ns.shm_stat(id).unwrap();
@@ -10,7 +10,7 @@ fn prints_the_identifier_of_what_it_makes() {
 }
 
 #[test]
-fn without_a_key_it_is_private_and_new_each_time() {
+fn without_a_key_each_segment_is_new_and_private() {
     let t = Ns::new();
     let (a, b) = (t.segment(&["--size", "1"]), t.segment(&["--size", "1"]));
     assert_ne!(a, b);
@@ -19,18 +19,18 @@ fn without_a_key_it_is_private_and_new_each_time() {
 }
 
 #[test]
-fn finds_the_segment_that_has_the_key() {
+fn finds_the_segment_with_the_key() {
     let t = Ns::new();
-    let made = t.json(&["create", "--size", "4096", "--key", "7"]);
+    let created = t.json(&["create", "--size", "4096", "--key", "7"]);
     let found = t.json(&["create", "--size", "100", "--key", "7"]);
-    assert_eq!((made["created"].as_bool(), found["created"].as_bool()), (Some(true), Some(false)));
-    assert_eq!(made["id"], found["id"]);
+    assert_eq!((created["created"].as_bool(), found["created"].as_bool()), (Some(true), Some(false)));
+    assert_eq!(created["id"], found["id"]);
     assert_eq!((found["size"].as_u64(), found["key"]["number"].as_i64()), (Some(4096), Some(7)));
     assert_eq!(found["key"]["text"], "0x00000007");
 }
 
 #[test]
-fn makes_the_key_that_ftok_makes() {
+fn makes_the_key_of_ftok() {
     let t = Ns::new();
     let file = t.file("f", "");
     let id = t.segment(&["--size", "8", "--ftok", &format!("{}:q", utf8(&file))]);
@@ -40,14 +40,18 @@ fn makes_the_key_that_ftok_makes() {
 }
 
 #[test]
-fn refuses_what_cannot_be() {
+fn refuses_invalid_segments() {
     let t = Ns::new();
     t.segment(&["--size", "10", "--key", "5"]);
     let cases: [(&[&str], i32, &str); 8] = [
         (&["--size", "0"], 1, "a segment has at least 1 byte (EINVAL)"),
         (&["--size", "11", "--key", "5"], 1, "a smaller segment has this key (EINVAL)"),
         (&["--size", "10", "--key", "5", "--exclusive"], 1, "the key is in use (EEXIST)"),
-        (&["--size", "1", "--ftok", "/no/such/file:q"], 1, "cannot make a key of /no/such/file"),
+        (
+            &["--size", "1", "--ftok", "/no/such/file:q"],
+            1,
+            "cannot make a key from /no/such/file: no such object (ENOENT); name an existing file",
+        ),
         (&["--size", "1.5M"], 2, "is not a size"),
         (&["--size", "1", "--key", "0x1ffffffff"], 2, "is not a key"),
         (&["--size", "1", "--mode", "1777"], 2, "is not a mode"),
@@ -69,7 +73,7 @@ fn obeys_the_limits() {
 }
 
 #[test]
-fn a_set_has_the_values_that_are_asked_for() {
+fn a_set_has_the_given_values() {
     let t = Ns::new();
     let file = t.file("f", "");
     let key = format!("{}:q", utf8(&file));
@@ -82,7 +86,7 @@ fn a_set_has_the_values_that_are_asked_for() {
         let id = t.set(args).parse().unwrap();
         let set = SemaphoreSet::open_id(&t.ns, Id::from_raw(id).unwrap()).unwrap();
         assert_eq!(set.values().unwrap(), values);
-        // Whoever waits until it has its values sees that it has.
+        // A process that waits until the values are set sees that they are.
         assert!(set.stat().unwrap().otime > 0);
     }
     let set = SemaphoreSet::open(&t.ns, Key::ftok(&file, i32::from(b'q')).unwrap()).unwrap();
@@ -90,17 +94,17 @@ fn a_set_has_the_values_that_are_asked_for() {
 }
 
 #[test]
-fn a_set_that_is_there_keeps_its_values() {
+fn an_existing_set_keeps_its_values() {
     let t = Ns::new();
-    let made = t.json(&["create", "sem", "--values", "1,2,3", "--key", "7"]);
+    let created = t.json(&["create", "sem", "--values", "1,2,3", "--key", "7"]);
     let found = t.json(&["create", "sem", "--values", "9", "--key", "7"]);
-    assert_eq!((made["created"].as_bool(), found["created"].as_bool()), (Some(true), Some(false)));
-    assert_eq!((&made["id"], made["class"].as_str(), found["nsems"].as_u64()), (&found["id"], Some("sem"), Some(3)));
+    assert_eq!((created["created"].as_bool(), found["created"].as_bool()), (Some(true), Some(false)));
+    assert_eq!((&created["id"], created["class"].as_str(), found["nsems"].as_u64()), (&found["id"], Some("sem"), Some(3)));
     assert_eq!(SemaphoreSet::open(&t.ns, Key::new(7)).unwrap().values().unwrap(), [1, 2, 3]);
 }
 
 #[test]
-fn refuses_sets_that_cannot_be() {
+fn refuses_invalid_sets() {
     let t = Ns::new();
     t.set(&["--values", "1", "--key", "5"]);
     t.json(&["namespace", "limits", "--semmsl", "8", "--semmni", "2"]);
@@ -110,8 +114,8 @@ fn refuses_sets_that_cannot_be() {
         (&["--nsems", "2", "--key", "5"], 1, "it has fewer semaphores (EINVAL)"),
         (&["--nsems", "1", "--key", "5", "--exclusive"], 1, "the key is in use (EEXIST)"),
         (&["--nsems", "65536"], 2, "65536"),
-        (&["--values", "32768"], 2, "'32768' is no value of a semaphore"),
-        (&["--nsems", "3", "--values", "1,2"], 2, "2 values are given, and the set has 3 semaphores"),
+        (&["--values", "32768"], 2, "'32768' is not a semaphore value"),
+        (&["--nsems", "3", "--values", "1,2"], 2, "cannot use 2 values: the set has 3 semaphores"),
         (&["--values", "1", "--size", "4"], 2, "--size"),
         (&["--values", "1", "--mode", "1777"], 2, "is not a mode"),
         (&[], 2, "--nsems"),
@@ -125,7 +129,7 @@ fn refuses_sets_that_cannot_be() {
 }
 
 #[test]
-fn a_segment_by_its_word() {
+fn the_word_shm_names_a_segment() {
     let t = Ns::new();
     let id = text(&mut t.quintet(&["create", "shm", "--size", "7"]));
     assert_eq!(t.ns.shm_stat(id.trim().parse().unwrap()).unwrap().size, 7);
@@ -133,12 +137,12 @@ fn a_segment_by_its_word() {
 }
 
 #[test]
-fn a_queue_is_made_or_found() {
+fn a_queue_is_created_or_found() {
     let t = Ns::new();
-    let made = t.json(&["create", "msg", "--key", "7", "--capacity", "4K", "--mode", "0640"]);
+    let created = t.json(&["create", "msg", "--key", "7", "--capacity", "4K", "--mode", "0640"]);
     let found = t.json(&["create", "msg", "--key", "7", "--capacity", "1"]);
-    assert_eq!((made["created"].as_bool(), found["created"].as_bool()), (Some(true), Some(false)));
-    assert_eq!((&made["id"], made["class"].as_str(), found["capacity"].as_u64()), (&found["id"], Some("msg"), Some(4096)));
+    assert_eq!((created["created"].as_bool(), found["created"].as_bool()), (Some(true), Some(false)));
+    assert_eq!((&created["id"], created["class"].as_str(), found["capacity"].as_u64()), (&found["id"], Some("msg"), Some(4096)));
     let id = t.queue(&[]).parse().unwrap();
     let stat = t.ns.msg_stat(id).unwrap();
     assert_eq!((stat.key, stat.perm.mode, stat.capacity), (Key::PRIVATE, 0o600, 16384));
@@ -152,6 +156,9 @@ fn a_queue_is_made_or_found() {
         assert_says(&refusal(t.quintet(&["create", "msg"]).args(args), code), &[part]);
     }
     t.json(&["namespace", "limits", "--msgmni", "2"]);
-    assert_says(&refusal(&mut t.quintet(&["create", "msg"]), 1), &["the limit msgmni (2 queues) is reached (ENOSPC)"]);
+    assert_says(
+        &refusal(&mut t.quintet(&["create", "msg"]), 1),
+        &["the limit msgmni (2 queues) is reached (ENOSPC); remove queues, or raise the limit", "namespace limits --msgmni 4'"],
+    );
     assert_eq!(t.ns.queues().unwrap().len(), 2);
 }

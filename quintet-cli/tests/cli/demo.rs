@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 #[test]
-fn all_scenes_are_played_and_nothing_is_left() {
+fn the_demo_plays_all_scenes_and_leaves_nothing() {
     let story = text(quintet().arg("demo"));
     assert_says(
         &story,
@@ -17,11 +17,11 @@ fn all_scenes_are_played_and_nothing_is_left() {
             "6. Work for two",
             "7. The kernel saw none",
             "held by     1 by pid ",
-            "has got the unit at once",
-            "the other one has got both, in their order",
+            "got the unit at once",
+            "the other worker received both jobs, in order",
             "attached: pid ",
             "dest",
-            "All values were right.",
+            "All values are correct.",
         ],
     );
     assert!(story.matches("display | number").count() >= 5, "{story}");
@@ -40,12 +40,12 @@ fn an_interrupted_demo_leaves_nothing() {
     lines.for_each(drop);
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert_says(&String::from_utf8(output.stderr).unwrap(), &["interrupted"]);
+    assert_says(&String::from_utf8(output.stderr).unwrap(), &["cannot continue the demo: a signal interrupted it"]);
     assert!(!Path::new(&path).exists());
 }
 
 #[test]
-fn makes_no_sense_elsewhere() {
+fn refuses_a_namespace() {
     assert_says(&refusal(quintet().args(["demo", "--kernel"]), 2), &["--kernel"]);
     assert_says(&refusal(quintet().args(["demo", "--namespace", "/tmp"]), 2), &["--namespace"]);
 }

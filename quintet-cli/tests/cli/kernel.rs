@@ -1,9 +1,9 @@
-//! `--kernel`, in an IPC namespace of the test's own; where that cannot be made there is nothing to test.
+//! `--kernel`, in a new IPC namespace. The tests are skipped if none can be created.
 
 use crate::support::{assert_says, is_root, program};
 use std::process::Command;
 
-/// Runs a shell script whose `$Q` is the tool, on empty kernel tables.
+/// Runs a shell script on empty kernel tables. `$Q` is the tool.
 fn on_empty_tables(script: &str) -> Option<String> {
     let mut unshare = Command::new("unshare");
     unshare.arg("--ipc");
@@ -13,7 +13,7 @@ fn on_empty_tables(script: &str) -> Option<String> {
     let may =
         Command::new("unshare").args(if is_root() { &["--ipc"][..] } else { &["--ipc", "--map-root-user"] }).arg("true").status();
     if !may.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: no IPC namespace can be made here");
+        eprintln!("skipped: cannot create an IPC namespace here");
         return None;
     }
     let output = unshare.args(["sh", "-ec", script]).env("Q", program()).env("QUINTET_NAMESPACE", "/no/such").output().unwrap();
@@ -22,7 +22,7 @@ fn on_empty_tables(script: &str) -> Option<String> {
 }
 
 #[test]
-fn the_kernels_objects_are_made_seen_and_removed() {
+fn segments_of_the_kernel_are_created_shown_and_removed() {
     let script = "
         id=$($Q --kernel create --size 4096 --key 0x4d2 --mode 0640)
         echo hello | $Q --kernel write $id
@@ -39,11 +39,11 @@ fn the_kernels_objects_are_made_seen_and_removed() {
     assert_eq!(value["namespace"], serde_json::json!({"kind": "kernel", "path": null}));
     assert_eq!((value["shm"][0]["size"].as_u64(), value["shm"][0]["mode"].as_u64()), (Some(4096), Some(0o640)));
     assert_says(lines[3], &["removed segment "]);
-    assert_eq!(lines[4], "Nothing in the kernel's namespace.");
+    assert_eq!(lines[4], "No objects in the kernel's namespace.");
 }
 
 #[test]
-fn the_kernels_limits_are_shown() {
+fn limits_of_the_kernel_are_shown() {
     let script = "$Q --kernel namespace limits --json; cd /proc/sys/kernel; cat shmmni sem msgmax msgmnb msgmni";
     let Some(said) = on_empty_tables(script) else { return };
     let (json, numbers) = said.trim().split_once('\n').unwrap();
@@ -54,7 +54,7 @@ fn the_kernels_limits_are_shown() {
 }
 
 #[test]
-fn the_kernels_sets_are_made_seen_and_removed() {
+fn sets_of_the_kernel_are_created_shown_and_removed() {
     let script = "
         id=$($Q --kernel create sem --values 1,0,5 --key 0x4d2 --mode 0640)
         $Q --kernel create sem --nsems 2 --key 0x4d2 --json
@@ -84,11 +84,11 @@ fn the_kernels_sets_are_made_seen_and_removed() {
     assert_eq!(lines[5], "Semaphore sets in the kernel's namespace");
     assert_says(lines[7], &["0x000004d2", "rw-r-----", "3  0 2 7"]);
     assert_says(lines[8], &["removed semaphore set ", "(key 0x000004d2, 3 semaphores)"]);
-    assert_eq!(lines[9], "Nothing in the kernel's namespace.");
+    assert_eq!(lines[9], "No objects in the kernel's namespace.");
 }
 
 #[test]
-fn the_kernels_queues_are_made_seen_and_removed() {
+fn queues_of_the_kernel_are_created_shown_and_removed() {
     let script = "
         id=$($Q --kernel create msg --key 0x4d2 --mode 0640)
         $Q --kernel create msg --key 0x4d2 --capacity 9 --json
@@ -117,11 +117,11 @@ fn the_kernels_queues_are_made_seen_and_removed() {
     assert_eq!(lines[3], "Message queues in the kernel's namespace");
     assert_says(lines[4], &["MESSAGES  BYTES  CAPACITY  OLDEST  TYPE:COUNT  WAITING  STATUS  LSPID  LRPID"]);
     assert_says(lines[7], &["removed message queue ", "(key 0x000004d2, 0 messages)"]);
-    assert_eq!(lines[9], "Nothing in the kernel's namespace.");
+    assert_eq!(lines[9], "No objects in the kernel's namespace.");
 }
 
 #[test]
-fn a_command_holds_what_is_taken() {
+fn a_command_holds_the_semaphore_while_it_runs() {
     let script = "
         id=$($Q --kernel create sem --values 1)
         code=0; $Q --kernel sem op $id 0:-1 -- sh -c \"$Q --kernel sem get $id; exit 7\" || code=$?
@@ -138,7 +138,7 @@ fn a_command_holds_what_is_taken() {
 }
 
 #[test]
-fn what_the_kernel_does_not_tell_is_said() {
+fn the_answer_says_what_the_kernel_does_not_list() {
     let script = "
         id=$($Q --kernel create sem --values 2)
         $Q --kernel sem op $id 0:-3 --timeout 60 >/dev/null 2>&1 & waiter=$!
@@ -155,15 +155,15 @@ fn what_the_kernel_does_not_tell_is_said() {
         &said,
         &[
             "semaphore 0 has the value 2; 1 waiting for more, 0 waiting for zero; last changed by pid ",
-            "The kernel does not tell who waits",
+            "The kernel does not list blocked processes",
         ],
     );
-    assert_says(&said, &["waiting    1 (the kernel does not tell who)"]);
-    assert_eq!((said.matches("The kernel does not tell").count(), said.lines().last()), (2, Some("1")));
+    assert_says(&said, &["waiting    1 (the kernel does not list the processes)"]);
+    assert_eq!((said.matches("The kernel does not list").count(), said.lines().last()), (2, Some("1")));
 }
 
 #[test]
-fn messages_go_through_the_kernels_queues() {
+fn messages_pass_through_queues_of_the_kernel() {
     let script = "
         id=$($Q --kernel create msg --capacity 100)
         $Q --kernel msg send $id hello --type 7
@@ -185,9 +185,9 @@ fn messages_go_through_the_kernels_queues() {
     let hello = serde_json::json!({"type": 7, "length": 5, "text": "hello", "base64": null, "sender": null, "sent": null});
     assert_eq!((&value["messages"][0], value["messages"].as_array().unwrap().len()), (&hello, 3));
     assert_eq!(lines[1..5], ["hello", "a", "b", "124"]);
-    assert_says(lines[5], &["the kernel's queues know no timeout (EOPNOTSUPP)"]);
+    assert_says(lines[5], &["the kernel's queues have no timeout (EOPNOTSUPP)"]);
     assert_eq!(lines[6], "1");
-    assert_says(lines[7], &["has 1 message, 1 bytes of 100; last sent by pid ", "(it has ended); last received by pid "]);
-    assert_eq!(lines[8], "The kernel does not tell who waits at a queue, nor how many.");
+    assert_says(lines[7], &["has 1 message, 1 of 100 bytes; last sender: pid ", "(it has exited); last receiver: pid "]);
+    assert_eq!(lines[8], "The kernel neither lists nor counts the processes that are blocked at a queue.");
     assert_says(lines[9], &["removed message queue ", "1 message)"]);
 }

@@ -2,15 +2,15 @@ use crate::support::{Ns, assert_says, text};
 use quintet::{Key, Segment, SemaphoreSet};
 
 #[test]
-fn says_that_there_is_nothing() {
+fn an_empty_namespace_has_no_objects() {
     let t = Ns::new();
     let path = t.path();
-    assert_eq!(text(&mut t.quintet(&["ls"])), format!("Nothing in namespace {}.\n", path.display()));
+    assert_eq!(text(&mut t.quintet(&["ls"])), format!("No objects in namespace {}.\n", path.display()));
     assert_eq!(t.json(&["ls"])["shm"], serde_json::json!([]));
 }
 
 #[test]
-fn shows_segments_and_who_is_attached() {
+fn shows_segments_and_attached_processes() {
     let t = Ns::new();
     let segment = Segment::create(&t.ns, Key::new(0x4d2), 5000).unwrap();
     let _memory = (segment.attach().unwrap(), segment.attach_read_only().unwrap());
@@ -27,7 +27,7 @@ fn shows_segments_and_who_is_attached() {
 }
 
 #[test]
-fn shows_all_columns_when_asked() {
+fn long_shows_all_columns() {
     let t = Ns::new();
     t.segment(&["--size", "1"]);
     let listing = text(&mut t.quintet(&["ls", "--long"]));
@@ -64,7 +64,7 @@ fn json_has_numbers() {
 }
 
 #[test]
-fn shows_sets_and_who_waits_and_holds() {
+fn shows_sets_with_waiters_and_adjustments() {
     let t = Ns::new();
     let id = t.set(&["--values", "1,0,5", "--key", "0x4d2"]);
     let (holder, _) = t.holding(&id, "0:-1 2:+1", "read x");
@@ -76,8 +76,8 @@ fn shows_sets_and_who_waits_and_holds() {
     assert_eq!(words, ["KEY", "ID", "OWNER", "MODE", "NSEMS", "VALUES", "WAITING", "STATUS"]);
     let cells: Vec<&str> = lines[2].split_whitespace().collect();
     assert_eq!([&cells[..2], &cells[3..]].concat(), ["0x000004d2", &id, "rw-------", "3", "0", "0", "6", "1", "-"]);
-    assert_says(lines[3], &["waits: for 0:-1 since 2", &format!(": pid {} (", waiter.pid())]);
-    assert_says(lines[4], &[&format!("undo: 0:+1 2:-1 at the end of pid {} (", holder.pid())]);
+    assert_says(lines[3], &["waiting: for 0:-1 since 2", &format!(": pid {} (", waiter.pid())]);
+    assert_says(lines[4], &[&format!("undo: 0:+1 2:-1 at exit of pid {} (", holder.pid())]);
     assert_eq!(lines.len(), 5);
 
     let set = &t.json(&["ls"])["sem"][0];
@@ -96,7 +96,7 @@ fn shows_sets_and_who_waits_and_holds() {
 }
 
 #[test]
-fn many_values_are_shortened_and_times_shown_when_asked() {
+fn many_values_are_abbreviated_and_long_shows_times() {
     let t = Ns::new();
     SemaphoreSet::create(&t.ns, Key::new(1), &[7; 20]).unwrap();
     let listing = text(&mut t.quintet(&["ls", "--long"]));
@@ -105,7 +105,7 @@ fn many_values_are_shortened_and_times_shown_when_asked() {
 }
 
 #[test]
-fn the_classes_stand_side_by_side() {
+fn the_classes_have_one_section_each() {
     let t = Ns::new();
     t.segment(&["--size", "1"]);
     t.set(&["--values", "1"]);
@@ -118,7 +118,7 @@ fn the_classes_stand_side_by_side() {
 }
 
 #[test]
-fn shows_queues_and_who_waits() {
+fn shows_queues_with_waiters() {
     let t = Ns::new();
     let id = t.queue(&["--key", "0x4d2", "--capacity", "20"]);
     for (mtype, text) in [("9", "five"), ("2", "a"), ("9", ""), ("9", "bc")] {
@@ -136,8 +136,8 @@ fn shows_queues_and_who_waits() {
         [&cells[..2], &cells[3..7], &cells[8..]].concat(),
         ["0x000004d2", &id, "rw-------", "4", "7", "20", "s", "2:1", "9:3", "2", "-"]
     );
-    assert_says(lines[3], &["waits: for a message of type 7 since 2", &format!(": pid {} (", receiver.pid())]);
-    assert_says(lines[4], &["waits: for room for 16 bytes of type 1 since 2", &format!(": pid {} (", sender.pid())]);
+    assert_says(lines[3], &["waiting: for a message of type 7 since 2", &format!(": pid {} (", receiver.pid())]);
+    assert_says(lines[4], &["waiting: for room for 16 bytes of type 1 since 2", &format!(": pid {} (", sender.pid())]);
     assert_eq!(lines.len(), 5);
     assert_says(&text(&mut t.quintet(&["ls", "--long"])), &["LSPID  LRPID", "STIME", "RTIME", "CTIME"]);
 
@@ -159,7 +159,7 @@ fn shows_queues_and_who_waits() {
 }
 
 #[test]
-fn many_types_are_shortened() {
+fn many_types_are_abbreviated() {
     let t = Ns::new();
     let id = t.queue(&[]);
     for mtype in 1..=6 {

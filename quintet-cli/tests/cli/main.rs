@@ -1,4 +1,4 @@
-//! The tool as its users meet it: each subcommand in a namespace of its own, with good and bad input.
+//! The subcommands, each on a new namespace, with valid and invalid input.
 
 mod bytes;
 mod create;

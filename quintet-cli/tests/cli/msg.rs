@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 
-/// What a command prints that must succeed.
+/// Returns the output of a command that must succeed.
 fn bytes(t: &Ns, args: &[&str]) -> Vec<u8> {
     let output = t.quintet(&["msg"]).args(args).output().unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -13,7 +13,7 @@ fn bytes(t: &Ns, args: &[&str]) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_sent_is_received() {
+fn sent_messages_are_received() {
     let t = Ns::new();
     let id = t.queue(&["--key", "0x4d2"]);
     let file = t.file("job", "from a file\n");
@@ -32,7 +32,7 @@ fn what_is_sent_is_received() {
 }
 
 #[test]
-fn a_type_is_chosen() {
+fn a_message_is_selected_by_type() {
     let t = Ns::new();
     let id = t.queue(&[]);
     let take = |args: &[&str]| String::from_utf8(bytes(&t, &[&["recv", &id, "--no-wait"], args].concat())).unwrap();
@@ -54,7 +54,7 @@ fn a_type_is_chosen() {
 }
 
 #[test]
-fn lines_are_messages_and_messages_lines() {
+fn lines_become_messages_and_messages_lines() {
     let t = Ns::new();
     let id = t.queue(&[]);
     let sent = parsed(
@@ -75,7 +75,7 @@ fn lines_are_messages_and_messages_lines() {
 }
 
 #[test]
-fn any_bytes_go_through() {
+fn messages_may_contain_any_bytes() {
     let t = Ns::new();
     let id = t.queue(&[]);
     let all: Vec<u8> = (0..8192u32).map(|i| (i * 7 % 256) as u8).collect();
@@ -98,10 +98,10 @@ fn any_bytes_go_through() {
 }
 
 #[test]
-fn a_look_takes_nothing() {
+fn peek_receives_nothing() {
     let t = Ns::new();
     let id = t.queue(&[]);
-    assert_eq!(text(&mut t.quintet(&["msg", "peek", &id])), format!("There is no message in queue {id}.\n"));
+    assert_eq!(text(&mut t.quintet(&["msg", "peek", &id])), format!("Queue {id} has no messages.\n"));
     t.send(&[&id, "hello", "--type", "3"]);
     t.send(&[&id, ""]);
     let shown = text(&mut t.quintet(&["msg", "peek", &id]));
@@ -117,7 +117,7 @@ fn a_look_takes_nothing() {
 }
 
 #[test]
-fn a_look_tells_who_sent_and_when() {
+fn peek_shows_sender_and_time() {
     let t = Ns::new();
     let id = t.queue(&[]);
     let sender = t.msg(&["send", &id, "hello"]);
@@ -130,49 +130,54 @@ fn a_look_tells_who_sent_and_when() {
 }
 
 #[test]
-fn what_would_have_to_wait_is_124() {
+fn a_call_that_would_block_is_124() {
     let t = Ns::new();
     let id = t.queue(&["--capacity", "10"]);
-    let see = format!("'quintet stat msg:{id}' shows");
+    let see = format!(" stat msg:{id}' shows its messages and waiters");
     let said = refusal(&mut t.quintet(&["msg", "recv", &id, "--no-wait"]), 124);
     assert_says(&said, &[&format!("cannot receive from queue {id}: there is no message (ENOMSG)"), &see]);
     t.send(&[&id, "12345678"]);
     let said = refusal(&mut t.quintet(&["msg", "send", &id, "abc", "--no-wait"]), 124);
-    assert_says(&said, &["no room for 3 bytes: it has 1 message, 8 bytes of 10 (EAGAIN)", &see]);
-    // Longer than all that it takes: it is said at once why it waits.
+    assert_says(&said, &["no room for 3 bytes, the queue has 1 message, 8 of 10 bytes (EAGAIN)", &see]);
+    // A warning tells at once that the message exceeds the capacity.
     let said = refusal(&mut t.quintet(&["msg", "send", &id, "0123456789a", "--timeout", "1ms"]), 124);
-    assert_says(&said, &["the message has 11 bytes, and queue", "takes 10 in all: it waits", "no room for 11 bytes within 1ms"]);
+    assert_says(
+        &said,
+        &["has a capacity of 10 bytes: a message of 11 bytes waits until it is raised", "no room for 11 bytes within 1ms"],
+    );
     let said = refusal(t.quintet(&["msg", "send", &id, "--lines", "--timeout", "0"]).write_stdin("a\nb\nc\n"), 124);
     assert_says(
         &said,
-        &[&format!("cannot send line 3 to queue {id}, after 2 messages: no room for 1 byte: it has 3 messages, 10 bytes of 10")],
+        &[&format!(
+            "cannot send line 3 to queue {id} after 2 messages: no room for 1 byte, the queue has 3 messages, 10 of 10 bytes"
+        )],
     );
     assert_eq!(t.peek(&id).len(), 3);
     let output = t.quintet(&["msg", "recv", &id, "--count", "4", "--timeout", "1ms", "--line"]).output().unwrap();
     assert_eq!((output.status.code(), &output.stdout[..]), (Some(124), &b"12345678\na\nb\n"[..]));
-    assert_says(&String::from_utf8(output.stderr).unwrap(), &["after 3 messages: no message came within 1ms (ENOMSG)"]);
+    assert_says(&String::from_utf8(output.stderr).unwrap(), &["after 3 messages: no message arrived within 1ms (ENOMSG)"]);
     let output = t.quintet(&["msg", "recv", &id, "--no-wait", "--json"]).output().unwrap();
     let value: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((output.status.code(), value["error"]["errno_name"].as_str()), (Some(124), Some("ENOMSG")));
 }
 
 #[test]
-fn other_failures_are_1_and_mistakes_2() {
+fn other_failures_are_1_and_invalid_command_lines_2() {
     let t = Ns::new();
     let id = t.queue(&[]);
     let long = t.file("long", [b'x'; 9000]);
     let cases: [(&[&str], i32, &str); 20] = [
-        (&["send", &id, "--file", utf8(&long)], 1, "it has 9000 bytes, and the limit msgmax is 8192 (EINVAL)"),
-        (&["send", &id, &"x".repeat(8193)], 1, "it has 8193 bytes, and the limit msgmax is 8192 (EINVAL)"),
+        (&["send", &id, "--file", utf8(&long)], 1, "it has 9000 bytes, but the limit msgmax is 8192 (EINVAL)"),
+        (&["send", &id, &"x".repeat(8193)], 1, "it has 8193 bytes, but the limit msgmax is 8192 (EINVAL)"),
         (&["send", &id, "--lines", "--file", utf8(&long)], 1, "cannot send line 1 to queue"),
-        (&["send", &id, "--file", "/no/such/file"], 1, "cannot read /no/such/file: No such file"),
-        (&["recv", &id, "--file", "/no/such/dir/file"], 1, "cannot write /no/such/dir/file: No such file"),
-        (&["send", "31000", "x"], 1, "cannot open queue 31000: there is none with this identifier (EINVAL)"),
-        (&["recv", "key:0x77"], 1, "(ENOENT)"),
-        (&["peek", "key:private"], 1, "it finds no queue (ENOENT)"),
-        (&["send", &id, "x", "--type", "0"], 2, "'0' is no type of a message: give a number from 1"),
-        (&["send", &id, "x", "--type", "-1"], 2, "'-1' is no type of a message"),
-        (&["recv", &id, "--up-to", "x"], 2, "'x' is no type of a message"),
+        (&["send", &id, "--file", "/no/such/file"], 1, "cannot read /no/such/file: No such file or directory (ENOENT)"),
+        (&["recv", &id, "--file", "/no/such/dir/file"], 1, "cannot create /no/such/dir/file: No such file or directory (ENOENT)"),
+        (&["send", "31000", "x"], 1, "cannot open queue 31000: no queue has this identifier (EINVAL)"),
+        (&["recv", "key:0x77"], 1, "no queue has this key (ENOENT)"),
+        (&["peek", "key:private"], 1, "this key names no queue (ENOENT)"),
+        (&["send", &id, "x", "--type", "0"], 2, "'0' is not a message type: give a number from 1"),
+        (&["send", &id, "x", "--type", "-1"], 2, "'-1' is not a message type"),
+        (&["recv", &id, "--up-to", "x"], 2, "'x' is not a message type"),
         (&["recv", &id, "--type", "1", "--not", "2"], 2, "cannot be used with"),
         (&["recv", &id, "--count", "0"], 2, "0 is not in 1.."),
         (&["recv", &id, "--count", "2", "--follow"], 2, "cannot be used with"),
@@ -181,25 +186,25 @@ fn other_failures_are_1_and_mistakes_2() {
         (&["recv", &id, "--timeout", "1 week"], 2, "'1 week' is not a duration"),
         (&["send", &id, "x", "--lines"], 2, "cannot be used with"),
         (&["send", &id, "-0"], 2, "--lines"),
-        (&["send", "sem:0", "x"], 2, "the semaphore set 0 is no message queue"),
+        (&["send", "sem:0", "x"], 2, "semaphore set 0 is not a message queue"),
     ];
     for (args, code, part) in cases {
         assert_says(&refusal(t.quintet(&["msg"]).args(args), code), &[part]);
     }
     assert_says(
         &refusal(t.quintet(&["msg", "send", &id]).write_stdin([b'x'; 8193]), 1),
-        &["it has more than 8192 bytes, and the limit msgmax is 8192 (EINVAL)", "namespace limits --msgmax"],
+        &["it has more than 8192 bytes, but the limit msgmax is 8192 (EINVAL)", "namespace limits --msgmax 16384'"],
     );
     assert_eq!(t.peek(&id), []);
     t.json(&["namespace", "limits", "--msgmax", "9000"]);
     t.send(&[&id, "--file", utf8(&long)]);
-    // A message that is longer than may be sent now.
+    // A message that exceeds the new limit is still received.
     t.json(&["namespace", "limits", "--msgmax", "5"]);
     assert_eq!(bytes(&t, &["recv", &id]).len(), 9000);
 }
 
 #[test]
-fn a_message_longer_than_the_first_buffer_is_received_whole() {
+fn a_message_longer_than_the_first_buffer_is_received_completely() {
     let t = Ns::new();
     t.json(&["namespace", "limits", "--msgmax", "2M", "--msgmnb", "2M"]);
     let id = t.queue(&[]);
@@ -211,21 +216,21 @@ fn a_message_longer_than_the_first_buffer_is_received_whole() {
 }
 
 #[test]
-fn who_waits_to_receive_gets_what_he_waits_for() {
+fn a_blocked_receiver_gets_the_message_it_waits_for() {
     let t = Ns::new();
     let id = t.queue(&[]);
     let (mut seven, mut low) =
         (t.waiting_msg(&["recv", &id, "--type", "7", "--line"]), t.waiting_msg(&["recv", &id, "--up-to", "3", "--line"]));
-    t.send(&[&id, "not for them", "--type", "5"]);
+    t.send(&[&id, "not for these", "--type", "5"]);
     t.send(&[&id, "three", "--type", "3"]);
     t.send(&[&id, "seven", "--type", "7"]);
     assert_eq!((seven.line(), low.line()), ("seven".to_owned(), "three".to_owned()));
     assert_eq!((seven.code(), low.code()), (Some(0), Some(0)));
-    assert_eq!(t.peek(&id), [(5, "not for them".to_owned())]);
+    assert_eq!(t.peek(&id), [(5, "not for these".to_owned())]);
 }
 
 #[test]
-fn who_waits_to_send_goes_on_when_there_is_room() {
+fn a_blocked_sender_proceeds_when_there_is_room() {
     let t = Ns::new();
     let id = t.queue(&["--capacity", "5"]);
     t.send(&[&id, "12345"]);
@@ -235,7 +240,7 @@ fn who_waits_to_send_goes_on_when_there_is_room() {
 }
 
 #[test]
-fn to_follow_ends_when_the_queue_is_removed() {
+fn follow_ends_when_the_queue_is_removed() {
     let t = Ns::new();
     let id = t.queue(&[]);
     t.send(&[&id, "before"]);
@@ -248,7 +253,7 @@ fn to_follow_ends_when_the_queue_is_removed() {
     let removed = &t.json(&["rm", &format!("msg:{id}")])["removed"][0];
     assert_eq!((removed["woken"][0]["pid"].as_i64(), removed["class"].as_str()), (Some(follower.pid().into()), Some("msg")));
     assert_eq!(follower.code(), Some(0));
-    // Who waits for one message has not got it.
+    // Without --follow, a receiver that gets no message fails.
     let id = t.queue(&[]);
     let waiter = t.waiting_msg(&["recv", &id]);
     t.json(&["rm", &format!("msg:{id}")]);
@@ -256,7 +261,7 @@ fn to_follow_ends_when_the_queue_is_removed() {
 }
 
 #[test]
-fn a_signal_ends_the_waiting_and_no_message_is_lost() {
+fn a_signal_ends_a_blocked_receiver_and_no_message_is_lost() {
     let t = Ns::new();
     let id = t.queue(&[]);
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
@@ -273,7 +278,7 @@ fn a_signal_ends_the_waiting_and_no_message_is_lost() {
 }
 
 #[test]
-fn who_is_stopped_and_continued_goes_on_waiting() {
+fn a_receiver_that_is_stopped_and_continued_stays_blocked() {
     let t = Ns::new();
     let id = t.queue(&[]);
     let mut waiter = t.waiting_msg(&["recv", &id, "--line"]);
@@ -288,57 +293,60 @@ fn who_is_stopped_and_continued_goes_on_waiting() {
     assert_eq!((waiter.line(), waiter.code()), ("at last".to_owned(), Some(0)));
 }
 
-/// `quintet msg` with pipes that the test keeps, or closes.
+/// Starts `quintet msg` with pipes that the test keeps or closes.
 fn piped(t: &Ns, args: &[&str]) -> Child {
     let mut command = Command::new(program());
     command.arg("--namespace").arg(t.path()).arg("msg").args(args);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-fn said(mut child: Child) -> (Option<i32>, String) {
+/// Returns the exit code and standard error of a process.
+fn result(mut child: Child) -> (Option<i32>, String) {
     let mut said = String::new();
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     (child.wait().unwrap().code(), said)
 }
 
 #[test]
-fn when_the_reader_goes_no_more_is_taken() {
+fn no_message_is_received_after_the_reader_exits() {
     let t = Ns::new();
     let id = t.queue(&[]);
     let mut follower = piped(&t, &["recv", &id, "--follow", "--line"]);
     t.until_waiting(follower.id() as i32);
     drop(follower.stdout.take());
-    assert_eq!(said(follower), (Some(0), String::new()));
+    assert_eq!(result(follower), (Some(0), String::new()));
     t.send(&[&id, "one"]);
     t.send(&[&id, "two"]);
-    // Who was to take two has not done what he should.
+    // A receiver of three messages that stops after two has failed.
     let mut waiter = piped(&t, &["recv", &id, "--count", "3"]);
     t.until_waiting(waiter.id() as i32);
     drop(waiter.stdout.take());
-    let (code, complaint) = said(waiter);
+    let (code, complaint) = result(waiter);
     assert_eq!(code, Some(1));
-    assert_says(&complaint, &[&format!("nobody reads standard output any more: 2 messages were taken from queue {id}")]);
+    assert_says(
+        &complaint,
+        &[&format!("cannot receive more from queue {id} after 2 messages: the reader of standard output has exited (EPIPE)")],
+    );
     t.send(&[&id, "three"]);
     assert_eq!(t.peek(&id), [(1, "three".to_owned())]);
 }
 
 #[test]
-fn what_cannot_be_written_is_told() {
+fn a_message_that_cannot_be_written_is_reported() {
     let t = Ns::new();
     let id = t.queue(&[]);
     t.send(&[&id, "a\nb", "--type", "7"]);
     let binary = t.file("binary", b"\xff\0");
     t.send(&[&id, "--file", utf8(&binary)]);
     let lost = |args: &[&str]| refusal(t.quintet(&["msg", "recv", &id, "--file", "/dev/full"]).args(args), 1);
-    let expected =
-        format!("cannot write to /dev/full: No space left on device; the message that was taken from queue {id} is lost: ");
+    let expected = format!("cannot write to /dev/full: No space left on device (ENOSPC); a message of queue {id} is lost: ");
     assert_says(&lost(&[]), &[&expected, r#"type 7, 3 bytes: "a\nb""#]);
     assert_says(&lost(&["--follow"]), &[&expected, "type 1, 2 bytes: ff 00"]);
     assert_eq!(t.peek(&id), []);
 }
 
 #[test]
-fn a_pipe_feeds_a_pipe() {
+fn a_pipe_connects_two_queues() {
     let t = Ns::new();
     let (from, to) = (t.queue(&["--capacity", "100"]), t.queue(&["--capacity", "100"]));
     let mut taker = piped(&t, &["recv", &from, "--follow", "--line"]);

@@ -7,13 +7,13 @@ fn mode(path: &std::path::Path) -> u32 {
 }
 
 #[test]
-fn creates_private_and_shared_ones() {
+fn creates_private_and_shared_namespaces() {
     let dir = tempfile::tempdir().unwrap();
     let (private, shared) = (dir.path().join("p"), dir.path().join("s"));
     let said = text(quintet().args(["namespace", "create"]).arg(&private));
-    assert_eq!(said, format!("made the private namespace {}\n", private.display()));
+    assert_eq!(said, format!("created the private namespace {}\n", private.display()));
     assert_eq!(mode(&private), 0o700);
-    assert_says(&text(quintet().args(["namespace", "create"]).arg(&private)), &["is there already"]);
+    assert_says(&text(quintet().args(["namespace", "create"]).arg(&private)), &["already exists"]);
 
     let value = crate::support::parsed(quintet().args(["namespace", "create", "--shared", "--json"]).arg(&shared), "namespace");
     assert_eq!(value["namespace"], serde_json::json!({"kind": "shared", "path": shared}));
@@ -23,7 +23,7 @@ fn creates_private_and_shared_ones() {
 }
 
 #[test]
-fn refuses_places_that_will_not_do() {
+fn refuses_unsuitable_directories() {
     let t = Ns::new();
     let file = t.file("file", "");
     let full = t.dir.path().join("full");
@@ -42,7 +42,7 @@ fn refuses_places_that_will_not_do() {
 }
 
 #[test]
-fn every_command_refuses_what_is_no_namespace() {
+fn every_command_refuses_a_directory_that_is_no_namespace() {
     let t = Ns::new();
     let file = t.file("file", "");
     let empty = t.dir.path().join("empty");
@@ -67,33 +67,42 @@ fn every_command_refuses_what_is_no_namespace() {
     }
     assert!(!t.dir.path().join("missing").exists());
     assert_eq!(std::fs::read_dir(&empty).unwrap().count(), 0);
-    assert_says(&refusal(quintet().arg("--namespace").arg(&empty).arg("ls"), 1), &["'quintet namespace create"]);
+    assert_says(
+        &refusal(quintet().arg("--namespace").arg(&empty).arg("ls"), 1),
+        &["it is not a namespace (ENOENT)", &format!("'quintet namespace create {}' creates it", utf8(&empty))],
+    );
 }
 
 #[test]
-fn lists_the_one_that_is_named_and_the_kernels() {
+fn lists_the_named_namespace_and_the_kernels() {
     let t = Ns::new();
     t.segment(&["--size", "100"]);
     t.segment(&["--size", "28"]);
     t.set(&["--values", "1"]);
     let value = t.json(&["namespace", "ls"]);
     let all = value["namespaces"].as_array().unwrap();
-    let ours = all.iter().find(|n| n["path"] == utf8(&t.path())).unwrap();
-    assert_eq!(ours["queues"], 0);
-    assert_eq!((ours["segments"].as_u64(), ours["bytes"].as_u64(), ours["kind"].as_str()), (Some(2), Some(128), Some("private")));
-    assert_eq!(ours["sets"], 1);
-    assert_eq!(ours["owner"]["uid"], rustix::process::geteuid().as_raw());
+    let listed = all.iter().find(|n| n["path"] == utf8(&t.path())).unwrap();
+    assert_eq!(listed["queues"], 0);
+    assert_eq!(
+        (listed["segments"].as_u64(), listed["bytes"].as_u64(), listed["kind"].as_str()),
+        (Some(2), Some(128), Some("private"))
+    );
+    assert_eq!(listed["sets"], 1);
+    assert_eq!(listed["owner"]["uid"], rustix::process::geteuid().as_raw());
     assert!(all.iter().any(|n| n["kind"] == "kernel") || !std::path::Path::new("/proc/sysvipc").exists());
     assert_says(&text(&mut t.quintet(&["namespace", "ls"])), &["NAMESPACE", "PROCESSES", utf8(&t.path()), "128"]);
 }
 
 #[test]
-fn removes_with_all_that_is_in_it_unless_in_use() {
+fn a_namespace_in_use_is_removed_by_force_only() {
     let t = Ns::new();
     let segment = Segment::create(&t.ns, Key::new(1), 10).unwrap();
     let memory = segment.attach().unwrap();
     let said = refusal(quintet().args(["namespace", "rm"]).arg(t.path()), 1);
-    assert_says(&said, &["EBUSY", &format!("pid {}", std::process::id()), "--force"]);
+    assert_says(
+        &said,
+        &["EBUSY", &format!("pid {}", std::process::id()), &format!("'quintet namespace rm --force {}'", utf8(&t.path()))],
+    );
     assert!(t.path().exists());
     memory.write(0, b"still").unwrap();
     let said = text(quintet().args(["namespace", "rm", "--force"]).arg(t.path()));
@@ -116,7 +125,10 @@ fn shows_and_sets_limits() {
     assert_eq!(t.ns.limits().unwrap().shmall, 1000);
     assert_eq!(t.segment(&["--size", "1"]), 77);
     assert_says(&text(&mut t.quintet(&["namespace", "limits", "--shm-next-id", "-1"])), &["shmmni", "50", "shm_next_id"]);
-    assert_says(&refusal(&mut t.quintet(&["namespace", "limits", "--shmmni", "32769"]), 1), &["at most 32768", "EINVAL"]);
+    assert_says(
+        &refusal(&mut t.quintet(&["namespace", "limits", "--shmmni", "32769"]), 1),
+        &["a limit is out of range (EINVAL)", "msgmni up to 32768"],
+    );
     assert_eq!(t.ns.limits().unwrap().shmmni, 50);
     let args = ["--semmsl", "10", "--semmns", "100", "--semopm", "5", "--semmni", "20", "--sem-next-id", "88"];
     let after = t.json(&[&["namespace", "limits"][..], &args].concat());
@@ -132,16 +144,16 @@ fn shows_and_sets_limits() {
     assert_says(&text(&mut t.quintet(&["namespace", "limits", "--msg-next-id", "-1"])), &["msgmnb", "1048576", "msg_next_id"]);
     assert_says(
         &refusal(&mut t.quintet(&["namespace", "limits", "--msgmni", "32769"]), 1),
-        &["msgmni are at most 32768", "EINVAL"],
+        &["a limit is out of range (EINVAL)", "msgmni up to 32768"],
     );
     assert_says(
         &refusal(&mut t.quintet(&["namespace", "limits", "--msgmax", "2G"]), 2),
-        &["'2G' is too much: at most 2147483647"],
+        &["'2G' is too large: give at most 2147483647 bytes"],
     );
     assert_eq!(t.ns.limits().unwrap().msgmax, 65536);
-    assert_says(&text(&mut t.quintet(&["namespace", "limits"])), &["semopm", "operations of one semop"]);
+    assert_says(&text(&mut t.quintet(&["namespace", "limits"])), &["semopm", "operations in a semop call"]);
     for args in [["--semmni", "32769"], ["--semmsl", "65536"], ["--semopm", "501"]] {
-        assert_says(&refusal(t.quintet(&["namespace", "limits"]).args(args), 1), &["semopm 500", "EINVAL"]);
+        assert_says(&refusal(t.quintet(&["namespace", "limits"]).args(args), 1), &["semopm up to 500", "EINVAL"]);
     }
     for args in [["--shm-rmid-forced", "2"], ["--shmmni", "-1"], ["--shm-next-id", "-2"]] {
         refusal(t.quintet(&["namespace", "limits"]).args(args), 2);
@@ -149,7 +161,7 @@ fn shows_and_sets_limits() {
 }
 
 #[test]
-fn the_environment_names_one_and_the_option_wins() {
+fn the_option_overrides_the_environment() {
     let (a, b) = (Ns::new(), Ns::new());
     a.segment(&["--size", "11"]);
     b.segment(&["--size", "22"]);
@@ -161,23 +173,23 @@ fn the_environment_names_one_and_the_option_wins() {
 }
 
 #[test]
-fn a_damaged_one_goes_only_by_force() {
+fn force_keeps_files_that_are_not_of_the_namespace() {
     let ns = Ns::new();
     ns.segment(&["--size", "4096", "--key", "5"]);
     std::fs::write(ns.path().join("namespace"), [0x5a; 4096]).unwrap();
     let refused = refusal(quintet().args(["namespace", "rm"]).arg(ns.path()), 1);
     assert_says(&refused, &["is damaged", "EBADMSG"]);
     assert!(ns.path().join("shm/0").exists());
-    // What is not a namespace's stays, and the directory with it.
-    let stranger = ns.path().join("mine");
-    std::fs::write(&stranger, "x").unwrap();
+    // A file that is not part of the namespace stays, and its directory with it.
+    let other = ns.path().join("mine");
+    std::fs::write(&other, "x").unwrap();
     let kept = refusal(quintet().args(["namespace", "rm", "--force"]).arg(ns.path()), 1);
     assert_says(&kept, &["ENOTEMPTY"]);
-    assert_eq!(std::fs::read_to_string(&stranger).unwrap(), "x");
+    assert_eq!(std::fs::read_to_string(&other).unwrap(), "x");
 }
 
 #[test]
-fn a_damaged_one_goes_by_force() {
+fn force_removes_a_damaged_namespace() {
     let ns = Ns::new();
     std::fs::write(ns.path().join("registry"), [0; 10]).unwrap();
     let removed = text(quintet().args(["namespace", "rm", "--force"]).arg(ns.path()));

@@ -13,7 +13,7 @@ fn colours_only_where_they_are_wanted() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn a_reader_that_exits_is_no_error() {
     let t = Ns::new();
     t.segment(&["--size", "8M", "--key", "1"]);
     t.set(&["--values", "1", "--key", "1"]);
@@ -36,7 +36,7 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[test]
-fn a_failure_stays_one_when_nobody_reads() {
+fn a_failure_without_a_reader_is_still_a_failure() {
     let t = Ns::new();
     for args in [&["stat", "31000"][..], &["rm", "31000", "--json"], &["doctor", "--", "no-such-program"]] {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -53,11 +53,14 @@ fn a_full_disk_is_an_error() {
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let output = Command::new(program()).arg("--namespace").arg(t.path()).arg("ls").stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert_says(&String::from_utf8(output.stderr).unwrap(), &["cannot write to standard output: No space left on device"]);
+    assert_says(
+        &String::from_utf8(output.stderr).unwrap(),
+        &["cannot write to standard output: No space left on device (ENOSPC)"],
+    );
 }
 
 #[test]
-fn errors_are_json_too() {
+fn errors_are_printed_as_json_too() {
     let t = Ns::new();
     let output = t.quintet(&["cat", "5", "--offset", "0"]).output().unwrap();
     assert_eq!(output.stdout, b"");
@@ -70,10 +73,46 @@ fn errors_are_json_too() {
 }
 
 #[test]
-fn usage_errors_are_2() {
+fn invalid_command_lines_are_2() {
     refusal(&mut quintet(), 2);
     refusal(quintet().arg("nonsense"), 2);
     refusal(quintet().args(["ls", "--kernel", "--namespace", "/x"]), 2);
     refusal(quintet().args(["--kernel", "ls", "--namespace", "/x"]), 2);
     assert_says(&text(quintet().arg("--version")), &["quintet 0."]);
+}
+
+/// Returns the commands in single quotes that a hint tells to run.
+fn hinted_commands(text: &str) -> Vec<String> {
+    text.split('\'').filter(|part| part.starts_with("quintet ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn hints_work_when_pasted() {
+    let t = Ns::new();
+    let (set, queue) = (t.set(&["--values", "0"]), t.queue(&["--capacity", "1"]));
+    let long = "x".repeat(9000);
+    let path = format!("{}:{}", program().parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let cases: [(&[&str], i32); 10] = [
+        (&["stat", "31000"], 1),
+        (&["stat", &format!("sem:{}", 31000)], 1),
+        (&["cat", &format!("sem:{set}")], 1),
+        (&["write", &format!("msg:{queue}")], 1),
+        (&["sem", "op", &set, "0:-1n"], 124),
+        (&["sem", "op", "key:7", "0:1"], 1),
+        (&["msg", "send", "31000", "x"], 1),
+        (&["msg", "recv", &queue, "--no-wait"], 124),
+        (&["msg", "send", &queue, "xx", "--no-wait"], 124),
+        (&["msg", "send", &queue, &long], 1),
+    ];
+    for (args, code) in cases {
+        let said = refusal(&mut t.quintet(args), code);
+        let commands = hinted_commands(&said);
+        assert!(!commands.is_empty(), "{said}");
+        for command in commands {
+            let names_namespace = command.contains(&format!("--namespace {}", t.path().display()));
+            assert!(names_namespace || command.ends_with("--help"), "{command}");
+            let status = Command::new("sh").args(["-c", &command]).env("PATH", &path).stdout(Stdio::null()).status();
+            assert!(status.unwrap().success(), "{command}");
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! What one user may do with another's objects. Only the superuser can try that, being both.
+//! Access to objects of another user. The tests need the superuser, because it can act as both
+//! users.
 
 use crate::support::{assert_says, is_root, parsed, program, quintet, text, utf8};
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +10,8 @@ use tempfile::TempDir;
 
 const NOBODY: u32 = 65534;
 
-/// A place that everybody reaches, with a copy of the tool, for the build directory may be closed to others.
+/// A directory that every user can enter, with a copy of the tool. The build directory may be
+/// closed to other users.
 struct Place {
     dir: TempDir,
     tool: PathBuf,
@@ -18,7 +20,7 @@ struct Place {
 impl Place {
     fn new() -> Option<Place> {
         if !is_root() {
-            eprintln!("skipped: only the superuser can be two users");
+            eprintln!("skipped: only the superuser can act as two users");
             return None;
         }
         let dir = tempfile::tempdir().unwrap();
@@ -48,7 +50,7 @@ impl Place {
 }
 
 #[test]
-fn a_private_namespace_is_closed_to_others() {
+fn a_private_namespace_is_closed_to_other_users() {
     let Some(place) = Place::new() else { return };
     place.namespace(&[]);
     for args in [&["ls"][..], &["create", "--size", "1"], &["rm", "--all"], &["namespace", "limits"]] {
@@ -57,7 +59,7 @@ fn a_private_namespace_is_closed_to_others() {
 }
 
 #[test]
-fn in_a_shared_one_the_modes_decide() {
+fn modes_decide_in_a_shared_namespace() {
     let Some(place) = Place::new() else { return };
     let ns = place.namespace(&["--shared"]);
     let create = |key: &str, mode: &str| {
@@ -69,10 +71,13 @@ fn in_a_shared_one_the_modes_decide() {
     place.refused(&["cat", &closed], &["cannot attach segment", "EACCES"]);
     place.refused(&["create", "--size", "10", "--key", "1", "--mode", "0600"], &["EACCES"]);
     place.refused(&["rm", &open], &["belongs to root", "EPERM"]);
-    place.refused(&["namespace", "limits", "--shmmni", "1"], &["only the namespace's owner", "EPERM"]);
+    place.refused(&["namespace", "limits", "--shmmni", "1"], &["only the owner of the namespace has permission (EPERM)"]);
     place.refused(&["namespace", "rm", utf8(&ns)], &["EPERM"]);
 
-    assert!(place.as_nobody(&["write", &open, "/proc/version", "--offset", "0"]).status.code() == Some(1), "too long");
+    assert!(
+        place.as_nobody(&["write", &open, "/proc/version", "--offset", "0"]).status.code() == Some(1),
+        "the input does not fit"
+    );
     assert_eq!(place.as_nobody(&["cat", &open]).stdout, [0; 10]);
     let own = place.as_nobody(&["create", "--size", "5"]);
     assert!(own.status.success(), "{own:?}");
@@ -82,19 +87,19 @@ fn in_a_shared_one_the_modes_decide() {
 }
 
 #[test]
-fn in_a_shared_one_the_modes_of_sets_decide() {
+fn modes_of_sets_decide_in_a_shared_namespace() {
     let Some(place) = Place::new() else { return };
     let ns = place.namespace(&["--shared"]);
     let root = |args: &[&str]| text(quintet().arg("--namespace").arg(&ns).args(args)).trim().to_owned();
     let create = |key: &str, mode: &str| root(&["create", "sem", "--values", "1", "--key", key, "--mode", mode]);
     let (closed, readable, open) = (create("1", "0600"), create("2", "0644"), create("3", "0666"));
-    place.refused(&["sem", "get", &closed], &["cannot read semaphore set", "EACCES", "'quintet stat sem:"]);
-    place.refused(&["sem", "op", &readable, "0:+1"], &["cannot do 0:+1 on semaphore set", "EACCES"]);
+    place.refused(&["sem", "get", &closed], &["cannot read semaphore set", "EACCES", " stat sem:"]);
+    place.refused(&["sem", "op", &readable, "0:+1"], &["cannot perform 0:+1 on semaphore set", "EACCES"]);
     place.refused(&["sem", "set", &readable, "0", "5"], &["cannot set the values of semaphore set", "EACCES"]);
     place.refused(&["create", "sem", "--nsems", "1", "--key", "1", "--mode", "0600"], &["EACCES"]);
     place.refused(&["rm", &format!("sem:{open}")], &["belongs to root", "EPERM"]);
     assert_eq!(place.as_nobody(&["sem", "get", &readable, "0"]).stdout, b"1\n");
-    // Waiting for zero asks for reading only.
+    // A wait for zero needs read permission only.
     root(&["sem", "set", &readable, "0", "0"]);
     assert!(place.as_nobody(&["sem", "op", &readable, "0:0"]).status.success());
     assert!(place.as_nobody(&["sem", "op", &open, "0:+2"]).status.success());
@@ -106,18 +111,18 @@ fn in_a_shared_one_the_modes_of_sets_decide() {
 }
 
 #[test]
-fn programs_that_drop_their_rights_go_on() {
+fn programs_that_change_their_user_id_keep_access() {
     let Some(place) = Place::new() else { return };
     let file = place.dir.path().join("key");
     std::fs::write(&file, "").unwrap();
     let drop_rights = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"];
     let mut command = quintet();
     command.args(["run", "--private", "--"]).args(drop_rights).arg(&place.tool).args(["demo-client", "family"]).arg(&file);
-    assert_says(&text(&mut command), &["parent: got "]);
+    assert_says(&text(&mut command), &["parent: received "]);
 }
 
 #[test]
-fn in_a_shared_one_the_modes_of_queues_decide() {
+fn modes_of_queues_decide_in_a_shared_namespace() {
     let Some(place) = Place::new() else { return };
     let ns = place.namespace(&["--shared"]);
     let root = |args: &[&str]| text(quintet().arg("--namespace").arg(&ns).args(args)).trim().to_owned();
@@ -126,14 +131,14 @@ fn in_a_shared_one_the_modes_of_queues_decide() {
     for id in [&closed, &readable] {
         root(&["msg", "send", id, "by root"]);
     }
-    place.refused(&["msg", "recv", &closed], &["cannot receive from queue", "EACCES", "'quintet stat msg:"]);
-    place.refused(&["msg", "peek", &closed], &["cannot look at the messages of queue", "EACCES"]);
+    place.refused(&["msg", "recv", &closed], &["cannot receive from queue", "EACCES", " stat msg:"]);
+    place.refused(&["msg", "peek", &closed], &["cannot peek at the messages of queue", "EACCES"]);
     place.refused(&["msg", "send", &readable, "x"], &["cannot send the message to queue", "EACCES"]);
-    place.refused(&["create", "msg", "--key", "1", "--mode", "0600"], &["its mode does not grant this (EACCES)"]);
+    place.refused(&["create", "msg", "--key", "1", "--mode", "0600"], &["its mode denies access (EACCES)"]);
     place.refused(&["rm", &format!("msg:{open}")], &["belongs to root", "EPERM"]);
     place.refused(
         &["create", "msg", "--capacity", "1M"],
-        &["the limit msgmnb is 16384 bytes, and you are not privileged (EPERM)"],
+        &["more than msgmnb (16384 bytes) needs privilege (EPERM)", "namespace limits --msgmnb 1048576' raises the limit"],
     );
     assert_says(&String::from_utf8(place.as_nobody(&["msg", "peek", &readable]).stdout).unwrap(), &["|by root|"]);
     assert!(place.as_nobody(&["msg", "send", &open, "by nobody"]).status.success());
@@ -145,6 +150,6 @@ fn in_a_shared_one_the_modes_of_queues_decide() {
     assert_eq!(queue(&readable)["types"][0]["bytes"], 7);
     assert_says(
         &String::from_utf8(place.as_nobody(&["stat", &format!("msg:{closed}")]).stdout).unwrap(),
-        &["types      the mode does not let you read them"],
+        &["types      the mode denies read permission"],
     );
 }

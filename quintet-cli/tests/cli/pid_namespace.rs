@@ -1,11 +1,11 @@
-//! Processes of another PID namespace, whose pids mean nothing here.
+//! Processes in another PID namespace. Their pids are different here.
 
 use crate::support::{Ns, Running, assert_says, is_root, program, text, utf8};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 #[test]
-fn a_pid_of_another_namespace_is_told_as_such() {
+fn an_attacher_in_another_pid_namespace_is_marked() {
     let t = Ns::new();
     let file = t.file("key", "");
     let unshare =
@@ -24,7 +24,7 @@ fn a_pid_of_another_namespace_is_told_as_such() {
     out.read_line(&mut said).unwrap();
     if said.is_empty() {
         child.wait().unwrap();
-        return eprintln!("skipped: no PID namespace can be made here");
+        return eprintln!("skipped: cannot create a PID namespace here");
     }
     let attached = &t.json(&["ls"])["shm"][0]["attached"][0];
     assert_eq!((attached["pid"].as_i64(), attached["pid_visible"].as_bool()), (Some(1), Some(false)), "{attached}");
@@ -35,14 +35,14 @@ fn a_pid_of_another_namespace_is_told_as_such() {
 }
 
 #[test]
-fn a_waiter_of_another_namespace_is_told_as_such() {
+fn a_set_waiter_in_another_pid_namespace_is_marked() {
     let t = Ns::new();
     let id = t.set(&["--values", "1"]);
     let (holder, _) = t.holding(&id, "0:-1", "read x");
     let mut unshare = Command::new("unshare");
     unshare.args(if is_root() { &["--pid", "--fork"][..] } else { &["--map-root-user", "--pid", "--fork"] });
     if !Command::new("unshare").args(unshare.get_args()).arg("true").status().is_ok_and(|status| status.success()) {
-        return eprintln!("skipped: no PID namespace can be made here");
+        return eprintln!("skipped: cannot create a PID namespace here");
     }
     unshare.arg(program()).args(["--namespace", utf8(&t.path()), "sem", "op", "--timeout", "60", &id, "0:-1"]);
     let waiter = Running::start(unshare);
@@ -52,10 +52,13 @@ fn a_waiter_of_another_namespace_is_told_as_such() {
             break value["waits"][0].clone();
         }
     };
-    let who = &shown["waiter"];
-    assert_eq!((who["pid"].as_i64(), who["pid_visible"].as_bool(), who["command"].as_str()), (Some(1), Some(false), None));
+    let process = &shown["waiter"];
+    assert_eq!(
+        (process["pid"].as_i64(), process["pid_visible"].as_bool(), process["command"].as_str()),
+        (Some(1), Some(false), None)
+    );
     assert_eq!(shown["holders"][0]["pid"], holder.pid());
-    // Its pid is that of somebody else here.
+    // Its pid belongs to another process here.
     assert_eq!(t.json(&["why", "1"])["waits"], serde_json::json!([]));
     assert_says(&text(&mut t.quintet(&["ls"])), &[": pid 1 in another PID namespace ("]);
     text(&mut t.quintet(&["sem", "op", &id, "0:+1"]));
@@ -63,13 +66,13 @@ fn a_waiter_of_another_namespace_is_told_as_such() {
 }
 
 #[test]
-fn who_waits_at_a_queue_from_another_namespace_is_told_as_such() {
+fn a_queue_waiter_in_another_pid_namespace_is_marked() {
     let t = Ns::new();
     let id = t.queue(&[]);
     let mut unshare = Command::new("unshare");
     unshare.args(if is_root() { &["--pid", "--fork"][..] } else { &["--map-root-user", "--pid", "--fork"] });
     if !Command::new("unshare").args(unshare.get_args()).arg("true").status().is_ok_and(|status| status.success()) {
-        return eprintln!("skipped: no PID namespace can be made here");
+        return eprintln!("skipped: cannot create a PID namespace here");
     }
     unshare.arg(program()).args(["--namespace", utf8(&t.path()), "msg", "recv", "--timeout", "60", &id, "--line"]);
     let mut waiter = Running::start(unshare);
@@ -79,12 +82,15 @@ fn who_waits_at_a_queue_from_another_namespace_is_told_as_such() {
             break value;
         }
     };
-    let who = &value["queue_waits"][0]["waiter"];
-    assert_eq!((who["pid"].as_i64(), who["pid_visible"].as_bool(), who["command"].as_str()), (Some(1), Some(false), None));
-    // Whether its threads all wait cannot be seen from here.
+    let process = &value["queue_waits"][0]["waiter"];
+    assert_eq!(
+        (process["pid"].as_i64(), process["pid_visible"].as_bool(), process["command"].as_str()),
+        (Some(1), Some(false), None)
+    );
+    // Its threads are hidden here, so it may not be blocked.
     assert!(value["all_wait"].is_null());
     assert_eq!(t.json(&["why", "1"])["queue_waits"], serde_json::json!([]));
-    assert_says(&text(&mut t.quintet(&["ls"])), &["waits: for a message of any type", ": pid 1 in another PID namespace ("]);
+    assert_says(&text(&mut t.quintet(&["ls"])), &["waiting: for a message of any type", ": pid 1 in another PID namespace ("]);
     t.send(&[&id, "hello"]);
     assert_eq!((waiter.line(), waiter.code()), ("hello".to_owned(), Some(0)));
 }

@@ -1,4 +1,4 @@
-//! `run --private`: a namespace that goes with the program.
+//! `run --private`: a namespace that is removed when the program exits.
 
 use crate::support::{assert_says, is_ignored, program, quintet, text, utf8};
 use std::io::{BufRead, BufReader, Read};
@@ -13,27 +13,27 @@ fn private(script: &str) -> assert_cmd::Command {
 }
 
 #[test]
-fn the_namespace_is_there_and_then_gone() {
+fn the_namespace_exists_while_the_program_runs() {
     let path = text(&mut private("test -d $QUINTET_NAMESPACE && echo $QUINTET_NAMESPACE"));
     assert!(!path.trim().is_empty() && !Path::new(path.trim()).exists(), "{path}");
 }
 
 #[test]
-fn each_has_its_own() {
+fn each_run_has_its_own_namespace() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let me = program();
-    // The writer makes its segment exclusively, and leaves it when its input ends.
+    // The client creates its segment exclusively, and leaves it behind when its input ends.
     for _ in 0..2 {
         let mut command = quintet();
         command.args(["run", "--private", "--", utf8(&me), "demo-client", "holder"]).arg(file.path()).write_stdin("");
-        assert_says(&text(&mut command), &["shmget made id"]);
+        assert_says(&text(&mut command), &["shmget created id"]);
     }
 }
 
 #[test]
-fn the_programs_end_is_ours() {
+fn the_tool_exits_as_the_program_exits() {
     assert_eq!(private("exit 42").output().unwrap().status.code(), Some(42));
-    // A shell's background job ignores 2.
+    // A background job of a shell ignores signal 2.
     for signal in [2, 9, 15, 6].into_iter().filter(|signal| !is_ignored(*signal)) {
         assert_eq!(private(&format!("kill -{signal} $$")).output().unwrap().status.signal(), Some(signal), "{signal}");
     }
@@ -41,7 +41,7 @@ fn the_programs_end_is_ours() {
 }
 
 #[test]
-fn signals_are_passed_on() {
+fn signals_are_forwarded() {
     for (signal, name) in [(rustix::process::Signal::TERM, "TERM"), (rustix::process::Signal::HUP, "HUP")] {
         if is_ignored(signal.as_raw()) {
             println!("skipped: SIG{name} is ignored here, as under nohup");
@@ -62,12 +62,13 @@ fn signals_are_passed_on() {
 }
 
 #[test]
-fn a_namespace_that_a_daemon_uses_stays() {
+fn a_namespace_that_a_daemon_uses_is_kept() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    // The client waits for the end of its input, a pipe that is ours to close, and outlives the shell.
+    // The client outlives the shell. It waits for the end of its input, a pipe that the test
+    // closes.
     let script = format!(
         "exec 3>&1; ({} demo-client holder {} <{} | tee /dev/fd/3 >/dev/null) & exec 1>&- 3>&-; while ! {} ls | grep -q attached; do sleep 0.02; done; echo $QUINTET_NAMESPACE >&2",
         utf8(&program()),
@@ -89,7 +90,14 @@ fn a_namespace_that_a_daemon_uses_stays() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
     let mut told = String::new();
     errors.read_line(&mut told).unwrap();
-    assert_says(&told, &["stays, because processes still use it", &path, "quintet namespace rm"]);
+    assert_says(
+        &told,
+        &[
+            &format!("cannot remove the namespace {path}: processes still use it: pid "),
+            "(EBUSY)",
+            &format!("'quintet namespace rm {path}'"),
+        ],
+    );
     assert!(Path::new(&path).exists());
     drop(keep);
     let gone = || quintet().args(["namespace", "rm", &path]).output().unwrap().status.success();

@@ -1,4 +1,4 @@
-//! Programs that cannot be run or carried, and why.
+//! Programs that cannot be run or intercepted, and the reasons.
 
 use crate::support::{Ns, assert_says, is_root, program, refusal, text, utf8};
 use std::os::unix::fs::PermissionsExt;
@@ -10,14 +10,14 @@ fn executable(t: &Ns, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
     path
 }
 
-/// A 64-bit ELF program of this machine, changed.
+/// Returns a changed 64-bit ELF program of this machine.
 fn changed(change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = std::fs::read(program()).unwrap();
     change(&mut bytes);
     bytes
 }
 
-/// The offset of the program header that names the loader.
+/// Returns the offset of the program header that names the loader.
 fn loader_header(elf: &[u8]) -> usize {
     let table = u64::from_ne_bytes(elf[32..40].try_into().unwrap()) as usize;
     let mut headers = (0..).map(|i| table + i * 56);
@@ -47,7 +47,7 @@ fn not_found_is_127() {
 }
 
 #[test]
-fn files_that_are_no_programs_are_126() {
+fn files_that_are_not_programs_are_126() {
     let t = Ns::new();
     cannot(&t, t.dir.path(), &["it is a directory"]);
     cannot(&t, &t.file("plain", "text"), &["you may not execute it", "chmod +x"]);
@@ -56,7 +56,7 @@ fn files_that_are_no_programs_are_126() {
 }
 
 #[test]
-fn a_file_in_path_that_may_not_be_executed_is_126() {
+fn a_file_in_path_without_execute_permission_is_126() {
     let t = Ns::new();
     t.file("tool", "");
     assert_says(&refusal(t.quintet(&["run", "tool"]).env("PATH", t.dir.path()), 126), &["tool", "may not execute"]);
@@ -64,7 +64,7 @@ fn a_file_in_path_that_may_not_be_executed_is_126() {
 
 #[cfg(target_pointer_width = "64")]
 #[test]
-fn elf_programs_that_no_loader_serves_are_126() {
+fn elf_programs_without_a_loader_are_126() {
     let t = Ns::new();
     let without_loader = changed(|elf| {
         let at = loader_header(elf);
@@ -94,7 +94,7 @@ fn elf_programs_that_no_loader_serves_are_126() {
 }
 
 #[test]
-fn scripts_are_judged_by_their_interpreter() {
+fn scripts_are_checked_by_their_interpreter() {
     let t = Ns::new();
     for (name, line, said) in [("a", "#!/bin/sh", "1"), ("b", "#! /usr/bin/env sh", "1"), ("c", "", "1")] {
         let script = executable(&t, name, format!("{line}\necho $1\n"));
@@ -110,7 +110,7 @@ fn scripts_are_judged_by_their_interpreter() {
 }
 
 #[test]
-fn programs_that_gain_rights_are_126() {
+fn programs_that_gain_privileges_are_126() {
     let t = Ns::new();
     if !is_root() {
         if let Some(setuid) = ["/usr/bin/su", "/usr/bin/passwd"].map(Path::new).into_iter().find(|p| is_setuid(p)) {
@@ -124,7 +124,7 @@ fn programs_that_gain_rights_are_126() {
     cannot(&t, &copy, &["it is setuid", "LD_PRELOAD"]);
     std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o2755)).unwrap();
     cannot(&t, &copy, &["it is setgid"]);
-    // Setuid to the user that we are changes nothing.
+    // Setuid to the own user id changes nothing.
     std::os::unix::fs::chown(&copy, Some(0), Some(0)).unwrap();
     std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o6755)).unwrap();
     assert_says(&text(&mut t.quintet(&["run", utf8(&copy), "--version"])), &["quintet"]);

@@ -2,7 +2,7 @@ use crate::support::{Ns, assert_says, program, refusal, text, utf8};
 use quintet::{Key, Segment, SemaphoreSet};
 
 #[test]
-fn removes_what_it_is_told() {
+fn removes_the_named_objects() {
     let t = Ns::new();
     let ids: Vec<i32> = (1..=3).map(|key| t.segment(&["--size", "10", "--key", &key.to_string()])).collect();
     let said = text(&mut t.quintet(&["rm", &ids[0].to_string(), "key:0x2"]));
@@ -14,7 +14,7 @@ fn removes_what_it_is_told() {
 }
 
 #[test]
-fn goes_on_after_a_failure() {
+fn continues_after_a_failure() {
     let t = Ns::new();
     let id = t.segment(&["--size", "10"]);
     let output = t.quintet(&["rm", "31000", &id.to_string(), "--json"]).output().unwrap();
@@ -27,7 +27,7 @@ fn goes_on_after_a_failure() {
 }
 
 #[test]
-fn says_who_keeps_a_segment() {
+fn lists_the_processes_that_keep_a_segment() {
     let t = Ns::new();
     let segment = Segment::create(&t.ns, Key::new(9), 100).unwrap();
     let memory = segment.attach().unwrap();
@@ -53,10 +53,10 @@ fn a_dry_run_removes_nothing() {
 }
 
 #[test]
-fn orphans_are_those_of_the_dead() {
+fn segments_of_exited_creators_are_orphans() {
     let t = Ns::new();
     let kept = Segment::create(&t.ns, Key::new(1), 100).unwrap();
-    // Made by a process that is gone when it is looked at.
+    // Its creator has exited.
     let orphan = t.segment(&["--size", "1", "--key", "2"]);
     let value = t.json(&["rm", "--orphans"]);
     let ids: Vec<i64> = value["removed"].as_array().unwrap().iter().map(|r| r["id"].as_i64().unwrap()).collect();
@@ -66,7 +66,7 @@ fn orphans_are_those_of_the_dead() {
 }
 
 #[test]
-fn all_means_all() {
+fn all_removes_every_object() {
     let t = Ns::new();
     Segment::create(&t.ns, Key::new(1), 100).unwrap();
     t.segment(&["--size", "1"]);
@@ -75,7 +75,7 @@ fn all_means_all() {
 }
 
 #[test]
-fn what_was_left_by_a_killed_program_is_an_orphan() {
+fn a_segment_of_a_killed_program_is_an_orphan() {
     let t = Ns::new();
     let file = t.file("key", "");
     let mut child = std::process::Command::new(program())
@@ -100,7 +100,7 @@ fn what_was_left_by_a_killed_program_is_an_orphan() {
 }
 
 #[test]
-fn needs_to_be_told_what() {
+fn needs_objects_or_one_option() {
     let t = Ns::new();
     for args in [&["rm"][..], &["rm", "1", "--all"], &["rm", "--all", "--orphans"]] {
         refusal(&mut t.quintet(args), 2);
@@ -108,7 +108,7 @@ fn needs_to_be_told_what() {
 }
 
 #[test]
-fn removes_sets_and_says_who_waited() {
+fn removes_sets_and_lists_their_waiters() {
     let t = Ns::new();
     let (a, b) = (t.set(&["--values", "0,1", "--key", "5"]), t.set(&["--values", "1"]));
     let waiter = t.waiting(&[&a, "0:-1"]);
@@ -117,7 +117,10 @@ fn removes_sets_and_says_who_waited() {
     assert_eq!((results, t.ns.sets().unwrap().len()), (vec!["would-remove"; 2], 2));
     let said = text(&mut t.quintet(&["rm", "sem:key:5", &format!("sem:{b}")]));
     let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines[0], format!("removed semaphore set {a} (key 0x00000005, 2 semaphores); these waited for it, and get EIDRM"));
+    assert_eq!(
+        lines[0],
+        format!("removed semaphore set {a} (key 0x00000005, 2 semaphores); these processes were blocked and get EIDRM:")
+    );
     assert_says(lines[1], &[&format!("    pid {} (", waiter.pid())]);
     assert_eq!(lines[2..], [format!("removed semaphore set {b} (key 0x00000000, 1 semaphore)")]);
     assert_eq!(waiter.code(), Some(1));
@@ -126,7 +129,7 @@ fn removes_sets_and_says_who_waited() {
 }
 
 #[test]
-fn sets_of_the_dead_are_orphans_too() {
+fn sets_of_exited_creators_are_orphans_too() {
     let t = Ns::new();
     let kept = SemaphoreSet::create(&t.ns, Key::new(1), &[1]).unwrap();
     let (waited, held, orphan) = (t.set(&["--values", "0"]), t.set(&["--values", "1"]), t.set(&["--values", "0"]));
@@ -142,17 +145,20 @@ fn sets_of_the_dead_are_orphans_too() {
 }
 
 #[test]
-fn removes_queues_and_says_who_waited() {
+fn removes_queues_and_lists_their_waiters() {
     let t = Ns::new();
     let (a, b) = (t.queue(&["--key", "5"]), t.queue(&[]));
     t.send(&[&b, "x"]);
     let waiter = t.waiting_msg(&["recv", &a]);
     let dry = text(&mut t.quintet(&["rm", "--all", "--dry-run"]));
-    assert_says(&dry, &["would remove message queue", "; these wait at it, and would get EIDRM"]);
+    assert_says(&dry, &["would remove message queue", "; these processes are blocked and would get EIDRM:"]);
     assert_eq!(t.ns.queues().unwrap().len(), 2);
     let said = text(&mut t.quintet(&["rm", "msg:key:5", &format!("msg:{b}")]));
     let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines[0], format!("removed message queue {a} (key 0x00000005, 0 messages); these waited at it, and get EIDRM"));
+    assert_eq!(
+        lines[0],
+        format!("removed message queue {a} (key 0x00000005, 0 messages); these processes were blocked and get EIDRM:")
+    );
     assert_says(lines[1], &[&format!("    pid {} (", waiter.pid())]);
     assert_eq!(lines[2..], [format!("removed message queue {b} (key 0x00000000, 1 message)")]);
     assert_eq!(waiter.code(), Some(1));
@@ -161,7 +167,7 @@ fn removes_queues_and_says_who_waited() {
 }
 
 #[test]
-fn empty_queues_of_the_dead_are_orphans_too() {
+fn empty_queues_of_exited_creators_are_orphans_too() {
     let t = Ns::new();
     let (full, waited, orphan) = (t.queue(&[]), t.queue(&[]), t.queue(&[]));
     t.send(&[&full, "x"]);

@@ -1,25 +1,25 @@
 use crate::support::{Ns, assert_says, is_ignored, is_root, program, quintet, refusal, text, utf8};
 use std::os::unix::process::ExitStatusExt;
 
-/// A shell script under `quintet run`.
+/// Returns a shell script under `quintet run`.
 fn shell(t: &Ns, script: &str) -> assert_cmd::Command {
     t.quintet(&["run", "--", "/bin/sh", "-c", script])
 }
 
 #[test]
-fn the_programs_end_is_ours() {
+fn the_tool_exits_as_the_program_exits() {
     let t = Ns::new();
     for code in [0, 1, 42, 125, 255] {
         assert_eq!(shell(&t, &format!("exit {code}")).output().unwrap().status.code(), Some(code));
     }
-    // A shell's background job ignores 2.
+    // A background job of a shell ignores signal 2.
     for signal in [2, 9, 11, 15].into_iter().filter(|signal| !is_ignored(*signal)) {
         assert_eq!(shell(&t, &format!("kill -{signal} $$")).output().unwrap().status.signal(), Some(signal));
     }
 }
 
 #[test]
-fn arguments_and_input_are_the_programs() {
+fn arguments_and_input_reach_the_program() {
     let t = Ns::new();
     assert_eq!(text(&mut t.quintet(&["run", "--", "echo", "-n", "a b", "--json", "--", "-x"])), "a b --json -- -x");
     assert_eq!(text(&mut t.quintet(&["run", "echo", "--version", "x"])), "--version x\n");
@@ -28,24 +28,24 @@ fn arguments_and_input_are_the_programs() {
 }
 
 #[test]
-fn the_environment_carries_the_library_and_the_namespace() {
+fn the_environment_names_the_library_and_the_namespace() {
     let t = Ns::new();
     let said = text(shell(&t, "echo $QUINTET_NAMESPACE; echo $LD_PRELOAD").env("LD_PRELOAD", "libm.so.6"));
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines[0], utf8(&t.path()));
-    let (ours, before) = lines[1].split_once(':').unwrap();
+    let (library, before) = lines[1].split_once(':').unwrap();
     assert_eq!(before, "libm.so.6");
-    let name = ours.rsplit('/').next().unwrap();
+    let name = library.rsplit('/').next().unwrap();
     assert!(name.starts_with("libquintet-") && name.ends_with(".so") && name.len() == "libquintet-.so".len() + 16, "{name}");
-    let metadata = std::fs::metadata(ours).unwrap();
+    let metadata = std::fs::metadata(library).unwrap();
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777, 0o755);
 
     let nested = format!("{} run -- sh -c 'echo $LD_PRELOAD'", utf8(&program()));
-    assert_eq!(text(&mut shell(&t, &nested)).trim(), ours, "the library is loaded once");
+    assert_eq!(text(&mut shell(&t, &nested)).trim(), library, "the library is loaded once");
 }
 
 #[test]
-fn the_library_is_in_the_users_cache() {
+fn the_library_is_in_the_cache_of_the_user() {
     if is_root() {
         return;
     }
@@ -59,7 +59,7 @@ fn the_library_is_in_the_users_cache() {
 }
 
 #[test]
-fn a_relative_namespace_is_made_and_passed_on_as_absolute() {
+fn a_relative_namespace_is_created_and_passed_as_absolute_path() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = quintet();
     command.current_dir(dir.path()).args([
@@ -89,7 +89,7 @@ fn an_unmodified_program_uses_the_namespace() {
 }
 
 #[test]
-fn what_quintet_itself_cannot_do_is_125() {
+fn failures_of_quintet_itself_are_125() {
     let t = Ns::new();
     let file = t.file("file", "");
     assert_says(&refusal(quintet().args(["run", "--namespace"]).arg(&file).args(["--", "true"]), 125), &["ENOTDIR"]);

@@ -20,7 +20,7 @@ fn values_are_read_and_set() {
 }
 
 #[test]
-fn operations_are_done_all_at_once() {
+fn operations_are_performed_atomically() {
     let t = Ns::new();
     let id = t.set(&["--values", "2,0,0"]);
     assert_eq!(text(&mut t.quintet(&["sem", "op", &id, "0:-1", "1:+2 2:0"])), "");
@@ -28,22 +28,19 @@ fn operations_are_done_all_at_once() {
     let value = parsed(&mut t.quintet(&["sem", "op", &id, "2:1n", "--json"]), "sem op");
     let expected = serde_json::json!([{"num": 2, "op": 1, "nowait": true, "undo": false, "text": "2:+1n"}]);
     assert_eq!(value["ops"], expected);
-    // The first would do, the second not.
+    // The first operation could proceed, the second could not.
     assert_eq!(t.quintet(&["sem", "op", &id, "0:-1 1:-3n"]).output().unwrap().status.code(), Some(124));
     assert_eq!(text(&mut t.quintet(&["sem", "get", &id])), "1 2 1\n");
 }
 
 #[test]
-fn what_would_have_to_wait_is_124() {
+fn a_call_that_would_block_is_124() {
     let t = Ns::new();
     let id = t.set(&["--values", "0"]);
     let said = refusal(&mut t.quintet(&["sem", "op", &id, "0:-1n"]), 124);
-    assert_says(
-        &said,
-        &["cannot do 0:-1n on semaphore set", "it would have to wait (EAGAIN)", &format!("quintet stat sem:{id}")],
-    );
+    assert_says(&said, &["cannot perform 0:-1n on semaphore set", "it would block (EAGAIN)", &format!(" stat sem:{id}' shows")]);
     let said = refusal(&mut t.quintet(&["sem", "op", &id, "0:-1", "--timeout", "1ms"]), 124);
-    assert_says(&said, &["the time of 1ms has passed (EAGAIN)"]);
+    assert_says(&said, &["the timeout of 1ms expired (EAGAIN)"]);
     refusal(&mut t.quintet(&["sem", "op", &id, "0:-1", "--timeout", "0", "--", "echo", "never"]), 124);
     let output = t.quintet(&["sem", "op", &id, "0:-1n", "--json"]).output().unwrap();
     let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -51,45 +48,48 @@ fn what_would_have_to_wait_is_124() {
 }
 
 #[test]
-fn other_failures_are_1_and_mistakes_2() {
+fn other_failures_are_1_and_invalid_command_lines_2() {
     let t = Ns::new();
     let id = t.set(&["--values", "1,0"]);
     let cases: [(&[&str], i32, &str); 18] = [
-        (&["op", &id, "2:-1"], 1, "it has no semaphore 2, only 0 to 1 (EFBIG)"),
-        (&["op", &id, "0:+32767"], 1, "a value would be over 32767 (ERANGE)"),
+        (&["op", &id, "2:-1"], 1, "semaphore 2 does not exist (EFBIG); give 0 to 1"),
+        (&["op", &id, "0:+32767"], 1, "a value would exceed 32767 (ERANGE)"),
         (&["op", "31000", "0:-1"], 1, "cannot open set 31000: there is none with this identifier (EINVAL)"),
         (&["op", "key:0x77", "0:-1"], 1, "(ENOENT)"),
-        (&["get", &id, "2"], 1, "it has no semaphore 2, only 0 to 1 (EINVAL)"),
-        (&["set", &id, "2", "0"], 1, "it has no semaphore 2, only 0 to 1 (EINVAL)"),
-        (&["set", &id, "all", "1,2,3"], 2, "3 values are given, and the set has 2 semaphores"),
-        (&["set", &id, "0", "32768"], 2, "'32768' is no value of a semaphore: give a number from 0 to 32767"),
-        (&["set", &id, "0", "-1"], 2, "'-1' is no value of a semaphore"),
-        (&["set", &id, "0", "1,2"], 2, "a semaphore has one value"),
-        (&["set", &id, "first", "0"], 2, "'first' is no semaphore"),
-        (&["op", &id, "0-1"], 2, "'0-1' is no operation, it has no ':'"),
-        (&["op", &id, "0:-1 1:+2x"], 2, "'x' in '1:+2x' is no flag: there are n (IPC_NOWAIT) and u (SEM_UNDO)"),
-        (&["op", &id, "0:+99999"], 2, "'+99999' in '0:+99999' is no operation: give -32768 to +32767"),
+        (&["get", &id, "2"], 1, "semaphore 2 does not exist (EINVAL); give 0 to 1"),
+        (&["set", &id, "2", "0"], 1, "semaphore 2 does not exist (EINVAL); give 0 to 1"),
+        (&["set", &id, "all", "1,2,3"], 2, "cannot use 3 values: the set has 2 semaphores"),
+        (&["set", &id, "0", "32768"], 2, "'32768' is not a semaphore value: give numbers from 0 to 32767"),
+        (&["set", &id, "0", "-1"], 2, "'-1' is not a semaphore value"),
+        (&["set", &id, "0", "1,2"], 2, "cannot set semaphore 0 to 2 values: it has one value"),
+        (&["set", &id, "first", "0"], 2, "'first' is not a semaphore"),
+        (&["op", &id, "0-1"], 2, "'0-1' is not an operation, it has no ':'"),
+        (&["op", &id, "0:-1 1:+2x"], 2, "'x' in '1:+2x' is not a flag: give n (IPC_NOWAIT) or u (SEM_UNDO)"),
+        (&["op", &id, "0:+99999"], 2, "'+99999' in '0:+99999' is not an operation: give -32768 to +32767"),
         (&["op", &id], 2, "OPS"),
-        (&["op", &id, "0:-1u"], 2, "'0:-1u' would be taken back at once"),
+        (&["op", &id, "0:-1u"], 2, "cannot perform '0:-1u': it would be undone at once"),
         (&["op", &id, "0:-1", "--timeout", "1 week"], 2, "'1 week' is not a duration"),
-        (&["op", "shm:0", "0:-1"], 2, "the segment 0 is no semaphore set"),
+        (&["op", "shm:0", "0:-1"], 2, "segment 0 is not a semaphore set"),
     ];
     for (args, code, part) in cases {
         assert_says(&refusal(t.quintet(&["sem"]).args(args), code), &[part]);
     }
     let output = t.quintet(&["sem", "op", &id, "0:-1", "--json", "--", "true"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert_says(&String::from_utf8(output.stderr).unwrap(), &["not JSON"]);
+    assert_says(
+        &String::from_utf8(output.stderr).unwrap(),
+        &["cannot use --json with 'quintet sem op': COMMAND prints its own output"],
+    );
     t.json(&["namespace", "limits", "--semopm", "2"]);
     assert_says(
         &refusal(&mut t.quintet(&["sem", "op", &id, "0:1 0:1 0:1"]), 1),
-        &["3 operations, and the limit semopm is 2 (E2BIG)"],
+        &["3 operations exceed the limit semopm, which is 2 (E2BIG)", "namespace limits --semopm 3'"],
     );
     assert_eq!(text(&mut t.quintet(&["sem", "get", &id])), "1 0\n");
 }
 
 #[test]
-fn a_command_holds_what_is_taken_and_its_end_is_ours() {
+fn a_command_holds_the_semaphore_and_the_tool_exits_as_it_exits() {
     let t = Ns::new();
     let id = t.set(&["--values", "1,0"]);
     let values = || text(&mut t.quintet(&["sem", "get", &id]));
@@ -110,7 +110,7 @@ fn a_command_holds_what_is_taken_and_its_end_is_ours() {
 }
 
 #[test]
-fn what_a_killed_holder_had_goes_to_who_waits() {
+fn a_waiter_gets_the_units_of_a_killed_holder() {
     let t = Ns::new();
     let id = t.set(&["--values", "1"]);
     let (mut holder, shell) = t.holding(&id, "0:-1", "exec cat");
@@ -119,7 +119,7 @@ fn what_a_killed_holder_had_goes_to_who_waits() {
     holder.child.wait().unwrap();
     assert_eq!(waiter.code(), Some(7));
     assert_eq!(text(&mut t.quintet(&["sem", "get", &id])), "1\n");
-    // The command outlives who held for it, and ends with its input.
+    // The command outlives the holder, and exits at the end of its input.
     drop(holder);
     while std::fs::read_to_string(format!("/proc/{shell}/comm")).is_ok_and(|name| name.trim() == "cat") {
         std::thread::yield_now();
@@ -127,20 +127,20 @@ fn what_a_killed_holder_had_goes_to_who_waits() {
 }
 
 #[test]
-fn who_waits_goes_on_when_there_is_enough() {
+fn a_waiter_proceeds_when_there_are_enough_units() {
     let t = Ns::new();
     let id = t.set(&["--values", "0,1"]);
     let (two, zero) = (t.waiting(&[&id, "0:-2"]), t.waiting(&[&id, "1:0"]));
-    let ours = SemaphoreSet::open_id(&t.ns, quintet::Id::from_raw(id.parse().unwrap()).unwrap()).unwrap();
-    ours.op(&[SemOp::new(0, 1), SemOp::new(1, -1)]).unwrap();
+    let set = SemaphoreSet::open_id(&t.ns, quintet::Id::from_raw(id.parse().unwrap()).unwrap()).unwrap();
+    set.op(&[SemOp::new(0, 1), SemOp::new(1, -1)]).unwrap();
     assert_eq!(zero.code(), Some(0));
     assert_eq!(t.json(&["ls"])["sem"][0]["waiters"][0]["pid"], two.pid());
-    ours.op(&[SemOp::new(0, 1).flags(SemFlags::NOWAIT)]).unwrap();
-    assert_eq!((two.code(), ours.values().unwrap()), (Some(0), vec![0, 0]));
+    set.op(&[SemOp::new(0, 1).flags(SemFlags::NOWAIT)]).unwrap();
+    assert_eq!((two.code(), set.values().unwrap()), (Some(0), vec![0, 0]));
 }
 
 #[test]
-fn a_set_that_is_removed_ends_the_waiting() {
+fn removal_of_the_set_ends_the_wait() {
     let t = Ns::new();
     let id = t.set(&["--values", "0", "--key", "9"]);
     let waiter = t.waiting(&[&id, "0:-1"]);
@@ -150,7 +150,7 @@ fn a_set_that_is_removed_ends_the_waiting() {
 }
 
 #[test]
-fn a_waiter_that_is_stopped_and_continued_goes_on_waiting() {
+fn a_waiter_that_is_stopped_and_continued_stays_blocked() {
     let t = Ns::new();
     let id = t.set(&["--values", "0"]);
     let waiter = t.waiting(&[&id, "0:-1"]);

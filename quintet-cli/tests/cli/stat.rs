@@ -15,12 +15,12 @@ fn finds_by_id_and_by_key() {
 }
 
 #[test]
-fn tells_what_is_missing_and_shows_the_rest() {
+fn reports_missing_objects_and_shows_the_rest() {
     let t = Ns::new();
     let id = t.segment(&["--size", "1"]);
     let output = t.quintet(&["stat", "32000", &id.to_string(), "--json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert_says(&String::from_utf8(output.stderr).unwrap(), &["cannot open segment 32000", "EINVAL", "'quintet ls'"]);
+    assert_says(&String::from_utf8(output.stderr).unwrap(), &["cannot open segment 32000", "EINVAL", " ls' lists the objects"]);
     let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((value["shm"][0]["id"].as_i64(), value["shm"].as_array().unwrap().len()), (Some(id.into()), 1));
     assert_eq!(value["errors"][0]["errno_name"], "EINVAL");
@@ -37,23 +37,23 @@ fn a_stale_identifier_is_refused() {
 }
 
 #[test]
-fn refuses_other_names() {
+fn refuses_unknown_names() {
     let t = Ns::new();
     for (name, code, part) in [
-        ("x", 2, "names no object"),
+        ("x", 2, "is not the name of an object"),
         ("key:nonsense", 2, "is not a key"),
         ("key:0x99", 1, "ENOENT"),
         ("key:private", 1, "IPC_PRIVATE"),
         ("sem:9", 1, "cannot open set 9: there is none with this identifier"),
         ("msg:9", 1, "cannot open queue 9: "),
-        ("msg:key:private", 1, "it finds no queue (ENOENT)"),
+        ("msg:key:private", 1, "this key names no queue (ENOENT)"),
     ] {
         assert_says(&refusal(&mut t.quintet(&["stat", name]), code), &[part]);
     }
 }
 
 #[test]
-fn tells_everything_about_a_set() {
+fn shows_every_detail_of_a_set() {
     let t = Ns::new();
     let id = t.set(&["--values", "1,0", "--key", "0x4d2", "--mode", "0640"]);
     let (holder, _) = t.holding(&id, "0:-1", "read x");
@@ -66,7 +66,7 @@ fn tells_everything_about_a_set() {
             "rw-r----- (0640)".to_owned(),
             "for 1:0 0:-1 (0:-1 blocks) since ".to_owned(),
             format!(": pid {} (", waiter.pid()),
-            format!("0:+1 at the end of pid {} (", holder.pid()),
+            format!("0:+1 at exit of pid {} (", holder.pid()),
             format!("          0      0  {:>8}     1     0", holder.pid()),
         ];
         assert_says(&shown, &expected.each_ref().map(String::as_str));
@@ -78,26 +78,35 @@ fn tells_everything_about_a_set() {
 }
 
 #[test]
-fn a_name_of_the_other_class_is_pointed_out() {
+fn a_hint_names_the_object_of_another_class() {
     let t = Ns::new();
     let id = t.set(&["--values", "1"]);
-    assert_says(&refusal(&mut t.quintet(&["stat", &id]), 1), &[&format!("there is a semaphore set of this name: sem:{id}")]);
+    assert_says(&refusal(&mut t.quintet(&["stat", &id]), 1), &[&format!("a semaphore set has this name: sem:{id}")]);
     assert_says(
         &refusal(&mut t.quintet(&["cat", &format!("sem:{id}")]), 1),
-        &["is no segment", &format!("'quintet sem get {id}' prints")],
+        &["only a segment has bytes (EINVAL)", &format!(" sem get {id}' prints its values")],
     );
     let (read, write) = (refusal(&mut t.quintet(&["cat", "msg:7"]), 1), refusal(&mut t.quintet(&["write", "msg:key:0x4d2"]), 1));
-    assert_says(&read, &["the message queue 7 is no segment", "'quintet msg peek 7'", "'quintet msg recv 7'"]);
-    assert_says(&write, &["the message queue with key 0x000004d2 is no segment", "'quintet msg send key:0x000004d2' sends"]);
+    assert_says(
+        &read,
+        &["cannot read the bytes of message queue 7: only a segment has bytes", " msg peek 7' shows", " msg recv 7' takes"],
+    );
+    assert_says(
+        &write,
+        &[
+            "cannot write to the message queue with key 0x000004d2: only a segment has bytes",
+            "'quintet msg send --help' tells how",
+        ],
+    );
 }
 
 #[test]
-fn tells_everything_about_a_queue() {
+fn shows_every_detail_of_a_queue() {
     let t = Ns::new();
     let id = t.queue(&["--key", "0x4d2", "--mode", "0640", "--capacity", "4K"]);
     let segment = t.segment(&["--size", "1"]);
     let shown = text(&mut t.quintet(&["stat", &format!("msg:{id}")]));
-    assert_says(&shown, &["messages   0, with 0 of 4096 bytes", "last send  -", "last recv  -", "waiting    0"]);
+    assert_says(&shown, &["messages   0, 0 of 4096 bytes", "last send  -", "last recv  -", "waiting    0"]);
     assert!(!shown.contains("oldest") && !shown.contains("TYPE"), "{shown}");
     for (mtype, text) in [("9", "five"), ("2", "a"), ("9", "bc")] {
         t.send(&[&id, text, "--type", mtype]);
@@ -110,10 +119,10 @@ fn tells_everything_about_a_queue() {
             format!("\n\nMessage queue {id} in namespace "),
             "key        0x000004d2".to_owned(),
             "rw-r----- (0640)".to_owned(),
-            "messages   2, with 3 of 4096 bytes".to_owned(),
+            "messages   2, 3 of 4096 bytes".to_owned(),
             "oldest     type 2, 1 byte, sent 2".to_owned(),
             "waiting    1".to_owned(),
-            "for a message of type 1 (it takes 65536 bytes) since 2".to_owned(),
+            "for a message of type 1 (up to 65536 bytes) since 2".to_owned(),
             format!(": pid {} (", waiter.pid()),
             "     2         1      1\n     9         1      2\n".to_owned(),
         ];

@@ -1,4 +1,4 @@
-//! A namespace of a test's own, and the tool on it.
+//! A new namespace for each test, and the tool on it.
 
 use assert_cmd::Command;
 use quintet::{Kind, Namespace};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Stdio};
 use tempfile::TempDir;
 
-/// The tool, without what the environment of whoever runs the tests says.
+/// Returns the tool, without the variables of the environment of the tests.
 pub fn quintet() -> Command {
     let mut command = Command::new(program());
     for name in ["QUINTET_NAMESPACE", "NO_COLOR", "LD_PRELOAD"] {
@@ -26,14 +26,14 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Whether this process, and so each one it starts, ignores a signal.
+/// Returns `true` if this process ignores a signal. The processes that it starts inherit that.
 pub fn is_ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
     u64::from_str_radix(mask.trim(), 16).unwrap() >> (signal - 1) & 1 != 0
 }
 
-/// A process that is ended with the test.
+/// A process that is killed at the end of the test.
 pub struct Running {
     pub child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -50,17 +50,17 @@ impl Running {
         self.child.id() as i32
     }
 
-    /// The next line that it says.
+    /// Returns the next line of its output.
     pub fn line(&mut self) -> String {
         self.lines.next().unwrap().unwrap()
     }
 
-    /// Gives it a line to read.
+    /// Writes a line to its input.
     pub fn go(&mut self) {
         writeln!(self.child.stdin.as_mut().unwrap()).unwrap();
     }
 
-    /// How it ends.
+    /// Waits for its exit, and returns the exit code.
     pub fn code(mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
     }
@@ -73,18 +73,18 @@ impl Drop for Running {
     }
 }
 
-/// Waits until a process sleeps.
+/// Blocks until a process sleeps.
 pub fn until_asleep(pid: i32) {
     loop {
         match state(pid) {
             b'S' => return,
-            b'Z' | b'X' => panic!("process {pid} has ended"),
+            b'Z' | b'X' => panic!("process {pid} has exited"),
             _ => std::thread::yield_now(),
         }
     }
 }
 
-/// The letter with which `ps` shows what a process does.
+/// Returns the state of a process as the letter that `ps` shows.
 pub fn state(pid: i32) -> u8 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     stat.rsplit_once(") ").unwrap().1.as_bytes()[0]
@@ -107,29 +107,29 @@ impl Ns {
         self.dir.path().join("ns")
     }
 
-    /// The tool on this namespace.
+    /// Returns the tool on this namespace.
     pub fn quintet(&self, args: &[&str]) -> Command {
         let mut command = quintet();
         command.arg("--namespace").arg(self.path()).args(args);
         command
     }
 
-    /// Runs a command that must succeed, and reads its JSON.
+    /// Runs a command that must succeed, and returns its JSON.
     pub fn json(&self, args: &[&str]) -> Value {
         parsed(self.quintet(args).arg("--json"), args[0])
     }
 
-    /// Makes a segment, and returns its identifier.
+    /// Creates a segment, and returns its identifier.
     pub fn segment(&self, args: &[&str]) -> i32 {
         text(self.quintet(&["create"]).args(args)).trim().parse().unwrap()
     }
 
-    /// Makes a semaphore set, and returns its identifier.
+    /// Creates a semaphore set, and returns its identifier.
     pub fn set(&self, args: &[&str]) -> String {
         text(self.quintet(&["create", "sem"]).args(args)).trim().to_owned()
     }
 
-    /// Makes a message queue, and returns its identifier.
+    /// Creates a message queue, and returns its identifier.
     pub fn queue(&self, args: &[&str]) -> String {
         text(self.quintet(&["create", "msg"]).args(args)).trim().to_owned()
     }
@@ -139,42 +139,42 @@ impl Ns {
         assert_eq!(text(self.quintet(&["msg", "send"]).args(args)), "");
     }
 
-    /// What there is in a queue: each message's type and text.
+    /// Returns the type and the text of each message of a queue.
     pub fn peek(&self, queue: &str) -> Vec<(i64, String)> {
         let value = self.json(&["msg", "peek", queue]);
         let messages = value["messages"].as_array().unwrap().iter();
         messages.map(|m| (m["type"].as_i64().unwrap(), m["text"].as_str().unwrap().to_owned())).collect()
     }
 
-    /// `quintet msg` with these arguments, as a process that runs.
+    /// Starts `quintet msg` with these arguments.
     pub fn msg(&self, args: &[&str]) -> Running {
         let mut command = std::process::Command::new(program());
         command.arg("--namespace").arg(self.path()).arg("msg").args(args);
         Running::start(command)
     }
 
-    /// The same, when it waits.
+    /// Starts `quintet msg` with these arguments, and waits until it is blocked.
     pub fn waiting_msg(&self, args: &[&str]) -> Running {
         let running = self.msg(args);
         self.until_waiting(running.pid());
         running
     }
 
-    /// `quintet sem op` with these arguments, as a process that runs. Forgotten ones end some day.
+    /// Starts `quintet sem op` with these arguments, and with a timeout in case the test fails.
     pub fn op(&self, args: &[&str]) -> Running {
         let mut command = std::process::Command::new(program());
         command.arg("--namespace").arg(self.path()).args(["sem", "op", "--timeout", "60"]).args(args);
         Running::start(command)
     }
 
-    /// The same, when it waits.
+    /// Starts `quintet sem op` with these arguments, and waits until it is blocked.
     pub fn waiting(&self, args: &[&str]) -> Running {
         let running = self.op(args);
         self.until_waiting(running.pid());
         running
     }
 
-    /// Waits until a process waits for a semaphore or at a queue, and sleeps.
+    /// Blocks until a process is blocked at a set or a queue, and sleeps.
     pub fn until_waiting(&self, pid: i32) {
         let waits = |listing: &Value| {
             let objects = ["sem", "msg"].map(|class| listing[class].as_array().unwrap().clone()).concat();
@@ -182,12 +182,14 @@ impl Ns {
             waiters.any(|waiter| waiter["pid"] == pid)
         };
         while !waits(&self.json(&["ls"])) {
-            assert_ne!(state(pid), b'Z', "process {pid} has ended");
+            assert_ne!(state(pid), b'Z', "process {pid} has exited");
         }
         until_asleep(pid);
     }
 
-    /// A shell that does `ops` and runs `script` meanwhile, when it has said its pid. `$Q` in the script is the tool on this namespace.
+    /// Starts a shell that runs `script` under `sem op`, and returns it with the pid of the shell.
+    ///
+    /// `$Q` in the script is the tool on this namespace.
     pub fn holding(&self, set: &str, ops: &str, script: &str) -> (Running, i32) {
         let script = format!("Q='{} --namespace {}'; echo $$; {script}", utf8(&program()), utf8(&self.path()));
         let mut running = self.op(&[set, ops, "--", "sh", "-c", &script]);
@@ -195,7 +197,7 @@ impl Ns {
         (running, shell)
     }
 
-    /// A file in the test's directory.
+    /// Creates a file in the directory of the test.
     pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.dir.path().join(name);
         std::fs::write(&path, content).unwrap();
@@ -203,7 +205,7 @@ impl Ns {
     }
 }
 
-/// The JSON that a command prints, checked for its envelope.
+/// Returns the JSON output of a command, and checks its envelope.
 pub fn parsed(command: &mut Command, name: &str) -> Value {
     let value: Value = serde_json::from_str(&text(command)).unwrap();
     assert_eq!(value["quintet"], 1);
@@ -211,14 +213,14 @@ pub fn parsed(command: &mut Command, name: &str) -> Value {
     value
 }
 
-/// What a command prints that must succeed.
+/// Returns the output of a command that must succeed.
 pub fn text(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What a command says on standard error that must end with `code`, and prints nothing.
+/// Returns the standard error of a command that must exit with `code` and print nothing.
 pub fn refusal(command: &mut Command, code: i32) -> String {
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(code), "{output:?}");
@@ -226,7 +228,7 @@ pub fn refusal(command: &mut Command, code: i32) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// Asserts that each part is in the text.
+/// Asserts that the text contains each part.
 pub fn assert_says(text: &str, parts: &[&str]) {
     for part in parts {
         assert!(text.contains(part), "'{part}' is missing in: {text}");

@@ -3,7 +3,7 @@ use quintet::{Key, SemaphoreSet};
 use std::process::Command;
 
 #[test]
-fn says_who_holds_and_who_is_before() {
+fn names_the_holder_and_the_waiters_before() {
     let t = Ns::new();
     let id = t.set(&["--values", "2,0", "--key", "0x4d2"]);
     let (holder, shell) = t.holding(&id, "0:-2", "read x");
@@ -25,45 +25,45 @@ fn says_who_holds_and_who_is_before() {
     let said = text(&mut t.quintet(&["why", &pid]));
     let expected = [
         format!("pid {pid} ("),
-        format!("waits for   sem:{id} (key 0x000004d2): 0:-2 1:+1, all at once"),
-        "blocked by  semaphore 0: it has the value 0, and for 0:-2 it must be at least 2".to_owned(),
+        format!("waits for   sem:{id} (key 0x000004d2): 0:-2 1:+1, atomically"),
+        "blocked by  semaphore 0: it has the value 0, and 0:-2 needs at least 2".to_owned(),
         format!("held by     2 by pid {holding} ("),
-        format!("which waits itself for its child pid {shell}"),
+        format!("which itself waits for its child pid {shell}"),
         format!("before it   pid {} (", first.pid()),
     ];
     assert_says(&said, &expected.each_ref().map(String::as_str));
 
     let said = text(&mut t.quintet(&["why", "key:0x4d2"]));
-    let expected = [format!("pid {} (", first.pid()), format!("sem:{id} gets 0:+2 at the end of pid {holding} (")];
+    let expected = [format!("pid {} (", first.pid()), format!("sem:{id} gets 0:+2 at exit of pid {holding} (")];
     assert_says(&said, &expected.each_ref().map(String::as_str));
     assert_eq!(t.json(&["why", &format!("sem:{id}")])["waits"].as_array().unwrap().len(), 2);
 }
 
 #[test]
-fn a_wait_for_zero_is_held_up_by_who_has_raised_it() {
+fn a_wait_for_zero_names_the_process_that_raised_the_value() {
     let t = Ns::new();
     let id = t.set(&["--values", "0"]);
     let (holder, _) = t.holding(&id, "0:+3", "read x");
     let waiter = t.waiting(&[&id, "0:0"]);
     let said = text(&mut t.quintet(&["why", &waiter.pid().to_string()]));
     let held = format!("held by     raised by 3 by pid {} (", holder.pid());
-    assert_says(&said, &["semaphore 0: it has the value 3, and for 0:0 it must be 0", &held]);
+    assert_says(&said, &["semaphore 0: it has the value 3, and 0:0 needs 0", &held]);
 }
 
 #[test]
-fn where_nobody_is_known_it_is_a_hint() {
+fn an_unknown_holder_is_replaced_by_a_hint() {
     let t = Ns::new();
     let id = t.set(&["--nsems", "2"]);
     let waiter = t.waiting(&[&id, "1:-1"]);
     let pid = waiter.pid().to_string();
     assert_says(
         &text(&mut t.quintet(&["why", &pid])),
-        &["held by     nobody that SEM_UNDO knows of", "hint        nobody has changed it yet"],
+        &["held by     unknown: no process has an undo adjustment (SEM_UNDO)", "hint        no process has changed it yet"],
     );
     text(&mut t.quintet(&["sem", "set", &id, "1", "0"]));
     assert_says(
         &text(&mut t.quintet(&["why", &pid])),
-        &["hint        who took it may be who changed it last, but need not: pid ", "(it has ended)"],
+        &["hint        the process that last changed it may have taken it: pid ", "(it has exited)"],
     );
     let last = &t.json(&["why", &pid])["waits"][0]["last"];
     assert_eq!((last["running"].as_bool(), last["command"].as_str()), (Some(false), None));
@@ -76,7 +76,7 @@ fn scripts_that_wait_for_each_other_are_a_deadlock() {
     let script = |num: u8| format!("read x; $Q sem op {id} {num}:-1 --timeout 60; exit $?");
     let start = |ops, other| t.holding(&id, ops, &script(other));
     let ((mut a, shell_a), (mut b, shell_b)) = (start("0:-1", 1), start("1:-1", 0));
-    // Two links: the shell waits for the tool, which waits for the other shell's semaphore.
+    // Two edges: the shell waits for the tool, which waits for the semaphore of the other shell.
     let waiter = |num: u64| loop {
         let waiters = t.json(&["ls"])["sem"][0]["waiters"].clone();
         let waiter = waiters.as_array().unwrap().iter().find(|w| w["ops"][0]["num"] == num);
@@ -86,7 +86,7 @@ fn scripts_that_wait_for_each_other_are_a_deadlock() {
         }
     };
     let until_it_waits = |shell: i32| {
-        // "0" where the kernel does not tell: then sleeping is all that can be seen.
+        // "0" if the kernel hides the function. Then only the sleep is visible.
         while !["do_wait", "0"].contains(&std::fs::read_to_string(format!("/proc/{shell}/wchan")).unwrap().as_str()) {
             std::thread::yield_now();
         }
@@ -95,41 +95,42 @@ fn scripts_that_wait_for_each_other_are_a_deadlock() {
     a.go();
     let waiter_a = waiter(1);
     until_it_waits(shell_a);
-    // The other shell reads a line, and may still end.
+    // The other shell reads a line, and may still exit.
     assert_eq!(t.json(&["why", &waiter_a.to_string()])["deadlocks"], serde_json::json!([]));
     b.go();
     let waiter_b = waiter(0);
     until_it_waits(shell_b);
-    // Whoever is asked about, and also from outside.
-    for who in [waiter_a, b.pid(), shell_a] {
-        let value = t.json(&["why", &who.to_string()]);
-        let circle = value["deadlocks"][0].as_array().unwrap();
-        let pids: Vec<i64> = circle.iter().map(|link| link["pid"].as_i64().unwrap()).collect();
+    // The answer is the same for a waiter, a holder and a shell.
+    for pid in [waiter_a, b.pid(), shell_a] {
+        let value = t.json(&["why", &pid.to_string()]);
+        let cycle = value["deadlocks"][0].as_array().unwrap();
+        let pids: Vec<i64> = cycle.iter().map(|edge| edge["pid"].as_i64().unwrap()).collect();
         let mut expected = [a.pid(), shell_a, waiter_a, b.pid(), shell_b, waiter_b].map(i64::from).to_vec();
         let start = expected.iter().position(|pid| *pid == pids[0]).unwrap();
         expected.rotate_left(start);
         assert_eq!(pids, expected, "{value}");
-        let link = circle.iter().find(|link| link["pid"] == waiter_a).unwrap();
+        let edge = cycle.iter().find(|edge| edge["pid"] == waiter_a).unwrap();
         assert_eq!(
-            (link["num"].as_u64(), link["next"].as_i64(), link["adjust"].as_i64()),
+            (edge["num"].as_u64(), edge["next"].as_i64(), edge["adjust"].as_i64()),
             (Some(1), Some(b.pid().into()), Some(1))
         );
-        assert!(circle.iter().all(|link| link["other_threads"] == 0));
+        assert!(cycle.iter().all(|edge| edge["other_threads"] == 0));
     }
     let said = text(&mut t.quintet(&["why", &format!("sem:{id}")]));
     let expected = [
-        "Deadlock: these wait for each other in a circle".to_owned(),
-        format!("waits for semaphore 1 of sem:{id}, of which pid {} has 1", b.pid()),
-        format!("waits for semaphore 0 of sem:{id}, of which pid {} has 1", a.pid()),
+        "Deadlock: these processes wait for each other".to_owned(),
+        format!("waits for semaphore 1 of sem:{id}, of which pid {} holds 1", b.pid()),
+        format!("waits for semaphore 0 of sem:{id}, of which pid {} holds 1", a.pid()),
         format!("pid {} (", shell_a),
-        format!("waits for its child pid {} to end", waiter_a),
+        format!("waits for its child pid {} to exit", waiter_a),
     ];
     assert_says(&said, &expected.each_ref().map(String::as_str));
     let doctor = text(&mut t.quintet(&["doctor"]));
-    // It begins with the lowest number, which need not be the first process's: numbers start over.
+    // The cycle starts at the lowest pid, which need not be the first process, because pids wrap
+    // around.
     let lowest = [a.pid(), shell_a, waiter_a, b.pid(), shell_b, waiter_b].into_iter().min().unwrap();
-    assert_says(&doctor, &["warn  deadlocks", &format!("'quintet why {lowest}' shows it")]);
-    // Somebody else gives what one of them waits for.
+    assert_says(&doctor, &["warn  deadlocks", &format!(" why {lowest}' shows the cycle")]);
+    // Another process gives what one of them waits for.
     text(&mut t.quintet(&["sem", "op", &id, "1:+1"]));
     assert_eq!((a.code(), b.code()), (Some(0), Some(0)));
 }
@@ -162,20 +163,20 @@ fn unmodified_programs_that_wait_for_each_other_are_a_deadlock() {
     assert_eq!(t.json(&["why", &a.pid().to_string()])["deadlocks"], serde_json::json!([]));
     b.go();
     t.until_waiting(b.pid());
-    let circle = &t.json(&["why", &a.pid().to_string()])["deadlocks"][0];
-    let mut pids: Vec<i64> = circle.as_array().unwrap().iter().map(|link| link["pid"].as_i64().unwrap()).collect();
+    let cycle = &t.json(&["why", &a.pid().to_string()])["deadlocks"][0];
+    let mut pids: Vec<i64> = cycle.as_array().unwrap().iter().map(|edge| edge["pid"].as_i64().unwrap()).collect();
     pids.sort();
     let mut expected = [a.pid(), b.pid()].map(i64::from);
     expected.sort();
     assert_eq!(pids, expected);
-    // One ends, and the other one goes on.
+    // One is killed, and the other one proceeds.
     a.child.kill().unwrap();
     a.child.wait().unwrap();
     assert_eq!(b.code(), Some(0));
 }
 
 #[test]
-fn one_who_waits_for_what_it_has_itself() {
+fn a_process_that_waits_for_itself_is_a_deadlock() {
     let t = Ns::new();
     if !Command::new("perl").args(["-e", "exit 0"]).status().is_ok_and(|status| status.success()) {
         return eprintln!("skipped: no perl");
@@ -187,47 +188,50 @@ fn one_who_waits_for_what_it_has_itself() {
     let running = Running::start(command);
     t.until_waiting(running.pid());
     let said = text(&mut t.quintet(&["why", &running.pid().to_string()]));
-    assert_says(&said, &["Deadlock: it waits for what it has itself", "of which it has 1"]);
+    assert_says(&said, &["Deadlock: the process waits for what it holds itself", "of which it holds 1"]);
 }
 
 #[test]
-fn who_does_not_wait_is_told_so() {
+fn a_process_that_is_not_blocked() {
     let t = Ns::new();
     let id = SemaphoreSet::create(&t.ns, Key::PRIVATE, &[1]).unwrap().id().to_string();
     let me = std::process::id();
     let init = text(&mut t.quintet(&["why", "1"]));
-    assert_eq!(init, format!("pid 1 does not use namespace {}; 'quintet namespace ls' lists others.\n", t.path().display()));
+    assert_eq!(
+        init,
+        format!("pid 1 does not use namespace {}; 'quintet namespace ls' lists all namespaces.\n", t.path().display())
+    );
     let said = text(&mut t.quintet(&["why", &me.to_string()]));
-    assert_eq!(said, format!("pid {me} waits for no semaphore and at no message queue in namespace {}.\n", t.path().display()));
+    assert_eq!(said, format!("pid {me} is not blocked at a semaphore or message queue in namespace {}.\n", t.path().display()));
     let said = text(&mut t.quintet(&["why", &format!("sem:{id}")]));
-    assert_eq!(said, format!("Nobody waits for semaphore set {id} in namespace {}.\n", t.path().display()));
+    assert_eq!(said, format!("No process is blocked at semaphore set {id} in namespace {}.\n", t.path().display()));
     let (holder, _) = t.holding(&id, "0:-1", "read x");
     assert_says(
         &text(&mut t.quintet(&["why", &holder.pid().to_string()])),
-        &[&format!("sem:{id} gets 0:+1 at the end of pid {}", holder.pid())],
+        &[&format!("sem:{id} gets 0:+1 at exit of pid {}", holder.pid())],
     );
 }
 
 #[test]
-fn refuses_what_is_neither_a_process_nor_a_set() {
+fn refuses_unknown_subjects() {
     let t = Ns::new();
     t.set(&["--values", "1"]);
     for (subject, code, part) in [
-        ("4194305", 1, "there is no process 4194305"),
+        ("4194305", 1, "cannot examine pid 4194305: no such process (ESRCH)"),
         ("sem:31000", 1, "cannot open set 31000"),
         ("key:0x99", 1, "ENOENT"),
-        ("0", 2, "write sem:0, of a message queue msg:0"),
-        ("shm:0", 2, "no semaphore set"),
+        ("0", 2, "give sem:0 for the set, or msg:0 for the queue"),
+        ("shm:0", 2, "is not a semaphore set"),
         ("sem:x", 2, "or a process id"),
         ("msg:31000", 1, "cannot open queue 31000"),
-        ("msg:x", 2, "names no message queue"),
+        ("msg:x", 2, "is not the name of a message queue"),
     ] {
         assert_says(&refusal(&mut t.quintet(&["why", subject]), code), &[part]);
     }
 }
 
 #[test]
-fn says_what_a_receiver_waits_for_and_who_sent_last() {
+fn names_the_message_a_receiver_waits_for_and_the_last_sender() {
     let t = Ns::new();
     let id = t.queue(&["--key", "0x4d2"]);
     let first = t.waiting_msg(&["recv", &id, "--type", "7"]);
@@ -237,21 +241,21 @@ fn says_what_a_receiver_waits_for_and_who_sent_last() {
         format!("pid {pid} ("),
         format!("waits for   a message of type 7 at msg:{id} (key 0x000004d2)"),
         "blocked by  the queue is empty".to_owned(),
-        "hint        nobody has sent yet".to_owned(),
-        "No other process uses the namespace: nobody is there who could let it go on.".to_owned(),
+        "hint        no process has sent yet".to_owned(),
+        "No other process uses the namespace, so none can unblock it.".to_owned(),
     ];
     assert_says(&said, &expected.each_ref().map(String::as_str));
     t.send(&[&id, "x", "--type", "5"]);
     let second = t.waiting_msg(&["recv", &id, "--not", "5"]);
     let said = text(&mut t.quintet(&["why", &format!("msg:{id}")]));
     let expected = [
-        "blocked by  the queue has other messages only (type:count): 5:1".to_owned(),
-        "hint        who sent last may send again: pid ".to_owned(),
-        "(it has ended)".to_owned(),
+        "blocked by  the queue has only messages of other types (type:count): 5:1".to_owned(),
+        "hint        the last sender may help again: pid ".to_owned(),
+        "(it has exited)".to_owned(),
         format!("pid {} (", second.pid()),
         "waits for   a message that is not of type 5 at msg:".to_owned(),
         format!("before it   pid {pid} ("),
-        "All 2 processes that use the namespace wait: none of them can let another one go on.".to_owned(),
+        "All 2 processes that use the namespace are blocked, so none can unblock another.".to_owned(),
     ];
     assert_says(&said, &expected.each_ref().map(String::as_str));
     let value = t.json(&["why", "msg:key:0x4d2"]);
@@ -260,14 +264,14 @@ fn says_what_a_receiver_waits_for_and_who_sent_last() {
     assert_eq!((wait["waiter"]["pid"].as_i64(), wait["waiter"]["except"].as_bool()), (Some(second.pid().into()), Some(true)));
     assert_eq!((wait["last"]["running"].as_bool(), wait["before"][0]["pid"].as_i64()), (Some(false), Some(first.pid().into())));
     assert_eq!((value["queue"]["messages"].as_u64(), value["queue"]["last_receiver"].is_null()), (Some(1), true));
-    // Somebody who does not wait is there: it cannot be said any more that nobody could send.
+    // A process that is not blocked may send.
     let (free, _) = t.holding(&t.set(&["--values", "1"]), "0:-1", "read x");
     assert!(t.json(&["why", &pid])["all_wait"].is_null());
     drop(free);
 }
 
 #[test]
-fn says_for_what_room_a_sender_waits() {
+fn names_the_room_a_sender_waits_for() {
     let t = Ns::new();
     let id = t.queue(&["--capacity", "5"]);
     t.send(&[&id, "12345"]);
@@ -276,14 +280,14 @@ fn says_for_what_room_a_sender_waits() {
     let said = text(&mut t.quintet(&["why", &second.pid().to_string()]));
     let expected = [
         format!("waits for   room for 1 byte of type 1 at msg:{id}\n"),
-        "blocked by  the queue has 1 message, 5 bytes of 5".to_owned(),
-        "hint        nobody has received yet".to_owned(),
+        "blocked by  the queue has 1 message, 5 of 5 bytes".to_owned(),
+        "hint        no process has received yet".to_owned(),
         format!("before it   pid {} (", sender.pid()),
     ];
     assert_says(&said, &expected.each_ref().map(String::as_str));
-    // Who waits for a message whose sender waits for room.
+    // The sender of the awaited message waits for room.
     let said = text(&mut t.quintet(&["why", &receiver.pid().to_string()]));
-    assert_says(&said, &[&format!("would send  pid {} (", sender.pid()), "which waits for room for 3 bytes of type 7 itself"]);
+    assert_says(&said, &[&format!("would send  pid {} (", sender.pid()), "but waits for room for 3 bytes of type 7 itself"]);
     let value = t.json(&["why", &receiver.pid().to_string()]);
     let pids: Vec<i64> =
         value["queue_waits"][0]["would_send"].as_array().unwrap().iter().map(|w| w["pid"].as_i64().unwrap()).collect();
@@ -293,12 +297,12 @@ fn says_for_what_room_a_sender_waits() {
     let sender = t.waiting_msg(&["send", &small, "abc"]);
     assert_says(
         &text(&mut t.quintet(&["why", &sender.pid().to_string()])),
-        &["blocked by  the queue takes 2 bytes in all: somebody must raise that"],
+        &["blocked by  the capacity of the queue is 2 bytes: it must be raised"],
     );
 }
 
 #[test]
-fn a_holder_who_waits_at_a_queue_is_told_as_such() {
+fn a_holder_that_waits_at_a_queue_is_no_deadlock() {
     let t = Ns::new();
     let (set, queue) = (t.set(&["--values", "1"]), t.queue(&[]));
     let (holder, shell) = t.holding(&set, "0:-1", &format!("$Q msg recv {queue}; exit $?"));
@@ -309,7 +313,8 @@ fn a_holder_who_waits_at_a_queue_is_told_as_such() {
         }
     };
     let waiter = t.waiting(&[&set, "0:-1"]);
-    // The shell waits for the tool; "0" where the kernel does not tell: then sleeping is all that can be seen.
+    // The shell waits for the tool. "0" if the kernel hides the function; then only the sleep is
+    // visible.
     while !["do_wait", "0"].contains(&std::fs::read_to_string(format!("/proc/{shell}/wchan")).unwrap().as_str()) {
         std::thread::yield_now();
     }
@@ -319,7 +324,7 @@ fn a_holder_who_waits_at_a_queue_is_told_as_such() {
     assert_eq!(value["queue_waits"][0]["waiter"]["pid"], receiver);
     let value = t.json(&["why", &waiter.pid().to_string()]);
     assert_eq!(value["waits"][0]["holders"][0]["pid"], holder.pid());
-    // Anybody may send: that is no deadlock.
+    // Any process may send, so this is no deadlock.
     assert_eq!(value["deadlocks"], serde_json::json!([]));
     t.send(&[&queue, "go on"]);
     assert_eq!((holder.code(), waiter.code()), (Some(0), Some(0)));

@@ -1,5 +1,5 @@
-//! Where a real program is run: a directory of an ordinary user's, with the tool and a namespace in it.
-// Not every test uses all of it.
+//! A directory in which real programs run as an unprivileged user, with the tool and a namespace.
+// No test uses all of it.
 #![allow(dead_code)]
 
 use serde_json::Value;
@@ -12,17 +12,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// No single step takes as long on any machine that is fit to run it.
+/// A generous limit for a single step of a test.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The directory; removed when dropped.
 pub struct Place {
     dir: tempfile::TempDir,
-    /// Whom programs are run as, if the test is root.
+    /// The user and group id of programs, if the test runs as root.
     pub user: Option<(u32, u32)>,
 }
 
-/// The first of these users that there is.
+/// Returns the user and group id of the first of these users that exists.
 fn ids(names: &[&str]) -> (u32, u32) {
     let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
     let of = |name: &&str| {
@@ -34,12 +34,14 @@ fn ids(names: &[&str]) -> (u32, u32) {
 }
 
 impl Place {
-    /// Of the user who runs the test, or of the first of `names` if that is root.
+    /// Creates a directory that belongs to the user of the test, or to the first of `names` if that
+    /// is root.
     pub fn of(names: &[&str]) -> Place {
         let dir = tempfile::tempdir().unwrap();
         let user = rustix::process::geteuid().is_root().then(|| ids(names));
-        // The user must get at the tool wherever the checkout is.
-        // Copied by another process: what a test beside this one forks meanwhile would hold a copy of ours open for writing.
+        // A copy, because the user may have no access to the build directory. `cp` writes it: a
+        // child that a concurrent test forks would inherit an open descriptor, and the kernel does
+        // not run a file that is open for writing.
         let mut copy = Command::new("cp");
         copy.arg(assert_cmd::cargo::cargo_bin!("quintet")).arg(dir.path());
         assert!(copy.status().unwrap().success(), "{copy:?}");
@@ -58,7 +60,7 @@ impl Place {
         self.dir.path().join(name)
     }
 
-    /// Of this user, or of the one who runs the test.
+    /// Returns the user id of programs.
     pub fn uid(&self) -> u32 {
         self.user.map_or(rustix::process::geteuid().as_raw(), |(uid, _)| uid)
     }
@@ -67,7 +69,7 @@ impl Place {
         self.user.map_or(rustix::process::getegid().as_raw(), |(_, gid)| gid)
     }
 
-    /// A program that is run as root, if the test is.
+    /// Returns a program that runs as the user of the test, which may be root.
     pub fn command_of_root(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.dir.path()).env("LC_ALL", "C").env("HOME", self.dir.path()).stdin(Stdio::null());
@@ -83,15 +85,15 @@ impl Place {
         command
     }
 
-    /// A program on Quintet.
+    /// Returns a program on Quintet.
     pub fn on_quintet(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = self.command(self.path("quintet"));
         command.args(["run", "--namespace"]).arg(self.path("ns")).arg("--").arg(program);
         command
     }
 
-    /// The words of a command line that runs another one in an IPC namespace of its own: as root, if the test is, or as the
-    /// place's user. `None`: this machine lets nobody make one.
+    /// Returns the words of a command line that runs another one in a new IPC namespace: as root,
+    /// or as the user of this directory. Returns `None` if no IPC namespace can be created here.
     pub fn apart(&self, as_root: bool) -> Option<Vec<String>> {
         let words = match self.user {
             Some(_) if as_root => "unshare --ipc".to_owned(),
@@ -103,7 +105,8 @@ impl Place {
         tried.is_ok_and(|status| status.success()).then_some(words)
     }
 
-    /// What the words of a command line say, and what they leave in the kernel's tables, a line each; that is `None` where it cannot be told.
+    /// Runs a command line. Returns its output, and the lines that it leaves in the kernel's
+    /// tables, if they can be read.
     pub fn with_tables(
         &self,
         as_root: bool,
@@ -113,7 +116,7 @@ impl Place {
         const SHOW: &str =
             "\"$@\"; status=$?\nfor table in shm sem msg; do tail -n +2 /proc/sysvipc/$table; done >tables\nexit $status";
         let Some(apart) = self.apart(as_root) else {
-            println!("not looked at: the kernel's tables, as no IPC namespace can be made");
+            println!("not checked: the kernel's tables, because no IPC namespace can be created");
             let mut command = if as_root { self.command_of_root(words[0]) } else { self.command(words[0]) };
             return (run(command.args(&words[1..])), None);
         };
@@ -123,7 +126,8 @@ impl Place {
         (said, Some(tables.lines().map(String::from).collect()))
     }
 
-    /// What the words of a command line say on Quintet, where they leave nothing behind, neither there nor in the kernel.
+    /// Runs a command line on Quintet, and returns its output. It must leave no object behind, here
+    /// or in the kernel.
     pub fn on_quintet_alone(&self, as_root: bool, words: &[&str]) -> String {
         let (quintet, ns) = (self.path("quintet"), self.path("ns"));
         let before = [quintet.to_str().unwrap(), "run", "--namespace", ns.to_str().unwrap(), "--"];
@@ -133,7 +137,7 @@ impl Place {
         said
     }
 
-    /// The objects of a kind in the namespace, as the tool lists them.
+    /// Returns the objects of a class in the namespace, as the tool lists them.
     pub fn objects(&self, kind: &str) -> Vec<Value> {
         let mut command = self.command_of_root(self.path("quintet"));
         let listed = run(command.args(["ls", "--json", "--namespace"]).arg(self.path("ns")));
@@ -142,14 +146,14 @@ impl Place {
     }
 }
 
-/// Whether a program can be had. In CI it must.
+/// Returns `true` if a program is installed. In CI it must be.
 pub fn has(program: &str) -> bool {
     let found =
         Command::new("which").arg(program).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success());
     found || lacks(program)
 }
 
-/// Says that a test lacks something: `false`.
+/// Reports that a test needs something that is not installed. Returns `false`.
 pub fn lacks(what: &str) -> bool {
     assert!(std::env::var_os("CI").is_none(), "{what} must be installed in CI");
     println!("skipped: {what} is not installed");
@@ -160,7 +164,7 @@ pub fn finish(child: Child) -> ExitStatus {
     finish_meanwhile(child, &mut |_| ())
 }
 
-/// Does something again and again, until the child has ended.
+/// Repeats an action until the child exits.
 fn finish_meanwhile(mut child: Child, meanwhile: &mut dyn FnMut(u32)) -> ExitStatus {
     let end = Instant::now() + LIMIT;
     loop {
@@ -176,12 +180,12 @@ fn finish_meanwhile(mut child: Child, meanwhile: &mut dyn FnMut(u32)) -> ExitSta
     }
 }
 
-/// Runs a command that must succeed, and returns what it says.
+/// Runs a command that must succeed, and returns its output.
 pub fn run(command: &mut Command) -> String {
     run_meanwhile(command, |_| ())
 }
 
-/// The same for what starts daemons: they are reaped here, if this process is the subreaper.
+/// Runs a command that starts daemons. Reaps the daemons if this process is the subreaper.
 pub fn run_and_reap(command: &mut Command) -> String {
     run_meanwhile(command, |child| {
         for pid in children().filter(|pid| *pid != child as i32) {
@@ -191,7 +195,7 @@ pub fn run_and_reap(command: &mut Command) -> String {
     })
 }
 
-/// The processes whose parent this one is.
+/// Returns the children of this process.
 fn children() -> impl Iterator<Item = i32> {
     let all = fs::read_dir("/proc").unwrap().flatten();
     let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -218,14 +222,14 @@ fn reader(mut from: impl Read + Send + 'static) -> std::thread::JoinHandle<std::
     })
 }
 
-/// Waits until `ready` gives something.
+/// Blocks until `ready` returns a value.
 pub fn wait_for<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + LIMIT;
     loop {
         if let Some(found) = ready() {
             return found;
         }
-        assert!(Instant::now() < end, "waited in vain for {what}");
+        assert!(Instant::now() < end, "timed out waiting for {what}");
         std::thread::park_timeout(Duration::from_millis(20));
     }
 }

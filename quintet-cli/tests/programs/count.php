@@ -1,5 +1,5 @@
 <?php
-// Processes count under a semaphore in shared memory; then they answer each other's messages. Prints what came of it.
+// Workers count in shared memory under a semaphore, then answer messages. Prints the results.
 [$workers, $rounds] = [(int)$argv[1], (int)$argv[2]];
 function fail(string $what): never { fwrite(STDERR, "$what: " . (error_get_last()['message'] ?? '?') . "\n"); exit(1); }
 
@@ -23,7 +23,7 @@ for ($worker = 1; $worker <= $workers; $worker++) {
         shmop_write($bytes, pack('J', $sum), 0);
         sem_release($mutex) || fail('sem_release');
     }
-    // Asked of type WORKER, answered to type 1000 + WORKER.
+    // A question has the type of its worker, an answer 1000 more.
     msg_receive($queue, $worker, $type, 8192, $question) || fail('msg_receive');
     msg_send($queue, 1000 + $worker, ['worker' => $worker, 'square' => $question['number'] ** 2]) || fail('msg_send');
     exit(0);

@@ -1,4 +1,4 @@
-# Processes count under a semaphore in shared memory, by the builtins and by each module, and answer each other's messages.
+# Workers count in shared memory under a semaphore, with the builtins and with each module, then answer messages.
 use strict; use warnings;
 use IPC::SysV qw(IPC_PRIVATE IPC_CREAT IPC_EXCL IPC_RMID IPC_STAT IPC_NOWAIT SEM_UNDO GETVAL SETVAL S_IRUSR S_IWUSR ftok shmat shmdt memread memwrite);
 use IPC::Semaphore; use IPC::Msg; use IPC::SharedMem;

@@ -1,4 +1,4 @@
-"""Processes count under a semaphore in shared memory, and answer each other's messages."""
+"""Workers count in shared memory under a semaphore, then answer messages."""
 import os, struct, sys
 import sysv_ipc
 
@@ -37,7 +37,7 @@ for pid in children:
 try:
     mutex.P()
     mutex.acquire(timeout=0)
-    sys.exit("the semaphore was given twice")
+    sys.exit("the semaphore was acquired twice")
 except sysv_ipc.BusyError:
     mutex.V()
 try:
@@ -47,7 +47,7 @@ except sysv_ipc.BusyError:
     pass
 try:
     sysv_ipc.Semaphore(key, sysv_ipc.IPC_CREX)
-    sys.exit("made twice")
+    sys.exit("the semaphore was created twice")
 except sysv_ipc.ExistentialError:
     pass
 (count,) = struct.unpack("Q", memory.read(8))

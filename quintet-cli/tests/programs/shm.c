@@ -1,4 +1,4 @@
-/* Draws on a server's screen by shared memory, reads it back by shared memory and by the socket, and says whether all is one. */
+/* Draws on the screen of a server by shared memory. Reads it back by shared memory and by the socket, and prints how many pixels match. */
 #include <X11/Xlib.h>
 #include <X11/Xutil.h>
 #include <X11/extensions/XShm.h>

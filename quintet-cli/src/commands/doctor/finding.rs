@@ -1,20 +1,21 @@
-//! One thing that the doctor looked at.
+//! One finding of `quintet doctor`.
 
+use crate::failure::Failure;
 use serde::Serialize;
 
-/// How it is.
+/// How serious a finding is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// As it should be.
+    /// No problem.
     Ok,
-    /// It works, and may not always.
+    /// It works now, but may fail later.
     Warn,
     /// It does not work.
     Fail,
 }
 
-/// What was looked at, how it is, in a sentence, and what to do.
+/// A subject, its level, a sentence about it, and what to do.
 #[derive(Debug, Serialize)]
 pub struct Finding {
     pub subject: &'static str,
@@ -34,5 +35,11 @@ impl Finding {
 
     pub fn fail(subject: &'static str, message: impl Into<String>, remedy: impl Into<String>) -> Finding {
         Finding { level: Level::Fail, ..Finding::warn(subject, message, remedy) }
+    }
+
+    /// Returns the finding for a failed operation, with the hint of the failure.
+    pub fn failure(subject: &'static str, failure: Failure) -> Finding {
+        let (message, remedy) = failure.into_parts();
+        Finding { subject, level: Level::Fail, message, remedy }
     }
 }

@@ -1,47 +1,46 @@
-//! Whether systemd-logind removes the objects when their user logs out: `RemoveIPC=`.
+//! The setting `RemoveIPC=` of systemd-logind, which removes objects when their owner logs out.
 
 use super::finding::Finding;
-use crate::users::Users;
+use crate::system::users::Users;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Where the settings are, the less important first.
+/// The directories of the settings. Later ones override earlier ones.
 const DIRECTORIES: [&str; 4] = ["/usr/lib/systemd", "/usr/local/lib/systemd", "/run/systemd", "/etc/systemd"];
 
-/// Examines whether what `uid` has in `dir` is safe.
+/// Examines whether the files of user `uid` in `dir` survive a logout.
 pub fn examine(dir: &Path, uid: u32) -> Finding {
-    let safe = |why: String| Finding::ok("logout", format!("objects outlive a logout: {why}"));
+    let survives = |reason: String| Finding::ok("logout", format!("objects survive a logout: {reason}"));
     let user = Users::load().name(uid);
     if !dir.starts_with("/dev/shm") {
-        return safe("the namespace is not under /dev/shm".to_owned());
+        return survives("the namespace is not under /dev/shm".to_owned());
     }
     if !Path::new("/run/systemd/seats").exists() {
-        return safe("systemd-logind does not run here".to_owned());
+        return survives("systemd-logind is not running".to_owned());
     }
     if uid <= last_system_user(&std::fs::read_to_string("/etc/login.defs").unwrap_or_default()) {
-        return safe(format!("{user} is a system user"));
+        return survives(format!("{user} is a system user"));
     }
     if Path::new("/var/lib/systemd/linger").join(&user).exists() {
-        return safe(format!("{user} lingers (loginctl enable-linger)"));
+        return survives(format!("{user} lingers (loginctl enable-linger)"));
     }
     if !removes(&settings()) {
-        return safe("RemoveIPC=no is set".to_owned());
+        return survives("RemoveIPC=no is set".to_owned());
     }
     Finding::warn(
         "logout",
         format!("systemd-logind removes all files of {user} under /dev/shm when the last session ends (RemoveIPC=yes)"),
-        format!(
-            "as root: 'loginctl enable-linger {user}', or RemoveIPC=no in /etc/systemd/logind.conf; or use a namespace elsewhere"
-        ),
+        format!("run 'loginctl enable-linger {user}' as root, or use a namespace outside /dev/shm"),
     )
 }
 
+/// Returns the highest user id of a system user. systemd-logind keeps the files of system users.
 fn last_system_user(login_defs: &str) -> u32 {
     let value = login_defs.lines().find_map(|line| line.strip_prefix("SYS_UID_MAX")?.trim().parse().ok());
     value.unwrap_or(999)
 }
 
-/// The texts of all settings files, in the order in which they take effect.
+/// Returns the contents of all settings files, in the order in which they take effect.
 fn settings() -> Vec<String> {
     let main = DIRECTORIES.iter().rev().map(|d| Path::new(d).join("logind.conf")).find(|p| p.exists());
     let mut parts: BTreeMap<_, PathBuf> = BTreeMap::new();
@@ -55,6 +54,7 @@ fn settings() -> Vec<String> {
     main.into_iter().chain(parts.into_values()).filter_map(|path| std::fs::read_to_string(path).ok()).collect()
 }
 
+/// Returns the value of `RemoveIPC=`, which is on by default.
 fn removes(settings: &[String]) -> bool {
     let mut removes = true;
     for line in settings.iter().flat_map(|text| text.lines()) {
@@ -80,13 +80,13 @@ mod tests {
     }
 
     #[test]
-    fn system_users_are_those_of_login_defs() {
+    fn login_defs_sets_the_last_system_user() {
         assert_eq!(last_system_user("SYS_UID_MIN 101\nSYS_UID_MAX   499\n"), 499);
         assert_eq!(last_system_user("#SYS_UID_MAX 5\n"), 999);
     }
 
     #[test]
-    fn elsewhere_nothing_is_removed() {
+    fn nothing_is_removed_outside_dev_shm() {
         assert!(examine(Path::new("/srv/ipc"), 1000).message.contains("not under /dev/shm"));
     }
 }

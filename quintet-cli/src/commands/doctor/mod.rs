@@ -1,4 +1,4 @@
-//! `quintet doctor`: whether all is well, and what to do where it is not.
+//! `quintet doctor`: examines a namespace or a program, and tells how to fix problems.
 
 mod finding;
 mod logind;
@@ -20,20 +20,20 @@ use std::io;
 
 const EXAMPLES: &str = "\
 EXAMPLES:
-  quintet doctor                           is the default namespace in order?
-  quintet --namespace /srv/ipc doctor      is that one?
-  quintet doctor --repair                  make queues anew whose files are damaged
+  quintet doctor                           is the default namespace healthy?
+  quintet --namespace /srv/ipc doctor      is this one?
+  quintet doctor --repair                  rebuild damaged message queues
   quintet doctor -- ./server               can this program be run? if not, why not?";
 
-/// Examine a namespace and its surroundings, or whether a program can be run
+/// Examine a namespace and its file system, or whether a program can be run
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Make message queues anew that are damaged, with the messages that can be kept
+    /// Rebuild damaged message queues, with all messages that are intact
     #[arg(long, conflicts_with = "program")]
     repair: bool,
 
-    /// A program to examine instead
+    /// Program to examine instead
     #[arg(last = true, value_name = "PROGRAM")]
     program: Vec<OsString>,
 }

@@ -1,16 +1,18 @@
-//! `quintet ls`: what is in a namespace, and who uses it.
+//! `quintet ls`: lists the objects of a namespace and the processes that use them.
 
 mod msg;
+mod section;
 mod sem;
 mod shm;
 
-use super::view::NamespaceView;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::output::text::{DIM, Page};
 use crate::output::{Report, emit};
-use crate::users::Users;
+use crate::system::users::Users;
+use crate::view::namespace::NamespaceView;
+use section::Section;
 use serde::Serialize;
 use std::io;
 
@@ -19,25 +21,15 @@ EXAMPLES:
   quintet ls                               the default namespace
   quintet ls --long                        every column
   quintet ls --kernel                      the kernel's own objects
-  quintet ls --json | jq '.sem[].nsems'    for programs";
+  quintet ls --json | jq '.sem[].nsems'    for scripts";
 
-/// List the objects of a namespace, and who is attached to them or waits for them
+/// List the objects of a namespace, and the processes that are attached or blocked
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Show every column: also process ids and times
+    /// Show every column, with process ids and times
     #[arg(short, long)]
     long: bool,
-}
-
-/// The objects of one class.
-trait Section {
-    /// What the section is called.
-    fn heading(&self) -> &'static str;
-    /// Whether there is nothing in it.
-    fn is_empty(&self) -> bool;
-    /// Prints its table.
-    fn print(&self, page: &mut Page, long: bool) -> io::Result<()>;
 }
 
 #[derive(Serialize)]
@@ -51,7 +43,7 @@ struct Listing {
 }
 
 impl Listing {
-    /// The classes, in the order in which they are shown.
+    /// Returns the sections in the order in which they are shown.
     fn sections(&self) -> [&dyn Section; 3] {
         [&self.shm, &self.sem, &self.msg]
     }
@@ -61,13 +53,13 @@ impl Report for Listing {
     fn text(&self, page: &mut Page) -> io::Result<()> {
         let filled: Vec<_> = self.sections().into_iter().filter(|s| !s.is_empty()).collect();
         if filled.is_empty() {
-            return page.line(format_args!("Nothing in {}.", self.namespace.sentence()));
+            return page.line(format_args!("No objects in {}.", self.namespace.phrase()));
         }
         for (i, section) in filled.iter().enumerate() {
             if i > 0 {
                 page.gap()?;
             }
-            page.line(format_args!("{DIM}{} in {}{DIM:#}", section.heading(), self.namespace.sentence()))?;
+            page.line(format_args!("{DIM}{} in {}{DIM:#}", section.heading(), self.namespace.phrase()))?;
             section.print(page, self.long)?;
         }
         Ok(())

@@ -1,18 +1,19 @@
-//! The section of the message queues.
+//! The section for message queues.
 
-use super::Section;
-use crate::commands::view::queue::{QueueView, QueueWaiterView};
+use super::section::Section;
+use crate::args::object;
 use crate::failure::Failure;
-use crate::object;
 use crate::output::table::{Column, Row, Table};
 use crate::output::text::Page;
-use crate::time::local;
-use crate::users::Users;
+use crate::system::users::Users;
+use crate::view::process::pid_cell;
+use crate::view::queue::{QueueView, QueueWaiterView};
+use crate::words::local_time;
 use quintet::Namespace;
 use serde::Serialize;
 use std::io;
 
-/// All queues of a namespace.
+/// The message queues of a namespace.
 #[derive(Serialize)]
 #[serde(transparent)]
 pub struct Queues(Vec<QueueView>);
@@ -35,16 +36,17 @@ impl Section for Queues {
     fn print(&self, page: &mut Page, long: bool) -> io::Result<()> {
         let mut table = Table::new(columns(long));
         for queue in &self.0 {
-            let waits = queue.waiters.iter().flatten().map(waits);
-            table.push(Row { cells: cells(queue, long), notes: waits.collect() });
+            let waiting = queue.waiters.iter().flatten().map(waiting);
+            table.push(Row { cells: cells(queue, long), notes: waiting.collect() });
         }
         table.print(page)
     }
 }
 
-/// "waits: for a message of type 3 since 2026-11-20 10:00:00: pid 12 (ann) ./worker".
-fn waits(waiter: &QueueWaiterView) -> String {
-    format!("waits: for {} since {}: {}", waiter.wants.sentence(), local(waiter.since), waiter.who.sentence())
+/// Returns "waiting: for a message of type 3 since 2026-11-20 10:00:00: pid 12 (ann) ./worker".
+fn waiting(waiter: &QueueWaiterView) -> String {
+    let (awaited, since) = (waiter.call.awaited(), local_time(waiter.since));
+    format!("waiting: for {awaited} since {since}: {}", waiter.process.phrase())
 }
 
 fn columns(long: bool) -> Vec<Column> {
@@ -83,8 +85,8 @@ fn cells(queue: &QueueView, long: bool) -> Vec<String> {
         if queue.orphan { "orphan" } else { "-" }.to_owned(),
     ];
     if long {
-        cells.extend([queue.lspid, queue.lrpid].map(|pid| if pid == 0 { "-".to_owned() } else { pid.to_string() }));
-        cells.extend([queue.stime, queue.rtime, queue.ctime].map(local));
+        cells.extend([queue.lspid, queue.lrpid].map(pid_cell));
+        cells.extend([queue.stime, queue.rtime, queue.ctime].map(local_time));
     }
     cells
 }

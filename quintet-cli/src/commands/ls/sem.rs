@@ -1,18 +1,18 @@
-//! The section of the semaphore sets.
+//! The section for semaphore sets.
 
-use super::Section;
-use crate::commands::view::set::{SetView, UndoView, WaiterView};
+use super::section::Section;
+use crate::args::object;
 use crate::failure::Failure;
-use crate::object;
 use crate::output::table::{Column, Row, Table};
 use crate::output::text::Page;
-use crate::time::local;
-use crate::users::Users;
+use crate::system::users::Users;
+use crate::view::set::{SetView, SetWaiterView, UndoView};
+use crate::words::local_time;
 use quintet::Namespace;
 use serde::Serialize;
 use std::io;
 
-/// All sets of a namespace.
+/// The semaphore sets of a namespace.
 #[derive(Serialize)]
 #[serde(transparent)]
 pub struct Sets(Vec<SetView>);
@@ -35,22 +35,17 @@ impl Section for Sets {
     fn print(&self, page: &mut Page, long: bool) -> io::Result<()> {
         let mut table = Table::new(columns(long));
         for set in &self.0 {
-            let waits = set.waiters.iter().flatten().map(waits);
-            let undo = set.undo.iter().flatten().map(holds);
-            table.push(Row { cells: cells(set, long), notes: waits.chain(undo).collect() });
+            let waiting = set.waiters.iter().flatten().map(waiting);
+            let undo = set.undo.iter().flatten().map(UndoView::phrase).map(|undo| format!("undo: {undo}"));
+            table.push(Row { cells: cells(set, long), notes: waiting.chain(undo).collect() });
         }
         table.print(page)
     }
 }
 
-/// "waits: for 0:-1u since 2026-11-20 10:00:00: pid 12 (ann) ./worker".
-fn waits(waiter: &WaiterView) -> String {
-    format!("waits: for {} since {}: {}", waiter.wanted(), local(waiter.since), waiter.who.sentence())
-}
-
-/// "undo: 0:+1 at the end of pid 13 (ann) ./server".
-fn holds(undo: &UndoView) -> String {
-    format!("undo: {}", undo.sentence())
+/// Returns "waiting: for 0:-1u since 2026-11-20 10:00:00: pid 12 (ann) ./worker".
+fn waiting(waiter: &SetWaiterView) -> String {
+    format!("waiting: for {} since {}: {}", waiter.operations(), local_time(waiter.since), waiter.process.phrase())
 }
 
 fn columns(long: bool) -> Vec<Column> {
@@ -82,7 +77,7 @@ fn cells(set: &SetView, long: bool) -> Vec<String> {
         if set.orphan { "orphan" } else { "-" }.to_owned(),
     ];
     if long {
-        cells.extend([set.otime, set.ctime].map(local));
+        cells.extend([set.otime, set.ctime].map(local_time));
     }
     cells
 }

@@ -1,16 +1,17 @@
-//! The section of the shared memory segments.
+//! The section for shared memory segments.
 
-use super::Section;
-use crate::commands::view::SegmentView;
+use super::section::Section;
 use crate::output::table::{Column, Row, Table};
 use crate::output::text::Page;
-use crate::time::local;
-use crate::users::Users;
+use crate::system::users::Users;
+use crate::view::process::{AttacherView, pid_cell};
+use crate::view::segment::SegmentView;
+use crate::words::local_time;
 use quintet::Namespace;
 use serde::Serialize;
 use std::io;
 
-/// All segments of a namespace.
+/// The segments of a namespace.
 #[derive(Serialize)]
 #[serde(transparent)]
 pub struct Segments(Vec<SegmentView>);
@@ -33,7 +34,7 @@ impl Section for Segments {
     fn print(&self, page: &mut Page, long: bool) -> io::Result<()> {
         let mut table = Table::new(columns(long));
         for segment in &self.0 {
-            let notes = segment.attached.iter().map(|a| format!("attached: {}", a.sentence()));
+            let notes = segment.attached.iter().map(AttacherView::phrase).map(|process| format!("attached: {process}"));
             table.push(Row { cells: cells(segment, long), notes: notes.collect() });
         }
         table.print(page)
@@ -73,8 +74,8 @@ fn cells(segment: &SegmentView, long: bool) -> Vec<String> {
         status,
     ];
     if long {
-        cells.extend([segment.cpid, segment.lpid].map(|pid| if pid == 0 { "-".to_owned() } else { pid.to_string() }));
-        cells.extend([segment.atime, segment.dtime, segment.ctime].map(local));
+        cells.extend([segment.cpid, segment.lpid].map(pid_cell));
+        cells.extend([segment.atime, segment.dtime, segment.ctime].map(local_time));
     }
     cells
 }

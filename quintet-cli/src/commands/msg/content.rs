@@ -1,9 +1,9 @@
-//! The bytes of a message, as they are shown.
+//! The bytes of a message as output.
 
 use crate::output::base64;
 use serde::Serialize;
 
-/// A message with its bytes: as text where they are UTF-8, else in base64.
+/// A message with its bytes: as text if they are UTF-8, else in base64.
 #[derive(Serialize)]
 pub struct Content<'a> {
     #[serde(rename = "type")]
@@ -21,15 +21,15 @@ impl Content<'_> {
     }
 }
 
-/// The bytes as text that does no harm on a terminal.
+/// Returns the bytes as text if it is safe on a terminal.
 pub fn printable(bytes: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(bytes).ok()?;
-    let harmless = |c: char| !c.is_control() || c == '\n' || c == '\t';
-    text.chars().all(harmless).then_some(text)
+    let is_safe = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    text.chars().all(is_safe).then_some(text)
 }
 
-/// The first bytes in one line: `"hello"`, or `68 00 ff ...`.
-pub fn beginning(bytes: &[u8]) -> String {
+/// Returns the first bytes on one line: `"hello"`, or `68 00 ff ...`.
+pub fn excerpt(bytes: &[u8]) -> String {
     const TEXT: usize = 200;
     const HEX: usize = 32;
     match std::str::from_utf8(bytes) {
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_told_from_other_bytes() {
+    fn text_is_distinguished_from_other_bytes() {
         let json = |bytes: &[u8]| serde_json::to_string(&Content::new(3, bytes)).unwrap();
         assert_eq!(json("gr\u{fc}n\n".as_bytes()), r#"{"type":3,"length":6,"text":"grün\n","base64":null}"#);
         assert_eq!(json(b"\xff\0a"), r#"{"type":3,"length":3,"text":null,"base64":"/wBh"}"#);
@@ -56,10 +56,10 @@ mod tests {
     }
 
     #[test]
-    fn the_beginning_is_one_line() {
-        assert_eq!(beginning(b"a\n\x1b"), r#""a\n\u{1b}""#);
-        assert_eq!(beginning(&[0xff, 0]), "ff 00");
-        assert_eq!(beginning(&[0xff; 40]).len(), 32 * 3 - 1 + 4);
-        assert_eq!(beginning(&[b'x'; 300]), format!("\"{}\"...", "x".repeat(200)));
+    fn an_excerpt_is_one_line() {
+        assert_eq!(excerpt(b"a\n\x1b"), r#""a\n\u{1b}""#);
+        assert_eq!(excerpt(&[0xff, 0]), "ff 00");
+        assert_eq!(excerpt(&[0xff; 40]).len(), 32 * 3 - 1 + 4);
+        assert_eq!(excerpt(&[b'x'; 300]), format!("\"{}\"...", "x".repeat(200)));
     }
 }

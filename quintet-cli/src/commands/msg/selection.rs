@@ -1,28 +1,28 @@
-//! Which message is meant.
+//! The options that select the message to receive.
 
-use super::parse_type;
+use crate::args::message_type;
 use quintet::MsgFlags;
 
-/// Which message a receiver takes; without an option the first.
+/// Selects a message. Without an option it is the first one.
 #[derive(clap::Args)]
 #[group(multiple = false)]
 pub struct Selection {
-    /// The first of this type
-    #[arg(long = "type", value_name = "N", allow_negative_numbers = true, value_parser = parse_type)]
+    /// Receive the first message of type N
+    #[arg(long = "type", value_name = "N", allow_negative_numbers = true, value_parser = message_type::parse)]
     exact: Option<i64>,
 
-    /// The first of the lowest type that is there, if that is N or lower
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = parse_type)]
+    /// Receive the first message of the lowest type up to N
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = message_type::parse)]
     up_to: Option<i64>,
 
-    /// The first that is not of this type
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = parse_type)]
+    /// Receive the first message that is not of type N
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = message_type::parse)]
     not: Option<i64>,
 }
 
 impl Selection {
-    /// As `msgrcv` takes it.
-    pub fn for_call(&self) -> (i64, MsgFlags) {
+    /// Returns the arguments of `msgrcv`.
+    pub fn arguments(&self) -> (i64, MsgFlags) {
         match (self.exact, self.up_to, self.not) {
             (Some(mtype), ..) => (mtype, MsgFlags::empty()),
             (_, Some(mtype), _) => (-mtype, MsgFlags::empty()),
@@ -31,8 +31,9 @@ impl Selection {
         }
     }
 
-    /// "message", "message of type 3", "message of type 3 or lower", "message that is not of type 3".
-    pub fn sentence(&self) -> String {
+    /// Returns "message", "message of type 3", "message of type 3 or lower" or "message that is not
+    /// of type 3".
+    pub fn phrase(&self) -> String {
         match (self.exact, self.up_to, self.not) {
             (Some(mtype), ..) => format!("message of type {mtype}"),
             (_, Some(mtype), _) => format!("message of type {mtype} or lower"),

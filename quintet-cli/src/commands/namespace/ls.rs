@@ -1,13 +1,14 @@
-//! `quintet namespace ls`.
+//! `quintet namespace ls`: lists namespaces.
 
-use crate::commands::view::{NamespaceView, UserView};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::output::table::{Column, Row, Table};
 use crate::output::text::Page;
 use crate::output::{Report, clean, emit};
-use crate::users::Users;
+use crate::system::users::Users;
+use crate::view::namespace::NamespaceView;
+use crate::view::perm::UserView;
 use quintet::Namespace;
 use serde::Serialize;
 use std::io;
@@ -17,9 +18,9 @@ use std::path::PathBuf;
 const EXAMPLES: &str = "\
 EXAMPLES:
   quintet namespace ls
-  quintet --namespace /srv/ipc namespace ls    and one that is elsewhere";
+  quintet --namespace /srv/ipc namespace ls    with one that is elsewhere";
 
-/// List the namespaces that you may see: the default one, those under /dev/shm, the kernel's
+/// List the namespaces that you can open: the default one, those under /dev/shm, the kernel's
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {}
@@ -38,11 +39,11 @@ struct Entry {
 }
 
 #[derive(Serialize)]
-struct Listing {
+struct NamespaceListing {
     namespaces: Vec<Entry>,
 }
 
-impl Report for Listing {
+impl Report for NamespaceListing {
     fn text(&self, page: &mut Page) -> io::Result<()> {
         let mut table = Table::new(vec![
             Column::left("NAMESPACE"),
@@ -79,7 +80,7 @@ pub fn run(context: &Context, _: &Args) -> Outcome {
     paths.extend(under_dev_shm());
     let mut namespaces: Vec<Entry> = Vec::new();
     for path in paths {
-        // What is missing, of somebody else or no namespace is not to be seen.
+        // A directory that is missing, closed to the caller or no namespace is not listed.
         let Ok(ns) = Namespace::open(&path) else { continue };
         let Some(entry) = entry(&ns, &users) else { continue };
         if namespaces.iter().all(|known| known.namespace.path != entry.namespace.path) {
@@ -87,15 +88,16 @@ pub fn run(context: &Context, _: &Args) -> Outcome {
         }
     }
     namespaces.extend(entry(&Namespace::kernel(), &users));
-    emit(context, &Listing { namespaces })?;
+    emit(context, &NamespaceListing { namespaces })?;
     Ok(Exit::Success)
 }
 
+/// Returns the directories under /dev/shm that may be namespaces.
 fn under_dev_shm() -> Vec<PathBuf> {
     let entries = std::fs::read_dir("/dev/shm").into_iter().flatten().flatten();
-    let ours = entries.filter(|e| e.file_name().as_encoded_bytes().starts_with(b"quintet-"));
-    let mut paths: Vec<PathBuf> = ours.map(|e| e.path()).collect();
-    // The superuser's lie one level deeper, where only he can list them.
+    let named = entries.filter(|e| e.file_name().as_encoded_bytes().starts_with(b"quintet-"));
+    let mut paths: Vec<PathBuf> = named.map(|e| e.path()).collect();
+    // Hidden namespaces are one level deeper, in a directory that only its owner can list.
     let deeper: Vec<PathBuf> = paths.iter().flat_map(std::fs::read_dir).flatten().flatten().map(|e| e.path()).collect();
     paths.extend(deeper.into_iter().filter(|path| path.join("namespace").is_file()));
     paths.sort();

@@ -1,4 +1,4 @@
-//! `quintet namespace`: the namespaces themselves.
+//! `quintet namespace`: creates, lists, limits and removes namespaces.
 
 mod create;
 mod limits;

@@ -1,20 +1,20 @@
-//! The removal of a message queue.
+//! Removes a message queue.
 
-use super::{Removal, refusal};
-use crate::commands::view::queue::QueueView;
+use super::removal::{Removal, remove_failure};
 use crate::failure::Failure;
-use crate::users::Users;
+use crate::system::users::Users;
+use crate::view::queue::QueueView;
 use quintet::{Namespace, QueueStatus};
 
 pub fn remove(ns: &Namespace, status: &QueueStatus, dry_run: bool, users: &Users) -> Result<Removal, Failure> {
     let id = status.stat.id;
-    // Who waits is asked before they are woken.
+    // The waiters are listed before the removal wakes them.
     let view = QueueView::new(ns, status, users);
     if !dry_run {
-        ns.msg_remove(id.raw()).map_err(|errno| refusal(&format!("message queue {id}"), &view.owner.user, errno))?;
+        ns.msg_remove(id.raw()).map_err(|errno| remove_failure(&format!("message queue {id}"), &view.owner.user, errno))?;
     }
     let result = if dry_run { "would-remove" } else { "removed" };
-    let woken = view.waiters.into_iter().flatten().map(|waiter| waiter.who).collect();
+    let woken = view.waiters.into_iter().flatten().map(|waiter| waiter.process).collect();
     Ok(Removal {
         class: "msg",
         id: view.id,

@@ -1,9 +1,9 @@
-//! The removal of a segment.
+//! Removes a segment.
 
-use super::{Removal, refusal};
-use crate::commands::view::SegmentView;
+use super::removal::{Removal, remove_failure};
 use crate::failure::Failure;
-use crate::users::Users;
+use crate::system::users::Users;
+use crate::view::segment::SegmentView;
 use quintet::{Namespace, SegmentStatus};
 
 pub fn remove(ns: &Namespace, status: &SegmentStatus, dry_run: bool, users: &Users) -> Result<Removal, Failure> {
@@ -12,8 +12,8 @@ pub fn remove(ns: &Namespace, status: &SegmentStatus, dry_run: bool, users: &Use
     let kept = if dry_run {
         status.stat.nattch > 0
     } else {
-        ns.shm_remove(id.raw()).map_err(|errno| refusal(&format!("segment {id}"), &view.owner.user, errno))?;
-        // Asked again: whoever has come or gone meanwhile decides.
+        ns.shm_remove(id.raw()).map_err(|errno| remove_failure(&format!("segment {id}"), &view.owner.user, errno))?;
+        // Processes may have attached or detached meanwhile, so the segment is looked up again.
         match ns.segments()?.iter().find(|s| s.stat.id == id) {
             Some(now) => {
                 view.attached = SegmentView::new(now, users).attached;

@@ -1,10 +1,10 @@
-//! `quintet sem get`.
+//! `quintet sem get`: prints the values of semaphores.
 
-use super::refusal;
+use super::errors::call_failure;
+use crate::args::object::{self, Set};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Outcome;
-use crate::object::{self, Set};
 use crate::output::text::Page;
 use crate::output::{Report, emit};
 use serde::Serialize;
@@ -12,8 +12,8 @@ use std::io;
 
 const EXAMPLES: &str = "\
 EXAMPLES:
-  quintet sem get 0                        all values of set 0, such as: 1 0 5
-  quintet sem get key:0x4d2 1              the value of its second semaphore";
+  quintet sem get 0                        all values of set 0, such as 1 0 5
+  quintet sem get key:0x4d2 1              the value of the second semaphore";
 
 /// Print the value of a semaphore, or all values of a set
 #[derive(clap::Args)]
@@ -22,18 +22,18 @@ pub struct Args {
     #[arg(help = object::SET_HELP)]
     set: Set,
 
-    /// The semaphore, from 0 [default: all]
+    /// Number of the semaphore, from 0 [default: all]
     num: Option<u16>,
 }
 
 #[derive(Serialize)]
-struct Values {
+struct SemaphoreValues {
     id: i32,
     num: Option<u16>,
     values: Vec<u16>,
 }
 
-impl Report for Values {
+impl Report for SemaphoreValues {
     fn text(&self, page: &mut Page) -> io::Result<()> {
         let values: Vec<String> = self.values.iter().map(ToString::to_string).collect();
         page.line(format_args!("{}", values.join(" ")))
@@ -47,7 +47,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         Some(num) => ns.sem_value(id.raw(), num.into()).map(|value| vec![value]),
         None => ns.sem_values(id.raw()),
     };
-    let values = values.map_err(|errno| refusal(&ns, id, "read", args.num, errno))?;
-    emit(context, &Values { id: id.raw(), num: args.num, values })?;
+    let values = values.map_err(|errno| call_failure(&ns, id, "read", args.num, errno))?;
+    emit(context, &SemaphoreValues { id: id.raw(), num: args.num, values })?;
     Ok(Exit::Success)
 }

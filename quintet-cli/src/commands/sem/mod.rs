@@ -1,22 +1,22 @@
-//! `quintet sem`: the semaphores of a set, for scripts.
+//! `quintet sem`: operates on the semaphores of a set, for scripts.
 
+mod errors;
 mod get;
 mod op;
 mod set;
 
 use crate::context::Context;
-use crate::failure::{Failure, Outcome};
-use quintet::{Errno, Id, Namespace};
+use crate::failure::Outcome;
 
 const EXAMPLES: &str = "\
 EXAMPLES:
   id=$(quintet create sem --values 1)      a lock
-  quintet sem op $id 0:-1 -- make install  make holds it, and nobody else meanwhile
-  quintet sem op $id 0:+1                  one more may hold it
+  quintet sem op $id 0:-1 -- make install  hold it while make runs
+  quintet sem op $id 0:+1                  let one more process hold it
   quintet sem get $id 0
   quintet sem set $id 0 1";
 
-/// Operate on the semaphores of a set: wait, take, give; read and set their values
+/// Operate on the semaphores of a set: take, release or wait for zero; read and set values
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -47,22 +47,4 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
         Command::Get(args) => get::run(context, args),
         Command::Set(args) => set::run(context, args),
     }
-}
-
-/// A call on a set that failed: "cannot `verb` semaphore set `id`: why". `num` is the greatest semaphore that was named.
-fn refusal(ns: &Namespace, id: Id, verb: &str, num: Option<u16>, errno: Errno) -> Failure {
-    let nsems = || ns.sem_stat_index(i32::from(id.index()), true).ok().filter(|stat| stat.id == id).map(|stat| stat.nsems);
-    let (why, remedy) = match (errno, nsems(), num) {
-        (Errno::INVAL | Errno::FBIG, Some(nsems), Some(num)) if u32::from(num) >= nsems => {
-            (format!("it has no semaphore {num}, only 0 to {} ({errno:?})", nsems.saturating_sub(1)), None)
-        }
-        (Errno::INVAL, None, _) => ("it has just been removed (EINVAL)".to_owned(), None),
-        (Errno::IDRM, ..) => ("it was removed meanwhile (EIDRM)".to_owned(), None),
-        (Errno::ACCES, ..) => {
-            ("its mode does not grant this (EACCES)".to_owned(), Some(format!("'quintet stat sem:{id}' shows owner and mode")))
-        }
-        _ => (errno.to_string(), None),
-    };
-    let failure = Failure::new(format!("cannot {verb} semaphore set {id}: {why}")).errno(errno);
-    remedy.into_iter().fold(failure, Failure::remedy)
 }

@@ -1,65 +1,65 @@
-//! `quintet sem set`.
+//! `quintet sem set`: sets the values of semaphores.
 
-use super::refusal;
+use super::errors::call_failure;
+use crate::args::object::{self, Set};
+use crate::args::values::Values;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
-use crate::object::{self, Set};
 use crate::output::text::Page;
 use crate::output::{Report, emit};
-use crate::values::Values;
 use serde::Serialize;
 use std::io;
 use std::str::FromStr;
 
 const EXAMPLES: &str = "\
 EXAMPLES:
-  quintet sem set 0 1 5                    the second semaphore of set 0 gets the value 5
-  quintet sem set 0 all 1,0,5              each its own
-  quintet sem set key:0x4d2 all 0          all the same";
+  quintet sem set 0 1 5                    set the second semaphore of set 0 to 5
+  quintet sem set 0 all 1,0,5              set each semaphore to its own value
+  quintet sem set key:0x4d2 all 0          set all semaphores to 0";
 
-/// Set the value of a semaphore, or all values of a set; what was to be taken back from them is forgotten
+/// Set the value of a semaphore, or all values of a set; this discards their undo adjustments
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
     #[arg(help = object::SET_HELP)]
     set: Set,
 
-    /// The semaphore, from 0, or the word 'all'
-    num: Which,
+    /// Number of the semaphore, from 0, or the word 'all'
+    num: SemaphoreSelection,
 
-    /// The value, 0 to 32767; of 'all' one for each semaphore, with commas, or one for all
+    /// Value, 0 to 32767; with 'all' one for each semaphore, separated by commas, or one for all
     #[arg(value_name = "VALUE", allow_negative_numbers = true)]
     values: Values,
 }
 
-/// One semaphore or all.
+/// One semaphore or all semaphores.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Which {
+enum SemaphoreSelection {
     One(u16),
     All,
 }
 
-impl FromStr for Which {
+impl FromStr for SemaphoreSelection {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Which, String> {
+    fn from_str(text: &str) -> Result<SemaphoreSelection, String> {
         match text.parse() {
-            _ if text == "all" => Ok(Which::All),
-            Ok(num) => Ok(Which::One(num)),
-            Err(_) => Err(format!("'{text}' is no semaphore: give its number in the set, from 0, or 'all'")),
+            _ if text == "all" => Ok(SemaphoreSelection::All),
+            Ok(num) => Ok(SemaphoreSelection::One(num)),
+            Err(_) => Err(format!("'{text}' is not a semaphore: give its number in the set, from 0, or 'all'")),
         }
     }
 }
 
 #[derive(Serialize)]
-struct Written {
+struct SetValues {
     id: i32,
     num: Option<u16>,
     values: Vec<u16>,
 }
 
-impl Report for Written {
+impl Report for SetValues {
     fn text(&self, _: &mut Page) -> io::Result<()> {
         Ok(())
     }
@@ -70,24 +70,26 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let id = args.set.find(&ns)?;
     let failed = |num| {
         let ns = &ns;
-        move |errno| refusal(ns, id, "set the values of", num, errno)
+        move |errno| call_failure(ns, id, "set the values of", num, errno)
     };
     let (num, values) = match args.num {
-        Which::One(num) => {
+        SemaphoreSelection::One(num) => {
             if args.values.len() > 1 {
-                return Err(Failure::usage("a semaphore has one value, and several are given").remedy("name 'all' to set all"));
+                let values = args.values.len();
+                return Err(Failure::usage(format!("cannot set semaphore {num} to {values} values: it has one value"))
+                    .remedy("give one value, or 'all' instead of the number"));
             }
-            let values = args.values.of(1)?;
+            let values = args.values.for_set(1)?;
             ns.sem_set_value(id.raw(), num.into(), values[0].into()).map_err(failed(Some(num)))?;
             (Some(num), values)
         }
-        Which::All => {
+        SemaphoreSelection::All => {
             let stat = ns.sem_stat_index(i32::from(id.index()), true).map_err(failed(None))?;
-            let values = args.values.of(stat.nsems as usize)?;
+            let values = args.values.for_set(stat.nsems as usize)?;
             ns.sem_set_values(id.raw(), &values).map_err(failed(None))?;
             (None, values)
         }
     };
-    emit(context, &Written { id: id.raw(), num, values })?;
+    emit(context, &SetValues { id: id.raw(), num, values })?;
     Ok(Exit::Success)
 }

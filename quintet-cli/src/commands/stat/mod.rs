@@ -1,20 +1,21 @@
-//! `quintet stat`: everything about one object.
+//! `quintet stat`: shows every detail of objects.
 
 mod msg;
 mod sem;
 mod shm;
 
-use super::view::queue::QueueView;
-use super::view::set::SetView;
-use super::view::{NamespaceView, SegmentView};
+use crate::args::object::{self, Object, ObjectStatus};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Outcome;
-use crate::object::{self, Object, Status};
-use crate::output::json::Error;
+use crate::output::json::ErrorView;
 use crate::output::text::Page;
 use crate::output::{Report, complain, emit};
-use crate::users::Users;
+use crate::system::users::Users;
+use crate::view::namespace::NamespaceView;
+use crate::view::queue::QueueView;
+use crate::view::segment::SegmentView;
+use crate::view::set::SetView;
 use serde::Serialize;
 use std::io;
 
@@ -22,11 +23,11 @@ const EXAMPLES: &str = "\
 EXAMPLES:
   quintet stat 32769                       by identifier
   quintet stat key:0x4d2                   by key
-  quintet stat sem:0                       a semaphore set: each semaphore, who waits, who holds
-  quintet stat msg:0                       a message queue: its messages by type, who waits
-  quintet stat --kernel shm:0 --json       a kernel's segment, for programs";
+  quintet stat sem:0                       a semaphore set: values, waiters, undo adjustments
+  quintet stat msg:0                       a message queue: messages by type, waiters
+  quintet stat --kernel shm:0 --json       a segment of the kernel, for scripts";
 
-/// Show everything about objects
+/// Show every detail of objects
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
@@ -40,23 +41,23 @@ struct Details {
     shm: Vec<SegmentView>,
     sem: Vec<SetView>,
     msg: Vec<QueueView>,
-    errors: Vec<Error>,
+    errors: Vec<ErrorView>,
 }
 
 impl Report for Details {
     fn text(&self, page: &mut Page) -> io::Result<()> {
-        let apart = |first: &mut bool, page: &mut Page| if std::mem::take(first) { Ok(()) } else { page.gap() };
+        let separate = |first: &mut bool, page: &mut Page| if std::mem::take(first) { Ok(()) } else { page.gap() };
         let mut first = true;
         for segment in &self.shm {
-            apart(&mut first, page)?;
+            separate(&mut first, page)?;
             shm::describe(segment, &self.namespace, page)?;
         }
         for set in &self.sem {
-            apart(&mut first, page)?;
+            separate(&mut first, page)?;
             sem::describe(set, &self.namespace, page)?;
         }
         for queue in &self.msg {
-            apart(&mut first, page)?;
+            separate(&mut first, page)?;
             msg::describe(queue, &self.namespace, page)?;
         }
         Ok(())
@@ -70,12 +71,12 @@ pub fn run(context: &Context, args: &Args) -> Outcome {
     let mut details = Details { namespace, shm: Vec::new(), sem: Vec::new(), msg: Vec::new(), errors: Vec::new() };
     for object in &args.objects {
         match object.status(&ns) {
-            Ok(Status::Shm(status)) => details.shm.push(SegmentView::new(&status, &users)),
-            Ok(Status::Sem(status)) => details.sem.push(SetView::new(&ns, &status, &users)),
-            Ok(Status::Msg(status)) => details.msg.push(QueueView::new(&ns, &status, &users)),
+            Ok(ObjectStatus::Shm(status)) => details.shm.push(SegmentView::new(&status, &users)),
+            Ok(ObjectStatus::Sem(status)) => details.sem.push(SetView::new(&ns, &status, &users)),
+            Ok(ObjectStatus::Msg(status)) => details.msg.push(QueueView::new(&ns, &status, &users)),
             Err(failure) => {
                 complain(context, &failure.to_string());
-                details.errors.push(Error::from(&failure));
+                details.errors.push(ErrorView::from(&failure));
             }
         }
     }
