@@ -411,9 +411,13 @@ fn apply_one<const UNDO: bool>(set: SetView<'_>, op: SemOp, record: u32) -> Fast
     }
 }
 
-/// Returns the word with the adjustment that `op` adds for `record`. Returns `None` if another
-/// record's adjustment is in the word, if the adjustment does not fit, or if its sum with the cell
-/// is out of range.
+/// Returns the word with the adjustment that `op` adds for `record`.
+///
+/// Returns `None` in these cases:
+///
+/// - another record's adjustment is in the word
+/// - the adjustment does not fit in the word
+/// - its sum with the record's cell is out of range
 #[inline(always)]
 fn with_adjustment(set: &SetView<'_>, word: Word, op: SemOp, record: u32) -> Option<Word> {
     let (of, adjustment) = word.undo();

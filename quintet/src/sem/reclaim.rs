@@ -77,8 +77,8 @@ impl ObjectClass for Sets {
             {
                 continue;
             }
-            // A creation may wait for the registry's lock meanwhile. It must not wait for the
-            // holder of this set's lock, too.
+            // A creation may wait for the registry's lock meanwhile. It must not also wait for the
+            // holder of this set's lock.
             if let Ok(guard) = self.lock(set, Patience::Brief) {
                 guard.reap_undo();
                 guard.reap_waiters();

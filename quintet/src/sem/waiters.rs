@@ -192,7 +192,7 @@ impl SetGuard<'_> {
             // The dead holder may have answered the call without waking its thread.
             futex::wake_one(&waiter.state);
         }
-        // A page of operations belongs to a call whose entry names it. The process died before it
+        // A page of operations belongs to the entry that names it. The process died before it
         // stored that number, or after it cleared it.
         let used: Vec<u32> = self.set.waiters().map(|(_, waiter)| waiter.ops_page.load(Relaxed)).collect();
         for (number, page) in self.set.all_pages() {
