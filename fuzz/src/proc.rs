@@ -1,7 +1,7 @@
 //! Writes to the files of `/proc`.
 
 use crate::input::Input;
-use quintet::drop_in::{self as preload_api, ProcFile};
+use quintet::preload_api::{self, ProcFile};
 use quintet::{Errno, Kind, Limits, Namespace};
 use std::path::Path;
 
