@@ -69,8 +69,8 @@ fn absolute() -> crate::types::error::Result<()> {
     match std::env::var_os(VARIABLE).map(PathBuf::from) {
         Some(path) if !path.as_os_str().is_empty() && path.is_relative() => {
             Err(Error::at(Errno::INVAL, "use the namespace", &path)
-                .why(format!("{VARIABLE} must not depend on the working directory"))
-                .remedy("use an absolute path"))
+                .reason(format!("{VARIABLE} must not depend on the working directory"))
+                .hint("use an absolute path"))
         }
         _ => Ok(()),
     }

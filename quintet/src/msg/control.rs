@@ -1,6 +1,6 @@
 //! `msgctl`: what a queue is, rights, removal, what the dead leave.
 
-use crate::layout::Rights;
+use crate::layout::StoredPermissions;
 use crate::msg::mapping::{QueueView, Queues};
 use crate::msg::waiters::{ANEW, Side};
 use crate::object::mapping::{MappedObject, ObjectFiles};
@@ -61,7 +61,7 @@ impl Queues {
             return Err(Errno::INVAL);
         }
         let (perm, old) = queue.permissions();
-        let new = Rights { uid, gid, mode: mode & 0o777, ctime: clock::now() };
+        let new = StoredPermissions { uid, gid, mode: mode & 0o777, ctime: clock::now() };
         let same = (old.uid, old.gid, old.mode) == (new.uid, new.gid, new.mode);
         if !same && self.core.kind() == Kind::Shared {
             let wanted = Permissions { uid, gid, mode: new.mode, ..perm };
@@ -72,7 +72,7 @@ impl Queues {
             })?;
         }
         let version = queue.permissions_version();
-        queue.header().set_rights(new);
+        queue.header().set_permissions(new);
         queue.header().capacity.store(capacity, Relaxed);
         if same {
             // Nobody who waits need be asked anew.

@@ -24,7 +24,7 @@ use crate::process::fork::{self, Inside};
 use crate::process::liveness::LivenessProbe;
 use crate::process::participants::{Participants, unpack};
 use crate::sync::attach_count::ParticipantId;
-use crate::sync::primitive::in_order;
+use crate::sync::primitive::program_order;
 use crate::sync::queue_lock::{self, ThreadOwner};
 use crate::sync::redo;
 use crate::sync::robust_mutex::LockOwner;
@@ -121,12 +121,12 @@ impl<'a> RseqGuard<'a> {
             let note = Note { queues: queue.queues, index: queue.index(), taken_at: AtomicU64::new(WITHOUT), previous };
             thread.notes.set(&raw const note);
             // A handler finds the note before the lock is taken, and what it says before the lock is looked at.
-            in_order();
+            program_order();
             let lock = &queue.header().lock;
             let mut acquired = queue_lock::try_acquire(lock, mine) || acquire_spinning(lock, mine);
             if acquired {
                 note.taken_at.store(HOLDS, Relaxed);
-                in_order();
+                program_order();
                 // A handler may have taken it over just before: nothing was decided then.
                 acquired = queue_lock::holder(lock) == Some(mine);
             }
@@ -200,7 +200,7 @@ impl<'a> RseqGuard<'a> {
         if header.changes.load(Relaxed) == changes {
             commit(self.queue, self.journal, writes);
         }
-        queue_lock::free(&header.lock, self.mine);
+        queue_lock::release(&header.lock, self.mine);
         true
     }
 }
@@ -217,7 +217,7 @@ impl RseqGuard<'_> {
     fn free(&self) -> bool {
         for _ in 0..TRIES {
             // SAFETY: mapped words.
-            match unsafe { rseq::free(&self.work()) } {
+            match unsafe { rseq::release(&self.work()) } {
                 Outcome::Done => return true,
                 Outcome::Lost => return false,
                 Outcome::Interrupted => {}
@@ -226,7 +226,7 @@ impl RseqGuard<'_> {
         let _signals = Blocked::all();
         let mine = self.is_mine();
         if mine {
-            queue_lock::free(&self.queue.header().lock, self.mine);
+            queue_lock::release(&self.queue.header().lock, self.mine);
         }
         mine
     }
@@ -290,7 +290,7 @@ struct HeldQueueLock<'a>(QueueView<'a>, ThreadOwner);
 
 impl Drop for HeldQueueLock<'_> {
     fn drop(&mut self) {
-        queue_lock::free(&self.0.header().lock, self.1);
+        queue_lock::release(&self.0.header().lock, self.1);
     }
 }
 
@@ -378,7 +378,7 @@ impl Queues {
             header.damaged.store(1, Relaxed);
         }
         if from != From::Nobody {
-            header.journals().for_each(|journal| journal.carry_out(&guard.queue));
+            header.journals().for_each(|journal| journal.apply(&guard.queue));
         }
         if from == From::OwnThread {
             tell_interrupted(&queue);

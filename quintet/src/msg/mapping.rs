@@ -114,7 +114,7 @@ impl<'a> QueueView<'a> {
         let (perm, rights) = self.permissions();
         let words = [&header.bytes, &header.count, &header.sent, &header.received, &header.capacity];
         let look = || words.map(|word| word.load(Relaxed));
-        let [bytes, count, sent, received, capacity] = redo::look(header.journals(), &header.changes, look);
+        let [bytes, count, sent, received, capacity] = redo::snapshot(header.journals(), &header.changes, look);
         let (sent, received) = (Stamp::unpack(sent), Stamp::unpack(received));
         QueueStat {
             key: self.key(),
@@ -447,7 +447,7 @@ impl Queues {
     /// queue still uses it.
     fn retire_mapping(&self, index: u16, word: MappingWord) {
         // SAFETY: this index's own former mapping; a queue of zeroes is one that is not live.
-        unsafe { memory::zeroed_over(word.address(), NEAR_BYTES) };
+        unsafe { memory::replace_with_zeroes(word.address(), NEAR_BYTES) };
         self.table[usize::from(index)].chunks.retire(word.tag(), chunk_bytes);
     }
 }

@@ -178,7 +178,7 @@ fn link_at(queue: &QueueView<'_>, holder: ThreadOwner) -> Link {
         ThreadOwner::Side(slot, right) => follow(slot.get(words::BRANCHES), right),
         ThreadOwner::Root => match TypeIndex::unpack(queue.header().types.load(Relaxed)) {
             TypeIndex::On(root) | TypeIndex::Building(root) => Link(root),
-            TypeIndex::Off | TypeIndex::Leaving(_) => Link(0),
+            TypeIndex::Off | TypeIndex::Freeing(_) => Link(0),
         },
     }
 }
@@ -339,15 +339,15 @@ impl QueueGuard<'_> {
                 Ok(())
             });
             let mut writes = WriteSet::new(self.queue);
-            writes.put(types, walked.map_or(TypeIndex::Off, |()| TypeIndex::Leaving(low(last))).pack());
+            writes.put(types, walked.map_or(TypeIndex::Off, |()| TypeIndex::Freeing(low(last))).pack());
             self.commit(&writes)?;
             walked?;
         }
-        while let TypeIndex::Leaving(first) = index() {
+        while let TypeIndex::Freeing(first) = index() {
             let mut writes = WriteSet::new(self.queue);
             match self.queue.slot(first).ok().filter(|leaf| leaf.kind().state == SlotUse::Type) {
                 Some(leaf) => {
-                    writes.put(types, TypeIndex::Leaving(low(leaf.get(words::BYTES))).pack());
+                    writes.put(types, TypeIndex::Freeing(low(leaf.get(words::BYTES))).pack());
                     writes.give_slot(leaf, 0);
                 }
                 None => writes.put(types, TypeIndex::Off.pack()),

@@ -3,7 +3,7 @@
 //! Nothing of it is seen by anybody until it is committed: so an operation that finds halfway that it cannot be done, or that is interrupted by a signal
 //! handler, has done nothing.
 
-use crate::layout::{MOST_STORES, Slot};
+use crate::layout::{MAX_STORES, Slot};
 use crate::msg::mapping::QueueView;
 use crate::sys::rseq::{PlannedCopy, Store};
 use crate::types::error::Errno;
@@ -18,7 +18,7 @@ pub const MAX_COPIES: usize = 8;
 /// The stores and copies of one operation.
 pub struct WriteSet<'a> {
     queue: QueueView<'a>,
-    stores: [MaybeUninit<Store>; MOST_STORES],
+    stores: [MaybeUninit<Store>; MAX_STORES],
     store_count: usize,
     copies: [MaybeUninit<PlannedCopy>; MAX_COPIES],
     copy_count: usize,
@@ -33,7 +33,7 @@ impl<'a> WriteSet<'a> {
     pub fn new(queue: QueueView<'a>) -> WriteSet<'a> {
         WriteSet {
             queue,
-            stores: [const { MaybeUninit::uninit() }; MOST_STORES],
+            stores: [const { MaybeUninit::uninit() }; MAX_STORES],
             store_count: 0,
             copies: [const { MaybeUninit::uninit() }; MAX_COPIES],
             copy_count: 0,

@@ -12,7 +12,7 @@
 //! whole length. It is never unmapped, only replaced by zeroed memory.
 #![allow(unsafe_code)]
 
-use crate::layout::{ObjectState, QueueHeader, Rights, SetHeader};
+use crate::layout::{ObjectState, QueueHeader, SetHeader, StoredPermissions};
 use crate::object::keys::Keyed;
 use crate::object::permissions::{self, Remembered};
 use crate::sys::path_buffer::PathBuffer;
@@ -130,7 +130,7 @@ impl<const N: usize> Chunks<N> {
             let was = known.load(Acquire);
             if was != 0 && was & 0xffff == tag && known.compare_exchange(was, 0, AcqRel, Relaxed).is_ok() {
                 // SAFETY: entered by `map`, of this length; zeroes are free pages.
-                unsafe { memory::zeroed_over(((was >> 16) * PAGE) as usize, len(chunk)) };
+                unsafe { memory::replace_with_zeroes(((was >> 16) * PAGE) as usize, len(chunk)) };
             }
         }
     }
@@ -150,7 +150,7 @@ pub trait ObjectHeader: 'static {
     fn key(&self) -> &AtomicU32;
     fn creator_group(&self) -> &AtomicU32;
     fn permissions_version(&self) -> &AtomicU32;
-    fn permissions(&self) -> Rights;
+    fn permissions(&self) -> StoredPermissions;
     fn is_valid(&self) -> bool;
 }
 
@@ -175,8 +175,8 @@ macro_rules! object_header {
                 &self.current
             }
 
-            fn permissions(&self) -> Rights {
-                self.rights()
+            fn permissions(&self) -> StoredPermissions {
+                self.stored_permissions()
             }
 
             fn is_valid(&self) -> bool {
@@ -236,7 +236,7 @@ pub trait MappedObject<'a>: Copy {
         Key::new(self.header().key().load(Relaxed) as i32)
     }
 
-    fn permissions(&self) -> (Permissions, Rights) {
+    fn permissions(&self) -> (Permissions, StoredPermissions) {
         let header = self.header();
         let rights = header.permissions();
         let (cuid, cgid) = (self.owner(), header.creator_group().load(Relaxed));

@@ -55,7 +55,7 @@ impl Remembered {
     /// Whether the thread may read (`write` false) or write the object that is mapped with this tag of 16 bits, and has this version of its rights.
     #[inline(always)]
     pub fn may(&self, write: bool, tag: u64, version: u32, perm: impl FnOnce() -> Permissions) -> bool {
-        let version = u64::from(version & 0xfffff) << 22 | tag << 42 | u64::from(credentials::changes() & 0xfffff) << 2;
+        let version = u64::from(version & 0xfffff) << 22 | tag << 42 | u64::from(credentials::generation() & 0xfffff) << 2;
         let known = self.0.load(Relaxed);
         if known & !3 == version && known & (1 << u64::from(write)) != 0 {
             return true;

@@ -50,7 +50,7 @@ impl Core {
         let me = self.participants.me()?;
         let (how, signals) = mutex::lock(&self.participants, &self.registry.lock, me, Patience::Endless)?;
         let held = RegistryGuard { core: self, me, _signals: signals };
-        if how == Acquired::FromDead {
+        if how == Acquired::OwnerDied {
             self.repair(&held)?;
         }
         Ok(held)

@@ -1,6 +1,6 @@
 //! `semctl` except for `IPC_RMID`, `GETVAL` and `GETPID`.
 
-use crate::layout::{JournalKind, Rights};
+use crate::layout::{JournalKind, StoredPermissions};
 use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::object::permissions;
 use crate::process::acquire::Patience;
@@ -242,7 +242,7 @@ impl Sets {
             return Err(Errno::INVAL);
         }
         let (perm, old) = set.permissions();
-        let new = Rights { uid, gid, mode: mode & 0o777, ctime: clock::now() };
+        let new = StoredPermissions { uid, gid, mode: mode & 0o777, ctime: clock::now() };
         if (old.uid, old.gid, old.mode) != (new.uid, new.gid, new.mode) && self.core.kind() == Kind::Shared {
             let request = Permissions { uid, gid, mode: new.mode, ..perm };
             self.set_file_permissions(set.index, &request).map_err(|e| {
@@ -251,7 +251,7 @@ impl Sets {
                 file::not_permitted(e)
             })?;
         }
-        set.header().set_rights(new);
+        set.header().set_permissions(new);
         Ok(())
     }
 

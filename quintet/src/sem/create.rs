@@ -1,6 +1,6 @@
 //! `semget`: finds a set, or creates one.
 
-use crate::layout::{ObjectState, Rights, SetMemory};
+use crate::layout::{ObjectState, SetMemory, StoredPermissions};
 use crate::object::create::is_live_at;
 use crate::object::keys::no_memory;
 use crate::object::mapping::{MappedObject, ObjectFiles};
@@ -89,7 +89,7 @@ impl Sets {
             header.cuid.store(uid, Relaxed);
             header.cgid.store(gid, Relaxed);
             header.creator.store(registry.me.to_word(), Relaxed);
-            header.set_rights(Rights { uid, gid, mode, ctime: clock::now() });
+            header.set_permissions(StoredPermissions { uid, gid, mode, ctime: clock::now() });
             header.key.store(key.raw() as u32, Relaxed);
             if !values.is_empty() {
                 store_values(&set, values);

@@ -142,7 +142,7 @@ impl Sets {
         if !all && byte < Registry::EXEC_LOCKS.len() {
             // The descriptor is closed on return. The mapping keeps its lock, and a forked child
             // does not inherit the mapping.
-            memory::not_for_children(memory::map_token(&lock)?)?;
+            memory::exclude_from_fork(memory::map_token(&lock)?)?;
             if let Ok(mut inherited) = self.inherited.lock() {
                 inherited.push(InheritedUndo { owner: predecessor, byte });
             }

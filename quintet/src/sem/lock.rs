@@ -21,7 +21,7 @@ use crate::process::fork::Inside;
 use crate::process::mutex;
 use crate::sem::mapping::{SetView, Sets};
 use crate::sync::attach_count::ParticipantId;
-use crate::sync::journal::Book;
+use crate::sync::journal::JournalledSet;
 use crate::sync::robust_mutex::{self, Acquired, LockOwner};
 use crate::sync::word::{self, Descriptor, SetWords, Word};
 use crate::sys::futex;
@@ -46,7 +46,7 @@ impl Ops<'_> {
     pub fn len(&self) -> usize {
         match self {
             Ops::Own(ops) => ops.len(),
-            Ops::Waiting(waiter, _) => (waiter.nops.load(Relaxed) as usize).min(crate::layout::MOST_OPS),
+            Ops::Waiting(waiter, _) => (waiter.nops.load(Relaxed) as usize).min(crate::layout::MAX_OPS),
         }
     }
 
@@ -146,7 +146,7 @@ impl Sets {
         // The flag outlives this holder. If this process dies during the repair, or cannot map all
         // pages, the next holder repairs the set.
         let damaged = &guard.set.header().damaged;
-        if how == Acquired::FromDead {
+        if how == Acquired::OwnerDied {
             damaged.store(1, Relaxed);
         }
         if damaged.load(Relaxed) != 0 {
@@ -173,7 +173,7 @@ impl SetGuard<'_> {
     /// Makes the word of a semaphore plain, unless a blocked call names the semaphore.
     pub fn release_word(&self, num: u32) {
         if !self.has_waiters(num) {
-            word::let_go(&self.set, num);
+            word::release(&self.set, num);
         }
     }
 
@@ -287,7 +287,7 @@ impl SetGuard<'_> {
         //
         // Each step can be repeated. A crash in any of them leaves the repair to the next holder,
         // because the flag `damaged` is still set.
-        self.set.header().journal().carry_out(self);
+        self.set.header().journal().apply(self);
         self.clear_descriptors();
         self.salvage_queues();
         self.count_records();
@@ -322,7 +322,7 @@ impl SetWords for SetGuard<'_> {
     }
 }
 
-impl Book for SetGuard<'_> {
+impl JournalledSet for SetGuard<'_> {
     fn change(&self, nth: usize) -> Option<&Change> {
         self.set.memory().change(nth)
     }
@@ -335,7 +335,7 @@ impl Book for SetGuard<'_> {
         SetGuard::forget_undo(self, num);
     }
 
-    fn reset(&self, num: u32) -> Option<Word> {
+    fn reset_word(&self, num: u32) -> Option<Word> {
         let value = self.set.memory().value(num)?.load(Relaxed);
         Some(Word::default().with_value(value).with_pid(self.set.header().journal_pid.load(Relaxed)))
     }
@@ -348,7 +348,7 @@ impl Book for SetGuard<'_> {
         self.set.waiter(number).is_ok_and(|waiter| futex::wake_one(&waiter.state) != 0)
     }
 
-    fn lives(&self, number: u32) -> bool {
+    fn is_alive(&self, number: u32) -> bool {
         self.set.waiter(number).is_ok_and(|waiter| self.set.is_waiter_alive(waiter))
     }
 }

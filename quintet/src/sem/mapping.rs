@@ -384,7 +384,7 @@ impl ObjectFiles for Sets {
         let mut begin = [0u8; 8];
         let read = rustix::io::pread(&fd, &mut begin, 0)?;
         let nsems = u32::from_ne_bytes([begin[4], begin[5], begin[6], begin[7]]);
-        if read < begin.len() || nsems == 0 || nsems > Limits::MOST_SEMMSL || begin != SetHeader::blank(nsems) {
+        if read < begin.len() || nsems == 0 || nsems > Limits::MAX_SEMMSL || begin != SetHeader::blank(nsems) {
             return Ok(None);
         }
         self.replace_mapping(index, before, &fd, &stat, nsems, writable)
@@ -492,7 +492,7 @@ impl Sets {
         let old = memory_of(word);
         // SAFETY: the range is a former mapping of this index. Zeroed memory is a set that is not
         // live.
-        unsafe { memory::zeroed_over(old.address(), SetMemory::bytes(old.nsems()) as usize) };
+        unsafe { memory::replace_with_zeroes(old.address(), SetMemory::bytes(old.nsems()) as usize) };
         self.table[usize::from(index)].chunks.retire(word.tag(), chunk_bytes);
     }
 }

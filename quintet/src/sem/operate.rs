@@ -15,7 +15,7 @@ use crate::process::acquire::Patience;
 use crate::process::fork;
 use crate::sem::lock::Ops;
 use crate::sem::mapping::{SetView, Sets};
-use crate::sync::word::{self, DESCRIBED, Descriptor, Planned, Word};
+use crate::sync::word::{self, Descriptor, MAX_MCAS_WORDS, Planned, Word};
 use crate::sys::clock::{self, Instant};
 use crate::sys::{self, ids};
 use crate::types::error::Errno;
@@ -74,7 +74,7 @@ impl Sets {
     /// Returns the greatest number of operations in one call.
     #[inline(always)]
     pub fn semopm(&self) -> usize {
-        (self.core.header.semopm.load(Relaxed) as usize).min(crate::layout::MOST_OPS)
+        (self.core.header.semopm.load(Relaxed) as usize).min(crate::layout::MAX_OPS)
     }
 
     /// Performs a `semop` that needs no lock and no system call. Returns `false` if the call must
@@ -200,7 +200,7 @@ impl Sets {
         }
     }
 
-    /// Applies several operations, or one with `SEM_UNDO`, on up to [`DESCRIBED`] semaphores.
+    /// Applies several operations, or one with `SEM_UNDO`, on up to [`MAX_MCAS_WORDS`] semaphores.
     #[inline(never)]
     fn apply_several(&self, set: &SetView<'_>, ops: &[SemOp]) -> Result<FastOutcome> {
         check(set, ops)?;
@@ -216,7 +216,7 @@ impl Sets {
             },
         };
         for _ in 0..MCAS_ATTEMPTS {
-            let mut planned = [Planned::default(); DESCRIBED];
+            let mut planned = [Planned::default(); MAX_MCAS_WORDS];
             // Each attempt reads the words again. The exchange, of one word or of several, fails if
             // a word has changed since.
             let count = match plan(set, ops, record, &mut planned)? {
@@ -337,7 +337,7 @@ impl Sets {
             }
             // A private word that no thread wakes: the sleep ends after 10 ms, or for a signal.
             let never = std::sync::atomic::AtomicU32::new(0);
-            if sys::futex::wait(&never, 0, left.min(Duration::from_millis(10))) == sys::futex::Woken::Interrupted {
+            if sys::futex::wait(&never, 0, left.min(Duration::from_millis(10))) == sys::futex::WakeReason::Interrupted {
                 return Err(Errno::INTR);
             }
         }
@@ -347,7 +347,7 @@ impl Sets {
 impl SetView<'_> {
     /// Returns the word of a semaphore, or `None` while several words are being changed.
     pub fn stable_word(&self, num: u32) -> Option<Word> {
-        self.header().journal().whole(self, num)
+        self.header().journal().stable_word(self, num)
     }
 }
 
@@ -439,7 +439,7 @@ fn plan(
     set: &SetView<'_>,
     ops: &[SemOp],
     record: u32,
-    planned: &mut [Planned; DESCRIBED],
+    planned: &mut [Planned; MAX_MCAS_WORDS],
 ) -> Result<std::result::Result<usize, FastOutcome>> {
     let pid = ids::pid();
     let mut count = 0;
@@ -447,7 +447,7 @@ fn plan(
         let num = u32::from(op.num);
         let nth = match planned[..count].iter().position(|change| change.num == num) {
             Some(nth) => nth,
-            None if count == DESCRIBED => return Ok(Err(FastOutcome::NeedsLock)),
+            None if count == MAX_MCAS_WORDS => return Ok(Err(FastOutcome::NeedsLock)),
             None => {
                 let old = set.settle(num)?;
                 if old.is_slow() {

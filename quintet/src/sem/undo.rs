@@ -29,7 +29,7 @@ use crate::process::participants::pack;
 use crate::sem::lock::SetGuard;
 use crate::sem::mapping::{SetView, Sets};
 use crate::sync::attach_count::ParticipantId;
-use crate::sync::word::{MOST_RECORDS, Word};
+use crate::sync::word::{MAX_RECORDS, Word};
 use crate::sys::{clock, futex, ids};
 use crate::types::error::Errno;
 use crate::types::limits::Limits;
@@ -47,7 +47,7 @@ const REAP_INTERVAL: u64 = 4_000_000;
 impl<'a> SetView<'a> {
     /// Returns the undo records: number, first page, owner, process id.
     pub fn records(&self) -> impl Iterator<Item = (u32, Page, ParticipantId, u32)> + '_ {
-        let pages = self.all_pages().take(MOST_RECORDS as usize);
+        let pages = self.all_pages().take(MAX_RECORDS as usize);
         pages.filter(|(_, page)| page.kind() == PageKind::Record).map(|(number, page)| {
             let (slot, incarnation, pid) = page.owner();
             (number + 1, page, ParticipantId { slot, incarnation }, pid)
@@ -65,7 +65,7 @@ impl<'a> SetView<'a> {
     /// for `by` nanoseconds.
     #[inline(never)]
     pub fn is_reap_overdue(&self, by: u64) -> bool {
-        self.peers_hold_undo() && clock::coarse_nanos().abs_diff(self.header().census.load(Relaxed)) >= by
+        self.peers_hold_undo() && clock::coarse_nanos().abs_diff(self.header().probed_at.load(Relaxed)) >= by
     }
 
     /// Returns `true` if another process, alive or dead, has an undo record.
@@ -89,7 +89,7 @@ impl<'a> SetView<'a> {
         // The time is stored only if no owner is dead. Otherwise other processes would not look for
         // the interval although there is undo to apply.
         if !dead && self.writable() {
-            self.header().census.store(clock::coarse_nanos(), Relaxed);
+            self.header().probed_at.store(clock::coarse_nanos(), Relaxed);
         }
         dead
     }
@@ -148,7 +148,7 @@ impl SetGuard<'_> {
     fn create_record(&self) -> Result<u32> {
         let (number, first) = self.allocate_page(PageKind::Cells)?;
         let allocate = || -> Result<()> {
-            if number >= MOST_RECORDS {
+            if number >= MAX_RECORDS {
                 return Err(Errno::NOMEM);
             }
             for nth in 0..self.set.cell_pages() {
@@ -235,7 +235,7 @@ impl SetGuard<'_> {
             self.apply(record);
             self.free_record(record);
         }
-        self.set.header().census.store(clock::coarse_nanos(), Relaxed);
+        self.set.header().probed_at.store(clock::coarse_nanos(), Relaxed);
     }
 
     /// Applies the adjustments of a record, in the name of its process.

@@ -43,7 +43,7 @@ struct BlockedSemop<'a> {
 
 impl Waiting for BlockedSemop<'_> {
     fn sleeper(&self) -> &'static Sleeper {
-        &self.waiter.who
+        &self.waiter.sleeper
     }
 
     fn ticket(&self) -> u64 {

@@ -174,7 +174,7 @@ impl SetGuard<'_> {
     pub fn salvage_queues(&self) {
         let header = self.set.header();
         header.queues.iter().flatten().for_each(|end| end.store(0, Relaxed));
-        for (_, waiter) in self.set.waiters().filter(|(_, waiter)| waiter.state() == WaiterState::Filling) {
+        for (_, waiter) in self.set.waiters().filter(|(_, waiter)| waiter.state() == WaiterState::Preparing) {
             // The dead holder was describing the call, or the call was given up. A call that is
             // given up from here on stays in its queue until `try_waiter` meets it.
             self.set.release_waiter(waiter);
@@ -205,7 +205,7 @@ impl SetGuard<'_> {
     /// Enqueues the caller's operations, of which number `blocking` blocks the call.
     pub fn enqueue(&self, ops: &[SemOp], blocking: usize, record: u32) -> Result<(u32, &'static Waiter)> {
         let (number, waiter) = self.allocate_waiter()?;
-        waiter::fill(&waiter.state);
+        waiter::prepare(&waiter.state);
         // Until the entry says that it waits, a crash leaves an entry that is being described, and
         // `salvage_queues` frees it.
         waiter.slot.store(self.me.slot, Relaxed);
@@ -229,7 +229,7 @@ impl SetGuard<'_> {
         // The ticket orders the queue, and tells this call from an earlier one in the same entry.
         // The next store publishes the description: from it on, the call is blocked, and a crash
         // before `append` leaves the linking to `salvage_queues`.
-        waiter::wait(&waiter.state);
+        waiter::publish(&waiter.state);
         self.append(SetGuard::queue_of(Ops::Own(ops)), number, waiter);
         Ok((number, waiter))
     }
@@ -265,7 +265,7 @@ impl SetGuard<'_> {
         for (number, waiter) in self.set.waiters() {
             let over = match waiter.state() {
                 WaiterState::Free => false,
-                WaiterState::Filling => true,
+                WaiterState::Preparing => true,
                 _ => !self.set.is_waiter_alive(waiter),
             };
             if over {
@@ -277,12 +277,12 @@ impl SetGuard<'_> {
     /// Removes a call from its queue, and frees its entry.
     pub fn remove_waiter(&self, number: u32, waiter: &'static Waiter) {
         let ops = self.set.ops_of(waiter);
-        if matches!(waiter.state(), WaiterState::Waiting | WaiterState::Filling) {
+        if matches!(waiter.state(), WaiterState::Waiting | WaiterState::Preparing) {
             self.unlink(SetGuard::queue_of(ops), number, waiter);
             // A crash before this store leaves a call that waits, and `salvage_queues` links it
             // again. A crash after it leaves an entry that `salvage_queues` frees. The words come
             // last, because `has_waiters` must not find this call any more.
-            waiter::fill(&waiter.state);
+            waiter::prepare(&waiter.state);
             self.release_words(ops);
         }
         self.set.release_waiter(waiter);
@@ -416,7 +416,7 @@ impl SetGuard<'_> {
 
     /// Performs a blocked call if it can proceed.
     fn try_waiter(&self, number: u32, waiter: &'static Waiter) -> WaiterOutcome {
-        if waiter.state() == WaiterState::Filling {
+        if waiter.state() == WaiterState::Preparing {
             // Its thread has given the call up without the lock.
             self.remove_waiter(number, waiter);
             return WaiterOutcome::Removed;

@@ -84,7 +84,7 @@ impl CachedMapping {
         let at = self.address.load(Acquire);
         if at != 0 && self.serial.swap(0, SeqCst) != 0 {
             // SAFETY: this template's own mapping.
-            unsafe { memory::blank(at, LEN) };
+            unsafe { memory::make_inaccessible(at, LEN) };
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `shmctl` but for removal: state, rights, locking; and the lists.
 
-use crate::layout::Rights;
+use crate::layout::StoredPermissions;
 use crate::object::permissions::READ;
 use crate::process::fork::Inside;
 use crate::shm::mapping::{PAGE, SegmentView, Segments};
@@ -79,7 +79,7 @@ impl Segments {
             return Err(Errno::INVAL);
         }
         let (perm, old) = view.permissions();
-        let new = Rights { uid, gid, mode: mode & 0o777, ctime: clock::now() };
+        let new = StoredPermissions { uid, gid, mode: mode & 0o777, ctime: clock::now() };
         if (old.uid, old.gid, old.mode) != (new.uid, new.gid, new.mode) {
             let wanted = Permissions { uid, gid, mode: new.mode, ..perm };
             self.set_file_permissions(id.index(), &wanted).map_err(|e| {
@@ -88,7 +88,7 @@ impl Segments {
                 file::not_permitted(e)
             })?;
         }
-        view.set_rights(new);
+        view.set_permissions(new);
         Ok(())
     }
 

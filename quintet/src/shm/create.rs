@@ -1,6 +1,6 @@
 //! `shmget`: finding a segment, or making one.
 
-use crate::layout::{Control, NEVER_RECYCLED, RECYCLED_BYTES, Rights, SEGMENT_BYTES};
+use crate::layout::{Control, NEVER_RECYCLED, RECYCLED_BYTES, SEGMENT_BYTES, StoredPermissions};
 use crate::object::core::ObjectClass;
 use crate::object::keys::{Found, no_memory};
 use crate::object::registry::RegistryGuard;
@@ -175,7 +175,7 @@ impl Segments {
         view.locked.store(0, Relaxed);
         view.huge.store(u32::from(wanted.huge), Relaxed);
         view.creator.store(held.me.to_word(), Relaxed);
-        view.set_rights(Rights { uid, gid, mode: wanted.mode, ctime: clock::now() });
+        view.set_permissions(StoredPermissions { uid, gid, mode: wanted.mode, ctime: clock::now() });
         view.key.store(wanted.key.raw() as u32, Relaxed);
         if !wanted.key.is_private()
             && let Err(e) = self.core.link_key(held, Mechanism::Shm, wanted.key, id)

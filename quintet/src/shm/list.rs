@@ -15,7 +15,7 @@ impl Segments {
     pub fn attachers(&self, view: &SegmentView) -> Vec<Attacher> {
         let participants = &self.core.participants;
         let mut all = Vec::new();
-        view.attach_count().each(participants.me_if_joined(), &participants.probe(Some(view)), |participant, count| {
+        view.attach_count().for_each_live(participants.me_if_joined(), &participants.probe(Some(view)), |participant, count| {
             all.push(participants.attacher(participant, count));
         });
         all

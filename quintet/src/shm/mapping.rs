@@ -8,7 +8,7 @@
 //! A mapping made here is of `SEGMENT_BYTES`, of a file that has as many, and is never unmapped.
 #![allow(unsafe_code)]
 
-use crate::layout::{Control, Rights, SEGMENT_BYTES, Shared};
+use crate::layout::{Control, SEGMENT_BYTES, Shared, StoredPermissions};
 use crate::object::core::Core;
 use crate::object::keys::{Keyed, no_memory};
 use crate::object::permissions;
@@ -118,8 +118,8 @@ impl SegmentView {
         Key::new(self.control.key.load(Relaxed) as i32)
     }
 
-    pub fn permissions(&self) -> (Permissions, Rights) {
-        let rights = self.rights();
+    pub fn permissions(&self) -> (Permissions, StoredPermissions) {
+        let rights = self.stored_permissions();
         let perm =
             Permissions { uid: rights.uid, gid: rights.gid, cuid: self.owner, cgid: self.cgid.load(Relaxed), mode: rights.mode };
         (perm, rights)

@@ -109,7 +109,7 @@ impl Segments {
     /// One small segment's memory waits for its owner's next one.
     fn keep_for_reuse(&self, view: &SegmentView, index: u16, pages: u64) -> bool {
         let class = self.core.registry.class(Mechanism::Shm);
-        let rights = view.rights();
+        let rights = view.stored_permissions();
         let suits = pages * PAGE <= RECYCLED_BYTES
             && class.recycled.load(Relaxed) == -1
             && view.recycled_mode.load(Relaxed) == rights.mode

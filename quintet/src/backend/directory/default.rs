@@ -40,8 +40,8 @@ fn require_own(path: &Path) -> Result<()> {
         return Ok(());
     }
     Err(Error::at(Errno::ACCES, "use", path)
-        .why("it is not a directory of your own")
-        .remedy(format!("have it removed, or set {VARIABLE} to another directory")))
+        .reason("it is not a directory of your own")
+        .hint(format!("have it removed, or set {VARIABLE} to another directory")))
 }
 
 impl Directory {

@@ -43,7 +43,7 @@ impl Directory {
             Errno::NOENT if usual => None,
             Errno::ACCES => run_by_path(|| self.may_look().then(|| self.explain_missing_file()).flatten()),
             Errno::NOENT | Errno::NOTDIR => run_by_path(|| self.explain_missing_file()),
-            Errno::ROFS => Some(self.trouble(errno).remedy("a namespace must be on a file system that can be written")),
+            Errno::ROFS => Some(self.trouble(errno).hint("a namespace must be on a file system that can be written")),
             Errno::NOMEM | Errno::NOSPC | Errno::DQUOT => run_by_path(|| self.may_look().then(|| self.room()).flatten()),
             Errno::LOOP | Errno::STALE | Errno::IO | Errno::NODEV | Errno::NOTCONN | Errno::UCLEAN => Some(self.trouble(errno)),
             _ => return errno,
@@ -70,7 +70,7 @@ impl Directory {
     fn explain_missing_file(&self) -> Option<Error> {
         match self.look_at(format_args!("/namespace")) {
             Ok(now) if now != self.core.identity => {
-                Some(self.trouble(Errno::NOENT).why("another one was put in its place").remedy("start the program again"))
+                Some(self.trouble(Errno::NOENT).reason("another one was put in its place").hint("start the program again"))
             }
             Ok(_) => ["shm", "sem", "msg", "key"].into_iter().find_map(|folder| {
                 let missing = self.look_at(format_args!("/{folder}")) == Err(rustix::io::Errno::NOENT);
@@ -80,14 +80,14 @@ impl Directory {
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {
                 let why = "it was removed while the program used it";
                 let remedy = "what the program has attached stays; start it again for a new one";
-                Some(self.trouble(Errno::NOENT).why(why).remedy(remedy))
+                Some(self.trouble(Errno::NOENT).reason(why).hint(remedy))
             }
             Err(rustix::io::Errno::ACCESS) => {
                 let why = "this program may not enter it, or not any more";
                 Some(
                     self.trouble(Errno::ACCES)
-                        .why(why)
-                        .remedy("ask its owner, or make a shared one for programs that change their user"),
+                        .reason(why)
+                        .hint("ask its owner, or make a shared one for programs that change their user"),
                 )
             }
             Err(e) => Some(self.trouble(e.into())),
@@ -108,9 +108,9 @@ impl Directory {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let file = fs::open(folder.c_str(), flags, Mode::RUSR | Mode::WUSR);
         match file.and_then(|file| fs::fallocate(file, fs::FallocateFlags::empty(), 0, FULL)) {
-            Err(e @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)) => {
-                Some(self.trouble(e.into()).why("its file system is full").remedy("make room there, or choose another directory"))
-            }
+            Err(e @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)) => Some(
+                self.trouble(e.into()).reason("its file system is full").hint("make room there, or choose another directory"),
+            ),
             _ => None,
         }
     }

@@ -84,8 +84,8 @@ pub fn create_files(path: &Path, kind: Kind) -> Result<()> {
     for name in file::entries(path).map_err(|e| Error::at(e, "read", path))? {
         if !FOLDERS.iter().chain(&FILES).any(|known| name == *known) {
             return Err(Error::at(Errno::NOTEMPTY, "create the namespace", path)
-                .why(format!("the directory is not empty: there is {}", name.display()))
-                .remedy("choose a new or an empty directory"));
+                .reason(format!("the directory is not empty: there is {}", name.display()))
+                .hint("choose a new or an empty directory"));
         }
     }
     let made = || -> std::result::Result<(), Errno> {
@@ -150,17 +150,17 @@ pub fn publish(path: &Path, name: &str, fd: &Fd) -> std::result::Result<(), Errn
 
 pub fn damaged(path: &Path, name: &str) -> Error {
     Error::at(Errno::BADMSG, "open the namespace", path)
-        .why(format!("its file '{name}' is damaged"))
-        .remedy("nothing was changed; save what you need of shm/*.data, remove the directory and create it anew")
+        .reason(format!("its file '{name}' is damaged"))
+        .hint("nothing was changed; save what you need of shm/*.data, remove the directory and create it anew")
 }
 
 pub fn explain_open(errno: Errno, path: &Path) -> Error {
     let error = Error::at(errno, "open the namespace", path);
     match errno {
-        Errno::NOENT => error.why("the directory is no namespace").remedy("make it one with 'quintet namespace create'"),
-        Errno::ACCES => error.why("you may not enter or write it").remedy("ask its owner, or use a namespace of your own"),
+        Errno::NOENT => error.reason("the directory is no namespace").hint("make it one with 'quintet namespace create'"),
+        Errno::ACCES => error.reason("you may not enter or write it").hint("ask its owner, or use a namespace of your own"),
         Errno::BADMSG => damaged(path, "namespace"),
-        Errno::ROFS => error.remedy("a namespace must be on a file system that can be written"),
+        Errno::ROFS => error.hint("a namespace must be on a file system that can be written"),
         _ => error,
     }
 }
@@ -168,13 +168,13 @@ pub fn explain_open(errno: Errno, path: &Path) -> Error {
 pub fn explain_create(errno: Errno, path: &Path) -> Error {
     let error = Error::at(errno, "create the namespace", path);
     match errno {
-        Errno::ACCES | Errno::PERM => error.remedy("choose a directory that you may write"),
-        Errno::ROFS => error.remedy("choose a file system that can be written"),
-        Errno::NOSPC => error.remedy("make room on the file system, or choose another"),
-        Errno::NOTDIR | Errno::EXIST => error.why("a file is in the way").remedy("choose another path"),
-        Errno::NAMETOOLONG => error.remedy("choose a shorter path"),
+        Errno::ACCES | Errno::PERM => error.hint("choose a directory that you may write"),
+        Errno::ROFS => error.hint("choose a file system that can be written"),
+        Errno::NOSPC => error.hint("make room on the file system, or choose another"),
+        Errno::NOTDIR | Errno::EXIST => error.reason("a file is in the way").hint("choose another path"),
+        Errno::NAMETOOLONG => error.hint("choose a shorter path"),
         Errno::OPNOTSUPP | Errno::ISDIR => {
-            error.why("its file system has no unnamed files (O_TMPFILE)").remedy("choose tmpfs, ext4, xfs or btrfs")
+            error.reason("its file system has no unnamed files (O_TMPFILE)").hint("choose tmpfs, ext4, xfs or btrfs")
         }
         _ => error,
     }

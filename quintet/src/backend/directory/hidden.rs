@@ -44,8 +44,8 @@ pub fn choose_default(base: &Path) -> Result<PathBuf> {
     made().map_err(|e| explain_create(e, base))?;
     default_in(base).ok_or_else(|| {
         Error::at(Errno::BADMSG, "use", base)
-            .why(format!("its file '{DEFAULT}' does not name a namespace"))
-            .remedy("remove that file")
+            .reason(format!("its file '{DEFAULT}' does not name a namespace"))
+            .hint("remove that file")
     })
 }
 

@@ -20,8 +20,8 @@ impl Directory {
     pub fn set_limits(&self, limits: &Limits) -> std::result::Result<(), Errno> {
         let Limits { shmmni, semmni, msgmni, semmsl, semopm, .. } = *limits;
         if shmmni.max(semmni).max(msgmni) > MAX_OBJECTS
-            || semmsl > Limits::MOST_SEMMSL
-            || semopm > Limits::MOST_SEMOPM
+            || semmsl > Limits::MAX_SEMMSL
+            || semopm > Limits::MAX_SEMOPM
             || [limits.semmns, limits.msgmax, limits.msgmnb].iter().any(|limit| i32::try_from(*limit).is_err())
         {
             return Err(Errno::INVAL);

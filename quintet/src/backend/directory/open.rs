@@ -58,7 +58,7 @@ impl Directory {
             let errno = Errno::from_raw(e.raw_os_error().unwrap_or(libc::ENOENT));
             let error = Error::at(errno, "open the namespace", path);
             match errno {
-                Errno::NOENT => error.remedy("create it with 'quintet namespace create'"),
+                Errno::NOENT => error.hint("create it with 'quintet namespace create'"),
                 _ => error,
             }
         })?;
@@ -69,13 +69,13 @@ impl Directory {
     fn open_real(path: PathBuf, opening: &mut Opening) -> Result<&'static Directory> {
         let directory = path.as_os_str().as_bytes().to_vec();
         if directory.len() > PathBuffer::LONGEST_DIRECTORY || directory.contains(&0) {
-            return Err(Error::at(Errno::NAMETOOLONG, "open the namespace", &path).remedy("choose a shorter path"));
+            return Err(Error::at(Errno::NAMETOOLONG, "open the namespace", &path).hint("choose a shorter path"));
         }
         let stat = fs::stat(&path).map_err(|e| explain_open(e.into(), &path))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
             return Err(Error::at(Errno::NOTDIR, "open the namespace", &path)
-                .why("it is not a directory")
-                .remedy("name another path"));
+                .reason("it is not a directory")
+                .hint("name another path"));
         }
         let header_name = PathBuffer::new(&directory, format_args!("/namespace"));
         let (fd, stat) = file::open(header_name.c_str(), false).map_err(|e| explain_open(e, &path))?;
@@ -122,8 +122,8 @@ impl Directory {
             Validity::Good { shared: true } => Ok(Kind::Shared),
             Validity::Damaged => Err(damaged(path, "namespace")),
             Validity::OtherVersion(version) => Err(Error::at(Errno::PROTONOSUPPORT, "open the namespace", path)
-                .why(format!("it has layout version {version}, and this program knows {}", layout::VERSION))
-                .remedy("use the programs of its version, or another directory")),
+                .reason(format!("it has layout version {version}, and this program knows {}", layout::VERSION))
+                .hint("use the programs of its version, or another directory")),
         }
     }
 
@@ -158,12 +158,12 @@ impl Directory {
         match made {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(rustix::io::Errno::NOENT) => {
-                return Err(error(Errno::NOENT).why("its parent directory does not exist").remedy("make that first"));
+                return Err(error(Errno::NOENT).reason("its parent directory does not exist").hint("make that first"));
             }
             Err(e) => return Err(explain_create(e.into(), path)),
         }
         let real = path.canonicalize().map_err(|e| match Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)) {
-            Errno::NOENT => error(Errno::NOENT).why("it is a symbolic link that leads nowhere").remedy("choose another path"),
+            Errno::NOENT => error(Errno::NOENT).reason("it is a symbolic link that leads nowhere").hint("choose another path"),
             other => error(other),
         })?;
         let mut opening = Opening::begin();
@@ -183,8 +183,8 @@ impl Directory {
         }
         if directory.kind() != kind {
             return Err(error(Errno::EXIST)
-                .why(format!("a {} one is there", kind_name(directory.kind())))
-                .remedy("open it as it is, or choose another path"));
+                .reason(format!("a {} one is there", kind_name(directory.kind())))
+                .hint("open it as it is, or choose another path"));
         }
         Ok(directory)
     }

@@ -305,7 +305,7 @@ impl Directory {
 
     /// The four numbers of `sem`. What is before one that is refused is set, but for the last of them.
     fn proc_write_sem(&self, text: &[u8], mut limits: Limits) -> Result<usize> {
-        let mosts = [Limits::MOST_SEMMSL, i32::MAX as u32, Limits::MOST_SEMOPM, crate::types::id::MAX_OBJECTS];
+        let mosts = [Limits::MAX_SEMMSL, i32::MAX as u32, Limits::MAX_SEMOPM, crate::types::id::MAX_OBJECTS];
         let mut of = [&mut limits.semmsl, &mut limits.semmns, &mut limits.semopm, &mut limits.semmni].into_iter().zip(mosts);
         let taken = numbers(text, 4, |number| {
             let Some((limit, most)) = of.next() else { return Ok(()) };

@@ -61,7 +61,7 @@ impl QueueVerbs for Kernel {
         loop {
             let mut buffer = vec![0; size];
             match self.msgrcv(id, &mut buffer, mtype, flags, timeout) {
-                Err(Errno::TOOBIG) if size < WholeMessage::LONGEST => size = (2 * size).min(WholeMessage::LONGEST),
+                Err(Errno::TOOBIG) if size < WholeMessage::MAX_LEN => size = (2 * size).min(WholeMessage::MAX_LEN),
                 received => {
                     let (mtype, len) = received?;
                     buffer.truncate(len);
