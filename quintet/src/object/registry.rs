@@ -1,8 +1,8 @@
-//! The registry's lock, and which indexes are in use.
+//! The registry's lock, and the indexes in use.
 //!
-//! Creation and removal run under one robust mutex. The process that acquires it after its owner
-//! exited first undoes what was half created, ends what was half removed, and counts anew. Finding
-//! an object by key or identifier takes no lock.
+//! Creation and removal run under one robust mutex. If its owner exits, the next process that
+//! acquires it repairs the namespace first. It undoes an unfinished creation, finishes an unfinished
+//! removal, and recounts the objects. A lookup by key or identifier takes no lock.
 
 use crate::object::core::Core;
 use crate::process::acquire::Patience;
@@ -17,8 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering::*};
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// The registry's lock is held while this lives. Signals are blocked: a handler never waits for its
-/// own thread.
+/// Holds the registry's lock. Releases it when dropped.
+///
+/// Signals are blocked meanwhile, so that no handler waits for a lock of its own thread.
 pub struct RegistryGuard<'a> {
     core: &'a Core,
     pub me: ParticipantId,
@@ -32,7 +33,7 @@ impl Drop for RegistryGuard<'_> {
     }
 }
 
-/// The indexes whose bit is set, in order.
+/// Returns the indexes of the set bits in ascending order.
 pub fn marked(bits: &[AtomicU64; MAX_OBJECTS as usize / 64]) -> impl Iterator<Item = u16> {
     bits.iter().enumerate().flat_map(|(i, word)| {
         let mut bits = word.load(Acquire);
@@ -45,28 +46,30 @@ pub fn marked(bits: &[AtomicU64; MAX_OBJECTS as usize / 64]) -> impl Iterator<It
 }
 
 impl Core {
-    /// Acquires the registry's lock, and repairs what an owner that exited has left.
+    /// Acquires the registry's lock. Repairs the namespace if the previous owner exited.
     pub fn lock(&self) -> Result<RegistryGuard<'_>> {
         let me = self.participants.me()?;
-        let (how, signals) = mutex::lock(&self.participants, &self.registry.lock, me, Patience::Endless)?;
-        let held = RegistryGuard { core: self, me, _signals: signals };
-        if how == Acquired::OwnerDied {
-            self.repair(&held)?;
+        let (acquired, signals) = mutex::lock(&self.participants, &self.registry.lock, me, Patience::Endless)?;
+        let guard = RegistryGuard { core: self, me, _signals: signals };
+        if acquired == Acquired::OwnerDied {
+            self.repair(&guard)?;
         }
-        Ok(held)
+        Ok(guard)
     }
 
-    /// The index whose data file waits for reuse, if that is what the registry holds.
+    /// Returns the index of the data file that is kept for reuse, if the registry names a valid one.
     pub fn recycled_index(&self) -> Option<u16> {
         let index = u16::try_from(self.registry.class(Mechanism::Shm).recycled.load(Relaxed)).ok()?;
         (u32::from(index) < MAX_OBJECTS).then_some(index)
     }
 
+    /// Returns `true` if the registry marks `index` as in use.
     pub fn is_used(&self, of: Mechanism, index: u16) -> bool {
         self.registry.used(of)[usize::from(index) / 64].load(Acquire) >> (index % 64) & 1 != 0
     }
 
-    pub fn mark_used(&self, _held: &RegistryGuard<'_>, of: Mechanism, index: u16, used: bool) {
+    /// Marks `index` as in use or as free.
+    pub fn mark_used(&self, _guard: &RegistryGuard<'_>, of: Mechanism, index: u16, used: bool) {
         let (word, bit) = (&self.registry.used(of)[usize::from(index) / 64], 1 << (index % 64));
         if used {
             word.fetch_or(bit, AcqRel)
@@ -75,12 +78,14 @@ impl Core {
         };
     }
 
-    /// The indexes in use, in order.
+    /// Returns the indexes in use in ascending order.
     pub fn used_indexes(&self, of: Mechanism) -> impl Iterator<Item = u16> {
         marked(self.registry.used(of))
     }
 
-    /// The highest index of an object; the kernel says 0 for none. (A dead creator may have left one higher in use.)
+    /// Returns the highest index of a live object, or 0 if there is none, as the kernel does.
+    ///
+    /// Higher indexes may be marked as in use if their creator exited too early.
     pub fn max_index(&self, of: Mechanism) -> u32 {
         let is_live = |index: &u16| self.class(of).is_some_and(|class| class.is_live(*index));
         let words = self.registry.used(of).iter().enumerate().rev();
@@ -95,9 +100,10 @@ impl Core {
         indexes.into_iter().find(is_live).map_or(0, u32::from)
     }
 
-    /// The free indexes from `from` on, then, `around`, those before it.
-    pub fn free_indexes(&self, of: Mechanism, from: u16, around: bool) -> impl Iterator<Item = u16> + '_ {
-        let before = if around { 0..from } else { 0..0 };
+    /// Returns the free indexes from `from` on. If `wrap` is `true`, the free indexes below `from`
+    /// follow.
+    pub fn free_indexes(&self, of: Mechanism, from: u16, wrap: bool) -> impl Iterator<Item = u16> + '_ {
+        let before = if wrap { 0..from } else { 0..0 };
         [from..MAX_OBJECTS as u16, before].into_iter().flat_map(move |range| {
             let mut next = range.start;
             std::iter::from_fn(move || {
@@ -115,8 +121,9 @@ impl Core {
         })
     }
 
-    /// The sequence number for a new object at `index`: the kernel begins a new one when the index does not rise.
-    pub fn next_sequence(&self, _held: &RegistryGuard<'_>, of: Mechanism, index: u16) -> u16 {
+    /// Returns the sequence number for a new object at `index`. As in the kernel, the number rises
+    /// unless the index is higher than the previous one.
+    pub fn next_sequence(&self, _guard: &RegistryGuard<'_>, of: Mechanism, index: u16) -> u16 {
         let class = self.registry.class(of);
         let mut sequence = class.sequence.load(Relaxed) % 65535;
         if i32::from(index) <= class.last_index.load(Relaxed) {
