@@ -1,7 +1,7 @@
 //! An open namespace without its objects.
 
 use crate::layout::{Header, Registry, Shared};
-use crate::object::keys::Hints;
+use crate::object::hints::Hints;
 use crate::object::registry::RegistryGuard;
 use crate::process::participants::Participants;
 use crate::sys::credentials::{self, capable};

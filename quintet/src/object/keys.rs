@@ -7,9 +7,10 @@
 
 use crate::layout::Registry;
 use crate::object::core::Core;
+use crate::object::hints::HINT_BITS;
 use crate::object::registry::RegistryGuard;
 use crate::sys::path_buffer::PathBuffer;
-use crate::sys::{fd_thread, file, memory};
+use crate::sys::{fd_thread, file};
 use crate::types::error::Errno;
 use crate::types::id::Id;
 use crate::types::key::Key;
@@ -36,33 +37,6 @@ pub trait Keyed<'a>: Sized {
 
     /// Returns the identifier if the object is live and has this key.
     fn id_by(&self, key: Key) -> Option<Id>;
-}
-
-const HINT_BITS: u32 = 15;
-const HINTS: usize = Mechanism::ALL.len() << HINT_BITS;
-
-/// For each hash of a key: 1 plus the index at which this process last found it, or 0.
-///
-/// The memory starts zeroed, and the kernel allocates no page before the first access.
-pub struct Hints(usize);
-
-impl Hints {
-    pub fn new() -> Result<Hints> {
-        memory::anonymous(size_of::<AtomicU64>() * HINTS).map(Hints)
-    }
-}
-
-impl std::ops::Deref for Hints {
-    type Target = [AtomicU64; HINTS];
-
-    fn deref(&self) -> &Self::Target {
-        #[allow(unsafe_code)]
-        // SAFETY: `new` mapped zeroed memory of this size, and nothing unmaps it. The elements are
-        // atomics.
-        unsafe {
-            &*(self.0 as *const [AtomicU64; HINTS])
-        }
-    }
 }
 
 /// The result of looking for a key.

@@ -3,8 +3,8 @@
 //! | file | contents |
 //! |---|---|
 //! | `core` | an open namespace without its objects |
-//! | `registry` | the lock for creation and removal; the indexes in use |
-//! | `keys` | keys |
+//! | `registry`, `indexes` | the lock for creation and removal; the indexes in use |
+//! | `keys`, `hints` | keys, and where this process last found them |
 //! | `create` | creation of sets and queues |
 //! | `mapping` | the mapped files of sets and queues |
 //! | `permissions` | permission checks |
@@ -12,6 +12,8 @@
 
 pub mod core;
 pub mod create;
+pub mod hints;
+pub mod indexes;
 pub mod keys;
 pub mod mapping;
 pub mod permissions;

@@ -20,7 +20,7 @@ use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::process::acquire::Patience;
 use crate::process::fork::Inside;
 use crate::process::participants::pack;
-use crate::sem::mapping::Sets;
+use crate::sem::mapping::{InheritedUndo, Sets};
 use crate::sync::attach_count::ParticipantId;
 use crate::sys::fd::Fd;
 use crate::sys::path_buffer::PathBuffer;
@@ -49,17 +49,6 @@ impl ExecHandoff {
 
     /// Releases the locks after an `exec` that failed.
     pub fn cancel(self) {}
-}
-
-/// The undo records of a participant that this process could not take over, because it may no
-/// longer alter the set.
-///
-/// A mapping keeps the participant's lock, on the byte with this number (0 or 1 in
-/// [`Registry::EXEC_LOCKS`]).
-#[derive(Clone, Copy)]
-pub struct InheritedUndo {
-    owner: ParticipantId,
-    byte: usize,
 }
 
 impl Sets {

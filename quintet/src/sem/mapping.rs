@@ -16,7 +16,7 @@ use crate::object::core::Core;
 use crate::object::keys::no_memory;
 use crate::object::mapping::{Chunks, MappedFile, MappedObject, MappingWord, ObjectFiles, PAGE};
 use crate::process::thread_lock::ThreadLock;
-use crate::sem::exec::InheritedUndo;
+use crate::sync::attach_count::ParticipantId;
 use crate::sync::word::{self, Descriptor, SetWords, Word};
 use crate::sys::fd::Fd;
 use crate::sys::memory::{self, Access, Place};
@@ -77,6 +77,17 @@ const WRITABLE: u32 = 1 << 17;
 fn memory_of(word: MappingWord) -> SetMemory {
     // SAFETY: only `replace_mapping` creates these words, each for a mapping that it has made.
     unsafe { SetMemory::new(word.address(), word.bits() & NSEMS) }
+}
+
+/// The undo records of a participant that this process could not take over, because it may no
+/// longer alter the set.
+///
+/// A mapping keeps the participant's lock, on the byte with this number (0 or 1 in
+/// [`Registry::EXEC_LOCKS`]).
+#[derive(Clone, Copy)]
+pub struct InheritedUndo {
+    pub owner: ParticipantId,
+    pub byte: usize,
 }
 
 /// The sets of a namespace, as this process has them mapped.

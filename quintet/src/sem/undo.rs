@@ -22,8 +22,8 @@
 //! | | | when the owner has ended |
 
 use crate::layout::{CELLS_INLINE, CELLS_PER_PAGE, JournalKind, Page, PageKind, WaiterState};
+use crate::object::indexes::set_bits;
 use crate::object::mapping::{MappedObject, ObjectFiles};
-use crate::object::registry::marked;
 use crate::process::acquire::Patience;
 use crate::process::participants::pack;
 use crate::sem::lock::SetGuard;
@@ -297,7 +297,7 @@ impl Sets {
     /// Returns the live sets in which this process may have an undo record.
     pub fn sets_with_undo(&self) -> impl Iterator<Item = SetView<'_>> {
         let noted = (self.undo_noted.load(Relaxed) != 0).then_some(self.with_undo);
-        noted.into_iter().flat_map(marked).filter_map(|index| self.at(index).ok().flatten()).filter(|set| set.is_live())
+        noted.into_iter().flat_map(set_bits).filter_map(|index| self.at(index).ok().flatten()).filter(|set| set.is_live())
     }
 
     /// Applies the undo records of this process, which is about to exit. The records are freed

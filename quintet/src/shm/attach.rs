@@ -13,6 +13,7 @@ use crate::process::participants::unpack;
 use crate::shm::attachments::AttachedRange;
 use crate::shm::mapping::{PAGE, SegmentView, Segments};
 use crate::sync::attach_count::ParticipantId;
+use crate::sys::fd::Fd;
 use crate::sys::memory::{self, Access, Place};
 use crate::sys::{fd_thread, file, ids};
 use crate::types::error::Errno;
@@ -262,6 +263,24 @@ impl Segments {
             self.end_attachment(mapped.id);
         }
         self.core.participants.say_free();
+    }
+
+    /// Caches a mapping of a segment's data file, and notes in the control file which slot did so.
+    pub fn cache_mapping(&self, view: &SegmentView, index: u16, slot: u32, fd: &Fd, write: bool) {
+        let serial = view.data_serial.load(Relaxed);
+        if self.table[usize::from(index)].cached_mapping(write).replace(fd, serial, write) {
+            let owner = slot + 1;
+            if view.cached_mappings.compare_exchange(0, owner, SeqCst, SeqCst).is_err_and(|other| other != owner) {
+                view.cached_mappings.store(u32::MAX, SeqCst);
+            }
+        }
+    }
+
+    /// Empties the cached mappings of a destroyed segment, so that they do not keep its memory.
+    pub fn drop_cached_mappings(&self, index: u16) {
+        let entry = &self.table[usize::from(index)];
+        entry.cached_mapping(false).clear();
+        entry.cached_mapping(true).clear();
     }
 }
 

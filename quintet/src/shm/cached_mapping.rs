@@ -18,7 +18,6 @@
 #![allow(unsafe_code)]
 
 use crate::layout::RECYCLED_BYTES;
-use crate::shm::mapping::{SegmentView, Segments};
 use crate::sys::fd::Fd;
 use crate::sys::memory::{self, Access, Place};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
@@ -71,7 +70,7 @@ impl CachedMapping {
     }
 
     /// Maps a data file in place of the previous one. Returns `false` on failure.
-    fn replace(&self, fd: &Fd, serial: u64, write: bool) -> bool {
+    pub fn replace(&self, fd: &Fd, serial: u64, write: bool) -> bool {
         let Ok(stat) = rustix::fs::fstat(fd) else { return false };
         let old = self.address.load(Acquire);
         let place = if old == 0 { Place::Anywhere } else { Place::Over(old) };
@@ -89,31 +88,11 @@ impl CachedMapping {
     }
 
     /// Empties the cached mapping, so that it does not keep the memory of the file.
-    fn clear(&self) {
+    pub fn clear(&self) {
         let at = self.address.load(Acquire);
         if at != 0 && self.serial.swap(0, SeqCst) != 0 {
             // SAFETY: `at` is the address of this cached mapping.
             unsafe { memory::make_inaccessible(at, LEN) };
         }
-    }
-}
-
-impl Segments {
-    /// Caches a mapping of a segment's data file, and notes in the control file which slot did so.
-    pub fn cache_mapping(&self, view: &SegmentView, index: u16, slot: u32, fd: &Fd, write: bool) {
-        let serial = view.data_serial.load(Relaxed);
-        if self.table[usize::from(index)].cached_mapping(write).replace(fd, serial, write) {
-            let owner = slot + 1;
-            if view.cached_mappings.compare_exchange(0, owner, SeqCst, SeqCst).is_err_and(|other| other != owner) {
-                view.cached_mappings.store(u32::MAX, SeqCst);
-            }
-        }
-    }
-
-    /// Empties the cached mappings of a destroyed segment, so that they do not keep its memory.
-    pub fn drop_cached_mappings(&self, index: u16) {
-        let entry = &self.table[usize::from(index)];
-        entry.cached_mapping(false).clear();
-        entry.cached_mapping(true).clear();
     }
 }

@@ -11,7 +11,7 @@ use crate::backend::directory::memory::DirectoryMemory;
 use crate::layout::{self, HEADER_BYTES, Header, REGISTRY_BYTES, Registry, Shared, Validity};
 use crate::msg::mapping::Queues;
 use crate::object::core::Core;
-use crate::object::keys::Hints;
+use crate::object::hints::Hints;
 use crate::process::fork::{self, Inside, Registered};
 use crate::process::namespace_path::NamespacePath;
 use crate::process::participants::Participants;

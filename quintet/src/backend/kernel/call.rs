@@ -5,6 +5,10 @@ use crate::types::error::Errno;
 
 type Result<T> = std::result::Result<T, Errno>;
 
+/// The kernel's System V IPC in this process's IPC namespace.
+#[derive(Clone, Copy)]
+pub struct Kernel;
+
 /// The flag that selects the 64-bit structures on architectures that also have older ones.
 pub const IPC_64: i32 = if cfg!(any(target_arch = "x86", target_arch = "arm")) { 0x100 } else { 0 };
 

@@ -8,6 +8,7 @@ mod msg;
 mod sem;
 mod shm;
 
+pub use crate::backend::kernel::call::Kernel;
 use crate::backend::kernel::call::{number, set_sysctl};
 use crate::backend::verbs::{Backend, NamespaceVerbs};
 use crate::types::error::{self, Errno, Error};
@@ -19,10 +20,6 @@ use crate::types::shm::Attacher;
 use std::path::Path;
 
 type Result<T> = std::result::Result<T, Errno>;
-
-/// The kernel's System V IPC in this process's IPC namespace.
-#[derive(Clone, Copy)]
-pub struct Kernel;
 
 impl Backend for Kernel {}
 

@@ -6,8 +6,7 @@
 //! expects.
 #![allow(unsafe_code)]
 
-use crate::backend::kernel::Kernel;
-use crate::backend::kernel::call::{IPC_64, check, number, set_sysctl};
+use crate::backend::kernel::call::{IPC_64, Kernel, check, number, set_sysctl};
 use crate::backend::verbs::QueueVerbs;
 use crate::types::error::Errno;
 use crate::types::id::Id;

@@ -6,8 +6,7 @@
 //! expects.
 #![allow(unsafe_code)]
 
-use crate::backend::kernel::Kernel;
-use crate::backend::kernel::call::{IPC_64, check};
+use crate::backend::kernel::call::{IPC_64, Kernel, check};
 use crate::backend::verbs::SegmentVerbs;
 use crate::sys::file;
 use crate::types::error::Errno;
