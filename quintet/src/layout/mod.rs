@@ -88,13 +88,13 @@ pub unsafe trait AtomicStruct: 'static {}
 
 /// Returns the bytes of a `T` that is zeroed and then set up by `init`, for a new file.
 pub fn image<T: AtomicStruct>(init: impl FnOnce(&T)) -> Vec<u8> {
-    let words = size_of::<T>().div_ceil(8);
-    let memory: Vec<AtomicU64> = (0..words).map(|_| AtomicU64::new(0)).collect();
+    let mut words = vec![0u64; size_of::<T>().div_ceil(8)];
     // SAFETY: the vector is large enough, and aligned for 64-bit atomics, the widest that an
-    // `AtomicStruct` has.
-    init(unsafe { &*memory.as_ptr().cast::<T>() });
-    let bytes = memory.into_iter().flat_map(|word| word.into_inner().to_ne_bytes());
-    bytes.take(size_of::<T>()).collect()
+    // `AtomicStruct` has; zeroes are valid atomics, and no other reference to it lives meanwhile.
+    init(unsafe { &*words.as_mut_ptr().cast::<T>() });
+    let mut bytes = bytemuck::cast_slice(&words).to_vec();
+    bytes.truncate(size_of::<T>());
+    bytes
 }
 
 const _: () = assert!(size_of::<AtomicI32>() == 4 && size_of::<AtomicU32>() == 4 && size_of::<AtomicU64>() == 8);

@@ -1,4 +1,4 @@
-//! The verbs of a namespace that is a directory: each is the method of the same name of its class.
+//! The verbs of a namespace in a directory. Each calls the method of the same name of its class.
 
 use crate::backend::directory::Directory;
 use crate::backend::verbs::{Backend, NamespaceVerbs, QueueVerbs, SegmentVerbs, SetVerbs};
