@@ -836,8 +836,8 @@ fn assert_running(crowd: &[Agent]) {
 /// has its full capacity again.
 fn drain_and_check(world: &World, a: &Agent, id: i32, crowd: Vec<Agent>) {
     crowd.into_iter().for_each(|agent| agent.kill_from_outside(SIGKILL));
-    // Messages that were handed to a killed process, or that one was about to send, are reclaimed
-    // when a sender needs room, or by a sweep.
+    // A killed process may leave messages that it was given or was about to send. A sender that
+    // needs room reclaims them, and so does a sweep.
     if let Some(namespace) = world.namespace() {
         quintet::Namespace::open(&namespace).unwrap().sweep().unwrap();
     }

@@ -18,6 +18,7 @@
 #![allow(unsafe_code)]
 
 mod kill;
+mod points;
 mod stop;
 
 use crate::support::{Place, Scenario, Stepper, Stretch, kill, names, reap};

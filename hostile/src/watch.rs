@@ -1,12 +1,12 @@
 //! Detects calls that do not return, even on a slow and busy machine.
 //!
-//! Wall-clock time says little there. The watcher subtracts the time in which the victims, their
-//! children or the attacker were runnable but did not run: a call may wait for them. The rest
+//! Wall-clock time says little there. A call may wait for the victims, their children or the
+//! attacker. The watcher subtracts the time in which these were runnable but did not run. The rest
 //! decides, and so does the processor time of the call.
 
 use crate::memory::{self, StatusPage};
+use crate::process::{Process, describe, ended, show};
 use crate::victim;
-use crate::{Process, describe, ended, show};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 

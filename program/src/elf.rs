@@ -1,7 +1,8 @@
 //! ELF programs: can their loader load the drop-in?
 
-use crate::Refusal;
 use crate::file::{ProgramFile, in_terminal};
+use crate::refusal::Refusal;
+use rustix::io::Errno;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -28,7 +29,8 @@ struct Machine {
 
 /// Refuses a program that cannot load the drop-in.
 pub fn check(file: &ProgramFile, path: &Path) -> Result<(), Refusal> {
-    let elf = parse(&|offset, bytes| file.read(offset, bytes)).ok_or_else(|| Refusal::new("its ELF header is damaged"))?;
+    let elf = parse(&|offset, bytes| file.read(offset, bytes))
+        .ok_or_else(|| Refusal::new("its ELF header is damaged", Errno::NOEXEC))?;
     if elf.machine != Machine::OURS {
         let (theirs, ours) = (elf.machine.name(), Machine::OURS.name());
         return Err(Refusal::bypassed(format!("it is for {theirs}, and this quintet is for {ours}"))
@@ -59,7 +61,7 @@ fn same_libc(loader: &Path) -> Result<(), Refusal> {
     };
     let ours = if cfg!(target_env = "musl") { "musl" } else { "gnu" };
     if libc == ours && rustix::fs::stat(loader).is_err() {
-        return Err(Refusal::new(format!("its loader {} is not installed", in_terminal(loader))));
+        return Err(Refusal::new(format!("its loader {} is not installed", in_terminal(loader)), Errno::NOENT));
     }
     if libc == ours {
         return Ok(());

@@ -51,6 +51,13 @@ pub fn in_terminal(path: &Path) -> String {
     path.to_string_lossy().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// Returns a path as one word of a shell command line, in quotes if it needs them.
+pub fn shell_word(path: &Path) -> String {
+    let text = in_terminal(path);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:=@%".contains(c);
+    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
 /// Returns the system's message for an error, without the "(os error 2)" of std.
 pub fn describe(error: Errno) -> String {
     let mut text = std::io::Error::from(error).to_string();

@@ -1,6 +1,6 @@
 //! Programs that gain privileges when executed. For these the loader ignores LD_PRELOAD.
 
-use crate::Refusal;
+use crate::refusal::Refusal;
 use rustix::fs::{Stat, StatVfsMountFlags};
 use rustix::process::{getgid, getuid};
 use std::path::Path;

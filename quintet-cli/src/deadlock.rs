@@ -1,6 +1,6 @@
 //! Deadlocks: cycles of processes that wait for each other's semaphores.
 //!
-//! A semaphore has no holder, but undo adjustments (`SEM_UNDO`) show one: a process with an
+//! A semaphore has no holder, but undo adjustments (`SEM_UNDO`) show one. A process with an
 //! adjustment for a semaphore holds the units that the adjustment gives back.
 //!
 //! The analysis assumes that a process that is not blocked gives back everything that it holds.

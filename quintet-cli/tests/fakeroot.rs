@@ -123,8 +123,8 @@ impl Tree {
     }
 
     /// Runs a script with these words of a command line before it. Returns its output, and the
-    /// lines that it leaves in the kernel's tables. These are known only if the test runs as root:
-    /// in a user namespace, a real `chown` fails in a way that fakeroot does not expect.
+    /// lines that it leaves in the kernel's tables. These are known only if the test runs as root.
+    /// In a user namespace, a real `chown` fails in a way that fakeroot does not expect.
     fn script(&self, as_root: bool, before: &[&str], script: &str) -> (String, Option<Vec<String>>) {
         let client = |command: &mut Command| run_and_reap(command.env("CLIENT", CLIENT));
         let script = format!("set -eu\n{script}");

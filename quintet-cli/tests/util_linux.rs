@@ -1,8 +1,8 @@
 //! Runs the unmodified tools of util-linux and procps: `ipcs`, `lsipc`, `ipcmk`, `ipcrm` and
-//! `sysctl` must print the same on Quintet as on the kernel.
+//! `sysctl`. They must print the same on Quintet as on the kernel.
 //!
 //! Each script runs on the kernel and on Quintet. Each run has a new IPC and a new PID namespace,
-//! so that identifiers and pids are the same. perl creates the objects that need a given key.
+//! so that identifiers and pids are the same. `perl` creates the objects that need a given key.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
-//! The cost of the library for a program that does not need it: its start, and the calls of the C
-//! library that the library intercepts.
+//! The cost of the library for a program that does not need it. The benchmark measures the
+//! start, and the calls of the C library that the library intercepts.
 //!
 //! `cargo bench -p quintet-preload --bench overhead`
 //!

@@ -3,18 +3,20 @@
 //!
 //! A [`Program`] is [generated](Program::generate) from a seed. It uses segments, semaphore sets,
 //! message queues, or all three. A [`Runner`] runs it on a subject. It reports each result as text
-//! that means the same on every subject: identifiers are numbered in order of appearance, processes
+//! that means the same on every subject. Identifiers are numbered in order of appearance, processes
 //! are named by their slot, and times are "never" or "set". A [`Comparison`] runs programs on two
 //! runners. If they report different results, it looks for the shortest program that still does.
 //!
 //! The order of events depends on states, never on time. After each step, every blocked process
 //! sleeps and is counted, and every call that has returned has been answered.
 
+mod calls;
 mod compare;
 mod counters;
 mod executor;
 mod format;
 mod generate;
+mod pools;
 mod process_pool;
 mod program;
 pub mod queues;

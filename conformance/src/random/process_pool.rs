@@ -1,9 +1,9 @@
 //! The processes of a program.
 
+use super::calls::segments::ADDRESSES;
 use super::counters::Counters;
 use super::format::{done, received};
 use super::program::{PROCESSES, Program, User};
-use super::segments::ADDRESSES;
 use crate::{Address, Agent, Clock, World};
 use libc::{SIGKILL, SIGUSR1};
 use std::collections::{BTreeMap, HashMap, HashSet};

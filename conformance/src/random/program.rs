@@ -1,6 +1,6 @@
 //! Programs: processes, limits and steps.
 
-use super::{queues, segments, sets};
+use super::calls::{queues, segments, sets};
 use crate::{NOBODY, STRANGER};
 use std::fmt;
 

@@ -27,8 +27,8 @@ impl Run<'_> {
         (peers, survivor, tracee)
     }
 
-    /// Brings a process to a place. If the operation takes another path, because of a timeout, a
-    /// name or a peer, tries to reach the same visible state, up to three times.
+    /// Brings a process to a place. A timeout, a name or a peer may lead the operation
+    /// along another path. Then this tries to reach the same visible state, up to three times.
     pub(super) fn drive_to(
         &self,
         scenario: &Scenario<'_>,

@@ -39,8 +39,8 @@ pub fn lock_words(path: &Path) -> [u32; 3] {
     })
 }
 
-/// The shared memory of a namespace, watched for stores: the registry's header, its first slots and
-/// keys, the control files of the first segments, the first set, and the first queue.
+/// The shared memory of a namespace, watched for stores. It covers the registry's header, its first
+/// slots and keys, the control files of the first segments, the first set and the first queue.
 pub struct Watch {
     path: PathBuf,
     windows: Vec<Option<(Window, Vec<u8>)>>,

@@ -1,43 +1,9 @@
 //! msgget(2), msgop(2), msgctl(2).
 
-use super::{Model, Object, Outcome, Perm, READ, Table, WRITE, may_create, open, set_mode};
+use super::objects::{Message, Queue};
+use super::state::Model;
+use super::table::{Object, Outcome, Perm, READ, WRITE, may_create, open, set_mode};
 use quintet::{Errno, Id, Key, MsgFlags};
-
-/// A message.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Message {
-    /// Its type.
-    pub mtype: i64,
-    /// Its bytes.
-    pub data: Vec<u8>,
-}
-
-/// A queue.
-pub struct Queue {
-    /// Key, identifier, mode.
-    pub perm: Perm,
-    /// In order of sending.
-    pub messages: Vec<Message>,
-    /// `msg_qbytes`
-    pub capacity: u64,
-    /// `msg_lspid`; 0 if nothing was sent.
-    pub lspid: i32,
-    /// `msg_lrpid`; 0 if nothing was received.
-    pub lrpid: i32,
-}
-
-/// All queues.
-pub type Queues = Table<Queue>;
-
-impl Object for Queue {
-    fn perm(&self) -> &Perm {
-        &self.perm
-    }
-
-    fn perm_mut(&mut self) -> &mut Perm {
-        &mut self.perm
-    }
-}
 
 impl Queue {
     /// `msg_cbytes`

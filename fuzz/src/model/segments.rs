@@ -1,6 +1,8 @@
 //! shmget(2), shmop(2), shmctl(2).
 
-use super::{Caller, Model, Object, Outcome, Perm, READ, Table, WRITE, may_create, open, set_mode};
+use super::objects::Segment;
+use super::state::Model;
+use super::table::{Caller, Object, Outcome, Perm, READ, WRITE, may_create, open, set_mode};
 use libc::{SHM_NORESERVE, SHM_RDONLY};
 use quintet::{Errno, Id, Key};
 
@@ -10,46 +12,6 @@ const PAGE: u64 = 4096;
 const KEPT: u64 = 65536;
 /// More memory than any machine has.
 const HUGE: u64 = 1 << 40;
-
-/// A segment.
-pub struct Segment {
-    /// Key, identifier, mode.
-    pub perm: Perm,
-    /// `shm_segsz`
-    pub size: u64,
-    /// `shm_nattch`
-    pub nattch: u64,
-    /// `SHM_DEST`
-    pub dest: bool,
-    /// `true` if it has been attached.
-    pub atime: bool,
-    /// `true` if it has been detached.
-    pub dtime: bool,
-    /// `shm_lpid`
-    pub lpid: i32,
-    /// Bytes that were written and are not 0.
-    pub bytes: std::collections::BTreeMap<u64, u8>,
-    /// The mode at creation, if its memory was reserved.
-    made_with: Option<u32>,
-}
-
-/// All segments.
-#[derive(Default)]
-pub struct Segments {
-    /// By index.
-    pub table: Table<Segment>,
-    kept: Option<u16>,
-}
-
-impl Object for Segment {
-    fn perm(&self) -> &Perm {
-        &self.perm
-    }
-
-    fn perm_mut(&mut self) -> &mut Perm {
-        &mut self.perm
-    }
-}
 
 impl Segment {
     /// Its share of `shm_tot`.

@@ -1,37 +1,11 @@
 //! semget(2), semop(2), semctl(2).
 
-use super::{Model, Object, Outcome, Perm, READ, Table, WRITE, may_create, open, set_mode};
+use super::objects::Set;
+use super::state::Model;
+use super::table::{Object, Outcome, Perm, READ, WRITE, may_create, open, set_mode};
 use quintet::{Errno, Id, Key, Limits, SemFlags, SemOp};
 
 const SEMVMX: i32 = Limits::SEMVMX as i32;
-
-/// A set.
-pub struct Set {
-    /// Key, identifier, mode.
-    pub perm: Perm,
-    /// `semval`
-    pub values: Vec<i32>,
-    /// `sempid`
-    pub pids: Vec<i32>,
-    /// `semadj` of the calling process.
-    pub adjustments: Vec<i32>,
-    /// `true` after a `semop`. `None` if a process that has exited only attempted one with
-    /// `SEM_UNDO`.
-    pub otime: Option<bool>,
-}
-
-/// All sets.
-pub type Sets = Table<Set>;
-
-impl Object for Set {
-    fn perm(&self) -> &Perm {
-        &self.perm
-    }
-
-    fn perm_mut(&mut self) -> &mut Perm {
-        &mut self.perm
-    }
-}
 
 impl Set {
     /// Performs all of `ops` or none, for a process with `adjustments`. An operation that would

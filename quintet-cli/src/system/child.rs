@@ -25,7 +25,7 @@ pub fn run(mut command: Command, path: &Path) -> Result<ExitStatus, Failure> {
 /// Returns the failure of a program that did not start.
 pub fn start_failure(path: &Path, error: &std::io::Error) -> Failure {
     let exit = if error.kind() == ErrorKind::NotFound { Exit::NotFound } else { Exit::CannotRun };
-    Failure::io("run", path, error).exit(exit)
+    Failure::io("execute", path, error).exit(exit)
 }
 
 /// Catches the signals that would end this process before the child.

@@ -26,7 +26,7 @@ fn loader_header(elf: &[u8]) -> usize {
 
 fn cannot(t: &Ns, path: &Path, parts: &[&str]) {
     let said = refusal(&mut t.quintet(&["run", utf8(path)]), 126);
-    assert_says(&said, &[utf8(path)]);
+    assert_says(&said, &[&format!("cannot execute {}: ", utf8(path))]);
     assert_says(&said, parts);
     let output = t.quintet(&["doctor", "--json", "--", utf8(path)]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -41,7 +41,7 @@ fn cannot(t: &Ns, path: &Path, parts: &[&str]) {
 fn not_found_is_127() {
     let t = Ns::new();
     for name in ["no-such-program", "/no/such/program", "./nothing", ""] {
-        assert_says(&refusal(&mut t.quintet(&["run", "--", name]), 127), &["cannot run"]);
+        assert_says(&refusal(&mut t.quintet(&["run", "--", name]), 127), &["cannot execute"]);
     }
     assert_says(&refusal(t.quintet(&["run", "sh"]).env("PATH", ""), 127), &["PATH"]);
 }
@@ -49,17 +49,19 @@ fn not_found_is_127() {
 #[test]
 fn files_that_are_not_programs_are_126() {
     let t = Ns::new();
-    cannot(&t, t.dir.path(), &["it is a directory"]);
-    cannot(&t, &t.file("plain", "text"), &["you may not execute it", "chmod +x"]);
-    cannot(&t, &executable(&t, "binary", b"\x01\x02\0\x03"), &["neither an ELF program nor a script"]);
-    cannot(&t, &executable(&t, "cut", b"\x7fELF"), &["damaged"]);
+    cannot(&t, t.dir.path(), &["it is a directory (EACCES)"]);
+    let plain = t.file("plain", "text");
+    let hint = format!("'chmod +x {}' makes it executable", utf8(&plain));
+    cannot(&t, &plain, &["Permission denied (EACCES); ", &hint]);
+    cannot(&t, &executable(&t, "binary", b"\x01\x02\0\x03"), &["it is neither an ELF program nor a script (ENOEXEC)"]);
+    cannot(&t, &executable(&t, "cut", b"\x7fELF"), &["its ELF header is damaged (ENOEXEC)"]);
 }
 
 #[test]
 fn a_file_in_path_without_execute_permission_is_126() {
     let t = Ns::new();
     t.file("tool", "");
-    assert_says(&refusal(t.quintet(&["run", "tool"]).env("PATH", t.dir.path()), 126), &["tool", "may not execute"]);
+    assert_says(&refusal(t.quintet(&["run", "tool"]).env("PATH", t.dir.path()), 126), &["tool: Permission denied (EACCES)"]);
 }
 
 #[cfg(target_pointer_width = "64")]
@@ -70,7 +72,11 @@ fn elf_programs_without_a_loader_are_126() {
         let at = loader_header(elf);
         elf[at..at + 4].fill(0);
     });
-    cannot(&t, &executable(&t, "static", without_loader), &["statically linked", "dynamically linked build"]);
+    cannot(
+        &t,
+        &executable(&t, "static", without_loader),
+        &["it is statically linked, so it cannot load the drop-in; use a dynamically linked build of the program"],
+    );
     cannot(
         &t,
         &executable(&t, "foreign", changed(|elf| elf[18..20].copy_from_slice(&8u16.to_ne_bytes()))),
@@ -88,7 +94,7 @@ fn elf_programs_without_a_loader_are_126() {
         cannot(
             &t,
             &executable(&t, "lost", with_loader(b"/no/ld-linux.so.9\0")),
-            &["its loader /no/ld-linux.so.9 is not installed"],
+            &["its loader /no/ld-linux.so.9 is not installed (ENOENT)"],
         );
     }
 }
@@ -102,11 +108,23 @@ fn scripts_are_checked_by_their_interpreter() {
     }
     let through = executable(&t, "through", format!("#!{}\n", utf8(&t.dir.path().join("a"))));
     assert_eq!(text(&mut t.quintet(&["run", utf8(&through)])).trim(), utf8(&through));
-    cannot(&t, &executable(&t, "lost", "#!/no/such/interpreter\n"), &["interpreter /no/such/interpreter"]);
-    cannot(&t, &executable(&t, "env", "#!/usr/bin/env no-such-program\n"), &["no-such-program is not in PATH"]);
-    cannot(&t, &executable(&t, "none", "#!\n"), &["names no interpreter"]);
+    cannot(
+        &t,
+        &executable(&t, "lost", "#!/no/such/interpreter\n"),
+        &["its interpreter /no/such/interpreter cannot be executed: No such file or directory (ENOENT)"],
+    );
+    cannot(
+        &t,
+        &executable(&t, "env", "#!/usr/bin/env no-such-program\n"),
+        &["its interpreter no-such-program is not in PATH (ENOENT)"],
+    );
+    cannot(&t, &executable(&t, "none", "#!\n"), &["its first line names no interpreter (ENOEXEC)"]);
     let me = t.dir.path().join("loop");
-    cannot(&t, &executable(&t, "loop", format!("#!{}\n", utf8(&me))), &["interpreter"]);
+    cannot(
+        &t,
+        &executable(&t, "loop", format!("#!{}\n", utf8(&me))),
+        &["its interpreters are scripts, too many levels deep (ELOOP)"],
+    );
 }
 
 #[test]

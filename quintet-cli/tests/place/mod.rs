@@ -39,9 +39,9 @@ impl Place {
     pub fn of(names: &[&str]) -> Place {
         let dir = tempfile::tempdir().unwrap();
         let user = rustix::process::geteuid().is_root().then(|| ids(names));
-        // A copy, because the user may have no access to the build directory. `cp` writes it: a
-        // child that a concurrent test forks would inherit an open descriptor, and the kernel does
-        // not run a file that is open for writing.
+        // A copy, because the user may have no access to the build directory. `cp` writes it,
+        // because a child that a concurrent test forks would inherit an open descriptor. The kernel
+        // does not run a file that is open for writing.
         let mut copy = Command::new("cp");
         copy.arg(assert_cmd::cargo::cargo_bin!("quintet")).arg(dir.path());
         assert!(copy.status().unwrap().success(), "{copy:?}");

@@ -298,8 +298,8 @@ fn with_preload<R>(plan: &Plan, body: impl FnOnce(Option<&[u8]>) -> R) -> Option
     })
 }
 
-/// Returns `export` commands for a shell that restore what `environ` has lost, or `None` if it
-/// lacks nothing. system(3) and popen(3) use them, because they take no environment.
+/// Returns `export` commands for a shell that restore what `environ` has lost. Returns `None` if it
+/// lacks nothing. system(3) and popen(3) use the commands, because they take no environment.
 pub fn exports(list: Strings) -> Option<Vec<u8>> {
     let plan = Plan::new(list, Inherited::Everything)?;
     if plan.changes_nothing() {

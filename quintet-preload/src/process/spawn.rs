@@ -4,7 +4,7 @@
 //! # Safety
 //!
 //! The functions have the C library's types and forward their arguments, except for the
-//! environment. system(3) and popen(3), which take none, get shell commands that set it.
+//! environment. system(3) and popen(3) take none. They get shell commands that set it.
 #![allow(unsafe_code)]
 
 use crate::base::errno::{errno, set_errno};

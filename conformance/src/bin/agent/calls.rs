@@ -1,7 +1,8 @@
 //! Calls on segments and limits, through libc or through the library.
 
+use crate::answer::{Answer, number};
+use crate::c;
 use crate::memory::attached;
-use crate::{Answer, c, number};
 use quintet::{Id, Key, Kind, Limits, Namespace, SegmentStat};
 use std::cell::OnceCell;
 use std::ffi::CString;

@@ -10,6 +10,7 @@
 //! - `--unshare` before these creates an IPC namespace, and a user namespace if needed.
 //! - `--unshare-if-permitted` creates an IPC namespace only if that needs no user namespace.
 
+mod answer;
 mod c;
 mod c_msg;
 mod c_sem;
@@ -20,10 +21,8 @@ mod process;
 mod sem;
 mod threads;
 
+use answer::Answer;
 use calls::Interface;
-
-/// The values of an answer, or an errno.
-type Answer = Result<String, i32>;
 
 fn main() {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
@@ -132,10 +131,4 @@ fn reply(answer: &Answer) {
         Err(errno) => format!("err {errno}\n"),
     };
     c::write_control(line.as_bytes());
-}
-
-/// Parses a number in a command. Commands come from the controller in the same crate, so an invalid
-/// one is a bug there.
-fn number<T: std::str::FromStr>(word: &str) -> T {
-    word.parse().unwrap_or_else(|_| panic!("not a number: {word}"))
 }

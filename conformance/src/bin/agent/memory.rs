@@ -1,6 +1,7 @@
 //! The agent's address space: where segments are attached, and which access is possible.
 
-use crate::{Answer, c, number};
+use crate::answer::{Answer, number};
+use crate::c;
 use conformance::PAD;
 
 /// The length of the pad.

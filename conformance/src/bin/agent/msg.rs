@@ -1,7 +1,8 @@
 //! Calls on message queues, through libc or through the library.
 
+use crate::answer::{Answer, number};
 use crate::calls::Interface;
-use crate::{Answer, c_msg, c_sem, number, threads};
+use crate::{c_msg, c_sem, threads};
 use conformance::{bytes, digits, storm_text};
 use quintet::{Key, MsgFlags, Namespace, QueueStat};
 

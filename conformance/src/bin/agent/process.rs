@@ -1,6 +1,7 @@
 //! Process verbs: fork, exec, credentials, exit.
 
-use crate::{Answer, c, number};
+use crate::answer::{Answer, number};
+use crate::c;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;

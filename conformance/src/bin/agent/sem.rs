@@ -1,7 +1,8 @@
 //! Calls on semaphore sets, through libc or through the library.
 
+use crate::answer::{Answer, number};
 use crate::calls::Interface;
-use crate::{Answer, c_sem, number, threads};
+use crate::{c_sem, threads};
 use quintet::{Key, Namespace, SemFlags, SemOp, SetStat};
 use std::fmt::Display;
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! Threads that make one call each.
 
-use crate::{Answer, c_sem, number};
+use crate::answer::{Answer, number};
+use crate::c_sem;
 use std::cell::RefCell;
 use std::thread::JoinHandle;
 

@@ -1,8 +1,8 @@
 //! Executes calls on queues and reports the results.
 
+use super::super::calls::queues::{Call, REGISTERS};
 use super::super::format::{done, errno, message, received};
 use super::super::process_pool::{Grants, POLL_INTERVAL, ProcessPool, TIMEOUT, Waits};
-use super::call::{Call, REGISTERS};
 use crate::world::becomes_true;
 use crate::{Agent, COPY, EXCEPT, Errno, Message, MsgFlags, NOERROR, Outcome, Queue, TRY};
 use std::collections::BTreeMap;

@@ -1,9 +1,9 @@
 //! Generates calls on queues. The pools are small so that messages find receivers. Queues are soon
 //! full, so that senders block and proceed.
 
-use super::super::generate::{KEYS, MODES, OWNERS, Rng, Setup};
+use super::super::calls::queues::{Call, REGISTERS, Text};
+use super::super::pools::{KEYS, MODES, OWNERS, Rng, Setup};
 use super::super::program::{LimitProfile, Step};
-use super::call::{Call, REGISTERS, Text};
 use crate::{COPY, EXCEPT, MsgFlags, NOERROR, TRY, WAIT};
 use libc::{IPC_CREAT, IPC_EXCL};
 

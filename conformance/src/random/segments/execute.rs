@@ -1,8 +1,8 @@
 //! Executes calls on segments and reports the results.
 
+use super::super::calls::segments::{Call, Place, REGISTERS};
 use super::super::format::{done, errno};
 use super::super::process_pool::{Grants, Process, ProcessPool};
-use super::call::{Call, Place, REGISTERS};
 use crate::{Address, Agent, Stat};
 use libc::SHM_REMAP;
 use std::collections::HashMap;

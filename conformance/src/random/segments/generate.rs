@@ -1,8 +1,8 @@
 //! Generates calls on segments. The pools are small, so that calls interact.
 
-use super::super::generate::{KEYS, MODES, OWNERS, Rng, Setup};
+use super::super::calls::segments::{ADDRESSES, Call, Place, REGISTERS};
+use super::super::pools::{KEYS, MODES, OWNERS, Rng, Setup};
 use super::super::program::{LimitProfile, Step};
-use super::call::{ADDRESSES, Call, Place, REGISTERS};
 use libc::{IPC_CREAT, IPC_EXCL, SHM_EXEC, SHM_NORESERVE, SHM_RDONLY, SHM_REMAP, SHM_RND};
 
 const SIZES: &[u64] = &[1, 1, 100, 100, 4096, 4096, 4096, 4097, 4097, 8192, 8192, 8192, 1, 0, 1 << 20, 1 << 50, u64::MAX];

@@ -1,9 +1,9 @@
 //! Executes calls on sets and reports the results.
 
+use super::super::calls::sets::{Call, Question, REGISTERS, SEMAPHORES};
 use super::super::format::{done, errno};
 use super::super::process_pool::{Grants, POLL_INTERVAL, ProcessPool, TIMEOUT, Waits};
 use super::super::program::User;
-use super::call::{Call, Question, REGISTERS, SEMAPHORES};
 use crate::world::becomes_true;
 use crate::{Agent, Errno, Outcome, SemOp, Semaphores, Set, UNDO, op};
 use std::collections::{BTreeMap, HashSet};

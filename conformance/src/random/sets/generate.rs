@@ -1,9 +1,9 @@
 //! Generates calls on sets. The pools are small and values close together, so that calls block and
 //! proceed.
 
-use super::super::generate::{KEYS, MODES, OWNERS, Rng, Setup};
+use super::super::calls::sets::{Call, OPERATIONS, Ops, Question, REGISTERS, SEMAPHORES};
+use super::super::pools::{KEYS, MODES, OWNERS, Rng, Setup};
 use super::super::program::{LimitProfile, Step};
-use super::call::{Call, OPERATIONS, Ops, Question, REGISTERS, SEMAPHORES};
 use crate::{NOWAIT, SemFlags, SemOp, UNDO};
 use libc::{IPC_CREAT, IPC_EXCL};
 

@@ -24,7 +24,7 @@ impl Roff {
         }
     }
 
-    /// Begins a section whose title is in quotes, which allow spaces.
+    /// Begins a section. The title is in quotes, because it may contain spaces.
     pub fn quoted_section(&mut self, title: &str) {
         self.line(&format!(".SH \"{title}\""));
     }

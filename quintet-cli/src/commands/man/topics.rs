@@ -3,7 +3,7 @@
 /// A term and its explanation.
 type Row = (&'static str, &'static str);
 
-/// Returns the exit codes of a command whose help does not list them.
+/// Returns the exit codes of a command that does not list them in its help.
 pub fn exit_status(name: &str) -> Vec<Row> {
     let failure = match name {
         "quintet-doctor" => "The command failed, or doctor found a fault.",

@@ -4,21 +4,21 @@ use crate::SemOp;
 use std::fmt;
 
 /// Number of registers for identifiers, which all processes of a program share.
-pub(super) const REGISTERS: usize = 4;
+pub(in crate::random) const REGISTERS: usize = 4;
 /// Maximal number of operations in a call.
-pub(super) const OPERATIONS: usize = 4;
+pub(in crate::random) const OPERATIONS: usize = 4;
 /// Maximal number of semaphores in a set.
-pub(super) const SEMAPHORES: usize = 4;
+pub(in crate::random) const SEMAPHORES: usize = 4;
 
 /// The operations of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ops {
-    pub(super) ops: [SemOp; OPERATIONS],
-    pub(super) count: usize,
+    pub(in crate::random) ops: [SemOp; OPERATIONS],
+    pub(in crate::random) count: usize,
 }
 
 impl Ops {
-    pub(super) fn list(&self) -> &[SemOp] {
+    pub(in crate::random) fn list(&self) -> &[SemOp] {
         &self.ops[..self.count]
     }
 }

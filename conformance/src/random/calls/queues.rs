@@ -4,17 +4,17 @@ use crate::MsgFlags;
 use std::fmt;
 
 /// Number of registers for identifiers, which all processes of a program share.
-pub(super) const REGISTERS: usize = 4;
+pub(in crate::random) const REGISTERS: usize = 4;
 
 /// The text of a message: length and first byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Text {
-    pub(super) len: usize,
-    pub(super) first: u8,
+    pub(in crate::random) len: usize,
+    pub(in crate::random) first: u8,
 }
 
 impl Text {
-    pub(super) fn bytes(self) -> Vec<u8> {
+    pub(in crate::random) fn bytes(self) -> Vec<u8> {
         (0..self.len).map(|i| self.first.wrapping_add((i * 7 + i / 256) as u8)).collect()
     }
 }

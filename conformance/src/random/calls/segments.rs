@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Number of registers for identifiers, which all processes of a program share.
-pub(super) const REGISTERS: usize = 5;
+pub(in crate::random) const REGISTERS: usize = 5;
 /// Number of addresses that each process keeps.
 pub(in crate::random) const ADDRESSES: usize = 3;
 
