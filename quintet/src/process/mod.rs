@@ -5,6 +5,7 @@
 //! | `participants`, `liveness` | slots of processes, and which of them are alive |
 //! | `fork`, `pid_namespace` | what a fork, a bare `clone` and an exit do to this process |
 //! | `acquire`, `mutex` | waiting for a lock of a namespace |
+//! | `spin` | trying again before a call sleeps |
 //! | `waiting` | a blocked call: its sleep, and the ways it ends |
 //! | `cancel` | threads that are cancelled while they are blocked |
 //! | `listener` | events that the embedding library is told of |
@@ -18,5 +19,6 @@ pub mod mutex;
 pub mod namespace_path;
 pub mod participants;
 pub mod pid_namespace;
+pub mod spin;
 pub mod thread_lock;
 pub mod waiting;

@@ -13,16 +13,17 @@
 use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::process::acquire::Patience;
 use crate::process::fork;
+use crate::process::spin::{SpinBackoff, spin};
 use crate::sem::lock::Ops;
 use crate::sem::mapping::{SetView, Sets};
 use crate::sync::word::{self, Descriptor, MAX_MCAS_WORDS, Planned, Word};
-use crate::sys::clock::{self, Instant};
+use crate::sys::clock::Instant;
 use crate::sys::{self, ids};
 use crate::types::error::Errno;
 use crate::types::id::Id;
 use crate::types::limits::Limits;
 use crate::types::sem::{SemFlags, SemOp};
-use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::sync::atomic::Ordering::*;
 use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -37,18 +38,9 @@ enum FastOutcome {
     NeedsLock,
 }
 
-/// The number of rounds in which a call that would block tries again before it sleeps. After each
-/// round it yields the processor.
-const SPIN_ROUNDS: u32 = 64;
-/// The number of tries in a round, if the process can run on more than one processor.
+/// The number of attempts in a round of [`spin`], if the process can run on more than one processor.
 const TRIES_PER_ROUND: u32 = 10;
-/// The longest time of all rounds together. If it is exceeded, other threads keep the processors
-/// busy, and sleeping costs less than trying.
-const MAX_SPIN: Duration = Duration::from_micros(60);
-/// How long all calls of this process make only one round after that, in nanoseconds.
-const SPIN_BACKOFF: u64 = 50_000_000;
-/// The end of that time, by the coarse clock.
-static SPIN_BACKOFF_UNTIL: AtomicU64 = AtomicU64::new(0);
+static SPIN_BACKOFF: SpinBackoff = SpinBackoff::new();
 /// The number of times that a multi-word operation is tried before the call takes the lock.
 const MCAS_ATTEMPTS: u32 = 4;
 
@@ -160,26 +152,11 @@ impl Sets {
     ///
     /// The time is about what it takes to be put to sleep and woken by another processor.
     fn spin(&self, set: &SetView<'_>, ops: &[SemOp], deadline: Option<Instant>) -> FastOutcome {
-        let begin = Instant::now();
-        let tries = if ids::runs_on_one_processor() { 1 } else { TRIES_PER_ROUND };
-        let rounds = if clock::coarse_nanos() < SPIN_BACKOFF_UNTIL.load(Relaxed) { 1 } else { SPIN_ROUNDS };
-        for round in 0..rounds {
-            for _ in 0..tries {
-                match self.try_ops(set, ops) {
-                    FastOutcome::WouldBlock => std::hint::spin_loop(),
-                    other => return other,
-                }
-            }
-            if begin.elapsed() > MAX_SPIN {
-                SPIN_BACKOFF_UNTIL.store(clock::coarse_nanos() + SPIN_BACKOFF, Relaxed);
-                break;
-            }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) || round + 1 == rounds {
-                break;
-            }
-            std::thread::yield_now();
-        }
-        FastOutcome::WouldBlock
+        let outcome = spin(&SPIN_BACKOFF, TRIES_PER_ROUND, deadline, || match self.try_ops(set, ops) {
+            FastOutcome::WouldBlock => None,
+            outcome => Some(outcome),
+        });
+        outcome.unwrap_or(FastOutcome::WouldBlock)
     }
 
     /// Tries the call once, without the lock.
