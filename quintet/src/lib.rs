@@ -11,7 +11,7 @@
 //! # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
 //! # use quintet::{Key, Kind, Namespace, Segment};
 //! let ns = Namespace::create(&path, Kind::Private)?;
-//! let memory = Segment::create(&ns, Key::new(0x5eed), 4096)?.attach()?;
+//! let memory = Segment::open_or_create(&ns, Key::new(0x5eed), 4096)?.attach()?;
 //! memory.write(0, b"hello")?;
 //!
 //! // In another program:
@@ -126,7 +126,8 @@ pub fn guard_against_truncation() -> std::result::Result<(), Errno> {
 }
 
 pub use api::attachment::{Attachment, Cell};
-pub use api::message_queue::{Message, MessageQueue, MessageQueueOptions};
+pub use api::message::Message;
+pub use api::message_queue::{MessageQueue, MessageQueueOptions};
 pub use api::namespace::Namespace;
 pub use api::segment::{Segment, SegmentOptions};
 pub use api::select::Select;

@@ -1,11 +1,11 @@
-//! Attached memory, safe to use although other processes write it.
+//! Attached memory. It is safe to use although other processes write to it.
 //!
 //! # Safety
 //!
-//! No `&[u8]` or `&mut [u8]` to the memory is ever formed: a peer may write it at any time.
-//! All access is by atomic operations, of one machine word where alignment allows, so that
-//! a racing write can tear a copy but is never undefined behaviour. The mapping lives as long as
-//! its [`Attachment`], and everything handed out borrows from that.
+//! A peer can write to the memory at any time, so this module never forms a `&[u8]` or `&mut [u8]`
+//! to it. All access is atomic, and one machine word wide where the alignment allows. A racing
+//! write can tear a copy, but it is never undefined behaviour. The mapping lives as long as its
+//! [`Attachment`], and every reference into it borrows the attachment.
 #![allow(unsafe_code)]
 
 use crate::api::namespace::Namespace;
@@ -20,16 +20,19 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-/// A segment in this process's memory. Dropping it detaches.
+/// A segment in the memory of this process. Dropping the value detaches the segment.
 ///
-/// Offsets and lengths are in bytes from the segment's start and are checked: beyond the end is `EINVAL`.
+/// Offsets and lengths are in bytes, from the start of the segment. Each access is checked and
+/// fails with `EINVAL` beyond the end.
+///
+/// # Examples
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
 /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
-/// use quintet::{Key, Segment};
+/// use quintet::Segment;
 /// use std::sync::atomic::Ordering;
-/// let memory = Segment::create(&ns, Key::PRIVATE, 4096)?.attach()?;
+/// let memory = Segment::private(&ns, 4096)?.attach()?;
 /// memory.atomic_u64(8)?.fetch_add(1, Ordering::SeqCst);
 /// memory.cell::<[u32; 4]>(64)?.store([1, 2, 3, 4])?;
 /// assert_eq!(memory.cell::<u32>(68)?.load(), 2);
@@ -37,17 +40,21 @@ use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, At
 /// # Ok::<(), quintet::Error>(())
 /// ```
 ///
-/// A detached attachment cannot be used, nor anything borrowed from it:
+/// References into the memory cannot outlive the attachment:
 ///
 /// ```compile_fail,E0505
 /// # let ns = quintet::Namespace::kernel();
-/// # let segment = quintet::Segment::create(&ns, quintet::Key::PRIVATE, 8)?;
+/// # let segment = quintet::Segment::private(&ns, 8)?;
 /// let memory = segment.attach()?;
 /// let counter = memory.atomic_u64(0)?;
 /// memory.detach()?;
 /// counter.load(std::sync::atomic::Ordering::SeqCst);
 /// # Ok::<(), quintet::Error>(())
 /// ```
+///
+/// # References
+///
+/// shmop(2)
 pub struct Attachment {
     ns: Namespace,
     segment: Segment,
@@ -56,9 +63,9 @@ pub struct Attachment {
     read_only: bool,
 }
 
-// SAFETY: the mapping belongs to the process, not to a thread, and is accessed atomically only.
+// SAFETY: the mapping belongs to the process, not to a thread, and all access is atomic.
 unsafe impl Send for Attachment {}
-// SAFETY: as above.
+// SAFETY: as for `Send`; a shared reference gives atomic access only.
 unsafe impl Sync for Attachment {}
 
 impl Attachment {
@@ -72,50 +79,139 @@ impl Attachment {
         Ok(Attachment { ns, segment: segment.clone(), base, len, read_only })
     }
 
-    /// The segment's size in bytes, as asked for at its creation.
+    /// Returns the size that the creator asked for, in bytes, 1 or more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Segment;
+    /// let memory = Segment::private(&ns, 100)?.attach()?;
+    /// assert_eq!(memory.len(), 100);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Never: a segment has at least one byte.
+    /// Returns `false`, because a segment has at least 1 byte.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Segment;
+    /// assert!(!Segment::private(&ns, 1)?.attach()?.is_empty());
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Whether it was attached for reading only.
+    /// Returns `true` if the segment was attached for reading only.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Segment;
+    /// let segment = Segment::private(&ns, 100)?;
+    /// assert!(segment.attach_read_only()?.is_read_only());
+    /// assert!(!segment.attach()?.is_read_only());
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     pub fn is_read_only(&self) -> bool {
         self.read_only
     }
 
-    /// The segment that is attached.
+    /// Returns the attached segment.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Segment;
+    /// let memory = Segment::private(&ns, 100)?.attach()?;
+    /// assert_eq!(memory.segment().stat()?.nattch, 1);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     pub fn segment(&self) -> &Segment {
         &self.segment
     }
 
-    /// The address, for those who pass it on to C. It is valid until this value is dropped.
+    /// Returns the address, for C code. It is valid until this value is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Segment;
+    /// let memory = Segment::private(&ns, 100)?.attach()?;
+    /// assert!(memory.as_ptr().addr().is_multiple_of(4096));
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     pub fn as_ptr(&self) -> *mut u8 {
         self.base.as_ptr()
     }
 
-    /// Copies `to.len()` bytes from `offset` on out of the segment. Writes by others meanwhile may show in part.
+    /// Copies `to.len()` bytes from `offset` out of the segment.
+    ///
+    /// The copy can contain part of a concurrent write.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Segment;
+    /// let memory = Segment::private(&ns, 100)?.attach()?;
+    /// memory.write(10, b"word")?;
+    /// let mut word = [0; 4];
+    /// memory.read(10, &mut word)?;
+    /// assert_eq!(&word, b"word");
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `EINVAL` beyond the end.
+    /// | errno | when |
+    /// |---|---|
+    /// | `EINVAL` | the range ends beyond the end of the segment |
     pub fn read(&self, offset: usize, to: &mut [u8]) -> Result<()> {
-        let from = self.range(offset, to.len(), 1)?;
+        let from = self.checked_range(offset, to.len(), 1)?;
         copy_out(from, to);
         Ok(())
     }
 
-    /// Copies a range of bytes out of the segment.
+    /// Returns a copy of a range of bytes.
+    ///
+    /// The copy can contain part of a concurrent write.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Segment;
+    /// let memory = Segment::private(&ns, 100)?.attach()?;
+    /// memory.fill(2, 2, 7)?;
+    /// assert_eq!(memory.to_vec(1..5)?, [0, 7, 7, 0]);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `EINVAL` beyond the end.
+    /// | errno | when |
+    /// |---|---|
+    /// | `EINVAL` | the range ends beyond the end of the segment |
     pub fn to_vec(&self, range: Range<usize>) -> Result<Vec<u8>> {
         let len = range.end.saturating_sub(range.start);
-        let from = self.range(range.start, len, 1)?;
+        let from = self.checked_range(range.start, len, 1)?;
         let mut bytes = vec![0; len];
         copy_out(from, &mut bytes);
         Ok(bytes)
@@ -123,24 +219,55 @@ impl Attachment {
 
     /// Copies bytes into the segment at `offset`.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Segment;
+    /// let memory = Segment::private(&ns, 100)?.attach()?;
+    /// memory.write(96, b"last")?;
+    /// assert!(memory.write(97, b"last").is_err());
+    /// assert_eq!(memory.to_vec(96..100)?, b"last");
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// `EINVAL` beyond the end; `EACCES` attached for reading only.
+    /// | errno | when |
+    /// |---|---|
+    /// | `EACCES` | the segment is attached for reading only |
+    /// | `EINVAL` | the range ends beyond the end of the segment |
     pub fn write(&self, offset: usize, bytes: &[u8]) -> Result<()> {
-        self.writable()?;
-        let to = self.range(offset, bytes.len(), 1)?;
+        self.check_writable()?;
+        let to = self.checked_range(offset, bytes.len(), 1)?;
         copy_in(bytes, to);
         Ok(())
     }
 
-    /// Fills `len` bytes from `offset` on with `byte`.
+    /// Sets `len` bytes from `offset` to `byte`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Segment;
+    /// let memory = Segment::private(&ns, 100)?.attach()?;
+    /// memory.fill(0, 3, b'x')?;
+    /// assert_eq!(memory.to_vec(0..4)?, b"xxx\0");
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`Attachment::write`].
+    /// | errno | when |
+    /// |---|---|
+    /// | `EACCES` | the segment is attached for reading only |
+    /// | `EINVAL` | the range ends beyond the end of the segment |
     pub fn fill(&self, offset: usize, len: usize, byte: u8) -> Result<()> {
-        self.writable()?;
-        let to = self.range(offset, len, 1)?;
+        self.check_writable()?;
+        let to = self.checked_range(offset, len, 1)?;
         let block = [byte; 4096];
         let mut done = 0;
         while done < len {
@@ -151,30 +278,65 @@ impl Attachment {
         Ok(())
     }
 
-    /// A plain value in the segment, at an `offset` that its alignment divides.
+    /// Returns a plain value in the segment, at an `offset` that is a multiple of its alignment.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Segment;
+    /// let memory = Segment::private(&ns, 100)?.attach()?;
+    /// let point = memory.cell::<[i32; 2]>(8)?;
+    /// point.store([3, -4])?;
+    /// assert_eq!(point.load(), [3, -4]);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `EINVAL` beyond the end, or unaligned.
+    /// | errno | when |
+    /// |---|---|
+    /// | `EINVAL` | the value ends beyond the end of the segment, or `offset` is not aligned |
     pub fn cell<T: AnyBitPattern + NoUninit>(&self, offset: usize) -> Result<Cell<'_, T>> {
-        let at = self.range(offset, size_of::<T>(), align_of::<T>())?;
+        let at = self.checked_range(offset, size_of::<T>(), align_of::<T>())?;
         Ok(Cell { at: at.cast(), read_only: self.read_only, memory: PhantomData })
     }
 
-    /// Detaches now, and tells if that fails; dropping does it silently.
+    /// Detaches the segment, and reports a failure, which dropping ignores.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Segment;
+    /// let segment = Segment::private(&ns, 100)?;
+    /// segment.attach()?.detach()?;
+    /// assert_eq!(segment.stat()?.nattch, 0);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `EINVAL` somebody else has unmapped it.
+    /// | errno | when |
+    /// |---|---|
+    /// | `EINVAL` | other code has unmapped the memory |
+    ///
+    /// # References
+    ///
+    /// shmop(2)
+    #[doc(alias = "shmdt")]
     pub fn detach(self) -> Result<()> {
         let this = std::mem::ManuallyDrop::new(self);
-        // SAFETY: `self` is consumed and all borrows from it have ended; the fields are read once and never again.
+        // SAFETY: `self` is consumed, so all borrows from it have ended. Each field is read once.
         let (ns, segment) = unsafe { (std::ptr::read(&this.ns), std::ptr::read(&this.segment)) };
-        // SAFETY: as above: nothing uses the memory any more.
+        // SAFETY: all borrows have ended, so nothing uses the memory any more.
         unsafe { ns.shmdt(this.base.as_ptr() as usize) }.map_err(|e| segment.error("detach", e))
     }
 
-    fn range(&self, offset: usize, len: usize, align: usize) -> Result<*mut u8> {
+    /// Returns the address of a range after it has checked bounds and alignment.
+    fn checked_range(&self, offset: usize, len: usize, align: usize) -> Result<*mut u8> {
         let fits = offset.checked_add(len).is_some_and(|end| end <= self.len);
         if !fits || !offset.is_multiple_of(align) {
             let error = Error::new(
@@ -182,7 +344,7 @@ impl Attachment {
                 format!("cannot access {len} bytes at offset {offset} of segment {}", self.segment.id()),
             );
             return Err(if fits {
-                error.reason(format!("the offset is no multiple of {align}"))
+                error.reason(format!("the offset must be a multiple of {align}"))
             } else {
                 error.reason(format!("it has {} bytes", self.len))
             });
@@ -190,7 +352,7 @@ impl Attachment {
         Ok(self.base.as_ptr().wrapping_add(offset))
     }
 
-    fn writable(&self) -> Result<()> {
+    fn check_writable(&self) -> Result<()> {
         if self.read_only {
             return Err(Error::new(Errno::ACCES, format!("cannot write segment {}", self.segment.id()))
                 .reason("it is attached for reading only"));
@@ -203,16 +365,35 @@ macro_rules! atomic_views {
     ($($name:ident: $atomic:ident;)*) => {
         impl Attachment {
             $(
-                #[doc = concat!("The `", stringify!($atomic), "` at `offset`, shared with every process that is attached.")]
+                #[doc = concat!("Returns the `", stringify!($atomic), "` at `offset`.")]
+                ///
+                /// Every process that has attached the segment shares it.
+                ///
+                /// # Examples
+                ///
+                /// ```
+                /// # let dir = tempfile::tempdir().unwrap();
+                /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+                /// use quintet::Segment;
+                /// use std::sync::atomic::Ordering;
+                /// let memory = Segment::private(&ns, 100)?.attach()?;
+                #[doc = concat!("let counter = memory.", stringify!($name), "(16)?;")]
+                /// counter.fetch_add(5, Ordering::SeqCst);
+                /// assert_eq!(counter.load(Ordering::SeqCst), 5);
+                /// # Ok::<(), quintet::Error>(())
+                /// ```
                 ///
                 /// # Errors
                 ///
-                /// `EINVAL` beyond the end or unaligned; `EACCES` attached for reading only.
+                /// | errno | when |
+                /// |---|---|
+                /// | `EACCES` | the segment is attached for reading only |
+                /// | `EINVAL` | the value ends beyond the end of the segment, or `offset` is not aligned |
                 pub fn $name(&self, offset: usize) -> Result<&$atomic> {
-                    self.writable()?;
-                    let at = self.range(offset, size_of::<$atomic>(), align_of::<$atomic>())?;
-                    // SAFETY: in bounds and aligned (the base is page-aligned), mapped writable while `self`
-                    // lives, and an atomic may be changed by others at any time.
+                    self.check_writable()?;
+                    let at = self.checked_range(offset, size_of::<$atomic>(), align_of::<$atomic>())?;
+                    // SAFETY: in bounds and aligned (the base is page-aligned), and mapped writable
+                    // while `self` lives. Peers can change an atomic at any time.
                     Ok(unsafe { &*at.cast::<$atomic>() })
                 }
             )*
@@ -230,7 +411,7 @@ atomic_views! {
 
 impl Drop for Attachment {
     fn drop(&mut self) {
-        // SAFETY: all borrows of the memory borrow `self`, which goes.
+        // SAFETY: every reference into the memory borrows `self`, so none is left.
         let _ = unsafe { self.ns.shmdt(self.base.as_ptr() as usize) };
     }
 }
@@ -245,10 +426,10 @@ impl std::fmt::Debug for Attachment {
     }
 }
 
-/// A plain value in shared memory, copied in and out whole.
+/// A plain value in shared memory, which is copied in and out. [`Attachment::cell`] returns it.
 ///
-/// Types of 1, 2, 4 or 8 bytes aligned to their size are read and written in one piece; of larger ones a
-/// concurrent writer may show in part.
+/// Values of 1, 2, 4 or 8 bytes that are aligned to their size are read and written in one access.
+/// A larger value can contain part of a concurrent write.
 pub struct Cell<'a, T> {
     at: *mut T,
     read_only: bool,
@@ -256,18 +437,45 @@ pub struct Cell<'a, T> {
 }
 
 impl<T: AnyBitPattern + NoUninit> Cell<'_, T> {
-    /// The value now.
+    /// Returns a copy of the value.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Segment;
+    /// let memory = Segment::private(&ns, 100)?.attach()?;
+    /// memory.write(4, &7_u32.to_ne_bytes())?;
+    /// assert_eq!(memory.cell::<u32>(4)?.load(), 7);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     pub fn load(&self) -> T {
         let mut value = T::zeroed();
         copy_out(self.at.cast(), bytemuck::bytes_of_mut(&mut value));
         value
     }
 
-    /// Writes a value.
+    /// Replaces the value.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Segment;
+    /// let memory = Segment::private(&ns, 100)?.attach()?;
+    /// let cell = memory.cell::<u64>(8)?;
+    /// cell.store(1 << 40)?;
+    /// assert_eq!(cell.load(), 1 << 40);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `EACCES` attached for reading only.
+    /// | errno | when |
+    /// |---|---|
+    /// | `EACCES` | the segment is attached for reading only |
     pub fn store(&self, value: T) -> Result<()> {
         if self.read_only {
             return Err(Error::new(Errno::ACCES, "cannot write the cell").reason("the segment is attached for reading only"));
@@ -279,14 +487,16 @@ impl<T: AnyBitPattern + NoUninit> Cell<'_, T> {
 
 const WORD: usize = size_of::<usize>();
 
-/// How many bytes come before the first whole word at `address`, and how many words follow.
+/// Returns the number of bytes before the first aligned word at `address`, and the number of whole
+/// words that follow.
 fn split(address: usize, len: usize) -> (usize, usize) {
     let head = (address.wrapping_neg() % WORD).min(len);
     (head, (len - head) / WORD)
 }
 
-/// A small value in one access, if its address is aligned to its size.
-macro_rules! whole {
+/// Copies a value of 1, 2, 4 or 8 bytes in one access. Evaluates to `false`, and does nothing, if the
+/// address is not aligned to the size or the size is another one.
+macro_rules! single_access {
     ($at:expr, $len:expr, |$atomic:ident, $int:ident| $body:expr) => {{
         use std::sync::atomic::AtomicU16;
         let aligned = ($at as usize).is_multiple_of($len.max(1));
@@ -322,19 +532,21 @@ macro_rules! whole {
 
 /// Copies shared memory out. The caller has checked that `from..from + to.len()` is mapped.
 fn copy_out(from: *mut u8, to: &mut [u8]) {
-    // SAFETY: mapped, aligned as `whole!` has checked, and accessed atomically only.
-    if whole!(from, to.len(), |A, I| to.copy_from_slice(&I::to_ne_bytes(unsafe { &*from.cast::<A>() }.load(Ordering::Acquire)))) {
+    // SAFETY: the range is mapped, `single_access!` has checked the alignment, and the access is atomic.
+    if single_access!(from, to.len(), |A, I| to
+        .copy_from_slice(&I::to_ne_bytes(unsafe { &*from.cast::<A>() }.load(Ordering::Acquire))))
+    {
         return;
     }
     let (head, words) = split(from as usize, to.len());
-    // SAFETY: each byte is in the mapped range, each word is aligned, and all access is atomic.
+    // SAFETY: each byte is in the mapped range, and the access is atomic.
     let byte = |i: usize| unsafe { &*from.wrapping_add(i).cast::<AtomicU8>() }.load(Ordering::Relaxed);
     for (i, b) in to[..head].iter_mut().enumerate() {
         *b = byte(i);
     }
     let middle = head + words * WORD;
     for (i, chunk) in to[head..middle].chunks_exact_mut(WORD).enumerate() {
-        // SAFETY: as above.
+        // SAFETY: the words from `head` to `middle` are mapped and aligned, and the access is atomic.
         let word = unsafe { &*from.wrapping_add(head + i * WORD).cast::<AtomicUsize>() }.load(Ordering::Relaxed);
         chunk.copy_from_slice(&word.to_ne_bytes());
     }
@@ -345,17 +557,17 @@ fn copy_out(from: *mut u8, to: &mut [u8]) {
 
 /// Copies into shared memory. The caller has checked that `to..to + from.len()` is mapped writable.
 fn copy_in(from: &[u8], to: *mut u8) {
-    // SAFETY: mapped, aligned as `whole!` has checked, and accessed atomically only.
-    if whole!(to, from.len(), |A, I| {
+    // SAFETY: the range is mapped, `single_access!` has checked the alignment, and the access is atomic.
+    if single_access!(to, from.len(), |A, I| {
         let mut bytes = [0; size_of::<I>()];
         bytes.copy_from_slice(from);
-        // SAFETY: as above.
+        // SAFETY: mapped, aligned and atomic, as said above.
         unsafe { &*to.cast::<A>() }.store(I::from_ne_bytes(bytes), Ordering::Release)
     }) {
         return;
     }
     let (head, words) = split(to as usize, from.len());
-    // SAFETY: each byte is in the mapped range, each word is aligned, and all access is atomic.
+    // SAFETY: each byte is in the mapped range, and the access is atomic.
     let put = |i: usize, b: u8| unsafe { &*to.wrapping_add(i).cast::<AtomicU8>() }.store(b, Ordering::Relaxed);
     for (i, b) in from[..head].iter().enumerate() {
         put(i, *b);
@@ -364,7 +576,7 @@ fn copy_in(from: &[u8], to: *mut u8) {
     for (i, chunk) in from[head..middle].chunks_exact(WORD).enumerate() {
         let mut bytes = [0; WORD];
         bytes.copy_from_slice(chunk);
-        // SAFETY: as above.
+        // SAFETY: the words from `head` to `middle` are mapped and aligned, and the access is atomic.
         unsafe { &*to.wrapping_add(head + i * WORD).cast::<AtomicUsize>() }.store(usize::from_ne_bytes(bytes), Ordering::Relaxed);
     }
     for (i, b) in from[middle..].iter().enumerate() {

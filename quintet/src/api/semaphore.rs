@@ -11,13 +11,16 @@ use crate::types::limits::Limits;
 use crate::types::sem::{SemFlags, SemOp};
 use std::time::{Duration, Instant};
 
-/// A counting semaphore: most often a set of one, or one of a set ([`SemaphoreSet::semaphore`]). With the initial value 1 it is
-/// a lock between processes.
+/// A counting semaphore: a set of one, or one of a set ([`SemaphoreSet::semaphore`]). With the
+/// initial value 1 it is a lock between processes.
 ///
-/// Units are taken with a [`Guard`], which gives them back when it is dropped. If the process ends, however it ends, they
-/// are given back, too (`SEM_UNDO`), so nobody waits for the dead.
+/// A process acquires units with a [`Guard`], which releases them when it is dropped. They are also
+/// released when the process exits or is killed (`SEM_UNDO`), so no process waits for one that is
+/// gone.
 ///
-/// A signal that is caught does not end the waiting; [`SemaphoreSet::op`] is for those who want that.
+/// A caught signal does not end the waiting. [`SemaphoreSet::op`] fails with `EINTR` instead.
+///
+/// # Examples
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
@@ -25,11 +28,10 @@ use std::time::{Duration, Instant};
 /// use quintet::{Key, Semaphore};
 /// let semaphore = Semaphore::open_or_create(&ns, Key::new(0x5eed), 1)?;
 /// {
-///     let _mine = semaphore.acquire()?;
+///     let _guard = semaphore.acquire()?;
 ///     assert!(semaphore.try_acquire()?.is_none(), "one at a time");
 /// }
 /// assert_eq!(semaphore.value()?, 1);
-/// # semaphore.remove()?;
 /// # Ok::<(), quintet::Error>(())
 /// ```
 ///
@@ -47,10 +49,22 @@ impl Semaphore {
         Semaphore { set, num }
     }
 
-    /// Opens the semaphore of `key`, or creates it with `initial` units (0..=32767) and mode 0600. Whoever calls this finds it
-    /// initialised, whoever was first: see [`SemaphoreSet::create`].
+    /// Opens the semaphore of `key`, or creates it with `initial` units (0..=32767) and mode 0600.
     ///
-    /// For another mode: `SemaphoreSet::options().mode(0o660).create(&ns, key, &[1])?.semaphore(0)`.
+    /// Concurrent callers get the same initialised semaphore: see
+    /// [`SemaphoreSet::open_or_create`]. For another mode, call
+    /// `SemaphoreSet::options().mode(0o660).create(&ns, key, &[1])?.semaphore(0)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::{Key, Semaphore};
+    /// let semaphore = Semaphore::open_or_create(&ns, Key::new(5), 3)?;
+    /// assert_eq!(semaphore.value()?, 3);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -60,16 +74,30 @@ impl Semaphore {
     /// | `ENOMEM` | the file system has no room |
     /// | `ENOSPC` | the limit `semmni` or `semmns` is reached |
     /// | `ERANGE` | `initial` is over 32767 |
-    /// | `ETIMEDOUT` | it exists, but nobody has operated on it within a second |
+    /// | `ETIMEDOUT` | it exists, but no process has operated on it within a second |
     ///
     /// # References
     ///
     /// semget(2)
+    #[doc(alias = "semget")]
     pub fn open_or_create(ns: &Namespace, key: Key, initial: u16) -> Result<Semaphore> {
-        Ok(SemaphoreSet::create(ns, key, &[initial])?.semaphore(0))
+        Ok(SemaphoreSet::open_or_create(ns, key, &[initial])?.semaphore(0))
     }
 
-    /// Creates the semaphore of `key` with `initial` units (0..=32767) and mode 0600.
+    /// Creates the semaphore of `key` with `initial` units (0..=32767) and mode 0600. Fails if the
+    /// key is in use.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::{Errno, Key, Semaphore};
+    /// Semaphore::create_new(&ns, Key::new(5), 1)?;
+    /// let again = Semaphore::create_new(&ns, Key::new(5), 1);
+    /// assert_eq!(again.unwrap_err().errno(), Errno::EXIST);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -82,16 +110,61 @@ impl Semaphore {
     ///
     /// # References
     ///
-    /// semget(2)
+    /// semget(2), `IPC_EXCL`
+    #[doc(alias = "IPC_EXCL")]
     pub fn create_new(ns: &Namespace, key: Key, initial: u16) -> Result<Semaphore> {
         Ok(SemaphoreSet::create_new(ns, key, &[initial])?.semaphore(0))
     }
 
-    /// Opens the semaphore of `key`, the first one if it is a set of several, as it is.
+    /// Creates a semaphore without a key, with `initial` units (0..=32767) and mode 0600.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::{Semaphore, SemaphoreSet};
+    /// let semaphore = Semaphore::private(&ns, 1)?;
+    /// let peer = SemaphoreSet::open_id(&ns, semaphore.set().id())?.semaphore(0);
+    /// assert_eq!(peer.value()?, 1);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `ENOENT` no set has the key.
+    /// | errno | when |
+    /// |---|---|
+    /// | `ENOMEM` | the file system has no room |
+    /// | `ENOSPC` | the limit `semmni` or `semmns` is reached |
+    /// | `ERANGE` | `initial` is over 32767 |
+    ///
+    /// # References
+    ///
+    /// semget(2), `IPC_PRIVATE`
+    #[doc(alias = "IPC_PRIVATE")]
+    pub fn private(ns: &Namespace, initial: u16) -> Result<Semaphore> {
+        Ok(SemaphoreSet::private(ns, &[initial])?.semaphore(0))
+    }
+
+    /// Opens the semaphore of `key`, the first one if the set has several. No permission is checked
+    /// yet.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::{Key, Semaphore};
+    /// Semaphore::create_new(&ns, Key::new(5), 2)?;
+    /// assert_eq!(Semaphore::open(&ns, Key::new(5))?.value()?, 2);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// | errno | when |
+    /// |---|---|
+    /// | `ENOENT` | no set has the key |
     ///
     /// # References
     ///
@@ -100,17 +173,51 @@ impl Semaphore {
         Ok(SemaphoreSet::open(ns, key)?.semaphore(0))
     }
 
-    /// The set it is in.
+    /// Returns the set that the semaphore is in.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Semaphore;
+    /// let semaphore = Semaphore::private(&ns, 1)?;
+    /// assert_eq!(semaphore.set().values()?, [1]);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     pub fn set(&self) -> &SemaphoreSet {
         &self.set
     }
 
-    /// Its number in the set.
+    /// Returns the number of the semaphore in its set, from 0.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::SemaphoreSet;
+    /// let set = SemaphoreSet::private(&ns, &[1, 4])?;
+    /// assert_eq!(set.semaphore(1).num(), 1);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     pub fn num(&self) -> u16 {
         self.num
     }
 
-    /// Takes one unit, and waits until there is one.
+    /// Acquires one unit. Blocks until there is one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Semaphore;
+    /// let semaphore = Semaphore::private(&ns, 2)?;
+    /// let _guard = semaphore.acquire()?;
+    /// assert_eq!(semaphore.value()?, 1);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -118,119 +225,157 @@ impl Semaphore {
     /// |---|---|
     /// | `EACCES` | the mode does not grant altering |
     /// | `EFBIG` | the set has no such semaphore |
-    /// | `EIDRM` | the set was removed while this waited |
+    /// | `EIDRM` | the set was removed while the call waited |
     /// | `EINVAL` | the set does not exist (any more) |
-    /// | `ENOMEM` | no room for the waiting call, or for what must be remembered of it |
-    /// | `ERANGE` | the process has more units to give back than a value can be, 32767 |
+    /// | `ENOMEM` | there is no room for the blocked call or for the adjustment (`SEM_UNDO`) |
+    /// | `ERANGE` | the adjustment of this process would be over 32767 |
     ///
     /// # References
     ///
     /// semop(2)
+    #[doc(alias = "semop")]
     pub fn acquire(&self) -> Result<Guard> {
         self.acquire_many(1)
     }
 
-    /// Takes `units` (1..=32767) at once, and waits until there are as many. Who waits for many may wait long,
-    /// while those who want fewer are served.
+    /// Acquires `units` (1..=32767) at once. Blocks until there are as many.
+    ///
+    /// Calls that need fewer units can proceed meanwhile, so a call for many can wait long.
+    ///
+    /// # Examples
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
-    /// use quintet::{Key, Semaphore};
-    /// let connections = Semaphore::open_or_create(&ns, Key::PRIVATE, 10)?;
+    /// use quintet::Semaphore;
+    /// let connections = Semaphore::private(&ns, 10)?;
     /// let guard = connections.acquire_many(4)?;
     /// assert_eq!((guard.units(), connections.value()?), (4, 6));
-    /// # drop(guard);
-    /// # connections.remove()?;
     /// # Ok::<(), quintet::Error>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// As [`acquire`](Self::acquire); `EINVAL` also if `units` is 0 or over 32767.
+    /// Those of [`acquire`](Self::acquire), and:
+    ///
+    /// | errno | when |
+    /// |---|---|
+    /// | `EINVAL` | `units` is 0 or over 32767 |
     ///
     /// # References
     ///
     /// semop(2)
     pub fn acquire_many(&self, units: u16) -> Result<Guard> {
-        let op = self.taking(units)?;
-        match common::through_signals(None, |timeout| self.set.raw_op(&[op], timeout)) {
+        let op = self.acquire_op(units)?;
+        match common::restart_after_signals(None, |timeout| self.set.raw_op(&[op], timeout)) {
             Ok(()) => Ok(self.guard(units)),
             Err(e) => Err(self.set.operation_error(&[op], e)),
         }
     }
 
-    /// Takes one unit if there is one.
+    /// Acquires one unit if there is one. Never blocks.
     ///
-    /// # Errors
-    ///
-    /// As [`acquire`](Self::acquire), without `EIDRM`.
-    ///
-    /// # References
-    ///
-    /// semop(2), `IPC_NOWAIT`
-    pub fn try_acquire(&self) -> Result<Option<Guard>> {
-        let op = self.taking(1)?;
-        self.told(op, self.set.raw_try_op(&[op]))
-    }
-
-    /// Takes one unit, and waits until there is one, at the longest for `timeout`. `None`: there was none.
+    /// # Examples
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
-    /// use quintet::{Key, Semaphore};
-    /// use std::time::Duration;
-    /// let semaphore = Semaphore::open_or_create(&ns, Key::PRIVATE, 0)?;
-    /// assert!(semaphore.acquire_timeout(Duration::from_millis(1))?.is_none());
-    /// # semaphore.remove()?;
+    /// use quintet::Semaphore;
+    /// let lock = Semaphore::private(&ns, 1)?;
+    /// let guard = lock.try_acquire()?;
+    /// assert!(guard.is_some());
+    /// assert!(lock.try_acquire()?.is_none());
     /// # Ok::<(), quintet::Error>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// As [`acquire`](Self::acquire).
+    /// Those of [`acquire`](Self::acquire), without `EIDRM`.
+    ///
+    /// # References
+    ///
+    /// semop(2), `IPC_NOWAIT`
+    #[doc(alias = "IPC_NOWAIT")]
+    pub fn try_acquire(&self) -> Result<Option<Guard>> {
+        let op = self.acquire_op(1)?;
+        self.acquired(op, self.set.raw_try_op(&[op]))
+    }
+
+    /// Acquires one unit. Blocks until there is one, for `timeout` at most; then returns `None`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Semaphore;
+    /// use std::time::Duration;
+    /// let semaphore = Semaphore::private(&ns, 0)?;
+    /// assert!(semaphore.acquire_timeout(Duration::from_millis(1))?.is_none());
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`acquire`](Self::acquire).
     ///
     /// # References
     ///
     /// semtimedop in semop(2)
+    #[doc(alias = "semtimedop")]
     pub fn acquire_timeout(&self, timeout: Duration) -> Result<Option<Guard>> {
         match Instant::now().checked_add(timeout) {
             Some(deadline) => self.acquire_deadline(deadline),
-            // Later than there will be time.
+            // The deadline is later than any time.
             None => self.acquire().map(Some),
         }
     }
 
-    /// Takes one unit, and waits until there is one, but not beyond `deadline`. `None`: there was none.
-    /// If the deadline has passed, takes what is there.
+    /// Acquires one unit. Blocks until there is one, until `deadline` at most; then returns `None`.
+    ///
+    /// If the deadline has passed, it acquires a unit that is there.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Semaphore;
+    /// use std::time::Instant;
+    /// let semaphore = Semaphore::private(&ns, 1)?;
+    /// let guard = semaphore.acquire_deadline(Instant::now())?;
+    /// assert_eq!(guard.unwrap().units(), 1);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`acquire`](Self::acquire).
+    /// Those of [`acquire`](Self::acquire).
     ///
     /// # References
     ///
     /// semtimedop in semop(2)
     pub fn acquire_deadline(&self, deadline: Instant) -> Result<Option<Guard>> {
-        let op = self.taking(1)?;
-        let done = common::through_signals(Some(deadline), |left| match left {
+        let op = self.acquire_op(1)?;
+        let done = common::restart_after_signals(Some(deadline), |left| match left {
             Some(Duration::ZERO) => self.set.raw_try_op(&[op]),
             _ => self.set.raw_op(&[op], left),
         });
-        self.told(op, done)
+        self.acquired(op, done)
     }
 
-    /// Adds `units` (1..=32767) that no guard has taken: what has been made, or what another process shall have.
+    /// Adds `units` (1..=32767) that no guard holds: finished jobs, for example, or units for
+    /// another process.
+    ///
+    /// # Examples
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
-    /// use quintet::{Key, Semaphore};
-    /// let jobs = Semaphore::open_or_create(&ns, Key::PRIVATE, 0)?;
+    /// use quintet::Semaphore;
+    /// let jobs = Semaphore::private(&ns, 0)?;
     /// jobs.release(3)?;
     /// assert_eq!(jobs.value()?, 3);
-    /// # jobs.remove()?;
     /// # Ok::<(), quintet::Error>(())
     /// ```
     ///
@@ -247,54 +392,84 @@ impl Semaphore {
     ///
     /// semop(2)
     pub fn release(&self, units: u16) -> Result<()> {
-        let op = SemOp::new(self.num, self.checked(units)?);
+        let op = SemOp::new(self.num, self.checked_units(units)?);
         self.set.raw_op(&[op], None).map_err(|e| self.set.operation_error(&[op], e))
     }
 
-    /// How many units there are to be taken now.
+    /// Returns the number of units that can be acquired now, 0..=32767.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Semaphore;
+    /// assert_eq!(Semaphore::private(&ns, 7)?.value()?, 7);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`SemaphoreSet::value`].
+    /// | errno | when |
+    /// |---|---|
+    /// | `EACCES` | the mode does not grant reading |
+    /// | `EINVAL` | the set does not exist (any more), or has no such semaphore |
     ///
     /// # References
     ///
     /// semctl(2), `GETVAL`
+    #[doc(alias = "GETVAL")]
     pub fn value(&self) -> Result<u16> {
         self.set.value(self.num)
     }
 
-    /// Removes the whole set that it is in; whoever waits gets `EIDRM`.
+    /// Removes the whole set that the semaphore is in. Blocked calls fail with `EIDRM`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::{Key, Semaphore};
+    /// Semaphore::create_new(&ns, Key::new(5), 1)?.remove()?;
+    /// assert!(Semaphore::open(&ns, Key::new(5)).is_err());
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`SemaphoreSet::remove`].
+    /// | errno | when |
+    /// |---|---|
+    /// | `EINVAL` | the set does not exist (any more) |
+    /// | `EPERM` | the caller is neither owner nor creator nor privileged |
     ///
     /// # References
     ///
     /// semctl(2), `IPC_RMID`
+    #[doc(alias = "IPC_RMID")]
     pub fn remove(&self) -> Result<()> {
         self.set.remove()
     }
 
-    /// How many units an operation can be of.
-    fn checked(&self, units: u16) -> Result<i16> {
+    /// Checks that an operation can have so many units.
+    fn checked_units(&self, units: u16) -> Result<i16> {
         match i16::try_from(units) {
             Ok(units) if units > 0 => Ok(units),
-            _ => Err(Error::new(Errno::INVAL, format!("cannot take or give {units} units of set {}", self.set.id()))
-                .reason(format!("it must be 1..={} units", Limits::SEMVMX))),
+            _ => Err(Error::new(Errno::INVAL, format!("cannot acquire or release {units} units of set {}", self.set.id()))
+                .reason(format!("the number must be in 1..={}", Limits::SEMVMX))),
         }
     }
 
-    fn taking(&self, units: u16) -> Result<SemOp> {
-        Ok(SemOp::new(self.num, -self.checked(units)?).flags(SemFlags::UNDO))
+    fn acquire_op(&self, units: u16) -> Result<SemOp> {
+        Ok(SemOp::new(self.num, -self.checked_units(units)?).flags(SemFlags::UNDO))
     }
 
     fn guard(&self, units: u16) -> Guard {
         Guard { semaphore: self.clone(), units: units as i16, generation: ids::generation() }
     }
 
-    fn told(&self, op: SemOp, done: std::result::Result<(), Errno>) -> Result<Option<Guard>> {
+    /// Turns `EAGAIN` into `None`.
+    fn acquired(&self, op: SemOp, done: std::result::Result<(), Errno>) -> Result<Option<Guard>> {
         match done {
             Ok(()) => Ok(Some(self.guard(op.op.unsigned_abs()))),
             Err(Errno::AGAIN) => Ok(None),
@@ -303,41 +478,77 @@ impl Semaphore {
     }
 }
 
-/// Units of a [`Semaphore`] that this process has taken. Dropping it gives them back; so does the process's end.
+/// Units of a [`Semaphore`] that this process has acquired. Dropping the guard releases them, and so
+/// does the exit of the process.
 ///
-/// What is given back at the end belongs to the process, not to a thread, so a guard may be dropped by another thread than
-/// the one that took it. A child made by fork has not taken anything: dropping its copy of a guard does nothing.
+/// The adjustment belongs to the process, not to a thread, so any thread may drop the guard. A child
+/// made by fork has acquired nothing: dropping its copy of a guard has no effect.
+///
+/// # Examples
 ///
 /// ```
-/// fn is_for_any_thread<T: Send + Sync + 'static>() {}
-/// is_for_any_thread::<quintet::Guard>();
+/// fn can_be_moved_to_threads<T: Send + Sync + 'static>() {}
+/// can_be_moved_to_threads::<quintet::Guard>();
 /// ```
 ///
 /// # References
 ///
 /// semop(2), `SEM_UNDO`
-#[must_use = "what was taken is given back at once if the guard is not kept"]
+#[must_use = "a guard that is not kept releases its units at once"]
 #[derive(Debug)]
 #[doc(alias = "SEM_UNDO")]
 pub struct Guard {
     semaphore: Semaphore,
     units: i16,
-    /// The `sys::generation` of the process that took them.
+    /// The [`ids::generation`] of the process that acquired the units.
     generation: u32,
 }
 
 impl Guard {
-    /// How many units were taken.
+    /// Returns the number of acquired units, 1..=32767.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Semaphore;
+    /// assert_eq!(Semaphore::private(&ns, 5)?.acquire_many(3)?.units(), 3);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     pub fn units(&self) -> u16 {
         self.units.unsigned_abs()
     }
 
-    /// The semaphore.
+    /// Returns the semaphore.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Semaphore;
+    /// let guard = Semaphore::private(&ns, 5)?.acquire()?;
+    /// assert_eq!(guard.semaphore().value()?, 4);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     pub fn semaphore(&self) -> &Semaphore {
         &self.semaphore
     }
 
-    /// Gives the units back, as dropping does, and tells whether that went well.
+    /// Releases the units, and reports a failure, which dropping ignores.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Semaphore;
+    /// let lock = Semaphore::private(&ns, 1)?;
+    /// lock.acquire()?.release()?;
+    /// assert_eq!(lock.value()?, 1);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -345,52 +556,56 @@ impl Guard {
     /// |---|---|
     /// | `EACCES` | the mode does not grant altering any more |
     /// | `EINVAL` | the set does not exist any more |
-    /// | `ERANGE` | the value would be over 32767: units were added that nobody had taken |
+    /// | `ERANGE` | the value would be over 32767, because other calls added units |
     ///
     /// # References
     ///
     /// semop(2)
     pub fn release(self) -> Result<()> {
-        let op = self.giving_back();
-        let done = self.give_back().map_err(|e| self.semaphore.set.operation_error(&[op], e));
+        let op = self.release_op();
+        let done = self.release_units().map_err(|e| self.semaphore.set.operation_error(&[op], e));
         std::mem::forget(self);
         done
     }
 
-    /// Keeps the units until the process ends: they are given back then, not sooner. `std::mem::forget`
-    /// does the same.
+    /// Keeps the units until the process exits. `std::mem::forget` does the same.
+    ///
+    /// # Examples
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
     /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
     /// use quintet::{Key, Semaphore};
-    /// // Only one such program at a time.
-    /// let one = Semaphore::open_or_create(&ns, Key::new(7), 1)?;
-    /// one.try_acquire()?.expect("another one runs already").forget();
-    /// assert_eq!(one.value()?, 0);
-    /// # one.remove()?;
+    /// // At most one instance of this program runs at a time.
+    /// let instance = Semaphore::open_or_create(&ns, Key::new(7), 1)?;
+    /// instance.try_acquire()?.expect("another instance runs").forget();
+    /// assert_eq!(instance.value()?, 0);
     /// # Ok::<(), quintet::Error>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// semop(2), `SEM_UNDO`
     pub fn forget(self) {
         std::mem::forget(self);
     }
 
-    fn giving_back(&self) -> SemOp {
+    fn release_op(&self) -> SemOp {
         SemOp::new(self.semaphore.num, self.units).flags(SemFlags::UNDO)
     }
 
-    fn give_back(&self) -> std::result::Result<(), Errno> {
-        // A child of a bare `clone` does not know yet that it is one.
+    fn release_units(&self) -> std::result::Result<(), Errno> {
+        // A child of a raw `clone` has the generation of its parent.
         if self.generation != ids::generation() || fork::is_raw_clone_child() {
             return Ok(());
         }
-        self.semaphore.set.raw_op(&[self.giving_back()], None)
+        self.semaphore.set.raw_op(&[self.release_op()], None)
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // If the set is gone there is nothing to give back to.
-        let _ = self.give_back();
+        // If the set was removed, there is nothing to release.
+        let _ = self.release_units();
     }
 }

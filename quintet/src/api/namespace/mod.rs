@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// # let dir = tempfile::tempdir().unwrap();
 /// use quintet::{Key, Kind, Namespace, Segment};
 /// let ns = Namespace::create(dir.path().join("ns"), Kind::Private)?;
-/// let memory = Segment::create(&ns, Key::new(7), 4096)?.attach()?;
+/// let memory = Segment::open_or_create(&ns, Key::new(7), 4096)?.attach()?;
 /// memory.write(0, b"hello")?;
 /// # Ok::<(), quintet::Error>(())
 /// ```
