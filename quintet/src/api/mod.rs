@@ -3,13 +3,13 @@
 //! | file | content |
 //! |---|---|
 //! | `namespace/` | [`Namespace`](namespace::Namespace), with the C calls' verbs one for one |
-//! | `segment/`, `attachment` | shared memory |
-//! | `semaphore_set/`, `semaphore` | semaphores |
+//! | `segment/`, `attachment/` | shared memory |
+//! | `semaphore_set/`, `semaphore/` | semaphores |
 //! | `message_queue/`, `message`, `select` | message queues |
 //! | `common` | what the three classes share: opening, waiting, errors |
 //!
-//! Each class has `options` for its creation. Sets also have `operate`; queues have `send` and
-//! `receive`.
+//! Each class has `options` for its creation. Sets also have `operate` and `values`; queues
+//! have `send` and `receive`.
 
 pub mod attachment;
 mod common;

@@ -8,6 +8,12 @@
 //! [`Attachment`], and every reference into it borrows the attachment.
 #![allow(unsafe_code)]
 
+mod cell;
+mod copy;
+
+pub use cell::Cell;
+
+use crate::api::attachment::copy::{copy_in, copy_out};
 use crate::api::namespace::Namespace;
 use crate::api::segment::Segment;
 use crate::backend::any::with_backend;
@@ -18,7 +24,7 @@ use std::marker::PhantomData;
 use std::mem::{align_of, size_of};
 use std::ops::Range;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU8, AtomicU32, AtomicU64};
 
 /// A segment in the memory of this process. Dropping the value detaches the segment.
 ///
@@ -423,163 +429,5 @@ impl std::fmt::Debug for Attachment {
             .field("len", &self.len)
             .field("read_only", &self.read_only)
             .finish()
-    }
-}
-
-/// A plain value in shared memory, which is copied in and out. [`Attachment::cell`] returns it.
-///
-/// Values of 1, 2, 4 or 8 bytes that are aligned to their size are read and written in one access.
-/// A larger value can contain part of a concurrent write.
-pub struct Cell<'a, T> {
-    at: *mut T,
-    read_only: bool,
-    memory: PhantomData<&'a Attachment>,
-}
-
-impl<T: AnyBitPattern + NoUninit> Cell<'_, T> {
-    /// Returns a copy of the value.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
-    /// use quintet::Segment;
-    /// let memory = Segment::private(&ns, 100)?.attach()?;
-    /// memory.write(4, &7_u32.to_ne_bytes())?;
-    /// assert_eq!(memory.cell::<u32>(4)?.load(), 7);
-    /// # Ok::<(), quintet::Error>(())
-    /// ```
-    pub fn load(&self) -> T {
-        let mut value = T::zeroed();
-        copy_out(self.at.cast(), bytemuck::bytes_of_mut(&mut value));
-        value
-    }
-
-    /// Replaces the value.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
-    /// use quintet::Segment;
-    /// let memory = Segment::private(&ns, 100)?.attach()?;
-    /// let cell = memory.cell::<u64>(8)?;
-    /// cell.store(1 << 40)?;
-    /// assert_eq!(cell.load(), 1 << 40);
-    /// # Ok::<(), quintet::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// | errno | when |
-    /// |---|---|
-    /// | `EACCES` | the segment is attached for reading only |
-    pub fn store(&self, value: T) -> Result<()> {
-        if self.read_only {
-            return Err(Error::new(Errno::ACCES, "cannot write the cell").reason("the segment is attached for reading only"));
-        }
-        copy_in(bytemuck::bytes_of(&value), self.at.cast());
-        Ok(())
-    }
-}
-
-const WORD: usize = size_of::<usize>();
-
-/// Returns the number of bytes before the first aligned word at `address`, and the number of whole
-/// words that follow.
-fn split(address: usize, len: usize) -> (usize, usize) {
-    let head = (address.wrapping_neg() % WORD).min(len);
-    (head, (len - head) / WORD)
-}
-
-/// Copies a value of 1, 2, 4 or 8 bytes in one access. Evaluates to `false`, and does nothing, if the
-/// address is not aligned to the size or the size is another one.
-macro_rules! single_access {
-    ($at:expr, $len:expr, |$atomic:ident, $int:ident| $body:expr) => {{
-        use std::sync::atomic::AtomicU16;
-        let aligned = ($at as usize).is_multiple_of($len.max(1));
-        match $len {
-            1 => {
-                type $atomic = AtomicU8;
-                type $int = u8;
-                $body;
-                true
-            }
-            2 if aligned => {
-                type $atomic = AtomicU16;
-                type $int = u16;
-                $body;
-                true
-            }
-            4 if aligned => {
-                type $atomic = AtomicU32;
-                type $int = u32;
-                $body;
-                true
-            }
-            8 if aligned => {
-                type $atomic = AtomicU64;
-                type $int = u64;
-                $body;
-                true
-            }
-            _ => false,
-        }
-    }};
-}
-
-/// Copies shared memory out. The caller has checked that `from..from + to.len()` is mapped.
-fn copy_out(from: *mut u8, to: &mut [u8]) {
-    // SAFETY: the range is mapped, `single_access!` has checked the alignment, and the access is atomic.
-    if single_access!(from, to.len(), |A, I| to
-        .copy_from_slice(&I::to_ne_bytes(unsafe { &*from.cast::<A>() }.load(Ordering::Acquire))))
-    {
-        return;
-    }
-    let (head, words) = split(from as usize, to.len());
-    // SAFETY: each byte is in the mapped range, and the access is atomic.
-    let byte = |i: usize| unsafe { &*from.wrapping_add(i).cast::<AtomicU8>() }.load(Ordering::Relaxed);
-    for (i, b) in to[..head].iter_mut().enumerate() {
-        *b = byte(i);
-    }
-    let middle = head + words * WORD;
-    for (i, chunk) in to[head..middle].chunks_exact_mut(WORD).enumerate() {
-        // SAFETY: the words from `head` to `middle` are mapped and aligned, and the access is atomic.
-        let word = unsafe { &*from.wrapping_add(head + i * WORD).cast::<AtomicUsize>() }.load(Ordering::Relaxed);
-        chunk.copy_from_slice(&word.to_ne_bytes());
-    }
-    for (i, b) in to[middle..].iter_mut().enumerate() {
-        *b = byte(middle + i);
-    }
-}
-
-/// Copies into shared memory. The caller has checked that `to..to + from.len()` is mapped writable.
-fn copy_in(from: &[u8], to: *mut u8) {
-    // SAFETY: the range is mapped, `single_access!` has checked the alignment, and the access is atomic.
-    if single_access!(to, from.len(), |A, I| {
-        let mut bytes = [0; size_of::<I>()];
-        bytes.copy_from_slice(from);
-        // SAFETY: mapped, aligned and atomic, as said above.
-        unsafe { &*to.cast::<A>() }.store(I::from_ne_bytes(bytes), Ordering::Release)
-    }) {
-        return;
-    }
-    let (head, words) = split(to as usize, from.len());
-    // SAFETY: each byte is in the mapped range, and the access is atomic.
-    let put = |i: usize, b: u8| unsafe { &*to.wrapping_add(i).cast::<AtomicU8>() }.store(b, Ordering::Relaxed);
-    for (i, b) in from[..head].iter().enumerate() {
-        put(i, *b);
-    }
-    let middle = head + words * WORD;
-    for (i, chunk) in from[head..middle].chunks_exact(WORD).enumerate() {
-        let mut bytes = [0; WORD];
-        bytes.copy_from_slice(chunk);
-        // SAFETY: the words from `head` to `middle` are mapped and aligned, and the access is atomic.
-        unsafe { &*to.wrapping_add(head + i * WORD).cast::<AtomicUsize>() }.store(usize::from_ne_bytes(bytes), Ordering::Relaxed);
-    }
-    for (i, b) in from[middle..].iter().enumerate() {
-        put(middle + i, *b);
     }
 }
