@@ -126,7 +126,8 @@ pub fn guard_against_truncation() -> std::result::Result<(), Errno> {
 }
 
 pub use api::attachment::{Attachment, Cell};
-pub use api::message_queue::{Message, MessageQueue, MessageQueueOptions};
+pub use api::message::Message;
+pub use api::message_queue::{MessageQueue, MessageQueueOptions};
 pub use api::namespace::Namespace;
 pub use api::segment::{Segment, SegmentOptions};
 pub use api::select::Select;

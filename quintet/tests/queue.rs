@@ -374,7 +374,7 @@ fn opening_and_creating_find_the_right_queue() {
         }
         assert_eq!(
             failed(MessageQueue::open(ns, Key::PRIVATE)).1,
-            "cannot open the key IPC_PRIVATE: it finds no queue (ENOENT); open the queue by its identifier"
+            "cannot open a queue with the key IPC_PRIVATE: this key finds no object (ENOENT); open the queue by its identifier"
         );
     });
 }
@@ -581,6 +581,10 @@ fn peek_shows_each_message_once_while_others_receive() {
 fn error_messages_name_the_reason() {
     on_both("error_messages_name_the_reason", |ns| {
         let queue = MessageQueue::create_new(ns, KEY).unwrap();
+        let tool = match ns.path() {
+            Some(path) => format!("quintet --namespace {}", path.display()),
+            None => "quintet --kernel".to_owned(),
+        };
         let invalid = |verb: &str, why: &str| (Errno::INVAL, format!("cannot {verb} queue {}: {why}", queue.id()));
         for mtype in [0, -1, i64::MIN] {
             let why = format!("a message's type is 1 or more, not {mtype} (EINVAL)");
@@ -597,7 +601,10 @@ fn error_messages_name_the_reason() {
             failed(queue.send(1, &bytes(8193))),
             invalid(
                 "send to",
-                "8193 bytes are more than the limit msgmax, 8192 (EINVAL); raise it with 'quintet namespace limits --msgmax'"
+                &format!(
+                    "8193 bytes are more than the limit msgmax, 8192 (EINVAL); \
+                     raise it with '{tool} namespace limits --msgmax 8193'"
+                )
             )
         );
         assert_eq!(

@@ -58,7 +58,7 @@ fn bytes_of_any_length_can_be_written_at_any_offset() {
         let refused = [
             (failed(memory.write(4999, b"no")), Errno::INVAL, format!("{}: it has 5000 bytes (EINVAL)", access(4999, 2))),
             (failed(memory.read(usize::MAX, &mut [0])), Errno::INVAL, format!("{}: it has 5000", access(usize::MAX, 1))),
-            (failed(memory.atomic_u32(2)), Errno::INVAL, format!("{}: the offset is no multiple of 4", access(2, 4))),
+            (failed(memory.atomic_u32(2)), Errno::INVAL, format!("{}: the offset must be a multiple of 4", access(2, 4))),
             (failed(reader.write(0, b"no")), Errno::ACCES, format!("cannot write segment {id}: it is attached for reading only")),
             (failed(reader.atomic_u8(0)), Errno::ACCES, format!("cannot write segment {id}: it is attached for reading only")),
             (failed(reader.cell::<u8>(0).unwrap().store(1)), Errno::ACCES, "cannot write the cell: the segment is".to_owned()),
@@ -196,7 +196,7 @@ fn error_messages_name_the_reason_and_a_hint() {
             SemaphoreSet::create(&ns, KEY, &[1, 2]).unwrap(),
             MessageQueue::create_new(&ns, KEY).unwrap(),
         );
-        let limits = "limits'";
+        let limits = "namespace limits' shows both";
         let said = |result: (Errno, String), errno: Errno, why: &str, hint: &str| {
             let sentence = &result.1;
             assert!(result.0 == errno && sentence.contains(why) && sentence.contains(hint), "{sentence}, not {why} and {hint}");
@@ -208,7 +208,7 @@ fn error_messages_name_the_reason_and_a_hint() {
             "cannot create a segment of 0 bytes with key 0x00005e62: a segment has at least 1 byte",
             "",
         );
-        said(shm(OTHER, 9001), Errno::INVAL, "the limit shmmax is 9000 bytes", "limits --shmmax'");
+        said(shm(OTHER, 9001), Errno::INVAL, "the limit shmmax is 9000 bytes", "namespace limits --shmmax 9001'");
         said(shm(KEY, 101), Errno::INVAL, "a smaller segment has this key", "");
         said(
             shm(OTHER, 1),
@@ -219,13 +219,18 @@ fn error_messages_name_the_reason_and_a_hint() {
         said(failed(Segment::create_new(&ns, KEY, 1)), Errno::EXIST, "the key is in use", "");
         let sem = |key, values: &[u16]| failed(SemaphoreSet::options().mode(0o600).create(&ns, key, values));
         said(sem(OTHER, &[]), Errno::INVAL, "a set has at least 1 semaphore", "");
-        said(sem(OTHER, &[0; 4]), Errno::INVAL, "the limit semmsl is 3 semaphores", "limits --semmsl'");
+        said(sem(OTHER, &[0; 4]), Errno::INVAL, "the limit semmsl is 3 semaphores", "namespace limits --semmsl 4'");
         said(sem(KEY, &[0; 3]), Errno::INVAL, "a set of fewer semaphores has this key", "");
         said(sem(OTHER, &[32768]), Errno::RANGE, "a value is at most 32767", "");
         said(sem(OTHER, &[0]), Errno::NOSPC, "the limit semmni (1 sets) or semmns (1024000000 semaphores) is reached", limits);
         let msg = failed(MessageQueue::options().mode(0o600).capacity(100).create(&ns, OTHER));
-        said(msg, Errno::NOSPC, "the limit msgmni (1 queues) is reached", "limits --msgmni'");
-        said(failed(queue.send(1, &[0; 11])), Errno::INVAL, "11 bytes are more than the limit msgmax, 10", "limits --msgmax'");
+        said(msg, Errno::NOSPC, "the limit msgmni (1 queues) is reached", "namespace limits --msgmni 2'");
+        said(
+            failed(queue.send(1, &[0; 11])),
+            Errno::INVAL,
+            "11 bytes are more than the limit msgmax, 10",
+            "namespace limits --msgmax 11'",
+        );
         said(failed(set.op(&[SemOp::new(0, 32767), SemOp::new(1, 1)])), Errno::RANGE, "a value would not be in 0..=32767", "");
         // With a limit of the process on the size of files.
         fork(|| {
@@ -237,7 +242,12 @@ fn error_messages_name_the_reason_and_a_hint() {
             said(undo, Errno::NOMEM, "there is no room for the waiting call, or for what SEM_UNDO must remember", "");
             let refused = (0..1000).find_map(|_| queue.send(1, b"").err()).expect("it is full");
             let refused = (refused.errno(), refused.to_string());
-            said(refused, Errno::NOMEM, "the file system of the namespace has no room for the message", "'quintet doctor' tells");
+            said(
+                refused,
+                Errno::NOMEM,
+                "the file system of the namespace has no room for the message",
+                "doctor' shows how much room there is",
+            );
             let waiting = failed(queue.receive_timeout(Select::Type(2), Duration::from_secs(60)));
             said(waiting, Errno::NOMEM, "there is no memory for the message, or no room for the waiting call", "");
             assert_eq!(set.values().unwrap(), [1, 2]);
@@ -273,7 +283,7 @@ fn error_messages_name_the_reason_and_a_hint() {
             let ns = Namespace::open(&path).unwrap();
             // A user that may not reap a destroyed segment does not find it, either.
             assert_eq!(ns.shm_stat(removed), Err(Errno::INVAL));
-            let hint = "'quintet stat' shows owner and mode";
+            let hint = "' shows owner and mode";
             let not_granted = |result: (Errno, String)| said(result, Errno::ACCES, "its mode does not grant this (EACCES)", hint);
             not_granted(failed(Segment::create(&ns, KEY, 1)));
             let segment = Segment::open_id(&ns, segment.id()).unwrap();

@@ -292,7 +292,7 @@ fn creating_does_not_wait_for_an_exited_creator() {
         let id = ns.semget(KEY, 1, libc::IPC_CREAT | 0o600).unwrap();
         let error = Semaphore::open_or_create(ns, KEY, 1).unwrap_err();
         assert_eq!(error.errno(), Errno::TIMEDOUT);
-        assert!(error.to_string().contains("nobody has operated on it yet"), "{error}");
+        assert!(error.to_string().contains("no process has operated on it yet"), "{error}");
         assert_eq!(Semaphore::open(ns, KEY).unwrap().value().unwrap(), 0);
         ns.sem_remove(id.raw()).unwrap();
         assert_eq!(Semaphore::open_or_create(ns, KEY, 1).unwrap().value().unwrap(), 1);
@@ -341,7 +341,7 @@ fn error_messages_name_the_reason() {
         let id = set.id();
         let cannot = |what: String| format!("cannot {what}");
         for (units, of) in [(0, 0), (32768, 32768), (u16::MAX, 65535)] {
-            let text = cannot(format!("take or give {of} units of set {id}: it must be 1..=32767 units (EINVAL)"));
+            let text = cannot(format!("acquire or release {of} units of set {id}: the number must be in 1..=32767 (EINVAL)"));
             assert_eq!(failed(set.semaphore(0).acquire_many(units).unwrap_err()), (Errno::INVAL, text.clone()));
             assert_eq!(failed(set.semaphore(0).release(units).unwrap_err()), (Errno::INVAL, text));
         }

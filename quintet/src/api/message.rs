@@ -1,14 +1,33 @@
-//! Values as messages.
+//! Received messages, and messages that are values of Rust types.
 
-use crate::api::message_queue::{Message, MessageQueue};
-use crate::api::select::Select;
-use crate::types::error::{Errno, Error, Result};
+#[cfg(feature = "serde")]
+use crate::{
+    api::message_queue::MessageQueue,
+    api::select::Select,
+    types::error::{Errno, Error, Result},
+};
+#[cfg(feature = "serde")]
 use serde::{Serialize, de::DeserializeOwned};
 
-/// With the feature `serde`, which is on by default.
+/// A message that was received.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[doc(alias = "msgbuf")]
+pub struct Message {
+    /// The type, 1 or more.
+    pub mtype: i64,
+    /// The bytes.
+    pub data: Vec<u8>,
+}
+
+/// These methods need the feature `serde`, which is on by default.
+#[cfg(feature = "serde")]
 impl MessageQueue {
-    /// Sends a value, as [`send`](Self::send) sends its bytes. They are encoded as [postcard](https://postcard.jamesmunns.com) has it, for
-    /// programs on either side that know the type.
+    /// Sends a value as a message of type `mtype` (1 or more), as [`send`](Self::send) does.
+    ///
+    /// The value is encoded as [postcard](https://postcard.jamesmunns.com). The receiver must know
+    /// its type.
+    ///
+    /// # Examples
     ///
     /// ```
     /// # let dir = tempfile::tempdir().unwrap();
@@ -23,13 +42,16 @@ impl MessageQueue {
     /// queue.send_value(1, &Order { article: "bolt".into(), pieces: 12 })?;
     /// let (_, order) = queue.receive_value::<Order>(Select::First)?;
     /// assert_eq!(order, Order { article: "bolt".into(), pieces: 12 });
-    /// # queue.remove()?;
     /// # Ok::<(), quintet::Error>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send); `EINVAL` also if the value cannot be encoded.
+    /// Those of [`send`](Self::send), and:
+    ///
+    /// | errno | when |
+    /// |---|---|
+    /// | `EINVAL` | the value cannot be encoded |
     ///
     /// # References
     ///
@@ -41,12 +63,30 @@ impl MessageQueue {
         self.send(mtype, &data)
     }
 
-    /// Takes the message that is selected, as [`receive`](Self::receive) does: its type and its value. A message that holds no such value is
-    /// lost; [`receive`](Self::receive) and [`Message::value`] keep its bytes.
+    /// Receives a message as [`receive`](Self::receive) does, and returns its type and its value.
+    ///
+    /// A message that is not a `T` is removed from the queue and lost. To keep its bytes, call
+    /// [`receive`](Self::receive) and then [`Message::value`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::{MessageQueue, Select};
+    /// let queue = MessageQueue::private(&ns)?;
+    /// queue.send_value(3, &("page", 7))?;
+    /// assert_eq!(queue.receive_value(Select::First)?, (3, ("page".to_owned(), 7)));
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`receive`](Self::receive); `EBADMSG` the message's bytes are no `T`.
+    /// Those of [`receive`](Self::receive), and:
+    ///
+    /// | errno | when |
+    /// |---|---|
+    /// | `EBADMSG` | the message is not a `T` |
     ///
     /// # References
     ///
@@ -57,17 +97,33 @@ impl MessageQueue {
     }
 }
 
-/// With the feature `serde`, which is on by default.
+/// These methods need the feature `serde`, which is on by default.
+#[cfg(feature = "serde")]
 impl Message {
-    /// The value that was sent by [`MessageQueue::send_value`].
+    /// Returns the value that [`MessageQueue::send_value`] sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::{MessageQueue, Select};
+    /// let queue = MessageQueue::private(&ns)?;
+    /// queue.send_value(1, &300_u16)?;
+    /// let message = queue.receive(Select::First)?;
+    /// assert_eq!(message.value::<u16>()?, 300);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `EBADMSG` the bytes are no `T`, or more than that.
+    /// | errno | when |
+    /// |---|---|
+    /// | `EBADMSG` | the bytes are not a `T`, or more than a `T` |
     pub fn value<T: DeserializeOwned>(&self) -> Result<T> {
-        let error = |why: &dyn std::fmt::Display| {
-            let what = format!("cannot read a {} from a message of type {}", std::any::type_name::<T>(), self.mtype);
-            Error::new(Errno::BADMSG, what).reason(format!("its {} bytes are something else: {why}", self.data.len()))
+        let error = |reason: &dyn std::fmt::Display| {
+            let failure = format!("cannot read a {} from a message of type {}", std::any::type_name::<T>(), self.mtype);
+            Error::new(Errno::BADMSG, failure).reason(format!("its {} bytes are something else: {reason}", self.data.len()))
         };
         match postcard::take_from_bytes(&self.data) {
             Ok((value, [])) => Ok(value),

@@ -1,17 +1,19 @@
 //! The safe API: a namespace and its objects as Rust values.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
-//! | `namespace/` | [`Namespace`](namespace::Namespace), and the C calls' verbs one for one |
-//! | `segment`, `attachment` | shared memory |
-//! | `semaphore_set`, `semaphore` | semaphores |
-//! | `message_queue`, `message`, `select` | message queues |
-//! | `common` | errors and loops that the three share |
+//! | `namespace/` | [`Namespace`](namespace::Namespace), with the C calls' verbs one for one |
+//! | `segment/`, `attachment/` | shared memory |
+//! | `semaphore_set/`, `semaphore/` | semaphores |
+//! | `message_queue/`, `message`, `select` | message queues |
+//! | `common` | what the three classes share: opening, waiting, errors |
+//!
+//! Each class has `options` for its creation. Sets also have `operate` and `values`; queues
+//! have `send` and `receive`.
 
 pub mod attachment;
 mod common;
-#[cfg(feature = "serde")]
-mod message;
+pub mod message;
 pub mod message_queue;
 pub mod namespace;
 pub mod segment;

@@ -3,7 +3,7 @@
 use crate::types::error::Errno;
 use crate::types::msg::MsgFlags;
 
-/// Which message is wanted: of those there are, or the first that comes.
+/// Which message a receiver takes: the first in the queue that fits, or else the next that arrives.
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
@@ -17,7 +17,6 @@ use crate::types::msg::MsgFlags;
 /// assert_eq!(queue.receive(Select::NotType(5))?.data, b"soon");
 /// assert_eq!(queue.try_receive(Select::Type(2))?, None);
 /// assert_eq!(queue.receive(Select::First)?.data, b"later");
-/// # queue.remove()?;
 /// # Ok::<(), quintet::Error>(())
 /// ```
 ///
@@ -27,20 +26,21 @@ use crate::types::msg::MsgFlags;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[doc(alias = "msgtyp")]
 pub enum Select {
-    /// The first one, of whatever type.
+    /// The first message, of any type.
     #[default]
     First,
-    /// The first one of this type, 1 or more.
+    /// The first message of this type, 1 or more.
     Type(i64),
-    /// The first one of the lowest type that is there, if that is at most this, 1 or more: types as priorities, 1 the highest.
+    /// The first message of the lowest type that is at most this, 1 or more. Types are priorities
+    /// then, of which 1 is the highest.
     LowestUpTo(i64),
-    /// The first one that is not of this type, 1 or more.
+    /// The first message of any type but this, 1 or more.
     #[doc(alias = "MSG_EXCEPT")]
     NotType(i64),
 }
 
 impl Select {
-    /// As the C call has it: `msgtyp`, and the flag that goes with it.
+    /// Returns the `msgtyp` of the C call and the flag that belongs to it.
     pub(super) fn raw(self) -> Result<(i64, MsgFlags), Errno> {
         match self {
             Select::First => Ok((0, MsgFlags::empty())),
@@ -51,7 +51,7 @@ impl Select {
         }
     }
 
-    /// Whether it takes a message of type `mtype` rather than an earlier one of type `found`.
+    /// Returns `true` if a message of type `mtype` replaces an earlier one of type `found`.
     pub(super) fn prefers(self, mtype: i64, found: Option<i64>) -> bool {
         match self {
             Select::First => found.is_none(),

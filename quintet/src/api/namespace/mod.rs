@@ -12,13 +12,16 @@ use std::path::{Path, PathBuf};
 
 /// A set of objects that find each other by key and by identifier.
 ///
-/// A cheap handle: clones, and namespaces opened twice by one process, are the same namespace.
+/// The value is a cheap handle. Clones refer to the same namespace, and so does a namespace that one
+/// process opens twice.
+///
+/// # Examples
 ///
 /// ```
 /// # let dir = tempfile::tempdir().unwrap();
 /// use quintet::{Key, Kind, Namespace, Segment};
 /// let ns = Namespace::create(dir.path().join("ns"), Kind::Private)?;
-/// let memory = Segment::create(&ns, Key::new(7), 4096)?.attach()?;
+/// let memory = Segment::open_or_create(&ns, Key::new(7), 4096)?.attach()?;
 /// memory.write(0, b"hello")?;
 /// # Ok::<(), quintet::Error>(())
 /// ```
@@ -32,59 +35,122 @@ mod sem;
 mod shm;
 
 impl Namespace {
-    /// The kernel's own System V IPC, of this process's IPC namespace.
+    /// Returns the kernel's own System V IPC, of the IPC namespace of this process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use quintet::Namespace;
+    /// assert_eq!(Namespace::kernel().path(), None);
+    /// ```
+    ///
+    /// # References
+    ///
+    /// sysvipc(7)
     pub fn kernel() -> Namespace {
         Namespace { backend: AnyBackend::Kernel(Kernel) }
     }
 
-    /// The directory that is used when none is named: `$QUINTET_NAMESPACE`, else `/dev/shm/quintet-UID`.
+    /// Returns the path of the default namespace: `$QUINTET_NAMESPACE`, else `/dev/shm/quintet-UID`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert!(!quintet::Namespace::default_path().as_os_str().is_empty());
+    /// ```
     pub fn default_path() -> PathBuf {
         default::default_path()
     }
 
-    /// Opens the default namespace, and creates it on first use: private to the user; the superuser's is shared,
-    /// because its programs change their user and go on, but under a name that nobody else can list.
+    /// Opens the default namespace, and creates it on first use.
+    ///
+    /// It is private to the user. That of the superuser is shared, because its programs may change their
+    /// user; it has a name that only the superuser can list.
     ///
     /// # Errors
     ///
-    /// As [`Namespace::open`] and [`Namespace::create`]; `EACCES` also if the default directory
-    /// belongs to somebody else.
+    /// Those of [`Namespace::open`] and [`Namespace::create`], and:
+    ///
+    /// | errno | when |
+    /// |---|---|
+    /// | `EACCES` | the default directory belongs to another user |
     pub fn open_default() -> Result<Namespace> {
         Directory::open_default().map(Namespace::directory)
     }
 
     /// Opens an existing namespace.
     ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::{Kind, Namespace};
+    /// let path = dir.path().join("ns");
+    /// assert_eq!(Namespace::open(&path)?.kind(), Kind::Private);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// | errno | when |
     /// |---|---|
-    /// | `ENOENT` | there is no such directory, or it is no namespace |
-    /// | `ENOTDIR` | the path is not a directory |
-    /// | `EACCES` | it may not be entered or written |
-    /// | `EROFS` | it is on a read-only file system |
+    /// | `EACCES` | the directory may not be entered or written |
     /// | `EBADMSG` | its header is damaged |
+    /// | `ENOENT` | the directory does not exist, or is not a namespace |
+    /// | `ENOTDIR` | the path is not a directory |
     /// | `EPROTONOSUPPORT` | it has another layout version |
+    /// | `EROFS` | it is on a read-only file system |
     pub fn open(path: impl AsRef<Path>) -> Result<Namespace> {
         Directory::open(path.as_ref()).map(Namespace::directory)
     }
 
-    /// Creates a namespace, or opens the one that is there. The parent directory must exist.
+    /// Creates a namespace, or opens the existing one. The parent directory must exist.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::{Kind, Namespace};
+    /// let other = Namespace::create(dir.path().join("other"), Kind::Shared)?;
+    /// assert_eq!(other.kind(), Kind::Shared);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`Namespace::open`]; `ENOSPC` the file system is full; `ENOTEMPTY` a directory with other
-    /// things in it is there; `EEXIST` a namespace of the other kind is there.
+    /// Those of [`Namespace::open`], and:
+    ///
+    /// | errno | when |
+    /// |---|---|
+    /// | `EEXIST` | a namespace of the other kind exists |
+    /// | `ENOSPC` | the file system is full |
+    /// | `ENOTEMPTY` | the directory exists and has other files |
     pub fn create(path: impl AsRef<Path>, kind: Kind) -> Result<Namespace> {
         Directory::create(path.as_ref(), kind).map(Namespace::directory)
     }
 
-    /// Creates a shared namespace under a random name in `parent`, a directory that others should be able to search but not
-    /// to list (mode 0711): for programs that give up the superuser's rights and go on. Who is not told the name does not get in.
+    /// Creates a shared namespace with a random name in the directory `parent`.
+    ///
+    /// Other users should be able to search `parent` but not to list it (mode 0711). Then only processes
+    /// that are told the name can open the namespace. Programs that give up the privileges of the
+    /// superuser use this.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::{Kind, Namespace};
+    /// let hidden = Namespace::create_hidden(dir.path())?;
+    /// assert_eq!(hidden.path().unwrap().parent(), Some(dir.path()));
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`Namespace::create`].
+    /// Those of [`Namespace::create`].
     pub fn create_hidden(parent: impl AsRef<Path>) -> Result<Namespace> {
         default::create_hidden(parent.as_ref()).map(Namespace::directory)
     }
@@ -93,70 +159,180 @@ impl Namespace {
         Namespace { backend: AnyBackend::Directory(directory) }
     }
 
-    /// The directory; `None` for the kernel's namespace.
+    /// Returns the directory; `None` for the kernel's namespace.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// assert_eq!(ns.path(), Some(&*dir.path().join("ns")));
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     pub fn path(&self) -> Option<&Path> {
         with_backend!(self.backend, backend => NamespaceVerbs::path(backend))
     }
 
-    /// Whether it is private or shared; the kernel's is shared.
+    /// Returns `Private` or `Shared`. The kernel's namespace is shared.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// assert_eq!(ns.kind(), quintet::Kind::Private);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     pub fn kind(&self) -> Kind {
         with_backend!(self.backend, backend => NamespaceVerbs::kind(backend))
     }
 
-    /// The limits in force.
+    /// Returns the limits.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// assert_eq!(ns.limits()?, quintet::Limits::DEFAULT);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// For the kernel's namespace those of reading `/proc/sys/kernel`.
+    /// None in a directory. Those of reading `/proc/sys/kernel` for the kernel's namespace.
+    ///
+    /// # References
+    ///
+    /// proc(5)
+    #[doc(alias = "IPC_INFO")]
     pub fn limits(&self) -> std::result::Result<Limits, Errno> {
         with_backend!(self.backend, backend => backend.limits())
     }
 
-    /// Sets the limits. Objects beyond a lowered limit stay.
+    /// Sets the limits. Existing objects beyond a lowered limit stay.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Limits;
+    /// ns.set_limits(&Limits { msgmax: 65536, ..Limits::DEFAULT })?;
+    /// assert_eq!(ns.limits()?.msgmax, 65536);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `EPERM` the caller is not the namespace's owner; `EINVAL` `shmmni`, `semmni` or `msgmni` over 32768, `semmsl` over 65535,
-    /// `semopm` over 500, `semmns`, `msgmax` or `msgmnb` over `2^31 - 1`.
+    /// | errno | when |
+    /// |---|---|
+    /// | `EINVAL` | `shmmni`, `semmni` or `msgmni` is over 32768 |
+    /// | `EINVAL` | `semmsl` is over 65535, or `semopm` over 500 |
+    /// | `EINVAL` | `semmns`, `msgmax` or `msgmnb` is over `2^31 - 1` |
+    /// | `EPERM` | the caller is not the owner of the namespace |
+    ///
+    /// # References
+    ///
+    /// proc(5)
     pub fn set_limits(&self, limits: &Limits) -> std::result::Result<(), Errno> {
         with_backend!(self.backend, backend => NamespaceVerbs::set_limits(backend, limits))
     }
 
-    /// Sees to it that what the dead left is cleared: attach counts, segments that only they
-    /// kept, half-made objects. Any call does this where it matters; `doctor` and `rm --orphans` ask for it.
+    /// Reclaims what exited processes leave: attach counts, segments that only they kept, and objects
+    /// that they had not finished creating.
+    ///
+    /// Every call does this where it needs to. This call does it for the whole namespace.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Segment;
+    /// let segment = Segment::private(&ns, 100)?;
+    /// ns.sweep()?;
+    /// assert_eq!(segment.stat()?.nattch, 0);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// Those of reading the directory.
+    /// Those of reading the directory of the namespace, or `/proc`.
     pub fn sweep(&self) -> std::result::Result<(), Errno> {
         with_backend!(self.backend, backend => backend.sweep())
     }
 
-    /// The processes that use the namespace now: process id, user id, and whether the pid is of
-    /// the caller's PID namespace (`count` is the number of its attachments). Empty for the kernel's.
+    /// Returns the processes that use the namespace. `count` is the number of attachments of each. Empty
+    /// for the kernel's namespace.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// let _memory = quintet::Segment::private(&ns, 100)?.attach()?;
+    /// let pids: Vec<i32> = ns.participants()?.iter().map(|process| process.pid).collect();
+    /// assert_eq!(pids, [std::process::id() as i32]);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// Those of reading the directory.
+    /// Those of reading the directory of the namespace, or `/proc`.
     pub fn participants(&self) -> std::result::Result<Vec<Attacher>, Errno> {
         with_backend!(self.backend, backend => backend.participants())
     }
 
-    /// Removes the namespace and all its objects. Refused while processes use it, unless `force`.
+    /// Removes the namespace and all its objects. Unless `force` is set, it fails while other processes
+    /// use the namespace.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// ns.destroy(true)?;
+    /// assert!(!dir.path().join("ns").exists());
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `EBUSY` processes use it; `EPERM` not the owner; `EINVAL` for the kernel's.
+    /// | errno | when |
+    /// |---|---|
+    /// | `EBUSY` | processes use it, and `force` is not set |
+    /// | `EINVAL` | it is the kernel's namespace |
+    /// | `EPERM` | the caller is not the owner |
     pub fn destroy(self, force: bool) -> Result<()> {
         with_backend!(self.backend, backend => NamespaceVerbs::destroy(backend, force))
     }
 
-    /// Removes the namespace at `path` although it is damaged, or of another version, and cannot be opened.
-    /// Only files that a namespace has are removed. Whether somebody uses it cannot be told.
+    /// Removes the namespace at `path` that cannot be opened, because it is damaged or has another layout
+    /// version.
+    ///
+    /// Only files that a namespace has are removed. Processes that use it are not detected.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Namespace;
+    /// let path = dir.path().join("ns");
+    /// std::fs::write(path.join("namespace"), "damaged").unwrap();
+    /// Namespace::destroy_damaged(&path)?;
+    /// assert!(!path.exists());
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `EPERM` not the owner; `ENOENT` no namespace is there; `ENOTEMPTY` other files are there, which stay.
+    /// | errno | when |
+    /// |---|---|
+    /// | `ENOENT` | no namespace is there |
+    /// | `ENOTEMPTY` | other files are there, which stay |
+    /// | `EPERM` | the caller is not the owner |
     pub fn destroy_damaged(path: impl AsRef<Path>) -> Result<()> {
         Directory::destroy_damaged(path.as_ref())
     }

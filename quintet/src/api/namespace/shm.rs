@@ -11,37 +11,84 @@ use crate::types::shm::{SegmentStat, SegmentStatus, Usage};
 use std::ffi::c_void;
 
 impl Namespace {
-    /// The identifier that the next created segment will have, `shm_next_id`, if one has been asked for.
+    /// Returns the identifier that the next segment will have (`shm_next_id`), or `None` if none was
+    /// requested.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// assert_eq!(ns.shm_next_id()?, None);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`Namespace::limits`].
+    /// Those of [`Namespace::limits`].
+    ///
+    /// # References
+    ///
+    /// proc(5)
     pub fn shm_next_id(&self) -> std::result::Result<Option<Id>, Errno> {
         with_backend!(self.backend, backend => backend.next_id(Mechanism::Shm))
     }
 
-    /// Asks for the identifier of the next created segment (where its index is free); `None` takes that back.
+    /// Requests the identifier of the next segment (`shm_next_id`). `None` withdraws the request.
+    ///
+    /// The request has no effect if the index is in use.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::{Id, Key};
+    /// ns.set_shm_next_id(Some(Id::new(3, 7)))?;
+    /// let id = ns.shmget(Key::new(5), 4096, libc::IPC_CREAT | 0o600)?;
+    /// assert_eq!((id.sequence(), id.index()), (3, 7));
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `EPERM` the caller is not the namespace's owner.
+    /// | errno | when |
+    /// |---|---|
+    /// | `EPERM` | the caller is not the owner of the namespace |
+    ///
+    /// # References
+    ///
+    /// proc(5)
     pub fn set_shm_next_id(&self, id: Option<Id>) -> std::result::Result<(), Errno> {
         with_backend!(self.backend, backend => backend.set_next_id(Mechanism::Shm, id))
     }
 
-    /// `int shmget(key_t key, size_t size, int shmflg)`: finds the segment of `key`, or creates it.
+    /// Finds the segment of `key`, or creates it: `int shmget(key_t key, size_t size, int shmflg)`.
     ///
-    /// `size` in bytes; `flags` the C flags: `IPC_CREAT`, `IPC_EXCL`, `SHM_HUGETLB`, `SHM_NORESERVE` and nine bits of mode.
+    /// - `size` is in bytes: 1..=`shmmax` for a new segment.
+    /// - `flags` has the C flags `IPC_CREAT`, `IPC_EXCL`, `SHM_HUGETLB` and `SHM_NORESERVE`, and the nine
+    ///   bits of the mode.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Key;
+    /// let id = ns.shmget(Key::new(5), 4096, libc::IPC_CREAT | 0o600)?;
+    /// assert_eq!(ns.shmget(Key::new(5), 0, 0)?, id);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
     /// | errno | when |
     /// |---|---|
     /// | `EACCES` | the segment exists and its mode does not grant what `flags` asks for |
-    /// | `EEXIST` | `IPC_CREAT` and `IPC_EXCL`, and the key is in use |
-    /// | `EINVAL` | new: `size` is 0 or over `shmmax`; existing: `size` is greater than the segment's |
+    /// | `EEXIST` | `IPC_CREAT` and `IPC_EXCL` are given, and the key is in use |
+    /// | `EINVAL` | new: `size` is 0 or over `shmmax`; existing: it is smaller than `size` |
     /// | `ENOENT` | no segment has the key, and `IPC_CREAT` is not given |
-    /// | `ENOMEM` | the memory cannot be promised: the file system has no room |
+    /// | `ENOMEM` | the file system has no room |
     /// | `ENOSPC` | the limit `shmmni` or `shmall` is reached |
     ///
     /// # References
@@ -51,119 +98,280 @@ impl Namespace {
         with_backend!(self.backend, backend => backend.shmget(key, size, flags))
     }
 
-    /// `void *shmat(int shmid, const void *shmaddr, int shmflg)`: maps a segment.
+    /// Attaches a segment: `void *shmat(int shmid, const void *shmaddr, int shmflg)`.
     ///
-    /// `address` 0: the system chooses; `flags` of `SHM_RDONLY`, `SHM_RND`, `SHM_REMAP`, `SHM_EXEC`.
-    /// [`crate::api::segment::Segment::attach`] is the safe form.
+    /// - `address` is a multiple of the page size, or 0 to let the system choose.
+    /// - `flags` has `SHM_RDONLY`, `SHM_RND`, `SHM_REMAP` and `SHM_EXEC`.
+    ///
+    /// [`Segment::attach`](crate::Segment::attach) is the safe form.
     ///
     /// # Safety
     ///
-    /// With `SHM_REMAP` whatever is mapped at `address` goes. Memory that others write must be
-    /// accessed by atomic or volatile operations.
+    /// `SHM_REMAP` replaces what is mapped at `address`. Peers can write to the memory, so all access
+    /// must be atomic or volatile.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Key;
+    /// let id = ns.shmget(Key::new(5), 4096, libc::IPC_CREAT | 0o600)?;
+    /// // SAFETY: without SHM_REMAP; the memory is only read by a volatile access.
+    /// let memory = unsafe { ns.shmat(id.raw(), 0, 0) }?.cast::<u8>();
+    /// assert_eq!(unsafe { memory.read_volatile() }, 0);
+    /// unsafe { ns.shmdt(memory.addr()) }?;
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
     /// | errno | when |
     /// |---|---|
     /// | `EACCES` | the mode does not grant the access |
-    /// | `EIDRM` | the segment was destroyed while being attached |
-    /// | `EINVAL` | no such identifier; `address` is unaligned, in use, or 0 with `SHM_REMAP` |
-    /// | `ENOMEM` | no room in the address space |
+    /// | `EIDRM` | the segment was destroyed meanwhile |
+    /// | `EINVAL` | no segment has the identifier; `address` is not aligned, in use, or 0 with `SHM_REMAP` |
+    /// | `ENOMEM` | the address space has no room |
     ///
     /// # References
     ///
     /// shmop(2)
     #[allow(unsafe_code)]
     pub unsafe fn shmat(&self, id: i32, address: usize, flags: i32) -> std::result::Result<*mut c_void, Errno> {
-        // SAFETY: the caller vouches for the address.
+        // SAFETY: the caller guarantees what the contract says of the address.
         with_backend!(self.backend, backend => unsafe { backend.shmat(id, address, flags) })
     }
 
-    /// `int shmdt(const void *shmaddr)`: unmaps the segment attached at `address`.
+    /// Detaches the segment that is attached at `address`: `int shmdt(const void *shmaddr)`.
     ///
     /// # Safety
     ///
-    /// Nothing may use the memory any more.
+    /// No code may use the memory any more.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Key;
+    /// let id = ns.shmget(Key::new(5), 4096, libc::IPC_CREAT | 0o600)?;
+    /// // SAFETY: without SHM_REMAP; the memory is never used.
+    /// let memory = unsafe { ns.shmat(id.raw(), 0, libc::SHM_RDONLY) }?;
+    /// unsafe { ns.shmdt(memory.addr()) }?;
+    /// assert_eq!(ns.shm_stat(id.raw())?.nattch, 0);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `EINVAL`: no segment is attached at `address`.
+    /// | errno | when |
+    /// |---|---|
+    /// | `EINVAL` | no segment is attached at `address` |
     ///
     /// # References
     ///
     /// shmop(2)
     #[allow(unsafe_code)]
     pub unsafe fn shmdt(&self, address: usize) -> std::result::Result<(), Errno> {
-        // SAFETY: the caller vouches that the memory is not used any more.
+        // SAFETY: the caller guarantees that no code uses the memory any more.
         with_backend!(self.backend, backend => unsafe { backend.shmdt(address) })
     }
 
-    /// `IPC_STAT`.
+    /// Returns the state of a segment (`IPC_STAT`): `int shmctl(int id, int cmd, ...)`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Key;
+    /// let id = ns.shmget(Key::new(5), 4096, libc::IPC_CREAT | 0o600)?;
+    /// assert_eq!(ns.shm_stat(id.raw())?.key, Key::new(5));
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `EINVAL` no such identifier; `EACCES` the mode does not grant reading.
+    /// | errno | when |
+    /// |---|---|
+    /// | `EACCES` | the mode does not grant reading |
+    /// | `EINVAL` | no segment has the identifier |
     ///
     /// # References
     ///
     /// shmctl(2)
+    #[doc(alias = "IPC_STAT")]
     pub fn shm_stat(&self, id: i32) -> std::result::Result<SegmentStat, Errno> {
         with_backend!(self.backend, backend => backend.shm_stat(id))
     }
 
-    /// `SHM_STAT` (`any` false) and `SHM_STAT_ANY` (true, which asks for no right): by index.
+    /// Returns the state of the segment at an index, 0..=32767 (`SHM_STAT`).
     ///
-    /// `index` 0..=32767; of a greater number the low 15 bits count, as in the kernel.
+    /// Of a greater number, the low 15 bits are used, as in the kernel. If `any` is set, no permission
+    /// is checked (`SHM_STAT_ANY`).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Key;
+    /// let id = ns.shmget(Key::new(5), 4096, libc::IPC_CREAT | 0o600)?;
+    /// assert_eq!(ns.shm_stat_index(id.index().into(), true)?.id, id);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `EINVAL` the index is not in use; `EACCES` the mode does not grant reading.
+    /// | errno | when |
+    /// |---|---|
+    /// | `EACCES` | the mode does not grant reading, and `any` is not set |
+    /// | `EINVAL` | the index is not in use |
+    ///
+    /// # References
+    ///
+    /// shmctl(2)
+    #[doc(alias = "SHM_STAT")]
+    #[doc(alias = "SHM_STAT_ANY")]
     pub fn shm_stat_index(&self, index: i32, any: bool) -> std::result::Result<SegmentStat, Errno> {
         with_backend!(self.backend, backend => backend.shm_stat_index(index, any))
     }
 
-    /// `IPC_SET`: sets owner, group and access mode (the low nine bits of `mode`).
+    /// Sets the owner, the group and the low nine bits of the mode (`IPC_SET`).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Key;
+    /// let id = ns.shmget(Key::new(5), 4096, libc::IPC_CREAT | 0o600)?;
+    /// let perm = ns.shm_stat(id.raw())?.perm;
+    /// ns.shm_set(id.raw(), perm.uid, perm.gid, 0o640)?;
+    /// assert_eq!(ns.shm_stat(id.raw())?.perm.mode, 0o640);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `EINVAL` no such identifier, or an id of -1; `EPERM` the caller is neither owner nor creator nor privileged.
+    /// | errno | when |
+    /// |---|---|
+    /// | `EINVAL` | no segment has the identifier, or an id is -1 |
+    /// | `EPERM` | the caller is neither owner nor creator nor privileged |
+    ///
+    /// # References
+    ///
+    /// shmctl(2)
+    #[doc(alias = "IPC_SET")]
     pub fn shm_set(&self, id: i32, uid: u32, gid: u32, mode: u32) -> std::result::Result<(), Errno> {
         with_backend!(self.backend, backend => backend.shm_set(id, uid, gid, mode))
     }
 
-    /// `IPC_RMID`: marks the segment for removal; it goes with the last detach.
+    /// Marks the segment for destruction (`IPC_RMID`). The last detach destroys it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::{Errno, Key};
+    /// let id = ns.shmget(Key::new(5), 4096, libc::IPC_CREAT | 0o600)?;
+    /// ns.shm_remove(id.raw())?;
+    /// assert_eq!(ns.shm_stat(id.raw()), Err(Errno::INVAL));
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `EINVAL` no such identifier; `EPERM` the caller is neither owner nor creator nor privileged.
+    /// | errno | when |
+    /// |---|---|
+    /// | `EINVAL` | no segment has the identifier |
+    /// | `EPERM` | the caller is neither owner nor creator nor privileged |
+    ///
+    /// # References
+    ///
+    /// shmctl(2)
+    #[doc(alias = "IPC_RMID")]
     pub fn shm_remove(&self, id: i32) -> std::result::Result<(), Errno> {
         with_backend!(self.backend, backend => backend.shm_remove(id))
     }
 
-    /// `SHM_LOCK` (`locked` true) and `SHM_UNLOCK`: keeps the segment out of swap.
+    /// Keeps the segment out of swap (`SHM_LOCK`, if `locked`), or allows swap again (`SHM_UNLOCK`).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::{Key, ModeFlags};
+    /// let id = ns.shmget(Key::new(5), 4096, libc::IPC_CREAT | 0o600)?;
+    /// ns.shm_lock(id.raw(), true)?;
+    /// assert_eq!(ns.shm_stat(id.raw())?.flags, ModeFlags::LOCKED);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `EINVAL` no such identifier; `EPERM` not the owner, or nothing may be locked (`RLIMIT_MEMLOCK` 0);
-    /// `ENOMEM` the segment is larger than `RLIMIT_MEMLOCK`.
+    /// | errno | when |
+    /// |---|---|
+    /// | `EINVAL` | no segment has the identifier |
+    /// | `ENOMEM` | the segment is larger than `RLIMIT_MEMLOCK` |
+    /// | `EPERM` | the caller is not the owner, or `RLIMIT_MEMLOCK` is 0 |
+    ///
+    /// # References
+    ///
+    /// shmctl(2)
+    #[doc(alias = "SHM_LOCK")]
+    #[doc(alias = "SHM_UNLOCK")]
     pub fn shm_lock(&self, id: i32, locked: bool) -> std::result::Result<(), Errno> {
         with_backend!(self.backend, backend => backend.shm_lock(id, locked))
     }
 
-    /// `SHM_INFO`: what the segments use.
+    /// Returns what the segments use (`SHM_INFO`).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Key;
+    /// let id = ns.shmget(Key::new(5), 4096, libc::IPC_CREAT | 0o600)?;
+    /// assert_eq!(ns.shm_usage()?.segments, 1);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// None for a directory; the kernel's may fail under a security policy.
+    /// None in a directory. The kernel's call can fail under a security policy.
+    ///
+    /// # References
+    ///
+    /// shmctl(2)
+    #[doc(alias = "SHM_INFO")]
     pub fn shm_usage(&self) -> std::result::Result<Usage, Errno> {
         with_backend!(self.backend, backend => backend.shm_usage())
     }
 
-    /// All segments, by index, with those who are attached.
+    /// Returns all segments, by index, with the attached processes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::Key;
+    /// let id = ns.shmget(Key::new(5), 4096, libc::IPC_CREAT | 0o600)?;
+    /// assert_eq!(ns.segments()?[0].stat.id, id);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// Those of reading the directory, or `/proc/sysvipc/shm`.
+    /// Those of reading the directory of the namespace, or `/proc`.
+    ///
+    /// # References
+    ///
+    /// proc(5)
     pub fn segments(&self) -> Result<Vec<SegmentStatus>> {
         with_backend!(self.backend, backend => backend.segments()).map_err(|e| Error::new(e, "cannot list the segments"))
     }
