@@ -16,7 +16,7 @@ fn stopped_owner_keeps_the_lock() {
         let path = directory.join("ns");
         fork(|| {
             let ns = Namespace::create(&path, Kind::Private).unwrap();
-            Segment::create(&ns, OTHER, OTHER_BYTES).unwrap();
+            Segment::open_or_create(&ns, OTHER, OTHER_BYTES).unwrap();
         })
         .succeeds();
         let mut watch = Watch::new(&path);

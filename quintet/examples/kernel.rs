@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Uses one object of each class, and leaves nothing behind, even if a step fails.
 fn use_all_three(ns: &Namespace) -> quintet::Result<()> {
     // A removed segment stays until its last attachment ends, so it can be removed at once.
-    let segment = Segment::create(ns, Key::PRIVATE, 4096)?;
+    let segment = Segment::open_or_create(ns, Key::PRIVATE, 4096)?;
     let memory = segment.attach();
     segment.remove()?;
     let memory = memory?;

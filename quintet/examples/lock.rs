@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("namespace");
     let ns = Namespace::create(&path, Kind::Private)?;
-    let memory = Segment::create(&ns, KEY, 8)?.attach_read_only()?;
+    let memory = Segment::open_or_create(&ns, KEY, 8)?.attach_read_only()?;
 
     let mut second = Command::new(std::env::current_exe()?).arg(&path).spawn()?;
     add(&ns)?;
@@ -39,7 +39,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Adds 1 to the number, `STEPS` times.
 fn add(ns: &Namespace) -> quintet::Result<()> {
-    let memory = Segment::create(ns, KEY, 8)?.attach()?;
+    let memory = Segment::open_or_create(ns, KEY, 8)?.attach()?;
     let number = memory.cell::<u64>(0)?;
     // The process that comes first creates the lock; the other one opens it.
     let lock = Semaphore::open_or_create(ns, KEY, 1)?;

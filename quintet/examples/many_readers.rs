@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("namespace");
     let ns = Namespace::create(&path, Kind::Private)?;
-    let segment = Segment::create(&ns, ARRAY, (LEN * size_of::<u64>()) as u64)?;
+    let segment = Segment::open_or_create(&ns, ARRAY, (LEN * size_of::<u64>()) as u64)?;
     let array = segment.attach()?;
     let lock = Semaphore::open_or_create(&ns, LOCK, READERS)?;
     let sums = MessageQueue::open_or_create(&ns, SUMS)?;

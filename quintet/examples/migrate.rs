@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Step 2: only the namespace is another one. A key from `ftok` stays the same key.
     let dir = tempfile::tempdir()?;
     let ns = Namespace::create(dir.path().join("namespace"), Kind::Private)?;
-    let segment = Segment::create(&ns, Key::ftok("/", 'q' as i32)?, 4096)?;
+    let segment = Segment::open_or_create(&ns, Key::ftok("/", 'q' as i32)?, 4096)?;
     segment.attach()?.write(0, b"hello")?;
     assert_eq!(read(&segment)?, b"hello");
     println!("step 2: the same code wrote and read a segment in a directory");

@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Several operations at once are done all or not at all. The second one cannot be done, so the
     // first one is not done either.
-    let set = SemaphoreSet::create(&ns, Key::PRIVATE, &[5, 0])?;
+    let set = SemaphoreSet::open_or_create(&ns, Key::PRIVATE, &[5, 0])?;
     assert!(!set.op_timeout(&[SemOp::new(0, -5), SemOp::new(1, -1)], MOMENT)?);
     assert_eq!(set.values()?, [5, 0]);
     println!("one of two operations had to wait: gave up, and the values are still {:?}", set.values()?);

@@ -62,7 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The first process creates the segment, which begins as zeroes, and reads the records.
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("namespace");
-    let memory = Segment::create(&Namespace::create(&path, Kind::Private)?, KEY, 4096)?.attach()?;
+    let memory = Segment::open_or_create(&Namespace::create(&path, Kind::Private)?, KEY, 4096)?.attach()?;
     assert!(Command::new(std::env::current_exe()?).arg(&path).status()?.success());
 
     let readings = read(&memory)?;

@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("namespace");
     let ns = Namespace::create(&path, Kind::Private)?;
-    let segment = Segment::create(&ns, KEY, 4096)?;
+    let segment = Segment::open_or_create(&ns, KEY, 4096)?;
     let guard = Semaphore::open_or_create(&ns, KEY, 1)?.acquire()?;
     let mut child = Command::new(std::env::current_exe()?).arg(&path).spawn()?;
     let child_pid = i32::try_from(child.id())?;

@@ -11,7 +11,7 @@
 //! # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
 //! # use quintet::{Key, Kind, Namespace, Segment};
 //! let ns = Namespace::create(&path, Kind::Private)?;
-//! let memory = Segment::create(&ns, Key::new(0x5eed), 4096)?.attach()?;
+//! let memory = Segment::open_or_create(&ns, Key::new(0x5eed), 4096)?.attach()?;
 //! memory.write(0, b"hello")?;
 //!
 //! // In another program:

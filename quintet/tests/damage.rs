@@ -47,7 +47,7 @@ fn everything(path: &Path) -> Vec<String> {
 fn create(path: &Path, kind: Kind) {
     fork(|| {
         let ns = Namespace::create(path, kind).unwrap();
-        let memory = Segment::create(&ns, KEY, 4096).unwrap().attach().unwrap();
+        let memory = Segment::open_or_create(&ns, KEY, 4096).unwrap().attach().unwrap();
         memory.write(0, b"kept").unwrap();
     })
     .succeeds();

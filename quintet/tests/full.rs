@@ -65,18 +65,18 @@ fn a_segment_without_room_is_refused_and_leaves_nothing() {
     on_small_tmpfs("a_segment_without_room_is_refused_and_leaves_nothing", |dir| {
         let ns = Namespace::create(dir.join("ns"), Kind::Private).unwrap();
         // Creates the files that a namespace keeps.
-        Segment::create(&ns, Key::PRIVATE, 1).unwrap().remove().unwrap();
+        Segment::open_or_create(&ns, Key::PRIVATE, 1).unwrap().remove().unwrap();
         ns.sweep().unwrap();
         let before = free(dir);
-        assert_eq!(error(Segment::create(&ns, Key::new(1), 100 * MIB)), Errno::NOMEM);
+        assert_eq!(error(Segment::open_or_create(&ns, Key::new(1), 100 * MIB)), Errno::NOMEM);
         assert_eq!(free(dir), before);
         assert_eq!(error(Segment::open(&ns, Key::new(1))), Errno::NOENT);
         let usage = ns.shm_usage().unwrap();
         assert_eq!((usage.segments, usage.pages), (0, 0));
         // A size beyond any machine is refused without allocating anything.
-        assert_eq!(error(Segment::create(&ns, Key::new(1), 100 << 30)), Errno::NOMEM);
+        assert_eq!(error(Segment::open_or_create(&ns, Key::new(1), 100 << 30)), Errno::NOMEM);
         assert_eq!(free(dir), before);
-        assert!(Segment::create(&ns, Key::new(1), 40 * MIB).is_ok());
+        assert!(Segment::open_or_create(&ns, Key::new(1), 40 * MIB).is_ok());
     });
 }
 
@@ -84,11 +84,11 @@ fn a_segment_without_room_is_refused_and_leaves_nothing() {
 fn the_same_room_is_not_reserved_twice() {
     on_small_tmpfs("the_same_room_is_not_reserved_twice", |dir| {
         let ns = Namespace::create(dir.join("ns"), Kind::Private).unwrap();
-        let first = Segment::create(&ns, Key::new(1), 40 * MIB).unwrap();
-        assert_eq!(error(Segment::create(&ns, Key::new(2), 40 * MIB)), Errno::NOMEM);
+        let first = Segment::open_or_create(&ns, Key::new(1), 40 * MIB).unwrap();
+        assert_eq!(error(Segment::open_or_create(&ns, Key::new(2), 40 * MIB)), Errno::NOMEM);
         // Removing a segment makes room for the next one.
         first.remove().unwrap();
-        let second = Segment::create(&ns, Key::new(2), 40 * MIB).unwrap();
+        let second = Segment::open_or_create(&ns, Key::new(2), 40 * MIB).unwrap();
         assert_eq!(second.stat().unwrap().size, 40 * MIB);
         // Without a reservation, any size is allowed.
         let sparse = Segment::options().no_reserve().create(&ns, Key::new(3), 100 * MIB).unwrap();
@@ -103,17 +103,17 @@ fn reservations_of_large_segments_count() {
     on_tmpfs("reservations_of_large_segments_count", "size=12g", |dir| {
         const GIB: u64 = 1 << 30;
         let ns = Namespace::create(dir.join("ns"), Kind::Private).unwrap();
-        let large = Segment::create(&ns, Key::new(1), 5 * GIB).unwrap();
+        let large = Segment::open_or_create(&ns, Key::new(1), 5 * GIB).unwrap();
         let memory = large.attach().unwrap();
         memory.write(5 << 30 >> 1, b"in the middle").unwrap();
         assert!(free(dir) > 11 * GIB);
-        Segment::create(&ns, Key::new(2), 5 * GIB).unwrap();
-        assert_eq!(error(Segment::create(&ns, Key::new(3), 5 * GIB)), Errno::NOMEM);
-        assert_eq!(error(Segment::create(&ns, Key::new(3), 3 * GIB)), Errno::NOMEM);
-        Segment::create(&ns, Key::new(3), MIB).unwrap();
+        Segment::open_or_create(&ns, Key::new(2), 5 * GIB).unwrap();
+        assert_eq!(error(Segment::open_or_create(&ns, Key::new(3), 5 * GIB)), Errno::NOMEM);
+        assert_eq!(error(Segment::open_or_create(&ns, Key::new(3), 3 * GIB)), Errno::NOMEM);
+        Segment::open_or_create(&ns, Key::new(3), MIB).unwrap();
         drop(memory);
         large.remove().unwrap();
-        Segment::create(&ns, Key::new(4), 5 * GIB).unwrap();
+        Segment::open_or_create(&ns, Key::new(4), 5 * GIB).unwrap();
     });
 }
 
@@ -122,8 +122,8 @@ fn reservations_of_large_segments_count() {
 fn a_mount_without_a_size_reserves_up_to_the_memory_of_the_machine() {
     on_tmpfs("a_mount_without_a_size_reserves_up_to_the_memory_of_the_machine", "size=0", |dir| {
         let ns = Namespace::create(dir.join("ns"), Kind::Private).unwrap();
-        assert_eq!(Segment::create(&ns, Key::new(1), 2 * MIB).unwrap().attach().unwrap().len() as u64, 2 * MIB);
-        assert_eq!(error(Segment::create(&ns, Key::new(2), 1 << 50)), Errno::NOMEM);
+        assert_eq!(Segment::open_or_create(&ns, Key::new(1), 2 * MIB).unwrap().attach().unwrap().len() as u64, 2 * MIB);
+        assert_eq!(error(Segment::open_or_create(&ns, Key::new(2), 1 << 50)), Errno::NOMEM);
     });
 }
 
@@ -173,8 +173,8 @@ fn huge_pages_fail_if_the_mount_does_not_allow_them() {
 fn a_reserved_segment_can_be_written_on_a_full_file_system() {
     on_small_tmpfs("a_reserved_segment_can_be_written_on_a_full_file_system", |dir| {
         let ns = Namespace::create(dir.join("ns"), Kind::Private).unwrap();
-        let large = Segment::create(&ns, Key::new(1), 40 * MIB).unwrap();
-        let small = Segment::create(&ns, Key::PRIVATE, 5000).unwrap();
+        let large = Segment::open_or_create(&ns, Key::new(1), 40 * MIB).unwrap();
+        let small = Segment::open_or_create(&ns, Key::PRIVATE, 5000).unwrap();
         let _filler = fill(dir);
 
         let memory = large.attach().unwrap();
@@ -202,11 +202,11 @@ fn a_reserved_segment_can_be_written_on_a_full_file_system() {
         }
         assert_eq!(memory.to_vec(4096..4097).unwrap(), [77]);
         twice.detach().unwrap();
-        assert_eq!(error(Segment::create(&ns, Key::new(2), 4096)), Errno::NOMEM);
+        assert_eq!(error(Segment::open_or_create(&ns, Key::new(2), 4096)), Errno::NOMEM);
         small.attach().unwrap().write(4999, b"!").unwrap();
         small.remove().unwrap();
         // The next segment can use its memory.
-        assert!(Segment::create(&ns, Key::new(2), 4096).is_ok());
+        assert!(Segment::open_or_create(&ns, Key::new(2), 4096).is_ok());
         large.remove().unwrap();
         assert_eq!(large.stat().unwrap().nattch, 1);
         memory.detach().unwrap();
@@ -225,7 +225,7 @@ fn memory_without_a_reservation_is_not_recycled() {
         }
         sparse.remove().unwrap();
         let _filler = fill(dir);
-        assert_eq!(error(Segment::create(&ns, Key::PRIVATE, 4096)), Errno::NOMEM);
+        assert_eq!(error(Segment::open_or_create(&ns, Key::PRIVATE, 4096)), Errno::NOMEM);
     });
 }
 
@@ -273,7 +273,7 @@ fn run_role(role: &str, path: &Path) -> bool {
 fn creates_a_namespace_for_another_test() {
     let Some(path) = std::env::var_os(ROLE_PATH) else { return };
     let ns = Namespace::create(&path, Kind::Private).unwrap();
-    Segment::create(&ns, Key::new(1), 4096).unwrap();
+    Segment::open_or_create(&ns, Key::new(1), 4096).unwrap();
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn a_file_size_limit_raises_no_signal() {
     const LIMITED: &str = "QUINTET_TEST_FILE_LIMIT";
     if let Some(path) = std::env::var_os(LIMITED) {
         let ns = Namespace::open(&path).unwrap();
-        assert_eq!(error(Segment::create(&ns, Key::PRIVATE, MIB)), Errno::NOMEM);
+        assert_eq!(error(Segment::open_or_create(&ns, Key::PRIVATE, MIB)), Errno::NOMEM);
         // Even the control file of a new segment exceeds the limit of 4 KiB. The limit does not
         // affect existing segments.
         Segment::open(&ns, Key::new(1)).unwrap().attach().unwrap().write(9000, b"x").unwrap();
@@ -297,7 +297,7 @@ fn a_file_size_limit_raises_no_signal() {
     }
     let dir = tempfile::tempdir().unwrap();
     let ns = Namespace::create(dir.path().join("ns"), Kind::Private).unwrap();
-    Segment::create(&ns, Key::new(1), 10_000).unwrap();
+    Segment::open_or_create(&ns, Key::new(1), 10_000).unwrap();
     let output = Command::new("sh")
         .args(["-c", "ulimit -f 8 && exec \"$0\" --exact a_file_size_limit_raises_no_signal --nocapture"])
         .arg(std::env::current_exe().unwrap())

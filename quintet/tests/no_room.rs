@@ -80,7 +80,7 @@ fn a_key_can_be_looked_up_on_a_full_file_system() {
             let path = dir.join(format!("{kind:?}"));
             fork(|| {
                 let ns = Namespace::create(&path, kind).unwrap();
-                Segment::create(&ns, Key::PRIVATE, 100).unwrap();
+                Segment::open_or_create(&ns, Key::PRIVATE, 100).unwrap();
             })
             .succeeds();
             fill_up(dir, 0);
@@ -187,7 +187,7 @@ fn segments_fail_cleanly_at_each_number_of_free_pages() {
                 let (ready, go) = (Signpost::new(), Signpost::new());
                 let attached = fork(|| {
                     let ns = Namespace::create(&path, kind).unwrap();
-                    let segment = Segment::create(&ns, Key::new(9), 20_000).unwrap();
+                    let segment = Segment::open_or_create(&ns, Key::new(9), 20_000).unwrap();
                     let memory = segment.attach().unwrap();
                     ready.tell(1);
                     go.wait();
@@ -309,7 +309,7 @@ fn many_participants_attach_or_get_an_error() {
             let path = dir.join("ns");
             fork(|| {
                 let ns = Namespace::create(&path, Kind::Private).unwrap();
-                Segment::create(&ns, KEY, 100).unwrap();
+                Segment::open_or_create(&ns, KEY, 100).unwrap();
             })
             .succeeds();
             fill_up(dir, left);
@@ -383,7 +383,7 @@ fn recovery_from_a_kill_needs_no_free_page() {
                     fork(|| {
                         let ns = Namespace::create(&path, kind).unwrap();
                         if removes {
-                            Segment::create(&ns, KEY, 9000).unwrap();
+                            Segment::open_or_create(&ns, KEY, 9000).unwrap();
                         }
                     })
                     .succeeds();

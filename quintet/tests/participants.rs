@@ -20,7 +20,7 @@ const CREATE: i32 = libc::IPC_CREAT | 0o600;
 fn set_up(path: &Path) -> Namespace {
     fork(|| {
         let ns = Namespace::create(path, Kind::Private).unwrap();
-        Segment::create(&ns, KEY, 5000).unwrap();
+        Segment::open_or_create(&ns, KEY, 5000).unwrap();
     })
     .succeeds();
     Namespace::open(path).unwrap()

@@ -259,7 +259,7 @@ fn attachments_stay_valid_while_segments_are_removed() {
         together(&path, &|i, ns| {
             for _ in 0..400 {
                 if i % 2 == 0 {
-                    let segment = Segment::create(ns, KEY, 9000).unwrap();
+                    let segment = Segment::open_or_create(ns, KEY, 9000).unwrap();
                     if let Ok(memory) = segment.attach() {
                         let word = memory.atomic_u64(8192).unwrap();
                         word.fetch_add(1, SeqCst);

@@ -117,7 +117,7 @@ fn a_namespace_reports_its_objects_and_usage() {
         let empty = (ns.shm_usage().unwrap(), ns.sem_usage().unwrap(), ns.msg_usage().unwrap());
         assert_eq!((empty.0.segments, empty.0.pages, empty.1.sets, empty.1.semaphores, empty.2.queues), (0, 0, 0, 0, 0));
         assert!(ns.segments().unwrap().is_empty() && ns.sets().unwrap().is_empty() && ns.queues().unwrap().is_empty());
-        let memory = Segment::create(ns, KEY, 12_000).unwrap().attach().unwrap();
+        let memory = Segment::open_or_create(ns, KEY, 12_000).unwrap().attach().unwrap();
         memory.write(0, &[1; 12_000]).unwrap();
         let usage = ns.shm_usage().unwrap();
         assert_eq!((usage.segments, usage.pages, usage.resident, usage.max_index), (1, 3, 3, 0));
@@ -126,7 +126,7 @@ fn a_namespace_reports_its_objects_and_usage() {
         let mine: Vec<_> = segment.attached.iter().filter(|attacher| attacher.pid == me).collect();
         assert_eq!(mine.iter().map(|attacher| (attacher.count, attacher.pid_visible)).collect::<Vec<_>>(), [(1, true)]);
 
-        let set = SemaphoreSet::create(ns, KEY, &[3, 5]).unwrap();
+        let set = SemaphoreSet::open_or_create(ns, KEY, &[3, 5]).unwrap();
         let child = fork(|| set.op(&[SemOp::new(1, 0)]).unwrap());
         until("a call blocks for zero", || set.waiting_for_zero(1).unwrap() == 1);
         let usage = ns.sem_usage().unwrap();
@@ -192,8 +192,8 @@ fn error_messages_name_the_reason_and_a_hint() {
         let few = Limits { shmmax: 9000, shmmni: 1, semmni: 1, semmsl: 3, msgmni: 1, msgmax: 10, ..Limits::DEFAULT };
         ns.set_limits(&few).unwrap();
         let (segment, set, queue) = (
-            Segment::create(&ns, KEY, 100).unwrap(),
-            SemaphoreSet::create(&ns, KEY, &[1, 2]).unwrap(),
+            Segment::open_or_create(&ns, KEY, 100).unwrap(),
+            SemaphoreSet::open_or_create(&ns, KEY, &[1, 2]).unwrap(),
             MessageQueue::create_new(&ns, KEY).unwrap(),
         );
         let limits = "namespace limits' shows both";
@@ -201,7 +201,7 @@ fn error_messages_name_the_reason_and_a_hint() {
             let sentence = &result.1;
             assert!(result.0 == errno && sentence.contains(why) && sentence.contains(hint), "{sentence}, not {why} and {hint}");
         };
-        let shm = |key, size| failed(Segment::create(&ns, key, size));
+        let shm = |key, size| failed(Segment::open_or_create(&ns, key, size));
         said(
             shm(OTHER, 0),
             Errno::INVAL,
@@ -268,7 +268,7 @@ fn error_messages_name_the_reason_and_a_hint() {
         ns.set_limits(&Limits::DEFAULT).unwrap();
         let ready = Signpost::new();
         let last = fork(|| {
-            let removed = Segment::create(&ns, OTHER, 1).unwrap();
+            let removed = Segment::open_or_create(&ns, OTHER, 1).unwrap();
             let _attached = removed.attach().unwrap();
             removed.remove().unwrap();
             assert_eq!(removed.stat().unwrap().nattch, 1);
@@ -285,7 +285,7 @@ fn error_messages_name_the_reason_and_a_hint() {
             assert_eq!(ns.shm_stat(removed), Err(Errno::INVAL));
             let hint = "' shows owner and mode";
             let not_granted = |result: (Errno, String)| said(result, Errno::ACCES, "its mode does not grant this (EACCES)", hint);
-            not_granted(failed(Segment::create(&ns, KEY, 1)));
+            not_granted(failed(Segment::open_or_create(&ns, KEY, 1)));
             let segment = Segment::open_id(&ns, segment.id()).unwrap();
             not_granted(failed(segment.attach()));
             not_granted(failed(segment.stat()));
@@ -309,7 +309,7 @@ fn segments_of_killed_processes_do_not_count_against_limits() {
             ns.set_limits(&limits).unwrap();
             let ready = Signpost::new();
             let child = fork(|| {
-                let segment = Segment::create(&ns, KEY, 12_000).unwrap();
+                let segment = Segment::open_or_create(&ns, KEY, 12_000).unwrap();
                 let _attached = segment.attach().unwrap();
                 segment.remove().unwrap();
                 ready.tell(1);
@@ -317,7 +317,7 @@ fn segments_of_killed_processes_do_not_count_against_limits() {
             });
             ready.wait();
             let usage = |ns: &Namespace| ns.shm_usage().map(|usage| (usage.segments, usage.pages)).unwrap();
-            assert_eq!((usage(&ns), failed(Segment::create(&ns, KEY, 12_000)).0), ((1, 3), Errno::NOSPC));
+            assert_eq!((usage(&ns), failed(Segment::open_or_create(&ns, KEY, 12_000)).0), ((1, 3), Errno::NOSPC));
             child.kill();
             let next = Segment::create_new(&ns, KEY, 12_000).unwrap();
             assert_eq!(usage(&ns), (1, 3));

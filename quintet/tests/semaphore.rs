@@ -189,7 +189,7 @@ fn concurrent_creators_find_a_set_with_its_values() {
     const PROCESSES: usize = 6;
     const ROUNDS: i32 = 40;
     on_both("concurrent_creators_find_a_set_with_its_values", |ns| {
-        let memory = Segment::create(ns, KEY, 8).unwrap().attach().unwrap();
+        let memory = Segment::open_or_create(ns, KEY, 8).unwrap().attach().unwrap();
         let starts: Vec<Signpost> = (0..PROCESSES).map(|_| Signpost::new()).collect();
         let done = Signpost::new();
         let children: Vec<_> = starts
@@ -199,7 +199,7 @@ fn concurrent_creators_find_a_set_with_its_values() {
                     let sum = memory.cell::<u64>(0).unwrap();
                     for round in 0..ROUNDS {
                         start.wait();
-                        let set = SemaphoreSet::create(ns, Key::new(100 + round), &[1, 7, 8]).unwrap();
+                        let set = SemaphoreSet::open_or_create(ns, Key::new(100 + round), &[1, 7, 8]).unwrap();
                         let values = set.values().unwrap();
                         assert!(values == [1, 7, 8] || values == [0, 7, 8], "{values:?}");
                         {
@@ -236,9 +236,9 @@ fn a_killed_creator_leaves_no_set_or_a_complete_one() {
         let creates = || {
             Tracee::start(|| {
                 // The work of a process's first call is not under test.
-                SemaphoreSet::create(&ns, Key::PRIVATE, &[1]).unwrap().remove().unwrap();
+                SemaphoreSet::open_or_create(&ns, Key::PRIVATE, &[1]).unwrap().remove().unwrap();
                 begin();
-                SemaphoreSet::create(&ns, KEY, &[1, 0, 7]).unwrap();
+                SemaphoreSet::open_or_create(&ns, KEY, &[1, 0, 7]).unwrap();
                 finish();
             })
         };
@@ -257,7 +257,7 @@ fn a_killed_creator_leaves_no_set_or_a_complete_one() {
                 assert_eq!(set.values().unwrap(), [1, 0, 7], "{point:?}");
                 assert_ne!(set.stat().unwrap().otime, 0);
             }
-            let set = SemaphoreSet::create(&ns, KEY, &[1, 0, 7]).unwrap();
+            let set = SemaphoreSet::open_or_create(&ns, KEY, &[1, 0, 7]).unwrap();
             assert_eq!(set.values().unwrap(), [1, 0, 7], "{point:?}");
             set.remove().unwrap();
         }
@@ -272,7 +272,7 @@ fn creating_waits_for_the_values_of_a_c_creator() {
         let (ready, opened) = (Signpost::new(), Signpost::new());
         let finder = fork(|| {
             ready.tell(1);
-            let set = SemaphoreSet::create(ns, KEY, &[9, 9]).unwrap();
+            let set = SemaphoreSet::open_or_create(ns, KEY, &[9, 9]).unwrap();
             opened.tell(1);
             assert_eq!(set.values().unwrap(), [4, 0]);
         });
@@ -324,13 +324,13 @@ fn sets_larger_than_one_operation_get_all_values() {
 fn error_messages_name_the_reason() {
     on_both("error_messages_name_the_reason", |ns| {
         let failed = |error: quintet::Error| (error.errno(), error.to_string());
-        let create = |values: &[u16]| failed(SemaphoreSet::create(ns, KEY, values).unwrap_err());
+        let create = |values: &[u16]| failed(SemaphoreSet::open_or_create(ns, KEY, values).unwrap_err());
         assert_eq!(create(&[]), (Errno::INVAL, error("a set of 0 semaphores", "a set has at least 1 semaphore (EINVAL)")));
         assert_eq!(create(&[1, 32768]), (Errno::RANGE, error("a set of 2 semaphores", "a value is at most 32767 (ERANGE)")));
         assert_eq!(SemaphoreSet::open(ns, KEY).unwrap_err().errno(), Errno::NOENT);
         assert_eq!(SemaphoreSet::open(ns, Key::PRIVATE).unwrap_err().errno(), Errno::NOENT);
 
-        let set = SemaphoreSet::create(ns, KEY, &[1]).unwrap();
+        let set = SemaphoreSet::open_or_create(ns, KEY, &[1]).unwrap();
         assert_eq!(
             create(&[1, 1]),
             (Errno::INVAL, error("a set of 2 semaphores", "a set of fewer semaphores has this key (EINVAL)"))

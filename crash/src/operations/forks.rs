@@ -18,7 +18,7 @@ use std::path::Path;
 operations! { "forks": the_parent the_child }
 
 fn make(ns: &Namespace) {
-    Segment::create(ns, KEY, 100).unwrap();
+    Segment::open_or_create(ns, KEY, 100).unwrap();
 }
 
 fn nattch(path: &Path) -> i64 {

@@ -12,7 +12,7 @@ fn an_empty_namespace_has_no_objects() {
 #[test]
 fn shows_segments_and_attached_processes() {
     let t = Ns::new();
-    let segment = Segment::create(&t.ns, Key::new(0x4d2), 5000).unwrap();
+    let segment = Segment::open_or_create(&t.ns, Key::new(0x4d2), 5000).unwrap();
     let _memory = (segment.attach().unwrap(), segment.attach_read_only().unwrap());
     let listing = text(&mut t.quintet(&["ls"]));
     let lines: Vec<&str> = listing.lines().collect();
@@ -98,7 +98,7 @@ fn shows_sets_with_waiters_and_adjustments() {
 #[test]
 fn many_values_are_abbreviated_and_long_shows_times() {
     let t = Ns::new();
-    SemaphoreSet::create(&t.ns, Key::new(1), &[7; 20]).unwrap();
+    SemaphoreSet::open_or_create(&t.ns, Key::new(1), &[7; 20]).unwrap();
     let listing = text(&mut t.quintet(&["ls", "--long"]));
     assert_says(&listing, &["20  7 7 7 7 7 7 7 7 ...  ", "OTIME", "CTIME"]);
     assert_eq!(t.json(&["ls"])["sem"][0]["semaphores"].as_array().unwrap().len(), 20);

@@ -96,7 +96,7 @@ fn lists_the_named_namespace_and_the_kernels() {
 #[test]
 fn a_namespace_in_use_is_removed_by_force_only() {
     let t = Ns::new();
-    let segment = Segment::create(&t.ns, Key::new(1), 10).unwrap();
+    let segment = Segment::open_or_create(&t.ns, Key::new(1), 10).unwrap();
     let memory = segment.attach().unwrap();
     let said = refusal(quintet().args(["namespace", "rm"]).arg(t.path()), 1);
     assert_says(

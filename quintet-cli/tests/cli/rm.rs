@@ -29,7 +29,7 @@ fn continues_after_a_failure() {
 #[test]
 fn lists_the_processes_that_keep_a_segment() {
     let t = Ns::new();
-    let segment = Segment::create(&t.ns, Key::new(9), 100).unwrap();
+    let segment = Segment::open_or_create(&t.ns, Key::new(9), 100).unwrap();
     let memory = segment.attach().unwrap();
     let said = text(&mut t.quintet(&["rm", "key:9"]));
     assert_says(&said, &[&format!("marked segment {} ", segment.id()), "dest", &format!("pid {} (", std::process::id())]);
@@ -41,7 +41,7 @@ fn lists_the_processes_that_keep_a_segment() {
 #[test]
 fn a_dry_run_removes_nothing() {
     let t = Ns::new();
-    let segment = Segment::create(&t.ns, Key::new(9), 100).unwrap();
+    let segment = Segment::open_or_create(&t.ns, Key::new(9), 100).unwrap();
     let _memory = segment.attach().unwrap();
     let id = t.segment(&["--size", "1"]);
     let value = t.json(&["rm", "--all", "--dry-run"]);
@@ -55,7 +55,7 @@ fn a_dry_run_removes_nothing() {
 #[test]
 fn segments_of_exited_creators_are_orphans() {
     let t = Ns::new();
-    let kept = Segment::create(&t.ns, Key::new(1), 100).unwrap();
+    let kept = Segment::open_or_create(&t.ns, Key::new(1), 100).unwrap();
     // Its creator has exited.
     let orphan = t.segment(&["--size", "1", "--key", "2"]);
     let value = t.json(&["rm", "--orphans"]);
@@ -68,7 +68,7 @@ fn segments_of_exited_creators_are_orphans() {
 #[test]
 fn all_removes_every_object() {
     let t = Ns::new();
-    Segment::create(&t.ns, Key::new(1), 100).unwrap();
+    Segment::open_or_create(&t.ns, Key::new(1), 100).unwrap();
     t.segment(&["--size", "1"]);
     assert_eq!(t.json(&["rm", "--all"])["removed"].as_array().unwrap().len(), 2);
     assert!(t.ns.segments().unwrap().is_empty());
@@ -131,7 +131,7 @@ fn removes_sets_and_lists_their_waiters() {
 #[test]
 fn sets_of_exited_creators_are_orphans_too() {
     let t = Ns::new();
-    let kept = SemaphoreSet::create(&t.ns, Key::new(1), &[1]).unwrap();
+    let kept = SemaphoreSet::open_or_create(&t.ns, Key::new(1), &[1]).unwrap();
     let (waited, held, orphan) = (t.set(&["--values", "0"]), t.set(&["--values", "1"]), t.set(&["--values", "0"]));
     let (_waiter, (_holder, _)) = (t.waiting(&[&waited, "0:-1"]), t.holding(&held, "0:-1", "read x"));
     t.segment(&["--size", "1"]);

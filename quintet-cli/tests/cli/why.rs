@@ -194,7 +194,7 @@ fn a_process_that_waits_for_itself_is_a_deadlock() {
 #[test]
 fn a_process_that_is_not_blocked() {
     let t = Ns::new();
-    let id = SemaphoreSet::create(&t.ns, Key::PRIVATE, &[1]).unwrap().id().to_string();
+    let id = SemaphoreSet::open_or_create(&t.ns, Key::PRIVATE, &[1]).unwrap().id().to_string();
     let me = std::process::id();
     let init = text(&mut t.quintet(&["why", "1"]));
     assert_eq!(

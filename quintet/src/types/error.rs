@@ -160,7 +160,7 @@ impl From<Errno> for std::io::Error {
 /// # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
 /// use quintet::{Errno, Key, Kind, Namespace, Segment};
 /// let ns = Namespace::create(&path, Kind::Private)?;
-/// let error = Segment::create(&ns, Key::new(0x5eed), 0).unwrap_err();
+/// let error = Segment::open_or_create(&ns, Key::new(0x5eed), 0).unwrap_err();
 /// assert_eq!(error.errno(), Errno::INVAL);
 /// assert!(error.to_string().starts_with("cannot create a segment of 0 bytes with key 0x00005eed: "));
 /// # Ok::<(), quintet::Error>(())

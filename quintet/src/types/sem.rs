@@ -11,7 +11,7 @@ use bitflags::bitflags;
 /// # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
 /// use quintet::{Key, Kind, Namespace, SemaphoreSet};
 /// let ns = Namespace::create(&path, Kind::Private)?;
-/// let set = SemaphoreSet::create(&ns, Key::new(0x5eed), &[1, 2, 3])?;
+/// let set = SemaphoreSet::open_or_create(&ns, Key::new(0x5eed), &[1, 2, 3])?;
 /// let stat = set.stat()?;
 /// assert_eq!((stat.key, stat.nsems), (Key::new(0x5eed), 3));
 /// # Ok::<(), quintet::Error>(())
@@ -44,7 +44,7 @@ pub struct SetStat {
 /// # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
 /// use quintet::{Key, Kind, Namespace, SemOp, SemaphoreSet};
 /// let ns = Namespace::create(&path, Kind::Private)?;
-/// let set = SemaphoreSet::create(&ns, Key::new(0x5eed), &[1, 2])?;
+/// let set = SemaphoreSet::open_or_create(&ns, Key::new(0x5eed), &[1, 2])?;
 /// set.op(&[SemOp::new(1, 3)])?;
 /// let semaphore = ns.sets()?[0].semaphores[1];
 /// assert_eq!((semaphore.value, semaphore.pid), (5, std::process::id() as i32));
@@ -68,7 +68,7 @@ pub struct SemaphoreStatus {
 /// # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
 /// use quintet::{Key, Kind, Namespace, SemOp, SemaphoreSet};
 /// let ns = Namespace::create(&path, Kind::Private)?;
-/// let set = SemaphoreSet::create(&ns, Key::new(0x5eed), &[0])?;
+/// let set = SemaphoreSet::open_or_create(&ns, Key::new(0x5eed), &[0])?;
 /// let blocked = set.clone();
 /// let thread = std::thread::spawn(move || blocked.op(&[SemOp::new(0, -1)]));
 /// while set.waiting(0)? == 0 {
@@ -106,7 +106,7 @@ pub struct SemWaiter {
 /// # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
 /// use quintet::{Key, Kind, Namespace, SemFlags, SemOp, SemaphoreSet};
 /// let ns = Namespace::create(&path, Kind::Private)?;
-/// let set = SemaphoreSet::create(&ns, Key::new(0x5eed), &[5])?;
+/// let set = SemaphoreSet::open_or_create(&ns, Key::new(0x5eed), &[5])?;
 /// set.op(&[SemOp::new(0, -2).flags(SemFlags::UNDO)])?;
 /// let undo = &ns.sets()?[0].undo[0];
 /// assert_eq!((undo.pid, &undo.adjustments[..]), (std::process::id() as i32, &[(0, 2)][..]));
@@ -131,7 +131,7 @@ pub struct SemUndo {
 /// # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
 /// use quintet::{Key, Kind, Namespace, SemaphoreSet};
 /// let ns = Namespace::create(&path, Kind::Private)?;
-/// SemaphoreSet::create(&ns, Key::new(0x5eed), &[1, 2])?;
+/// SemaphoreSet::open_or_create(&ns, Key::new(0x5eed), &[1, 2])?;
 /// let sets = ns.sets()?;
 /// assert_eq!(sets[0].semaphores.len(), 2);
 /// assert!(sets[0].waiters.is_empty() && sets[0].undo.is_empty());
@@ -157,7 +157,7 @@ pub struct SetStatus {
 /// # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
 /// use quintet::{Key, Kind, Namespace, SemaphoreSet};
 /// let ns = Namespace::create(&path, Kind::Private)?;
-/// SemaphoreSet::create(&ns, Key::new(0x5eed), &[1, 2])?;
+/// SemaphoreSet::open_or_create(&ns, Key::new(0x5eed), &[1, 2])?;
 /// let usage = ns.sem_usage()?;
 /// assert_eq!((usage.sets, usage.semaphores), (1, 2));
 /// # Ok::<(), quintet::Error>(())

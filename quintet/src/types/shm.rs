@@ -12,7 +12,7 @@ bitflags! {
     /// # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
     /// use quintet::{Key, Kind, ModeFlags, Namespace, Segment};
     /// let ns = Namespace::create(&path, Kind::Private)?;
-    /// let segment = Segment::create(&ns, Key::new(0x5eed), 4096)?;
+    /// let segment = Segment::open_or_create(&ns, Key::new(0x5eed), 4096)?;
     /// let attached = segment.attach()?;
     /// segment.remove()?;
     /// assert_eq!(segment.stat()?.flags, ModeFlags::DEST);
@@ -33,7 +33,7 @@ bitflags! {
 /// # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
 /// use quintet::{Key, Kind, Namespace, Segment};
 /// let ns = Namespace::create(&path, Kind::Private)?;
-/// let segment = Segment::create(&ns, Key::new(0x5eed), 100)?;
+/// let segment = Segment::open_or_create(&ns, Key::new(0x5eed), 100)?;
 /// let attached = segment.attach()?;
 /// let stat = segment.stat()?;
 /// assert_eq!((stat.size, stat.nattch), (100, 1));
@@ -76,7 +76,7 @@ pub struct SegmentStat {
 /// # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
 /// use quintet::{Key, Kind, Namespace, Segment};
 /// let ns = Namespace::create(&path, Kind::Private)?;
-/// let attached = Segment::create(&ns, Key::new(0x5eed), 100)?.attach()?;
+/// let attached = Segment::open_or_create(&ns, Key::new(0x5eed), 100)?.attach()?;
 /// let attacher = ns.segments()?[0].attached[0];
 /// assert_eq!((attacher.pid, attacher.count), (std::process::id() as i32, 1));
 /// # Ok::<(), quintet::Error>(())
@@ -99,7 +99,7 @@ pub struct Attacher {
 /// # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
 /// use quintet::{Key, Kind, Namespace, Segment};
 /// let ns = Namespace::create(&path, Kind::Private)?;
-/// Segment::create(&ns, Key::new(0x5eed), 100)?;
+/// Segment::open_or_create(&ns, Key::new(0x5eed), 100)?;
 /// let segments = ns.segments()?;
 /// assert_eq!(segments.len(), 1);
 /// assert!(segments[0].attached.is_empty());
@@ -124,7 +124,7 @@ pub struct SegmentStatus {
 /// # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
 /// use quintet::{Key, Kind, Namespace, Segment};
 /// let ns = Namespace::create(&path, Kind::Private)?;
-/// Segment::create(&ns, Key::new(0x5eed), 10000)?;
+/// Segment::open_or_create(&ns, Key::new(0x5eed), 10000)?;
 /// let usage = ns.shm_usage()?;
 /// assert_eq!((usage.segments, usage.pages), (1, 3));
 /// # Ok::<(), quintet::Error>(())

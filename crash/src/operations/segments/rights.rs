@@ -47,7 +47,7 @@ fn setting(run: &Run, kind: Kind, old: (u32, u32), new: (u32, u32)) {
     Case {
         kind,
         setup: &|ns| {
-            let id = Segment::create(ns, KEY, 100).unwrap().id();
+            let id = Segment::open_or_create(ns, KEY, 100).unwrap().id();
             ns.shm_set(id.raw(), real(old.0), egid, old.1).unwrap();
         },
         victim: &|path| {
@@ -116,7 +116,7 @@ fn another_user_takes_over(run: &Run) {
     open_to_all(run.directory());
     Scenario {
         kind: Kind::Shared,
-        setup: &|ns| _ = Segment::create(ns, OTHER, OTHER_BYTES).unwrap(),
+        setup: &|ns| _ = Segment::open_or_create(ns, OTHER, OTHER_BYTES).unwrap(),
         process: Some(&|path| {
             become_user(5678);
             let ns = Namespace::open(path).unwrap();

@@ -110,7 +110,7 @@ fn find(run: &Run) {
         Case {
             kind,
             setup: &|ns| {
-                Segment::create(ns, KEY, 100).unwrap();
+                Segment::open_or_create(ns, KEY, 100).unwrap();
             },
             victim: &|path| {
                 let ns = Namespace::open(path).unwrap();
@@ -128,7 +128,7 @@ fn attaching(run: &Run, size: u64, victim: &dyn Fn(&Path)) {
     Case {
         kind: Kind::Private,
         setup: &|ns| {
-            Segment::create(ns, KEY, size).unwrap();
+            Segment::open_or_create(ns, KEY, size).unwrap();
         },
         victim,
         check: &|ns| {
@@ -179,7 +179,7 @@ fn remove(run: &Run) {
         Case {
             kind,
             setup: &|ns| {
-                Segment::create(ns, KEY, size).unwrap();
+                Segment::open_or_create(ns, KEY, size).unwrap();
             },
             victim: &|path| {
                 let ns = Namespace::open(path).unwrap();
