@@ -9,7 +9,7 @@ use crate::process::fork::ProcessHooks;
 
 impl ProcessHooks for Directory {
     fn before_gate(&self) {
-        msg::lock::let_go();
+        msg::lock::release_interrupted();
     }
 
     /// Gives the child a slot, its lock, and an entry at each segment that it will have from its
