@@ -1,13 +1,13 @@
-//! One test body, three subjects.
+//! One test body for three subjects.
 
 use crate::{Subject, World};
 
-/// Runs a clause's body in a fresh world.
+/// Runs the body of a clause in a new world. Skips the clause if no IPC namespace can be created
+/// for the kernel, unless `CI` is set.
 ///
 /// # Panics
 ///
-/// With the body's failed assertion; or if the subject cannot be had: but for want of rights to an IPC
-/// namespace of the kernel's, outside CI, a clause is skipped.
+/// If an assertion of the body fails, or if the subject is not available.
 pub fn run(subject: Subject, body: fn(&World)) {
     match World::new(subject) {
         Ok(world) => body(&world),
@@ -16,9 +16,10 @@ pub fn run(subject: Subject, body: fn(&World)) {
     }
 }
 
-/// Makes of each body a module with a test per subject: `name::kernel`, `name::library`, `name::drop_in`.
+/// Turns each body into a module with one test per subject: `name::kernel`, `name::library`,
+/// `name::drop_in`.
 ///
-/// A body under `in C:` is about what only the C interface has, and is not run on the library.
+/// A body after `in C:` is about the C interface and does not run on the library.
 #[macro_export]
 macro_rules! clauses {
     (in C: $($(#[$meta:meta])* fn $name:ident($world:ident) $body:block)*) => {

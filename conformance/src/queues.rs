@@ -1,12 +1,12 @@
-//! Message queues, as the controller sees them: the verbs, and what they tell.
+//! Message queues: calls on an agent and their results.
 
 use crate::stat::Words;
 use crate::{Address, Agent, Outcome};
 use quintet::MsgFlags;
 
-/// No flag: waits.
+/// No flags: the call may block.
 pub const WAIT: MsgFlags = MsgFlags::empty();
-/// `IPC_NOWAIT`, of queues.
+/// `IPC_NOWAIT` for queues.
 pub const TRY: MsgFlags = MsgFlags::NOWAIT;
 /// `MSG_NOERROR`.
 pub const NOERROR: MsgFlags = MsgFlags::NOERROR;
@@ -15,7 +15,7 @@ pub const EXCEPT: MsgFlags = MsgFlags::EXCEPT;
 /// `MSG_COPY`.
 pub const COPY: MsgFlags = MsgFlags::COPY;
 
-/// A message: its type, and its bytes.
+/// A message: type and text.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub struct Message {
@@ -23,23 +23,23 @@ pub struct Message {
     pub text: Vec<u8>,
 }
 
-/// A message of this type.
+/// Returns a message of this type and text.
 pub fn message(mtype: i64, text: &[u8]) -> Message {
     Message { mtype, text: text.to_vec() }
 }
 
-/// What is sent in a storm: bytes that tell their number, which is made from any.
-pub fn of_a_storm(number: usize) -> Vec<u8> {
-    // Mostly short ones.
+/// Returns the text of a message in a storm of calls. The length identifies the content.
+pub fn storm_text(number: usize) -> Vec<u8> {
+    // Most are short.
     let len = if number % 1400 < 1300 { number % 100 } else { number % 1400 };
     (0..len).map(|i| (len ^ (i * 7)) as u8).collect()
 }
 
-/// Every field of `msqid_ds`, and the identifier.
+/// All fields of `msqid_ds`, and the identifier.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub struct Queue {
-    /// The identifier asked for, or, by index, the one that the call returned.
+    /// The requested identifier, or the one that a call by index returned.
     pub id: i32,
     pub key: i32,
     pub uid: u32,
@@ -58,7 +58,7 @@ pub struct Queue {
     pub lrpid: i32,
 }
 
-/// What `IPC_SET` gives besides owner and mode: `msg_qbytes`.
+/// `msg_qbytes`, which `IPC_SET` sets in addition to owner and mode.
 pub type Capacity = u64;
 
 /// The three limits, and the highest index in use.
@@ -71,7 +71,7 @@ pub struct MsgLimits {
     pub msgmni: i32,
 }
 
-/// What `MSG_INFO` tells of use: `msgpool`, `msgmap` and `msgtql`.
+/// The counts of `MSG_INFO`: `msgpool`, `msgmap` and `msgtql`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub struct MsgUsed {
@@ -81,7 +81,7 @@ pub struct MsgUsed {
     pub bytes: i32,
 }
 
-/// `struct msginfo`, and the value returned.
+/// `struct msginfo`, and the return value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub struct MsgInfo {
@@ -119,8 +119,8 @@ impl Queue {
         }
     }
 
-    /// How many messages are in it, and how many bytes they have.
-    pub fn holds(&self) -> (u64, u64) {
+    /// Returns the number of messages and of bytes.
+    pub fn counts(&self) -> (u64, u64) {
         (self.qnum, self.cbytes)
     }
 }
@@ -136,14 +136,14 @@ impl Message {
     }
 }
 
-/// Bytes in hexadecimal digits; `-` if there are none.
+/// Formats bytes as hexadecimal digits, `-` for none.
 pub fn digits(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(nibble.into(), 16).expect("four bits");
     let all: String = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
     if all.is_empty() { "-".to_owned() } else { all }
 }
 
-/// The bytes that [`digits`] has written.
+/// Parses the output of [`digits`].
 pub fn bytes(digits: &str) -> Vec<u8> {
     let nibble = |digit: u8| char::from(digit).to_digit(16).expect("a hexadecimal digit") as u8;
     match digits {
@@ -152,15 +152,15 @@ pub fn bytes(digits: &str) -> Vec<u8> {
     }
 }
 
-fn told_send(id: i32, mtype: i64, text: &[u8], flags: MsgFlags) -> String {
+fn send_command(id: i32, mtype: i64, text: &[u8], flags: MsgFlags) -> String {
     format!("msgsnd {id} {mtype} {} {}", digits(text), flags.bits())
 }
 
-fn told_receive(id: i32, size: usize, mtype: i64, flags: MsgFlags) -> String {
+fn receive_command(id: i32, size: usize, mtype: i64, flags: MsgFlags) -> String {
     format!("msgrcv {id} {size} {mtype} {}", flags.bits())
 }
 
-/// The verbs of message queues.
+/// Calls on message queues.
 #[allow(missing_docs)]
 impl Agent {
     pub fn msgget(&self, key: i32, flags: i32) -> Outcome<i32> {
@@ -168,14 +168,14 @@ impl Agent {
     }
 
     pub fn msgsnd(&self, id: i32, mtype: i64, text: &[u8], flags: MsgFlags) -> Outcome<()> {
-        self.ask_done(told_send(id, mtype, text, flags))
+        self.ask_done(send_command(id, mtype, text, flags))
     }
 
     pub fn msgrcv(&self, id: i32, size: usize, mtype: i64, flags: MsgFlags) -> Outcome<Message> {
-        self.ask(told_receive(id, size, mtype, flags)).map(|words| Message::parse(&words))
+        self.ask(receive_command(id, size, mtype, flags)).map(|words| Message::parse(&words))
     }
 
-    /// All messages in a queue, without taking any.
+    /// Reads all messages in a queue and removes none.
     pub fn messages(&self, id: i32) -> Outcome<Vec<Message>> {
         self.ask(format_args!("msg_messages {id}")).map(|answer| Message::parse_all(&answer))
     }
@@ -196,7 +196,7 @@ impl Agent {
         self.ask_done(format_args!("msg_set {id} {uid} {gid} {mode} {qbytes}"))
     }
 
-    /// `IPC_SET` that leaves owner and mode as they are.
+    /// Calls `IPC_SET` with the current owner and mode.
     pub fn msg_set_capacity(&self, id: i32, qbytes: Capacity) -> Outcome<()> {
         let q = self.msg_stat(id)?;
         self.msg_set(id, q.uid, q.gid, q.mode, qbytes)
@@ -220,12 +220,12 @@ impl Agent {
         })
     }
 
-    /// How many calls wait in a queue; the kernel does not tell.
+    /// Returns the number of calls that wait in a queue. The kernel does not report it.
     pub(crate) fn msg_waiters(&self, id: i32) -> Outcome<usize> {
         self.ask(format_args!("msg_waiters {id}")).map(|n| n.parse().expect("a number"))
     }
 
-    /// `IPC_INFO` or `MSG_INFO` in C.
+    /// Calls `IPC_INFO` or `MSG_INFO` through the C interface.
     pub fn msginfo(&self, command: i32) -> Outcome<MsgInfo> {
         self.ask(format_args!("msginfo {command}")).map(|answer| {
             let mut w = Words::of(&answer);
@@ -243,77 +243,77 @@ impl Agent {
         })
     }
 
-    /// `msgctl(2)` with any command and any pointer.
+    /// Calls `msgctl(2)` with any command and any pointer.
     pub fn msgctl(&self, id: i32, command: i32, buffer: Address) -> Outcome<i32> {
         self.ask_number(format_args!("msgctl {id} {command} {buffer}"))
     }
 
-    /// `msgsnd(2)` with any pointer and any size.
+    /// Calls `msgsnd(2)` with any pointer and any size.
     pub fn msgsnd_at(&self, id: i32, at: Address, size: usize, flags: MsgFlags) -> Outcome<()> {
         self.ask_done(format_args!("msgsnd_raw {id} {at} {size} {}", flags.bits()))
     }
 
-    /// `msgrcv(2)` with any pointer and any size; the length.
+    /// Calls `msgrcv(2)` with any pointer and any size. Returns the length.
     pub fn msgrcv_at(&self, id: i32, at: Address, size: usize, mtype: i64, flags: MsgFlags) -> Outcome<i32> {
         self.ask_number(format_args!("msgrcv_raw {id} {at} {size} {mtype} {}", flags.bits()))
     }
 
-    /// Writes a message as `msgsnd` reads it.
+    /// Writes a message in the layout that `msgsnd` reads.
     pub fn write_message(&self, address: Address, mtype: i64, text: &[u8]) {
         self.write(address, &mtype.to_ne_bytes());
         self.write(address.plus(8), text);
     }
 }
 
-/// Calls whose answers are taken later.
+/// Calls with an answer that is read later.
 impl Agent {
-    /// Has it make a `msgsnd` whose answer is taken later.
+    /// Starts a `msgsnd`.
     pub fn start_msgsnd(&self, id: i32, mtype: i64, text: &[u8], flags: MsgFlags) {
-        self.start(&told_send(id, mtype, text, flags));
+        self.start(&send_command(id, mtype, text, flags));
     }
 
-    /// Has it make a `msgrcv` whose answer is taken later.
+    /// Starts a `msgrcv`.
     pub fn start_msgrcv(&self, id: i32, size: usize, mtype: i64, flags: MsgFlags) {
-        self.start(&told_receive(id, size, mtype, flags));
+        self.start(&receive_command(id, size, mtype, flags));
     }
 
-    /// Has it make a `msgrcv` with any pointer and any size whose answer is taken later.
+    /// Starts a `msgrcv` with any pointer and any size.
     pub(crate) fn start_msgrcv_at(&self, id: i32, at: Address, size: usize, mtype: i64) {
         self.start(&format!("msgrcv_raw {id} {at} {size} {mtype} 0"));
     }
 
-    /// Has it send and receive without end, in an order made from `seed`.
+    /// Starts sending and receiving without end, in an order derived from `seed`.
     pub fn start_msg_storm(&self, id: i32, seed: u64) {
         self.start(&format!("msg_storm {id} {seed}"));
     }
 
-    /// The message that the `msgrcv` which was started has received.
+    /// Returns the message that the started `msgrcv` received.
     pub fn answer_message(&self) -> Outcome<Message> {
         self.answer_in_words().map(|words| Message::parse(&words))
     }
 
-    /// The length that the `msgrcv` which was started with a pointer has told.
+    /// Returns the length that the started `msgrcv` with a pointer reported.
     pub fn answer_length(&self) -> Outcome<i32> {
         self.answer_in_words().map(|n| n.parse().expect("a number"))
     }
 
-    /// Has a thread of its own make a `msgsnd`; the thread's id.
+    /// Starts a `msgsnd` in a new thread. Returns the thread id.
     pub fn start_thread_msgsnd(&self, id: i32, mtype: i64, text: &[u8]) -> i32 {
-        self.ask_number(format_args!("spawn_{}", told_send(id, mtype, text, WAIT))).expect("a thread")
+        self.ask_number(format_args!("spawn_{}", send_command(id, mtype, text, WAIT))).expect("a thread")
     }
 
-    /// Has a thread of its own make a `msgrcv`; the thread's id.
+    /// Starts a `msgrcv` in a new thread. Returns the thread id.
     pub fn start_thread_msgrcv(&self, id: i32, size: usize, mtype: i64) -> i32 {
-        self.ask_number(format_args!("spawn_{}", told_receive(id, size, mtype, WAIT))).expect("a thread")
+        self.ask_number(format_args!("spawn_{}", receive_command(id, size, mtype, WAIT))).expect("a thread")
     }
 
-    /// Waits for the end of the `msgrcv` of a thread that was started.
+    /// Blocks until the `msgrcv` of a thread has returned.
     pub fn join_message(&self, tid: i32) -> Outcome<Message> {
         self.ask(format_args!("join {tid}")).map(|words| Message::parse(&words))
     }
 
-    /// Has the handler make a `msgsnd` that does not wait, too.
+    /// Makes the signal handler call `msgsnd` without blocking, too.
     pub fn handle_with_msgsnd(&self, id: i32, mtype: i64, text: &[u8]) {
-        self.ask_done(format_args!("handler_msgsnd {id} {mtype} {}", digits(text))).expect("a deed");
+        self.ask_done(format_args!("handler_msgsnd {id} {mtype} {}", digits(text))).expect("one action per process");
     }
 }

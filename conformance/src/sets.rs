@@ -1,4 +1,4 @@
-//! Semaphore sets, as the controller sees them: the verbs, and what they tell.
+//! Semaphore sets: calls on an agent and their results.
 
 use crate::stat::Words;
 use crate::{Address, Agent, Outcome};
@@ -12,16 +12,16 @@ pub const UNDO: SemFlags = SemFlags::UNDO;
 /// `IPC_NOWAIT`.
 pub const NOWAIT: SemFlags = SemFlags::NOWAIT;
 
-/// An operation on semaphore `num` of a set.
+/// Returns an operation on semaphore `num` of a set.
 pub const fn op(num: u16, delta: i16) -> SemOp {
     SemOp::new(num, delta)
 }
 
-/// Every field of `semid_ds`, and the identifier.
+/// All fields of `semid_ds`, and the identifier.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub struct Set {
-    /// The identifier asked for, or, by index, the one that the call returned.
+    /// The requested identifier, or the one that a call by index returned.
     pub id: i32,
     pub key: i32,
     pub uid: u32,
@@ -35,24 +35,24 @@ pub struct Set {
     pub nsems: u64,
 }
 
-/// What `GETALL`, `GETPID`, `GETNCNT` and `GETZCNT` tell of a set's semaphores.
+/// The results of `GETALL`, `GETPID`, `GETNCNT` and `GETZCNT` for a whole set.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
-pub struct Look {
+pub struct Semaphores {
     pub values: Vec<u16>,
     pub pids: Vec<i32>,
     pub ncnt: Vec<i32>,
     pub zcnt: Vec<i32>,
 }
 
-impl Look {
-    pub(crate) fn parse(answer: &str) -> Look {
+impl Semaphores {
+    pub(crate) fn parse(answer: &str) -> Semaphores {
         let lists: Vec<&str> = answer.split(' ').collect();
         let [values, pids, ncnt, zcnt] = lists[..] else { panic!("not four lists: {answer}") };
-        Look { values: numbers(values), pids: numbers(pids), ncnt: numbers(ncnt), zcnt: numbers(zcnt) }
+        Semaphores { values: numbers(values), pids: numbers(pids), ncnt: numbers(ncnt), zcnt: numbers(zcnt) }
     }
 
-    /// How many calls wait: each is counted at one semaphore.
+    /// Returns the number of waiting calls. Each is counted at one semaphore.
     pub fn waiting(&self) -> i32 {
         self.ncnt.iter().chain(&self.zcnt).sum()
     }
@@ -69,7 +69,7 @@ pub struct SemLimits {
     pub semmni: i32,
 }
 
-/// What `SEM_INFO` tells of use: `semusz` and `semaem`.
+/// The counts of `SEM_INFO`: `semusz` and `semaem`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub struct SemUsed {
@@ -78,7 +78,7 @@ pub struct SemUsed {
     pub semaphores: i32,
 }
 
-/// `struct seminfo`, and the value returned.
+/// `struct seminfo`, and the return value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub struct SemInfo {
@@ -122,13 +122,13 @@ fn words<T: Display>(numbers: &[T]) -> String {
     numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// `NUM:OP:FLAGS,...`
-fn told(ops: &[SemOp]) -> String {
+/// Formats operations as `NUM:OP:FLAGS,...`.
+fn format_ops(ops: &[SemOp]) -> String {
     let each = ops.iter().map(|op| format!("{}:{}:{}", op.num, op.op, op.flags.bits()));
     if ops.is_empty() { "-".to_owned() } else { each.collect::<Vec<_>>().join(",") }
 }
 
-/// The verbs of semaphore sets.
+/// Calls on semaphore sets.
 #[allow(missing_docs)]
 impl Agent {
     pub fn semget(&self, key: i32, nsems: i32, flags: i32) -> Outcome<i32> {
@@ -136,16 +136,16 @@ impl Agent {
     }
 
     pub fn semop(&self, id: i32, ops: &[SemOp]) -> Outcome<()> {
-        self.ask_done(format_args!("semop {id} {} -", told(ops)))
+        self.ask_done(format_args!("semop {id} {} -", format_ops(ops)))
     }
 
     pub fn semtimedop(&self, id: i32, ops: &[SemOp], timeout: Duration) -> Outcome<()> {
-        self.ask_done(format_args!("semop {id} {} {}", told(ops), timeout.as_nanos()))
+        self.ask_done(format_args!("semop {id} {} {}", format_ops(ops), timeout.as_nanos()))
     }
 
-    /// `semop` by a thread that ends with it.
+    /// Calls `semop` in a thread that ends afterwards.
     pub fn semop_in_a_thread(&self, id: i32, ops: &[SemOp]) -> Outcome<()> {
-        self.ask_done(format_args!("thread {id} {} -", told(ops)))
+        self.ask_done(format_args!("thread {id} {} -", format_ops(ops)))
     }
 
     pub fn getval(&self, id: i32, num: i32) -> Outcome<i32> {
@@ -176,9 +176,9 @@ impl Agent {
         self.ask_done(format_args!("setall {id} {}", words(values)))
     }
 
-    /// All of a set's semaphores.
-    pub fn look(&self, id: i32) -> Outcome<Look> {
-        self.ask(format_args!("sem_look {id}")).map(|answer| Look::parse(&answer))
+    /// Reads all semaphores of a set.
+    pub fn semaphores(&self, id: i32) -> Outcome<Semaphores> {
+        self.ask(format_args!("sem_state {id}")).map(|answer| Semaphores::parse(&answer))
     }
 
     pub fn sem_stat(&self, id: i32) -> Outcome<Set> {
@@ -215,7 +215,7 @@ impl Agent {
         })
     }
 
-    /// `IPC_INFO` or `SEM_INFO` in C.
+    /// Calls `IPC_INFO` or `SEM_INFO` through the C interface.
     pub fn seminfo(&self, command: i32) -> Outcome<SemInfo> {
         self.ask(format_args!("seminfo {command}")).map(|answer| {
             let mut w = Words::of(&answer);
@@ -235,29 +235,29 @@ impl Agent {
         })
     }
 
-    /// `semctl(2)` with any command and any argument.
+    /// Calls `semctl(2)` with any command and any argument.
     pub fn semctl(&self, id: i32, num: i32, command: i32, arg: Address) -> Outcome<i32> {
         self.ask_number(format_args!("semctl {id} {num} {command} {arg}"))
     }
 
-    /// `semop(2)` with any pointer.
+    /// Calls `semop(2)` with any pointer.
     pub fn semop_at(&self, id: i32, sops: Address, nsops: usize) -> Outcome<()> {
         self.ask_done(format_args!("semop_raw {id} {sops} {nsops} -"))
     }
 
-    /// `semtimedop(2)` with any pointers.
+    /// Calls `semtimedop(2)` with any pointers.
     pub fn semtimedop_at(&self, id: i32, sops: Address, nsops: usize, timeout: Address) -> Outcome<()> {
         self.ask_done(format_args!("semop_raw {id} {sops} {nsops} {timeout}"))
     }
 
-    /// Writes bytes where they may be written.
+    /// Writes bytes to writable memory.
     pub fn write(&self, address: Address, bytes: &[u8]) {
         for (i, byte) in bytes.iter().enumerate() {
             self.poke(address.plus(i), *byte).expect("memory that can be written");
         }
     }
 
-    /// Writes `struct sembuf`s.
+    /// Writes an array of `struct sembuf`.
     pub fn write_ops(&self, address: Address, ops: &[SemOp]) {
         let bytes = |op: &SemOp| [op.num.to_ne_bytes(), op.op.to_ne_bytes(), op.flags.bits().to_ne_bytes()].concat();
         self.write(address, &ops.iter().flat_map(bytes).collect::<Vec<u8>>());
@@ -269,21 +269,21 @@ impl Agent {
     }
 }
 
-/// Calls whose answers are taken later.
+/// Calls with an answer that is read later.
 impl Agent {
-    /// Has it make a `semop` whose answer is taken later.
+    /// Starts a `semop`.
     pub fn start_semop(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) {
         let timeout = timeout.map_or("-".to_owned(), |t| t.as_nanos().to_string());
-        self.start(&format!("semop {id} {} {timeout}", told(ops)));
+        self.start(&format!("semop {id} {} {timeout}", format_ops(ops)));
     }
 
-    /// Has a thread of its own make a `semop`; the thread's id.
+    /// Starts a `semop` in a new thread. Returns the thread id.
     pub fn start_thread(&self, id: i32, ops: &[SemOp]) -> i32 {
-        self.ask_number(format_args!("spawn {id} {} -", told(ops))).expect("a thread")
+        self.ask_number(format_args!("spawn {id} {} -", format_ops(ops))).expect("a thread")
     }
 
-    /// Has the handler make a `semop` of one operation, too.
+    /// Makes the signal handler call `semop` with one operation, too.
     pub fn handle_with_semop(&self, id: i32, op: SemOp) {
-        self.ask_done(format_args!("handler_semop {id} {}", told(&[op]))).expect("a deed");
+        self.ask_done(format_args!("handler_semop {id} {}", format_ops(&[op]))).expect("one action per process");
     }
 }

@@ -1,19 +1,19 @@
-//! What the calls tell, as the agents report it.
+//! Results of calls on segments, as agents report them.
 
 use std::str::FromStr;
 
-/// Every field of `shmid_ds`, and the identifier.
+/// All fields of `shmid_ds`, and the identifier.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
 pub struct Stat {
-    /// The identifier asked for, or, by index, the one that the call returned.
+    /// The requested identifier, or the one that a call by index returned.
     pub id: i32,
     pub key: i32,
     pub uid: u32,
     pub gid: u32,
     pub cuid: u32,
     pub cgid: u32,
-    /// With `SHM_DEST` (0o1000) and `SHM_LOCKED` (0o2000).
+    /// Includes `SHM_DEST` (0o1000) and `SHM_LOCKED` (0o2000).
     pub mode: u32,
     pub seq: u32,
     pub size: u64,
@@ -50,7 +50,7 @@ pub struct Usage {
     pub swap_successes: u64,
 }
 
-/// The words of an answer, taken one by one.
+/// Parses the words of an answer in order.
 pub(crate) struct Words<'a>(std::str::SplitAsciiWhitespace<'a>);
 
 impl<'a> Words<'a> {

@@ -1,27 +1,27 @@
-//! Who is asked.
+//! The implementations under test.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// Whose semantics a test looks at.
+/// An implementation of System V IPC.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Subject {
-    /// The kernel, in an IPC namespace of the test's own.
+    /// The kernel, in a new IPC namespace.
     Kernel,
-    /// The verbs of `quintet::Namespace`, on a fresh directory.
+    /// The methods of `quintet::Namespace`, on a new directory.
     Library,
-    /// libc's functions under `libquintet_preload.so`, on a fresh directory.
+    /// libc's functions with `libquintet_preload.so` preloaded, on a new directory.
     DropIn,
 }
 
 impl Subject {
-    /// Whether the subject is the kernel.
+    /// Returns `true` for the kernel.
     pub fn is_kernel(self) -> bool {
         self == Subject::Kernel
     }
 
-    /// The agent's command line for this subject; `directory` is the namespace's.
+    /// Returns the command line of an agent for this subject. `directory` is the namespace.
     pub(crate) fn agent(self, directory: &Path) -> Result<Command, String> {
         let mut command = Command::new(agent_program());
         match self {
@@ -29,10 +29,13 @@ impl Subject {
                 command.args(["--unshare", "libc"]).env_remove("LD_PRELOAD");
             }
             Subject::Library => {
-                command.args(["--aside", "library"]).arg(directory).arg(kind());
+                command.args(["--unshare-if-permitted", "library"]).arg(directory).arg(kind());
             }
             Subject::DropIn => {
-                command.args(["--aside", "libc"]).env("LD_PRELOAD", preload_library()?).env("QUINTET_NAMESPACE", directory);
+                command
+                    .args(["--unshare-if-permitted", "libc"])
+                    .env("LD_PRELOAD", preload_library()?)
+                    .env("QUINTET_NAMESPACE", directory);
             }
         }
         Ok(command)
@@ -47,22 +50,23 @@ impl std::str::FromStr for Subject {
             "kernel" => Ok(Subject::Kernel),
             "library" => Ok(Subject::Library),
             "drop-in" => Ok(Subject::DropIn),
-            _ => Err(format!("'{text}' is no subject: kernel, library or drop-in")),
+            _ => Err(format!("invalid value '{text}' for --subject: use kernel, library or drop-in")),
         }
     }
 }
 
-/// Root's namespaces are shared, because its agents become other users.
+/// Returns the kind of the tests' namespaces. Root's are shared, because its agents become other
+/// users.
 pub(crate) fn kind() -> &'static str {
     if is_root() { "shared" } else { "private" }
 }
 
-/// Whether the tests run as root, and so may become other users.
+/// Returns `true` if the tests run as root, and so may become other users.
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// The directory into which cargo puts programs: that of the test's `deps`, or of the program itself.
+/// Returns the directory of cargo's build products: the parent of `deps` for a test.
 fn build_directory() -> PathBuf {
     let mut directory = std::env::current_exe().expect("this program's path");
     directory.pop();
@@ -74,15 +78,15 @@ fn build_directory() -> PathBuf {
 
 pub(crate) fn agent_program() -> PathBuf {
     let program = build_directory().join("agent");
-    assert!(program.exists(), "{} is missing: build it with 'cargo build -p conformance'", program.display());
+    assert!(program.exists(), "cannot find {}; build it with 'cargo build -p conformance'", program.display());
     program
 }
 
-/// The drop-in, built by cargo on the first call.
+/// Returns the path of the drop-in. Cargo builds it on the first call.
 ///
 /// # Errors
 ///
-/// Why it could not be built, and is not there from before either.
+/// The build error, if no earlier build exists either.
 pub fn preload_library() -> Result<&'static Path, String> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     BUILT.get_or_init(build_preload_library).as_deref().map_err(Clone::clone)
@@ -94,7 +98,7 @@ fn build_preload_library() -> Result<PathBuf, String> {
     let built = cargo_build(&directory);
     match built {
         Err(why) if !library.exists() => Err(why),
-        _ if !library.exists() => Err(format!("cargo did not make {}", library.display())),
+        _ if !library.exists() => Err(format!("cargo did not build {}", library.display())),
         _ => Ok(library),
     }
 }

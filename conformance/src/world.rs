@@ -1,45 +1,42 @@
-//! A test's world: one namespace of one subject, and the processes that use it.
+//! The world of a test: one namespace of one subject, and the processes that use it.
 
-use crate::agent::await_death;
-use crate::random::stop;
+use crate::acceptor::{Acceptor, await_all};
+use crate::interrupt;
 use crate::subject::{Subject, agent_program, is_root, kind};
-use crate::{Address, Agent, Look, MsgFlags, Outcome, Queue, SemOp, WAIT};
-use rustix::process::{Signal, pidfd_send_signal};
+use crate::{Address, Agent, MsgFlags, Outcome, Queue, SemOp, Semaphores, WAIT};
 use rustix::time::{ClockId, clock_gettime};
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::os::fd::OwnedFd;
-use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A user without privileges, and its group.
 pub const NOBODY: u32 = 65534;
-/// Another.
+/// Another user without privileges.
 pub const STRANGER: u32 = 12345;
 
-/// How long a state may take to come before the test fails: for finding a hang, not for timing.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// Limit for a state to come about. It detects a hang and measures nothing.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Waits for a state.
+/// Blocks until `condition` is true.
 ///
 /// # Panics
 ///
-/// If it does not come.
-pub(crate) fn await_that(what: &str, is_so: impl FnMut() -> bool) {
-    assert!(comes_about(PATIENCE, is_so), "it does not come about that {what}");
+/// After [`TIMEOUT`].
+pub(crate) fn await_condition(what: &str, condition: impl FnMut() -> bool) {
+    assert!(becomes_true(TIMEOUT, condition), "timed out until {what}");
 }
 
-/// Waits for a state; whether it comes while `patience` lasts.
-pub(crate) fn comes_about(patience: Duration, mut is_so: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + patience;
-    while !is_so() {
+/// Blocks until `condition` is true. Returns `false` after the timeout.
+pub(crate) fn becomes_true(timeout: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + timeout;
+    while !condition() {
         if Instant::now() > end {
             return false;
         }
@@ -48,92 +45,50 @@ pub(crate) fn comes_about(patience: Duration, mut is_so: impl FnMut() -> bool) -
     true
 }
 
-/// One namespace, and the agents in it. When it goes, they and the namespace go.
+/// One namespace and the agents in it. Dropping the world ends both.
 pub struct World {
-    /// Whose namespace it is.
+    /// The implementation that owns the namespace.
     pub subject: Subject,
-    /// Forks the agents, and makes no call of its own.
+    /// Forks the agents and makes no IPC call of its own.
     zygote: Agent,
-    /// Sets limits: as the zygote, but never under the drop-in.
+    /// Sets limits: a process like the zygote, but never with the drop-in.
     operator: Option<Agent>,
-    /// Looks at sets, and changes nothing.
-    watcher: OnceCell<Agent>,
+    /// Reads sets and queues, and changes nothing.
+    observer: OnceCell<Agent>,
     children: Vec<Child>,
-    nursery: Rc<Nursery>,
+    acceptor: Rc<Acceptor>,
     directory: TempDir,
     skipped: Cell<bool>,
 }
 
-/// Where forked agents come to the controller.
-pub(crate) struct Nursery {
-    listener: UnixListener,
-    name: String,
-    /// All that were born, for the end of the world.
-    lives: RefCell<Vec<OwnedFd>>,
-    /// Those of them that need not end before it.
-    lasting: RefCell<Vec<OwnedFd>>,
-}
-
-impl Nursery {
-    fn new() -> Nursery {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let name = format!("quintet-conformance-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let address = SocketAddr::from_abstract_name(&name).expect("a short name");
-        let listener = UnixListener::bind_addr(&address).expect("a name of our own");
-        Nursery { listener, name, lives: RefCell::default(), lasting: RefCell::default() }
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The connection of the child whose parent has just answered.
-    pub(crate) fn accept(&self) -> UnixStream {
-        self.listener.accept().expect("the child's connection").0
-    }
-
-    pub(crate) fn remember(&self, life: &OwnedFd) {
-        self.lives.borrow_mut().push(life.try_clone().expect("a descriptor"));
-    }
-}
-
-/// Waits until all are dead; nobody is left behind, even of those that hang.
-fn end(lives: &RefCell<Vec<OwnedFd>>) {
-    for life in lives.borrow_mut().drain(..) {
-        if await_death(&life).is_none() {
-            let _ = pidfd_send_signal(&life, Signal::KILL);
-        }
-    }
-}
-
 impl World {
-    /// A fresh namespace of `subject`.
+    /// Creates a fresh namespace of `subject`.
     ///
     /// # Errors
     ///
-    /// Why it cannot be had here.
+    /// Why the subject is not available.
     pub fn new(subject: Subject) -> Result<World, String> {
         let directory = fresh_directory();
         let namespace = namespace_of(&directory);
-        let nursery = Rc::new(Nursery::new());
+        let acceptor = Rc::new(Acceptor::new());
         let mut children = Vec::new();
         let operator = match subject {
             Subject::Kernel => None,
-            _ => Some(launch(operator_command(&namespace), &nursery, &mut children)?),
+            _ => Some(launch(operator_command(&namespace), &acceptor, &mut children)?),
         };
         if let Some(operator) = &operator {
-            operator.ask("open").map_err(|e| format!("the namespace cannot be created: {e}"))?;
+            operator.ask("open").map_err(|e| format!("cannot create the namespace: {e}"))?;
         }
-        let zygote =
-            launch(subject.agent(&namespace)?, &nursery, &mut children).map_err(|e| format!("no agent for {subject:?}: {e}"))?;
+        let zygote = launch(subject.agent(&namespace)?, &acceptor, &mut children)
+            .map_err(|e| format!("cannot start an agent for {subject:?}: {e}"))?;
         zygote.ask("subreaper").expect("prctl");
         let world = World {
             subject,
             zygote,
             operator,
-            watcher: OnceCell::new(),
+            observer: OnceCell::new(),
             children,
-            nursery,
+            acceptor,
             directory,
             skipped: Cell::new(false),
         };
@@ -144,78 +99,79 @@ impl World {
     fn check_preloaded(&self) -> Result<(), String> {
         let loaded = self.zygote.ask("preloaded").expect("an answer") == "true";
         match self.subject {
-            Subject::DropIn if !loaded => Err("the drop-in was not loaded into the agent".to_owned()),
+            Subject::DropIn if !loaded => Err("the agent runs without the drop-in".to_owned()),
             _ => Ok(()),
         }
     }
 
-    /// A fresh process that has made no call yet.
+    /// Returns a fresh process that has made no call yet.
     pub fn agent(&self) -> Agent {
         self.zygote.fork()
     }
 
-    /// A fresh process of another user. Ask [`World::users`] first.
+    /// Returns a fresh process of another user. Check [`World::users`] first.
     pub fn agent_as(&self, uid: u32, gid: u32, groups: &[u32]) -> Agent {
         let agent = self.agent();
         agent.become_user(uid, gid, groups);
         agent
     }
 
-    /// A fresh process without privileges: of the user nobody if the tests run as root.
+    /// Returns a fresh process without privileges: of user 65534 if the tests run as root.
     pub fn ordinary(&self) -> Agent {
         if is_root() { self.agent_as(NOBODY, NOBODY, &[]) } else { self.agent() }
     }
 
-    /// A process of the tester's that looks at sets and changes nothing.
-    pub fn watcher(&self) -> &Agent {
-        self.watcher.get_or_init(|| self.agent())
+    /// Returns a process of the tester that reads objects and changes nothing.
+    pub fn observer(&self) -> &Agent {
+        self.observer.get_or_init(|| self.agent())
     }
 
-    /// Has an agent make a `semop` that must wait, and waits until it does: until it is counted, and sleeps.
+    /// Starts a `semop` that must block. Returns when it is counted and sleeps.
     pub fn wait_in(&self, agent: &Agent, id: i32, ops: &[SemOp]) {
         let before = self.waiting(id);
         agent.start_semop(id, ops, None);
-        await_that(&format!("{} waits", agent.pid), || {
-            assert!(!agent.has_answered(), "{ops:?} did not wait: {:?}", agent.answer());
+        await_condition(&format!("{} waits", agent.pid), || {
+            assert!(!agent.has_answered(), "{ops:?} did not block: {:?}", agent.answer());
             self.waiting(id) == before + 1 && agent.sleeps()
         });
     }
 
-    /// Has a thread of an agent's make a `semop` that must wait, and waits until it does. The thread's id.
+    /// Starts a `semop` that must block, in a new thread. Returns the thread id when it is blocked.
     pub fn wait_in_a_thread(&self, agent: &Agent, id: i32, ops: &[SemOp]) -> i32 {
         let before = self.waiting(id);
         let tid = agent.start_thread(id, ops);
-        await_that(&format!("thread {tid} waits"), || self.waiting(id) == before + 1 && agent.thread_state(tid) == 'S');
+        await_condition(&format!("thread {tid} waits"), || self.waiting(id) == before + 1 && agent.thread_state(tid) == 'S');
         tid
     }
 
-    /// How many calls wait in a set.
+    /// Returns the number of calls that wait in a set.
     fn waiting(&self, id: i32) -> i32 {
-        self.watcher().look(id).expect("a set that the tester may read").waiting()
+        self.observer().semaphores(id).expect("a set that the tester may read").waiting()
     }
 
-    /// Has an agent make a `msgsnd` that must wait, and waits until it does.
+    /// Starts a `msgsnd` that must block. Returns when it does.
     pub fn wait_to_send(&self, agent: &Agent, id: i32, mtype: i64, text: &[u8]) {
         let before = self.msg_waiting(id);
         agent.start_msgsnd(id, mtype, text, WAIT);
         self.await_queued(agent, agent.pid, id, before, libc::SYS_msgsnd);
     }
 
-    /// Has an agent make a `msgrcv` that must wait, and waits until it does.
+    /// Starts a `msgrcv` that must block. Returns when it does.
     pub fn wait_to_receive(&self, agent: &Agent, id: i32, size: usize, mtype: i64, flags: MsgFlags) {
         let before = self.msg_waiting(id);
         agent.start_msgrcv(id, size, mtype, flags);
         self.await_queued(agent, agent.pid, id, before, libc::SYS_msgrcv);
     }
 
-    /// The same with any pointer.
+    /// As [`World::wait_to_receive`], with any pointer.
     pub fn wait_to_receive_at(&self, agent: &Agent, id: i32, at: Address, size: usize, mtype: i64) {
         let before = self.msg_waiting(id);
         agent.start_msgrcv_at(id, at, size, mtype);
         self.await_queued(agent, agent.pid, id, before, libc::SYS_msgrcv);
     }
 
-    /// Has a thread of an agent's make a `msgsnd` that must wait, and waits until it does. The thread's id.
+    /// Starts a `msgsnd` that must block, in a new thread. Returns the thread id when it is
+    /// blocked.
     pub fn wait_to_send_in_a_thread(&self, agent: &Agent, id: i32, mtype: i64, text: &[u8]) -> i32 {
         let before = self.msg_waiting(id);
         let tid = agent.start_thread_msgsnd(id, mtype, text);
@@ -223,7 +179,8 @@ impl World {
         tid
     }
 
-    /// Has a thread of an agent's make a `msgrcv` that must wait, and waits until it does. The thread's id.
+    /// Starts a `msgrcv` that must block, in a new thread. Returns the thread id when it is
+    /// blocked.
     pub fn wait_to_receive_in_a_thread(&self, agent: &Agent, id: i32, size: usize, mtype: i64) -> i32 {
         let before = self.msg_waiting(id);
         let tid = agent.start_thread_msgrcv(id, size, mtype);
@@ -232,13 +189,14 @@ impl World {
     }
 
     fn await_queued(&self, agent: &Agent, tid: i32, id: i32, before: usize, call: i64) {
-        await_that(&format!("{tid} waits"), || {
-            assert!(tid != agent.pid || !agent.has_answered(), "it did not wait: {:?}", agent.answer_in_words());
+        await_condition(&format!("{tid} waits"), || {
+            assert!(tid != agent.pid || !agent.has_answered(), "it did not block: {:?}", agent.answer_in_words());
             self.is_queued(agent, tid, id, before, call)
         });
     }
 
-    /// Whether a thread waits in a queue: the kernel tells in which call it sleeps, Quintet how many wait.
+    /// Returns `true` if a thread waits in a queue. The kernel shows the system call in which it
+    /// sleeps, Quintet the number of waiting calls.
     pub(crate) fn is_queued(&self, agent: &Agent, tid: i32, id: i32, before: usize, call: i64) -> bool {
         match self.subject.is_kernel() {
             true => agent.sleeps_in(tid, call),
@@ -246,38 +204,40 @@ impl World {
         }
     }
 
-    /// How many calls wait in a queue; of the kernel's 0, because it does not tell.
+    /// Returns the number of calls that wait in a queue; 0 for the kernel, which does not report
+    /// it.
     pub fn msg_waiting(&self, id: i32) -> usize {
-        self.operator.as_ref().map_or(0, |operator| operator.msg_waiters(id).expect("the namespace's owner may look at all"))
+        self.operator.as_ref().map_or(0, |operator| operator.msg_waiters(id).expect("the namespace's owner may read all queues"))
     }
 
-    /// What the watcher sees of a queue.
+    /// Reads the status of a queue.
     pub fn queue(&self, id: i32) -> Queue {
-        self.watcher().msg_stat(id).expect("a queue that the tester may read")
+        self.observer().msg_stat(id).expect("a queue that the tester may read")
     }
 
-    /// Waits until a queue shows what follows from a call that waited and waits no longer: it is no part of the call that ended its waiting.
-    pub fn comes_to<T: PartialEq + std::fmt::Debug>(&self, look: impl Fn() -> T, expected: T) {
-        comes_about(PATIENCE, || look() == expected);
-        assert_eq!(look(), expected);
+    /// Blocks until `read` returns `expected`. The effects of a woken call on a queue are not part
+    /// of the call that woke it.
+    pub fn await_value<T: PartialEq + std::fmt::Debug>(&self, read: impl Fn() -> T, expected: T) {
+        becomes_true(TIMEOUT, || read() == expected);
+        assert_eq!(read(), expected);
     }
 
-    /// What the watcher sees of a set.
-    pub fn look(&self, id: i32) -> Look {
-        self.watcher().look(id).expect("a set that the tester may read")
+    /// Reads all semaphores of a set.
+    pub fn semaphores(&self, id: i32) -> Semaphores {
+        self.observer().semaphores(id).expect("a set that the tester may read")
     }
 
-    /// A set's values, as the watcher sees them.
+    /// Reads the values of a set.
     pub fn values(&self, id: i32) -> Vec<u16> {
-        self.look(id).values
+        self.semaphores(id).values
     }
 
-    /// The user and group of [`World::agent`].
+    /// Returns the user and group ids of [`World::agent`].
     pub fn user(&self) -> (u32, u32) {
         (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
     }
 
-    /// Whether agents may become other users; says so if not.
+    /// Returns `true` if agents may become other users; prints a line if not.
     pub fn users(&self) -> bool {
         is_root() || self.skip("other users need root")
     }
@@ -291,73 +251,74 @@ impl World {
         self.operator.as_ref().unwrap_or(&self.zygote).set_sysctl(name, value)
     }
 
-    /// Sets a limit, or says that this must be skipped.
+    /// Sets a limit. Returns `false` and prints a line if that is not permitted.
     pub fn limit(&self, name: &str, value: i128) -> bool {
         match self.set_limit(name, value) {
             Ok(()) => true,
-            Err(e) if self.subject.is_kernel() => self.skip(&format!("/proc/sys/kernel/{name} cannot be written: {e}")),
-            Err(e) => panic!("{name} cannot be set: {e}"),
+            Err(e) if self.subject.is_kernel() => self.skip(&format!("cannot write /proc/sys/kernel/{name}: {e}")),
+            Err(e) => panic!("cannot set {name}: {e}"),
         }
     }
 
-    /// Says that a clause, or the rest of it, is not tested; always `false`.
+    /// Prints that a clause, or the rest of it, is skipped. Returns `false`.
     pub fn skip(&self, why: &str) -> bool {
         self.skipped.set(true);
         eprintln!("skipped: {why}");
         false
     }
 
-    /// Marks a deliberate difference: true where the subject is not the kernel. `row` names where it is explained.
+    /// Marks a deliberate difference. Returns `true` unless the subject is the kernel. `row` quotes
+    /// the row that explains it: the document, a colon, and the first cell without backticks.
     pub fn differs(&self, row: &str) -> bool {
         assert!(row.starts_with("docs/"), "a difference needs a row");
         !self.subject.is_kernel()
     }
 
-    /// A directory for a test's own files, which anybody may enter.
+    /// Returns a directory for files of the test, which every user may enter.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// The directory of the namespace, unless it is the kernel's.
+    /// Returns the directory of the namespace; `None` for the kernel.
     pub fn namespace(&self) -> Option<PathBuf> {
         (!self.subject.is_kernel()).then(|| namespace_of(&self.directory))
     }
 
-    /// A fresh process that [`World::await_deaths`] does not wait for.
+    /// Returns a fresh process that [`World::await_exits`] does not wait for.
     pub(crate) fn lasting_agent(&self) -> Agent {
         let agent = self.agent();
-        let life = self.nursery.lives.borrow_mut().pop();
-        self.nursery.lasting.borrow_mut().extend(life);
+        let pidfd = self.acceptor.pidfds.borrow_mut().pop();
+        self.acceptor.lasting.borrow_mut().extend(pidfd);
         agent
     }
 
-    /// Waits until the agents are dead and reaped, which the caller must have let go.
-    pub(crate) fn await_deaths(&self) {
-        end(&self.nursery.lives);
+    /// Blocks until all agents have exited and are reaped. The caller must have dropped them.
+    pub(crate) fn await_exits(&self) {
+        await_all(&self.acceptor.pidfds);
         self.zygote.ask("reap").expect("an answer");
     }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        for agent in [Some(&self.zygote), self.operator.as_ref(), self.watcher.get()].into_iter().flatten() {
-            agent.hang_up();
+        for agent in [Some(&self.zygote), self.operator.as_ref(), self.observer.get()].into_iter().flatten() {
+            agent.disconnect();
         }
-        end(&self.nursery.lives);
-        end(&self.nursery.lasting);
+        await_all(&self.acceptor.pidfds);
+        await_all(&self.acceptor.lasting);
         for child in &mut self.children {
             let _ = child.wait();
         }
     }
 }
 
-/// On a file system in memory where there is one.
+/// Creates a directory, in memory if possible.
 fn fresh_directory() -> TempDir {
     let mut builder = tempfile::Builder::new();
     builder.prefix("quintet-conformance-");
     let directory = builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir()).expect("a temporary directory");
-    let everybody = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(directory.path(), everybody).expect("a directory of our own");
+    let everyone = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), everyone).expect("a directory of our own");
     directory
 }
 
@@ -371,34 +332,34 @@ fn operator_command(namespace: &Path) -> Command {
     command
 }
 
-fn launch(mut command: Command, nursery: &Rc<Nursery>, children: &mut Vec<Child>) -> Result<Agent, String> {
+fn launch(mut command: Command, acceptor: &Rc<Acceptor>, children: &mut Vec<Child>) -> Result<Agent, String> {
     let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
-    if stop::is_watched() {
+    if interrupt::is_watched() {
         command.process_group(0);
     }
     let child = command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).spawn().map_err(|e| e.to_string())?;
     drop(command);
     children.push(child);
     let pid = Agent::greeting(&ours).map_err(|e| e.to_string())?;
-    Ok(Agent::new(pid, ours, Rc::clone(nursery)))
+    Ok(Agent::new(pid, ours, Rc::clone(acceptor)))
 }
 
-/// The kernel's clock of seconds, by which `atime`, `dtime` and `ctime` are set.
+/// The kernel's clock in seconds, which sets `atime`, `dtime` and `ctime`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Clock(pub i64);
 
 impl Clock {
-    /// Now, on the coarse clock: no time that the kernel sets after this is earlier.
+    /// Reads the coarse clock. No time that the kernel sets later is earlier.
     pub fn now() -> Clock {
         Clock(clock_gettime(ClockId::RealtimeCoarse).tv_sec)
     }
 
-    /// Whether `time` is from this moment on, and not in the future.
+    /// Returns `true` if `time` is not before this moment and not in the future.
     pub fn saw(self, time: i64) -> bool {
         (self.0..=clock_gettime(ClockId::Realtime).tv_sec).contains(&time)
     }
 
-    /// Waits for the next second: so that a time which is set again is seen to have changed.
+    /// Blocks until the next second, so that a time that is set again changes visibly.
     pub fn tick() -> Clock {
         let now = Clock::now();
         while Clock::now() == now {

@@ -1,4 +1,5 @@
-//! shmop(2): what attaching and detaching do to `shmid_ds`, and what becomes of attachments in fork, exec and death.
+//! shmop(2): the effects of attach and detach on `shmid_ds`, and of fork, exec and exit on
+//! attachments.
 
 use conformance::*;
 use libc::{IPC_CREAT, SHM_RDONLY};
@@ -14,7 +15,8 @@ fn nattch(a: &Agent, id: i32) -> u64 {
 }
 
 clauses! {
-    /// "shm_atime is set to the current time, shm_lpid to the process-ID, shm_nattch is incremented".
+    /// "shm_atime is set to the current time, shm_lpid to the process-ID, shm_nattch is
+    /// incremented".
     fn attaching(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = segment(&a);
@@ -26,7 +28,8 @@ clauses! {
         assert_eq!(after, Stat { atime: after.atime, lpid: b.pid, nattch: 1, ..before });
     }
 
-    /// "shm_dtime is set to the current time, shm_lpid to the process-ID, shm_nattch is decremented".
+    /// "shm_dtime is set to the current time, shm_lpid to the process-ID, shm_nattch is
+    /// decremented".
     fn detaching(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = segment(&a);
@@ -40,7 +43,7 @@ clauses! {
         assert_eq!(after, Stat { dtime: after.dtime, lpid: a.pid, nattch: 1, ..before });
     }
 
-    /// What fails changes nothing.
+    /// A call that fails changes no field.
     fn failing(world) {
         let a = world.ordinary();
         let id = a.shmget(1, 1, IPC_CREAT | 0o400).unwrap();
@@ -52,7 +55,8 @@ clauses! {
         assert_eq!(after.ctime, before.ctime);
     }
 
-    /// "After a fork(2), the child inherits the attached shared memory segments": counted from the first instant.
+    /// "After a fork(2), the child inherits the attached shared memory segments": counted from the
+    /// first instant.
     fn fork(world) {
         let a = world.agent();
         let id = segment(&a);
@@ -64,7 +68,7 @@ clauses! {
         assert_eq!(a.peek(at), Ok(9));
     }
 
-    /// A fork is an attach by the parent: it sets `atime`, and `lpid` to the parent's.
+    /// A fork is an attach by the parent: it sets `atime`, and `lpid` to the parent's id.
     fn fork_is_an_attach_by_the_parent(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = segment(&a);
@@ -79,7 +83,7 @@ clauses! {
         assert_eq!(after, Stat { lpid: a.pid, nattch: 3, atime: after.atime, ..before });
     }
 
-    /// A fork inherits each attachment, also several of one segment, and read-only ones as such.
+    /// A fork inherits each attachment: several of one segment, and read-only ones as read-only.
     fn fork_of_several(world) {
         let a = world.agent();
         let (one, two) = (segment(&a), segment(&a));
@@ -91,8 +95,8 @@ clauses! {
         assert_eq!(child.probe(narrow), "read");
         let grandchild = child.fork();
         assert_eq!((nattch(&a, one), nattch(&a, two)), (6, 3));
-        grandchild.exit_at_once(0);
-        child.exit_at_once(0);
+        grandchild.exit_immediately(0);
+        child.exit_immediately(0);
         assert_eq!((nattch(&a, one), nattch(&a, two)), (2, 1));
     }
 
@@ -116,14 +120,14 @@ clauses! {
         let id = segment(&a);
         let at = a.attach(id, 0);
         let child = a.fork();
-        a.exit_at_once(0);
+        a.exit_immediately(0);
         assert_eq!(nattch(&other, id), 1);
         child.poke(at, 1).unwrap();
         child.shmdt(at).unwrap();
         assert_eq!(nattch(&other, id), 0);
     }
 
-    /// A child that forked before the attach has nothing of it.
+    /// A child that was forked before the attach is not attached.
     fn fork_before_attach(world) {
         let a = world.agent();
         let id = segment(&a);
@@ -136,7 +140,8 @@ clauses! {
         assert_eq!(nattch(&a, id), 1);
     }
 
-    /// vfork(2) shares the attachments and copies none; the exec that follows ends none of the parent's.
+    /// vfork(2) shares the attachments and copies none. The exec that follows ends no attachment of
+    /// the parent.
     fn vfork(world) {
         let a = world.agent();
         let id = segment(&a);
@@ -146,7 +151,7 @@ clauses! {
         assert_eq!(nattch(&child, id), 1);
         child.attach(id, 0);
         assert_eq!(nattch(&a, id), 2);
-        child.exit_at_once(0);
+        child.exit_immediately(0);
         assert_eq!(nattch(&a, id), 1);
         a.poke(at, 1).unwrap();
         a.shmdt(at).unwrap();
@@ -185,18 +190,18 @@ clauses! {
     }
 
     /// "Upon _exit(2), all attached shared memory segments are detached from the process."
-    fn exit_at_once(world) {
+    fn exit_immediately(world) {
         let (a, other) = (world.agent(), world.agent());
         let id = segment(&a);
         a.attach(id, 0);
         let (pid, start) = (a.pid, Clock::now());
-        a.exit_at_once(0);
+        a.exit_immediately(0);
         let s = other.stat(id).unwrap();
         assert_eq!((s.nattch, s.lpid), (0, pid));
         assert!(start.saw(s.dtime));
     }
 
-    /// As by exit(3).
+    /// exit(3) detaches, too.
     fn exit(world) {
         let (a, other) = (world.agent(), world.agent());
         let id = segment(&a);
@@ -209,7 +214,7 @@ clauses! {
         assert!(start.saw(s.dtime));
     }
 
-    /// Death by a signal detaches too.
+    /// A process that is killed by a signal detaches.
     fn killed(world) {
         let other = world.agent();
         for signal in [libc::SIGKILL, libc::SIGSEGV, libc::SIGTERM] {
@@ -224,7 +229,7 @@ clauses! {
         }
     }
 
-    /// A zombie that nobody has reaped is attached to nothing.
+    /// A zombie is attached to nothing.
     fn zombie(world) {
         let a = world.agent();
         let id = segment(&a);
@@ -234,11 +239,11 @@ clauses! {
         child.kill(libc::SIGKILL);
         assert_eq!(nattch(&a, id), 0);
         assert_eq!(a.stat(id).unwrap().lpid, pid);
-        assert_eq!(a.wait(pid), Death::Signal(libc::SIGKILL));
+        assert_eq!(a.wait(pid), ExitStatus::Signal(libc::SIGKILL));
         assert_eq!(nattch(&a, id), 0);
     }
 
-    /// The killed parent's child keeps what it has inherited; and the other way round.
+    /// A child keeps its attachments when its parent is killed, and vice versa.
     fn killed_relatives(world) {
         let (a, other) = (world.agent(), world.agent());
         let id = segment(&a);
@@ -253,7 +258,7 @@ clauses! {
         assert_eq!(nattch(&other, id), 0);
     }
 
-    /// A daemon's closing of all descriptors detaches nothing.
+    /// Closing all descriptors, as daemons do, detaches nothing.
     fn closed_descriptors(world) {
         let (a, other) = (world.agent(), world.agent());
         let id = segment(&a);
@@ -270,7 +275,7 @@ clauses! {
         assert_eq!(nattch(&other, id), 0);
     }
 
-    /// A change of user after the attach changes nothing about it.
+    /// A change of user leaves attachments alone.
     fn changed_user(world) {
         if !world.users() {
             return;
@@ -291,7 +296,7 @@ clauses! {
         assert_eq!(nattch(&other, id), 0);
     }
 
-    /// Unmapping the middle of an attachment by munmap(2).
+    /// munmap(2) in the middle of an attachment.
     fn unmapped_in_the_middle(world) {
         let (a, other) = (world.agent(), world.agent());
         let id = a.shmget(1, 3 * PAGE as u64, IPC_CREAT | 0o600).unwrap();
@@ -309,7 +314,7 @@ clauses! {
         assert_eq!(nattch(&other, id), 0);
     }
 
-    /// A segment may be detached at its first address also when its first page is gone.
+    /// A segment can be detached at its first address even if its first page is unmapped.
     fn unmapped_at_the_start(world) {
         let (a, other) = (world.agent(), world.agent());
         let id = a.shmget(1, 3 * PAGE as u64, IPC_CREAT | 0o600).unwrap();
@@ -322,7 +327,7 @@ clauses! {
     }
 
     /// munmap(2) of a whole attachment detaches it.
-    fn unmapped_wholly(world) {
+    fn unmapped_whole(world) {
         let (a, other) = (world.agent(), world.agent());
         let id = segment(&a);
         let at = a.attach(id, 0);
@@ -336,7 +341,7 @@ clauses! {
         }
     }
 
-    /// mprotect(2) of a part splits the mapping, and the kernel counts both pieces.
+    /// mprotect(2) of a part splits the mapping. The kernel counts both pieces.
     fn protected_in_the_middle(world) {
         let (a, other) = (world.agent(), world.agent());
         let id = a.shmget(1, 3 * PAGE as u64, IPC_CREAT | 0o600).unwrap();
@@ -352,9 +357,9 @@ clauses! {
         assert_eq!(a.probe(at.plus(PAGE)), "none");
     }
 
-    /// A death is over before what happens after it: who attaches then is the last.
-    fn death_before_an_attach(world) {
-        let ends: [fn(Agent); 3] = [|a| a.exit_at_once(0), |a| a.kill(libc::SIGKILL), |a| a.exec()];
+    /// An exit is complete before the next call: a process that attaches later is the last.
+    fn exit_before_an_attach(world) {
+        let ends: [fn(Agent); 3] = [|a| a.exit_immediately(0), |a| a.kill(libc::SIGKILL), |a| a.exec()];
         for end in ends {
             let (a, b) = (world.agent(), world.agent());
             let id = segment(&b);
@@ -367,8 +372,8 @@ clauses! {
         }
     }
 
-    /// As before a detach.
-    fn death_before_a_detach(world) {
+    /// The same before a detach.
+    fn exit_before_a_detach(world) {
         let a = world.agent();
         let id = segment(&a);
         let at = a.attach(id, 0);
@@ -377,8 +382,8 @@ clauses! {
         assert_eq!(a.stat(id).map(|s| (s.nattch, s.lpid)), Ok((0, a.pid)));
     }
 
-    /// And before a fork.
-    fn death_before_a_fork(world) {
+    /// The same before a fork.
+    fn exit_before_a_fork(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = segment(&a);
         b.attach(id, 0);
@@ -390,7 +395,8 @@ clauses! {
         assert_ne!(s.dtime, 0);
     }
 
-    /// A new image that uses the namespace again is not taken for the old one, although its pid is the same.
+    /// A new image that uses the namespace again is a new participant, although the process id is
+    /// the same.
     fn exec_and_back(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = segment(&a);
@@ -403,8 +409,8 @@ clauses! {
         assert_ne!(s.dtime, 0);
     }
 
-    /// What a stranger sees of a death nobody has looked at before.
-    fn death_seen_by_a_stranger(world) {
+    /// What a stranger sees of an exit that no process has noticed yet.
+    fn exit_seen_by_a_stranger(world) {
         if !world.users() {
             return;
         }
@@ -418,11 +424,11 @@ clauses! {
         assert_ne!(s.dtime, 0);
     }
 
-    /// Removed while attached: the last detach ends it, whoever it is and however it detaches.
+    /// The last detach ends a removed segment, whichever process detaches and how.
     fn last_detach_of_a_removed_segment(world) {
         let other = world.agent();
         let ends: [fn(Agent); 4] =
-            [|a| a.exit(0), |a| a.exit_at_once(0), |a| a.kill(libc::SIGKILL), |a| a.exec()];
+            [|a| a.exit(0), |a| a.exit_immediately(0), |a| a.kill(libc::SIGKILL), |a| a.exec()];
         for end in ends {
             let (a, b) = (world.agent(), world.agent());
             let id = segment(&other);

@@ -3,14 +3,15 @@
 use conformance::*;
 use std::os::unix::fs::{MetadataExt, symlink};
 
-/// What glibc makes of a file: its inode's 16 bits, its device's 8, the project's 8.
+/// glibc's key of a file: 16 bits of the inode, 8 bits of the device, 8 bits of the project.
 fn expected(path: &std::path::Path, project: i32) -> i32 {
     let file = path.metadata().unwrap();
     ((file.ino() & 0xffff) | (file.dev() & 0xff) << 16) as i32 | project << 24
 }
 
 clauses! {
-    /// "uses the identity of the file named by pathname and the least significant 8 bits of proj_id".
+    /// "uses the identity of the file named by pathname and the least significant 8 bits of
+    /// proj_id".
     fn identity_and_project(world) {
         let a = world.agent();
         for path in ["/", "/dev/null", "/proc/self"] {
@@ -50,7 +51,7 @@ clauses! {
         assert_eq!(a.ftok(circle.to_str().unwrap(), 1), Err(Errno::LOOP));
     }
 
-    /// The file need not be readable, its folder must be searchable.
+    /// The file need not be readable, but its directory must be searchable.
     fn rights(world) {
         use std::os::unix::fs::PermissionsExt;
         let a = world.ordinary();

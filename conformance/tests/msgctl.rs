@@ -4,21 +4,21 @@ use conformance::*;
 use libc::{IPC_CREAT, IPC_EXCL, IPC_PRIVATE, IPC_RMID, IPC_SET, IPC_STAT, PROT_READ, PROT_WRITE};
 
 const PAGE: usize = 4096;
-/// The default capacity, and the greatest that can be had without privilege.
+/// The default capacity, and the largest without privilege.
 const MSGMNB: u64 = 16384;
 
 fn queue(a: &Agent) -> i32 {
     a.msgget(IPC_PRIVATE, 0o600).unwrap()
 }
 
-/// The address of two pages before memory that cannot be accessed.
+/// Returns the address of two pages, followed by inaccessible memory.
 fn two_pages(a: &Agent) -> Address {
     let at = a.reserve(3 * PAGE, PROT_READ | PROT_WRITE);
     a.mprotect(at.plus(2 * PAGE), PAGE, libc::PROT_NONE).unwrap();
     at.plus(PAGE)
 }
 
-/// Whether the tests have CAP_SYS_RESOURCE, which not every superuser has.
+/// Returns `true` if the tests have CAP_SYS_RESOURCE, which not every superuser has.
 fn may_exceed() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
@@ -27,7 +27,7 @@ fn may_exceed() -> bool {
 
 clauses! {
     /// IPC_STAT: "Copy information ... The caller must have read permission on the message queue."
-    fn permission_to_look(world) {
+    fn stat_permission(world) {
         let a = world.ordinary();
         let readable = a.msgget(IPC_PRIVATE, 0o400).unwrap();
         assert_eq!(a.msg_stat(readable).map(|q| q.mode), Ok(0o400));
@@ -38,8 +38,8 @@ clauses! {
         assert_eq!(mode, Ok(0o277), "the superuser may");
     }
 
-    /// Only the bit of one's own class counts.
-    fn permission_of_others(world) {
+    /// Only the bit of the caller's own class counts.
+    fn permission_for_other_users(world) {
         if !world.users() {
             return;
         }
@@ -58,7 +58,7 @@ clauses! {
         }
     }
 
-    /// "EINVAL: Invalid value for ... msqid", a stale one too.
+    /// "EINVAL: Invalid value for ... msqid", stale ones too.
     fn invalid_identifiers(world) {
         let a = world.agent();
         let id = queue(&a);
@@ -70,8 +70,8 @@ clauses! {
         }
     }
 
-    /// Identifiers of segments and sets are others.
-    fn identifiers_of_others(world) {
+    /// Segments and sets have identifiers of their own.
+    fn identifiers_of_other_classes(world) {
         let a = world.agent();
         for _ in 0..3 {
             a.shmget(IPC_PRIVATE, 1, 0o600).unwrap();
@@ -83,8 +83,9 @@ clauses! {
         assert_eq!((a.shm_info().map(|u| u.used_ids), a.sem_usage().map(|u| u.sets)), (Ok(3), Ok(3)));
     }
 
-    /// IPC_SET: "Write the values of some members of the msqid_ds structure ...: msg_qbytes, msg_perm.uid, msg_perm.gid, and (the least
-    /// significant 9 bits of) msg_perm.mode ... updating also its msg_ctime member." Nothing else changes.
+    /// IPC_SET: "Write the values of some members of the msqid_ds structure ...: msg_qbytes,
+    /// msg_perm.uid, msg_perm.gid, and (the least significant 9 bits of) msg_perm.mode ... updating
+    /// also its msg_ctime member." Nothing else changes.
     fn set_updates(world) {
         let a = world.agent();
         let id = a.msgget(5, IPC_CREAT | 0o600).unwrap();
@@ -98,19 +99,20 @@ clauses! {
         assert_eq!(a.messages(id), Ok(vec![message(3, b"kept")]));
     }
 
-    /// The capacity can be anything up to MSGMNB, 0 too; less than there is in it, too.
+    /// The capacity can be anything up to MSGMNB, including 0 and less than the current content.
     fn capacities(world) {
         let a = world.ordinary();
         let id = queue(&a);
         a.msgsnd(id, 1, &[1; 100], TRY).unwrap();
         for qbytes in [0, 1, 99, MSGMNB - 1, MSGMNB] {
             a.msg_set_capacity(id, qbytes).unwrap();
-            assert_eq!(a.msg_stat(id).map(|q| (q.qbytes, q.holds())), Ok((qbytes, (1, 100))));
+            assert_eq!(a.msg_stat(id).map(|q| (q.qbytes, q.counts())), Ok((qbytes, (1, 100))));
         }
     }
 
-    /// "EPERM: An attempt (IPC_SET) was made to increase msg_qbytes beyond the system parameter MSGMNB, but the caller is not privileged
-    /// (Linux: does not have the CAP_SYS_RESOURCE capability)." Nothing is set then.
+    /// "EPERM: An attempt (IPC_SET) was made to increase msg_qbytes beyond the system parameter
+    /// MSGMNB, but the caller is not privileged (Linux: does not have the CAP_SYS_RESOURCE
+    /// capability)." Nothing is set then.
     fn more_than_msgmnb(world) {
         let a = world.ordinary();
         let id = queue(&a);
@@ -121,7 +123,7 @@ clauses! {
         assert_eq!(a.msg_stat(id), Ok(before));
     }
 
-    /// MSGMNB is what it is at the time; what was above it before may stay, but not be set again.
+    /// The current MSGMNB counts. A capacity above it stays, but cannot be set again.
     fn lowered_msgmnb(world) {
         let a = world.ordinary();
         let id = queue(&a);
@@ -138,7 +140,7 @@ clauses! {
         assert_eq!(a.msg_stat(id).map(|q| q.qbytes), Ok(1 << 20));
     }
 
-    /// Who has CAP_SYS_RESOURCE may go beyond.
+    /// A process with CAP_SYS_RESOURCE may exceed MSGMNB.
     fn privileged_capacity(world) {
         let a = world.agent();
         let id = queue(&a);
@@ -150,8 +152,8 @@ clauses! {
         }
     }
 
-    /// "The effective user ID of the calling process must match the owner (msg_perm.uid) or creator (msg_perm.cuid)": the creator
-    /// may give it away, and take it back.
+    /// "The effective user ID of the calling process must match the owner (msg_perm.uid) or creator
+    /// (msg_perm.cuid)": the creator may give it away, and take it back.
     fn owner_and_creator(world) {
         if !world.users() {
             return;
@@ -160,17 +162,17 @@ clauses! {
         let id = creator.msgget(5, IPC_CREAT | 0o600).unwrap();
         creator.msg_set(id, STRANGER, STRANGER, 0o600, 100).unwrap();
         let owner = world.agent_as(STRANGER, 1, &[]);
-        for who in [&creator, &owner] {
-            let q = who.msg_stat(id).unwrap();
+        for agent in [&creator, &owner] {
+            let q = agent.msg_stat(id).unwrap();
             assert_eq!((q.uid, q.gid, q.cuid, q.cgid), (STRANGER, STRANGER, NOBODY, NOBODY));
-            assert_eq!(who.msgsnd(id, 1, b"x", TRY), Ok(()));
-            assert_eq!(who.msgget(5, 0o600), Ok(id));
+            assert_eq!(agent.msgsnd(id, 1, b"x", TRY), Ok(()));
+            assert_eq!(agent.msgget(5, 0o600), Ok(id));
         }
         creator.msg_set(id, STRANGER, STRANGER, 0o660, 100).unwrap();
-        for who in [&world.agent_as(7, STRANGER, &[]), &world.agent_as(7, NOBODY, &[])] {
-            assert_eq!(who.msgsnd(id, 1, b"x", TRY), Ok(()));
-            assert_eq!(who.msg_set(id, 7, 7, 0o600, 100), Err(Errno::PERM));
-            assert_eq!(who.msg_remove(id), Err(Errno::PERM));
+        for agent in [&world.agent_as(7, STRANGER, &[]), &world.agent_as(7, NOBODY, &[])] {
+            assert_eq!(agent.msgsnd(id, 1, b"x", TRY), Ok(()));
+            assert_eq!(agent.msg_set(id, 7, 7, 0o600, 100), Err(Errno::PERM));
+            assert_eq!(agent.msg_remove(id), Err(Errno::PERM));
         }
         assert_eq!(creator.msg_stat(id).map(|q| q.qnum), Ok(4));
         creator.msg_set(id, NOBODY, NOBODY, 0o600, 100).unwrap();
@@ -188,7 +190,7 @@ clauses! {
         root.msg_set(id, NOBODY, NOBODY, 0o600, 100).unwrap();
         let owner = world.agent_as(NOBODY, NOBODY, &[]);
         let set = owner.msg_set(id, NOBODY, NOBODY, 0o644, 50);
-        if world.differs("docs/semantics.md: IPC_SET by an owner who is not the creator") {
+        if world.differs("docs/semantics.md: IPC_SET by an owner that is not the creator") {
             assert_eq!(set, Err(Errno::PERM));
             assert_eq!(owner.msg_stat(id).map(|q| (q.mode, q.qbytes)), Ok((0o600, 100)));
         } else {
@@ -198,8 +200,9 @@ clauses! {
         assert_eq!(owner.msg_remove(id), Ok(()));
     }
 
-    /// "EPERM: ... the effective user ID of the calling process is not the creator ... or the owner".
-    fn set_and_remove_by_others(world) {
+    /// "EPERM: ... the effective user ID of the calling process is not the creator ... or the
+    /// owner".
+    fn set_and_remove_by_other_users(world) {
         if !world.users() {
             return;
         }
@@ -216,8 +219,8 @@ clauses! {
         assert_eq!(world.agent().msg_remove(id), Ok(()), "the superuser may");
     }
 
-    /// Ids of -1 are refused, but a capacity that is too great is found first.
-    fn set_to_nobody_at_all(world) {
+    /// Ids of -1 are refused, but a capacity that is too large is found first.
+    fn set_to_id_minus_one(world) {
         let a = world.ordinary();
         let id = queue(&a);
         let before = a.msg_stat(id).unwrap();
@@ -227,7 +230,8 @@ clauses! {
         assert_eq!(a.msg_stat(id), Ok(before));
     }
 
-    /// IPC_RMID: "Immediately remove the message queue"; its key is free at once, its messages are gone.
+    /// IPC_RMID: "Immediately remove the message queue". The key is free at once, and the messages
+    /// are gone.
     fn remove(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = a.msgget(5, IPC_CREAT | 0o600).unwrap();
@@ -242,21 +246,21 @@ clauses! {
         assert_eq!(b.msg_usage().map(|u| (u.queues, u.messages, u.bytes)), Ok((1, 0, 0)));
     }
 
-    /// msg_lspid and msg_lrpid tell of the dead, too.
-    fn pids_of_the_dead(world) {
+    /// msg_lspid and msg_lrpid keep the ids of processes that have exited.
+    fn pids_of_exited_processes(world) {
         let (a, b, c) = (world.agent(), world.agent(), world.agent());
         let id = queue(&a);
         b.msgsnd(id, 1, b"x", TRY).unwrap();
         c.msgrcv(id, 1, 0, TRY).unwrap();
         let pids = (b.pid, c.pid);
         b.exit(0);
-        c.slay(libc::SIGKILL);
+        c.kill_from_outside(libc::SIGKILL);
         assert_eq!(a.msg_stat(id).map(|q| (q.lspid, q.lrpid)), Ok(pids));
     }
 }
 
 clauses! { in C:
-    /// The commands by their numbers.
+    /// The commands by number.
     fn by_number(world) {
         let a = world.agent();
         let id = queue(&a);
@@ -266,7 +270,7 @@ clauses! { in C:
         assert_eq!(a.msgctl(id, IPC_RMID, Address(1)), Ok(0), "the buffer means nothing");
     }
 
-    /// The capacity is taken by its low 32 bits.
+    /// Only the low 32 bits of the capacity count.
     fn capacity_of_32_bits(world) {
         let a = world.ordinary();
         let id = queue(&a);
@@ -295,7 +299,7 @@ clauses! { in C:
         }
     }
 
-    /// Buffers at the end of what is accessible.
+    /// Buffers at the end of accessible memory.
     fn buffers_at_the_edge(world) {
         let a = world.agent();
         let id = queue(&a);
@@ -309,7 +313,7 @@ clauses! { in C:
         assert_eq!(a.msgctl(id, IPC_SET, at.plus(1)), Ok(0));
     }
 
-    /// Bits that the structure has and the system does not use are zero, and nothing is written beyond it.
+    /// Fields that the system does not use are zero, and nothing is written beyond the structure.
     fn unused_bits_are_zero(world) {
         let a = world.agent();
         let id = queue(&a);
@@ -322,7 +326,7 @@ clauses! { in C:
         assert!((size..size + 8).all(|offset| a.peek(at.plus(offset)) == Ok(0xee)));
     }
 
-    /// "EINVAL: Invalid value for cmd", whatever the identifier.
+    /// "EINVAL: Invalid value for cmd", for any identifier.
     fn unknown_commands(world) {
         let a = world.agent();
         let id = queue(&a);

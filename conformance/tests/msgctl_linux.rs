@@ -1,4 +1,4 @@
-//! msgctl(2): the commands that are Linux's own, by index and about the whole namespace; limits.
+//! msgctl(2): commands that only Linux has, by index and for the whole namespace; limits.
 
 use conformance::*;
 use libc::{IPC_CREAT, IPC_PRIVATE, PROT_READ, PROT_WRITE};
@@ -13,7 +13,8 @@ fn index(id: i32) -> i32 {
 }
 
 clauses! {
-    /// MSG_STAT: "the msqid argument is not a queue identifier, but instead an index"; returns the identifier.
+    /// MSG_STAT: "the msqid argument is not a queue identifier, but instead an index"; returns the
+    /// identifier.
     fn stat_by_index(world) {
         let a = world.agent();
         let id = a.msgget(5, IPC_CREAT | 0o640).unwrap();
@@ -36,7 +37,8 @@ clauses! {
         assert_eq!(a.msg_stat_index(index(id)), Err(Errno::INVAL));
     }
 
-    /// An index is taken by its low 15 bits: an identifier, a stale one too, serves as one.
+    /// Only the low 15 bits of an index count, so an identifier, even a stale one, serves as an
+    /// index.
     fn index_of_15_bits(world) {
         let a = world.agent();
         let id = a.msgget(5, IPC_CREAT | 0o640).unwrap();
@@ -46,8 +48,8 @@ clauses! {
         }
     }
 
-    /// MSG_STAT asks for read permission, MSG_STAT_ANY for none.
-    fn stat_any_asks_for_nothing(world) {
+    /// MSG_STAT requires read permission, MSG_STAT_ANY none.
+    fn stat_any_needs_no_permission(world) {
         let a = world.ordinary();
         let id = a.msgget(5, IPC_CREAT).unwrap();
         assert_eq!(a.msg_stat_index(index(id)), Err(Errno::ACCES));
@@ -56,8 +58,8 @@ clauses! {
         assert_eq!((q.id, q.mode, q.qbytes, q.key), (id, 0, 16384, 5));
     }
 
-    /// Another user's, too, with what is in it and who was there.
-    fn stat_any_of_others(world) {
+    /// The queue of another user, with its content and its last processes.
+    fn stat_any_of_other_users(world) {
         if !world.users() {
             return;
         }
@@ -70,10 +72,10 @@ clauses! {
         assert_eq!(b.msg_stat_index(index(id)), Err(Errno::ACCES));
         let q = b.msg_stat_any(index(id)).unwrap();
         assert_eq!(q, a.msg_stat(id).unwrap());
-        assert_eq!((q.holds(), q.lspid, q.lrpid, q.qbytes), ((1, 3), a.pid, a.pid, 1000));
+        assert_eq!((q.counts(), q.lspid, q.lrpid, q.qbytes), ((1, 3), a.pid, a.pid, 1000));
     }
 
-    /// All queues are found by walking the indexes up to the highest, as ipcs(1) does.
+    /// Walking the indexes up to the highest finds all queues, as ipcs(1) does.
     fn walk(world) {
         let a = world.agent();
         let mut ids: Vec<i32> = (1..=10).map(|key| a.msgget(key, IPC_CREAT | 0o600).unwrap()).collect();
@@ -103,7 +105,7 @@ clauses! {
         assert_eq!(world.agent().msg_limits(), Ok(MsgLimits { max_index: 0, msgmax: 10, msgmnb: 100, msgmni: 7 }));
     }
 
-    /// "returns the index of the highest used entry"; 0 also when there is none.
+    /// "returns the index of the highest used entry"; 0 if there is none.
     fn highest_index(world) {
         let a = world.agent();
         assert_eq!((a.msg_limits().unwrap().max_index, a.msg_usage().unwrap().max_index), (0, 0));
@@ -115,8 +117,9 @@ clauses! {
         assert_eq!(a.msg_usage().unwrap().max_index, max - 1);
     }
 
-    /// MSG_INFO: "msgpool: the number of message queues that currently exist; msgmap: the total number of messages in all queues on the
-    /// system; msgtql: the total number of bytes in all messages".
+    /// MSG_INFO: "msgpool: the number of message queues that currently exist; msgmap: the total
+    /// number of messages in all queues on the system; msgtql: the total number of bytes in all
+    /// messages".
     fn usage(world) {
         let a = world.agent();
         let used = || a.msg_usage().map(|u| (u.queues, u.messages, u.bytes));
@@ -127,13 +130,13 @@ clauses! {
         a.msgsnd(second, 1, b"123", TRY).unwrap();
         assert_eq!(used(), Ok((2, 3, 8)));
         a.msgrcv(first, 2, 0, NOERROR).unwrap();
-        assert_eq!(used(), Ok((2, 2, 3)), "the bytes that were cut, too");
+        assert_eq!(used(), Ok((2, 2, 3)), "the bytes that were truncated, too");
         a.msg_remove(second).unwrap();
         assert_eq!(used(), Ok((1, 1, 0)));
     }
 
-    /// What is handed over at once is in no queue.
-    fn usage_of_what_is_handed_over(world) {
+    /// A message that is handed over at once is in no queue.
+    fn usage_of_a_handed_over_message(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = a.msgget(IPC_PRIVATE, 0o600).unwrap();
         world.wait_to_receive(&b, id, 10, 0, WAIT);
@@ -142,8 +145,8 @@ clauses! {
         assert_eq!(b.answer_message(), Ok(message(1, b"x")));
     }
 
-    /// Both need no right, and count other users' queues.
-    fn usage_of_others(world) {
+    /// Both require no permission and count the queues of other users.
+    fn usage_of_other_users(world) {
         if !world.users() {
             return;
         }
@@ -157,7 +160,7 @@ clauses! {
 }
 
 clauses! { in C:
-    /// `struct msginfo`, its constants included.
+    /// `struct msginfo` including its constants.
     fn msginfo(world) {
         let a = world.agent();
         let id = a.msgget(IPC_PRIVATE, 0o600).unwrap();
@@ -179,10 +182,10 @@ clauses! { in C:
         if !world.limit("msgmnb", 100) {
             return;
         }
-        assert_eq!(a.msginfo(IPC_INFO), Ok(MsgInfo { msgmnb: 100, ..limits }), "the others are constants");
+        assert_eq!(a.msginfo(IPC_INFO), Ok(MsgInfo { msgmnb: 100, ..limits }), "the other fields are constants");
     }
 
-    /// The buffer is looked at last for the commands that only report.
+    /// Commands that only report check the buffer last.
     fn inaccessible_buffer(world) {
         let a = world.agent();
         let id = a.msgget(5, IPC_CREAT | 0o640).unwrap();
@@ -195,7 +198,7 @@ clauses! { in C:
         }
     }
 
-    /// IPC_INFO and MSG_INFO ignore the identifier, but not a negative one.
+    /// IPC_INFO and MSG_INFO ignore the identifier unless it is negative.
     fn identifier_of_reports(world) {
         let a = world.agent();
         let buffer = a.reserve(4096, PROT_READ | PROT_WRITE);

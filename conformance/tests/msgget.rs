@@ -6,7 +6,8 @@ use libc::{IPC_CREAT, IPC_EXCL, IPC_PRIVATE};
 const KEY: i32 = 0x5eed;
 
 clauses! {
-    /// "returns the System V message queue identifier associated with the value of the key argument".
+    /// "returns the System V message queue identifier associated with the value of the key
+    /// argument".
     fn creates_and_finds(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = a.msgget(KEY, IPC_CREAT | 0o600).unwrap();
@@ -18,7 +19,7 @@ clauses! {
     }
 
     /// A queue, a set and a segment may have the same key.
-    fn keys_of_others_are_others(world) {
+    fn keys_per_class(world) {
         let a = world.agent();
         let segment = a.shmget(KEY, 4096, IPC_CREAT | IPC_EXCL | 0o600).unwrap();
         let set = a.semget(KEY, 1, IPC_CREAT | IPC_EXCL | 0o600).unwrap();
@@ -30,7 +31,7 @@ clauses! {
         assert_eq!((a.shmget(KEY, 0, 0), a.semget(KEY, 0, 0)), (Err(Errno::NOENT), Err(Errno::NOENT)));
     }
 
-    /// Keys are numbers of 32 bits, and all but 0 are alike.
+    /// Keys have 32 bits. All except 0 behave alike.
     fn any_key_but_zero(world) {
         let a = world.agent();
         for key in [1, -1, i32::MIN, i32::MAX, 0x0012_3456] {
@@ -48,7 +49,8 @@ clauses! {
         }
     }
 
-    /// "EEXIST: IPC_CREAT and IPC_EXCL were specified in msgflg, but a message queue already exists for key."
+    /// "EEXIST: IPC_CREAT and IPC_EXCL were specified in msgflg, but a message queue already exists
+    /// for key."
     fn exclusive(world) {
         let a = world.agent();
         let id = a.msgget(KEY, IPC_CREAT | IPC_EXCL | 0o600).unwrap();
@@ -65,7 +67,8 @@ clauses! {
         assert_eq!(a.msg_stat(first).unwrap().key, 0);
     }
 
-    /// "When a new message queue is created, msgget() initializes the queue's associated data structure": every field.
+    /// "When a new message queue is created, msgget() initializes the queue's associated data
+    /// structure": all fields.
     fn initial_state(world) {
         let a = world.agent();
         let start = Clock::now();
@@ -96,14 +99,14 @@ clauses! {
         assert_eq!(a.messages(id), Ok(Vec::new()));
     }
 
-    /// Nothing is left of a queue in whose place a new one comes.
-    fn nothing_is_left(world) {
+    /// A new queue shows nothing of the queue that had its index before.
+    fn no_residue(world) {
         let a = world.agent();
         for _ in 0..3 {
             let id = a.msgget(KEY, IPC_CREAT | IPC_EXCL | 0o600).unwrap();
             assert_eq!(a.msgrcv(id, 100, 0, TRY), Err(Errno::NOMSG));
             let q = a.msg_stat(id).unwrap();
-            assert_eq!((q.holds(), q.stime, q.rtime, q.lspid, q.lrpid, q.qbytes), ((0, 0), 0, 0, 0, 0, 16384));
+            assert_eq!((q.counts(), q.stime, q.rtime, q.lspid, q.lrpid, q.qbytes), ((0, 0), 0, 0, 0, 0, 16384));
             a.msgsnd(id, 1, b"left over", WAIT).unwrap();
             a.msgsnd(id, 2, b"received", WAIT).unwrap();
             a.msgrcv(id, 100, 2, WAIT).unwrap();
@@ -112,7 +115,8 @@ clauses! {
         }
     }
 
-    /// "msg_qbytes is set to the system limit MSGMNB", which it is at the time; no older queue changes.
+    /// "msg_qbytes is set to the system limit MSGMNB", as it is at the time. Older queues do not
+    /// change.
     fn capacity(world) {
         let a = world.agent();
         let before = a.msgget(IPC_PRIVATE, 0o600).unwrap();
@@ -122,11 +126,12 @@ clauses! {
         let id = a.msgget(IPC_PRIVATE, 0o600).unwrap();
         assert_eq!((a.msg_stat(id).map(|q| q.qbytes), a.msg_stat(before).map(|q| q.qbytes)), (Ok(100), Ok(16384)));
         assert!(world.limit("msgmnb", 0));
-        let none = a.msgget(IPC_PRIVATE, 0o600).unwrap();
-        assert_eq!(a.msgsnd(none, 1, b"", TRY), Err(Errno::AGAIN));
+        let zero_capacity = a.msgget(IPC_PRIVATE, 0o600).unwrap();
+        assert_eq!(a.msgsnd(zero_capacity, 1, b"", TRY), Err(Errno::AGAIN));
     }
 
-    /// Only "the least significant 9 bits of msgflg" are the mode; execute bits are kept; unknown flags are ignored.
+    /// Only "the least significant 9 bits of msgflg" are the mode; execute bits are kept; unknown
+    /// flags are ignored.
     fn modes(world) {
         let a = world.agent();
         for mode in [0, 0o600, 0o777, 0o123, 0o001] {
@@ -138,7 +143,8 @@ clauses! {
         assert_eq!(a.msg_stat(id).map(|q| q.mode), Ok(0o666), "the umask plays no part");
     }
 
-    /// "EACCES: A message queue exists for key, but the calling process does not have permission to access the queue".
+    /// "EACCES: A message queue exists for key, but the calling process does not have permission to
+    /// access the queue".
     fn permission(world) {
         let a = world.ordinary();
         let id = a.msgget(KEY, IPC_CREAT | 0o400).unwrap();
@@ -150,8 +156,8 @@ clauses! {
         assert_eq!(a.msgget(KEY, IPC_CREAT | IPC_EXCL | 0o600), Err(Errno::EXIST), "before the rights");
     }
 
-    /// Of other users' queues; the superuser may all.
-    fn permission_of_others(world) {
+    /// Queues of other users. The superuser has all permissions.
+    fn permission_for_other_users(world) {
         if !world.users() {
             return;
         }
@@ -166,7 +172,7 @@ clauses! {
         assert_eq!(world.agent().msgget(KEY, 0o777), Ok(id));
     }
 
-    /// The creator's user and group are the effective ones.
+    /// The creator's effective ids become owner and group.
     fn effective_ids(world) {
         if !world.users() {
             return;
@@ -179,7 +185,8 @@ clauses! {
         assert_eq!((q.uid, q.gid, q.cuid, q.cgid), (NOBODY, STRANGER, NOBODY, STRANGER));
     }
 
-    /// "ENOSPC: ... the system limit for the maximum number of message queues (MSGMNI) would be exceeded".
+    /// "ENOSPC: ... the system limit for the maximum number of message queues (MSGMNI) would be
+    /// exceeded".
     fn number_of_queues(world) {
         if !world.limit("msgmni", 2) {
             return;
@@ -196,8 +203,8 @@ clauses! {
         a.msgget(KEY, IPC_CREAT | 0o600).unwrap();
     }
 
-    /// Segments and sets are not counted by the limit on queues, nor queues by theirs.
-    fn limits_of_others_are_others(world) {
+    /// The limit on queues does not count segments and sets, and vice versa.
+    fn limits_per_class(world) {
         if !world.limit("msgmni", 1) {
             return;
         }
@@ -210,7 +217,7 @@ clauses! {
         assert_eq!((a.shmget(IPC_PRIVATE, 1, 0o600), a.semget(IPC_PRIVATE, 1, 0o600)), (Err(Errno::NOSPC), Err(Errno::NOSPC)));
     }
 
-    /// A limit of none creates none, and hides nothing.
+    /// A limit of 0 prevents creation and hides nothing.
     fn no_queues(world) {
         let a = world.agent();
         let id = a.msgget(KEY, IPC_CREAT | 0o600).unwrap();
@@ -222,7 +229,8 @@ clauses! {
         a.msgsnd(id, 1, b"x", WAIT).unwrap();
     }
 
-    /// proc(5): `msg_next_id` "specifies the desired ID for the next allocated" queue; it is for one creation.
+    /// proc(5): `msg_next_id` "specifies the desired ID for the next allocated" queue. It applies
+    /// to one creation.
     fn next_id(world) {
         if !world.limit("msg_next_id", 7 << 15 | 5) {
             return;
@@ -239,21 +247,21 @@ clauses! {
         assert_eq!(a.msg_stat(id).map(|q| q.id), Ok(id));
     }
 
-    /// An identifier is not used again at once.
+    /// An identifier is not reused at once.
     fn identifiers_are_not_reused(world) {
         let a = world.agent();
-        let mut seen = std::collections::HashSet::new();
+        let mut observed = std::collections::HashSet::new();
         for _ in 0..100 {
             let id = a.msgget(IPC_PRIVATE, 0o600).unwrap();
-            assert!(seen.insert(id), "{id}");
+            assert!(observed.insert(id), "{id}");
             a.msg_remove(id).unwrap();
         }
-        for id in seen {
+        for id in observed {
             assert_eq!(a.msgsnd(id, 1, b"", TRY), Err(Errno::INVAL));
         }
     }
 
-    /// Many at once, each with its own messages, used by several.
+    /// Many queues at once, each with its own messages, used by several processes.
     fn many(world) {
         let (a, b) = (world.agent(), world.agent());
         let ids: Vec<i32> = (1..=1500).map(|key| a.msgget(key, IPC_CREAT | IPC_EXCL | 0o600).unwrap()).collect();
@@ -274,7 +282,7 @@ clauses! {
         let id = a.msgget(KEY, IPC_CREAT | 0o600).unwrap();
         a.msgsnd(id, 4, b"testament", WAIT).unwrap();
         let pid = a.pid;
-        a.slay(libc::SIGKILL);
+        a.kill_from_outside(libc::SIGKILL);
         assert_eq!(b.msgget(KEY, 0), Ok(id));
         assert_eq!(b.msg_stat(id).map(|q| q.lspid), Ok(pid));
         assert_eq!(b.msgrcv(id, 100, 0, TRY), Ok(message(4, b"testament")));

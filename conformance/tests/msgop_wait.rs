@@ -1,4 +1,4 @@
-//! msgop(2), clause by clause: calls that wait, who ends their waiting, and in which order.
+//! msgop(2), clause by clause: calls that wait, what ends the wait, and in which order.
 
 use conformance::*;
 use libc::{IPC_PRIVATE, SIGCONT, SIGKILL, SIGSTOP, SIGUSR1};
@@ -7,7 +7,7 @@ fn queue(a: &Agent) -> i32 {
     a.msgget(IPC_PRIVATE, 0o600).unwrap()
 }
 
-/// A queue that takes so many bytes, and holds so many in one message of type 1.
+/// Creates a queue with capacity `qbytes` and one message of type 1 with `held` bytes.
 fn full(a: &Agent, qbytes: u64, held: usize) -> i32 {
     let id = queue(a);
     a.msg_set_capacity(id, qbytes).unwrap();
@@ -19,14 +19,15 @@ fn agents<const N: usize>(world: &World) -> [Agent; N] {
     std::array::from_fn(|_| world.agent())
 }
 
-/// Takes the message of type 1 that `full` has put there.
+/// Receives the message of type 1 that `full` has sent.
 fn make_room(a: &Agent, id: i32) {
     a.msgrcv(id, 8192, 1, TRY).unwrap();
 }
 
 clauses! {
-    /// "If no message of the requested type is available and IPC_NOWAIT isn't specified in msgflg, the calling process is blocked until ...
-    /// A message of the desired type is placed in the queue." It is the receiver's when msgsnd returns.
+    /// "If no message of the requested type is available and IPC_NOWAIT isn't specified in msgflg,
+    /// the calling process is blocked until ... A message of the desired type is placed in the
+    /// queue." When msgsnd returns, the receiver has the message.
     fn waits_for_a_message(world) {
         let [a, b] = agents(world);
         let id = queue(&a);
@@ -41,7 +42,7 @@ clauses! {
         assert_eq!(b.answer_message(), Ok(message(3, b"hello")));
     }
 
-    /// Only a message of the type that is asked for ends the waiting; the others stay in the queue.
+    /// Only a message of the requested type ends the wait. Other messages stay in the queue.
     fn waits_for_a_type(world) {
         let [a, b] = agents(world);
         let cases = [(7, WAIT, Some(9), 7), (-7, WAIT, Some(8), 7), (9, EXCEPT, Some(9), 1), (-7, EXCEPT, Some(8), 6)];
@@ -60,7 +61,8 @@ clauses! {
         }
     }
 
-    /// Who waits for the lowest type gets the first that is low enough, though a lower one may follow.
+    /// A receiver of the lowest type gets the first message that is low enough, although a lower
+    /// one may follow.
     fn lowest_type(world) {
         let [a, b] = agents(world);
         let id = queue(&a);
@@ -71,7 +73,7 @@ clauses! {
         assert_eq!(a.messages(id), Ok(vec![message(1, b"one")]));
     }
 
-    /// Among those whom a message suits who has waited longest gets it.
+    /// Among receivers that a message suits, the one that has waited longest gets it.
     fn first_come_first_served(world) {
         let waiting: [Agent; 4] = agents(world);
         let a = world.agent();
@@ -86,7 +88,7 @@ clauses! {
         }
     }
 
-    /// Those whom it does not suit are passed over, and keep their places.
+    /// Receivers that it does not suit are passed over and keep their places.
     fn passed_over(world) {
         let [a, seven, low, any, not_seven] = agents(world);
         let id = queue(&a);
@@ -105,15 +107,16 @@ clauses! {
         assert_eq!(a.messages(id), Ok(vec![message(4, b"c")]));
     }
 
-    /// Who waits with too little room gets E2BIG, and the next is tried: the message stays in the queue only if nobody takes it.
-    fn too_long_for_who_waits(world) {
+    /// A receiver with too small a buffer gets E2BIG, and the next one is tried. The message
+    /// stays in the queue only if no receiver takes it.
+    fn too_long_for_a_receiver(world) {
         let [a, b, c, d] = agents(world);
         let id = queue(&a);
         world.wait_to_receive(&b, id, 2, 0, WAIT);
         world.wait_to_receive(&c, id, 0, 5, WAIT);
         world.wait_to_receive(&d, id, 5, 0, WAIT);
         a.msgsnd(id, 5, b"12345", WAIT).unwrap();
-        assert_eq!(a.msg_stat(id).map(|q| (q.holds(), q.lrpid)), Ok(((0, 0), d.pid)));
+        assert_eq!(a.msg_stat(id).map(|q| (q.counts(), q.lrpid)), Ok(((0, 0), d.pid)));
         assert_eq!((b.answer_message(), c.answer_message()), (Err(Errno::TOOBIG), Err(Errno::TOOBIG)));
         assert_eq!(d.answer_message(), Ok(message(5, b"12345")));
         world.wait_to_receive(&b, id, 2, 0, WAIT);
@@ -122,23 +125,23 @@ clauses! {
         a.msgsnd(id, 5, b"12345", WAIT).unwrap();
         assert_eq!(b.answer_message(), Err(Errno::TOOBIG));
         let q = a.msg_stat(id).unwrap();
-        assert_eq!((q.holds(), q.lrpid, q.rtime), ((1, 5), d.pid, before.rtime));
+        assert_eq!((q.counts(), q.lrpid, q.rtime), ((1, 5), d.pid, before.rtime));
         a.msgsnd(id, 6, b"12", WAIT).unwrap();
-        assert_eq!(c.answer_message(), Ok(message(6, b"12")), "whose type is another has been passed over");
+        assert_eq!(c.answer_message(), Ok(message(6, b"12")), "a receiver of another type is passed over");
     }
 
-    /// With MSG_NOERROR it is cut.
-    fn cut_for_who_waits(world) {
+    /// With MSG_NOERROR the message is truncated.
+    fn truncated_for_a_receiver(world) {
         let [a, b] = agents(world);
         let id = queue(&a);
         for (size, expected) in [(2, &b"12"[..]), (0, b""), (10, b"12345")] {
             world.wait_to_receive(&b, id, size, 0, NOERROR);
             a.msgsnd(id, 5, b"12345", WAIT).unwrap();
-            assert_eq!((b.answer_message(), a.msg_stat(id).map(|q| q.holds())), (Ok(message(5, expected)), Ok((0, 0))));
+            assert_eq!((b.answer_message(), a.msg_stat(id).map(|q| q.counts())), (Ok(message(5, expected)), Ok((0, 0))));
         }
     }
 
-    /// Long ones are handed over whole, too.
+    /// Long messages are handed over whole.
     fn long_messages(world) {
         let [a, b] = agents(world);
         let id = queue(&a);
@@ -151,7 +154,8 @@ clauses! {
         assert_eq!(b.answer_message(), Ok(message(5, &long[..5000])));
     }
 
-    /// What is handed over must fit, too: whom a full queue keeps from sending is no use to who waits for his message.
+    /// A message must fit the queue even if a receiver waits for it: a full queue blocks the
+    /// sender.
     fn a_full_queue_hands_nothing_over(world) {
         let [a, receiver, sender] = agents(world);
         let id = full(&a, 4, 4);
@@ -161,7 +165,7 @@ clauses! {
         assert!(!receiver.has_answered());
         make_room(&a, id);
         assert_eq!((sender.answer(), receiver.answer_message()), (Ok(()), Ok(message(7, b"x"))));
-        assert_eq!(a.msg_stat(id).map(|q| (q.holds(), q.lspid, q.lrpid)), Ok(((0, 0), sender.pid, receiver.pid)));
+        assert_eq!(a.msg_stat(id).map(|q| (q.counts(), q.lspid, q.lrpid)), Ok(((0, 0), sender.pid, receiver.pid)));
         world.wait_to_receive(&receiver, id, 10, 7, WAIT);
         a.msg_set_capacity(id, 0).unwrap();
         assert_eq!(sender.msgsnd(id, 7, b"", TRY), Err(Errno::AGAIN), "though nothing is in it");
@@ -169,8 +173,9 @@ clauses! {
         assert_eq!(receiver.answer_message(), Err(Errno::IDRM));
     }
 
-    /// msg_lrpid of a message that is handed over is the thread; of one that was there, the process.
-    fn who_received(world) {
+    /// msg_lrpid of a message that is handed over is the thread; of a message from the queue, the
+    /// process.
+    fn lrpid(world) {
         let [a, b] = agents(world);
         let id = queue(&a);
         let tid = world.wait_to_receive_in_a_thread(&b, id, 10, 0);
@@ -181,7 +186,8 @@ clauses! {
         assert_eq!(lrpid, tid);
     }
 
-    /// "If sufficient space is not available in the queue, then the default behavior of msgsnd() is to block until space becomes available."
+    /// "If sufficient space is not available in the queue, then the default behavior of msgsnd() is
+    /// to block until space becomes available."
     fn waits_for_room(world) {
         let [a, b] = agents(world);
         let id = full(&a, 10, 8);
@@ -197,25 +203,25 @@ clauses! {
         assert_eq!(a.messages(id), Ok(vec![message(2, b"123")]));
     }
 
-    /// For the number of messages, too.
-    fn waits_for_a_place(world) {
+    /// The same for the number of messages.
+    fn waits_for_message_count(world) {
         let [a, b, c] = agents(world);
         let id = full(&a, 1, 0);
         world.wait_to_send(&b, id, 2, b"");
         make_room(&a, id);
-        assert_eq!((b.answer(), a.msg_stat(id).map(|q| q.holds())), (Ok(()), Ok((1, 0))));
+        assert_eq!((b.answer(), a.msg_stat(id).map(|q| q.counts())), (Ok(()), Ok((1, 0))));
         world.wait_to_send(&c, id, 3, b"x");
         assert_eq!(a.msgrcv(id, 10, 2, TRY), Ok(message(2, b"")));
         assert_eq!((c.answer(), a.messages(id)), (Ok(()), Ok(vec![message(3, b"x")])));
     }
 
-    /// A message that is longer than the queue takes waits until that takes more.
-    fn longer_than_the_queue_takes(world) {
+    /// A message longer than the capacity waits until the capacity is raised.
+    fn longer_than_capacity(world) {
         let [a, b] = agents(world);
         let id = full(&a, 4, 4);
         world.wait_to_send(&b, id, 2, b"12345");
         make_room(&a, id);
-        assert_eq!((a.msg_stat(id).map(|q| q.holds()), b.has_answered()), (Ok((0, 0)), false));
+        assert_eq!((a.msg_stat(id).map(|q| q.counts()), b.has_answered()), (Ok((0, 0)), false));
         a.msgsnd(id, 3, b"1234", TRY).unwrap();
         a.msg_set_capacity(id, 8).unwrap();
         assert!(!b.has_answered());
@@ -223,8 +229,8 @@ clauses! {
         assert_eq!((b.answer(), a.messages(id)), (Ok(()), Ok(vec![message(3, b"1234"), message(2, b"12345")])));
     }
 
-    /// Who comes need not queue: whoever finds room sends.
-    fn overtaken_by_who_comes(world) {
+    /// A new sender need not queue: it sends if there is room.
+    fn overtaken_by_a_new_sender(world) {
         let [a, large, late] = agents(world);
         let id = full(&a, 10, 6);
         world.wait_to_send(&large, id, 2, b"12345");
@@ -236,8 +242,8 @@ clauses! {
         assert_eq!(a.messages(id), Ok(vec![message(3, b"1234"), message(2, b"12345")]));
     }
 
-    /// Of those who wait a small one passes a large one.
-    fn overtaken_by_who_waits(world) {
+    /// A waiting small message overtakes a waiting large one.
+    fn overtaken_by_a_waiting_sender(world) {
         let [a, large, small] = agents(world);
         let id = full(&a, 10, 4);
         a.msgsnd(id, 9, b"123456", TRY).unwrap();
@@ -245,14 +251,14 @@ clauses! {
         world.wait_to_send(&small, id, 3, b"123");
         make_room(&a, id);
         assert_eq!(small.answer(), Ok(()));
-        assert_eq!((large.has_answered(), a.msg_stat(id).map(|q| q.holds())), (false, Ok((2, 9))));
+        assert_eq!((large.has_answered(), a.msg_stat(id).map(|q| q.counts())), (false, Ok((2, 9))));
         a.msgrcv(id, 10, 3, TRY).unwrap();
         assert!(!large.has_answered());
         a.msgrcv(id, 10, 9, TRY).unwrap();
         assert_eq!((large.answer(), a.messages(id)), (Ok(()), Ok(vec![message(2, b"12345")])));
     }
 
-    /// Room for several lets several send.
+    /// Room for several messages lets several senders proceed.
     fn several_at_once(world) {
         let [a, b, c, d] = agents(world);
         let id = full(&a, 10, 10);
@@ -268,31 +274,32 @@ clauses! {
         assert_eq!(c.answer(), Err(Errno::IDRM));
     }
 
-    /// Of several who would each fit as many send as there is room for; which of them, is not said. Nobody is forgotten.
-    fn as_many_as_there_is_room_for(world) {
+    /// If several senders would each fit, as many proceed as there is room for. Their order is not
+    /// defined, and none is forgotten.
+    fn as_many_as_fit(world) {
         let senders: [Agent; 5] = agents(world);
         let a = world.agent();
         let id = full(&a, 10, 10);
         for (i, sender) in senders.iter().enumerate() {
             world.wait_to_send(sender, id, 1, &[i as u8; 6]);
         }
-        let mut seen = Vec::new();
+        let mut observed = Vec::new();
         for round in 1..=senders.len() {
             make_room(&a, id);
-            world.comes_to(|| senders.iter().filter(|s| s.has_answered()).count(), round);
+            world.await_value(|| senders.iter().filter(|s| s.has_answered()).count(), round);
             let held = a.messages(id).unwrap();
             assert_eq!(held.len(), 1);
             let sender = usize::from(held[0].text[0]);
-            assert_eq!((&held[0], seen.contains(&sender)), (&message(1, &[sender as u8; 6]), false));
+            assert_eq!((&held[0], observed.contains(&sender)), (&message(1, &[sender as u8; 6]), false));
             assert!(senders[sender].has_answered());
             assert_eq!(a.msg_stat(id).map(|q| q.lspid), Ok(senders[sender].pid));
-            seen.push(sender);
+            observed.push(sender);
         }
         assert!(senders.iter().all(|sender| sender.answer() == Ok(())));
     }
 
-    /// What a sender who waited sends may be handed over at once.
-    fn from_who_waits_to_who_waits(world) {
+    /// A message of a sender that waited may be handed over at once.
+    fn from_waiting_sender_to_waiting_receiver(world) {
         let [a, b, c, d] = agents(world);
         let id = full(&a, 4, 4);
         world.wait_to_send(&b, id, 5, b"1234");
@@ -300,10 +307,10 @@ clauses! {
         world.wait_to_receive(&d, id, 2, 1, EXCEPT | NOERROR);
         make_room(&a, id);
         assert_eq!((b.answer(), c.answer_message(), d.answer_message()), (Ok(()), Err(Errno::TOOBIG), Ok(message(5, b"12"))));
-        assert_eq!(a.msg_stat(id).map(|q| (q.holds(), q.lspid, q.lrpid)), Ok(((0, 0), b.pid, d.pid)));
+        assert_eq!(a.msg_stat(id).map(|q| (q.counts(), q.lspid, q.lrpid)), Ok(((0, 0), b.pid, d.pid)));
     }
 
-    /// IPC_SET has those who wait look again: with the rights they had, they go on waiting.
+    /// IPC_SET makes waiting calls check again. With the same permissions they go on waiting.
     fn changed_while_waiting(world) {
         let [a, receiver, sender] = agents(world);
         let id = full(&a, 4, 4);
@@ -319,8 +326,8 @@ clauses! {
         assert_eq!(receiver.answer_message(), Ok(message(7, b"y")));
     }
 
-    /// Who has lost the right to read while he waits for a message gets EACCES at once.
-    fn receivers_rights_are_taken_away(world) {
+    /// A receiver that loses read permission while it waits gets EACCES at once.
+    fn receiver_loses_permission(world) {
         if !world.users() {
             return;
         }
@@ -340,8 +347,9 @@ clauses! {
         assert_eq!(a.messages(id), Ok(vec![message(5, b"y")]));
     }
 
-    /// Who has lost the right to write while he waits for room gets EACCES when there would be room, and not before.
-    fn senders_rights_are_taken_away(world) {
+    /// A sender that loses write permission while it waits gets EACCES when there is room, and not
+    /// before.
+    fn sender_loses_permission(world) {
         if !world.users() {
             return;
         }
@@ -358,11 +366,11 @@ clauses! {
         assert_eq!((b.answer(), c.has_answered()), (Err(Errno::ACCES), false));
         make_room(&a, id);
         assert_eq!(c.answer(), Err(Errno::ACCES));
-        assert_eq!(a.msg_stat(id).map(|q| (q.holds(), q.lspid)), Ok(((0, 0), a.pid)));
+        assert_eq!(a.msg_stat(id).map(|q| (q.counts(), q.lspid)), Ok(((0, 0), a.pid)));
     }
 
-    /// Rights that were taken and given back while he waited are no matter.
-    fn senders_rights_are_given_back(world) {
+    /// Permissions that are removed and restored during the wait do not matter.
+    fn sender_regains_permission(world) {
         if !world.users() {
             return;
         }
@@ -378,7 +386,7 @@ clauses! {
         assert_eq!((b.answer(), a.messages(id)), (Ok(()), Ok(vec![message(2, b"12")])));
     }
 
-    /// "EIDRM: The message queue was removed" while waiting: to all. Afterwards it is EINVAL.
+    /// "EIDRM: The message queue was removed": all waiting calls get it. Later calls get EINVAL.
     fn removed(world) {
         let [a, b, c, d, e] = agents(world);
         let id = full(&a, 4, 4);
@@ -395,7 +403,8 @@ clauses! {
         }
     }
 
-    /// Also to those who wait with long messages, for which queues find room before they are sent.
+    /// The same for senders of long messages, which are copied to the queue's memory before they
+    /// are sent.
     fn removed_with_long_messages(world) {
         let [a, b, c, d] = agents(world);
         for _ in 0..20 {
@@ -408,7 +417,7 @@ clauses! {
         }
     }
 
-    /// Long messages of those who wait arrive as they were when the call began.
+    /// Long messages of waiting senders arrive as they were when the call began.
     fn long_messages_that_wait(world) {
         let senders: [Agent; 4] = agents(world);
         let a = world.agent();
@@ -420,14 +429,14 @@ clauses! {
         }
         make_room(&a, id);
         make_room(&a, id);
-        let mut seen: Vec<Message> = senders.iter().map(|_| a.msgrcv(id, 8192, 0, WAIT).unwrap()).collect();
-        seen.sort_by_key(|m| m.mtype);
-        assert_eq!(seen, (0..4).map(|i| message(2 + i as i64, &text(i))).collect::<Vec<_>>());
+        let mut observed: Vec<Message> = senders.iter().map(|_| a.msgrcv(id, 8192, 0, WAIT).unwrap()).collect();
+        observed.sort_by_key(|m| m.mtype);
+        assert_eq!(observed, (0..4).map(|i| message(2 + i as i64, &text(i))).collect::<Vec<_>>());
         assert!(senders.iter().all(|sender| sender.answer() == Ok(())));
     }
 
-    /// Also for who may not read or write any more.
-    fn removed_for_who_has_lost_his_rights(world) {
+    /// The same for a caller that has lost its permissions.
+    fn removed_after_losing_permission(world) {
         if !world.users() {
             return;
         }
@@ -441,8 +450,9 @@ clauses! {
         assert_eq!(b.answer(), Err(Errno::IDRM));
     }
 
-    /// "EINTR: While sleeping ... the process caught a signal": "msgsnd() and msgrcv() are never automatically restarted after being interrupted by
-    /// a signal handler, regardless of the setting of the SA_RESTART flag".
+    /// "EINTR: While sleeping ... the process caught a signal": "msgsnd() and msgrcv() are never
+    /// automatically restarted after being interrupted by a signal handler, regardless of the
+    /// setting of the SA_RESTART flag".
     fn interrupted(world) {
         let [a, b] = agents(world);
         let id = full(&a, 4, 4);
@@ -457,10 +467,10 @@ clauses! {
         }
         a.msgrcv(id, 10, 0, TRY).unwrap();
         a.msgsnd(id, 7, b"x", TRY).unwrap();
-        assert_eq!(a.messages(id), Ok(vec![message(7, b"x")]), "nobody waits any longer");
+        assert_eq!(a.messages(id), Ok(vec![message(7, b"x")]), "no call waits any longer");
     }
 
-    /// A signal that is ignored interrupts nothing.
+    /// An ignored signal does not interrupt.
     fn ignored_signals(world) {
         let [a, b, c] = agents(world);
         let id = full(&a, 4, 4);
@@ -476,7 +486,8 @@ clauses! {
         assert_eq!((b.answer(), c.answer_message()), (Ok(()), Ok(message(2, b"x"))));
     }
 
-    /// The handler runs when the call no longer waits: what it sends is for the next.
+    /// The signal handler runs when the call no longer waits: its message goes to the next
+    /// receiver.
     fn a_handler_that_sends(world) {
         let [a, b] = agents(world);
         let id = queue(&a);
@@ -488,8 +499,8 @@ clauses! {
         assert_eq!(a.messages(id), Ok(vec![message(5, b"from the handler")]));
     }
 
-    /// A stop signal ends the waiting of a receiver until SIGCONT; then the call begins anew, at the end of the queue. What comes
-    /// meanwhile stays.
+    /// A stop signal ends a receiver's wait until SIGCONT. The call then starts again at the end of
+    /// the queue. Messages that arrive meanwhile stay.
     fn stopped_receiver(world) {
         let [a, b, c] = agents(world);
         let id = queue(&a);
@@ -498,13 +509,13 @@ clauses! {
         while b.thread_state(b.pid) != 'T' {}
         a.msgsnd(id, 5, b"meanwhile", WAIT).unwrap();
         let q = a.msg_stat(id).unwrap();
-        if world.differs("docs/semantics.md: a stop signal while waiting") {
-            assert_eq!((q.holds(), q.lrpid), ((0, 0), b.pid), "it still waits, and is served");
+        if world.differs("docs/semantics.md: a stop signal while waiting (SIGSTOP)") {
+            assert_eq!((q.counts(), q.lrpid), ((0, 0), b.pid), "it still waits, and is served");
             b.signal(SIGCONT);
             assert_eq!(b.answer_message(), Ok(message(5, b"meanwhile")));
             return;
         }
-        assert_eq!((q.holds(), q.lrpid), ((1, 9), 0));
+        assert_eq!((q.counts(), q.lrpid), ((1, 9), 0));
         b.signal(SIGCONT);
         assert_eq!(b.answer_message(), Ok(message(5, b"meanwhile")));
         world.wait_to_receive(&b, id, 10, 0, WAIT);
@@ -512,14 +523,14 @@ clauses! {
         b.signal(SIGSTOP);
         while b.thread_state(b.pid) != 'T' {}
         b.signal(SIGCONT);
-        world.comes_to(|| b.sleeps(), true);
+        world.await_value(|| b.sleeps(), true);
         a.msgsnd(id, 5, b"x", WAIT).unwrap();
         assert_eq!(a.msg_stat(id).map(|q| q.lrpid), Ok(c.pid));
         a.msgsnd(id, 5, b"y", WAIT).unwrap();
         assert_eq!((b.answer_message(), c.answer_message()), (Ok(message(5, b"y")), Ok(message(5, b"x"))));
     }
 
-    /// Who is stopped while he waits for room sends after SIGCONT, and not before.
+    /// A sender that is stopped while it waits for room sends after SIGCONT, and not before.
     fn stopped_sender(world) {
         let [a, b] = agents(world);
         let id = full(&a, 4, 4);
@@ -527,33 +538,33 @@ clauses! {
         b.signal(SIGSTOP);
         while b.thread_state(b.pid) != 'T' {}
         make_room(&a, id);
-        let served = world.differs("docs/semantics.md: a stop signal while waiting");
-        assert_eq!(a.msg_stat(id).map(|q| q.holds()), Ok(if served { (1, 1) } else { (0, 0) }));
+        let served = world.differs("docs/semantics.md: a stop signal while waiting (SIGSTOP)");
+        assert_eq!(a.msg_stat(id).map(|q| q.counts()), Ok(if served { (1, 1) } else { (0, 0) }));
         b.signal(SIGCONT);
         assert_eq!((b.answer(), a.messages(id)), (Ok(()), Ok(vec![message(2, b"x")])));
     }
 
-    /// Who is killed while he waits for a message takes none: it is the next one's.
+    /// A receiver that is killed while it waits takes no message. The next one gets it.
     fn killed_receiver(world) {
         let [a, b, c] = agents(world);
         let id = queue(&a);
         world.wait_to_receive(&b, id, 10, 0, WAIT);
         world.wait_to_receive(&c, id, 10, 0, WAIT);
-        b.slay(SIGKILL);
+        b.kill_from_outside(SIGKILL);
         a.msgsnd(id, 5, b"x", WAIT).unwrap();
         assert_eq!(c.answer_message(), Ok(message(5, b"x")));
-        assert_eq!(a.msg_stat(id).map(|q| (q.holds(), q.lrpid)), Ok(((0, 0), c.pid)));
+        assert_eq!(a.msg_stat(id).map(|q| (q.counts(), q.lrpid)), Ok(((0, 0), c.pid)));
         for signal in [SIGKILL, libc::SIGTERM, libc::SIGSEGV] {
             let victim = world.agent();
             world.wait_to_receive(&victim, id, 0, 0, WAIT);
-            victim.slay(signal);
+            victim.kill_from_outside(signal);
             a.msgsnd(id, 5, b"x", WAIT).unwrap();
-            assert_eq!(a.msg_stat(id).map(|q| (q.holds(), q.lrpid)), Ok(((1, 1), c.pid)));
+            assert_eq!(a.msg_stat(id).map(|q| (q.counts(), q.lrpid)), Ok(((1, 1), c.pid)));
             assert_eq!(c.msgrcv(id, 10, 0, TRY), Ok(message(5, b"x")));
         }
     }
 
-    /// Nor has he received anything: msg_lrpid and rtime stay as they were.
+    /// It leaves no trace: msg_lrpid and rtime stay.
     fn killed_receiver_leaves_no_trace(world) {
         let [a, b, c, d] = agents(world);
         let id = queue(&a);
@@ -561,43 +572,43 @@ clauses! {
         for (victim, text) in [(b, &[1; 4][..]), (c, &[2; 3000]), (d, &[3; 4])] {
             let before = a.msg_stat(id).map(received);
             world.wait_to_receive(&victim, id, 8192, 0, WAIT);
-            victim.slay(SIGKILL);
+            victim.kill_from_outside(SIGKILL);
             a.msgsnd(id, 1, text, WAIT).unwrap();
             assert_eq!(a.msg_stat(id).map(received), before, "{} bytes", text.len());
             assert_eq!(a.msgrcv(id, 8192, 0, TRY), Ok(message(1, text)));
         }
     }
 
-    /// Who is killed while he waits for room sends nothing, and keeps nobody back.
+    /// A sender that is killed while it waits sends nothing and holds no other sender up.
     fn killed_sender(world) {
         let [a, b, c] = agents(world);
         let id = full(&a, 4, 4);
         world.wait_to_send(&b, id, 2, b"1234");
         world.wait_to_send(&c, id, 3, b"1234");
-        b.slay(SIGKILL);
+        b.kill_from_outside(SIGKILL);
         make_room(&a, id);
         assert_eq!(c.answer(), Ok(()));
         assert_eq!(a.messages(id), Ok(vec![message(3, b"1234")]));
         let victim = world.agent();
         world.wait_to_send(&victim, id, 1, b"1234");
-        victim.slay(SIGKILL);
+        victim.kill_from_outside(SIGKILL);
         a.msgrcv(id, 10, 0, TRY).unwrap();
-        assert_eq!(a.msg_stat(id).map(|q| (q.holds(), q.lspid)), Ok(((0, 0), c.pid)));
+        assert_eq!(a.msg_stat(id).map(|q| (q.counts(), q.lspid)), Ok(((0, 0), c.pid)));
     }
 
-    /// A message that was handed to one who died before he ran is gone with him.
+    /// A message that was handed to a process that died before it ran is lost.
     fn killed_after_being_served(world) {
         let [a, b] = agents(world);
         let id = queue(&a);
         world.wait_to_receive(&b, id, 10, 0, WAIT);
         a.msgsnd(id, 5, b"x", WAIT).unwrap();
         let pid = b.pid;
-        b.slay(SIGKILL);
-        assert_eq!(a.msg_stat(id).map(|q| (q.holds(), q.lrpid)), Ok(((0, 0), pid)));
+        b.kill_from_outside(SIGKILL);
+        assert_eq!(a.msg_stat(id).map(|q| (q.counts(), q.lrpid)), Ok(((0, 0), pid)));
         assert_eq!(a.msgrcv(id, 10, 0, TRY), Err(Errno::NOMSG));
     }
 
-    /// Threads of one process wait each for themselves.
+    /// Each thread of a process waits on its own.
     fn threads(world) {
         let [a, b] = agents(world);
         let id = full(&a, 4, 4);
@@ -610,7 +621,7 @@ clauses! {
         assert_eq!(b.join_message(second), Ok(message(5, b"two")), "also from its own process");
     }
 
-    /// When a process ends or execs, its threads wait no longer.
+    /// When a process exits or execs, its threads stop waiting.
     fn threads_end_with_their_process(world) {
         let [a, b, c, d] = agents(world);
         let id = full(&a, 4, 4);
@@ -618,8 +629,8 @@ clauses! {
             world.wait_to_receive_in_a_thread(agent, id, 10, 5);
             world.wait_to_send_in_a_thread(agent, id, 1, b"x");
         }
-        b.exit_at_once(0);
-        c.slay(SIGKILL);
+        b.exit_immediately(0);
+        c.kill_from_outside(SIGKILL);
         d.exec();
         make_room(&a, id);
         a.msgsnd(id, 5, b"y", WAIT).unwrap();
@@ -627,7 +638,7 @@ clauses! {
     }
 
     /// A fork while another thread waits: the child does not wait.
-    fn fork_beside_who_waits(world) {
+    fn fork_beside_a_waiting_thread(world) {
         let [a, b] = agents(world);
         let id = queue(&a);
         let tid = world.wait_to_receive_in_a_thread(&b, id, 10, 0);
@@ -639,7 +650,7 @@ clauses! {
         assert_eq!(a.messages(id), Ok(vec![message(5, b"y")]));
     }
 
-    /// Many wait for messages, and each gets his.
+    /// Many receivers wait, and each gets its message.
     fn many_receivers(world) {
         let a = world.agent();
         let id = queue(&a);
@@ -657,7 +668,7 @@ clauses! {
         }
     }
 
-    /// Many wait for room, and each sends.
+    /// Many senders wait, and each sends.
     fn many_senders(world) {
         let a = world.agent();
         let id = full(&a, 10, 10);
@@ -666,14 +677,14 @@ clauses! {
             world.wait_to_send(b, id, 2, &[i as u8; 3][..1 + i % 3]);
         }
         make_room(&a, id);
-        let mut seen: Vec<Message> = (0..40).map(|_| a.msgrcv(id, 10, 2, WAIT).unwrap()).collect();
-        seen.sort_by_key(|m| m.text[0]);
+        let mut observed: Vec<Message> = (0..40).map(|_| a.msgrcv(id, 10, 2, WAIT).unwrap()).collect();
+        observed.sort_by_key(|m| m.text[0]);
         let all: Vec<Message> = (0..40).map(|i| message(2, &[i as u8; 3][..1 + i % 3])).collect();
-        assert_eq!((seen, a.msg_stat(id).map(|q| q.holds())), (all, Ok((0, 0))));
+        assert_eq!((observed, a.msg_stat(id).map(|q| q.counts())), (all, Ok((0, 0))));
         assert!(waiting.iter().all(|b| b.answer() == Ok(())));
     }
 
-    /// Two take turns, each waiting for the other.
+    /// Two processes take turns, each waiting for the other one.
     fn turns(world) {
         let [a, b] = agents(world);
         let id = queue(&a);
@@ -685,10 +696,10 @@ clauses! {
             b.start_msgsnd(id, 2, &[i, i], WAIT);
             assert_eq!((b.answer(), a.answer_message()), (Ok(()), Ok(message(2, &[i, i]))));
         }
-        assert_eq!(a.msg_stat(id).map(|q| q.holds()), Ok((0, 0)));
+        assert_eq!(a.msg_stat(id).map(|q| q.counts()), Ok((0, 0)));
     }
 
-    /// Some send and some receive, all at once, through a queue for a few: nothing is lost, doubled or mixed up.
+    /// Many senders and receivers share a small queue: no message is lost, doubled or mixed up.
     fn crowd(world) {
         let senders: [Agent; 4] = agents(world);
         let receivers: [Agent; 4] = agents(world);
@@ -709,15 +720,16 @@ clauses! {
             received.sort_by(|x, y| (x.mtype, &x.text).cmp(&(y.mtype, &y.text)));
             assert_eq!(received, sent, "{round}");
         }
-        assert_eq!(a.msg_stat(id).map(|q| q.holds()), Ok((0, 0)));
+        assert_eq!(a.msg_stat(id).map(|q| q.counts()), Ok((0, 0)));
     }
 }
 
 clauses! {
-    /// Some send and receive as fast as they can, and one after another is killed, at whatever moment: the queue is whole, and the others go on.
+    /// Processes send and receive as fast as they can while one after another is killed. The queue
+    /// stays intact, and the other processes go on.
     fn killed_at_any_moment(world) {
         let a = world.agent();
-        let id = stormy(&a);
+        let id = storm_queue(&a);
         let mut crowd: Vec<Agent> = agents::<3>(world).into();
         for (i, agent) in crowd.iter().enumerate() {
             agent.start_msg_storm(id, i as u64);
@@ -727,36 +739,36 @@ clauses! {
             next.start_msg_storm(id, 1000 + round);
             crowd.push(next);
             pass(round);
-            crowd.remove(0).slay(SIGKILL);
-            takes_part(&a, id);
-            go_on(&crowd);
+            crowd.remove(0).kill_from_outside(SIGKILL);
+            await_activity(&a, id);
+            assert_running(&crowd);
         }
-        is_whole(world, &a, id, crowd);
+        drain_and_check(world, &a, id, crowd);
     }
 
-    /// Signals come at any moment, whose handler sends, too.
+    /// Signals arrive at any moment, and their handler sends, too.
     fn interrupted_at_any_moment(world) {
         let a = world.agent();
-        let id = stormy(&a);
+        let id = storm_queue(&a);
         let crowd: Vec<Agent> = agents::<3>(world).into();
         for (i, agent) in crowd.iter().enumerate() {
             agent.handle(SIGUSR1, i == 0);
-            agent.handle_with_msgsnd(id, 9, &of_a_storm(33));
+            agent.handle_with_msgsnd(id, 9, &storm_text(33));
             agent.start_msg_storm(id, i as u64);
         }
         for round in 0..1000 {
             crowd[round as usize % crowd.len()].signal(SIGUSR1);
             pass(round);
-            takes_part(&a, id);
-            go_on(&crowd);
+            await_activity(&a, id);
+            assert_running(&crowd);
         }
-        is_whole(world, &a, id, crowd);
+        drain_and_check(world, &a, id, crowd);
     }
 
     /// The capacity changes at any moment.
     fn changed_at_any_moment(world) {
         let a = world.agent();
-        let id = stormy(&a);
+        let id = storm_queue(&a);
         let crowd: Vec<Agent> = agents::<3>(world).into();
         for (i, agent) in crowd.iter().enumerate() {
             agent.start_msg_storm(id, i as u64);
@@ -764,23 +776,24 @@ clauses! {
         for round in 0..1000 {
             a.msg_set_capacity(id, [3000, 0, 500, 10_000][round as usize % 4]).unwrap();
             pass(round);
-            takes_part(&a, id);
-            go_on(&crowd);
+            await_activity(&a, id);
+            assert_running(&crowd);
         }
         a.msg_set_capacity(id, 3000).unwrap();
-        is_whole(world, &a, id, crowd);
+        drain_and_check(world, &a, id, crowd);
     }
 
-    /// The queue is removed at any moment: who waits gets EIDRM, who comes EINVAL, and nobody anything else.
+    /// The queue is removed at any moment: waiting calls get EIDRM, new calls EINVAL, and nothing
+    /// else happens.
     fn removed_at_any_moment(world) {
         let crowd: [Agent; 4] = agents(world);
         let a = world.agent();
         for round in 0..100 {
-            let id = stormy(&a);
+            let id = storm_queue(&a);
             for (i, agent) in crowd.iter().enumerate() {
                 agent.start_msg_storm(id, round * 10 + i as u64);
             }
-            takes_part(&a, id);
+            await_activity(&a, id);
             pass(round);
             a.msg_remove(id).unwrap();
             for agent in &crowd {
@@ -792,55 +805,58 @@ clauses! {
     }
 }
 
-/// A queue for a storm.
-fn stormy(a: &Agent) -> i32 {
+/// Creates a queue for the storm tests.
+fn storm_queue(a: &Agent) -> i32 {
     let id = queue(a);
     a.msg_set_capacity(id, 3000).unwrap();
     id
 }
 
-/// Lets a little pass, more or less: it is no matter what happens meanwhile.
+/// Waits a short, varying time. The result does not depend on it.
 fn pass(round: u64) {
     (0..round * 977 % 5000).for_each(|_| std::hint::spin_loop());
 }
 
-/// Sends and receives in a storm.
-fn takes_part(a: &Agent, id: i32) {
-    let sent = a.msgsnd(id, 9, &of_a_storm(50), TRY);
+/// Waits until the agent has sent and received.
+fn await_activity(a: &Agent, id: i32) {
+    let sent = a.msgsnd(id, 9, &storm_text(50), TRY);
     assert!(matches!(sent, Ok(()) | Err(Errno::AGAIN)), "{sent:?}");
     let received = a.msgrcv(id, 8192, 0, TRY);
-    assert!(received.as_ref().is_ok_and(|m| m.text == of_a_storm(m.text.len())) || received == Err(Errno::NOMSG), "{received:?}");
+    assert!(received.as_ref().is_ok_and(|m| m.text == storm_text(m.text.len())) || received == Err(Errno::NOMSG), "{received:?}");
 }
 
-/// None of those in a storm has met with what may not be.
-fn go_on(crowd: &[Agent]) {
+/// Checks that no process of the storm has met an unexpected errno.
+fn assert_running(crowd: &[Agent]) {
     for agent in crowd {
         assert!(!agent.has_answered(), "{:?}", agent.answer());
     }
 }
 
-/// The storm is over: what is left can be received, and is as much as the fields say; then there is as much room as ever.
-fn is_whole(world: &World, a: &Agent, id: i32, crowd: Vec<Agent>) {
-    crowd.into_iter().for_each(|agent| agent.slay(SIGKILL));
-    // What was handed over to one who was killed before he took it, and what one was about to send, is given back when somebody needs room, or sweeps.
+/// Ends the storm. The remaining messages can be received and match the counters; then the queue
+/// has its full capacity again.
+fn drain_and_check(world: &World, a: &Agent, id: i32, crowd: Vec<Agent>) {
+    crowd.into_iter().for_each(|agent| agent.kill_from_outside(SIGKILL));
+    // Messages that were handed to a killed process, or that one was about to send, are reclaimed
+    // when a sender needs room, or by a sweep.
     if let Some(namespace) = world.namespace() {
         quintet::Namespace::open(&namespace).unwrap().sweep().unwrap();
     }
     let all = a.messages(id).unwrap();
     let q = a.msg_stat(id).unwrap();
-    assert_eq!(q.holds(), (all.len() as u64, all.iter().map(|m| m.text.len() as u64).sum()));
+    assert_eq!(q.counts(), (all.len() as u64, all.iter().map(|m| m.text.len() as u64).sum()));
     for m in &all {
-        assert_eq!((a.msgrcv(id, 8192, 0, TRY).as_ref(), &m.text), (Ok(m), &of_a_storm(m.text.len())));
+        assert_eq!((a.msgrcv(id, 8192, 0, TRY).as_ref(), &m.text), (Ok(m), &storm_text(m.text.len())));
     }
-    assert_eq!(a.msg_stat(id).map(|q| q.holds()), Ok((0, 0)));
+    assert_eq!(a.msg_stat(id).map(|q| q.counts()), Ok((0, 0)));
     for _ in 0..30 {
         a.msgsnd(id, 1, &[7; 100], TRY).unwrap();
     }
-    assert_eq!(a.msgsnd(id, 1, b"x", TRY), Err(Errno::AGAIN), "no room has been lost, and none found");
+    assert_eq!(a.msgsnd(id, 1, b"x", TRY), Err(Errno::AGAIN), "no room is lost or gained");
 }
 
 clauses! { in C:
-    /// A message for one who waits with memory that cannot be written: the kernel hands it over, and it is lost.
+    /// A receiver waits with memory that cannot be written: the kernel hands the message over, and
+    /// it is lost.
     fn waiting_with_inaccessible_memory(world) {
         let [a, b, c] = agents(world);
         let id = queue(&a);

@@ -1,4 +1,4 @@
-//! msgop(2), clause by clause: msgrcv, as far as it does not wait.
+//! msgop(2), clause by clause: msgrcv without waiting.
 
 use conformance::*;
 use libc::{IPC_PRIVATE, PROT_NONE, PROT_READ, PROT_WRITE};
@@ -9,7 +9,7 @@ fn queue(a: &Agent) -> i32 {
     a.msgget(IPC_PRIVATE, 0o600).unwrap()
 }
 
-/// A queue with messages of these types, each of which has its place as its one byte.
+/// Creates a queue with messages of these types. The text of each is its position.
 fn filled(a: &Agent, types: &[i64]) -> i32 {
     let id = queue(a);
     for (place, mtype) in types.iter().enumerate() {
@@ -18,7 +18,7 @@ fn filled(a: &Agent, types: &[i64]) -> i32 {
     id
 }
 
-/// The places of the messages that calls of this type take one after another, until there is none.
+/// Returns the positions of messages that calls with this type receive, until there is none.
 fn taken(a: &Agent, id: i32, mtype: i64, flags: MsgFlags) -> Vec<u8> {
     let one = || a.msgrcv(id, 1, mtype, flags | TRY);
     let all: Vec<u8> = std::iter::from_fn(|| one().ok()).map(|m| m.text[0]).collect();
@@ -36,7 +36,7 @@ clauses! {
         assert_eq!(b.msgrcv(id, 100, 0, TRY), Err(Errno::NOMSG));
     }
 
-    /// "If msgtyp is 0, then the first message in the queue is read": in the order in which they were sent.
+    /// "If msgtyp is 0, then the first message in the queue is read": in the order of sending.
     fn first_in_first_out(world) {
         let a = world.agent();
         let id = filled(&a, &[5, 1, 3, 1, 9, 1 << 40]);
@@ -56,7 +56,8 @@ clauses! {
         assert_eq!(taken(&a, id, i64::MAX, WAIT), [0]);
     }
 
-    /// "unless MSG_EXCEPT was specified in msgflg, in which case the first message in the queue of type not equal to msgtyp will be read".
+    /// "unless MSG_EXCEPT was specified in msgflg, in which case the first message in the queue of
+    /// type not equal to msgtyp will be read".
     fn except_a_type(world) {
         let a = world.agent();
         let id = filled(&a, &[5, 1, 3, 5, 1]);
@@ -64,7 +65,7 @@ clauses! {
         assert_eq!(taken(&a, id, 5, WAIT), [0, 3]);
     }
 
-    /// MSG_EXCEPT is for positive types: with others it means nothing.
+    /// MSG_EXCEPT applies to positive types only.
     fn except_without_a_type(world) {
         let a = world.agent();
         let id = filled(&a, &[3, 1, 2]);
@@ -73,8 +74,8 @@ clauses! {
         assert_eq!(a.msgrcv(id, 1, -1, EXCEPT | TRY), Err(Errno::NOMSG));
     }
 
-    /// "If msgtyp is less than 0, then the first message in the queue with the lowest type less than or equal to the absolute value of
-    /// msgtyp will be read."
+    /// "If msgtyp is less than 0, then the first message in the queue with the lowest type less
+    /// than or equal to the absolute value of msgtyp will be read."
     fn of_the_lowest_type(world) {
         let a = world.agent();
         let types = [5, 4, 2, 4, 2, 1, 6, 1];
@@ -84,7 +85,8 @@ clauses! {
         assert_eq!(taken(&a, filled(&a, &[3, 2]), -1, WAIT), []);
     }
 
-    /// The lowest number there is has no absolute value: it is taken for the highest, so that all types are low enough.
+    /// The lowest number has no absolute value. It counts as the highest type, so all types are low
+    /// enough.
     fn of_the_lowest_number(world) {
         let a = world.agent();
         for mtype in [i64::MIN, -i64::MAX] {
@@ -95,8 +97,8 @@ clauses! {
         assert_eq!(taken(&a, id, 1 - i64::MAX, WAIT), []);
     }
 
-    /// "msg_lrpid is set to the process ID of the calling process; msg_qnum is decremented by 1; msg_rtime is set to the current time". And
-    /// cbytes by the length; nothing else changes.
+    /// "msg_lrpid is set to the process ID of the calling process; msg_qnum is decremented by 1;
+    /// msg_rtime is set to the current time". cbytes drops by the length. Nothing else changes.
     fn fields(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = queue(&a);
@@ -110,7 +112,7 @@ clauses! {
         assert_eq!(q, Queue { rtime: q.rtime, cbytes: 5, qnum: 1, lrpid: b.pid, ..before });
     }
 
-    /// What fails changes nothing.
+    /// A call that fails changes no field.
     fn failures_change_nothing(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = queue(&a);
@@ -123,7 +125,8 @@ clauses! {
         assert_eq!(a.messages(id), Ok(vec![message(2, b"12345")]));
     }
 
-    /// "E2BIG: The message text length is greater than msgsz and MSG_NOERROR isn't specified": "the message isn't removed from the queue".
+    /// "E2BIG: The message text length is greater than msgsz and MSG_NOERROR isn't specified": "the
+    /// message isn't removed from the queue".
     fn too_long(world) {
         let a = world.agent();
         let id = queue(&a);
@@ -137,19 +140,21 @@ clauses! {
         assert_eq!(a.msgrcv(id, 5, 0, TRY), Ok(message(2, b"12345")));
     }
 
-    /// "If MSG_NOERROR is specified, then the message text will be truncated (and the truncated part will be lost)".
-    fn cut(world) {
+    /// "If MSG_NOERROR is specified, then the message text will be truncated (and the truncated
+    /// part will be lost)".
+    fn truncated(world) {
         let a = world.agent();
         let id = queue(&a);
         for (size, expected) in [(3, &b"123"[..]), (0, b""), (5, b"12345"), (6, b"12345")] {
             a.msgsnd(id, 2, b"12345", WAIT).unwrap();
             assert_eq!(a.msgrcv(id, size, 0, NOERROR), Ok(message(2, expected)));
-            assert_eq!(a.msg_stat(id).map(|q| q.holds()), Ok((0, 0)), "the bytes that were cut, too");
+            assert_eq!(a.msg_stat(id).map(|q| q.counts()), Ok((0, 0)), "the bytes that were truncated, too");
         }
     }
 
-    /// "MSG_COPY (since Linux 3.8): Nondestructively fetch a copy of the message at the ordinal position in the queue specified by msgtyp
-    /// (messages are considered to be numbered starting at 0)."
+    /// "MSG_COPY (since Linux 3.8): Nondestructively fetch a copy of the message at the ordinal
+    /// position in the queue specified by msgtyp (messages are considered to be numbered starting
+    /// at 0)."
     fn copies(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = queue(&a);
@@ -167,7 +172,8 @@ clauses! {
         assert_eq!(b.msgrcv(id, 10, 1, COPY | TRY), Ok(message(5, b"")), "positions move up");
     }
 
-    /// "ENOMSG: IPC_NOWAIT and MSG_COPY were specified in msgflg and the queue contains less than msgtyp messages."
+    /// "ENOMSG: IPC_NOWAIT and MSG_COPY were specified in msgflg and the queue contains less than
+    /// msgtyp messages."
     fn copies_of_none(world) {
         let a = world.agent();
         let id = filled(&a, &[5, 6]);
@@ -176,9 +182,10 @@ clauses! {
         }
     }
 
-    /// "This flag must be specified in conjunction with IPC_NOWAIT, with the result that, if there is no message available at the given
-    /// position, the call fails immediately"; "MSG_COPY and MSG_EXCEPT may not both be specified".
-    fn companions_of_copy(world) {
+    /// "This flag must be specified in conjunction with IPC_NOWAIT, with the result that, if there
+    /// is no message available at the given position, the call fails immediately"; "MSG_COPY and
+    /// MSG_EXCEPT may not both be specified".
+    fn flags_with_copy(world) {
         let a = world.agent();
         let id = filled(&a, &[5]);
         for flags in [COPY, COPY | NOERROR, COPY | EXCEPT, COPY | EXCEPT | TRY] {
@@ -187,7 +194,7 @@ clauses! {
         }
     }
 
-    /// A copy that does not fit: E2BIG; with MSG_NOERROR it is not cut but refused.
+    /// A copy that does not fit gives E2BIG. MSG_NOERROR refuses it and does not truncate.
     fn copies_that_are_too_long(world) {
         let a = world.agent();
         let id = queue(&a);
@@ -203,8 +210,9 @@ clauses! {
         assert_eq!(a.msgrcv(id, 5, 0, TRY), Ok(message(5, b"12345")));
     }
 
-    /// "ENOMSG: IPC_NOWAIT was specified in msgflg and no message of the requested type existed on the message queue."
-    fn none(world) {
+    /// "ENOMSG: IPC_NOWAIT was specified in msgflg and no message of the requested type existed on
+    /// the message queue."
+    fn no_message(world) {
         let a = world.agent();
         let id = filled(&a, &[5]);
         for (mtype, flags) in [(1, WAIT), (-4, WAIT), (5, EXCEPT), (4, NOERROR)] {
@@ -213,7 +221,7 @@ clauses! {
         assert_eq!(a.msgrcv(queue(&a), 10, 0, TRY), Err(Errno::NOMSG));
     }
 
-    /// "EINVAL: msqid was invalid", a negative, an unused and a stale one.
+    /// "EINVAL: msqid was invalid": negative, unused and stale.
     fn identifiers(world) {
         let a = world.agent();
         let id = filled(&a, &[5]);
@@ -224,7 +232,8 @@ clauses! {
         }
     }
 
-    /// "EACCES: The calling process does not have read permission on the message queue": only the bit of its own class counts.
+    /// "EACCES: The calling process does not have read permission on the message queue". Only the
+    /// bit of the caller's own class counts.
     fn permission(world) {
         if !world.users() {
             return;
@@ -254,7 +263,7 @@ clauses! {
         }
     }
 
-    /// The owner and the creator have the first class's bits, their groups the second's.
+    /// Owner and creator have the bits of the first class, their groups those of the second.
     fn owner_and_creator(world) {
         if !world.users() {
             return;
@@ -278,7 +287,7 @@ clauses! {
         assert_eq!(try_all(), [false, false, false, false, true]);
     }
 
-    /// Sending asks for no right to read, nor receiving for one to write.
+    /// Sending requires no read permission, and receiving no write permission.
     fn one_way(world) {
         if !world.users() {
             return;
@@ -291,7 +300,7 @@ clauses! {
         assert_eq!(receiver.msgrcv(id, 10, 0, WAIT), Ok(message(3, b"one way")));
     }
 
-    /// The order of errors: identifier, rights, then what is in the queue.
+    /// The order of errors: identifier, permission, then the content of the queue.
     fn order_of_errors(world) {
         let a = world.ordinary();
         let id = a.msgget(IPC_PRIVATE, 0o200).unwrap();
@@ -312,7 +321,7 @@ clauses! {
         assert_eq!(a.msgrcv(id, 1, 5, unknown | TRY), Err(Errno::NOMSG));
     }
 
-    /// Messages among others come and go, and each arrives as it was sent.
+    /// Messages come and go, and each arrives as it was sent.
     fn whole(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = queue(&a);
@@ -331,8 +340,8 @@ clauses! {
         assert_eq!(a.messages(id), Ok(sent.into()));
     }
 
-    /// Who receives is told by msg_lrpid: the process, not the thread, if the message was there.
-    fn who_received(world) {
+    /// msg_lrpid is the process, not the thread, if the message was in the queue.
+    fn lrpid(world) {
         let a = world.agent();
         let id = filled(&a, &[5, 5]);
         let child = a.fork();
@@ -347,7 +356,7 @@ clauses! {
 }
 
 clauses! { in C:
-    /// "EINVAL: ... msgsz was less than 0." A negative size comes before all.
+    /// "EINVAL: ... msgsz was less than 0." A negative size is checked first.
     fn negative_sizes(world) {
         let a = world.agent();
         let id = filled(&a, &[5]);
@@ -361,7 +370,8 @@ clauses! { in C:
         assert_eq!(a.msgrcv_at(-1, at, 10, 0, TRY), Err(Errno::INVAL));
     }
 
-    /// "EFAULT: The address pointed to by msgp isn't accessible": found only when there is a message to be written there.
+    /// "EFAULT: The address pointed to by msgp isn't accessible". It is found only when a message
+    /// is copied.
     fn inaccessible(world) {
         let a = world.agent();
         let id = queue(&a);
@@ -374,21 +384,22 @@ clauses! { in C:
         assert_eq!(a.msgrcv_at(id, PAD, 5, 0, TRY), Err(Errno::FAULT));
     }
 
-    /// The kernel takes the message out before it finds that it cannot write it: it is lost.
+    /// The kernel removes the message before it finds that it cannot be copied, so the message is
+    /// lost.
     fn lost(world) {
         let a = world.agent();
         let id = filled(&a, &[5, 6]);
         assert_eq!(a.msgrcv_at(id, PAD, 1, 0, TRY), Err(Errno::FAULT));
         if world.differs("docs/semantics.md: a buffer that cannot be written") {
-            assert_eq!(a.msg_stat(id).map(|q| (q.holds(), q.lrpid)), Ok(((2, 2), 0)));
+            assert_eq!(a.msg_stat(id).map(|q| (q.counts(), q.lrpid)), Ok(((2, 2), 0)));
             assert_eq!(a.messages(id), Ok(vec![message(5, &[0]), message(6, &[1])]));
             return;
         }
-        assert_eq!(a.msg_stat(id).map(|q| (q.holds(), q.lrpid)), Ok(((1, 1), a.pid)));
+        assert_eq!(a.msg_stat(id).map(|q| (q.counts(), q.lrpid)), Ok(((1, 1), a.pid)));
         assert_eq!(a.messages(id), Ok(vec![message(6, &[1])]));
     }
 
-    /// Only as much of the buffer is touched as the message needs.
+    /// The call writes no more of the buffer than the message needs.
     fn at_the_edge(world) {
         let a = world.agent();
         let id = queue(&a);
@@ -404,7 +415,7 @@ clauses! { in C:
         assert_eq!(a.msgrcv_at(id, at.plus(PAGE - 12), 4, 0, NOERROR), Ok(4));
     }
 
-    /// MSG_COPY's buffer is read first, as many bytes from the type on as it is said to have, but no more than msgmax.
+    /// MSG_COPY first reads its buffer from the type on, up to its stated size or msgmax.
     fn inaccessible_for_copies(world) {
         let a = world.agent();
         let id = filled(&a, &[5]);
@@ -415,7 +426,7 @@ clauses! { in C:
         assert_eq!(a.msgrcv_at(id, PAD, 4, 0, COPY | TRY), Err(Errno::FAULT));
         assert_eq!(a.messages(id), Ok(vec![message(5, &[0])]));
         assert_eq!(a.msgrcv_at(id, at.plus(1), 8192, 0, COPY | TRY), Err(Errno::FAULT));
-        assert_eq!(a.msgrcv_at(id, PAD, 4, 9, COPY | TRY), Err(Errno::FAULT), "before it is seen that there is none");
+        assert_eq!(a.msgrcv_at(id, PAD, 4, 9, COPY | TRY), Err(Errno::FAULT), "before the queue is found to be empty");
         assert_eq!(a.msgrcv_at(id + 1, PAD, 4, 0, COPY | TRY), Err(Errno::FAULT), "and before the identifier");
         assert_eq!(a.msgrcv_at(-1, PAD, 4, 0, COPY | TRY), Err(Errno::INVAL));
         assert_eq!(a.msgrcv_at(id, PAD, 4, 0, COPY), Err(Errno::INVAL));

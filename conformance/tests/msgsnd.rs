@@ -1,4 +1,4 @@
-//! msgop(2), clause by clause: msgsnd, as far as it does not wait.
+//! msgop(2), clause by clause: msgsnd without waiting.
 
 use conformance::*;
 use libc::{IPC_PRIVATE, PROT_NONE, PROT_READ, PROT_WRITE};
@@ -9,7 +9,7 @@ fn queue(a: &Agent) -> i32 {
     a.msgget(IPC_PRIVATE, 0o600).unwrap()
 }
 
-/// A queue that takes so many bytes.
+/// Creates a queue with this capacity.
 fn small(a: &Agent, qbytes: u64) -> i32 {
     let id = queue(a);
     a.msg_set_capacity(id, qbytes).unwrap();
@@ -17,7 +17,7 @@ fn small(a: &Agent, qbytes: u64) -> i32 {
 }
 
 clauses! {
-    /// "appends a copy of the message ... to the message queue": at its end, whatever the type.
+    /// "appends a copy of the message ... to the message queue": at its end, for any type.
     fn appends(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = queue(&a);
@@ -29,8 +29,9 @@ clauses! {
         assert_eq!(a.messages(id), Ok(all));
     }
 
-    /// "Upon successful completion the message queue data structure is updated as follows: msg_lspid is set to the process ID of the calling
-    /// process; msg_qnum is incremented by 1; msg_stime is set to the current time." And cbytes by the length; nothing else changes.
+    /// "Upon successful completion the message queue data structure is updated as follows:
+    /// msg_lspid is set to the process ID of the calling process; msg_qnum is incremented by 1;
+    /// msg_stime is set to the current time." cbytes grows by the length. Nothing else changes.
     fn fields(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = queue(&a);
@@ -43,10 +44,10 @@ clauses! {
         a.msgsnd(id, 2, b"", WAIT).unwrap();
         a.msgsnd(id, 1, b"678", WAIT).unwrap();
         let q = a.msg_stat(id).unwrap();
-        assert_eq!((q.holds(), q.lspid, q.lrpid, q.rtime), ((3, 8), a.pid, 0, 0));
+        assert_eq!((q.counts(), q.lspid, q.lrpid, q.rtime), ((3, 8), a.pid, 0, 0));
     }
 
-    /// What fails changes nothing.
+    /// A call that fails changes no field.
     fn failures_change_nothing(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = small(&a, 4);
@@ -91,7 +92,7 @@ clauses! {
         assert_eq!(a.msgrcv(id, 10, 0, TRY), Ok(message(1, &[1; 10])), "what is there may be longer");
     }
 
-    /// Longer ones, where the limits allow it, arrive whole.
+    /// Longer messages arrive whole if the limits permit them.
     fn long_messages(world) {
         let long: Vec<u8> = (0..70_000u32).map(|i| ((i * 7) ^ (i >> 8)) as u8).collect();
         if !world.limit("msgmax", 100_000) {
@@ -113,13 +114,14 @@ clauses! {
         let a = world.agent();
         let id = queue(&a);
         a.msgsnd(id, 9, b"", WAIT).unwrap();
-        assert_eq!(a.msg_stat(id).map(|q| q.holds()), Ok((1, 0)));
+        assert_eq!(a.msg_stat(id).map(|q| q.counts()), Ok((1, 0)));
         assert_eq!(a.msgrcv(id, 0, 0, WAIT), Ok(message(9, b"")));
-        assert_eq!(a.msg_stat(id).map(|q| q.holds()), Ok((0, 0)));
+        assert_eq!(a.msg_stat(id).map(|q| q.counts()), Ok((0, 0)));
     }
 
-    /// "EAGAIN: The message can't be sent due to the msg_qbytes limit for the queue and IPC_NOWAIT was specified": "adding a new message to the
-    /// queue would cause the total number of bytes in the queue to exceed the queue's maximum size".
+    /// "EAGAIN: The message can't be sent due to the msg_qbytes limit for the queue and IPC_NOWAIT
+    /// was specified": "adding a new message to the queue would cause the total number of bytes in
+    /// the queue to exceed the queue's maximum size".
     fn bytes(world) {
         let a = world.agent();
         let id = small(&a, 10);
@@ -129,13 +131,13 @@ clauses! {
         a.msgsnd(id, 1, &[0; 4], TRY).unwrap();
         assert_eq!(a.msgsnd(id, 1, &[0; 1], TRY), Err(Errno::AGAIN));
         a.msgsnd(id, 1, b"", TRY).unwrap();
-        assert_eq!(a.msg_stat(id).map(|q| q.holds()), Ok((3, 10)));
+        assert_eq!(a.msg_stat(id).map(|q| q.counts()), Ok((3, 10)));
         a.msgrcv(id, 100, 0, TRY).unwrap();
         assert_eq!(a.msgsnd(id, 1, &[0; 7], TRY), Err(Errno::AGAIN));
         a.msgsnd(id, 1, &[0; 6], TRY).unwrap();
     }
 
-    /// The default: 16384 bytes, two of the longest.
+    /// The default capacity: 16384 bytes, which is two messages of the largest size.
     fn default_capacity(world) {
         let a = world.agent();
         let id = queue(&a);
@@ -144,8 +146,9 @@ clauses! {
         assert_eq!(a.msgsnd(id, 1, &[3; 1], TRY), Err(Errno::AGAIN));
     }
 
-    /// "Adding another message to the queue would cause the total number of messages in the queue to exceed the queue's maximum size (the
-    /// msg_qbytes field). This check is necessary to prevent an unlimited number of zero-length messages being placed on the queue."
+    /// "Adding another message to the queue would cause the total number of messages in the queue
+    /// to exceed the queue's maximum size (the msg_qbytes field). This check is necessary to
+    /// prevent an unlimited number of zero-length messages being placed on the queue."
     fn number(world) {
         let a = world.agent();
         let id = small(&a, 3);
@@ -156,11 +159,11 @@ clauses! {
         a.msgrcv(id, 0, 0, TRY).unwrap();
         a.msgsnd(id, 1, b"", TRY).unwrap();
         assert_eq!(a.msgsnd(id, 1, b"", TRY), Err(Errno::AGAIN));
-        let none = small(&a, 0);
-        assert_eq!(a.msgsnd(none, 1, b"", TRY), Err(Errno::AGAIN));
+        let zero_capacity = small(&a, 0);
+        assert_eq!(a.msgsnd(zero_capacity, 1, b"", TRY), Err(Errno::AGAIN));
     }
 
-    /// As many empty ones as the default takes bytes.
+    /// The default capacity also limits the number of empty messages.
     fn many_empty(world) {
         let a = world.agent();
         let id = small(&a, 1000);
@@ -168,15 +171,15 @@ clauses! {
             a.msgsnd(id, 1 + i % 7, b"", TRY).unwrap();
         }
         assert_eq!(a.msgsnd(id, 1, b"", TRY), Err(Errno::AGAIN));
-        assert_eq!(a.msg_stat(id).map(|q| q.holds()), Ok((1000, 0)));
+        assert_eq!(a.msg_stat(id).map(|q| q.counts()), Ok((1000, 0)));
         for i in (0..1000).filter(|i| i % 7 == 3) {
             assert_eq!(a.msgrcv(id, 0, 4, TRY), Ok(message(4, b"")), "{i}");
         }
         assert_eq!(a.msgrcv(id, 0, 4, TRY), Err(Errno::NOMSG));
-        assert_eq!(a.msg_stat(id).map(|q| q.holds()), Ok((857, 0)));
+        assert_eq!(a.msg_stat(id).map(|q| q.counts()), Ok((857, 0)));
     }
 
-    /// A lowered capacity takes nothing out; nothing more goes in until there is less in it.
+    /// A lowered capacity removes nothing. No message fits until the content is smaller.
     fn lowered_capacity(world) {
         let a = world.agent();
         let id = small(&a, 10);
@@ -184,14 +187,14 @@ clauses! {
         a.msgsnd(id, 2, &[2; 4], TRY).unwrap();
         a.msg_set_capacity(id, 5).unwrap();
         let q = a.msg_stat(id).unwrap();
-        assert_eq!((q.holds(), q.qbytes), ((2, 10), 5));
+        assert_eq!((q.counts(), q.qbytes), ((2, 10), 5));
         assert_eq!(a.msgsnd(id, 3, b"", TRY), Err(Errno::AGAIN));
         a.msgrcv(id, 100, 0, TRY).unwrap();
         a.msgsnd(id, 3, b"x", TRY).unwrap();
         assert_eq!(a.msgsnd(id, 3, b"x", TRY), Err(Errno::AGAIN));
     }
 
-    /// "EINVAL: Invalid msqid value", a negative, an unused and a stale one.
+    /// "EINVAL: Invalid msqid value": negative, unused and stale.
     fn identifiers(world) {
         let a = world.agent();
         let id = queue(&a);
@@ -201,7 +204,8 @@ clauses! {
         }
     }
 
-    /// "EACCES: The calling process does not have write permission on the message queue": only the bit of its own class counts.
+    /// "EACCES: The calling process does not have write permission on the message queue". Only the
+    /// bit of the caller's own class counts.
     fn permission(world) {
         if !world.users() {
             return;
@@ -226,7 +230,7 @@ clauses! {
         }
     }
 
-    /// The owner and the creator have the first class's bits, their groups the second's.
+    /// Owner and creator have the bits of the first class, their groups those of the second.
     fn owner_and_creator(world) {
         if !world.users() {
             return;
@@ -247,7 +251,8 @@ clauses! {
         assert_eq!(try_all(), [false, false, false, false, true]);
     }
 
-    /// The order of errors: size, identifier's sign and type, then the identifier, the rights, and the room.
+    /// The order of errors: size, sign of the identifier and type; then the identifier, permission,
+    /// and room.
     fn order_of_errors(world) {
         let a = world.ordinary();
         let id = a.msgget(IPC_PRIVATE, 0o400).unwrap();
@@ -257,8 +262,8 @@ clauses! {
         assert_eq!(a.msgsnd(id, 1, &[0; 8193], TRY), Err(Errno::INVAL), "the size before the rights");
     }
 
-    /// The rights are those of the moment: IPC_SET takes them away, and gives them back, between two calls.
-    fn rights_change(world) {
+    /// Permissions are checked at each call: IPC_SET can remove and restore them in between.
+    fn permission_changes(world) {
         if !world.users() {
             return;
         }
@@ -278,7 +283,7 @@ clauses! {
         }
     }
 
-    /// Who becomes another user has that one's rights from then on.
+    /// A process that changes its user has that user's permissions from then on.
     fn users_change(world) {
         if !world.users() {
             return;
@@ -298,7 +303,7 @@ clauses! {
         assert_eq!(all.map(|id| a.msg_stat(id).map(|q| q.qnum)), [Ok(0), Err(Errno::ACCES), Err(Errno::ACCES)]);
     }
 
-    /// A queue of a user's own, which the superuser and nobody else uses, too.
+    /// A private queue of a user, which the superuser uses, too.
     fn the_superuser_sends(world) {
         if !world.users() {
             return;
@@ -315,7 +320,7 @@ clauses! {
         assert_eq!(root.msg_stat(id).map(|q| (q.lspid, q.lrpid, q.cuid)), Ok((root.pid, a.pid, NOBODY)));
     }
 
-    /// More than a few megabytes in one queue.
+    /// Several megabytes in one queue.
     fn a_large_queue(world) {
         if !world.limit("msgmax", 1 << 20) {
             return;
@@ -337,11 +342,11 @@ clauses! {
                 let receiver = if i % 3 == 0 { &a } else { &b };
                 assert!(receiver.msgrcv(id, 1 << 20, 0, TRY) == Ok(message(1 + i as i64 % 5, &text(i))), "{i}");
             }
-            assert_eq!(a.msg_stat(id).map(|q| q.holds()), Ok((0, 0)));
+            assert_eq!(a.msg_stat(id).map(|q| q.counts()), Ok((0, 0)));
         }
     }
 
-    /// Unknown flags, and those of msgrcv, are ignored.
+    /// Unknown flags, and the flags of msgrcv, are ignored.
     fn flags(world) {
         let a = world.agent();
         let id = small(&a, 1);
@@ -350,7 +355,7 @@ clauses! {
         assert_eq!(a.msgsnd(id, 1, b"x", others | TRY), Err(Errno::AGAIN));
     }
 
-    /// Children send as themselves; an exec changes nothing.
+    /// Children send under their own id. An exec changes nothing.
     fn fork_and_exec(world) {
         let a = world.agent();
         let id = queue(&a);
@@ -369,7 +374,8 @@ clauses! {
 }
 
 clauses! { in C:
-    /// "EFAULT: The address pointed to by msgp isn't accessible": the type is read before all else, the bytes before the identifier is looked for.
+    /// "EFAULT: The address pointed to by msgp isn't accessible". The type is read first; the text
+    /// is read before the identifier is looked up.
     fn inaccessible(world) {
         let a = world.agent();
         let id = queue(&a);
@@ -387,13 +393,13 @@ clauses! { in C:
         assert_eq!(a.msgsnd_at(id, edge, 8192, WAIT), Err(Errno::FAULT));
         assert_eq!(a.msgsnd_at(id, edge, 8193, WAIT), Err(Errno::INVAL), "the size before the bytes");
         assert_eq!(a.msgsnd_at(-1, edge, 9, WAIT), Err(Errno::INVAL), "a negative identifier, too");
-        assert_eq!(a.msgsnd_at(id + 1, edge, 9, WAIT), Err(Errno::FAULT), "but not one that is none");
+        assert_eq!(a.msgsnd_at(id + 1, edge, 9, WAIT), Err(Errno::FAULT), "but not an invalid one");
         a.write_message(edge, 0, b"");
         assert_eq!(a.msgsnd_at(id, edge, 9, WAIT), Err(Errno::INVAL), "the type before the bytes");
         assert_eq!(a.messages(id), Ok(vec![message(1, b"12345678")]));
     }
 
-    /// The bytes are read before rights and room are looked at.
+    /// The text is read before permission and room are checked.
     fn inaccessible_and_refused(world) {
         let a = world.ordinary();
         let at = a.reserve(2 * PAGE, PROT_READ | PROT_WRITE);
@@ -419,7 +425,7 @@ clauses! { in C:
         }
     }
 
-    /// A message that lies anywhere, aligned or not, in memory that can only be read.
+    /// A message at any address, aligned or not, in read-only memory.
     fn where_it_lies(world) {
         let a = world.agent();
         let id = queue(&a);

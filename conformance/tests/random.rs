@@ -1,51 +1,52 @@
-//! Random programs, every result compared with the kernel's. `QUINTET_PROGRAMS=N` runs N of them.
+//! Random programs. All results are compared with the kernel's. `QUINTET_PROGRAMS=N` runs N
+//! programs.
 
 use conformance::Subject;
-use conformance::random::{About, Duel, Program, keep_to_one_processor};
+use conformance::random::{About, Comparison, Program, keep_to_one_processor};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const SEED: u64 = 1;
 const PROGRAMS: u64 = 300;
 
-fn fight(about: About, subject: Subject) {
+fn run(about: About, subject: Subject) {
     static TESTS: AtomicUsize = AtomicUsize::new(0);
     keep_to_one_processor(TESTS.fetch_add(1, Ordering::Relaxed));
     let programs = std::env::var("QUINTET_PROGRAMS").map_or(PROGRAMS, |n| n.parse().expect("a number of programs"));
     let users = rustix::process::geteuid().is_root();
-    let duel = match Duel::new(subject) {
+    let comparison = match Comparison::new(subject) {
         Err(why) if std::env::var_os("CI").is_none() && why.contains("Kernel") => return eprintln!("skipped: {why}"),
-        duel => duel.unwrap(),
+        comparison => comparison.unwrap(),
     };
     eprintln!("seeds {SEED}..{}", SEED + programs);
     for seed in SEED..SEED + programs {
-        if let Err(difference) = duel.fight(&Program::generate(about, seed, Program::length(seed), users)) {
+        if let Err(difference) = comparison.run(&Program::generate(about, seed, Program::length(seed), users)) {
             panic!("seed {seed}: a difference; shrunk:\n{}", difference.shrink());
         }
     }
 }
 
-/// The kernel against itself: what is told of a program does not depend on chance.
+/// The kernel compared with itself: results do not depend on chance.
 mod kernel {
     use super::*;
 
     #[test]
     fn segments() {
-        fight(About::Segments, Subject::Kernel);
+        run(About::Segments, Subject::Kernel);
     }
 
     #[test]
     fn sets() {
-        fight(About::Sets, Subject::Kernel);
+        run(About::Sets, Subject::Kernel);
     }
 
     #[test]
     fn queues() {
-        fight(About::Queues, Subject::Kernel);
+        run(About::Queues, Subject::Kernel);
     }
 
     #[test]
     fn all() {
-        fight(About::All, Subject::Kernel);
+        run(About::All, Subject::Kernel);
     }
 }
 
@@ -54,22 +55,22 @@ mod library {
 
     #[test]
     fn segments() {
-        fight(About::Segments, Subject::Library);
+        run(About::Segments, Subject::Library);
     }
 
     #[test]
     fn sets() {
-        fight(About::Sets, Subject::Library);
+        run(About::Sets, Subject::Library);
     }
 
     #[test]
     fn queues() {
-        fight(About::Queues, Subject::Library);
+        run(About::Queues, Subject::Library);
     }
 
     #[test]
     fn all() {
-        fight(About::All, Subject::Library);
+        run(About::All, Subject::Library);
     }
 }
 
@@ -78,21 +79,21 @@ mod drop_in {
 
     #[test]
     fn segments() {
-        fight(About::Segments, Subject::DropIn);
+        run(About::Segments, Subject::DropIn);
     }
 
     #[test]
     fn sets() {
-        fight(About::Sets, Subject::DropIn);
+        run(About::Sets, Subject::DropIn);
     }
 
     #[test]
     fn queues() {
-        fight(About::Queues, Subject::DropIn);
+        run(About::Queues, Subject::DropIn);
     }
 
     #[test]
     fn all() {
-        fight(About::All, Subject::DropIn);
+        run(About::All, Subject::DropIn);
     }
 }

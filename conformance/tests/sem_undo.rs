@@ -1,4 +1,4 @@
-//! `SEM_UNDO`: semop(2), semctl(2), and what becomes of it by fork, exec and each kind of death.
+//! `SEM_UNDO`: semop(2), semctl(2), and the effects of fork, exec and each kind of exit.
 
 use conformance::*;
 use libc::{IPC_PRIVATE, SIGKILL, SIGSEGV, SIGTERM};
@@ -13,13 +13,14 @@ fn undo(num: u16, delta: i16) -> SemOp {
     op(num, delta).flags(UNDO)
 }
 
-/// Whether an exec counts as the process's end.
+/// Returns `true` if an exec counts as the end of the process.
 fn ends_by_exec(world: &World) -> bool {
     world.subject == Subject::Library && world.differs("docs/semantics.md: SEM_UNDO across exec")
 }
 
 clauses! {
-    /// "If an operation specifies SEM_UNDO, it will be automatically undone when the process terminates."
+    /// "If an operation specifies SEM_UNDO, it will be automatically undone when the process
+    /// terminates."
     fn undone_at_the_end(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = set(&a, &[5, 5, 5]);
@@ -27,21 +28,21 @@ clauses! {
         assert_eq!(a.getall(id), Ok(vec![3, 8, 6]));
         let pid = b.pid;
         b.exit(0);
-        assert_eq!(world.look(id), Look { values: vec![5, 5, 6], pids: vec![pid; 3], ncnt: vec![0; 3], zcnt: vec![0; 3] });
+        assert_eq!(world.semaphores(id), Semaphores { values: vec![5, 5, 6], pids: vec![pid; 3], ncnt: vec![0; 3], zcnt: vec![0; 3] });
     }
 
-    /// Whatever kind of end it is.
+    /// By each kind of exit.
     fn any_end(world) {
         let a = world.agent();
         let id = set(&a, &[5]);
         let ends: [fn(Agent); 7] = [
             |b| b.exit(0),
-            |b| b.exit_at_once(1),
+            |b| b.exit_immediately(1),
             |b| b.kill(SIGKILL),
             |b| b.kill(SIGTERM),
-            |b| b.slay(SIGKILL),
-            |b| b.slay(SIGSEGV),
-            // The connection's end, at which it returns from main.
+            |b| b.kill_from_outside(SIGKILL),
+            |b| b.kill_from_outside(SIGSEGV),
+            // When the connection closes, the agent returns from main.
             |b| b.return_from_main(),
         ];
         for end in ends {
@@ -55,8 +56,8 @@ clauses! {
         }
     }
 
-    /// A call that is refused was refused after it: whoever has seen a process's end finds free what it held.
-    fn known_to_who_is_refused(world) {
+    /// A process that learns of an exit finds the semaphores released.
+    fn released_before_an_exit_is_seen(world) {
         let a = world.agent();
         let id = set(&a, &[1, 32767]);
         for nth in 0..20 {
@@ -66,8 +67,8 @@ clauses! {
             c.semop(id, &[undo(1, 1)]).unwrap();
             assert_eq!(a.semop(id, &[op(0, -1).flags(NOWAIT)]), Err(Errno::AGAIN));
             assert_eq!(a.semop(id, &[op(1, 1)]), Err(Errno::RANGE));
-            b.slay(SIGKILL);
-            c.slay(SIGKILL);
+            b.kill_from_outside(SIGKILL);
+            c.kill_from_outside(SIGKILL);
             match nth % 2 {
                 0 => assert_eq!(a.semop(id, &[op(0, -1).flags(NOWAIT)]), Ok(())),
                 _ => assert_eq!(a.semop(id, &[op(0, -1).flags(NOWAIT), op(0, 0)]), Ok(())),
@@ -77,7 +78,7 @@ clauses! {
         }
     }
 
-    /// Only the sum of what a process did counts: "semadj".
+    /// Only the sum of the operations of a process counts: "semadj".
     fn sums(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = set(&a, &[5, 5]);
@@ -90,7 +91,7 @@ clauses! {
         assert_eq!(world.values(id), vec![5, 5]);
     }
 
-    /// What sums up to nothing leaves no trace: sempid remains.
+    /// A sum of 0 leaves no trace: sempid stays.
     fn nothing_to_undo(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = set(&a, &[5]);
@@ -104,7 +105,7 @@ clauses! {
         assert_eq!((a.getval(id, 0), a.getpid(id, 0)), (Ok(6), Ok(a.pid)));
     }
 
-    /// An operation without SEM_UNDO is not undone, also in a call with others.
+    /// An operation without SEM_UNDO is not undone, even if other operations of the call have it.
     fn of_each_operation(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = set(&a, &[5]);
@@ -114,16 +115,16 @@ clauses! {
         assert_eq!(world.values(id), vec![5]);
     }
 
-    /// Each process's is its own.
+    /// Each process has its own adjustments.
     fn several_processes(world) {
         let (a, b, c) = (world.agent(), world.agent(), world.agent());
         let id = set(&a, &[10]);
         b.semop(id, &[undo(0, -2)]).unwrap();
         c.semop(id, &[undo(0, -3)]).unwrap();
         assert_eq!(a.getval(id, 0), Ok(5));
-        b.slay(SIGKILL);
+        b.kill_from_outside(SIGKILL);
         assert_eq!(world.values(id), vec![7]);
-        c.slay(SIGKILL);
+        c.kill_from_outside(SIGKILL);
         assert_eq!(world.values(id), vec![10]);
     }
 
@@ -134,12 +135,13 @@ clauses! {
         for id in &ids {
             b.semop(*id, &[undo(0, 1), undo(1, -20)]).unwrap();
         }
-        b.slay(SIGKILL);
+        b.kill_from_outside(SIGKILL);
         assert_eq!(ids.iter().map(|id| world.values(*id)).collect::<Vec<_>>(), (0..12).map(|i| vec![i, 20]).collect::<Vec<_>>());
     }
 
-    /// "the effect of undoing would be to make the value negative": "Linux ... reduces the semaphore value as far as possible (i.e., to zero)".
-    fn no_further_than_zero(world) {
+    /// "the effect of undoing would be to make the value negative": "Linux ... reduces the
+    /// semaphore value as far as possible (i.e., to zero)".
+    fn clamped_at_zero(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = set(&a, &[0, 0]);
         b.semop(id, &[undo(0, 10), undo(1, 10)]).unwrap();
@@ -148,8 +150,8 @@ clauses! {
         assert_eq!(world.values(id), vec![0, 0]);
     }
 
-    /// What could not be undone at the end is not undone later, when there would be something to take.
-    fn no_further_than_zero_for_ever(world) {
+    /// What could not be undone at exit is not undone later.
+    fn clamped_at_zero_for_good(world) {
         let (a, b, c) = (world.agent(), world.agent(), world.agent());
         let (id, last) = (set(&a, &[0]), b.pid);
         b.semop(id, &[undo(0, 5)]).unwrap();
@@ -161,7 +163,7 @@ clauses! {
     }
 
     /// Nor beyond SEMVMX.
-    fn no_further_than_semvmx(world) {
+    fn clamped_at_semvmx(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = set(&a, &[100]);
         b.semop(id, &[undo(0, -50)]).unwrap();
@@ -194,7 +196,8 @@ clauses! {
         assert_eq!(world.values(id), vec![0, 32767, 5]);
     }
 
-    /// What SEM_UNDO cannot keep is refused at once, though the call would have to wait at a later operation. But not at an earlier one.
+    /// A call with an adjustment out of range fails at once, although a later operation would have
+    /// to wait. An earlier operation waits first.
     fn out_of_range_or_waiting(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = set(&a, &[32767, 0]);
@@ -207,7 +210,7 @@ clauses! {
         assert_eq!(a.getall(id), Ok(vec![1, 1]));
     }
 
-    /// A call that fails remembers nothing.
+    /// A call that fails records no adjustment.
     fn failing_calls(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = set(&a, &[5, 0]);
@@ -215,11 +218,12 @@ clauses! {
         assert_eq!(b.semop(id, &[undo(0, -2), op(0, 32767)]), Err(Errno::RANGE));
         assert_eq!(b.semop(id, &[undo(0, -2), op(2, 1)]), Err(Errno::FBIG));
         world.wait_in(&b, id, &[undo(0, -2), op(1, -1)]);
-        b.slay(SIGKILL);
-        assert_eq!(world.look(id), Look { values: vec![5, 0], pids: vec![a.pid; 2], ncnt: vec![0; 2], zcnt: vec![0; 2] });
+        b.kill_from_outside(SIGKILL);
+        assert_eq!(world.semaphores(id), Semaphores { values: vec![5, 0], pids: vec![a.pid; 2], ncnt: vec![0; 2], zcnt: vec![0; 2] });
     }
 
-    /// What was done for one that waited is undone at its end.
+    /// An operation that another process performed for a waiting one is undone at the waiter's
+    /// exit.
     fn done_by_another(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = set(&a, &[0]);
@@ -231,7 +235,8 @@ clauses! {
         assert_eq!((a.getval(id, 0), a.getpid(id, 0)), (Ok(1), Ok(pid)));
     }
 
-    /// Killed between the other's call and its own return, it undoes what was done for it.
+    /// A waiter that is killed after its operation was performed and before its own return undoes
+    /// it.
     fn killed_when_served(world) {
         let a = world.agent();
         let id = set(&a, &[0]);
@@ -239,7 +244,7 @@ clauses! {
             let b = world.agent();
             world.wait_in(&b, id, &[undo(0, -1)]);
             a.semop(id, &[op(0, 1)]).unwrap();
-            b.slay(SIGKILL);
+            b.kill_from_outside(SIGKILL);
             assert_eq!(a.getval(id, 0), Ok(1));
             assert_eq!(a.semop(id, &[op(0, -1).flags(NOWAIT)]), Ok(()), "round {round}");
         }
@@ -252,10 +257,10 @@ clauses! {
         b.semop(id, &[undo(0, -1), undo(1, -1)]).unwrap();
         c.semop(id, &[undo(0, 4), undo(1, -2)]).unwrap();
         a.setval(id, 0, 100).unwrap();
-        b.slay(SIGKILL);
+        b.kill_from_outside(SIGKILL);
         assert_eq!(world.values(id), vec![100, 3]);
         c.semop(id, &[undo(0, 1)]).unwrap();
-        c.slay(SIGKILL);
+        c.kill_from_outside(SIGKILL);
         assert_eq!(world.values(id), vec![100, 5]);
     }
 
@@ -270,8 +275,8 @@ clauses! {
         assert_eq!(world.values(id), vec![7, 8]);
     }
 
-    /// A call that waits with SEM_UNDO when SETVAL comes, remembers what it does after it.
-    fn setval_and_who_waits(world) {
+    /// A call that waits with SEM_UNDO while SETVAL comes records the adjustment when it proceeds.
+    fn setval_and_a_waiting_call(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = set(&a, &[0]);
         world.wait_in(&b, id, &[undo(0, -2)]);
@@ -291,13 +296,13 @@ clauses! {
         assert_eq!(a.getval(id, 0), Ok(3));
         let child = b.fork();
         child.semop(id, &[undo(0, -1)]).unwrap();
-        b.slay(SIGKILL);
+        b.kill_from_outside(SIGKILL);
         assert_eq!(world.values(id), vec![4]);
-        child.slay(SIGKILL);
+        child.kill_from_outside(SIGKILL);
         assert_eq!(world.values(id), vec![5]);
     }
 
-    /// A child that waits is not touched by its parent's end, nor its own notes by what the parent's were.
+    /// The exit of the parent affects neither a waiting child nor the child's own adjustments.
     fn fork_and_the_parents_end(world) {
         for by_exit in [true, false] {
             let (a, b) = (world.agent(), world.agent());
@@ -306,7 +311,7 @@ clauses! {
             b.semop(id, &[undo(1, -2)]).unwrap();
             let child = b.fork();
             world.wait_in(&child, id, &[op(0, 0), undo(1, 1)]);
-            if by_exit { b.exit(0) } else { b.slay(SIGKILL) }
+            if by_exit { b.exit(0) } else { b.kill_from_outside(SIGKILL) }
             assert_eq!(world.values(id), vec![1, 5]);
             assert_eq!(a.getzcnt(id, 0), Ok(1));
             a.setval(id, 0, 0).unwrap();
@@ -316,7 +321,7 @@ clauses! {
         }
     }
 
-    /// The same of vfork(2).
+    /// The same for vfork(2).
     fn vfork_does_not_inherit(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = set(&a, &[5]);
@@ -344,11 +349,11 @@ clauses! {
         b.exec();
         assert_eq!(a.getval(id, 0), Ok(2));
         let pid = b.pid;
-        b.slay(SIGKILL);
+        b.kill_from_outside(SIGKILL);
         assert_eq!((a.getval(id, 0), a.getpid(id, 0)), (Ok(5), Ok(pid)));
     }
 
-    /// Also by a user who has no right to the set any more.
+    /// Also if the user has no permission on the set any more.
     fn exec_after_another_user(world) {
         if !world.users() {
             return;
@@ -363,12 +368,12 @@ clauses! {
             return;
         }
         assert_eq!((a.getval(id, 0), b.getval(id, 0)), (Ok(3), Err(Errno::ACCES)));
-        b.slay(SIGKILL);
+        b.kill_from_outside(SIGKILL);
         assert_eq!(world.values(id), vec![5]);
     }
 
-    /// A new image that makes no call of sets undoes what the one before it did.
-    fn exec_and_nothing_more(world) {
+    /// A new image that makes no semaphore call undoes what the previous image did.
+    fn exec_without_calls(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = set(&a, &[5]);
         b.semop(id, &[undo(0, -2)]).unwrap();
@@ -391,7 +396,8 @@ clauses! {
         assert_eq!(world.values(id), vec![5]);
     }
 
-    /// pthreads(7): "semadj values are shared" by the threads of a process: a thread's end undoes nothing.
+    /// pthreads(7): "semadj values are shared" by the threads of a process. The exit of a thread
+    /// undoes nothing.
     fn threads_share(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = set(&a, &[5]);
@@ -404,20 +410,20 @@ clauses! {
         assert_eq!(world.values(id), vec![5]);
     }
 
-    /// Undoing lets those proceed who wait.
-    fn frees_who_waits(world) {
+    /// Undoing lets waiting processes proceed.
+    fn undo_wakes(world) {
         let (a, b, c, d) = (world.agent(), world.agent(), world.agent(), world.agent());
         let id = set(&a, &[1, 0]);
         b.semop(id, &[undo(0, -1), undo(1, 1)]).unwrap();
         world.wait_in(&c, id, &[op(0, -1)]);
         world.wait_in(&d, id, &[op(1, 0)]);
-        b.slay(SIGKILL);
+        b.kill_from_outside(SIGKILL);
         assert_eq!((c.answer(), d.answer()), (Ok(()), Ok(())), "without anybody making a call");
-        let expected = Look { values: vec![0, 0], pids: vec![c.pid, d.pid], ncnt: vec![0; 2], zcnt: vec![0; 2] };
-        assert_eq!(world.look(id), expected);
+        let expected = Semaphores { values: vec![0, 0], pids: vec![c.pid, d.pid], ncnt: vec![0; 2], zcnt: vec![0; 2] };
+        assert_eq!(world.semaphores(id), expected);
     }
 
-    /// A lock that is handed on from one dying holder to the next.
+    /// Each holder of a lock exits and hands it to the next one.
     fn handed_on(world) {
         let a = world.agent();
         let id = set(&a, &[1]);
@@ -427,16 +433,16 @@ clauses! {
             world.wait_in(b, id, &[undo(0, -1)]);
         }
         while holders.len() > 1 {
-            holders.remove(0).slay(SIGKILL);
+            holders.remove(0).kill_from_outside(SIGKILL);
             assert_eq!(holders[0].answer(), Ok(()));
             assert_eq!((a.getpid(id, 0), a.getval(id, 0)), (Ok(holders[0].pid), Ok(0)));
             assert_eq!(a.getncnt(id, 0), Ok(holders.len() as i32 - 1));
         }
-        holders.remove(0).slay(SIGKILL);
+        holders.remove(0).kill_from_outside(SIGKILL);
         assert_eq!(world.values(id), vec![1]);
     }
 
-    /// A set that is removed takes what was to be undone with it; another with its key has nothing to do with it.
+    /// Removing a set drops its adjustments. A new set with the same key is independent.
     fn removed_sets(world) {
         let (a, b) = (world.agent(), world.agent());
         let gone = set(&a, &[5]);
@@ -446,12 +452,12 @@ clauses! {
         b.exit(0);
         let c = world.agent();
         c.semop(id, &[undo(0, -1)]).unwrap();
-        c.slay(SIGKILL);
+        c.kill_from_outside(SIGKILL);
         assert_eq!(world.values(id), vec![5]);
     }
 
-    /// It is undone whatever the mode has become, for who may do nothing any more.
-    fn rights_play_no_part(world) {
+    /// Undoing ignores the mode, even if the process has lost all permissions.
+    fn undo_ignores_permission(world) {
         if !world.users() {
             return;
         }
@@ -462,11 +468,11 @@ clauses! {
         a.sem_set(id, 0, 0, 0o600).unwrap();
         assert_eq!(b.getval(id, 0), Err(Errno::ACCES));
         let pid = b.pid;
-        b.slay(SIGKILL);
+        b.kill_from_outside(SIGKILL);
         assert_eq!((a.getval(id, 0), a.getpid(id, 0)), (Ok(5), Ok(pid)));
     }
 
-    /// One that has become another user, too.
+    /// The same for a process that has changed its user.
     fn after_another_user(world) {
         if !world.users() {
             return;
@@ -480,7 +486,7 @@ clauses! {
         assert_eq!(world.values(id), vec![5]);
     }
 
-    /// Undoing sets otime, also if nothing was left to be undone; it leaves ctime alone.
+    /// Undoing sets otime, even if nothing was left to undo. It leaves ctime alone.
     fn otime(world) {
         let a = world.agent();
         let id = set(&a, &[5]);
@@ -497,17 +503,18 @@ clauses! {
         }
     }
 
-    /// A call with SEM_UNDO that fails, even for want of rights, has otime set at the end of its process.
+    /// A call with SEM_UNDO that fails, even by permission, makes the exit of its process set
+    /// otime.
     fn otime_after_failing_calls(world) {
         let (a, b) = (world.agent(), world.ordinary());
         let id = b.semget(IPC_PRIVATE, 1, 0o400).unwrap();
         assert_eq!(b.semop(id, &[undo(0, 1)]), Err(Errno::ACCES));
         b.exit(0);
-        let never = world.differs("docs/semantics.md: the end of a process whose SEM_UNDO operations all failed");
+        let never = world.differs("docs/semantics.md: end of a process without effective undo");
         assert_eq!((a.sem_stat(id).map(|s| s.otime == 0), a.getpid(id, 0)), (Ok(never), Ok(0)));
     }
 
-    /// SEM_UNDO with an operation that waits for zero remembers nothing.
+    /// SEM_UNDO on an operation that waits for zero records nothing.
     fn of_waiting_for_zero(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = set(&a, &[0]);
@@ -518,7 +525,7 @@ clauses! {
         assert_eq!((a.getval(id, 0), a.getpid(id, 0)), (Ok(3), Ok(a.pid)));
     }
 
-    /// Who has let go of all descriptors, as daemons do, is still undone.
+    /// Undoing works after all descriptors are closed, as daemons do.
     fn closed_descriptors(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = set(&a, &[5]);
@@ -526,19 +533,19 @@ clauses! {
         b.close_from(1);
         b.semop(id, &[undo(0, -1)]).unwrap();
         assert_eq!(a.getval(id, 0), Ok(2));
-        b.slay(SIGKILL);
+        b.kill_from_outside(SIGKILL);
         assert_eq!(world.values(id), vec![5]);
     }
 
-    /// A process that has not been reaped is dead.
+    /// A zombie has exited: its adjustments are undone.
     fn zombies(world) {
         let (a, parent) = (world.agent(), world.agent());
         let id = set(&a, &[5]);
         let child = parent.fork();
         child.semop(id, &[undo(0, -2)]).unwrap();
         let pid = child.pid;
-        child.slay(SIGKILL);
+        child.kill_from_outside(SIGKILL);
         assert_eq!(world.values(id), vec![5]);
-        assert_eq!(parent.wait(pid), Death::Signal(SIGKILL));
+        assert_eq!(parent.wait(pid), ExitStatus::Signal(SIGKILL));
     }
 }

@@ -1,6 +1,6 @@
 //! semctl(2), clause by clause: values, counts, `IPC_STAT`, `IPC_SET`, `IPC_RMID`.
 //!
-//! The commands by index, and those about the whole namespace: `semctl_linux.rs`.
+//! Commands by index and for the whole namespace are in `semctl_linux.rs`.
 
 use conformance::*;
 use libc::{IPC_CREAT, IPC_EXCL, IPC_PRIVATE, IPC_RMID, IPC_SET, IPC_STAT, PROT_NONE, PROT_READ, PROT_WRITE};
@@ -20,7 +20,7 @@ fn set(a: &Agent, values: &[u16]) -> i32 {
     id
 }
 
-/// A page that can be read and written, and one after it that cannot.
+/// Returns the address of a readable and writable page, followed by an inaccessible one.
 fn two_pages(a: &Agent) -> Address {
     let at = a.reserve(2 * PAGE, PROT_READ | PROT_WRITE);
     a.mprotect(at.plus(PAGE), PAGE, PROT_NONE).unwrap();
@@ -37,7 +37,8 @@ fn got(a: &Agent, at: Address, count: usize) -> Vec<u16> {
 }
 
 clauses! {
-    /// SETVAL: "Set the semaphore value (semval) to arg.val for the semnum-th semaphore of the set, updating also the sem_ctime member".
+    /// SETVAL: "Set the semaphore value (semval) to arg.val for the semnum-th semaphore of the set,
+    /// updating also the sem_ctime member".
     fn setval(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = a.semget(IPC_PRIVATE, 3, 0o600).unwrap();
@@ -47,7 +48,7 @@ clauses! {
         let after = a.sem_stat(id).unwrap();
         assert!(start.saw(after.ctime));
         assert_eq!(after, Set { ctime: after.ctime, ..before });
-        assert_eq!(a.look(id).map(|l| (l.values, l.pids)), Ok((vec![0, 32767, 0], vec![0, b.pid, 0])), "it counts as sempid");
+        assert_eq!(a.semaphores(id).map(|l| (l.values, l.pids)), Ok((vec![0, 32767, 0], vec![0, b.pid, 0])), "it counts as sempid");
         assert_eq!(a.getval(id, 1), Ok(32767));
         assert_eq!(a.setval(id, 1, 0), Ok(()));
         assert_eq!((a.getval(id, 1), a.getpid(id, 1)), (Ok(0), Ok(a.pid)));
@@ -64,15 +65,16 @@ clauses! {
         let after = a.sem_stat(id).unwrap();
         assert!(start.saw(after.ctime));
         assert_eq!(after, Set { ctime: after.ctime, ..before });
-        assert_eq!(a.look(id).map(|l| (l.values, l.pids)), Ok((vec![1, 32767, 0], vec![b.pid; 3])));
+        assert_eq!(a.semaphores(id).map(|l| (l.values, l.pids)), Ok((vec![1, 32767, 0], vec![b.pid; 3])));
         assert_eq!(a.getall(id), Ok(vec![1, 32767, 0]));
     }
 
-    /// "ERANGE: The argument cmd has the value SETALL or SETVAL and the value ... is less than 0 or greater than the implementation limit SEMVMX".
+    /// "ERANGE: The argument cmd has the value SETALL or SETVAL and the value ... is less than 0 or
+    /// greater than the implementation limit SEMVMX".
     fn values_out_of_range(world) {
         let a = world.agent();
         let id = set(&a, &[1, 2]);
-        let before = (a.look(id), a.sem_stat(id));
+        let before = (a.semaphores(id), a.sem_stat(id));
         for value in [-1, 32768, i32::MAX, i32::MIN] {
             assert_eq!(a.setval(id, 0, value), Err(Errno::RANGE), "{value}");
             assert_eq!(a.setval(id, 7, value), Err(Errno::RANGE), "before the number");
@@ -82,10 +84,11 @@ clauses! {
         for values in [[32768, 0], [0, 32768], [0, 65535]] {
             assert_eq!(a.setall(id, &values), Err(Errno::RANGE), "{values:?}");
         }
-        assert_eq!((a.look(id), a.sem_stat(id)), before);
+        assert_eq!((a.semaphores(id), a.sem_stat(id)), before);
     }
 
-    /// "EINVAL: ... for a GETVAL, SETVAL, ... the semnum argument is less than 0 or greater than or equal to the number of semaphores".
+    /// "EINVAL: ... for a GETVAL, SETVAL, ... the semnum argument is less than 0 or greater than or
+    /// equal to the number of semaphores".
     fn numbers(world) {
         let a = world.agent();
         let id = set(&a, &[1, 2]);
@@ -99,7 +102,8 @@ clauses! {
         assert_eq!(a.getall(id), Ok(vec![1, 2]));
     }
 
-    /// Reading asks for read, setting for write permission. The rights come before the number in reading, after it in SETVAL.
+    /// Reading requires read permission, setting write permission. Reading checks permission before
+    /// the number, SETVAL after it.
     fn permission(world) {
         let a = world.ordinary();
         for (mode, reads, writes) in [(0o600, true, true), (0o400, true, false), (0o200, false, true), (0, false, false), (0o066, false, false)] {
@@ -121,8 +125,8 @@ clauses! {
         }
     }
 
-    /// The same of other users' sets.
-    fn permission_of_others(world) {
+    /// The same for sets of other users.
+    fn permission_for_other_users(world) {
         if !world.users() {
             return;
         }
@@ -131,20 +135,20 @@ clauses! {
         let other = world.agent_as(STRANGER, STRANGER, &[]);
         for (mode, group, others) in [(0o600, 0, 0), (0o640, 4, 0), (0o604, 0, 4), (0o620, 2, 0), (0o602, 0, 2), (0o666, 6, 6)] {
             let id = owner.semget(IPC_PRIVATE, 1, mode).unwrap();
-            for (who, bits) in [(&member, group), (&other, others)] {
+            for (agent, bits) in [(&member, group), (&other, others)] {
                 let granted = |bit| if bits & bit != 0 { Ok(()) } else { Err(Errno::ACCES) };
-                assert_eq!(who.getval(id, 0).map(drop), granted(4), "{mode:o}");
-                assert_eq!(who.getall(id).map(drop), granted(4), "{mode:o}");
-                assert_eq!(who.sem_stat(id).map(|s| assert_eq!(s.cuid, NOBODY)), granted(4), "{mode:o}");
-                assert_eq!(who.setval(id, 0, 1), granted(2), "{mode:o}");
-                assert_eq!(who.setall(id, &[1]), granted(2), "{mode:o}");
+                assert_eq!(agent.getval(id, 0).map(drop), granted(4), "{mode:o}");
+                assert_eq!(agent.getall(id).map(drop), granted(4), "{mode:o}");
+                assert_eq!(agent.sem_stat(id).map(|s| assert_eq!(s.cuid, NOBODY)), granted(4), "{mode:o}");
+                assert_eq!(agent.setval(id, 0, 1), granted(2), "{mode:o}");
+                assert_eq!(agent.setall(id, &[1]), granted(2), "{mode:o}");
             }
             assert_eq!(world.agent().setval(id, 0, 1), Ok(()), "the superuser may");
         }
     }
 
-    /// Who may only read sees what others have set.
-    fn reading_without_the_right_to_alter(world) {
+    /// A process with read permission only sees the values that other users set.
+    fn reading_without_alter_permission(world) {
         if !world.users() {
             return;
         }
@@ -161,12 +165,13 @@ clauses! {
         assert_eq!((b.getncnt(id, 0), b.getzcnt(id, 0), b.getall(id)), (Ok(1), Ok(0), Ok(vec![7, 5])));
         assert_eq!(b.sem_stat(id).map(|s| (s.nsems, s.mode)), Ok((2, 0o644)));
         let pid = a.pid;
-        a.slay(libc::SIGKILL);
-        assert_eq!((world.values(id), world.watcher().getpid(id, 1)), (vec![7, 8], Ok(pid)));
+        a.kill_from_outside(libc::SIGKILL);
+        assert_eq!((world.values(id), world.observer().getpid(id, 1)), (vec![7, 8], Ok(pid)));
         assert_eq!((b.getall(id), b.getncnt(id, 0)), (Ok(vec![7, 8]), Ok(0)));
     }
 
-    /// "EINVAL: Invalid value for cmd or semid"; "EIDRM: The semaphore set was removed" is only for who was at it.
+    /// "EINVAL: Invalid value for cmd or semid". "EIDRM: The semaphore set was removed" is only for
+    /// calls that were waiting.
     fn invalid_identifiers(world) {
         let a = world.agent();
         let gone = set(&a, &[1]);
@@ -186,7 +191,7 @@ clauses! {
         assert_eq!(a.getall(there), Ok(vec![1]));
     }
 
-    /// An identifier of a segment is none of a set.
+    /// The identifier of a segment is not valid for sets.
     fn identifiers_of_segments(world) {
         let a = world.agent();
         let segment = a.shmget(IPC_PRIVATE, 4096, 0o600).unwrap();
@@ -196,7 +201,8 @@ clauses! {
         assert!(a.stat(segment).is_ok());
     }
 
-    /// IPC_SET: "sem_perm.uid, sem_perm.gid, and (the least significant 9 bits of) sem_perm.mode", and sem_ctime.
+    /// IPC_SET: "sem_perm.uid, sem_perm.gid, and (the least significant 9 bits of) sem_perm.mode",
+    /// and sem_ctime.
     fn set_updates(world) {
         let a = world.ordinary();
         let id = a.semget(5, 2, IPC_CREAT | 0o600).unwrap();
@@ -214,7 +220,7 @@ clauses! {
         assert_eq!(a.getall(id), Ok(vec![1, 0]));
     }
 
-    /// It gives a set to another user and group; the creator stays.
+    /// IPC_SET gives a set to another user and group. The creator stays.
     fn set_gives_away(world) {
         if !world.users() {
             return;
@@ -232,7 +238,8 @@ clauses! {
         assert_eq!(other.getval(id, 0), Err(Errno::ACCES));
     }
 
-    /// An ordinary user may give a set away too; owner and creator then have the owner's rights, both groups the group's.
+    /// An ordinary user may give a set away. Owner and creator then have the owner's permissions,
+    /// both groups the group's.
     fn owner_and_creator(world) {
         if !world.users() {
             return;
@@ -241,17 +248,17 @@ clauses! {
         let id = creator.semget(5, 1, IPC_CREAT | 0o600).unwrap();
         creator.sem_set(id, STRANGER, STRANGER, 0o600).unwrap();
         let owner = world.agent_as(STRANGER, 1, &[]);
-        for who in [&creator, &owner] {
-            let s = who.sem_stat(id).unwrap();
+        for agent in [&creator, &owner] {
+            let s = agent.sem_stat(id).unwrap();
             assert_eq!((s.uid, s.gid, s.cuid, s.cgid), (STRANGER, STRANGER, NOBODY, NOBODY));
-            assert_eq!(who.semop(id, &[op(0, 1)]), Ok(()));
-            assert_eq!(who.semget(5, 1, 0o600), Ok(id));
+            assert_eq!(agent.semop(id, &[op(0, 1)]), Ok(()));
+            assert_eq!(agent.semget(5, 1, 0o600), Ok(id));
         }
         creator.sem_set(id, STRANGER, STRANGER, 0o660).unwrap();
-        for who in [&world.agent_as(7, STRANGER, &[]), &world.agent_as(7, NOBODY, &[])] {
-            assert_eq!(who.semop(id, &[op(0, 1)]), Ok(()));
-            assert_eq!(who.sem_set(id, 7, 7, 0o600), Err(Errno::PERM));
-            assert_eq!(who.sem_remove(id), Err(Errno::PERM));
+        for agent in [&world.agent_as(7, STRANGER, &[]), &world.agent_as(7, NOBODY, &[])] {
+            assert_eq!(agent.semop(id, &[op(0, 1)]), Ok(()));
+            assert_eq!(agent.sem_set(id, 7, 7, 0o600), Err(Errno::PERM));
+            assert_eq!(agent.sem_remove(id), Err(Errno::PERM));
         }
         assert_eq!(creator.getval(id, 0), Ok(4));
         creator.sem_set(id, NOBODY, NOBODY, 0o600).unwrap();
@@ -269,7 +276,7 @@ clauses! {
         root.sem_set(id, NOBODY, NOBODY, 0o600).unwrap();
         let owner = world.agent_as(NOBODY, NOBODY, &[]);
         let set = owner.sem_set(id, NOBODY, NOBODY, 0o644);
-        if world.differs("docs/semantics.md: IPC_SET by an owner who is not the creator") {
+        if world.differs("docs/semantics.md: IPC_SET by an owner that is not the creator") {
             assert_eq!(set, Err(Errno::PERM));
             assert_eq!(owner.sem_stat(id).unwrap().mode, 0o600);
         } else {
@@ -278,8 +285,9 @@ clauses! {
         }
     }
 
-    /// "EPERM: ... the effective user ID of the calling process is not the creator ... or the owner".
-    fn set_and_remove_by_others(world) {
+    /// "EPERM: ... the effective user ID of the calling process is not the creator ... or the
+    /// owner".
+    fn set_and_remove_by_other_users(world) {
         if !world.users() {
             return;
         }
@@ -297,7 +305,7 @@ clauses! {
     }
 
     /// Ids of -1 are refused.
-    fn set_to_nobody_at_all(world) {
+    fn set_to_id_minus_one(world) {
         let a = world.agent();
         let id = set(&a, &[1]);
         let (uid, gid) = world.user();
@@ -321,8 +329,8 @@ clauses! {
         assert_eq!((b.getval(again, 0), b.getpid(again, 0)), (Ok(0), Ok(0)));
     }
 
-    /// GETPID tells of the dead, too.
-    fn pid_of_the_dead(world) {
+    /// GETPID reports processes that have exited.
+    fn pid_of_an_exited_process(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = set(&a, &[0]);
         b.semop(id, &[op(0, 1)]).unwrap();
@@ -336,13 +344,13 @@ clauses! {
         let (a, b) = (world.agent(), world.agent());
         let id = b.semget(5, 2, IPC_CREAT | 0o600).unwrap();
         b.setall(id, &[3, 4]).unwrap();
-        b.slay(libc::SIGKILL);
+        b.kill_from_outside(libc::SIGKILL);
         assert_eq!((a.semget(5, 2, 0), a.getall(id)), (Ok(id), Ok(vec![3, 4])));
     }
 }
 
 clauses! { in C:
-    /// The commands by their numbers; `semnum` and `arg` are ignored where they mean nothing.
+    /// The commands by number. `semnum` and `arg` are ignored where they have no meaning.
     fn by_number(world) {
         let a = world.agent();
         let id = set(&a, &[3, 4]);
@@ -363,7 +371,7 @@ clauses! { in C:
         assert_eq!(a.semctl(id, -1, IPC_RMID, arg), Ok(0));
     }
 
-    /// SETVAL takes the low 32 bits of its argument.
+    /// SETVAL uses the low 32 bits of its argument.
     fn setval_takes_an_int(world) {
         let a = world.agent();
         let id = set(&a, &[3]);
@@ -372,7 +380,8 @@ clauses! { in C:
         assert_eq!(a.semctl(id, 0, SETVAL, Address(0xffff_ffff)), Err(Errno::RANGE));
     }
 
-    /// "EFAULT: The address pointed to by arg.buf or arg.array isn't accessible", after identifier and rights have been looked at.
+    /// "EFAULT: The address pointed to by arg.buf or arg.array isn't accessible". Identifier and
+    /// permission are checked first.
     fn bad_arrays(world) {
         let a = world.ordinary();
         let id = set(&a, &[3, 4]);
@@ -388,7 +397,8 @@ clauses! { in C:
         assert_eq!(a.getall(id), Ok(vec![3, 4]));
     }
 
-    /// Arrays may lie anywhere, also unaligned; exactly as many values are read or written as there are semaphores.
+    /// Arrays may be at any address, aligned or not. The call reads or writes exactly one value per
+    /// semaphore.
     fn arrays_anywhere(world) {
         let a = world.agent();
         let id = set(&a, &[3, 4, 5]);
@@ -402,21 +412,21 @@ clauses! { in C:
         put(&a, at, &[0xeeee; 5]);
         a.semctl(id, 0, GETALL, at.plus(2)).unwrap();
         assert_eq!(got(&a, at, 5), [0xeeee, 3, 4, 5, 0xeeee]);
-        let before = a.look(id);
+        let before = a.semaphores(id);
         for place in [PAGE - 5, PAGE - 4, PAGE - 1] {
             assert_eq!(a.semctl(id, 0, SETALL, at.plus(place)), Err(Errno::FAULT), "{place}");
             assert_eq!(a.semctl(id, 0, GETALL, at.plus(place)), Err(Errno::FAULT), "{place}");
         }
-        assert_eq!(a.look(id), before);
+        assert_eq!(a.semaphores(id), before);
         put(&a, at, &[1, 40000, 2]);
         assert_eq!(a.semctl(id, 0, SETALL, at), Err(Errno::RANGE));
-        assert_eq!(a.look(id), before, "nothing is set");
+        assert_eq!(a.semaphores(id), before, "nothing is set");
         a.mprotect(at, PAGE, PROT_READ).unwrap();
         put_fails(&a, at);
         assert_eq!(a.semctl(id, 0, GETALL, at), Err(Errno::FAULT));
     }
 
-    /// More semaphores than a small array of the kernel's has room for.
+    /// More semaphores than a small array in the kernel holds.
     fn large_arrays(world) {
         let a = world.agent();
         let id = a.semget(IPC_PRIVATE, 1000, 0o600).unwrap();
@@ -444,7 +454,7 @@ clauses! { in C:
         }
     }
 
-    /// Buffers at the end of what is accessible.
+    /// Buffers at the end of accessible memory.
     fn buffers_at_the_edge(world) {
         let a = world.agent();
         let id = set(&a, &[3]);
@@ -458,7 +468,7 @@ clauses! { in C:
         assert_eq!(a.semctl(id, 0, IPC_SET, at.plus(1)), Ok(0));
     }
 
-    /// Bits that the structure has and the system does not use are zero, and nothing is written beyond it.
+    /// Fields that the system does not use are zero, and nothing is written beyond the structure.
     fn unused_bits_are_zero(world) {
         let a = world.agent();
         let id = set(&a, &[3]);
@@ -471,7 +481,7 @@ clauses! { in C:
         assert!((size..size + 8).all(|offset| a.peek(at.plus(offset)) == Ok(0xee)));
     }
 
-    /// "EINVAL: Invalid value for cmd", whatever the identifier.
+    /// "EINVAL: Invalid value for cmd", for any identifier.
     fn unknown_commands(world) {
         let a = world.agent();
         let id = set(&a, &[3]);

@@ -1,4 +1,4 @@
-//! semctl(2): the commands that are Linux's own, by index and about the whole namespace; limits.
+//! semctl(2): commands that only Linux has, by index and for the whole namespace; limits.
 
 use conformance::*;
 use libc::{IPC_CREAT, IPC_PRIVATE, PROT_READ, PROT_WRITE};
@@ -14,7 +14,8 @@ fn index(id: i32) -> i32 {
 }
 
 clauses! {
-    /// SEM_STAT: "the semid argument is not a semaphore set identifier, but instead an index"; returns the identifier.
+    /// SEM_STAT: "the semid argument is not a semaphore set identifier, but instead an index";
+    /// returns the identifier.
     fn stat_by_index(world) {
         let a = world.agent();
         let id = a.semget(5, 3, IPC_CREAT | 0o640).unwrap();
@@ -36,7 +37,8 @@ clauses! {
         assert_eq!(a.sem_stat_index(index(id)), Err(Errno::INVAL));
     }
 
-    /// An index is taken by its low 15 bits: an identifier, a stale one too, serves as one.
+    /// Only the low 15 bits of an index count, so an identifier, even a stale one, serves as an
+    /// index.
     fn index_of_15_bits(world) {
         let a = world.agent();
         let id = a.semget(5, 1, IPC_CREAT | 0o640).unwrap();
@@ -46,8 +48,8 @@ clauses! {
         }
     }
 
-    /// SEM_STAT asks for read permission, SEM_STAT_ANY for none.
-    fn stat_any_asks_for_nothing(world) {
+    /// SEM_STAT requires read permission, SEM_STAT_ANY none.
+    fn stat_any_needs_no_permission(world) {
         let a = world.ordinary();
         let id = a.semget(5, 7, IPC_CREAT).unwrap();
         assert_eq!(a.sem_stat_index(index(id)), Err(Errno::ACCES));
@@ -56,8 +58,8 @@ clauses! {
         assert_eq!((s.id, s.mode, s.nsems, s.key), (id, 0, 7, 5));
     }
 
-    /// Another user's, too.
-    fn stat_any_of_others(world) {
+    /// The set of another user.
+    fn stat_any_of_other_users(world) {
         if !world.users() {
             return;
         }
@@ -67,7 +69,7 @@ clauses! {
         assert_eq!(b.sem_stat_any(index(id)), Ok(a.sem_stat(id).unwrap()));
     }
 
-    /// All sets are found by walking the indexes up to the highest, as ipcs(1) does.
+    /// Walking the indexes up to the highest finds all sets, as ipcs(1) does.
     fn walk(world) {
         let a = world.agent();
         let mut ids: Vec<i32> = (1..=10).map(|key| a.semget(key, 1, IPC_CREAT | 0o600).unwrap()).collect();
@@ -99,7 +101,7 @@ clauses! {
         assert_eq!(world.agent().sem_limits(), Ok(info));
     }
 
-    /// "returns the index of the highest used entry"; 0 also when there is none.
+    /// "returns the index of the highest used entry"; 0 if there is none.
     fn highest_index(world) {
         let a = world.agent();
         assert_eq!((a.sem_limits().unwrap().max_index, a.sem_usage().unwrap().max_index), (0, 0));
@@ -111,7 +113,8 @@ clauses! {
         assert_eq!(a.sem_usage().unwrap().max_index, max - 1);
     }
 
-    /// SEM_INFO: "semusz: the number of semaphore sets that currently exist; semaem: the total number of semaphores in all".
+    /// SEM_INFO: "semusz: the number of semaphore sets that currently exist; semaem: the total
+    /// number of semaphores in all".
     fn usage(world) {
         let a = world.agent();
         assert_eq!(a.sem_usage(), Ok(SemUsed { max_index: 0, sets: 0, semaphores: 0 }));
@@ -123,8 +126,8 @@ clauses! {
         assert_eq!(a.sem_usage().map(|u| (u.sets, u.semaphores)), Ok((1, 2)));
     }
 
-    /// Both need no right, and count other users' sets.
-    fn usage_of_others(world) {
+    /// Both require no permission and count the sets of other users.
+    fn usage_of_other_users(world) {
         if !world.users() {
             return;
         }
@@ -136,7 +139,7 @@ clauses! {
 }
 
 clauses! { in C:
-    /// `struct seminfo`, its constants included.
+    /// `struct seminfo` including its constants.
     fn seminfo(world) {
         let a = world.agent();
         a.semget(IPC_PRIVATE, 7, 0o600).unwrap();
@@ -157,7 +160,7 @@ clauses! { in C:
         assert_eq!(a.seminfo(SEM_INFO), Ok(SemInfo { semusz: 1, semaem: 7, ..limits }));
     }
 
-    /// The buffer is looked at last for the commands that only report.
+    /// Commands that only report check the buffer last.
     fn inaccessible_buffer(world) {
         let a = world.agent();
         let id = a.semget(5, 1, IPC_CREAT | 0o640).unwrap();
@@ -170,7 +173,7 @@ clauses! { in C:
         }
     }
 
-    /// IPC_INFO and SEM_INFO ignore identifier and number, but not a negative identifier.
+    /// IPC_INFO and SEM_INFO ignore identifier and number, unless the identifier is negative.
     fn identifier_of_reports(world) {
         let a = world.agent();
         let buffer = a.reserve(4096, PROT_READ | PROT_WRITE);
@@ -180,7 +183,7 @@ clauses! { in C:
         }
     }
 
-    /// proc(5): the limits are read and written as one file.
+    /// proc(5): one file holds the limits.
     fn limits_as_a_file(world) {
         let a = world.agent();
         let read = ["semmsl", "semmns", "semopm", "semmni", "sem_next_id"].map(|name| a.sysctl(name));

@@ -18,7 +18,7 @@ clauses! {
     }
 
     /// A set and a segment may have the same key.
-    fn keys_of_segments_are_others(world) {
+    fn keys_per_class(world) {
         let a = world.agent();
         let segment = a.shmget(KEY, 4096, IPC_CREAT | IPC_EXCL | 0o600).unwrap();
         assert_eq!(a.semget(KEY, 1, 0o600), Err(Errno::NOENT));
@@ -28,7 +28,7 @@ clauses! {
         assert_eq!(a.shmget(KEY, 0, 0), Err(Errno::NOENT));
     }
 
-    /// Keys are numbers of 32 bits, and all but 0 are alike.
+    /// Keys have 32 bits. All except 0 behave alike.
     fn any_key_but_zero(world) {
         let a = world.agent();
         for key in [1, -1, i32::MIN, i32::MAX, 0x0012_3456] {
@@ -46,12 +46,13 @@ clauses! {
         assert_eq!(a.semget(KEY, 32000, IPC_EXCL | 0o600), Err(Errno::NOENT));
     }
 
-    /// "EEXIST: IPC_CREAT and IPC_EXCL were specified in semflg, but a semaphore set already exists for key."
+    /// "EEXIST: IPC_CREAT and IPC_EXCL were specified in semflg, but a semaphore set already exists
+    /// for key."
     fn exclusive(world) {
         let a = world.agent();
         let id = a.semget(KEY, 2, IPC_CREAT | IPC_EXCL | 0o600).unwrap();
         assert_eq!(a.semget(KEY, 2, IPC_CREAT | IPC_EXCL | 0o600), Err(Errno::EXIST));
-        assert_eq!(a.semget(KEY, 3, IPC_CREAT | IPC_EXCL), Err(Errno::EXIST), "before it is seen to be too small");
+        assert_eq!(a.semget(KEY, 3, IPC_CREAT | IPC_EXCL), Err(Errno::EXIST), "before the buffer is found to be too small");
         assert_eq!(a.semget(KEY, 2, IPC_EXCL | 0o600), Ok(id), "IPC_EXCL alone means nothing");
     }
 
@@ -64,8 +65,8 @@ clauses! {
         assert_eq!(a.sem_stat(first).unwrap().key, 0);
     }
 
-    /// "EINVAL: nsems is less than 0 or greater than the limit on the number of semaphores per semaphore set (SEMMSL)",
-    /// before the key is looked for.
+    /// "EINVAL: nsems is less than 0 or greater than the limit on the number of semaphores per
+    /// semaphore set (SEMMSL)". It is checked before the key.
     fn impossible_numbers(world) {
         let a = world.agent();
         a.semget(KEY, 1, IPC_CREAT | 0o600).unwrap();
@@ -78,7 +79,8 @@ clauses! {
         }
     }
 
-    /// "nsems ... may be 0 (a don't care) when a semaphore set is not being created. Otherwise, nsems must be greater than 0".
+    /// "nsems ... may be 0 (a don't care) when a semaphore set is not being created. Otherwise,
+    /// nsems must be greater than 0".
     fn number_of_a_new_set(world) {
         let a = world.agent();
         for key in [KEY, IPC_PRIVATE] {
@@ -91,7 +93,8 @@ clauses! {
         assert_eq!(a.getval(id, 32000), Err(Errno::INVAL));
     }
 
-    /// "EINVAL: A semaphore set corresponding to key already exists, but nsems is larger than the number of semaphores in that set."
+    /// "EINVAL: A semaphore set corresponding to key already exists, but nsems is larger than the
+    /// number of semaphores in that set."
     fn number_of_an_existing_set(world) {
         let a = world.agent();
         let id = a.semget(KEY, 3, IPC_CREAT | 0o600).unwrap();
@@ -101,7 +104,8 @@ clauses! {
         }
     }
 
-    /// "When a new semaphore set is created, semget() initializes the set's associated data structure": every field.
+    /// "When a new semaphore set is created, semget() initializes the set's associated data
+    /// structure": all fields.
     fn initial_state(world) {
         let a = world.agent();
         let start = Clock::now();
@@ -113,10 +117,11 @@ clauses! {
         let expected = Set { id, key: KEY, uid, gid, cuid: uid, cgid: gid, mode: 0o640, seq, otime: 0, ctime: s.ctime, nsems: 3 };
         assert_eq!(s, expected);
         let nothing = vec![0; 3];
-        assert_eq!(a.look(id), Ok(Look { values: vec![0; 3], pids: nothing.clone(), ncnt: nothing.clone(), zcnt: nothing }));
+        assert_eq!(a.semaphores(id), Ok(Semaphores { values: vec![0; 3], pids: nothing.clone(), ncnt: nothing.clone(), zcnt: nothing }));
     }
 
-    /// "The values of the semaphores in a newly created set are indeterminate": Linux's are 0, also in one that takes another's place.
+    /// "The values of the semaphores in a newly created set are indeterminate". On Linux they are
+    /// 0, even if the set reuses an index.
     fn initial_values(world) {
         let a = world.agent();
         let first = a.semget(KEY, 2, IPC_CREAT | 0o600).unwrap();
@@ -125,11 +130,12 @@ clauses! {
         a.sem_remove(first).unwrap();
         let second = a.semget(KEY, 3, IPC_CREAT | 0o600).unwrap();
         let nothing = vec![0; 3];
-        assert_eq!(a.look(second), Ok(Look { values: vec![0; 3], pids: nothing.clone(), ncnt: nothing.clone(), zcnt: nothing }));
+        assert_eq!(a.semaphores(second), Ok(Semaphores { values: vec![0; 3], pids: nothing.clone(), ncnt: nothing.clone(), zcnt: nothing }));
         assert_eq!(a.sem_stat(second).map(|s| s.otime), Ok(0));
     }
 
-    /// Only "the least significant 9 bits of semflg" are the mode; execute bits are kept; unknown flags are ignored.
+    /// Only "the least significant 9 bits of semflg" are the mode; execute bits are kept; unknown
+    /// flags are ignored.
     fn modes(world) {
         let a = world.agent();
         for mode in [0, 0o600, 0o777, 0o123, 0o001] {
@@ -141,7 +147,8 @@ clauses! {
         assert_eq!(a.sem_stat(id).map(|s| s.mode), Ok(0o666), "the umask plays no part");
     }
 
-    /// "EACCES: A semaphore set exists for key, but the calling process does not have permission to access the set".
+    /// "EACCES: A semaphore set exists for key, but the calling process does not have permission to
+    /// access the set".
     fn permission(world) {
         let a = world.ordinary();
         let id = a.semget(KEY, 2, IPC_CREAT | 0o400).unwrap();
@@ -153,8 +160,8 @@ clauses! {
         assert_eq!(a.semget(KEY, 2, IPC_CREAT | IPC_EXCL | 0o600), Err(Errno::EXIST));
     }
 
-    /// Of other users' sets; the superuser may all.
-    fn permission_of_others(world) {
+    /// Sets of other users. The superuser has all permissions.
+    fn permission_for_other_users(world) {
         if !world.users() {
             return;
         }
@@ -169,7 +176,8 @@ clauses! {
         assert_eq!(world.agent().semget(KEY, 1, 0o777), Ok(id));
     }
 
-    /// "ENOSPC: ... the system limit for the maximum number of semaphore sets (SEMMNI) ... would be exceeded".
+    /// "ENOSPC: ... the system limit for the maximum number of semaphore sets (SEMMNI) ... would be
+    /// exceeded".
     fn number_of_sets(world) {
         if !world.limit("semmni", 2) {
             return;
@@ -185,8 +193,8 @@ clauses! {
         a.semget(KEY, 1, IPC_CREAT | 0o600).unwrap();
     }
 
-    /// Segments are not counted by the limit on sets, nor sets by that on segments.
-    fn limits_of_segments_are_others(world) {
+    /// The limit on sets does not count segments, and vice versa.
+    fn limits_per_class(world) {
         if !world.limit("semmni", 1) {
             return;
         }
@@ -213,7 +221,7 @@ clauses! {
         a.semget(IPC_PRIVATE, 3, 0o600).unwrap();
     }
 
-    /// A lowered SEMMSL hides what is larger from who names its number, and nothing else.
+    /// A lowered SEMMSL hides a larger set only from calls that state its size.
     fn lowered_semmsl(world) {
         let a = world.agent();
         let id = a.semget(KEY, 5, IPC_CREAT | 0o600).unwrap();
@@ -227,7 +235,8 @@ clauses! {
         assert_eq!(a.setval(id, 4, 1), Ok(()));
     }
 
-    /// proc(5): `sem_next_id` "specifies the desired ID for the next allocated" set; it is for one creation.
+    /// proc(5): `sem_next_id` "specifies the desired ID for the next allocated" set. It applies to
+    /// one creation.
     fn next_id(world) {
         if !world.limit("sem_next_id", 7 << 15 | 5) {
             return;
@@ -243,16 +252,16 @@ clauses! {
         assert_eq!(a.sem_stat(id).map(|s| s.id), Ok(id));
     }
 
-    /// An identifier is not used again at once.
+    /// An identifier is not reused at once.
     fn identifiers_are_not_reused(world) {
         let a = world.agent();
-        let mut seen = std::collections::HashSet::new();
+        let mut observed = std::collections::HashSet::new();
         for _ in 0..100 {
             let id = a.semget(IPC_PRIVATE, 1, 0o600).unwrap();
-            assert!(seen.insert(id), "{id}");
+            assert!(observed.insert(id), "{id}");
             a.sem_remove(id).unwrap();
         }
-        for id in seen {
+        for id in observed {
             assert_eq!(a.getval(id, 0), Err(Errno::INVAL));
         }
     }

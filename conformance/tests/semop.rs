@@ -1,4 +1,5 @@
-//! semop(2), clause by clause: what is done at once, and what is refused. Waiting: `semop_wait.rs`; `SEM_UNDO`: `sem_undo.rs`.
+//! semop(2), clause by clause: what proceeds at once, and what is refused. Waiting is in
+//! `semop_wait.rs`, `SEM_UNDO` in `sem_undo.rs`.
 
 use conformance::*;
 use libc::{IPC_PRIVATE, PROT_NONE, PROT_READ, PROT_WRITE};
@@ -23,7 +24,8 @@ clauses! {
         assert_eq!(a.getall(id), Ok(vec![3, 32767]));
     }
 
-    /// "If sem_op is less than zero ... If semval is greater than or equal to the absolute value of sem_op, the operation can proceed immediately".
+    /// "If sem_op is less than zero ... If semval is greater than or equal to the absolute value of
+    /// sem_op, the operation can proceed immediately".
     fn takes(world) {
         let a = world.agent();
         let id = set(&a, &[5, 32767]);
@@ -55,44 +57,47 @@ clauses! {
         assert_eq!(a.getall(id), Ok(vec![0]));
     }
 
-    /// "... and atomically, that is, the operations are performed either as a complete unit, or not at all."
+    /// "... and atomically, that is, the operations are performed either as a complete unit, or not
+    /// at all."
     fn all_or_nothing(world) {
         let a = world.agent();
         let id = set(&a, &[1, 1, 0]);
-        let before = a.look(id).unwrap();
+        let before = a.semaphores(id).unwrap();
         let b = world.agent();
         assert_eq!(b.semop(id, &[op(0, 5), op(1, -1), op(2, -1).flags(NOWAIT)]), Err(Errno::AGAIN));
         assert_eq!(b.semop(id, &[op(0, 5).flags(UNDO), op(0, -6).flags(UNDO), op(1, 0).flags(NOWAIT)]), Err(Errno::AGAIN));
         assert_eq!(b.semop(id, &[op(0, 5), op(1, 32767)]), Err(Errno::RANGE));
-        assert_eq!(a.look(id), Ok(before), "values and pids");
+        assert_eq!(a.semaphores(id), Ok(before), "values and pids");
         b.exit(0);
         assert_eq!(world.values(id), vec![1, 1, 0]);
     }
 
-    /// IPC_NOWAIT is of one operation: of that which cannot proceed.
+    /// IPC_NOWAIT applies to the operation that cannot proceed.
     fn nowait_of_one_operation(world) {
         let a = world.agent();
         let id = set(&a, &[0, 0]);
         assert_eq!(a.semop(id, &[op(0, -1).flags(NOWAIT), op(1, -1)]), Err(Errno::AGAIN));
         world.wait_in(&a, id, &[op(0, -1), op(1, -1).flags(NOWAIT)]);
-        a.slay(libc::SIGKILL);
+        a.kill_from_outside(libc::SIGKILL);
     }
 
-    /// "sempid ... PID of process that last modified": each semaphore that the call names, those that waited for zero too.
+    /// "sempid ... PID of process that last modified": all semaphores in the call, including those
+    /// that waited for zero.
     fn sempid(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = a.semget(IPC_PRIVATE, 4, 0o600).unwrap();
         a.semop(id, &[op(0, 1)]).unwrap();
-        assert_eq!(a.look(id).unwrap().pids, [a.pid, 0, 0, 0]);
+        assert_eq!(a.semaphores(id).unwrap().pids, [a.pid, 0, 0, 0]);
         b.semop(id, &[op(1, 0), op(2, 1)]).unwrap();
-        assert_eq!(a.look(id).unwrap().pids, [a.pid, b.pid, b.pid, 0]);
+        assert_eq!(a.semaphores(id).unwrap().pids, [a.pid, b.pid, b.pid, 0]);
         a.semop(id, &[op(2, -1), op(2, 1)]).unwrap();
-        assert_eq!(a.look(id).unwrap().pids, [a.pid, b.pid, a.pid, 0]);
+        assert_eq!(a.semaphores(id).unwrap().pids, [a.pid, b.pid, a.pid, 0]);
         b.semop(id, &[op(3, 0)]).unwrap();
-        assert_eq!(a.look(id).unwrap().pids, [a.pid, b.pid, a.pid, b.pid]);
+        assert_eq!(a.semaphores(id).unwrap().pids, [a.pid, b.pid, a.pid, b.pid]);
     }
 
-    /// "The sem_otime ... member is set to the current time": by every call that succeeds, and by none that fails.
+    /// "The sem_otime ... member is set to the current time": by each call that succeeds, and by no
+    /// call that fails.
     fn otime(world) {
         let a = world.agent();
         let id = set(&a, &[0, 0]);
@@ -112,7 +117,8 @@ clauses! {
         assert_eq!(a.sem_stat(id), Ok(before));
     }
 
-    /// "EINVAL: The semaphore set doesn't exist, or semid is less than zero, or nsops has a nonpositive value."
+    /// "EINVAL: The semaphore set doesn't exist, or semid is less than zero, or nsops has a
+    /// nonpositive value."
     fn invalid(world) {
         let a = world.agent();
         let gone = set(&a, &[1]);
@@ -127,7 +133,8 @@ clauses! {
         assert_eq!(a.getall(there), Ok(vec![1]));
     }
 
-    /// "E2BIG: The argument nsops is greater than SEMOPM, the maximum number of operations allowed per system call."
+    /// "E2BIG: The argument nsops is greater than SEMOPM, the maximum number of operations allowed
+    /// per system call."
     fn too_many(world) {
         let a = world.agent();
         let id = set(&a, &[0]);
@@ -150,7 +157,8 @@ clauses! {
         assert_eq!(a.semop(id, &[op(0, 1); 3]), Err(Errno::TOOBIG));
     }
 
-    /// "EFBIG: For some operation the value of sem_num is less than 0 or greater than or equal to the number of semaphores in the set."
+    /// "EFBIG: For some operation the value of sem_num is less than 0 or greater than or equal to
+    /// the number of semaphores in the set."
     fn no_such_semaphore(world) {
         let a = world.ordinary();
         let id = set(&a, &[0, 0]);
@@ -180,7 +188,8 @@ clauses! {
         assert_eq!(a.getall(id), Ok(vec![32767, 32767]));
     }
 
-    /// "EACCES: The calling process does not have the permissions required": altering asks for write, waiting for zero for read.
+    /// "EACCES: The calling process does not have the permissions required": write to alter, read
+    /// to wait for zero.
     fn permission(world) {
         let a = world.ordinary();
         let cases = [(0o600, true, true), (0o400, false, true), (0o200, true, false), (0o000, false, false), (0o066, false, false)];
@@ -198,8 +207,8 @@ clauses! {
         }
     }
 
-    /// The same of other users' sets.
-    fn permission_of_others(world) {
+    /// The same for sets of other users.
+    fn permission_for_other_users(world) {
         if !world.users() {
             return;
         }
@@ -209,17 +218,17 @@ clauses! {
         let (read, alter) = ([op(0, 0)], [op(1, 1)]);
         for (mode, group, others) in [(0o600, 0, 0), (0o640, 4, 0), (0o604, 0, 4), (0o620, 2, 0), (0o662, 6, 2), (0o606, 0, 6)] {
             let id = owner.semget(IPC_PRIVATE, 2, mode).unwrap();
-            for (who, bits) in [(&member, group), (&other, others)] {
+            for (agent, bits) in [(&member, group), (&other, others)] {
                 let granted = |bit| if bits & bit != 0 { Ok(()) } else { Err(Errno::ACCES) };
-                assert_eq!(who.semop(id, &read), granted(4), "{mode:o}");
-                assert_eq!(who.semop(id, &alter), granted(2), "{mode:o}");
+                assert_eq!(agent.semop(id, &read), granted(4), "{mode:o}");
+                assert_eq!(agent.semop(id, &alter), granted(2), "{mode:o}");
             }
             assert_eq!(world.agent().semop(id, &alter), Ok(()), "the superuser may");
         }
     }
 
-    /// semtimedop: "behaves identically to semop() except that in those cases where the calling thread would sleep, the duration
-    /// of that sleep is limited".
+    /// semtimedop: "behaves identically to semop() except that in those cases where the calling
+    /// thread would sleep, the duration of that sleep is limited".
     fn timeout(world) {
         let a = world.agent();
         let id = set(&a, &[0, 1]);
@@ -229,10 +238,10 @@ clauses! {
             assert_eq!(a.semtimedop(id, &[op(1, 1), op(0, -1)], timeout), Err(Errno::AGAIN));
             assert_eq!(a.semtimedop(id, &[op(1, -1), op(1, 1)], timeout), Ok(()));
         }
-        assert_eq!(a.look(id).map(|l| (l.values.clone(), l.waiting())), Ok((vec![0, 1], 0)));
+        assert_eq!(a.semaphores(id).map(|l| (l.values.clone(), l.waiting())), Ok((vec![0, 1], 0)));
     }
 
-    /// A timeout beyond the end of time is none that passes.
+    /// A timeout beyond the clock's range never expires.
     fn timeout_without_end(world) {
         let (a, b) = (world.agent(), world.agent());
         let id = set(&a, &[0]);
@@ -242,7 +251,7 @@ clauses! {
         assert_eq!(a.answer(), Ok(()));
     }
 
-    /// Semaphores are numbered to the end of a large set.
+    /// Numbers reach to the end of a large set.
     fn large_set(world) {
         let a = world.agent();
         let id = a.semget(IPC_PRIVATE, 32000, 0o600).unwrap();
@@ -271,7 +280,7 @@ clauses! { in C:
         assert_eq!(a.getall(id), Ok(vec![1]));
     }
 
-    /// The number of operations is an `unsigned int` to the kernel, whatever `size_t` is.
+    /// The kernel takes the number of operations as an `unsigned int`, whatever `size_t` is.
     fn numbers_of_operations(world) {
         let a = world.agent();
         let id = set(&a, &[0]);
@@ -284,7 +293,7 @@ clauses! { in C:
         assert_eq!(a.getall(id), Ok(vec![1]));
     }
 
-    /// An array may lie anywhere, also unaligned; it must be readable to its end.
+    /// An array may be at any address, aligned or not. It must be readable to its end.
     fn arrays_anywhere(world) {
         let a = world.agent();
         let id = set(&a, &[0, 0]);
@@ -303,7 +312,8 @@ clauses! { in C:
         assert_eq!(a.semop_at(id, at.plus(PAGE - 6), 1), Ok(()), "it is only read");
     }
 
-    /// "EINVAL" for an invalid timeout, after the array has been read and before the identifier is looked for.
+    /// An invalid timeout gives EINVAL, after the array is read and before the identifier is looked
+    /// up.
     fn bad_timeouts(world) {
         let a = world.agent();
         let id = set(&a, &[1]);

@@ -1,4 +1,4 @@
-//! semop(2), clause by clause: calls that wait, who ends their waiting, and in which order.
+//! semop(2), clause by clause: calls that wait, what ends the wait, and in which order.
 
 use conformance::*;
 use libc::{IPC_PRIVATE, SIGCONT, SIGKILL, SIGSTOP, SIGUSR1};
@@ -15,8 +15,9 @@ fn agents<const N: usize>(world: &World) -> [Agent; N] {
 }
 
 clauses! {
-    /// "semncnt (the counter of threads waiting for this semaphore's value to increase) is incremented by one and the thread
-    /// sleeps until ... semval becomes greater than or equal to the absolute value of sem_op: ... the value of semncnt is decremented".
+    /// "semncnt (the counter of threads waiting for this semaphore's value to increase) is
+    /// incremented by one and the thread sleeps until ... semval becomes greater than or equal to
+    /// the absolute value of sem_op: ... the value of semncnt is decremented".
     fn waits_for_more(world) {
         let [a, b] = agents(world);
         let id = set(&a, &[1, 0]);
@@ -25,12 +26,13 @@ clauses! {
         a.semop(id, &[op(0, 1)]).unwrap();
         assert_eq!((a.getncnt(id, 0), a.getval(id, 0)), (Ok(1), Ok(2)));
         a.semop(id, &[op(0, 2)]).unwrap();
-        let done = Look { values: vec![1, 0], pids: vec![b.pid, a.pid], ncnt: vec![0, 0], zcnt: vec![0, 0] };
-        assert_eq!(a.look(id), Ok(done), "what was waited for is done when semop returns");
+        let done = Semaphores { values: vec![1, 0], pids: vec![b.pid, a.pid], ncnt: vec![0, 0], zcnt: vec![0, 0] };
+        assert_eq!(a.semaphores(id), Ok(done), "what was waited for is done when semop returns");
         assert_eq!(b.answer(), Ok(()));
     }
 
-    /// "If semval is nonzero ... semzcnt (the count of threads waiting until this semaphore's value becomes zero) is incremented".
+    /// "If semval is nonzero ... semzcnt (the count of threads waiting until this semaphore's value
+    /// becomes zero) is incremented".
     fn waits_for_zero(world) {
         let [a, b] = agents(world);
         let id = set(&a, &[2, 0]);
@@ -39,13 +41,13 @@ clauses! {
         a.semop(id, &[op(0, -1)]).unwrap();
         assert_eq!(a.getzcnt(id, 0), Ok(1));
         a.semop(id, &[op(0, -1)]).unwrap();
-        let done = Look { values: vec![0, 0], pids: vec![b.pid, a.pid], ncnt: vec![0, 0], zcnt: vec![0, 0] };
-        assert_eq!(a.look(id), Ok(done));
+        let done = Semaphores { values: vec![0, 0], pids: vec![b.pid, a.pid], ncnt: vec![0, 0], zcnt: vec![0, 0] };
+        assert_eq!(a.semaphores(id), Ok(done));
         assert_eq!(b.answer(), Ok(()));
     }
 
-    /// A zero that lasts no longer than one call is seen by those that wait for it, but not one within a call.
-    fn a_passing_zero(world) {
+    /// Waiting calls see a zero between two calls, but not a zero within a call.
+    fn short_zero(world) {
         let [a, b] = agents(world);
         let id = set(&a, &[1]);
         world.wait_in(&b, id, &[op(0, 0)]);
@@ -56,7 +58,8 @@ clauses! {
         assert_eq!((a.getzcnt(id, 0), b.answer()), (Ok(0), Ok(())));
     }
 
-    /// SETVAL and SETALL end waiting, too, and do the operations of those who waited before they return.
+    /// SETVAL and SETALL end waits, too. They perform the operations of the waiting calls before
+    /// they return.
     fn set_values_wake(world) {
         let [a, b, c] = agents(world);
         let id = set(&a, &[0, 1]);
@@ -64,16 +67,16 @@ clauses! {
         a.setval(id, 0, 1).unwrap();
         assert_eq!(a.getncnt(id, 0), Ok(1));
         a.setval(id, 0, 5).unwrap();
-        assert_eq!(a.look(id).map(|l| (l.values.clone(), l.pids.clone(), l.waiting())), Ok((vec![3, 1], vec![b.pid, a.pid], 0)));
+        assert_eq!(a.semaphores(id).map(|l| (l.values.clone(), l.pids.clone(), l.waiting())), Ok((vec![3, 1], vec![b.pid, a.pid], 0)));
         assert_eq!(b.answer(), Ok(()));
         world.wait_in(&b, id, &[op(0, -4)]);
         world.wait_in(&c, id, &[op(1, 0)]);
         a.setall(id, &[4, 0]).unwrap();
-        assert_eq!(a.look(id).map(|l| (l.values.clone(), l.pids.clone(), l.waiting())), Ok((vec![0, 0], vec![b.pid, c.pid], 0)));
+        assert_eq!(a.semaphores(id).map(|l| (l.values.clone(), l.pids.clone(), l.waiting())), Ok((vec![0, 0], vec![b.pid, c.pid], 0)));
         assert_eq!((b.answer(), c.answer()), (Ok(()), Ok(())));
     }
 
-    /// Among those that can proceed who has waited longest is first.
+    /// Among calls that can proceed, the one that has waited longest is first.
     fn first_come_first_served(world) {
         let waiting: [Agent; 4] = agents(world);
         let a = world.agent();
@@ -88,7 +91,7 @@ clauses! {
         }
     }
 
-    /// Who asks for less overtakes who asks for more than there is.
+    /// A call that asks for less overtakes one that asks for more than there is.
     fn overtaking(world) {
         let [a, greedy, modest, late] = agents(world);
         let id = set(&a, &[0]);
@@ -98,7 +101,7 @@ clauses! {
         assert_eq!((a.getpid(id, 0), a.getval(id, 0), a.getncnt(id, 0)), (Ok(modest.pid), Ok(0), Ok(1)));
         assert_eq!(modest.answer(), Ok(()));
         a.semop(id, &[op(0, 2)]).unwrap();
-        assert_eq!(late.semop(id, &[op(0, -1)]), Ok(()), "who comes need not queue");
+        assert_eq!(late.semop(id, &[op(0, -1)]), Ok(()), "a new call need not queue");
         a.semop(id, &[op(0, 2)]).unwrap();
         assert_eq!((a.getpid(id, 0), a.getval(id, 0)), (Ok(greedy.pid), Ok(0)));
         assert_eq!(greedy.answer(), Ok(()));
@@ -118,7 +121,7 @@ clauses! {
         assert_eq!(c.answer(), Ok(()));
     }
 
-    /// Those who wait for zero come before those who change the value, however long these have waited.
+    /// Calls that wait for zero come before calls that alter, however long those have waited.
     fn zero_before_change(world) {
         let [a, taker, zero, adder] = agents(world);
         let id = set(&a, &[1, 0]);
@@ -127,13 +130,13 @@ clauses! {
         world.wait_in(&taker, id, &[op(0, -2)]);
         a.semop(id, &[op(0, -1)]).unwrap();
         assert_eq!((zero.answer(), adder.answer()), (Ok(()), Ok(())));
-        assert_eq!(a.look(id).map(|l| (l.values.clone(), l.ncnt.clone(), l.zcnt.clone())), Ok((vec![1, 0], vec![1, 0], vec![0, 0])));
-        assert_eq!(a.getpid(id, 0), Ok(adder.pid), "who came after him that waited for zero");
+        assert_eq!(a.semaphores(id).map(|l| (l.values.clone(), l.ncnt.clone(), l.zcnt.clone())), Ok((vec![1, 0], vec![1, 0], vec![0, 0])));
+        assert_eq!(a.getpid(id, 0), Ok(adder.pid), "a call that alters after one that waited for zero");
         a.semop(id, &[op(0, 1)]).unwrap();
         assert_eq!(taker.answer(), Ok(()));
     }
 
-    /// What is done for one who waited may satisfy the next, and so on.
+    /// An operation performed for a waiting call may let the next one proceed, and so on.
     fn cascade(world) {
         let [a, b, c, d, zero] = agents(world);
         let id = set(&a, &[0, 0, 0, 1]);
@@ -142,7 +145,7 @@ clauses! {
         world.wait_in(&c, id, &[op(1, -1), op(2, 1)]);
         world.wait_in(&b, id, &[op(0, -1), op(1, 1)]);
         a.semop(id, &[op(0, 1)]).unwrap();
-        let l = a.look(id).unwrap();
+        let l = a.semaphores(id).unwrap();
         assert_eq!((l.values, l.pids, l.ncnt, l.zcnt), (vec![0; 4], vec![b.pid, c.pid, d.pid, zero.pid], vec![0; 4], vec![0; 4]));
         for agent in [b, c, d] {
             assert_eq!(agent.answer(), Ok(()));
@@ -150,7 +153,8 @@ clauses! {
         assert_eq!(zero.answer(), Ok(()), "also one that has waited for zero");
     }
 
-    /// After each that proceeds the queue is gone through from its head: the longest waiting of those that can now.
+    /// After each call that proceeds, the queue is scanned from its head for the longest waiting
+    /// call that can proceed now.
     fn cascade_from_the_head(world) {
         let [a, first, second, giver] = agents(world);
         let id = set(&a, &[0, 0]);
@@ -164,12 +168,13 @@ clauses! {
         assert_eq!(second.answer(), Ok(()));
     }
 
-    /// A call waits at the first operation that cannot proceed, and is counted there; the place moves as the values do.
+    /// A call waits at its first operation that cannot proceed, and is counted there. The place
+    /// moves with the values.
     fn counted_at_the_first_obstacle(world) {
         let [a, b] = agents(world);
         let id = set(&a, &[0, 0, 1]);
         world.wait_in(&b, id, &[op(0, -1), op(1, -1), op(2, 0)]);
-        let counts = |ncnt: [i32; 3], zcnt: [i32; 3]| assert_eq!(a.look(id).map(|l| (l.ncnt, l.zcnt)), Ok((ncnt.to_vec(), zcnt.to_vec())));
+        let counts = |ncnt: [i32; 3], zcnt: [i32; 3]| assert_eq!(a.semaphores(id).map(|l| (l.ncnt, l.zcnt)), Ok((ncnt.to_vec(), zcnt.to_vec())));
         counts([1, 0, 0], [0, 0, 0]);
         a.semop(id, &[op(0, 1)]).unwrap();
         counts([0, 1, 0], [0, 0, 0]);
@@ -184,12 +189,13 @@ clauses! {
         assert_eq!((b.answer(), a.getall(id)), (Ok(()), Ok(vec![0, 0, 0])));
     }
 
-    /// A call that only waits for zeros is looked at again only when a semaphore has become 0: until then it is counted where it was.
+    /// A call that only waits for zeros is checked again only when a semaphore becomes 0. Until
+    /// then it stays counted where it was.
     fn counts_of_those_that_only_wait_for_zero(world) {
         let [a, b] = agents(world);
         let id = set(&a, &[1, 1, 5]);
         world.wait_in(&b, id, &[op(0, 0), op(1, 0)]);
-        let zcnt = || a.look(id).unwrap().zcnt;
+        let zcnt = || a.semaphores(id).unwrap().zcnt;
         assert_eq!(zcnt(), [1, 0, 0]);
         a.semop(id, &[op(0, -1)]).unwrap();
         assert_eq!(zcnt(), [0, 1, 0]);
@@ -205,12 +211,13 @@ clauses! {
         assert_eq!((zcnt(), b.answer()), (vec![0, 0, 0], Ok(())));
     }
 
-    /// SETVAL and SETALL look at all semaphores: any that is 0 has those that wait for zeros looked at again.
+    /// SETVAL and SETALL consider all semaphores: any that is 0 makes calls that wait for zeros
+    /// check again.
     fn set_values_look_at_all(world) {
         let [a, b] = agents(world);
         let id = set(&a, &[1, 1, 0]);
         world.wait_in(&b, id, &[op(0, 0), op(1, 0)]);
-        let zcnt = || a.look(id).unwrap().zcnt;
+        let zcnt = || a.semaphores(id).unwrap().zcnt;
         a.setval(id, 0, 0).unwrap();
         assert_eq!(zcnt(), [0, 1, 0]);
         a.semop(id, &[op(0, 1)]).unwrap();
@@ -219,20 +226,21 @@ clauses! {
         assert_eq!(zcnt(), [1, 0, 0]);
     }
 
-    /// A call that waited fails if a later operation's IPC_NOWAIT now stands in the way.
+    /// A waiting call fails if a later operation with IPC_NOWAIT now cannot proceed.
     fn nowait_after_waiting(world) {
         let [a, b, c] = agents(world);
         let id = set(&a, &[0, 0]);
         world.wait_in(&b, id, &[op(0, -1), op(1, -1).flags(NOWAIT)]);
         a.semop(id, &[op(0, 1)]).unwrap();
-        assert_eq!((b.answer(), a.look(id).map(|l| (l.values.clone(), l.waiting()))), (Err(Errno::AGAIN), Ok((vec![1, 0], 0))));
+        assert_eq!((b.answer(), a.semaphores(id).map(|l| (l.values.clone(), l.waiting()))), (Err(Errno::AGAIN), Ok((vec![1, 0], 0))));
         a.setall(id, &[1, 1]).unwrap();
         world.wait_in(&c, id, &[op(0, 0), op(1, 0).flags(NOWAIT)]);
         a.semop(id, &[op(0, -1)]).unwrap();
         assert_eq!((c.answer(), a.getpid(id, 0)), (Err(Errno::AGAIN), Ok(a.pid)));
     }
 
-    /// One that waited fails with ERANGE if that is what its operations now come to; who waits behind it is not held up.
+    /// A waiting call fails with ERANGE if its operations now overflow. It does not hold up the
+    /// calls behind it.
     fn out_of_range_after_waiting(world) {
         let [a, b, c] = agents(world);
         let id = set(&a, &[0, 32767, 0]);
@@ -240,11 +248,12 @@ clauses! {
         world.wait_in(&c, id, &[op(0, -1)]);
         a.semop(id, &[op(0, 1)]).unwrap();
         assert_eq!((b.answer(), c.answer()), (Err(Errno::RANGE), Ok(())));
-        assert_eq!(a.look(id).map(|l| (l.values, l.pids)), Ok((vec![0, 32767, 0], vec![c.pid, a.pid, a.pid])));
+        assert_eq!(a.semaphores(id).map(|l| (l.values, l.pids)), Ok((vec![0, 32767, 0], vec![c.pid, a.pid, a.pid])));
     }
 
-    /// A call that fails after waiting does not set otime; nor does SETVAL. But one that it lets proceed does.
-    fn otime_of_who_waited(world) {
+    /// A call that fails after waiting does not set otime, nor does SETVAL. A call that SETVAL lets
+    /// proceed sets it.
+    fn otime_after_waiting(world) {
         let [a, b, c] = agents(world);
         let id = set(&a, &[0, 0]);
         world.wait_in(&b, id, &[op(0, -1), op(1, -1).flags(NOWAIT)]);
@@ -259,7 +268,8 @@ clauses! {
         assert!(start.saw(s.otime) && start.saw(s.ctime), "{s:?}");
     }
 
-    /// "EINTR: While blocked in this system call, the thread caught a signal": whatever SA_RESTART says, see signal(7).
+    /// "EINTR: While blocked in this system call, the thread caught a signal": even with
+    /// SA_RESTART, see signal(7).
     fn interrupted(world) {
         let [a, b] = agents(world);
         let id = set(&a, &[0, 1]);
@@ -268,7 +278,7 @@ clauses! {
             world.wait_in(&b, id, &[op(0, -1).flags(UNDO)]);
             b.signal(SIGUSR1);
             assert_eq!((b.answer(), b.handled()), (Err(Errno::INTR), 2 * nth - 1));
-            assert_eq!(a.look(id).map(|l| l.waiting()), Ok(0));
+            assert_eq!(a.semaphores(id).map(|l| l.waiting()), Ok(0));
             world.wait_in(&b, id, &[op(1, 0), op(0, 0)]);
             b.signal(SIGUSR1);
             assert_eq!(b.answer(), Err(Errno::INTR));
@@ -277,7 +287,8 @@ clauses! {
         assert_eq!(a.getall(id), Ok(vec![1, 1]), "it waits no longer");
     }
 
-    /// semtimedop is interrupted as well: "is never restarted after being interrupted by a signal handler".
+    /// semtimedop is interrupted as well: "is never restarted after being interrupted by a signal
+    /// handler".
     fn interrupted_with_a_timeout(world) {
         let [a, b] = agents(world);
         let id = set(&a, &[0]);
@@ -288,7 +299,7 @@ clauses! {
         assert_eq!((b.answer(), a.getncnt(id, 0)), (Err(Errno::INTR), Ok(0)));
     }
 
-    /// A signal that is ignored interrupts nothing.
+    /// An ignored signal does not interrupt.
     fn ignored_signals(world) {
         let [a, b] = agents(world);
         let id = set(&a, &[0]);
@@ -302,7 +313,7 @@ clauses! {
         assert_eq!(b.answer(), Ok(()));
     }
 
-    /// The handler runs when the call no longer waits: what it gives to the semaphore stays there.
+    /// The signal handler runs when the call no longer waits: what it adds to the semaphore stays.
     fn a_handler_that_gives(world) {
         let [a, b] = agents(world);
         let id = set(&a, &[0]);
@@ -313,15 +324,16 @@ clauses! {
         assert_eq!((b.answer(), a.getval(id, 0), b.handled()), (Err(Errno::INTR), Ok(1), 1));
     }
 
-    /// signal(7): "certain blocking interfaces can fail with the error EINTR after the process is stopped by one of the stop
-    /// signals and then resumed via SIGCONT": semop and semtimedop do. Who is stopped waits no longer.
+    /// signal(7): "certain blocking interfaces can fail with the error EINTR after the process is
+    /// stopped by one of the stop signals and then resumed via SIGCONT". semop and semtimedop do. A
+    /// stopped process no longer waits.
     fn stopped_and_continued(world) {
         let [a, b] = agents(world);
         let id = set(&a, &[0]);
         world.wait_in(&b, id, &[op(0, -1)]);
         b.signal(SIGSTOP);
         while b.thread_state(b.pid) != 'T' {}
-        if world.differs("docs/semantics.md: a stop signal while waiting") {
+        if world.differs("docs/semantics.md: a stop signal while waiting (SIGSTOP)") {
             assert_eq!(a.getncnt(id, 0), Ok(1), "it still waits");
             a.semop(id, &[op(0, 1)]).unwrap();
             assert_eq!((a.getval(id, 0), a.getpid(id, 0), a.getncnt(id, 0)), (Ok(0), Ok(b.pid), Ok(0)), "and is served");
@@ -334,7 +346,7 @@ clauses! {
         assert_eq!(b.answer(), Err(Errno::INTR));
     }
 
-    /// "EIDRM: The semaphore set, referred to by semid, was removed": to all who wait.
+    /// "EIDRM: The semaphore set, referred to by semid, was removed": all waiting calls get it.
     fn removed(world) {
         let [a, b, c, d, e] = agents(world);
         let id = set(&a, &[0, 1]);
@@ -349,14 +361,14 @@ clauses! {
         }
     }
 
-    /// Who is killed while he waits takes nothing and is not counted.
+    /// A process that is killed while it waits takes nothing and is not counted.
     fn killed(world) {
         let [a, b, c] = agents(world);
         let id = set(&a, &[0]);
         world.wait_in(&b, id, &[op(0, -1)]);
         world.wait_in(&c, id, &[op(0, -1)]);
         assert_eq!(a.getncnt(id, 0), Ok(2));
-        b.slay(SIGKILL);
+        b.kill_from_outside(SIGKILL);
         assert_eq!(a.getncnt(id, 0), Ok(1));
         a.semop(id, &[op(0, 1)]).unwrap();
         assert_eq!(c.answer(), Ok(()));
@@ -365,36 +377,36 @@ clauses! {
         assert_eq!(a.getval(id, 0), Ok(1));
     }
 
-    /// The unit that is given at once after a death goes to nobody dead.
+    /// A unit that is given right after an exit does not go to the process that exited.
     fn killed_just_before(world) {
         let [a, b] = agents(world);
         let id = set(&a, &[0, 1]);
         for ops in [&[op(0, -1)][..], &[op(1, 0)], &[op(0, -1), op(1, 1)]] {
             let victim = world.agent();
             world.wait_in(&victim, id, ops);
-            victim.slay(SIGKILL);
+            victim.kill_from_outside(SIGKILL);
             a.semop(id, &[op(0, 1), op(1, -1)]).unwrap();
-            assert_eq!(a.look(id).map(|l| (l.values, l.pids)), Ok((vec![1, 0], vec![a.pid, a.pid])), "{ops:?}");
+            assert_eq!(a.semaphores(id).map(|l| (l.values, l.pids)), Ok((vec![1, 0], vec![a.pid, a.pid])), "{ops:?}");
             assert_eq!(b.semop(id, &[op(0, -1).flags(NOWAIT), op(1, 1)]), Ok(()));
         }
     }
 
-    /// A dead process's place in the queue is nobody's.
+    /// A process that exits gives up its place in the queue.
     fn killed_in_the_middle(world) {
         let [a, b, c, d] = agents(world);
         let id = set(&a, &[0, 0]);
         world.wait_in(&b, id, &[op(0, -2)]);
         world.wait_in(&c, id, &[op(0, -1), op(1, 1)]);
         world.wait_in(&d, id, &[op(1, -1)]);
-        c.slay(libc::SIGTERM);
+        c.kill_from_outside(libc::SIGTERM);
         a.semop(id, &[op(0, 1)]).unwrap();
-        assert_eq!(a.look(id).map(|l| (l.values, l.ncnt)), Ok((vec![1, 0], vec![1, 1])));
+        assert_eq!(a.semaphores(id).map(|l| (l.values, l.ncnt)), Ok((vec![1, 0], vec![1, 1])));
         a.semop(id, &[op(0, 1), op(1, 1)]).unwrap();
         assert_eq!((b.answer(), d.answer()), (Ok(()), Ok(())));
     }
 
-    /// The rights are looked at when the call begins: a later IPC_SET takes nothing from who waits.
-    fn rights_of_who_waits(world) {
+    /// Permission is checked when the call begins: a later IPC_SET does not affect a waiting call.
+    fn permission_while_waiting(world) {
         if !world.users() {
             return;
         }
@@ -407,8 +419,8 @@ clauses! {
         assert_eq!((b.answer(), a.getpid(id, 0)), (Ok(()), Ok(b.pid)));
     }
 
-    /// Who may read and not alter may wait for zero.
-    fn zero_for_who_may_not_alter(world) {
+    /// A process with read permission only may wait for zero.
+    fn zero_without_alter_permission(world) {
         if !world.users() {
             return;
         }
@@ -416,12 +428,12 @@ clauses! {
         let id = a.semget(IPC_PRIVATE, 1, 0o644).unwrap();
         a.setval(id, 0, 1).unwrap();
         let before = a.sem_stat(id).unwrap();
-        if world.differs("docs/semantics.md: waiting for zero by a user who may read the set but not alter it") {
+        if world.differs("docs/semantics.md: waiting for zero with read but not alter permission") {
             b.start_semop(id, &[op(0, 0)], None);
             while !b.sleeps() {}
             assert_eq!(a.getzcnt(id, 0), Ok(0), "not counted");
             a.setval(id, 0, 0).unwrap();
-            assert_eq!((b.answer(), a.getpid(id, 0)), (Ok(()), Ok(a.pid)), "nor noted");
+            assert_eq!((b.answer(), a.getpid(id, 0)), (Ok(()), Ok(a.pid)), "nor recorded");
             assert_eq!(a.sem_stat(id).map(|s| s.otime), Ok(before.otime));
             return;
         }
@@ -431,8 +443,8 @@ clauses! {
         assert_ne!(a.sem_stat(id).map(|s| s.otime), Ok(before.otime));
     }
 
-    /// Such a wait ends with EIDRM and EINTR as any other.
-    fn ends_of_waiting_for_who_may_not_alter(world) {
+    /// EIDRM and EINTR end such a wait as any other one.
+    fn end_of_wait_without_alter_permission(world) {
         if !world.users() {
             return;
         }
@@ -451,14 +463,14 @@ clauses! {
         assert_eq!(b.answer(), Err(Errno::IDRM));
     }
 
-    /// Threads of one process wait each for themselves, and are all its process to GETPID.
+    /// Each thread of a process waits on its own. GETPID reports the process.
     fn threads(world) {
         let [a, b] = agents(world);
         let id = set(&a, &[0, 1]);
         let first = world.wait_in_a_thread(&b, id, &[op(0, -1)]);
         let second = world.wait_in_a_thread(&b, id, &[op(0, -1)]);
         let zero = world.wait_in_a_thread(&b, id, &[op(1, 0)]);
-        assert_eq!(a.look(id).map(|l| (l.ncnt, l.zcnt)), Ok((vec![2, 0], vec![0, 1])));
+        assert_eq!(a.semaphores(id).map(|l| (l.ncnt, l.zcnt)), Ok((vec![2, 0], vec![0, 1])));
         b.semop(id, &[op(1, -1)]).unwrap();
         assert_eq!(b.join(zero), Ok(()));
         a.semop(id, &[op(0, 2)]).unwrap();
@@ -466,7 +478,7 @@ clauses! {
         assert_eq!(a.getpid(id, 0), Ok(b.pid));
     }
 
-    /// When a process ends, its threads wait no longer.
+    /// When a process exits, its threads stop waiting.
     fn threads_end_with_their_process(world) {
         let [a, b, c, d] = agents(world);
         let id = set(&a, &[0]);
@@ -475,9 +487,9 @@ clauses! {
             world.wait_in_a_thread(agent, id, &[op(0, -2)]);
         }
         assert_eq!(a.getncnt(id, 0), Ok(6));
-        b.exit_at_once(0);
+        b.exit_immediately(0);
         assert_eq!(a.getncnt(id, 0), Ok(4));
-        c.slay(SIGKILL);
+        c.kill_from_outside(SIGKILL);
         assert_eq!(a.getncnt(id, 0), Ok(2));
         d.exec();
         assert_eq!(a.getncnt(id, 0), Ok(0));
@@ -486,7 +498,7 @@ clauses! {
     }
 
     /// A fork while another thread waits: the child does not wait.
-    fn fork_beside_who_waits(world) {
+    fn fork_beside_a_waiting_thread(world) {
         let [a, b] = agents(world);
         let id = set(&a, &[0]);
         let tid = world.wait_in_a_thread(&b, id, &[op(0, -1)]);
@@ -498,7 +510,7 @@ clauses! {
         assert_eq!(a.getval(id, 0), Ok(0));
     }
 
-    /// Many wait, and each gets what it asked for.
+    /// Many processes wait, and each gets what it asked for.
     fn many(world) {
         let a = world.agent();
         let id = set(&a, &[0, 0]);
@@ -509,7 +521,7 @@ clauses! {
         }
         assert_eq!(a.getncnt(id, 0), Ok(40));
         a.semop(id, &[op(0, 40)]).unwrap();
-        assert_eq!(a.look(id).map(|l| (l.values, l.ncnt)), Ok((vec![20, 0], vec![0, 20])));
+        assert_eq!(a.semaphores(id).map(|l| (l.values, l.ncnt)), Ok((vec![20, 0], vec![0, 20])));
         a.semop(id, &[op(1, 20)]).unwrap();
         for b in &waiting {
             assert_eq!(b.answer(), Ok(()));
@@ -517,7 +529,7 @@ clauses! {
         assert_eq!(a.getall(id), Ok(vec![0, 0]));
     }
 
-    /// Two take turns, each waiting for the other.
+    /// Two processes take turns, each waiting for the other one.
     fn turns(world) {
         let [a, b] = agents(world);
         let id = set(&a, &[0, 0]);
@@ -530,7 +542,7 @@ clauses! {
         assert_eq!(a.getall(id), Ok(vec![0, 0]));
     }
 
-    /// One waits on the largest number of operations there can be, all of which are done for it.
+    /// A call waits with the maximal number of operations, and all are performed for it.
     fn the_longest_call(world) {
         let [a, b] = agents(world);
         let id = set(&a, &vec![1; 500]);

@@ -1,4 +1,4 @@
-//! proc(5), `/proc/sys/kernel/shm_rmid_forced`: segments go without being removed.
+//! proc(5), `/proc/sys/kernel/shm_rmid_forced`: segments end without being removed.
 
 use conformance::*;
 use libc::{IPC_CREAT, IPC_PRIVATE};
@@ -8,7 +8,7 @@ fn segment(a: &Agent) -> i32 {
 }
 
 clauses! {
-    /// With it, a segment goes with its last attachment, removed or not.
+    /// A segment ends with its last attachment, removed or not.
     fn on_detach(world) {
         if !world.limit("shm_rmid_forced", 1) {
             return;
@@ -23,7 +23,7 @@ clauses! {
         assert_eq!(a.shmget(5, 0, 0), Err(Errno::NOENT));
     }
 
-    /// A segment to which nobody is attached goes with its creator.
+    /// An unattached segment ends with its creator.
     fn on_exit(world) {
         if !world.limit("shm_rmid_forced", 1) {
             return;
@@ -31,11 +31,12 @@ clauses! {
         let (a, other) = (world.agent(), world.agent());
         let id = segment(&a);
         assert_eq!(other.stat(id).unwrap().nattch, 0);
-        a.exit_at_once(0);
+        a.exit_immediately(0);
         assert_eq!(other.stat(id), Err(Errno::INVAL));
     }
 
-    /// One that another is attached to outlives its creator, and goes with the last attachment.
+    /// A segment that another process has attached outlives its creator and ends with the last
+    /// attachment.
     fn with_another_attached(world) {
         if !world.limit("shm_rmid_forced", 1) {
             return;
@@ -49,7 +50,7 @@ clauses! {
         assert_eq!(other.stat(id), Err(Errno::INVAL));
     }
 
-    /// The last attachment ends by a kill.
+    /// The last attached process is killed.
     fn killed_while_attached(world) {
         if !world.limit("shm_rmid_forced", 1) {
             return;
@@ -61,8 +62,8 @@ clauses! {
         assert_eq!(other.stat(id), Err(Errno::INVAL), "although its creator lives");
     }
 
-    /// Then its key is free, too.
-    fn key_of_one_whose_user_was_killed(world) {
+    /// Its key is then free, too.
+    fn key_after_last_user_was_killed(world) {
         if !world.limit("shm_rmid_forced", 1) {
             return;
         }
@@ -76,7 +77,7 @@ clauses! {
         }
     }
 
-    /// An attach that fails counts up and down again, and so ends a segment that is unattached.
+    /// An attach that fails counts up and down again, and so ends an unattached segment.
     fn failed_attach(world) {
         if !world.limit("shm_rmid_forced", 1) {
             return;
@@ -90,7 +91,7 @@ clauses! {
         assert!(a.stat(kept).is_ok());
     }
 
-    /// Exec is not the end of the creator, but of an attachment.
+    /// An exec ends attachments, but is not the end of the creator.
     fn exec(world) {
         if !world.limit("shm_rmid_forced", 1) {
             return;
@@ -107,7 +108,7 @@ clauses! {
         assert_eq!(a.stat(attached), Err(Errno::INVAL));
     }
 
-    /// Whichever call comes first after the creator's end finds nothing.
+    /// The first call after the creator's exit, whichever it is, finds no segment.
     fn every_call(world) {
         if !world.limit("shm_rmid_forced", 1) {
             return;
@@ -125,21 +126,21 @@ clauses! {
         for call in calls {
             let a = world.agent();
             let id = segment(&a);
-            a.exit_at_once(0);
+            a.exit_immediately(0);
             assert_eq!(call(id), Errno::INVAL);
             assert_eq!(other.shm_info().unwrap().used_ids, 0);
         }
         let a = world.agent();
         a.shmget(5, 1, IPC_CREAT | 0o600).unwrap();
-        a.exit_at_once(0);
+        a.exit_immediately(0);
         assert_eq!(other.shmget(5, 0, 0), Err(Errno::NOENT));
         let a = world.agent();
         segment(&a);
-        a.exit_at_once(0);
+        a.exit_immediately(0);
         assert_eq!(other.shm_info().unwrap().used_ids, 0);
     }
 
-    /// Orphans that are there already go at once.
+    /// Orphaned segments that exist already end at once.
     fn set_later(world) {
         let (a, other) = (world.agent(), world.agent());
         let (orphan, kept) = (segment(&a), segment(&other));

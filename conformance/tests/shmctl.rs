@@ -1,6 +1,6 @@
 //! shmctl(2), clause by clause: `IPC_STAT`, `IPC_SET`, `IPC_RMID`, `SHM_LOCK`.
 //!
-//! The commands by index, and those about the whole namespace: `shmctl_linux.rs`.
+//! Commands by index and for the whole namespace are in `shmctl_linux.rs`.
 
 use conformance::*;
 use libc::{IPC_CREAT, IPC_EXCL, IPC_PRIVATE, IPC_RMID, IPC_SET, IPC_STAT, SHM_RDONLY};
@@ -9,7 +9,7 @@ const SHM_LOCK: i32 = 11;
 const SHM_UNLOCK: i32 = 12;
 const DEST: u32 = 0o1000;
 const LOCKED: u32 = 0o2000;
-/// Rounded up by the compiler's layout; more than any structure of shmctl.
+/// Larger than any structure of shmctl.
 const BUFFER: usize = 4096;
 
 fn segment(a: &Agent) -> i32 {
@@ -27,8 +27,8 @@ clauses! {
         }
     }
 
-    /// IPC_STAT of other users' segments.
-    fn stat_by_others(world) {
+    /// IPC_STAT on segments of other users.
+    fn stat_by_other_users(world) {
         if !world.users() {
             return;
         }
@@ -37,9 +37,9 @@ clauses! {
         let other = world.agent_as(STRANGER, STRANGER, &[]);
         for (mode, group, others) in [(0o600, false, false), (0o640, true, false), (0o604, false, true), (0o622, false, false)] {
             let id = owner.shmget(IPC_PRIVATE, 1, mode).unwrap();
-            for (who, readable) in [(&member, group), (&other, others)] {
+            for (agent, readable) in [(&member, group), (&other, others)] {
                 let expected = if readable { Ok(owner.pid) } else { Err(Errno::ACCES) };
-                assert_eq!(who.stat(id).map(|s| s.cpid), expected, "{mode:o}");
+                assert_eq!(agent.stat(id).map(|s| s.cpid), expected, "{mode:o}");
             }
             assert_eq!(world.agent().stat(id).unwrap().uid, NOBODY);
         }
@@ -61,7 +61,8 @@ clauses! {
         assert!(a.stat(there).is_ok());
     }
 
-    /// IPC_SET: "The following fields are updated: shm_perm.uid, shm_perm.gid, and (nine bits of) shm_perm.mode."
+    /// IPC_SET: "The following fields are updated: shm_perm.uid, shm_perm.gid, and (nine bits of)
+    /// shm_perm.mode."
     fn set_updates(world) {
         let a = world.ordinary();
         let id = a.shmget(5, 4096, IPC_CREAT | 0o600).unwrap();
@@ -73,7 +74,7 @@ clauses! {
         assert_eq!(after, Stat { mode: 0o644, ctime: after.ctime, ..before });
     }
 
-    /// The flags above the nine bits are not the caller's to set.
+    /// IPC_SET cannot set the flags above the nine bits.
     fn set_leaves_the_flags(world) {
         let a = world.agent();
         let id = segment(&a);
@@ -87,7 +88,7 @@ clauses! {
         assert_eq!(a.stat(id).unwrap().mode, DEST | LOCKED | 0o644);
     }
 
-    /// IPC_SET gives a segment to another user and group; the creator stays.
+    /// IPC_SET gives a segment to another user and group. The creator stays.
     fn set_gives_away(world) {
         if !world.users() {
             return;
@@ -106,7 +107,7 @@ clauses! {
         assert_eq!(other.shmat(id, Address::NULL, SHM_RDONLY), Err(Errno::ACCES));
     }
 
-    /// An ordinary user may give a segment away too, and stays its creator.
+    /// An ordinary user may give a segment away and stays its creator.
     fn set_by_an_ordinary_user(world) {
         if !world.users() {
             return;
@@ -121,7 +122,8 @@ clauses! {
         assert_eq!((s.uid, s.gid, s.mode), (NOBODY, NOBODY, 0o600), "and may take it back");
     }
 
-    /// Of a segment that has been given away, owner and creator have the owner's rights, and both groups the group's.
+    /// After a segment has been given away, owner and creator have the owner's permissions, and
+    /// both groups the group's.
     fn owner_and_creator(world) {
         if !world.users() {
             return;
@@ -131,17 +133,17 @@ clauses! {
         let id = creator.shmget(5, 4096, IPC_CREAT | 0o600).unwrap();
         root.set(id, STRANGER, STRANGER, 0o600).unwrap();
         let owner = world.agent_as(STRANGER, 1, &[]);
-        for who in [&creator, &owner] {
-            let s = who.stat(id).unwrap();
+        for agent in [&creator, &owner] {
+            let s = agent.stat(id).unwrap();
             assert_eq!((s.uid, s.gid, s.cuid, s.cgid), (STRANGER, STRANGER, NOBODY, NOBODY));
-            who.attach(id, 0);
-            assert_eq!(who.shmget(5, 0, 0o600), Ok(id));
+            agent.attach(id, 0);
+            assert_eq!(agent.shmget(5, 0, 0o600), Ok(id));
         }
         root.set(id, STRANGER, STRANGER, 0o660).unwrap();
-        for who in [&world.agent_as(7, STRANGER, &[]), &world.agent_as(7, NOBODY, &[])] {
-            who.attach(id, 0);
-            assert_eq!(who.set(id, 7, 7, 0o600), Err(Errno::PERM));
-            assert_eq!(who.remove(id), Err(Errno::PERM));
+        for agent in [&world.agent_as(7, STRANGER, &[]), &world.agent_as(7, NOBODY, &[])] {
+            agent.attach(id, 0);
+            assert_eq!(agent.set(id, 7, 7, 0o600), Err(Errno::PERM));
+            assert_eq!(agent.remove(id), Err(Errno::PERM));
         }
         creator.remove(id).unwrap();
     }
@@ -156,7 +158,7 @@ clauses! {
         root.set(id, NOBODY, NOBODY, 0o600).unwrap();
         let owner = world.agent_as(NOBODY, NOBODY, &[]);
         let set = owner.set(id, NOBODY, NOBODY, 0o644);
-        if world.differs("docs/semantics.md: IPC_SET by an owner who is not the creator") {
+        if world.differs("docs/semantics.md: IPC_SET by an owner that is not the creator") {
             assert_eq!(set, Err(Errno::PERM));
             assert_eq!(owner.stat(id).unwrap().mode, 0o600);
         } else {
@@ -167,7 +169,7 @@ clauses! {
     }
 
     /// "the effective UID of the calling process must match the owner or creator".
-    fn set_and_remove_by_others(world) {
+    fn set_and_remove_by_other_users(world) {
         if !world.users() {
             return;
         }
@@ -185,8 +187,8 @@ clauses! {
         assert_eq!(world.agent().remove(id), Ok(()), "the superuser may");
     }
 
-    /// Ids of -1 are refused: EINVAL, also for a caller without the right.
-    fn set_to_nobody_at_all(world) {
+    /// Ids of -1 are refused: EINVAL, even for a caller without permission.
+    fn set_to_id_minus_one(world) {
         let a = world.agent();
         let id = segment(&a);
         let (uid, gid) = world.user();
@@ -201,7 +203,7 @@ clauses! {
         assert_eq!(other.set(id, u32::MAX, 0, 0), Err(Errno::PERM));
     }
 
-    /// IPC_RMID with nobody attached: it is gone at once, and so is its identifier.
+    /// IPC_RMID of an unattached segment: it ends at once, and so does its identifier.
     fn remove_unattached(world) {
         let a = world.agent();
         let id = a.shmget(5, 4096, IPC_CREAT | 0o600).unwrap();
@@ -232,7 +234,8 @@ clauses! {
         assert_eq!(a.shm_info().unwrap().used_ids, 0);
     }
 
-    /// Removed, and the last to be attached is killed: whichever call comes first finds nothing.
+    /// A segment is removed, and its last attached process is killed. The first call after that
+    /// finds no segment.
     fn removed_and_its_last_user_killed(world) {
         let other = world.agent();
         let (uid, gid) = world.user();
@@ -258,7 +261,7 @@ clauses! {
         assert_eq!((u.used_ids, u.tot), (0, 0));
     }
 
-    /// An owner who is not the creator removes; the key is then free for everybody.
+    /// An owner that is not the creator removes a segment. Its key is then free for every user.
     fn removed_by_the_new_owner(world) {
         if !world.users() {
             return;
@@ -277,8 +280,8 @@ clauses! {
         assert_eq!(owner.shmget(5, 0, 0), Err(Errno::NOENT));
     }
 
-    /// Rights that IPC_SET has given go with the segment; the next one has only its own.
-    fn rights_end_with_the_segment(world) {
+    /// Permissions that IPC_SET has granted end with the segment. The next one has only its own.
+    fn permission_ends_with_the_segment(world) {
         if !world.users() {
             return;
         }
@@ -287,27 +290,27 @@ clauses! {
             let creator = world.agent_as(NOBODY, NOBODY, &[]);
             let old = creator.shmget(IPC_PRIVATE, 8192, IPC_CREAT | 0o200).unwrap();
             root.set(old, uid, gid, 0o604).unwrap();
-            creator.exit_at_once(0);
+            creator.exit_immediately(0);
             root.remove(old).unwrap();
             let creator = world.agent_as(NOBODY, NOBODY, &[]);
             let (member, other) = (world.agent_as(7, NOBODY, &[]), world.agent_as(STRANGER, STRANGER, &[]));
             let public = creator.shmget(IPC_PRIVATE, 1, IPC_CREAT | 0o666).unwrap();
-            for who in [&creator, &member, &other] {
-                who.attach(public, 0);
+            for agent in [&creator, &member, &other] {
+                agent.attach(public, 0);
             }
             root.set(public, uid, gid, 0o666).unwrap();
             creator.remove(public).unwrap();
             drop((member, other, creator));
             let creator = world.agent_as(NOBODY, NOBODY, &[]);
             let private = creator.shmget(IPC_PRIVATE, 1, IPC_CREAT | 0o600).unwrap();
-            for who in [world.agent_as(7, NOBODY, &[]), world.agent_as(STRANGER, STRANGER, &[])] {
-                assert_eq!(who.shmat(private, Address::NULL, SHM_RDONLY), Err(Errno::ACCES));
+            for agent in [world.agent_as(7, NOBODY, &[]), world.agent_as(STRANGER, STRANGER, &[])] {
+                assert_eq!(agent.shmat(private, Address::NULL, SHM_RDONLY), Err(Errno::ACCES));
             }
             root.remove(private).unwrap();
         }
     }
 
-    /// A removed segment is an object like any other until its end: fork, IPC_SET, SHM_STAT.
+    /// A removed segment supports fork, IPC_SET and SHM_STAT until its end.
     fn removed_but_attached(world) {
         let a = world.agent();
         let id = segment(&a);
@@ -324,16 +327,16 @@ clauses! {
         assert_eq!(a.stat(id), Err(Errno::INVAL));
     }
 
-    /// Stale identifiers stay stale, however often an index is used again.
+    /// Stale identifiers stay stale, however often an index is reused.
     fn stale_identifiers(world) {
         let a = world.agent();
-        let mut seen = Vec::new();
+        let mut observed = Vec::new();
         for _ in 0..20 {
             let id = segment(&a);
-            assert!(!seen.contains(&id));
+            assert!(!observed.contains(&id));
             a.remove(id).unwrap();
-            seen.push(id);
-            assert!(seen.iter().all(|&id| a.stat(id) == Err(Errno::INVAL)));
+            observed.push(id);
+            assert!(observed.iter().all(|&id| a.stat(id) == Err(Errno::INVAL)));
         }
     }
 
@@ -353,7 +356,8 @@ clauses! {
         assert_eq!(a.peek(at), Ok(1));
     }
 
-    /// SHM_LOCK: "the amount of memory to be locked falls within the RLIMIT_MEMLOCK resource limit".
+    /// SHM_LOCK: "the amount of memory to be locked falls within the RLIMIT_MEMLOCK resource
+    /// limit".
     fn locking_within_limits(world) {
         let a = world.ordinary();
         let (small, large) = (segment(&a), a.shmget(IPC_PRIVATE, 40960, 0o600).unwrap());
@@ -367,7 +371,7 @@ clauses! {
         assert_eq!(a.unlock(small), Ok(()));
     }
 
-    /// SHM_LOCK by the new owner, who has looked at the segment before it was his.
+    /// SHM_LOCK by the new owner, which has attached the segment before.
     fn locking_by_the_new_owner(world) {
         if !world.users() {
             return;
@@ -381,8 +385,8 @@ clauses! {
         assert_eq!(owner.unlock(id), Ok(()));
     }
 
-    /// SHM_LOCK: the mode plays no part, owner and creator do; the superuser has no limit.
-    fn locking_rights(world) {
+    /// SHM_LOCK ignores the mode and requires owner or creator. The superuser has no limit.
+    fn locking_permission(world) {
         if !world.users() {
             return;
         }
@@ -398,7 +402,8 @@ clauses! {
 }
 
 clauses! { in C:
-    /// "EFAULT: The argument cmd has value IPC_SET or IPC_STAT but the address pointed to by buf isn't accessible."
+    /// "EFAULT: The argument cmd has value IPC_SET or IPC_STAT but the address pointed to by buf
+    /// isn't accessible."
     fn inaccessible_buffer(world) {
         let a = world.agent();
         let id = segment(&a);
@@ -413,7 +418,7 @@ clauses! { in C:
         assert_eq!(a.stat(id), Ok(before));
     }
 
-    /// A buffer whose end is missing.
+    /// A buffer with an inaccessible second half.
     fn half_a_buffer(world) {
         let a = world.agent();
         let id = segment(&a);
@@ -424,7 +429,7 @@ clauses! { in C:
         assert_eq!(a.shmctl(id, IPC_SET, two.plus(BUFFER - 16)), Err(Errno::FAULT));
     }
 
-    /// IPC_STAT looks at the identifier first, IPC_SET at the buffer.
+    /// IPC_STAT checks the identifier first, IPC_SET the buffer.
     fn precedence_of_a_bad_buffer(world) {
         let a = world.ordinary();
         let unreadable = a.shmget(IPC_PRIVATE, 1, 0).unwrap();
@@ -444,7 +449,7 @@ clauses! { in C:
         }
     }
 
-    /// "EINVAL: ... or cmd is not a valid command", whatever the identifier.
+    /// "EINVAL: ... or cmd is not a valid command", for any identifier.
     fn unknown_commands(world) {
         let a = world.agent();
         let id = segment(&a);
@@ -455,7 +460,7 @@ clauses! { in C:
         }
     }
 
-    /// Bits that the structure has and the system does not use are zero.
+    /// Fields that the system does not use are zero.
     fn unused_bits_are_zero(world) {
         let a = world.agent();
         let id = segment(&a);

@@ -1,4 +1,4 @@
-//! shmctl(2): the commands that are Linux's own, by index and about the whole namespace.
+//! shmctl(2): commands that only Linux has, by index and for the whole namespace.
 
 use conformance::*;
 use libc::{IPC_CREAT, IPC_PRIVATE};
@@ -13,7 +13,8 @@ fn index(id: i32) -> i32 {
 }
 
 clauses! {
-    /// SHM_STAT: "the shmid argument is not a segment identifier, but instead an index"; returns the identifier.
+    /// SHM_STAT: "the shmid argument is not a segment identifier, but instead an index"; returns
+    /// the identifier.
     fn stat_by_index(world) {
         let a = world.agent();
         let id = a.shmget(5, 4096, IPC_CREAT | 0o640).unwrap();
@@ -35,7 +36,8 @@ clauses! {
         assert_eq!(a.stat_index(index(id)), Err(Errno::INVAL));
     }
 
-    /// An index is taken by its low 15 bits: an identifier, a stale one too, serves as one.
+    /// Only the low 15 bits of an index count, so an identifier, even a stale one, serves as an
+    /// index.
     fn index_of_15_bits(world) {
         let a = world.agent();
         let id = a.shmget(5, 4096, IPC_CREAT | 0o640).unwrap();
@@ -45,8 +47,8 @@ clauses! {
         }
     }
 
-    /// SHM_STAT asks for read permission, "SHM_STAT_ANY ... is not checked for read access".
-    fn stat_any_asks_for_nothing(world) {
+    /// SHM_STAT requires read permission. "SHM_STAT_ANY ... is not checked for read access".
+    fn stat_any_needs_no_permission(world) {
         let a = world.ordinary();
         let id = a.shmget(5, 4096, IPC_CREAT).unwrap();
         assert_eq!(a.stat_index(index(id)), Err(Errno::ACCES));
@@ -55,8 +57,8 @@ clauses! {
         assert_eq!((s.id, s.mode, s.size, s.cpid), (id, 0, 4096, a.pid));
     }
 
-    /// Another user's, too.
-    fn stat_any_of_others(world) {
+    /// The segment of another user.
+    fn stat_any_of_other_users(world) {
         if !world.users() {
             return;
         }
@@ -67,7 +69,7 @@ clauses! {
         assert_eq!(b.stat_any(index(id)), Ok(a.stat(id).unwrap()));
     }
 
-    /// All segments are found by walking the indexes up to the highest, as ipcs(1) does.
+    /// Walking the indexes up to the highest finds all segments, as ipcs(1) does.
     fn walk(world) {
         let a = world.agent();
         let mut ids: Vec<i32> = (1..=10).map(|key| a.shmget(key, 1, IPC_CREAT | 0o600).unwrap()).collect();
@@ -101,7 +103,7 @@ clauses! {
         assert_eq!(a.ipc_info(), Ok(info));
     }
 
-    /// "returns the index of the highest used entry"; 0 also when there is none.
+    /// "returns the index of the highest used entry"; 0 if there is none.
     fn highest_index(world) {
         let a = world.agent();
         assert_eq!((a.ipc_info().unwrap().max_index, a.shm_info().unwrap().max_index), (0, 0));
@@ -113,11 +115,12 @@ clauses! {
         assert_eq!(a.shm_info().unwrap().max_index, max - 1);
     }
 
-    /// SHM_INFO: "used_ids: # of currently existing segments; shm_tot: Total number of shared memory pages".
+    /// SHM_INFO: "used_ids: # of currently existing segments; shm_tot: Total number of shared
+    /// memory pages".
     fn usage(world) {
         let a = world.agent();
-        let none = Usage { max_index: 0, used_ids: 0, tot: 0, rss: 0, swp: 0, swap_attempts: 0, swap_successes: 0 };
-        assert_eq!(a.shm_info(), Ok(none));
+        let no_usage = Usage { max_index: 0, used_ids: 0, tot: 0, rss: 0, swp: 0, swap_attempts: 0, swap_successes: 0 };
+        assert_eq!(a.shm_info(), Ok(no_usage));
         let id = a.shmget(IPC_PRIVATE, 4097, 0o600).unwrap();
         a.shmget(IPC_PRIVATE, 1, 0o600).unwrap();
         let u = a.shm_info().unwrap();
@@ -131,7 +134,7 @@ clauses! {
         assert_eq!((u.used_ids, u.tot), (1, 1));
     }
 
-    /// "shm_rss: # of resident shared memory pages": those that have been touched.
+    /// "shm_rss: # of resident shared memory pages": pages that have been touched.
     fn resident(world) {
         let a = world.agent();
         let id = a.shmget(IPC_PRIVATE, 5 * 4096, 0o600).unwrap();
@@ -143,8 +146,8 @@ clauses! {
         assert_eq!(a.shm_info().unwrap().rss, if at_once { 5 } else { 2 });
     }
 
-    /// Both need no right, and count other users' segments.
-    fn usage_of_others(world) {
+    /// Both require no permission and count the segments of other users.
+    fn usage_of_other_users(world) {
         if !world.users() {
             return;
         }
@@ -157,7 +160,7 @@ clauses! {
 }
 
 clauses! { in C:
-    /// The buffer is looked at last for the commands that only report.
+    /// Commands that only report check the buffer last.
     fn inaccessible_buffer(world) {
         let a = world.agent();
         let id = a.shmget(5, 4096, IPC_CREAT | 0o640).unwrap();
@@ -170,7 +173,7 @@ clauses! { in C:
         }
     }
 
-    /// IPC_INFO and SHM_INFO ignore the identifier, but not a negative one.
+    /// IPC_INFO and SHM_INFO ignore the identifier unless it is negative.
     fn identifier_of_reports(world) {
         let a = world.agent();
         let buffer = a.reserve(4096, libc::PROT_READ | libc::PROT_WRITE);
@@ -180,7 +183,7 @@ clauses! { in C:
         }
     }
 
-    /// proc(5): the limits are read and written as files.
+    /// proc(5): files hold the limits.
     fn limits_as_files(world) {
         let a = world.agent();
         assert_eq!(a.sysctl("shmmni"), Ok(4096));
@@ -196,8 +199,9 @@ clauses! { in C:
         assert_eq!(a.ipc_info().unwrap().shmmni, 3);
     }
 
-    /// The lists are everybody's, whatever an object's mode; the limits are not.
-    fn files_for_everybody(world) {
+    /// Every user can read the lists, whatever the mode of an object. The limits cannot be written
+    /// by every user.
+    fn files_for_every_user(world) {
         if !world.users() {
             return;
         }

@@ -18,7 +18,7 @@ clauses! {
         assert_ne!(b.shmget(KEY + 1, 1, IPC_CREAT | 0o600).unwrap(), id);
     }
 
-    /// Keys are numbers of 32 bits, and all but 0 are alike.
+    /// Keys have 32 bits. All except 0 behave alike.
     fn any_key_but_zero(world) {
         let a = world.agent();
         for key in [1, -1, i32::MIN, i32::MAX, 0x0012_3456] {
@@ -33,19 +33,21 @@ clauses! {
         let a = world.agent();
         assert_eq!(a.shmget(KEY, 4096, 0o600), Err(Errno::NOENT));
         assert_eq!(a.shmget(KEY, 0, 0), Err(Errno::NOENT));
-        assert_eq!(a.shmget(KEY, HUGEST, IPC_EXCL | 0o600), Err(Errno::NOENT), "before any look at the size");
+        assert_eq!(a.shmget(KEY, HUGEST, IPC_EXCL | 0o600), Err(Errno::NOENT), "before the size is checked");
     }
 
-    /// "EEXIST: IPC_CREAT and IPC_EXCL were specified in shmflg, but a segment already exists for key."
+    /// "EEXIST: IPC_CREAT and IPC_EXCL were specified in shmflg, but a segment already exists for
+    /// key."
     fn exclusive(world) {
         let a = world.agent();
         let id = a.shmget(KEY, 4096, IPC_CREAT | IPC_EXCL | 0o600).unwrap();
         assert_eq!(a.shmget(KEY, 4096, IPC_CREAT | IPC_EXCL | 0o600), Err(Errno::EXIST));
-        assert_eq!(a.shmget(KEY, HUGEST, IPC_CREAT | IPC_EXCL), Err(Errno::EXIST), "before any look at the size");
+        assert_eq!(a.shmget(KEY, HUGEST, IPC_CREAT | IPC_EXCL), Err(Errno::EXIST), "before the size is checked");
         assert_eq!(a.shmget(KEY, 4096, IPC_EXCL | 0o600), Ok(id), "IPC_EXCL alone means nothing");
     }
 
-    /// "If this special value is used for key, the system call ... creates a new shared memory segment."
+    /// "If this special value is used for key, the system call ... creates a new shared memory
+    /// segment."
     fn private(world) {
         let a = world.agent();
         let first = a.shmget(IPC_PRIVATE, 4096, 0o600).unwrap();
@@ -54,7 +56,8 @@ clauses! {
         assert_eq!(a.stat(first).unwrap().key, 0);
     }
 
-    /// "EINVAL: A new segment was to be created and size is less than SHMMIN or greater than SHMMAX."
+    /// "EINVAL: A new segment was to be created and size is less than SHMMIN or greater than
+    /// SHMMAX."
     fn size_of_a_new_segment(world) {
         let a = world.agent();
         for key in [KEY, IPC_PRIVATE] {
@@ -82,7 +85,8 @@ clauses! {
         assert_eq!(a.peek(at.plus(8191)), Ok(7));
     }
 
-    /// "EINVAL: A segment for the given key exists, but size is greater than the size of that segment."
+    /// "EINVAL: A segment for the given key exists, but size is greater than the size of that
+    /// segment."
     fn size_of_an_existing_segment(world) {
         let a = world.agent();
         let id = a.shmget(KEY, 100, IPC_CREAT | 0o600).unwrap();
@@ -138,7 +142,8 @@ clauses! {
         assert_eq!(a.peek(a.attach(id, 0)), Ok(0), "also where another segment has been");
     }
 
-    /// "the least significant 9 bits of shmflg specify the permissions": all nine are kept, the others not.
+    /// "the least significant 9 bits of shmflg specify the permissions": all nine are kept, and no
+    /// others.
     fn mode_is_nine_bits(world) {
         let a = world.agent();
         for mode in [0, 0o111, 0o777, 0o421] {
@@ -149,8 +154,8 @@ clauses! {
         assert_eq!(a.stat(id).unwrap().mode, 0o600);
     }
 
-    /// Unlike open(2): the umask plays no part.
-    fn umask_plays_no_part(world) {
+    /// Unlike for open(2), the umask has no effect.
+    fn umask_has_no_effect(world) {
         let a = world.agent();
         a.ask(format_args!("umask {}", 0o777)).unwrap();
         let id = a.shmget(KEY, 1, IPC_CREAT | 0o666).unwrap();
@@ -165,7 +170,7 @@ clauses! {
         assert_eq!(a.stat(id).unwrap().mode, 0o600);
     }
 
-    /// "If the segment already exists, the permissions are verified": those bits that shmflg asks for.
+    /// "If the segment already exists, the permissions are verified": those that shmflg requests.
     fn permissions_asked_for(world) {
         let a = world.ordinary();
         let id = a.shmget(KEY, 100, IPC_CREAT | 0o400).unwrap();
@@ -181,7 +186,8 @@ clauses! {
         assert_eq!(a.shmget(KEY, 101, 0o600), Err(Errno::INVAL), "EINVAL before EACCES");
     }
 
-    /// The three classes: owner (or creator), group, others; and only the first that fits counts.
+    /// The three classes are owner (or creator), group, and other users. Only the first that
+    /// matches counts.
     fn permission_classes(world) {
         if !world.users() {
             return;
@@ -191,7 +197,7 @@ clauses! {
         let supplementary = world.agent_as(STRANGER, STRANGER, &[7, NOBODY]);
         let other = world.agent_as(STRANGER, STRANGER, &[]);
         let root = world.agent();
-        let everybody = [&owner, &member, &supplementary, &other, &root];
+        let everyone = [&owner, &member, &supplementary, &other, &root];
         for (key, mode, allowed) in [
             (1, 0o400, [true, false, false, false, true]),
             (2, 0o040, [false, true, true, false, true]),
@@ -200,15 +206,15 @@ clauses! {
             (5, 0o444, [true, true, true, true, true]),
         ] {
             let id = owner.shmget(key, 1, IPC_CREAT | mode).unwrap();
-            for (who, allowed) in everybody.iter().zip(allowed) {
+            for (agent, allowed) in everyone.iter().zip(allowed) {
                 let expected = if allowed { Ok(id) } else { Err(Errno::ACCES) };
-                assert_eq!(who.shmget(key, 1, 0o400), expected, "{mode:o}");
-                assert_eq!(who.shmget(key, 1, 0), Ok(id), "asking for nothing is granted");
+                assert_eq!(agent.shmget(key, 1, 0o400), expected, "{mode:o}");
+                assert_eq!(agent.shmget(key, 1, 0), Ok(id), "asking for nothing is granted");
             }
         }
     }
 
-    /// The superuser is asked for nothing.
+    /// The superuser has all permissions.
     fn superuser(world) {
         if !world.users() {
             return;
@@ -237,7 +243,8 @@ clauses! {
         assert_eq!(a.shmget(IPC_PRIVATE, 8192, 0o600), Err(Errno::INVAL));
     }
 
-    /// shmall: "limit on the total amount of shared memory, measured in units of the system page size."
+    /// shmall: "limit on the total amount of shared memory, measured in units of the system page
+    /// size."
     fn shmall(world) {
         if !world.limit("shmall", 3) {
             return;
@@ -270,7 +277,7 @@ clauses! {
         a.shmget(IPC_PRIVATE, 1, 0o600).unwrap();
     }
 
-    /// shmall before memory: of several limits the first in the kernel's order is told.
+    /// shmall is checked before memory: the first limit in the kernel's order decides.
     fn shmall_of_zero(world) {
         if !world.limit("shmall", 0) {
             return;
@@ -280,7 +287,7 @@ clauses! {
         assert_eq!(a.shmget(IPC_PRIVATE, 0, 0o600), Err(Errno::INVAL));
     }
 
-    /// "ENOMEM": more than the machine has.
+    /// "ENOMEM": more than the machine's memory.
     fn more_than_memory(world) {
         let a = world.agent();
         assert_eq!(a.shmget(KEY, 1 << 50, IPC_CREAT | 0o600), Err(Errno::NOMEM));
@@ -288,7 +295,8 @@ clauses! {
         assert_eq!(a.shm_info().unwrap().used_ids, 0);
     }
 
-    /// "SHM_NORESERVE: Do not reserve swap space for this segment": more than memory can be created.
+    /// "SHM_NORESERVE: Do not reserve swap space for this segment": a segment larger than memory
+    /// can be created.
     fn no_reserve(world) {
         let a = world.agent();
         let id = a.shmget(KEY, 1 << 42, IPC_CREAT | SHM_NORESERVE | 0o600).unwrap();
@@ -298,7 +306,7 @@ clauses! {
         assert_eq!(a.peek(at.plus((1 << 42) - 1)), Ok(9));
     }
 
-    /// shm_next_id: the identifier asked for, once.
+    /// shm_next_id: the requested identifier, once.
     fn next_id(world) {
         let wanted = (77 << 15) | 1234;
         if !world.limit("shm_next_id", wanted) {
@@ -313,7 +321,7 @@ clauses! {
         assert_ne!(next & 0x7fff, 1234, "only once");
     }
 
-    /// shm_next_id whose index is taken: some other identifier.
+    /// shm_next_id with an index in use gives another identifier.
     fn next_id_taken(world) {
         if !world.limit("shm_next_id", (5 << 15) | 9) {
             return;
@@ -326,7 +334,7 @@ clauses! {
         assert_eq!(a.stat(id).unwrap().nattch, 0);
     }
 
-    /// A key is free as soon as its segment is removed, although it is still attached.
+    /// A key is free as soon as its segment is removed, even if it is still attached.
     fn key_is_free_after_removal(world) {
         let a = world.agent();
         let old = a.shmget(KEY, 100, IPC_CREAT | 0o600).unwrap();
@@ -341,7 +349,7 @@ clauses! {
         assert_eq!(a.shmget(KEY, 0, 0), Ok(new), "the end of the old one does not touch the new one's key");
     }
 
-    /// Nothing of a process's descriptors, directory or umask matters.
+    /// Descriptors, working directory and umask of a process do not matter.
     fn without_descriptors_and_directory(world) {
         let a = world.agent();
         let directory = world.directory().join("gone");

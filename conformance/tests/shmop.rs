@@ -1,6 +1,6 @@
-//! shmop(2), clause by clause: where a segment is attached, and with what rights.
+//! shmop(2), clause by clause: address and permission of an attachment.
 //!
-//! What attaching does to `shmid_ds`, and what becomes of attachments in fork, exec and death: `attachments.rs`.
+//! The effects on `shmid_ds`, and of fork, exec and exit on attachments, are in `attachments.rs`.
 
 use conformance::*;
 use libc::{IPC_CREAT, PROT_EXEC, PROT_NONE, PROT_READ, PROT_WRITE, SHM_EXEC, SHM_RDONLY, SHM_REMAP, SHM_RND};
@@ -50,7 +50,8 @@ clauses! {
         assert_eq!(a.stat(id).unwrap().nattch, 0);
     }
 
-    /// "the attach occurs at the address equal to shmaddr rounded down to the nearest multiple of SHMLBA."
+    /// "the attach occurs at the address equal to shmaddr rounded down to the nearest multiple of
+    /// SHMLBA."
     fn rounded_address(world) {
         let a = world.agent();
         let id = segment(&a, 1);
@@ -63,7 +64,7 @@ clauses! {
         assert_eq!(a.shmat(id, free, SHM_RND).unwrap().place, "exact");
     }
 
-    /// An address that rounds down to 0 is not NULL: page 0 may not be mapped, except for the privileged.
+    /// An address that rounds down to 0 is not NULL: page 0 cannot be mapped without privilege.
     fn rounded_to_zero(world) {
         let a = world.ordinary();
         let id = segment(&a, 1);
@@ -89,7 +90,7 @@ clauses! {
         assert_eq!(a.shmat(id, own, 0), Err(Errno::INVAL));
     }
 
-    /// Addresses beyond what a process has.
+    /// Addresses beyond the address space.
     fn address_out_of_range(world) {
         let a = world.agent();
         let (page, byte) = (segment(&a, 4096), segment(&a, 1));
@@ -116,7 +117,7 @@ clauses! {
     }
 
     /// "In this case, shmaddr must not be NULL."
-    fn remap_nowhere(world) {
+    fn remap_without_address(world) {
         let a = world.agent();
         let id = segment(&a, 1);
         assert_eq!(a.shmat(id, Address::NULL, SHM_REMAP), Err(Errno::INVAL));
@@ -124,7 +125,7 @@ clauses! {
         assert_eq!(a.shmat(id, Address::pad(1).plus(1), SHM_REMAP), Err(Errno::INVAL), "unaligned");
     }
 
-    /// SHM_REMAP over another attachment detaches that.
+    /// SHM_REMAP over another attachment detaches it.
     fn remap_over_an_attachment(world) {
         let a = world.agent();
         let (old, new) = (segment(&a, 4096), segment(&a, 4096));
@@ -171,11 +172,11 @@ clauses! {
         assert_eq!(a.protection(narrow), "r--s");
         let child = a.fork();
         let pid = child.pid;
-        child.store_and_die(narrow);
-        assert_eq!(a.wait(pid), Death::Signal(libc::SIGSEGV));
+        child.store_and_crash(narrow);
+        assert_eq!(a.wait(pid), ExitStatus::Signal(libc::SIGSEGV));
     }
 
-    /// mprotect(2) cannot widen a read-only attachment, and may narrow a writable one.
+    /// mprotect(2) cannot widen a read-only attachment. It can narrow a writable one.
     fn protection_cannot_be_widened(world) {
         let a = world.agent();
         let id = segment(&a, 4096);
@@ -191,7 +192,8 @@ clauses! {
         assert_eq!(a.shmdt(narrow), Ok(()));
     }
 
-    /// "SHM_EXEC: Allow the contents of the segment to be executed. The caller must have execute permission".
+    /// "SHM_EXEC: Allow the contents of the segment to be executed. The caller must have execute
+    /// permission".
     fn executable(world) {
         let a = world.ordinary();
         let id = a.shmget(1, 4096, IPC_CREAT | 0o700).unwrap();
@@ -205,7 +207,8 @@ clauses! {
         assert_eq!(a.shmat(other, Address::NULL, SHM_EXEC), Err(Errno::ACCES));
     }
 
-    /// "EACCES: The calling process does not have the required permissions for the requested attach type".
+    /// "EACCES: The calling process does not have the required permissions for the requested attach
+    /// type".
     fn permissions(world) {
         let a = world.ordinary();
         for (mode, wide, narrow) in [(0o600, true, true), (0o400, false, true), (0o200, false, false), (0o066, false, false)] {
@@ -218,7 +221,7 @@ clauses! {
         }
     }
 
-    /// Owner, group, others: the first class that fits decides.
+    /// Owner, group, other users: the first class that matches decides.
     fn permission_classes(world) {
         if !world.users() {
             return;
@@ -228,8 +231,8 @@ clauses! {
         let supplementary = world.agent_as(STRANGER, STRANGER, &[NOBODY]);
         let other = world.agent_as(STRANGER, STRANGER, &[]);
         let root = world.agent();
-        let everybody = [&owner, &member, &supplementary, &other, &root];
-        // What each may: n(othing), r(ead), w(rite and read).
+        let everyone = [&owner, &member, &supplementary, &other, &root];
+        // The access of each class: n (none), r (read), w (read and write).
         for (mode, may) in [
             (0o600, "wnnnw"),
             (0o640, "wrrnw"),
@@ -242,9 +245,9 @@ clauses! {
             (0o666, "wwwww"),
         ] {
             let id = owner.shmget(libc::IPC_PRIVATE, 1, mode).unwrap();
-            for (who, may) in everybody.iter().zip(may.chars()) {
-                let wide = who.shmat(id, Address::NULL, 0).map(|at| who.shmdt(at.at).unwrap());
-                let narrow = who.shmat(id, Address::NULL, SHM_RDONLY).map(|at| who.shmdt(at.at).unwrap());
+            for (agent, may) in everyone.iter().zip(may.chars()) {
+                let wide = agent.shmat(id, Address::NULL, 0).map(|at| agent.shmdt(at.at).unwrap());
+                let narrow = agent.shmat(id, Address::NULL, SHM_RDONLY).map(|at| agent.shmdt(at.at).unwrap());
                 let (no, yes) = (Err(Errno::ACCES), Ok(()));
                 let expected = match may {
                     'n' => (no, no),
@@ -257,7 +260,7 @@ clauses! {
         }
     }
 
-    /// Another user reads and writes what the mode lets him, and both see the same bytes.
+    /// Another user reads and writes as the mode permits, and both see the same bytes.
     fn shared_between_users(world) {
         if !world.users() {
             return;
@@ -271,8 +274,8 @@ clauses! {
         assert_eq!((s.nattch, s.lpid, s.cpid), (2, b.pid, a.pid));
     }
 
-    /// Rights are asked for when attaching, not later.
-    fn rights_outlive_the_mode(world) {
+    /// Permission is checked by attach, not later.
+    fn attachment_outlives_the_mode(world) {
         let a = world.ordinary();
         let id = a.shmget(1, 4096, IPC_CREAT | 0o600).unwrap();
         let at = a.attach(id, 0);
@@ -295,7 +298,7 @@ clauses! {
         }
     }
 
-    /// The address is looked at before the identifier's rights.
+    /// The address is checked before permission on the identifier.
     fn precedence(world) {
         let a = world.ordinary();
         let id = a.shmget(1, 1, IPC_CREAT).unwrap();
@@ -358,7 +361,7 @@ clauses! {
         assert_eq!(a.shmdt(at), Ok(()));
     }
 
-    /// Detached twice: the second time there is nothing.
+    /// A second detach finds nothing.
     fn detach_twice(world) {
         let a = world.agent();
         let id = segment(&a, 4096);
@@ -369,7 +372,7 @@ clauses! {
         assert_eq!(a.stat(id).unwrap().nattch, 0);
     }
 
-    /// The bytes stay when nobody is attached.
+    /// The bytes stay while no process is attached.
     fn bytes_stay(world) {
         let a = world.agent();
         let id = segment(&a, 4096);
@@ -397,7 +400,8 @@ clauses! {
 }
 
 clauses! { in C:
-    /// "The brk(2) value of the calling process is not altered by the attach." (The library may allocate.)
+    /// "The brk(2) value of the calling process is not altered by the attach." (The library may
+    /// allocate.)
     fn break_is_not_altered(world) {
         let a = world.agent();
         let before = a.program_break();

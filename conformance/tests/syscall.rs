@@ -1,4 +1,5 @@
-//! The same calls through `syscall(2)`, as programs make them whose language has no binding: one namespace with libc's functions.
+//! The same calls through `syscall(2)`, as languages without a binding make them, in one namespace
+//! with libc's functions.
 
 use conformance::*;
 use libc::{IPC_CREAT, IPC_EXCL, IPC_STAT};
@@ -6,7 +7,7 @@ use libc::{IPC_CREAT, IPC_EXCL, IPC_STAT};
 const KEY: i32 = 0x5eed;
 
 clauses! { in C:
-    /// What one way creates, the other finds.
+    /// An object created one way is found the other way.
     fn one_namespace(world) {
         let (by_name, bare) = (world.agent(), world.agent());
         bare.set_bare(true);
@@ -21,7 +22,7 @@ clauses! { in C:
         assert_eq!(bare.stat(id), Ok(s));
     }
 
-    /// Attached one way, detached the other.
+    /// An attachment made one way is detached the other way.
     fn crosswise(world) {
         let a = world.agent();
         let id = a.shmget(KEY, 4096, IPC_CREAT | 0o600).unwrap();
@@ -38,7 +39,7 @@ clauses! { in C:
         assert_eq!(a.stat(id), Err(Errno::INVAL));
     }
 
-    /// Errors are told in `errno`, as `syscall(2)` does.
+    /// `syscall(2)` reports errors in `errno`.
     fn errors(world) {
         let a = world.agent();
         a.set_bare(true);
@@ -51,7 +52,7 @@ clauses! { in C:
         assert_eq!(a.shmctl(id, 77, Address::NULL), Err(Errno::INVAL));
     }
 
-    /// Reports and limits.
+    /// Status and limits.
     fn reports(world) {
         let a = world.agent();
         a.set_bare(true);
@@ -63,7 +64,7 @@ clauses! { in C:
         assert_eq!(a.stat_any(id & 0x7fff).map(|s| s.mode), Ok(0o2600));
     }
 
-    /// Semaphore sets: what one way creates and gives, the other finds and takes; what SEM_UNDO remembers is one, too.
+    /// Semaphore sets: both ways use the same set and share SEM_UNDO adjustments.
     fn sets(world) {
         let (by_name, bare) = (world.agent(), world.agent());
         bare.set_bare(true);
@@ -73,8 +74,8 @@ clauses! { in C:
         by_name.semop(id, &[op(0, -1).flags(UNDO)]).unwrap();
         bare.semop(id, &[op(0, -1).flags(UNDO), op(1, 0)]).unwrap();
         assert_eq!(bare.semtimedop(id, &[op(1, -1)], std::time::Duration::ZERO), Err(Errno::AGAIN));
-        let expected = Look { values: vec![1, 0], pids: vec![bare.pid; 2], ncnt: vec![0; 2], zcnt: vec![0; 2] };
-        assert_eq!((by_name.look(id), bare.look(id)), (Ok(expected.clone()), Ok(expected)));
+        let expected = Semaphores { values: vec![1, 0], pids: vec![bare.pid; 2], ncnt: vec![0; 2], zcnt: vec![0; 2] };
+        assert_eq!((by_name.semaphores(id), bare.semaphores(id)), (Ok(expected.clone()), Ok(expected)));
         bare.exit(0);
         assert_eq!(by_name.getval(id, 0), Ok(2));
         assert_eq!(by_name.sem_remove(id), Ok(()));

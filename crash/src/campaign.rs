@@ -1,16 +1,20 @@
-//! Operations by name, and what is done with them: killed at each instruction, stopped at each, killed while it is made good.
+//! Operations by name, and the plans for them: kill at each instruction, stop at each, kill the
+//! process that repairs.
 //!
-//! Each instruction is stepped through, but not at each is a process killed. What a killed process leaves is what others can see: the memory that it
-//! shares, and what the kernel holds. Registers and its own memory go with it. So instructions with no system call between them, and no
-//! difference in any byte of that memory, leave the same behind; one of them stands for all. That they do is not left to a list of
-//! what is worth a look: [`Shared`](crate::support::Shared) compares all shared mappings after each step. And it is tried: every so many instructions a process is killed all the same.
-//! Of an instruction that copies many bytes there are kills after one, two, four, eight rounds, and so on.
+//! Every instruction is covered, though not every one is killed. A killed process leaves what other
+//! processes can see: shared memory and kernel state. Its registers and private memory are gone.
+//! Two instructions leave the same state if there is no system call between them and no byte of
+//! shared memory differs. One of them represents all. This is measured:
+//! [`SharedMemory`](crate::support::SharedMemory) compares all shared mappings after each step. As
+//! a check, a process is also killed at every n-th of the other instructions. An instruction that
+//! copies many bytes is interrupted after 1, 2, 4, 8 and so on rounds.
 //!
-//! A process that is *stopped* still has what it read before, so that for it the same places are a sample, though one that has each state that others find.
+//! A *stopped* process keeps what it has read before, so for it the same places are only a sample.
+//! The sample contains each state that other processes can see.
 //!
 //! # Safety
 //!
-//! The raw calls redirect this process's own output, and end its own children.
+//! The raw calls redirect this process's own output and end its own children.
 #![allow(unsafe_code)]
 
 mod kill;
@@ -23,48 +27,51 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Something that a process does, at each instruction of which it can be killed.
+/// An operation that can be killed at each of its instructions.
 pub struct Operation {
-    /// What it is called, with its mechanism before it.
+    /// Its name, preceded by the module.
     pub name: &'static str,
-    /// Runs it as it is told.
+    /// Runs the operation under a plan.
     pub run: fn(&Run),
 }
 
-/// What is done with an operation.
+/// What to do with an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Plan {
-    /// What tests have time for: killed after every so many of the stores that others see, then at a sample of all instructions, and stopped at one.
+    /// The plan of unit tests: kill after some of the visible stores and at a sample of all
+    /// instructions, and stop at one.
     Sample(usize),
-    /// Killed.
-    Kill(Which),
-    /// The same, but restartable sequences have been broken off.
-    KillBroken(Which),
-    /// Stopped.
-    Stop(Which),
-    /// Killed at so many of the points at which a lock is held; then its successor.
-    Recover(usize, Which),
+    /// Kill the process.
+    Kill(Selection),
+    /// Kill the process after a signal has aborted its restartable sequence.
+    KillBroken(Selection),
+    /// Stop the process.
+    Stop(Selection),
+    /// Kill the process at this many points with a lock held; then kill the process that repairs.
+    Recover(usize, Selection),
 }
 
-/// At which instructions.
+/// Selects instructions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Which {
-    /// At one of those which leave the same behind; and at every so many of the others.
+pub enum Selection {
+    /// One instruction of each group that leaves the same state, and every n-th of the other
+    /// instructions.
     Distinct(usize),
-    /// At every so many.
+    /// Every n-th instruction.
     Every(usize),
 }
 
-impl Which {
-    /// The places among all those of an operation, of which these are so many different ones. The last one is always there.
+impl Selection {
+    /// Returns the selected places and the number of distinct states. The last place is always
+    /// selected.
     fn of(self, stretches: &[Stretch]) -> (Vec<Place>, usize) {
         let all: Vec<_> = stretches.iter().zip(0..).flat_map(|(found, stretch)| found.places(stretch)).collect();
         let last = all.len() - 1;
-        // Each so many-th, but not always the same ones of what is done so often.
+        // Every n-th, with a shift, so that loops are not always hit at the same instruction.
         let sampled = |nth, every| nth % every == nth / every % every;
         let chosen = |nth, distinct| match self {
-            Which::Distinct(every) => distinct || sampled(nth, every),
-            Which::Every(every) => sampled(nth, every) || nth == last,
+            Selection::Distinct(every) => distinct || sampled(nth, every),
+            Selection::Every(every) => sampled(nth, every) || nth == last,
         };
         let distinct = all.iter().filter(|(_, distinct)| *distinct).count();
         let chosen = all.into_iter().enumerate().filter(|(nth, (_, distinct))| chosen(*nth, *distinct));
@@ -72,110 +79,112 @@ impl Which {
     }
 }
 
-/// What came of it.
+/// The result of a plan.
 #[derive(Clone, Default, Debug)]
 pub struct Report {
-    /// What was found in the operation.
+    /// Instructions found in the operation.
     pub instructions: usize,
-    /// System calls in it.
+    /// System calls in the operation.
     pub calls: usize,
-    /// How many different things its death may leave behind.
+    /// Number of distinct states that a kill may leave.
     pub distinct: usize,
-    /// Kills, or stops.
+    /// Number of kills or stops.
     pub runs: usize,
-    /// How many of them were not where they should have been, because the operation went another way.
+    /// Runs that did not reach their place, because the operation took another path.
     pub elsewhere: usize,
-    /// How many of them with a lock held.
+    /// Runs with a lock held.
     pub with_lock: usize,
-    /// What is wrong, each with its place.
+    /// Violations, each with its place.
     pub violations: Vec<String>,
-    /// The longest time until the next operation had succeeded, in microseconds.
+    /// The longest time until the next operation has succeeded, in microseconds.
     pub longest: u32,
 }
 
 /// One operation under one plan.
 pub struct Run<'a> {
-    /// The operation's name.
+    /// The name of the operation.
     pub name: &'a str,
-    /// What is done with it.
+    /// The plan.
     pub plan: Plan,
     directory: &'a Path,
     number: Cell<usize>,
     stepper: RefCell<Stepper>,
-    /// Where the output of what goes wrong is collected; in a test it goes wrong at once.
+    /// Collects the output of a violation. Without it, the first violation panics.
     log: Option<std::fs::File>,
-    /// What came of it so far.
+    /// The result so far.
     pub report: RefCell<Report>,
 }
 
 impl<'a> Run<'a> {
-    /// In a directory of its own. Violations are collected if there is a log, which the output goes to.
+    /// Creates a run in an empty directory. With a log, violations are collected.
     pub fn new(name: &'a str, plan: Plan, directory: &'a Path, log: Option<std::fs::File>) -> Run<'a> {
         Run { name, plan, directory, number: Cell::default(), stepper: RefCell::default(), log, report: RefCell::default() }
     }
 
-    /// A directory that nobody has used.
+    /// Returns a path that has not been used.
     pub fn fresh(&self) -> PathBuf {
         self.number.set(self.number.get() + 1);
         self.directory.join(self.number.get().to_string())
     }
 
-    /// The whole directory, for who needs further rights in it.
+    /// Returns the directory of the run. Some operations change its mode.
     pub fn directory(&self) -> &Path {
         self.directory
     }
 
-    /// Whether what takes a minute is left out: `cargo xtask crash` has it.
+    /// Returns `true` if the run leaves out what takes a minute. `cargo xtask crash` runs it.
     pub fn is_short(&self) -> bool {
         matches!(self.plan, Plan::Sample(_))
     }
 
-    /// Does the plan to a scenario.
-    pub fn carry_out(&self, scenario: &Scenario<'_>) {
-        self.stepper.borrow_mut().breaks_off = matches!(self.plan, Plan::KillBroken(_));
+    /// Executes the plan for a scenario.
+    pub fn execute_plan(&self, scenario: &Scenario<'_>) {
+        self.stepper.borrow_mut().aborts_rseq = matches!(self.plan, Plan::KillBroken(_));
         match self.plan {
-            Plan::Sample(thinned) => self.sample(scenario, thinned),
-            Plan::Kill(which) | Plan::KillBroken(which) => self.kill_each(scenario, None, which),
-            Plan::Stop(which) => self.stop_each(scenario, which),
-            Plan::Recover(most, which) => {
-                for death in deaths(&self.stretches(scenario, None), most) {
-                    self.kill_each(scenario, Some(death), which);
+            Plan::Sample(thinning) => self.sample(scenario, thinning),
+            Plan::Kill(selection) | Plan::KillBroken(selection) => self.kill_each(scenario, None, selection),
+            Plan::Stop(selection) => self.stop_each(scenario, selection),
+            Plan::Recover(max_points, selection) => {
+                for kill_point in kill_points(&self.stretches(scenario, None), max_points) {
+                    self.kill_each(scenario, Some(kill_point), selection);
                 }
             }
         }
     }
 
-    fn sample(&self, scenario: &Scenario<'_>, thinned: usize) {
+    fn sample(&self, scenario: &Scenario<'_>, thinning: usize) {
         if !scenario.stores {
-            return scenario.kill_at_points(self, thinned);
+            return scenario.kill_at_points(self, thinning);
         }
-        let found = self.stretches(scenario, None);
-        let (points, _) = Which::Distinct(usize::MAX).of(&found);
-        let every = thinned * if scenario.steady { 1 } else { 2 }.max(points.len().div_ceil(scenario.most));
+        // A deterministic operation needs only one process for all its stretches.
+        let found =
+            if scenario.deterministic { self.stretches_in_one_pass(scenario, None) } else { self.stretches(scenario, None) };
+        let (points, _) = Selection::Distinct(usize::MAX).of(&found);
+        let every = thinning * if scenario.deterministic { 1 } else { 2 }.max(points.len().div_ceil(scenario.max_points));
         points.iter().step_by(every).for_each(|place| self.kill_at(scenario, None, *place));
-        let (places, _) = Which::Every(1).of(&found);
+        let (places, _) = Selection::Every(1).of(&found);
         let some = |n: usize| places.iter().skip(places.len() / (2 * n)).step_by(places.len() / n + 1);
         some(4).for_each(|place| self.kill_at(scenario, None, *place));
         self.kill_at(scenario, None, places[places.len() - 1]);
-        let repairs = RECOVERED.contains(&self.name);
-        for death in deaths(&found, 1) {
-            if scenario.newborn.is_none() {
-                self.stop_at(scenario, death, Duration::ZERO);
+        let repairs = WITH_RECOVERY.contains(&self.name);
+        for kill_point in kill_points(&found, 1) {
+            if scenario.forked_child.is_none() {
+                self.stop_at(scenario, kill_point, Duration::ZERO);
             }
             if repairs {
-                let (places, _) = Which::Every(1).of(&self.stretches(scenario, Some(death)));
-                self.kill_at(scenario, Some(death), places[places.len() / 2]);
+                let (places, _) = Selection::Every(1).of(&self.stretches_in_one_pass(scenario, Some(kill_point)));
+                self.kill_at(scenario, Some(kill_point), places[places.len() / 2]);
             }
         }
     }
 
-    /// Runs one of many.
+    /// Executes one run of many.
     fn one(&self, place: &str, body: impl FnOnce()) {
         self.report.borrow_mut().runs += 1;
         self.guarded(place, body);
     }
 
-    /// If something is wrong, it is written down, and the next one follows.
+    /// Executes `body`. Records a violation if it panics.
     pub fn guarded(&self, place: &str, body: impl FnOnce()) {
         let Some(log) = &self.log else { return body() };
         log.set_len(0).unwrap();
@@ -195,16 +204,16 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Places after stores, those with a lock held if there are any.
-fn deaths(stretches: &[Stretch], most: usize) -> Vec<Place> {
+/// Places after stores: those with a lock held, or all if there are none.
+fn kill_points(stretches: &[Stretch], max_points: usize) -> Vec<Place> {
     let all: Vec<_> = stretches.iter().zip(0..).flat_map(|(found, stretch)| found.points(stretch)).collect();
     let any = all.iter().any(|(_, held)| *held);
     let from: Vec<Place> = all.into_iter().filter(|(_, held)| *held || !any).map(|(place, _)| place).collect();
-    let step = from.len().div_ceil(most).max(1);
+    let step = from.len().div_ceil(max_points).max(1);
     from.into_iter().skip(step / 2).step_by(step).collect()
 }
 
-/// What a failed run has left running.
+/// Ends the processes that a failed run has left.
 fn end_children() {
     for _ in 0..3 {
         let own = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
@@ -215,10 +224,10 @@ fn end_children() {
     }
 }
 
-/// The operations of a module by name; and each is a test.
+/// Lists the operations of a module by name. Each one is a unit test, too.
 macro_rules! operations {
     ($module:literal: $($name:ident)*) => {
-        /// What can be killed here.
+        /// The operations of this module.
         pub const ALL: &[crate::campaign::Operation] = &[
             $(crate::campaign::Operation { name: concat!($module, "::", stringify!($name)), run: $name },)*
         ];
@@ -234,7 +243,7 @@ macro_rules! operations {
 }
 pub(crate) use operations;
 
-/// What a test does.
+/// Runs an operation as a unit test.
 #[cfg(test)]
 pub fn sample(name: &str, run: fn(&Run)) {
     crate::support::alone(name, |directory| {
@@ -243,8 +252,9 @@ pub fn sample(name: &str, run: fn(&Run)) {
     });
 }
 
-/// In a test, whoever repairs after these is killed as well: to find his instructions takes a second or more.
-const RECOVERED: [&str; 6] = [
+/// For these operations a unit test also kills the process that repairs. Tracing that process takes
+/// a second or more.
+const WITH_RECOVERY: [&str; 6] = [
     "operations::segments::share::test::create_in_private",
     "operations::segments::share::test::remove",
     "operations::sets::operate::test::one_with_undo",

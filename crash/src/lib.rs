@@ -1,4 +1,5 @@
-//! What kills, stops and hinders the processes of a namespace, and checks by value what is left.
+//! Kills and stops the processes of a namespace at chosen instructions, and checks the state that
+//! they leave.
 
 pub mod campaign;
 pub mod operations;

@@ -1,4 +1,4 @@
-//! A process that is stopped keeps what it has.
+//! A stopped process keeps its locks.
 #![cfg(target_arch = "x86_64")]
 
 use crash::support::{End, Stop, Tracee, Watch, alone, begin, fork, until};
@@ -8,7 +8,8 @@ const KEY: Key = Key::new(0x5eed);
 const OTHER: Key = Key::new(0x07e4);
 const OTHER_BYTES: u64 = 10_000;
 
-/// A process that is stopped while it holds the lock keeps it: others wait, and go on when it does.
+/// A process that is stopped while it holds the lock keeps it. Other processes wait until it
+/// continues.
 #[test]
 fn stopped_owner_keeps_the_lock() {
     alone("stopped_owner_keeps_the_lock", |directory| {
@@ -34,8 +35,8 @@ fn stopped_owner_keeps_the_lock() {
             ns.shmget(Key::new(0x77), 100, libc::IPC_CREAT | libc::IPC_EXCL | 0o600).unwrap();
         });
         const SLEEPERS: u32 = 1 << 31;
-        until("somebody sleeps on the lock", || watch.lock_word() == owner | SLEEPERS);
-        // It looks whether the owner lives, many times, and leaves it the lock.
+        until("a process sleeps on the lock", || watch.lock_word() == owner | SLEEPERS);
+        // The waiter checks many times whether the owner is alive, and leaves the lock alone.
         let sleeps = || {
             let status = std::fs::read_to_string(format!("/proc/{}/status", waiter.pid)).unwrap();
             let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
@@ -45,7 +46,7 @@ fn stopped_owner_keeps_the_lock() {
         until("the waiter has slept 20 times", || sleeps() >= before + 20);
         assert_eq!(watch.lock_word(), owner | SLEEPERS);
         assert!(!crash::support::ends_within(waiter.pid, std::time::Duration::ZERO));
-        // Finding needs no lock.
+        // Lookup needs no lock.
         fork(|| {
             let ns = Namespace::open(&path).unwrap();
             let id = ns.shmget(OTHER, 0, 0).unwrap();

@@ -1,9 +1,9 @@
-//! The command line: the input's lines are its arguments.
+//! The command line: each line of the input is an argument.
 
-/// More arguments than this say nothing that fewer would not.
+/// More arguments find nothing that fewer would not.
 const ARGUMENTS: usize = 20;
 
-/// Reads them, and does nothing.
+/// Parses the arguments without executing them.
 pub fn run(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let args: Vec<&str> = text.split('\n').take(ARGUMENTS).collect();

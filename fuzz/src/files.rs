@@ -1,5 +1,5 @@
-//! The files of a namespace, written by somebody who has the right to: genuine ones with some words changed, before and between the calls, or
-//! arbitrary bytes in their place. Every call gives an answer.
+//! The files of a namespace, written by a user with permission: valid files with some words
+//! changed, before and between calls, or arbitrary bytes instead. Every call must return.
 #![allow(unsafe_code)]
 
 use crate::input::Input;
@@ -14,45 +14,45 @@ const KEYS: [Key; 3] = [Key::new(1), Key::new(2), Key::new(3)];
 const SIZE: u64 = 8192;
 const NSEMS: i32 = 5;
 const STEPS: usize = 60;
-/// Of the registry: its header, the indexes in use, and the first participants; what of it a run changes.
+/// The part of the registry that a run changes: header, used indexes and first participants.
 const REGISTRY: usize = 20480;
-/// The namespace's header cannot be changed by others, and tells the limits.
+/// The limits in the namespace's header.
 const HEADER: usize = 76;
-/// In place of these another file cannot be put: they are mapped as long as the process lives.
+/// These files cannot be replaced: they stay mapped while the process lives.
 const FIXED: usize = 2;
 
 const VALUES: [u64; 16] =
     [0, 1, 2, 3, 4, 7, 8, 32, 0x7fff, 0xffff, 0x7fff_ffff, 0xffff_ffff, 1 << 32, 1 << 63, i64::MAX as u64, u64::MAX];
 
-/// A namespace with a segment, a set and a queue in it.
-pub struct Stage {
+/// A namespace with a segment, a set and a queue.
+pub struct Fixture {
     ns: Namespace,
     path: PathBuf,
-    genuine: Vec<Genuine>,
+    original: Vec<Original>,
     links: Vec<(PathBuf, PathBuf)>,
 }
 
-/// A file as it should be.
-struct Genuine {
+/// The valid content of a file.
+struct Original {
     name: &'static str,
     mode: u32,
     bytes: Vec<u8>,
-    /// The one that is or was there.
+    /// The current or last file at its path.
     file: Mutex<File>,
 }
 
-impl Genuine {
-    fn of(path: &Path, name: &'static str) -> Option<Genuine> {
+impl Original {
+    fn of(path: &Path, name: &'static str) -> Option<Original> {
         let file = File::options().read(true).write(true).open(path.join(name)).ok()?;
         let (bytes, mode) = (fs::read(path.join(name)).ok()?, file.metadata().ok()?.permissions().mode());
-        Some(Genuine { name, mode, bytes, file: file.into() })
+        Some(Original { name, mode, bytes, file: file.into() })
     }
 
     fn file(&self) -> MutexGuard<'_, File> {
-        self.file.lock().expect("whoever panics ends the process")
+        self.file.lock().expect("a panic ends the process")
     }
 
-    /// What of it can be changed with effect.
+    /// Returns the length of the part that has an effect.
     fn changeable(&self) -> usize {
         match self.name {
             "namespace" => HEADER,
@@ -62,26 +62,26 @@ impl Genuine {
         }
     }
 
-    /// Puts a file of this content in the place of the one that is there, which is retired.
+    /// Retires the file and creates one with this content at its path.
     fn replace(&self, path: &Path, content: &[u8]) {
         let path = path.join(self.name);
         let mut file = self.file();
         retire(&file);
         let _ = fs::remove_file(&path);
-        *file = File::options().read(true).write(true).create_new(true).open(&path).expect("its place is free");
-        file.set_permissions(fs::Permissions::from_mode(self.mode)).expect("its owner may");
+        *file = File::options().read(true).write(true).create_new(true).open(&path).expect("the path is free");
+        file.set_permissions(fs::Permissions::from_mode(self.mode)).expect("the owner may");
         file.write_all_at(content, 0).expect("there is room");
     }
 
-    /// Makes it what it was.
+    /// Restores the valid content.
     fn restore(&self, path: &Path, fixed: bool) {
         let there = fs::metadata(path.join(self.name));
         let file = self.file();
-        let same = there
+        let is_same_file = there
             .is_ok_and(|there| there.len() == self.bytes.len() as u64 && there.ino() == file.metadata().map_or(0, |m| m.ino()));
-        if same || fixed {
+        if is_same_file || fixed {
             let len = if self.name == "shm/0" || fixed { self.changeable() } else { self.bytes.len() };
-            file.write_all_at(&self.bytes[..len], 0).expect("it has its place");
+            file.write_all_at(&self.bytes[..len], 0).expect("overwrite a file");
         } else {
             drop(file);
             self.replace(path, &self.bytes);
@@ -89,37 +89,37 @@ impl Genuine {
     }
 }
 
-/// Whoever has a file mapped sees that it is none any more.
+/// Marks a file as retired for processes that have it mapped.
 fn retire(file: &File) {
     let len = file.metadata().map_or(0, |meta| meta.len()).min(4096);
-    file.write_all_at(&vec![0; len as usize], 0).expect("it has its place");
+    file.write_all_at(&vec![0; len as usize], 0).expect("overwrite a file");
 }
 
-impl Stage {
-    /// A namespace of its own in `parent`.
-    pub fn new(parent: &Path, kind: Kind) -> Stage {
+impl Fixture {
+    /// Creates a namespace in `parent`.
+    pub fn new(parent: &Path, kind: Kind) -> Fixture {
         let path = parent.join(if kind == Kind::Private { "private" } else { "shared" });
-        let ns = Namespace::create(&path, kind).expect("a namespace can be made there");
+        let ns = Namespace::create(&path, kind).expect("create a namespace");
         let [of_segment, of_set, of_queue] = KEYS;
         let get = libc::IPC_CREAT | 0o600;
         let segment = ns.shmget(of_segment, SIZE, get).expect("there is room");
         let set = ns.semget(of_set, NSEMS, get).expect("there is room");
-        ns.sem_set_values(set.raw(), &[3, 0, 1, 2, 32767]).expect("it is there");
+        ns.sem_set_values(set.raw(), &[3, 0, 1, 2, 32767]).expect("the set exists");
         let undone = [SemOp::new(0, -1).flags(SemFlags::UNDO)];
-        ns.semtimedop(set.raw(), &undone, None).expect("it need not wait");
+        ns.semtimedop(set.raw(), &undone, None).expect("it does not block");
         let queue = ns.msgget(of_queue, get).expect("there is room");
         for nth in 0..40u8 {
             let data = vec![nth; usize::from(nth) * 17 * usize::from(nth % 3)];
             ns.msgsnd(queue.raw(), i64::from(nth % 5) + 1, &data, MsgFlags::NOWAIT, None).expect("there is room");
         }
-        // So there is an index by type.
-        let _ = ns.msgrcv(queue.raw(), &mut [0; 8192], 4, MsgFlags::NOWAIT, None).expect("there is one");
+        // This creates an index by type.
+        let _ = ns.msgrcv(queue.raw(), &mut [0; 8192], 4, MsgFlags::NOWAIT, None).expect("a message of this type exists");
         assert_eq!([segment, set, queue].map(Id::raw), [0; 3]);
         let names = ["registry", "namespace", "shm/0", "sem/0", "msg/0", "msg/0.data", "shm/0.data"];
-        let genuine = names.into_iter().filter_map(|name| Genuine::of(&path, name)).collect();
-        let keys = fs::read_dir(path.join("key")).expect("a namespace has it").flatten();
-        let links = keys.map(|key| (fs::read_link(key.path()).expect("it is one"), key.path())).collect();
-        Stage { ns, path, genuine, links }
+        let original = names.into_iter().filter_map(|name| Original::of(&path, name)).collect();
+        let keys = fs::read_dir(path.join("key")).expect("the directory exists").flatten();
+        let links = keys.map(|key| (fs::read_link(key.path()).expect("a symbolic link"), key.path())).collect();
+        Fixture { ns, path, original, links }
     }
 
     /// Runs a program.
@@ -129,40 +129,40 @@ impl Stage {
         for _ in 0..STEPS {
             let Some(step) = input.first() else { break };
             match step % 32 {
-                0..14 => self.scribble(&mut input),
+                0..14 => self.corrupt_word(&mut input),
                 14 => self.replace(&mut input),
                 _ => self.call(step % 32, &mut input, &mut attached),
             }
         }
         self.call(15, &mut input, &mut attached);
         for at in attached {
-            // SAFETY: the address is forgotten.
+            // SAFETY: the address is not used again.
             let _ = unsafe { self.ns.shmdt(at) };
         }
         self.restore();
     }
 
-    fn scribble(&self, input: &mut Input<'_>) {
-        let genuine = &self.genuine[usize::from(input.byte()) % self.genuine.len()];
+    fn corrupt_word(&self, input: &mut Input<'_>) {
+        let original = &self.original[usize::from(input.byte()) % self.original.len()];
         let (at, how) = (usize::from(input.short()) * 2, input.byte());
         let value = if how & 0x80 == 0 { VALUES[usize::from(how) % VALUES.len()] } else { input.long() };
         let width = [8, 4, 2, 1][usize::from(how >> 4 & 3)];
-        let at = at % (genuine.changeable() - 8);
-        let file = genuine.file();
-        // One that was replaced may end sooner.
+        let at = at % (original.changeable() - 8);
+        let file = original.file();
+        // A replaced file may be shorter.
         if file.metadata().is_ok_and(|meta| meta.len() >= (at + width) as u64) {
-            file.write_all_at(&value.to_ne_bytes()[..width], at as u64).expect("it has its place");
+            file.write_all_at(&value.to_ne_bytes()[..width], at as u64).expect("overwrite a file");
         }
     }
 
-    /// Another file in the place of one: arbitrary, or a part of the genuine one.
+    /// Replaces a file by arbitrary bytes, or by a prefix of the valid content.
     fn replace(&self, input: &mut Input<'_>) {
         let (nth, len, how) = (usize::from(input.byte()), usize::from(input.short()), input.byte());
-        let genuine = &self.genuine[FIXED + nth % (self.genuine.len() - FIXED)];
+        let original = &self.original[FIXED + nth % (self.original.len() - FIXED)];
         if how & 1 == 0 {
-            genuine.replace(&self.path, input.bytes(len % 512));
+            original.replace(&self.path, input.bytes(len % 512));
         } else {
-            genuine.replace(&self.path, &genuine.bytes[..len.min(genuine.bytes.len())]);
+            original.replace(&self.path, &original.bytes[..len.min(original.bytes.len())]);
         }
     }
 
@@ -172,7 +172,7 @@ impl Stage {
         let [of_segment, of_set, of_queue] = KEYS;
         let zero = Some(Duration::ZERO);
         match which {
-            15 => self.look(),
+            15 => self.read_everything(),
             16 => {
                 let undo = if input.byte() & 1 == 0 { SemFlags::empty() } else { SemFlags::UNDO };
                 let mut op = || SemOp::new(u16::from(input.byte() % 6), i16::from(input.byte() as i8) % 4).flags(undo);
@@ -201,13 +201,13 @@ impl Stage {
                 // SAFETY: without SHM_REMAP nothing is replaced.
                 if let Ok(at) = unsafe { ns.shmat(id, 0, 0) } {
                     attached.push(at as usize);
-                    // SAFETY: at least a byte is attached.
+                    // SAFETY: at least one byte is attached.
                     unsafe { at.cast::<u8>().write_volatile(1) };
                 }
             }
             24 => {
                 if let Some(at) = attached.pop() {
-                    // SAFETY: the address is forgotten.
+                    // SAFETY: the address is not used again.
                     let _ = unsafe { ns.shmdt(at) };
                 }
             }
@@ -241,8 +241,8 @@ impl Stage {
         fs::metadata(&self.path).map_or((0, 0, 0), |meta| (meta.uid(), meta.gid(), 0o640))
     }
 
-    /// All that only looks.
-    fn look(&self) {
+    /// Makes all calls that only read.
+    fn read_everything(&self) {
         let ns = &self.ns;
         for id in [0, 1, 32768] {
             let _ = (ns.shm_stat(id), ns.sem_stat(id), ns.msg_stat(id));
@@ -259,28 +259,29 @@ impl Stage {
 
     fn restore(&self) {
         for folder in ["shm", "sem", "msg"] {
-            for entry in fs::read_dir(self.path.join(folder)).expect("a namespace has it").flatten() {
+            for entry in fs::read_dir(self.path.join(folder)).expect("the directory exists").flatten() {
                 let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
-                if !self.genuine.iter().any(|genuine| genuine.name == name) {
+                if !self.original.iter().any(|original| original.name == name) {
                     File::options().write(true).open(entry.path()).iter().for_each(retire);
-                    fs::remove_file(entry.path()).expect("its owner may");
+                    fs::remove_file(entry.path()).expect("the owner may");
                 }
             }
         }
-        self.genuine.iter().enumerate().for_each(|(nth, genuine)| genuine.restore(&self.path, nth < FIXED));
+        self.original.iter().enumerate().for_each(|(nth, original)| original.restore(&self.path, nth < FIXED));
         self.restore_keys();
     }
 
     fn restore_keys(&self) {
-        for entry in fs::read_dir(self.path.join("key")).expect("a namespace has it").flatten() {
-            fs::remove_file(entry.path()).expect("its owner may");
+        for entry in fs::read_dir(self.path.join("key")).expect("the directory exists").flatten() {
+            fs::remove_file(entry.path()).expect("the owner may");
         }
-        self.links.iter().for_each(|(to, path)| std::os::unix::fs::symlink(to, path).expect("its place is free"));
-        // The keys of a private namespace are in the registry, behind the rest: of the first object of each class.
-        let registry = &self.genuine[0];
+        self.links.iter().for_each(|(to, path)| std::os::unix::fs::symlink(to, path).expect("the path is free"));
+        // In a private namespace, the keys are at the end of the registry. This restores the key of
+        // the first object of each class.
+        let registry = &self.original[0];
         let table = 536_576;
         for at in [table, table + 131_072, table + 2 * 131_072] {
-            registry.file().write_all_at(&registry.bytes[at..at + 64], at as u64).expect("it has its place");
+            registry.file().write_all_at(&registry.bytes[at..at + 64], at as u64).expect("overwrite a file");
         }
     }
 }

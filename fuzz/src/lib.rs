@@ -1,5 +1,6 @@
-//! What can come from outside, tried by a fuzzer: each [target](Target) is a function of some bytes, always the same one, that panics where something is
-//! not as it must be. `cargo xtask fuzz` has them fuzzed; the tests run them on the bytes that were once found worth keeping.
+//! Fuzz targets for everything that comes from outside. A [target](Target) is a deterministic
+//! function of some bytes that panics if something is wrong. `cargo xtask fuzz` fuzzes the targets.
+//! The tests run them on the stored corpora.
 
 pub mod calls;
 pub mod cli;
@@ -14,26 +15,26 @@ use quintet::{Kind, Namespace};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-/// What is fuzzed.
+/// A fuzz target.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Target {
-    /// Calls of all three mechanisms, against the model.
+    /// Calls on all three classes, compared with the model.
     Calls,
     /// The files of a namespace.
     Files,
     /// The arguments of the tool.
     Cli,
-    /// What is written to the files of `/proc`.
+    /// Writes to the files of `/proc`.
     Proc,
-    /// A program's file.
+    /// The file of a program.
     Program,
 }
 
 impl Target {
-    /// All of them.
+    /// All targets.
     pub const ALL: [Target; 5] = [Target::Calls, Target::Files, Target::Cli, Target::Proc, Target::Program];
 
-    /// The name of its binary, and of its corpus.
+    /// Returns the name of the target's binary and corpus.
     pub fn name(self) -> &'static str {
         match self {
             Target::Calls => "calls",
@@ -45,62 +46,64 @@ impl Target {
     }
 }
 
-/// Where a target runs: a directory, and what it has made there.
-pub struct Theatre {
-    stage: Stage,
+/// The directory and the fixture that a target needs.
+pub struct Harness {
+    fixture: Fixture,
     directory: tempfile::TempDir,
 }
 
-enum Stage {
-    Calls([calls::Stage; 2]),
-    Files([files::Stage; 2]),
+enum Fixture {
+    Calls([calls::Fixture; 2]),
+    Files([files::Fixture; 2]),
     Cli,
     Proc(Namespace),
     Program,
 }
 
-impl Theatre {
-    /// In a directory of its own among the temporary ones.
-    pub fn new(target: Target) -> Theatre {
+impl Harness {
+    /// Creates a harness in a temporary directory.
+    pub fn new(target: Target) -> Harness {
         let directory = tempfile::tempdir().expect("there is room for a directory");
         let path = directory.path();
         let kinds = [Kind::Private, Kind::Shared];
-        let stage = match target {
-            Target::Calls => Stage::Calls(kinds.map(|kind| calls::Stage::new(path, kind))),
-            Target::Files => Stage::Files(kinds.map(|kind| files::Stage::new(path, kind))),
-            Target::Cli => Stage::Cli,
-            Target::Proc => Stage::Proc(proc::default_namespace(path)),
-            Target::Program => Stage::Program,
+        let fixture = match target {
+            Target::Calls => Fixture::Calls(kinds.map(|kind| calls::Fixture::new(path, kind))),
+            Target::Files => Fixture::Files(kinds.map(|kind| files::Fixture::new(path, kind))),
+            Target::Cli => Fixture::Cli,
+            Target::Proc => Fixture::Proc(proc::default_namespace(path)),
+            Target::Program => Fixture::Program,
         };
-        Theatre { stage, directory }
+        Harness { fixture, directory }
     }
 
-    /// Runs the target on some bytes.
+    /// Runs the target on an input.
     pub fn run(&self, data: &[u8]) {
         let kind = usize::from(data.first().copied().unwrap_or(0) & 1);
-        match &self.stage {
-            Stage::Calls(stages) => stages[kind].run(data),
-            Stage::Files(stages) => stages[kind].run(data.get(1..).unwrap_or_default()),
-            Stage::Cli => cli::run(data),
-            Stage::Proc(ns) => proc::run(ns, data),
-            Stage::Program => program::run(self.directory.path(), data),
+        match &self.fixture {
+            Fixture::Calls(fixtures) => fixtures[kind].run(data),
+            Fixture::Files(fixtures) => fixtures[kind].run(data.get(1..).unwrap_or_default()),
+            Fixture::Cli => cli::run(data),
+            Fixture::Proc(ns) => proc::run(ns, data),
+            Fixture::Program => program::run(self.directory.path(), data),
         }
     }
 }
 
-/// The same, in the process of a fuzzer. (Its directory stays behind: whoever runs the fuzzer says where, by `TMPDIR`.)
+/// Runs a target in the process of a fuzzer. The temporary directory remains; `TMPDIR` sets where
+/// it is.
 pub fn live(target: Target, data: &[u8]) {
-    static THEATRE: OnceLock<Theatre> = OnceLock::new();
-    THEATRE.get_or_init(|| Theatre::new(target)).run(data);
+    static HARNESS: OnceLock<Harness> = OnceLock::new();
+    HARNESS.get_or_init(|| Harness::new(target)).run(data);
 }
 
-/// The pack of a target's corpus, which is minimised: inputs that do what the others do not.
+/// Returns the path of a target's minimized corpus.
 pub fn corpus(target: Target) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target.name()).with_extension("pack")
 }
 
-/// The inputs of a target that were findings once, each a file named by what was found; they stay, whatever others do.
-pub fn found(target: Target) -> Vec<PathBuf> {
+/// Returns the paths of inputs that once were findings. Each file name describes the finding.
+/// Minimization keeps these inputs.
+pub fn findings(target: Target) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target.name()));
     let mut paths: Vec<_> = entries.into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     paths.sort();

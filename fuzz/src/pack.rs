@@ -1,6 +1,7 @@
-//! A corpus in one file: each input is its length, in four bytes, the lowest first, and then its bytes.
+//! A corpus in one file. Each input is its length in four bytes, little-endian, followed by its
+//! bytes.
 
-/// The inputs of a pack; as far as it goes, if it is cut off.
+/// Returns the inputs of a pack, up to the first truncated one.
 pub fn inputs(mut pack: &[u8]) -> Vec<&[u8]> {
     let mut all = Vec::new();
     while let Some((len, rest)) = pack.split_first_chunk::<4>() {
@@ -11,7 +12,7 @@ pub fn inputs(mut pack: &[u8]) -> Vec<&[u8]> {
     all
 }
 
-/// The pack of some inputs, the shortest first.
+/// Returns the pack of some inputs, the shortest first.
 pub fn pack(mut inputs: Vec<Vec<u8>>) -> Vec<u8> {
     inputs.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
     inputs.iter().flat_map(|input| (input.len() as u32).to_le_bytes().into_iter().chain(input.iter().copied())).collect()
@@ -22,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_packed_is_unpacked() {
+    fn round_trip() {
         let pack = pack(vec![b"long".to_vec(), vec![], b"x".to_vec()]);
         assert_eq!(inputs(&pack), [&b""[..], b"x", b"long"]);
         assert_eq!(inputs(&pack[..pack.len() - 1]), [&b""[..], b"x"]);

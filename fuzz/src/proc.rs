@@ -1,23 +1,23 @@
-//! What may be written to the files of `/proc`.
+//! Writes to the files of `/proc`.
 
 use crate::input::Input;
-use quintet::drop_in::{self, ProcFile};
+use quintet::preload_api::{self, ProcFile};
 use quintet::{Errno, Kind, Limits, Namespace};
 use std::path::Path;
 
-/// A namespace in `parent`, that of the drop-in in this process.
+/// Creates a namespace in `parent` and makes it the drop-in's namespace in this process.
 pub fn default_namespace(parent: &Path) -> Namespace {
     let path = parent.join("namespace");
-    let ns = Namespace::create(&path, Kind::Private).expect("a namespace can be made there");
+    let ns = Namespace::create(&path, Kind::Private).expect("create a namespace");
     #[allow(unsafe_code)]
-    // SAFETY: nobody else in this process looks at or changes its environment meanwhile.
+    // SAFETY: no other thread of this process uses the environment meanwhile.
     unsafe {
         std::env::set_var("QUINTET_NAMESPACE", path);
     }
     ns
 }
 
-/// Writes, each of up to 63 bytes, or many blanks and a few bytes.
+/// Writes texts of up to 63 bytes, or many blanks and a few bytes.
 pub fn run(ns: &Namespace, data: &[u8]) {
     let mut input = Input(data);
     let reset = [ns.set_limits(&Limits::DEFAULT), ns.set_shm_next_id(None), ns.set_sem_next_id(None), ns.set_msg_next_id(None)];
@@ -32,22 +32,23 @@ pub fn run(ns: &Namespace, data: &[u8]) {
 }
 
 fn write(ns: &Namespace, file: ProcFile, text: &[u8]) {
-    let before = (ns.limits(), drop_in::proc_text(file));
-    let written = drop_in::proc_write(file, text);
-    let said = drop_in::proc_text(file).expect("it can be read");
+    let before = (ns.limits(), preload_api::proc_text(file));
+    let written = preload_api::proc_write(file, text);
+    let output = preload_api::proc_text(file).expect("it can be read");
     match written {
-        Ok(taken) => assert!(taken <= text.len() && (taken > 0 || text.is_empty()), "{file:?} has taken {taken}"),
+        Ok(taken) => assert!(taken <= text.len() && (taken > 0 || text.is_empty()), "{file:?} accepted {taken} bytes"),
         Err(e) => {
             let known = [Errno::INVAL, Errno::RANGE, Errno::IO, Errno::PERM].contains(&e);
             assert!(known, "{file:?} says {e}");
-            // Of several numbers those before a mistake are set.
-            assert!(file == ProcFile::Sem || before == (ns.limits(), Ok(said.clone())), "{file:?} was refused and is changed");
+            // Of several numbers, those before an error are set.
+            assert!(file == ProcFile::Sem || before == (ns.limits(), Ok(output.clone())), "{file:?} was refused but has changed");
         }
     }
-    // What it says may be written to it, whole, and changes nothing; but that nothing is asked for cannot be written.
-    if !matches!(file, ProcFile::List(_)) && said != "-1\n" {
+    // The text that a file returns can be written back and changes nothing. The exception is -1,
+    // which stands for no requested identifier.
+    if !matches!(file, ProcFile::List(_)) && output != "-1\n" {
         let limits = ns.limits();
-        assert_eq!(drop_in::proc_write(file, said.as_bytes()), Ok(said.len()), "{file:?}: {said:?}");
-        assert_eq!((ns.limits(), drop_in::proc_text(file)), (limits, Ok(said)), "{file:?}");
+        assert_eq!(preload_api::proc_write(file, output.as_bytes()), Ok(output.len()), "{file:?}: {output:?}");
+        assert_eq!((ns.limits(), preload_api::proc_text(file)), (limits, Ok(output)), "{file:?}");
     }
 }

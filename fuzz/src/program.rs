@@ -1,14 +1,14 @@
-//! Arbitrary bytes as a program's file: ELF, a script, or neither.
+//! The file of a program: arbitrary bytes that may be ELF, a script, or neither.
 
 use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// Looks at them, as the tool and the drop-in do before they run one.
+/// Checks the file as the tool and the drop-in do before they run it.
 pub fn run(directory: &Path, data: &[u8]) {
     let path = directory.join("program");
     std::fs::write(&path, data).expect("there is room");
-    File::open(&path).and_then(|file| file.set_permissions(Permissions::from_mode(0o755))).expect("its owner may");
+    File::open(&path).and_then(|file| file.set_permissions(Permissions::from_mode(0o755))).expect("the owner may");
     if let Err(refusal) = quintet_program::check(&path) {
         assert!(!refusal.reason.is_empty() && !refusal.reason.contains(char::is_control), "{:?}", refusal.reason);
     }

@@ -1,4 +1,4 @@
-//! The command line.
+//! Fuzzes the command line.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| quintet_fuzz::live(quintet_fuzz::Target::Cli, data));

@@ -1,4 +1,4 @@
-//! The files of a namespace.
+//! Fuzzes the files of a namespace.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| quintet_fuzz::live(quintet_fuzz::Target::Files, data));

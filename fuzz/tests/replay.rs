@@ -1,15 +1,17 @@
-//! Everything in the corpora is as it was, what is made of it and arbitrary bytes are no surprise: no difference, no crash, and none takes long. A process runs one target.
+//! Runs each target on its corpus, on inputs spliced from it, and on arbitrary inputs. None may
+//! fail or take long. Each target runs in a process of its own.
 //!
-//! `QUINTET_FUZZ_INPUT=FILE` runs that input alone, `QUINTET_INPUTS=N` so many spliced and so many arbitrary ones, for 100.
+//! `QUINTET_FUZZ_INPUT=FILE` runs only that input. `QUINTET_INPUTS=N` sets the number of spliced
+//! and of arbitrary inputs (default 100 each).
 
-use quintet_fuzz::{Target, Theatre, corpus, found, pack};
+use quintet_fuzz::{Harness, Target, corpus, findings, pack};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Not a measurement: it tells what hangs from what is slow.
-const LONGEST: Duration = Duration::from_secs(30);
-const ALONE: &str = "QUINTET_FUZZ_TARGET";
+/// Limit for one input. It detects a hang and measures nothing.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
+const TARGET_VARIABLE: &str = "QUINTET_FUZZ_TARGET";
 
 /// SplitMix64.
 fn random(state: &mut u64) -> u64 {
@@ -25,7 +27,8 @@ fn arbitrary(seed: u64) -> Vec<u8> {
     (0..len).map(|_| random(&mut state) as u8).collect()
 }
 
-/// Two that are known, put together somewhere, and a few bytes changed: it goes deeper than what is arbitrary from the beginning.
+/// Joins parts of two known inputs and changes a few bytes. This reaches deeper than an arbitrary
+/// input.
 fn spliced(seed: u64, known: &[Vec<u8>]) -> Vec<u8> {
     let mut state = !seed;
     let mut below = |n: usize| (random(&mut state) % n.max(1) as u64) as usize;
@@ -42,12 +45,12 @@ fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-/// What there is to run, by name.
+/// Returns all inputs by name.
 fn inputs(target: Target) -> Vec<(String, Vec<u8>)> {
     if let Some(path) = std::env::var_os("QUINTET_FUZZ_INPUT") {
         return vec![(path.to_string_lossy().into_owned(), read(path.as_ref()))];
     }
-    let mut all: Vec<_> = found(target).into_iter().map(|path| (path.display().to_string(), read(&path))).collect();
+    let mut all: Vec<_> = findings(target).into_iter().map(|path| (path.display().to_string(), read(&path))).collect();
     let pack = read(&corpus(target));
     let kept = pack::inputs(&pack);
     assert!(!kept.is_empty(), "{} has no corpus", target.name());
@@ -59,25 +62,25 @@ fn inputs(target: Target) -> Vec<(String, Vec<u8>)> {
     all
 }
 
-/// Runs the test `name` of the target in a process of its own; there it runs the target.
+/// Runs the test `name` in a process of its own, and there the target.
 fn replay(name: &str, target: Target) {
-    if std::env::var_os(ALONE).is_none() {
+    if std::env::var_os(TARGET_VARIABLE).is_none() {
         let output = Command::new(std::env::current_exe().expect("this program"))
             .args([name, "--exact", "--nocapture", "--test-threads=1"])
-            .env(ALONE, name)
+            .env(TARGET_VARIABLE, name)
             .output()
-            .expect("it can be run again");
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{}: {said}", output.status);
+            .expect("run this program");
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{}: {text}", output.status);
         return;
     }
-    let theatre = Theatre::new(target);
+    let harness = Harness::new(target);
     for (name, input) in inputs(target) {
-        // Of one that ends the process this is the last that is said.
+        // If an input ends the process, this is the last output.
         eprintln!("{name}: {}", input.escape_ascii());
         let begin = Instant::now();
-        theatre.run(&input);
-        assert!(begin.elapsed() < LONGEST, "it took {:?}", begin.elapsed());
+        harness.run(&input);
+        assert!(begin.elapsed() < TIME_LIMIT, "it took {:?}", begin.elapsed());
     }
 }
 

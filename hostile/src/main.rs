@@ -1,23 +1,25 @@
-//! Every byte of a namespace attacked: see docs/reliability.md.
+//! Attacks every byte of a namespace; see docs/reliability.md.
 //!
-//! Lives follow each other. In each one, a namespace is made, two processes use it, and this one, which has every file mapped
-//! writable, but for those of the objects that must not be harmed, writes what should not be there: before their calls, and while they make them.
+//! A *life* is one namespace from creation to removal. Two victims use it. The attacker has all
+//! files mapped writable, except those of the objects that must not change. It stores invalid
+//! values before and during the victims' calls.
 #![allow(unsafe_code)]
+//!
 //!
 //! # Safety
 //!
-//! This process has one thread, so that its children have all they need.
+//! This process has one thread, so its children can go on after `fork`.
 
 mod attack;
-mod dice;
 mod memory;
-mod scene;
+mod objects;
+mod rng;
 mod victim;
 mod watch;
 
 use attack::{Attacker, Kind};
-use dice::Dice;
-use memory::Board;
+use memory::StatusPage;
+use rng::Rng;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
@@ -25,8 +27,8 @@ use watch::Watch;
 
 const USAGE: &str = "usage: hostile [--corruptions N] [--seconds N] [--seed N] [--lives N] [--longest SECONDS]";
 
-/// A process that is to end, and does nothing else, hangs if it takes as long as that, however busy the machine is.
-const LONGEST_END: Duration = Duration::from_secs(180);
+/// Limit for a process to exit, on any machine.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(180);
 const VICTIMS: usize = 2;
 const ROUNDS: u32 = 40;
 
@@ -40,7 +42,7 @@ struct Options {
 
 fn options() -> Result<Options, String> {
     let mut options =
-        Options { corruptions: u64::MAX, seconds: u64::MAX, seed: 1, lives: u64::MAX, longest: watch::LONGEST_CALL };
+        Options { corruptions: u64::MAX, seconds: u64::MAX, seed: 1, lives: u64::MAX, longest: watch::CALL_TIMEOUT };
     let mut args = std::env::args().skip(1);
     while let Some(name) = args.next() {
         let value = args.next().and_then(|text| text.replace('_', "").parse().ok()).ok_or(USAGE)?;
@@ -76,12 +78,12 @@ fn main() {
         std::process::exit(2);
     });
     let memory = Path::new("/dev/shm");
-    let place = if tempfile::tempfile_in(memory).is_ok() { memory.to_path_buf() } else { std::env::temp_dir() };
-    let directory = tempfile::Builder::new().prefix("quintet-hostile-").tempdir_in(place).expect("a directory");
+    let parent = if tempfile::tempfile_in(memory).is_ok() { memory.to_path_buf() } else { std::env::temp_dir() };
+    let directory = tempfile::Builder::new().prefix("quintet-hostile-").tempdir_in(parent).expect("a directory");
     let begin = Instant::now();
     let mut totals = Totals::default();
     let mut watch = Watch { longest: options.longest, slow: 0, seed: 0 };
-    let mut said = Instant::now();
+    let mut printed = Instant::now();
     let mut failed = None;
     while totals.corruptions.iter().sum::<u64>() < options.corruptions
         && begin.elapsed().as_secs() < options.seconds
@@ -89,13 +91,13 @@ fn main() {
     {
         let seed = options.seed.wrapping_add(totals.lives);
         watch.seed = seed;
-        if let Err(why) = live(directory.path(), &mut watch, &mut totals) {
-            failed = Some(format!("{why}\nagain: hostile --lives 1 --seed {seed}"));
+        if let Err(why) = run_life(directory.path(), &mut watch, &mut totals) {
+            failed = Some(format!("{why}\nto repeat: cargo xtask hostile --lives 1 --seed {seed}"));
             break;
         }
         totals.lives += 1;
-        if said.elapsed() > Duration::from_secs(60) {
-            said = Instant::now();
+        if printed.elapsed() > Duration::from_secs(60) {
+            printed = Instant::now();
             report(&totals, &watch, begin.elapsed());
         }
     }
@@ -110,7 +112,7 @@ fn main() {
 fn report(totals: &Totals, watch: &Watch, time: Duration) {
     let all: u64 = totals.corruptions.iter().sum();
     println!(
-        "{all} corruptions, {} calls ({} succeeded), {} rounds, {} lives, {} s; last seed {}; longest call by the clock {} ms ({}); {} over 1 s",
+        "{all} corruptions, {} calls ({} succeeded), {} rounds, {} lives, {} s; last seed {}; longest call {} ms of wall-clock time ({}); {} over 1 s",
         totals.calls,
         totals.succeeded,
         totals.rounds,
@@ -127,10 +129,10 @@ fn report(totals: &Totals, watch: &Watch, time: Duration) {
     println!("  files shortened {}", totals.shortened);
 }
 
-/// A process that was forked.
+/// A forked process.
 struct Process {
     pid: i32,
-    board: &'static Board,
+    page: &'static StatusPage,
 }
 
 fn fork(body: impl FnOnce()) -> i32 {
@@ -150,7 +152,7 @@ fn fork(body: impl FnOnce()) -> i32 {
     }
 }
 
-/// The status of a child that has ended; `None` while it runs.
+/// Returns the status of a child that has exited, or `None` while it runs.
 fn ended(pid: i32, wait: bool) -> Option<i32> {
     let mut status = 0;
     // SAFETY: a local.
@@ -166,14 +168,14 @@ fn describe(status: i32) -> String {
     }
 }
 
-/// A child has to end well.
+/// Blocks until a child has exited, which must be with status 0.
 fn must_end(pid: i32, what: &str) -> Result<(), String> {
     let begin = Instant::now();
     let status = loop {
         if let Some(status) = ended(pid, false) {
             break status;
         }
-        if begin.elapsed() > LONGEST_END {
+        if begin.elapsed() > EXIT_TIMEOUT {
             show(pid);
             kill(pid);
             return Err(format!("{what}: it hangs"));
@@ -189,7 +191,7 @@ fn kill(pid: i32) {
     ended(pid, true);
 }
 
-/// Says where a process is.
+/// Prints the stack of a process.
 fn show(pid: i32) {
     let gdb = std::process::Command::new("gdb").args(["-batch", "-p", &pid.to_string(), "-ex", "bt"]).output();
     if let Ok(output) = gdb {
@@ -208,44 +210,44 @@ impl Drop for Process {
     }
 }
 
-fn live(directory: &Path, watch: &mut Watch, totals: &mut Totals) -> Result<(), String> {
+fn run_life(directory: &Path, watch: &mut Watch, totals: &mut Totals) -> Result<(), String> {
     let (path, seed) = (directory.join("ns"), watch.seed);
     let _ = std::fs::remove_dir_all(&path);
-    let mut dice = Dice::new(seed ^ 0x5eed);
-    let kind = if dice.once_in(3) { quintet::Kind::Shared } else { quintet::Kind::Private };
-    must_end(fork(|| _ = scene::make(&path, kind)), "making the namespace")?;
-    let others = Others::new(&path);
+    let mut rng = Rng::new(seed ^ 0x5eed);
+    let kind = if rng.once_in(3) { quintet::Kind::Shared } else { quintet::Kind::Private };
+    must_end(fork(|| _ = objects::make(&path, kind)), "creating the namespace")?;
+    let untouched = Untouched::new(&path);
     let mut attacker = Attacker::new(&path, seed);
-    // Who asks for it is guarded against that.
-    let shortens = dice.once_in(4);
+    // Victims install the guard against shortened files.
+    let shortens = rng.once_in(4);
     attacker.shortens = shortens;
     let mut victims: Vec<Process> = Vec::new();
     for _ in 0..VICTIMS {
-        let board = memory::board();
+        let page = memory::status_page();
         let pid = fork(|| {
             limit_memory();
             if shortens {
                 quintet::guard_against_truncation().expect("the guard");
             }
-            victim::run(&path, board);
+            victim::run(&path, page);
         });
-        victims.push(Process { pid, board });
+        victims.push(Process { pid, page });
     }
-    let result = rounds(&mut attacker, &mut victims, &mut dice, &others, watch, totals);
+    let result = rounds(&mut attacker, &mut victims, &mut rng, &untouched, watch, totals);
     totals.shortened += attacker.shortened;
     for (total, count) in totals.corruptions.iter_mut().zip(attacker.counts) {
         *total += count;
     }
     for victim in &victims {
-        let board = victim.board;
-        totals.calls += board.ended.load(SeqCst);
-        totals.succeeded += board.succeeded.load(SeqCst);
-        totals.longest = totals.longest.max((board.longest.load(Relaxed), board.longest_call.load(Relaxed)));
-        memory::free(board);
+        let page = victim.page;
+        totals.calls += page.ended.load(SeqCst);
+        totals.succeeded += page.succeeded.load(SeqCst);
+        totals.longest = totals.longest.max((page.longest.load(Relaxed), page.longest_call.load(Relaxed)));
+        memory::free(page);
     }
     result?;
     drop(victims);
-    // Who comes afterwards finds the namespace as damaged as it is, and in the end it goes.
+    // A new process opens the corrupted namespace, repairs it and removes it.
     attacker.end_loans(true);
     must_end(
         fork(|| {
@@ -254,19 +256,19 @@ fn live(directory: &Path, watch: &mut Watch, totals: &mut Totals) -> Result<(), 
                 quintet::guard_against_truncation().expect("the guard");
             }
             if let Ok(ns) = quintet::Namespace::open(&path) {
-                scene::check_others(&ns);
+                objects::check_untouched(&ns);
                 let _ = ns.sweep();
                 let _ = ns.repair_queues();
-                scene::check_others(&ns);
-                let _ = scene::make_objects(&ns, scene::KEYS);
+                objects::check_untouched(&ns);
+                let _ = objects::make_objects(&ns, objects::KEYS);
                 let _ = ns.destroy(true);
             }
         }),
-        "who came afterwards",
+        "the process that opens the namespace afterwards",
     )
 }
 
-/// What is falsified must not cost the machine its memory.
+/// Corrupted sizes must not exhaust the machine's memory.
 fn limit_memory() {
     let limit = |what, bytes| {
         let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
@@ -275,7 +277,7 @@ fn limit_memory() {
     };
     limit(libc::RLIMIT_CORE, 0);
     limit(libc::RLIMIT_FSIZE, 1 << 24);
-    // A sanitizer has terabytes.
+    // A sanitizer maps terabytes.
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let data: u64 = pages.split_whitespace().nth(5).and_then(|text| text.parse().ok()).unwrap_or(u64::MAX);
     if data < 1 << 17 {
@@ -288,22 +290,22 @@ fn limit_memory() {
 fn rounds(
     attacker: &mut Attacker,
     victims: &mut [Process],
-    dice: &mut Dice,
-    others: &Others,
+    rng: &mut Rng,
+    untouched: &Untouched,
     watch: &mut Watch,
     totals: &mut Totals,
 ) -> Result<(), String> {
     watch.wait_for(victims, 0, |_| false)?;
-    let tids: Vec<u32> = victims.iter().map(|victim| victim.board.tid.load(SeqCst)).collect();
-    attacker.meet(&tids);
+    let tids: Vec<u32> = victims.iter().map(|victim| victim.page.tid.load(SeqCst)).collect();
+    attacker.learn_participants(&tids);
     for round in 1..=ROUNDS {
-        if dice.once_in(3) {
-            attacker.look();
+        if rng.once_in(3) {
+            attacker.remap();
             attacker.restore();
         } else {
-            attacker.look();
+            attacker.remap();
         }
-        let kinds: &[Kind] = match dice.below(16) {
+        let kinds: &[Kind] = match rng.below(16) {
             0 => &[Kind::Limits],
             1 | 2 => &[Kind::Registry],
             3 | 4 => &[Kind::Control, Kind::Data],
@@ -315,29 +317,29 @@ fn rounds(
             14 => &[Kind::Registry, Kind::Control],
             _ => &Kind::ALL,
         };
-        for _ in 0..dice.one_of(&[0, 1, 2, 5, 20, 100]) {
+        for _ in 0..rng.choose(&[0, 1, 2, 5, 20, 100]) {
             attacker.corrupt(kinds);
         }
         for victim in victims.iter() {
-            let board = victim.board;
-            board.seed.store(dice.word(), SeqCst);
-            board.last.store(u32::from(round == ROUNDS), SeqCst);
-            board.round.store(round, SeqCst);
-            memory::wake(&board.round);
+            let page = victim.page;
+            page.seed.store(rng.word(), SeqCst);
+            page.last.store(u32::from(round == ROUNDS), SeqCst);
+            page.round.store(round, SeqCst);
+            memory::wake(&page.round);
         }
-        match dice.below(4) {
-            // Only before.
+        match rng.below(4) {
+            // Corrupts only before the calls.
             0 => watch.wait_for(victims, round, |_| {
                 attacker.end_loans(false);
                 false
             })?,
-            // The same word all the time.
+            // Changes the same word all the time.
             1 => {
                 attacker.end_loans(true);
-                let storm = attacker.storm(kinds);
-                watch.wait_for(victims, round, |_| storm.as_ref().inspect(|storm| storm.blow()).is_some())?;
+                let toggler = attacker.toggler(kinds);
+                watch.wait_for(victims, round, |_| toggler.as_ref().inspect(|toggler| toggler.toggle()).is_some())?;
             }
-            // One after the other, as fast as calls are made.
+            // Corrupts one word after another, as fast as calls are made.
             _ => {
                 let mut seen = 0;
                 watch.wait_for(victims, round, |begun| {
@@ -351,25 +353,25 @@ fn rounds(
         }
         attacker.end_loans(true);
         totals.rounds += 1;
-        others.check()?;
+        untouched.check()?;
     }
     for victim in victims {
-        victim.board.last.store(memory::END, SeqCst);
-        memory::wake(&victim.board.last);
-        must_end(std::mem::take(&mut victim.pid), "the end of a process that was attacked")?;
+        victim.page.last.store(memory::END, SeqCst);
+        memory::wake(&victim.page.last);
+        must_end(std::mem::take(&mut victim.pid), "the exit of a victim")?;
     }
     Ok(())
 }
 
-/// The files that must not change, and what must not change in them.
-struct Others(Vec<(PathBuf, usize, Vec<u8>)>);
+/// The files that must not change, each from an offset on.
+struct Untouched(Vec<(PathBuf, usize, Vec<u8>)>);
 
-impl Others {
-    fn new(path: &Path) -> Others {
-        // What a look at them changes is left out: locks, times, who is attached.
+impl Untouched {
+    fn new(path: &Path) -> Untouched {
+        // Leaves out what reading changes: locks, times, attachments.
         let parts = [("shm/1.data", 0), ("sem/1", 1536), ("msg/1", 4096), ("msg/1.data", 4096)];
         let read = |(name, from): (&str, usize)| std::fs::read(path.join(name)).ok().map(|bytes| (path.join(name), from, bytes));
-        Others(parts.into_iter().filter_map(read).collect())
+        Untouched(parts.into_iter().filter_map(read).collect())
     }
 
     fn check(&self) -> Result<(), String> {
@@ -377,7 +379,7 @@ impl Others {
             let now = std::fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
             if now.get(*from..content.len()) != content.get(*from..) {
                 let at = (*from..content.len()).find(|at| now.get(*at) != content.get(*at));
-                return Err(format!("{}, which was not attacked, has changed at {at:?}", path.display()));
+                return Err(format!("{} has changed at {at:?}, although it was not attacked", path.display()));
             }
         }
         Ok(())

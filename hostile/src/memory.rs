@@ -1,9 +1,10 @@
-//! Memory that processes share, and memory between pages that nobody may touch.
+//! Memory that processes share, and buffers between inaccessible pages.
 //!
 //! # Safety
 //!
-//! Mappings made here are at addresses of the kernel's choice, and stay as long as the value that hands out references to them.
-//! What another process may change is reached by atomics, or copied.
+//! The kernel chooses the addresses of all mappings, which live as long as the value that returns
+//! references to them. Memory that another process may change is accessed through atomics or
+//! copied.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -12,32 +13,32 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
-/// What a process tells the one that watches it, and is told.
+/// The state that a victim and the watcher share.
 #[repr(C)]
-pub struct Board {
-    /// The number of the round that is to be run; the process's futex.
+pub struct StatusPage {
+    /// The number of the round to run; the victim waits on it.
     pub round: AtomicU32,
-    /// The number of the last round that it has ended; the watcher's futex.
+    /// The number of the last finished round; the watcher waits on it.
     pub done: AtomicU32,
-    /// How many calls it has begun, and how many have ended.
+    /// Number of calls begun and ended.
     pub begun: AtomicU64,
     pub ended: AtomicU64,
-    /// Which one it is in: an index into [`crate::victim::CALLS`].
+    /// The current call, an index into [`crate::victim::CALLS`].
     pub call: AtomicU32,
     /// The thread that makes the calls.
     pub tid: AtomicU32,
-    /// A child that it waits for, 0 for none.
+    /// The child that the victim waits for; 0 if none.
     pub child: AtomicU32,
     /// The seed of the round.
     pub seed: AtomicU64,
-    /// How many calls succeeded.
+    /// Number of successful calls.
     pub succeeded: AtomicU64,
-    /// The longest one, in microseconds, and which.
+    /// The longest call in microseconds, and which.
     pub longest: AtomicU64,
     pub longest_call: AtomicU32,
-    /// Registry or limits are attacked: creation may fail.
+    /// Not 0 if registry or limits are attacked, so that creation may fail.
     pub hindered: AtomicU32,
-    /// Not 0: the process ends after this round, when this is [`END`].
+    /// Not 0 in the last round. The victim exits when it is [`END`].
     pub last: AtomicU32,
 }
 
@@ -52,26 +53,26 @@ fn map(len: usize, file: Option<&File>) -> *mut u8 {
     at.cast()
 }
 
-/// A board that the caller's children share.
-pub fn board() -> &'static Board {
+/// Maps a status page that children share.
+pub fn status_page() -> &'static StatusPage {
     // SAFETY: never unmapped; zeroes are atomics.
-    unsafe { &*map(size_of::<Board>(), None).cast() }
+    unsafe { &*map(size_of::<StatusPage>(), None).cast() }
 }
 
-/// Waits until the word is not `value` any more, for some time at the most.
+/// Blocks while the word has this value, for `most` at most.
 pub fn wait_while(word: &AtomicU32, value: u32, most: Duration) {
     let time = libc::timespec { tv_sec: most.as_secs() as i64, tv_nsec: i64::from(most.subsec_nanos()) };
     // SAFETY: a word that lives, and a local.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, &raw const time) };
 }
 
-/// Wakes whoever waits for a change of the word.
+/// Wakes all waiters of a word.
 pub fn wake(word: &AtomicU32) {
     // SAFETY: a word that lives.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
 }
 
-/// A file that is attacked, mapped writable.
+/// A file under attack, mapped writable.
 pub struct Target {
     at: *mut u8,
     pub len: usize,
@@ -79,19 +80,19 @@ pub struct Target {
     pub inode: u64,
 }
 
-/// More of a file is not attacked.
-const MOST: u64 = 1 << 20;
+/// Only this part of a file is attacked.
+const MAX_LEN: u64 = 1 << 20;
 
 impl Target {
     pub fn open(path: &Path) -> Option<Target> {
         use std::os::unix::fs::MetadataExt;
         let file = File::options().read(true).write(true).open(path).ok()?;
         let stat = file.metadata().ok()?;
-        let len = stat.len().min(MOST) as usize & !7;
+        let len = stat.len().min(MAX_LEN) as usize & !7;
         (len != 0).then(|| Target { at: map(len, Some(&file)), len, file, inode: stat.ino() })
     }
 
-    /// Shortens the file; from then on the end of the mapping must not be touched.
+    /// Shortens the file. The end of the mapping must not be accessed afterwards.
     pub fn shorten(&self, len: u64) {
         let _ = self.file.set_len(len);
     }
@@ -108,7 +109,7 @@ impl Target {
         unsafe { &*self.at.add(at).cast() }
     }
 
-    /// The content, by the file: also of a file that has been shortened.
+    /// Reads the content from the file, which may have been shortened.
     pub fn copy(&self) -> Vec<u8> {
         use std::os::unix::fs::FileExt;
         let mut bytes = vec![0; self.len];
@@ -119,7 +120,7 @@ impl Target {
         bytes
     }
 
-    /// Puts the content back, and zeroes behind it.
+    /// Restores the content, and zeroes what follows.
     pub fn restore(&self, from: &[u8]) {
         use std::os::unix::fs::FileExt;
         let same = self.copy();
@@ -141,8 +142,8 @@ impl Drop for Target {
     }
 }
 
-/// A buffer whose end is the end of the memory that may be touched, with a pattern before it.
-pub struct Fenced {
+/// A buffer that ends at an inaccessible page, with a pattern before it.
+pub struct GuardedBuffer {
     at: *mut u8,
     room: usize,
 }
@@ -150,8 +151,8 @@ pub struct Fenced {
 const PAGE: usize = 4096;
 const PATTERN: u8 = 0xc5;
 
-impl Fenced {
-    pub fn new(room: usize) -> Fenced {
+impl GuardedBuffer {
+    pub fn new(room: usize) -> GuardedBuffer {
         let room = room.next_multiple_of(PAGE);
         let len = room + 2 * PAGE;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -163,25 +164,25 @@ impl Fenced {
             let at = at.cast::<u8>().add(PAGE);
             assert_eq!(libc::mprotect(at.cast(), room, libc::PROT_READ | libc::PROT_WRITE), 0);
             at.write_bytes(PATTERN, room);
-            Fenced { at, room }
+            GuardedBuffer { at, room }
         }
     }
 
-    /// Lends the last `len` bytes.
-    pub fn lend<T>(&mut self, len: usize, to: impl FnOnce(&mut [u8]) -> T) -> T {
+    /// Passes the last `len` bytes to `to`. Checks the pattern before them.
+    pub fn with_last_bytes<T>(&mut self, len: usize, to: impl FnOnce(&mut [u8]) -> T) -> T {
         assert!(len <= self.room);
         // SAFETY: mapped, and this process's own; borrowed by `self`.
         let all = unsafe { std::slice::from_raw_parts_mut(self.at, self.room) };
         let (before, lent) = all.split_at_mut(self.room - len);
         let result = to(lent);
-        assert!(before.iter().all(|byte| *byte == PATTERN), "a call has written before its buffer");
+        assert!(before.iter().all(|byte| *byte == PATTERN), "a call wrote before its buffer");
         lent.fill(PATTERN);
         result
     }
 }
 
-/// Gives a board's memory back, which nobody may use any more.
-pub fn free(board: &'static Board) {
-    // SAFETY: mapped by `board`; the caller has done with it.
-    unsafe { libc::munmap(std::ptr::from_ref(board).cast_mut().cast(), size_of::<Board>()) };
+/// Unmaps a status page that is not used any more.
+pub fn free(page: &'static StatusPage) {
+    // SAFETY: mapped by `status_page`; the caller does not use it again.
+    unsafe { libc::munmap(std::ptr::from_ref(page).cast_mut().cast(), size_of::<StatusPage>()) };
 }

@@ -1,19 +1,22 @@
-//! A process that makes all calls of all mechanisms, on objects that are attacked, and looks whether anything else has happened to it.
+//! A process that makes all calls on objects under attack, and checks that nothing else happens to
+//! it.
 #![allow(unsafe_code)]
+//!
 //!
 //! # Safety
 //!
-//! Memory is attached where there is room, and detached when nothing uses it any more. A child made by `fork` makes a few calls and ends.
+//! Memory is attached where there is room, and detached when nothing uses it. A child made by
+//! `fork` makes a few calls and exits.
 
-use crate::dice::Dice;
-use crate::memory::{self, Board, Fenced};
-use crate::scene::{self, ID, KEYS, SEMAPHORES};
+use crate::memory::{self, GuardedBuffer, StatusPage};
+use crate::objects::{self, ID, KEYS, SEMAPHORES};
+use crate::rng::Rng;
 use quintet::{Id, Key, MsgFlags, Namespace, Segment, SemFlags, SemOp};
 use std::path::Path;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::{Duration, Instant};
 
-/// The calls, by what a report calls them.
+/// The names of the calls in reports.
 pub const CALLS: [&str; 40] = [
     "shmget",
     "shmat",
@@ -27,9 +30,9 @@ pub const CALLS: [&str; 40] = [
     "segments",
     "semget",
     "semop",
-    "semop of several",
+    "semop of several operations",
     "semop with SEM_UNDO",
-    "semop that waits",
+    "blocking semop",
     "GETVAL",
     "GETALL",
     "SETVAL",
@@ -43,9 +46,9 @@ pub const CALLS: [&str; 40] = [
     "sets",
     "msgget",
     "msgsnd",
-    "msgsnd that waits",
+    "blocking msgsnd",
     "msgrcv",
-    "msgrcv that waits",
+    "blocking msgrcv",
     "MSG_COPY",
     "peek",
     "msg IPC_STAT",
@@ -59,15 +62,15 @@ pub const CALLS: [&str; 40] = [
 
 struct Victim<'a> {
     ns: &'a Namespace,
-    board: &'a Board,
-    dice: Dice,
-    buffer: Fenced,
+    page: &'a StatusPage,
+    rng: Rng,
+    buffer: GuardedBuffer,
 }
 
-/// How long a call waits that may.
-const SOON: Option<Duration> = Some(Duration::from_millis(1));
+/// The timeout of calls that may block.
+const SHORT_TIMEOUT: Option<Duration> = Some(Duration::from_millis(1));
 
-/// Private memory that nobody has any business with.
+/// Private memory that no call may change.
 struct Private(Vec<u64>);
 
 impl Private {
@@ -81,34 +84,34 @@ impl Private {
     }
 }
 
-/// Runs the rounds that the board tells of.
-pub fn run(path: &Path, board: &Board) {
+/// Runs rounds as the status page says.
+pub fn run(path: &Path, page: &StatusPage) {
     // SAFETY: no pointers.
-    board.tid.store(unsafe { libc::gettid() } as u32, SeqCst);
+    page.tid.store(unsafe { libc::gettid() } as u32, SeqCst);
     let ns = Namespace::open(path).expect("the namespace");
     let private = Private::new();
-    // Makes it a participant.
+    // Makes the process a participant.
     let _ = ns.sweep();
-    let mut buffer = Some(Fenced::new(16384));
+    let mut buffer = Some(GuardedBuffer::new(16384));
     let mut round = 0;
-    board.done.store(1, SeqCst);
-    memory::wake(&board.done);
+    page.done.store(1, SeqCst);
+    memory::wake(&page.done);
     loop {
-        while board.round.load(SeqCst) <= round {
-            memory::wait_while(&board.round, round, Duration::from_secs(1));
+        while page.round.load(SeqCst) <= round {
+            memory::wait_while(&page.round, round, Duration::from_secs(1));
         }
-        round = board.round.load(SeqCst);
-        let last = board.last.load(SeqCst) != 0;
-        let dice = Dice::new(board.seed.load(SeqCst));
-        let mut victim = Victim { ns: &ns, board, dice, buffer: buffer.take().expect("lent") };
+        round = page.round.load(SeqCst);
+        let last = page.last.load(SeqCst) != 0;
+        let rng = Rng::new(page.seed.load(SeqCst));
+        let mut victim = Victim { ns: &ns, page, rng, buffer: buffer.take().expect("lent") };
         victim.round();
         buffer = Some(victim.buffer);
         private.check();
-        board.done.store(round + 1, SeqCst);
-        memory::wake(&board.done);
+        page.done.store(round + 1, SeqCst);
+        memory::wake(&page.done);
         if last {
-            while board.last.load(SeqCst) != memory::END {
-                memory::wait_while(&board.last, 1, Duration::from_secs(1));
+            while page.last.load(SeqCst) != memory::END {
+                memory::wait_while(&page.last, 1, Duration::from_secs(1));
             }
             return;
         }
@@ -116,67 +119,67 @@ pub fn run(path: &Path, board: &Board) {
 }
 
 impl Victim<'_> {
-    /// Makes a call, and notes that it does.
+    /// Makes a call and records it on the status page.
     fn call<T, E>(&self, what: usize, body: impl FnOnce() -> Result<T, E>) -> Option<T> {
-        let board = self.board;
-        board.call.store(what as u32, Relaxed);
-        board.begun.fetch_add(1, SeqCst);
+        let page = self.page;
+        page.call.store(what as u32, Relaxed);
+        page.begun.fetch_add(1, SeqCst);
         let begin = Instant::now();
         let result = body();
         let micros = begin.elapsed().as_micros() as u64;
-        if micros > board.longest.load(Relaxed) {
-            board.longest.store(micros, Relaxed);
-            board.longest_call.store(what as u32, Relaxed);
+        if micros > page.longest.load(Relaxed) {
+            page.longest.store(micros, Relaxed);
+            page.longest_call.store(what as u32, Relaxed);
         }
-        board.succeeded.fetch_add(u64::from(result.is_ok()), Relaxed);
-        board.ended.fetch_add(1, SeqCst);
+        page.succeeded.fetch_add(u64::from(result.is_ok()), Relaxed);
+        page.ended.fetch_add(1, SeqCst);
         result.ok()
     }
 
     fn round(&mut self) {
-        let calls = 20 + self.dice.below(60);
-        // What it calls is damaged; now and then it is another object, or made anew.
+        let calls = 20 + self.rng.below(60);
+        // Most calls use the attacked object, some another or a new one.
         for _ in 0..calls {
             self.one_call();
         }
-        self.check_others();
+        self.check_untouched();
     }
 
-    /// What is not attacked is looked at by calls, too, while the attack goes on.
-    fn check_others(&self) {
+    /// Checks the objects that are not attacked, while the attack goes on.
+    fn check_untouched(&self) {
         self.call(39, || {
-            scene::check_others(self.ns);
+            objects::check_untouched(self.ns);
             Ok::<_, ()>(())
         });
     }
 
     fn id(&mut self) -> i32 {
-        match self.dice.below(16) {
+        match self.rng.below(16) {
             0 => 2,
             1 => 3,
             2 => 32768,
-            3 => self.dice.one_of(&[-1, i32::MAX, 65536, 0x7fff, 5]),
+            3 => self.rng.choose(&[-1, i32::MAX, 65536, 0x7fff, 5]),
             _ => ID,
         }
     }
 
     fn num(&mut self) -> u16 {
-        self.dice.one_of(&[0, 0, 1, 2, 5, 39, 40, 65535])
+        self.rng.choose(&[0, 0, 1, 2, 5, 39, 40, 65535])
     }
 
     fn mtype(&mut self) -> i64 {
-        self.dice.one_of(&[0, 1, 2, 3, 4, 5, 9, 1 << 40, i64::MAX, -3, -9, i64::MIN])
+        self.rng.choose(&[0, 1, 2, 3, 4, 5, 9, 1 << 40, i64::MAX, -3, -9, i64::MIN])
     }
 
     fn one_call(&mut self) {
-        let what = match self.dice.below(100) {
-            0..12 => self.dice.below(10) as usize,
-            12..46 => 10 + self.dice.below(16) as usize,
-            46..90 => 26 + self.dice.below(11) as usize,
-            90..96 => 27 + self.dice.below(6) as usize,
+        let what = match self.rng.below(100) {
+            0..12 => self.rng.below(10) as usize,
+            12..46 => 10 + self.rng.below(16) as usize,
+            46..90 => 26 + self.rng.below(11) as usize,
+            90..96 => 27 + self.rng.below(6) as usize,
             96 | 97 => 37,
             98 => {
-                if self.dice.once_in(4) {
+                if self.rng.once_in(4) {
                     38
                 } else {
                     11
@@ -193,7 +196,7 @@ impl Victim<'_> {
         match what {
             0 => {
                 let (key, size) =
-                    self.dice.one_of(&[(KEYS[0], scene::SEGMENT), (Key::PRIVATE, 100), (KEYS[0], 0), (Key::new(0xc1), 70000)]);
+                    self.rng.choose(&[(KEYS[0], objects::SEGMENT), (Key::PRIVATE, 100), (KEYS[0], 0), (Key::new(0xc1), 70000)]);
                 if let Some(made) = self.call(what, || ns.shmget(key, size, creat))
                     && key != KEYS[0]
                     && made.index() != ID as u16
@@ -209,12 +212,12 @@ impl Victim<'_> {
                 let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
                 _ = self.call(what, || ns.shm_set(id, uid, gid, 0o600));
             }
-            7 if self.dice.once_in(4) => {
+            7 if self.rng.once_in(4) => {
                 self.call(what, || ns.shm_remove(id));
-                self.call(0, || ns.shmget(KEYS[0], scene::SEGMENT, creat));
+                self.call(0, || ns.shmget(KEYS[0], objects::SEGMENT, creat));
             }
             8 => {
-                let lock = self.dice.once_in(2);
+                let lock = self.rng.once_in(2);
                 _ = self.call(what, || ns.shm_lock(id, lock));
             }
             7 | 9 => {
@@ -223,7 +226,7 @@ impl Victim<'_> {
             }
             10 => {
                 let (key, nsems) =
-                    self.dice.one_of(&[(KEYS[1], SEMAPHORES), (Key::PRIVATE, 3), (KEYS[1], 0), (Key::new(0xc2), 700)]);
+                    self.rng.choose(&[(KEYS[1], SEMAPHORES), (Key::PRIVATE, 3), (KEYS[1], 0), (Key::new(0xc2), 700)]);
                 if let Some(made) = self.call(what, || ns.semget(key, nsems, creat))
                     && key != KEYS[1]
                     && made.index() != ID as u16
@@ -238,11 +241,11 @@ impl Victim<'_> {
             }
             16 => _ = self.call(what, || ns.sem_values(id)),
             17 => {
-                let (num, value) = (self.num().into(), self.dice.one_of(&[0, 1, 5, 32767, 32768, -1]));
+                let (num, value) = (self.num().into(), self.rng.choose(&[0, 1, 5, 32767, 32768, -1]));
                 _ = self.call(what, || ns.sem_set_value(id, num, value));
             }
             18 => {
-                let value = self.dice.one_of(&[0, 1, 3, 32767]);
+                let value = self.rng.choose(&[0, 1, 3, 32767]);
                 _ = self.call(what, || ns.sem_set_values(id, &[value; SEMAPHORES as usize]));
             }
             19 => {
@@ -261,7 +264,7 @@ impl Victim<'_> {
                 let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
                 _ = self.call(what, || ns.sem_set(id, uid, gid, 0o600));
             }
-            24 if self.dice.once_in(4) => {
+            24 if self.rng.once_in(4) => {
                 self.call(what, || ns.sem_remove(id));
                 self.call(10, || ns.semget(KEYS[1], SEMAPHORES, creat));
             }
@@ -270,7 +273,7 @@ impl Victim<'_> {
                 self.call(25, || ns.sem_usage());
             }
             26 => {
-                let key = self.dice.one_of(&[KEYS[2], KEYS[2], Key::PRIVATE, Key::new(0xc3)]);
+                let key = self.rng.choose(&[KEYS[2], KEYS[2], Key::PRIVATE, Key::new(0xc3)]);
                 if let Some(made) = self.call(what, || ns.msgget(key, creat))
                     && key != KEYS[2]
                     && made.index() != ID as u16
@@ -280,19 +283,19 @@ impl Victim<'_> {
             }
             27 | 28 => {
                 let (mtype, len) =
-                    (self.mtype().max(1), self.dice.one_of(&[0, 5, 20, 80, 81, 300, 1000, 2001, 4048, 4049, 5000, 8192, 8193]));
-                let (flags, time) = if what == 27 { (MsgFlags::NOWAIT, None) } else { (MsgFlags::empty(), SOON) };
+                    (self.mtype().max(1), self.rng.choose(&[0, 5, 20, 80, 81, 300, 1000, 2001, 4048, 4049, 5000, 8192, 8193]));
+                let (flags, time) = if what == 27 { (MsgFlags::NOWAIT, None) } else { (MsgFlags::empty(), SHORT_TIMEOUT) };
                 let bytes = vec![len as u8; len];
                 self.call(what, || ns.msgsnd(id, mtype, &bytes, flags, time));
             }
             29 | 30 => {
                 let mtype = self.mtype();
-                let (flags, time) = if what == 29 { (MsgFlags::NOWAIT, None) } else { (MsgFlags::empty(), SOON) };
-                let flags = flags | self.dice.one_of(&[MsgFlags::empty(), MsgFlags::NOERROR, MsgFlags::EXCEPT]);
+                let (flags, time) = if what == 29 { (MsgFlags::NOWAIT, None) } else { (MsgFlags::empty(), SHORT_TIMEOUT) };
+                let flags = flags | self.rng.choose(&[MsgFlags::empty(), MsgFlags::NOERROR, MsgFlags::EXCEPT]);
                 self.receive(what, id, mtype, flags, time);
             }
             31 => {
-                let position = self.dice.one_of(&[0, 1, 5, 41, 1000, i64::MAX]);
+                let position = self.rng.choose(&[0, 1, 5, 41, 1000, i64::MAX]);
                 self.receive(what, id, position, MsgFlags::NOWAIT | MsgFlags::COPY, None);
             }
             32 => {
@@ -312,13 +315,13 @@ impl Victim<'_> {
             34 => {
                 // SAFETY: cannot fail.
                 let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
-                let capacity = self.dice.one_of(&[16384, 0, 100, 1 << 20]);
+                let capacity = self.rng.choose(&[16384, 0, 100, 1 << 20]);
                 _ = self.call(what, || ns.msg_set(id, uid, gid, 0o600, capacity));
             }
-            35 if self.dice.once_in(4) => {
+            35 if self.rng.once_in(4) => {
                 self.call(what, || ns.msg_remove(id));
                 self.call(26, || ns.msgget(KEYS[2], creat));
-                scene::fill_attacked(ns, ID);
+                objects::fill_attacked(ns, ID);
             }
             35 | 36 => {
                 self.call(36, || ns.queues());
@@ -328,14 +331,14 @@ impl Victim<'_> {
                 self.call(what, || ns.sweep());
                 self.call(what, || ns.participants());
                 self.call(what, || ns.damaged_queues());
-                if self.dice.once_in(2) {
+                if self.rng.once_in(2) {
                     self.call(what, || ns.repair_queues());
                 }
             }
             38 => self.fork(id),
             _ => {
                 self.call(39, || ns.limits());
-                self.check_others();
+                self.check_untouched();
             }
         }
     }
@@ -344,7 +347,7 @@ impl Victim<'_> {
         let Ok(whole) = Id::from_raw(id) else { return };
         let ns = self.ns;
         let Some(segment) = self.call(1, || Segment::open_id(ns, whole)) else { return };
-        let read_only = self.dice.once_in(4);
+        let read_only = self.rng.once_in(4);
         let attached = self.call(1, || if read_only { segment.attach_read_only() } else { segment.attach() });
         let Some(memory) = attached else { return };
         let len = memory.len();
@@ -359,8 +362,8 @@ impl Victim<'_> {
             Ok::<_, quintet::Error>(())
         });
         self.call(1, || segment.stat());
-        if self.dice.once_in(2) {
-            // A second one is made from the first.
+        if self.rng.once_in(2) {
+            // The second attachment uses the cached mapping of the first.
             let second = self.call(1, || segment.attach());
             if let Some(memory) = second {
                 let len = memory.len();
@@ -377,18 +380,18 @@ impl Victim<'_> {
             flags |= SemFlags::UNDO;
         }
         if what == 14 {
-            (flags, time) = (if self.dice.once_in(2) { SemFlags::UNDO } else { SemFlags::empty() }, SOON);
+            (flags, time) = (if self.rng.once_in(2) { SemFlags::UNDO } else { SemFlags::empty() }, SHORT_TIMEOUT);
         }
         let many = match what {
-            12 => 2 + self.dice.below(4),
-            14 => self.dice.one_of(&[1, 1, 2, 9, 500]),
+            12 => 2 + self.rng.below(4),
+            14 => self.rng.choose(&[1, 1, 2, 9, 500]),
             _ => 1,
         };
         let ops: Vec<SemOp> = (0..many)
             .map(|_| {
                 SemOp::new(
                     self.num().min(if many > 1 { 39 } else { u16::MAX }),
-                    self.dice.one_of(&[-1, 1, 0, -2, 2, 300, -300, i16::MAX, i16::MIN]),
+                    self.rng.choose(&[-1, 1, 0, -2, 2, 300, -300, i16::MAX, i16::MIN]),
                 )
                 .flags(flags)
             })
@@ -398,20 +401,20 @@ impl Victim<'_> {
     }
 
     fn receive(&mut self, what: usize, id: i32, mtype: i64, flags: MsgFlags, time: Option<Duration>) {
-        let size = self.dice.one_of(&[0, 10, 20, 300, 5000, 8192, 10000]);
+        let size = self.rng.choose(&[0, 10, 20, 300, 5000, 8192, 10000]);
         let ns = self.ns;
-        let mut buffer = std::mem::replace(&mut self.buffer, Fenced::new(0));
-        buffer.lend(size, |bytes| {
+        let mut buffer = std::mem::replace(&mut self.buffer, GuardedBuffer::new(0));
+        buffer.with_last_bytes(size, |bytes| {
             if let Some((_, len)) = self.call(what, || ns.msgrcv(id, bytes, mtype, flags, time)) {
-                assert!(len <= size, "{len} bytes received into {size}");
+                assert!(len <= size, "received {len} bytes into {size}");
             }
         });
         self.buffer = buffer;
     }
 
-    /// A child that has everything that its parent has, makes some calls and ends.
+    /// Forks a child with everything that the parent has. It makes some calls and exits.
     fn fork(&mut self, id: i32) {
-        let (ns, board) = (self.ns, self.board);
+        let (ns, page) = (self.ns, self.page);
         self.call(38, || {
             // SAFETY: this process has one thread.
             match unsafe { libc::fork() } {
@@ -424,11 +427,11 @@ impl Victim<'_> {
                     unsafe { libc::_exit(0) }
                 }
                 pid => {
-                    board.child.store(pid as u32, Relaxed);
+                    page.child.store(pid as u32, Relaxed);
                     let mut status = 0;
                     // SAFETY: a local.
                     while unsafe { libc::waitpid(pid, &raw mut status, 0) } == -1 {}
-                    board.child.store(0, Relaxed);
+                    page.child.store(0, Relaxed);
                     assert_eq!(status, 0, "the child of a fork");
                     Ok::<_, ()>(())
                 }

@@ -1,8 +1,8 @@
-//! Attacks that are the same each time, as far as two processes can do the same: some of those that once found something, and the first ones.
+//! Repeats attacks with fixed seeds, as far as two concurrent processes can repeat.
 
 use std::process::Command;
 
-/// For all of them together; what has not been done by then is left.
+/// Time limit of a run.
 const SECONDS: &str = "18";
 
 fn replay(seed: u64) {
@@ -17,7 +17,7 @@ fn replay(seed: u64) {
 }
 
 #[test]
-fn what_once_found_something() {
+fn known_seeds() {
     replay(1);
 }
 

@@ -1,16 +1,16 @@
-//! ELF programs: whether a loader runs that can load the drop-in.
+//! ELF programs: can their loader load the drop-in?
 
 use crate::Refusal;
-use crate::file::{Looked, in_terminal};
+use crate::file::{ProgramFile, in_terminal};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// How every ELF file begins.
+/// The first bytes of every ELF file.
 pub const MAGIC: &[u8] = b"\x7fELF";
 
 const PT_INTERP: u32 = 3;
 
-/// What decides about a program: for which machine, and which loader starts it.
+/// The properties that decide: the machine, and the loader.
 #[derive(PartialEq, Eq, Debug)]
 struct Elf {
     machine: Machine,
@@ -26,25 +26,25 @@ struct Machine {
     number: u16,
 }
 
-/// Refuses a program into which the drop-in cannot be loaded.
-pub fn check(file: &Looked, path: &Path) -> Result<(), Refusal> {
+/// Refuses a program that cannot load the drop-in.
+pub fn check(file: &ProgramFile, path: &Path) -> Result<(), Refusal> {
     let elf = parse(&|offset, bytes| file.read(offset, bytes)).ok_or_else(|| Refusal::new("its ELF header is damaged"))?;
     if elf.machine != Machine::OURS {
         let (theirs, ours) = (elf.machine.name(), Machine::OURS.name());
         return Err(Refusal::bypassed(format!("it is for {theirs}, and this quintet is for {ours}"))
-            .remedy("use a quintet that is built for it"));
+            .remedy("use a build of quintet for that machine"));
     }
     match elf.loader {
         Some(loader) => same_libc(&loader),
-        // Started by hand, the loader is a program without a loader, and loads what LD_PRELOAD says.
+        // The loader as a program has no loader itself, and honours LD_PRELOAD.
         None if is_loader(path) => Ok(()),
-        None => Err(Refusal::bypassed("it is statically linked, so no loader runs that could load the drop-in")
-            .remedy("use a dynamically linked build of it")),
+        None => Err(Refusal::bypassed("it is statically linked, so it cannot load the drop-in")
+            .remedy("use a dynamically linked build of the program")),
     }
 }
 
-/// The loader that a program names.
-pub fn loader(file: &Looked) -> Option<PathBuf> {
+/// Returns the loader that a program names.
+pub fn loader(file: &ProgramFile) -> Option<PathBuf> {
     parse(&|offset, bytes| file.read(offset, bytes))?.loader
 }
 
@@ -70,18 +70,18 @@ fn same_libc(loader: &Path) -> Result<(), Refusal> {
         _ => format!("the C library of {}", in_terminal(Path::new(&name))),
     };
     let ours = if ours == "gnu" { "glibc" } else { ours };
-    Err(Refusal::hindered(format!("it uses {theirs}, and this quintet carries a drop-in for {ours}"))
-        .remedy("use a quintet that is built for that C library"))
+    Err(Refusal::hindered(format!("it uses {theirs}, and this quintet has a drop-in for {ours}"))
+        .remedy("use a build of quintet for that C library"))
 }
 
-/// The loader, and valgrind's tools, which load programs as it does.
+/// Returns `true` for the loader, and for valgrind's tools, which load programs as it does.
 fn is_loader(path: &Path) -> bool {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let named = |name: &std::ffi::OsStr| name.as_bytes().starts_with(b"ld-") || name.as_bytes().starts_with(b"ld.so");
     path.file_name().is_some_and(named) || path.parent().is_some_and(|directory| directory.ends_with("valgrind"))
 }
 
-/// Reads `bytes` at an offset, or nothing if the file ends before.
+/// Reads `bytes` at an offset. Returns `None` if the file is too short.
 type Reader<'a> = dyn Fn(u64, &mut [u8]) -> Option<()> + 'a;
 
 fn machine(read: &Reader) -> Option<Machine> {
@@ -119,7 +119,7 @@ fn parse(read: &Reader) -> Option<Elf> {
     Some(Elf { machine, loader: None })
 }
 
-/// An unsigned number in the file's byte order: 1 is little endian, 2 big.
+/// Decodes an unsigned number. Order 1 is little-endian, 2 is big-endian.
 fn number(bytes: &[u8], order: u8) -> u64 {
     let push = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
     if order == 1 { bytes.iter().rev().fold(0, push) } else { bytes.iter().fold(0, push) }
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn survives_every_damage() {
+    fn survives_damaged_headers() {
         let file = std::fs::read("/proc/self/exe").unwrap();
         for len in 0..1200 {
             parse_slice(&file[..len]);

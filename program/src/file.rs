@@ -1,35 +1,35 @@
-//! Looking into a file.
+//! The file of a program.
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::path::Path;
 
-/// A program's file, and how it begins.
-pub struct Looked {
+/// An open file and its first bytes.
+pub struct ProgramFile {
     fd: OwnedFd,
     head: Vec<u8>,
 }
 
-impl Looked {
-    /// More than the first line of a script, and in most programs all headers.
+impl ProgramFile {
+    /// Longer than the first line of a script, and than the headers of most programs.
     const HEAD: usize = 4096;
 
-    /// Opens a file, whatever it is.
-    pub fn at(path: &Path) -> Result<Looked, Errno> {
+    /// Opens a file of any type.
+    pub fn open(path: &Path) -> Result<ProgramFile, Errno> {
         let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY, Mode::empty())?;
-        let mut head = vec![0; Looked::HEAD];
+        let mut head = vec![0; ProgramFile::HEAD];
         let len = rustix::io::pread(&fd, &mut head, 0)?;
         head.truncate(len);
-        Ok(Looked { fd, head })
+        Ok(ProgramFile { fd, head })
     }
 
-    /// The first bytes.
+    /// Returns the first bytes.
     pub fn head(&self) -> &[u8] {
         &self.head
     }
 
-    /// Reads all of `bytes` at an offset, or nothing if the file ends before.
+    /// Reads `bytes` at an offset. Returns `None` if the file is too short.
     pub fn read(&self, offset: u64, bytes: &mut [u8]) -> Option<()> {
         if from_slice(&self.head, offset, bytes).is_some() {
             return Some(());
@@ -39,19 +39,19 @@ impl Looked {
     }
 }
 
-/// The same of a file in memory.
+/// The same for a file in memory.
 pub fn from_slice(file: &[u8], offset: u64, bytes: &mut [u8]) -> Option<()> {
     let start = usize::try_from(offset).ok()?;
     bytes.copy_from_slice(file.get(start..start.checked_add(bytes.len())?)?);
     Some(())
 }
 
-/// A path for people: nothing in it reaches their terminal but what can be seen.
+/// Formats a path for a terminal. Control characters are replaced.
 pub fn in_terminal(path: &Path) -> String {
     path.to_string_lossy().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// The system's words for an error, without the "(os error 2)" that std adds.
+/// Returns the system's message for an error, without the "(os error 2)" of std.
 pub fn describe(error: Errno) -> String {
     let mut text = std::io::Error::from(error).to_string();
     if let Some(end) = text.rfind(" (os error ") {

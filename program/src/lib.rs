@@ -1,8 +1,9 @@
-//! Programs: where they are, and whether the drop-in can be loaded into them. What cannot
-//! work is said before it is tried, because the loader ignores `LD_PRELOAD` in silence.
+//! Finds programs and checks that the drop-in can be loaded into them. The loader ignores
+//! `LD_PRELOAD` silently, so the check comes first.
 //!
-//! The tool asks before it runs a program, and the drop-in before the program runs another one; there the files are
-//! looked at by the kernel's own calls, because the C library's may be somebody's who pretends (fakeroot), or ours.
+//! The tool checks before it runs a program, and the drop-in before its program executes another
+//! one. The checks use system calls directly. Functions of the C library may be intercepted by
+//! fakeroot or by the drop-in itself.
 
 mod elf;
 mod file;
@@ -10,7 +11,7 @@ mod privileges;
 mod script;
 mod search;
 
-use file::Looked;
+use file::ProgramFile;
 use rustix::fs::{Access, AtFlags, CWD, StatVfsMountFlags};
 use rustix::io::Errno;
 use std::path::{Path, PathBuf};
@@ -18,26 +19,26 @@ use std::path::{Path, PathBuf};
 pub use file::{describe, in_terminal};
 pub use search::{NotFound, find, in_path};
 
-/// How deep a script's interpreter may itself be a script.
+/// Maximal depth of nested script interpreters.
 const MAX_SCRIPTS: u32 = 4;
 
-/// Why a program cannot run under the drop-in.
+/// Why a program cannot run with the drop-in.
 #[derive(Debug)]
 pub struct Refusal {
-    /// What is the matter, as a sentence without its end.
+    /// The reason: a clause with the subject "it".
     pub reason: String,
-    /// What can be done.
+    /// A hint for the user.
     pub remedy: Option<&'static str>,
-    /// What becomes of it if it is run all the same.
+    /// What happens if the program runs anyway.
     pub effect: Effect,
 }
 
-/// What becomes of a program that cannot be carried.
+/// What happens to a program that cannot be intercepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
-    /// It cannot be run at all.
+    /// It cannot run at all.
     Fails,
-    /// It runs without the drop-in, and hands the environment on to what it runs.
+    /// It runs without the drop-in, and passes the environment to its children.
     Bypassed,
     /// Its loader fails if `LD_PRELOAD` names the drop-in.
     Hindered,
@@ -65,7 +66,7 @@ impl Refusal {
     }
 }
 
-/// Whether the file is a program that can be run with the drop-in.
+/// Checks that a file is a program that can run with the drop-in.
 pub fn check(path: &Path) -> Result<(), Refusal> {
     check_nested(path, MAX_SCRIPTS)
 }
@@ -73,8 +74,8 @@ pub fn check(path: &Path) -> Result<(), Refusal> {
 fn check_nested(path: &Path, scripts_left: u32) -> Result<(), Refusal> {
     let stat = rustix::fs::stat(path).map_err(|e| Refusal::new(describe(e)))?;
     executable(path, &stat)?;
-    let Ok(file) = Looked::at(path) else {
-        // It may be run and not read: what it is, only its rights tell.
+    let Ok(file) = ProgramFile::open(path) else {
+        // It is executable but not readable, so only its permissions can be checked.
         return privileges::check(path, &stat);
     };
     let head = file.head();
@@ -88,26 +89,26 @@ fn check_nested(path: &Path, scripts_left: u32) -> Result<(), Refusal> {
     } else if scripts_left == 0 {
         Err(script::too_deep())
     } else {
-        // What execvp(3) does with a file that the kernel does not know.
+        // As execvp(3) does for a file that the kernel does not recognize.
         check_nested(Path::new("/bin/sh"), 0)
     }
 }
 
-/// What starts a program.
+/// The files that start a program.
 #[derive(Debug, Default)]
 pub struct StartedBy {
-    /// Those that run a script, in their order; the last one is no script.
+    /// The interpreters of a script in order. The last one is not a script.
     pub interpreters: Vec<PathBuf>,
-    /// The loader of the last of them, or of the program itself.
+    /// The loader of the last interpreter, or of the program.
     pub loader: Option<PathBuf>,
 }
 
-/// What starts a program, as far as it can be seen.
+/// Returns the files that start a program, as far as they can be read.
 pub fn started_by(path: &Path) -> StartedBy {
     let mut found = StartedBy::default();
     let mut at = path.to_owned();
     for _ in 0..=MAX_SCRIPTS {
-        let Ok(file) = Looked::at(&at) else { break };
+        let Ok(file) = ProgramFile::open(&at) else { break };
         let named = match file.head() {
             head if head.starts_with(elf::MAGIC) => {
                 found.loader = elf::loader(&file);
@@ -136,7 +137,7 @@ fn executable(path: &Path, stat: &rustix::fs::Stat) -> Result<(), Refusal> {
     Err(if noexec {
         Refusal::new("it is on a file system mounted noexec").remedy("copy it elsewhere")
     } else if error == Errno::ACCESS {
-        Refusal::new("you may not execute it").remedy("'chmod +x' makes a file of yours executable")
+        Refusal::new("you may not execute it").remedy("make it executable with 'chmod +x'")
     } else {
         Refusal::new(describe(error))
     })

@@ -1,4 +1,4 @@
-//! Scripts: the drop-in must be loadable into their interpreter.
+//! Scripts: their interpreter must be able to load the drop-in.
 
 use crate::file::in_terminal;
 use crate::{Refusal, search};
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// The kernel reads no more of the first line.
 const LINE: usize = 255;
 
-/// Checks the interpreter, and the program behind `/usr/bin/env`.
+/// Checks the interpreter, and the program that `/usr/bin/env` would run.
 pub fn check(head: &[u8], scripts_left: u32) -> Result<(), Refusal> {
     if scripts_left == 0 {
         return Err(too_deep());
@@ -26,18 +26,19 @@ pub fn check(head: &[u8], scripts_left: u32) -> Result<(), Refusal> {
     }
 }
 
-/// The programs that the first line names: the interpreter, and the one behind `/usr/bin/env`.
+/// Returns the programs in the first line: the interpreter, and the program that `/usr/bin/env`
+/// would run.
 pub fn interpreters(head: &[u8]) -> Vec<PathBuf> {
     let words = words(head);
     let Some((interpreter, arguments)) = words.split_first() else { return Vec::new() };
     let path = PathBuf::from(OsStr::from_bytes(interpreter));
-    let behind = if path.file_name().is_some_and(|name| name == "env") { behind_env(arguments) } else { None };
-    let behind = behind.and_then(search::of_name);
+    let behind = if path.file_name().is_some_and(|name| name == "env") { program_of_env(arguments) } else { None };
+    let behind = behind.and_then(search::resolve);
     std::iter::once(path).chain(behind).collect()
 }
 
 pub fn too_deep() -> Refusal {
-    Refusal::new("its interpreter is a script whose interpreter is a script, and so on")
+    Refusal::new("its interpreters are scripts, too many levels deep")
 }
 
 fn check_interpreter(path: &Path, scripts_left: u32) -> Result<(), Refusal> {
@@ -48,14 +49,14 @@ fn check_interpreter(path: &Path, scripts_left: u32) -> Result<(), Refusal> {
 }
 
 fn check_env(arguments: &[&[u8]], scripts_left: u32) -> Result<(), Refusal> {
-    let Some(name) = behind_env(arguments) else { return Ok(()) };
+    let Some(name) = program_of_env(arguments) else { return Ok(()) };
     let shown = in_terminal(Path::new(name));
-    let path = search::of_name(name).ok_or_else(|| Refusal::new(format!("its interpreter {shown} is not in PATH")))?;
+    let path = search::resolve(name).ok_or_else(|| Refusal::new(format!("its interpreter {shown} is not in PATH")))?;
     check_interpreter(&path, scripts_left)
 }
 
-/// `env prog` and `env -S NAME=value prog`; other options of env are not followed.
-fn behind_env<'a>(arguments: &[&'a [u8]]) -> Option<&'a OsStr> {
+/// Parses `env prog` and `env -S NAME=value prog`. Other options of env are not supported.
+fn program_of_env<'a>(arguments: &[&'a [u8]]) -> Option<&'a OsStr> {
     let mut arguments = arguments.iter().skip_while(|a| **a == b"-S" || a.contains(&b'='));
     arguments.next().filter(|name| !name.starts_with(b"-")).map(|name| OsStr::from_bytes(name))
 }

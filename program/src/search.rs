@@ -1,4 +1,4 @@
-//! Finding a program in PATH.
+//! Search for a program in PATH.
 
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 use rustix::io::Errno;
@@ -13,15 +13,16 @@ pub enum NotFound {
     NoName,
     /// No directory of `PATH` has it.
     NotInPath,
-    /// The path leads nowhere.
+    /// The path does not exist.
     Path(Errno),
 }
 
-/// The file that execvp(3) would run: a name with a slash is a path, any other is looked for in `PATH`.
+/// Returns the file that execvp(3) would run. A name with a slash is a path; any other is searched
+/// in `PATH`.
 ///
 /// # Errors
 ///
-/// Why there is none.
+/// Why no file is found.
 pub fn find(name: &OsStr) -> Result<PathBuf, NotFound> {
     if name.is_empty() {
         return Err(NotFound::NoName);
@@ -32,12 +33,13 @@ pub fn find(name: &OsStr) -> Result<PathBuf, NotFound> {
     in_path(name).ok_or(NotFound::NotInPath)
 }
 
-/// What a script's first line means: a path, if there is a slash in it, even if nothing is there.
-pub fn of_name(name: &OsStr) -> Option<PathBuf> {
+/// Returns what a name in a script's first line means. A name with a slash is a path, even if it
+/// does not exist.
+pub fn resolve(name: &OsStr) -> Option<PathBuf> {
     if name.as_bytes().contains(&b'/') { Some(name.into()) } else { in_path(name) }
 }
 
-/// The first file of this name that may be executed, else the first that is there at all.
+/// Returns the first executable file of this name, or else the first file.
 pub fn in_path(name: &OsStr) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
     let mut forbidden = None;

@@ -1,5 +1,6 @@
 //! Tests of what a distribution packages: manual pages, embedded drop-in, manifests of the crates.
 
+mod place;
 #[path = "../build/prebuilt.rs"]
 mod prebuilt;
 
@@ -71,7 +72,7 @@ fn pages_are_dated_by_the_build_and_free_of_warnings() {
     }
     for checker in [&["mandoc", "-Tlint"][..], &["groff", "-man", "-ww", "-z"]] {
         let Ok(Output { status, stdout, stderr }) = Command::new(checker[0]).args(&checker[1..]).args(&pages).output() else {
-            println!("skipped: {} is not installed", checker[0]);
+            place::lacks(checker[0]);
             continue;
         };
         let said = String::from_utf8_lossy(&stdout) + String::from_utf8_lossy(&stderr);

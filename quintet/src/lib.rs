@@ -133,8 +133,6 @@ pub use api::select::Select;
 pub use api::semaphore::{Guard, Semaphore};
 pub use api::semaphore_set::{SemaphoreSet, SemaphoreSetOptions};
 #[doc(hidden)]
-pub use preload_api as drop_in;
-#[doc(hidden)]
 pub use types::abi;
 pub use types::error::{Errno, Error, Result};
 pub use types::id::{Id, MAX_OBJECTS};

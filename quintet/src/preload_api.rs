@@ -69,8 +69,8 @@ fn absolute() -> crate::types::error::Result<()> {
     match std::env::var_os(VARIABLE).map(PathBuf::from) {
         Some(path) if !path.as_os_str().is_empty() && path.is_relative() => {
             Err(Error::at(Errno::INVAL, "use the namespace", &path)
-                .why(format!("{VARIABLE} must not depend on the working directory"))
-                .remedy("use an absolute path"))
+                .reason(format!("{VARIABLE} must not depend on the working directory"))
+                .hint("use an absolute path"))
         }
         _ => Ok(()),
     }
@@ -79,13 +79,13 @@ fn absolute() -> crate::types::error::Result<()> {
 /// Translates the errors of a call that has an identifier.
 #[inline(always)]
 fn explain<T>(directory: &Directory, result: Result<T>) -> Result<T> {
-    result.map_err(|e| directory.explained(Call::Use, e))
+    result.map_err(|e| directory.explain_errno(Call::Use, e))
 }
 
 /// Translates the errors of a call that finds an object, or creates it.
 fn explain_get(directory: &Directory, key: Key, flags: i32, result: Result<Id>) -> Result<Id> {
     let creates = key.is_private() || flags & libc::IPC_CREAT != 0;
-    result.map_err(|e| directory.explained(if creates { Call::Make } else { Call::Find }, e))
+    result.map_err(|e| directory.explain_errno(if creates { Call::Create } else { Call::Find }, e))
 }
 
 /// Installs the guard against truncated files. `lost` is told of each lost page, in the signal handler.

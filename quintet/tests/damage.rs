@@ -94,7 +94,7 @@ fn paths_without_a_namespace_are_refused_with_a_reason() {
         cannot_create(&directory.join("file"), Errno::NOTDIR);
         std::fs::create_dir(directory.join("other")).unwrap();
         std::fs::write(directory.join("other/thing"), "text").unwrap();
-        cannot_open(&directory.join("other"), Errno::NOENT, "no namespace");
+        cannot_open(&directory.join("other"), Errno::NOENT, "not a namespace");
         cannot_create(&directory.join("other"), Errno::NOTEMPTY);
         fork(|| {
             let error = Namespace::create(directory.join("no/parent"), Kind::Private).unwrap_err();

@@ -1,7 +1,8 @@
-//! The words of shared memory under the model checker, which tries every interleaving:
+//! The protocols of `sync/` under the model checker loom, which tries every interleaving:
 //! `RUSTFLAGS="--cfg loom" cargo test -p quintet --release --test model`.
 //!
-//! The files are the crate's own, compiled here with loom's atomics in place of std's.
+//! The source files are the crate's own. They are compiled here with loom's atomics in place of
+//! std's.
 #![cfg(loom)]
 
 #[allow(dead_code)]
@@ -36,7 +37,7 @@ pub mod primitive;
 #[allow(dead_code)]
 #[path = "../src/layout"]
 mod layout {
-    pub mod rights;
+    pub mod permissions;
 }
 
 #[path = "model/attach_count.rs"]
@@ -47,22 +48,22 @@ mod gate;
 mod journal;
 #[path = "model/participant.rs"]
 mod participant;
+#[path = "model/permissions.rs"]
+mod permissions;
 #[path = "model/queue.rs"]
 mod queue;
-#[path = "model/rights.rs"]
-mod rights;
 #[path = "model/robust_mutex.rs"]
 mod robust_mutex;
 #[path = "model/word.rs"]
 mod word;
 
-/// Every interleaving with at the most so many preemptions.
+/// Runs `f` in every interleaving with at most `preemptions` preemptions.
 fn explore(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
     let began = std::time::Instant::now();
     eprintln!("{} interleavings in {:.1?}", check(preemptions, f), began.elapsed());
 }
 
-/// The same, quietly: how many there were.
+/// Does what [`explore`] does without output. Returns the number of interleavings.
 fn check(preemptions: usize, f: impl Fn() + Sync + Send + 'static) -> u64 {
     use std::sync::{Arc, atomic::AtomicU64, atomic::Ordering::Relaxed};
     let mut builder = loom::model::Builder::new();
@@ -77,7 +78,8 @@ fn check(preemptions: usize, f: impl Fn() + Sync + Send + 'static) -> u64 {
     count.load(Relaxed)
 }
 
-/// The same for each of the steps that a thread may die before, until it does not die.
+/// Explores `f(steps)` for growing `steps`: the thread that dies before this step. Ends when `f`
+/// returns `false`, because the thread did not die.
 fn explore_deaths(preemptions: usize, f: impl Fn(u32) -> bool + Sync + Send + Clone + 'static) {
     use std::sync::{Arc, atomic::AtomicBool, atomic::Ordering::Relaxed};
     for steps in 0.. {
@@ -90,22 +92,22 @@ fn explore_deaths(preemptions: usize, f: impl Fn(u32) -> bool + Sync + Send + Cl
     }
 }
 
-/// The same for each of the steps that something may happen after, and that something else may happen after then, and so on. `f` says how many things
-/// have happened.
-fn explore_events(preemptions: usize, most: usize, f: impl Fn(&[u32]) -> usize + Sync + Send + Clone + 'static) {
+/// Explores `f` for each combination of steps after which up to `max` events happen. Each number of
+/// steps counts from the event before. `f` returns the number of events that happened.
+fn explore_events(preemptions: usize, max: usize, f: impl Fn(&[u32]) -> usize + Sync + Send + Clone + 'static) {
     use std::sync::{Arc, atomic::AtomicUsize, atomic::Ordering::Relaxed};
     let (began, mut interleavings) = (std::time::Instant::now(), 0);
-    let mut after = vec![0; most];
+    let mut after = vec![0; max];
     loop {
         let happened = Arc::new(AtomicUsize::new(0));
-        let (f, most_happened, steps) = (f.clone(), happened.clone(), after.clone());
-        interleavings += check(preemptions, move || _ = most_happened.fetch_max(f(&steps), Relaxed));
+        let (f, max_happened, steps) = (f.clone(), happened.clone(), after.clone());
+        interleavings += check(preemptions, move || _ = max_happened.fetch_max(f(&steps), Relaxed));
         let happened = happened.load(Relaxed);
         if happened == 0 {
             eprintln!("{interleavings} interleavings in {:.1?}", began.elapsed());
             return;
         }
-        // The last one that has happened: one step later.
+        // Next, the last event that happened comes one step later.
         after[happened - 1] += 1;
         after[happened..].fill(0);
     }

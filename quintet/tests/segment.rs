@@ -178,7 +178,7 @@ fn a_namespace_reports_its_objects_and_usage() {
             assert_eq!(ns.participants().unwrap().iter().map(|one| one.pid).collect::<Vec<_>>(), [me]);
             let (errno, said) = failed(ns.clone().destroy(false));
             assert_eq!(errno, Errno::BUSY);
-            assert!(said.contains("1 processes use it (EBUSY); end them first, or force it"), "{said}");
+            assert!(said.contains("1 process uses it (EBUSY); end the processes first, or run"), "{said}");
         }
     });
 }
@@ -283,7 +283,7 @@ fn error_messages_name_the_reason_and_a_hint() {
             said(failed(segment.remove()), Errno::PERM, "only its owner or creator may do this", "");
             assert_eq!(ns.set_limits(&few), Err(Errno::PERM));
             assert_eq!(ns.set_shm_next_id(None), Err(Errno::PERM));
-            said(failed(ns.destroy(true)), Errno::PERM, "it belongs to somebody else", "");
+            said(failed(ns.destroy(true)), Errno::PERM, "it belongs to another user", "");
         })
         .succeeds();
         assert_eq!(segment.attach().unwrap().to_vec(0..6).unwrap(), b"secret");

@@ -513,7 +513,7 @@ fn another_user_cannot_find_a_hidden_namespace() {
         fs::set_permissions(&parent, Permissions::from_mode(0o711)).unwrap();
         let name = Signpost::new();
         fork(|| {
-            let ns = Namespace::create_unlisted(&parent).unwrap();
+            let ns = Namespace::create_hidden(&parent).unwrap();
             let last = ns.path().unwrap().file_name().map(OsStr::len).unwrap();
             name.tell_number(last as i64);
         })

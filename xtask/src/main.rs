@@ -1,6 +1,8 @@
 //! `cargo xtask`: the checks that CI runs, and the campaigns that run longer.
 
 mod coverage;
+#[cfg(test)]
+mod documents;
 mod fuzz;
 mod layers;
 mod prose;

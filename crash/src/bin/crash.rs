@@ -1,7 +1,8 @@
-//! Kills, and stops, processes at every instruction of every operation, and prints what came of it as a table.
+//! Kills and stops processes at every instruction of every operation. Prints the results as a
+//! table.
 #![allow(unsafe_code)]
 
-use crash::campaign::{Plan, Report, Run, Which};
+use crash::campaign::{Plan, Report, Run, Selection};
 use crash::operations;
 use std::fs::File;
 use std::io::Write;
@@ -12,35 +13,36 @@ use std::time::Instant;
 const USAGE: &str = "\
 usage: crash [--operation NAME] [--every N | --sample N] [--plan PLAN]... [--deaths N] [--list]
 
-  --operation NAME  only those whose name contains it
-  --every N         at every N-th instruction; else at one of those which leave the same behind
-  --sample N        and at every N-th of the others (50)
-  --plan PLAN       kill       ended by SIGKILL
-                    broken     the same where a restartable sequence has been broken off by a signal (queues)
-                    stop       stopped, while others try
-                    recover    killed at some of its stores, then who makes it good
-                    All four, if none is named.
-  --deaths N        so many first deaths of an operation for 'recover' (4)
-  --list            only say what there is
+  --operation NAME  run operations with NAME in their name
+  --every N         run at every N-th instruction, not at one for each distinct state
+  --sample N        also run at every N-th of the other instructions (default 50)
+  --plan PLAN       kill       kill with SIGKILL
+                    broken     the same after a signal has aborted a restartable sequence (queues)
+                    stop       stop while other processes try to proceed
+                    recover    kill at some stores, then kill the process that repairs
+                    (default: all four)
+  --deaths N        first kills per operation in plan 'recover' (default 4)
+  --list            list the operations
 ";
 
 struct Options {
     operation: String,
-    which: Which,
+    selection: Selection,
     plans: Vec<String>,
     deaths: usize,
     list: bool,
 }
 
 fn options() -> Option<Options> {
-    let mut options = Options { operation: String::new(), which: Which::Distinct(50), plans: Vec::new(), deaths: 4, list: false };
+    let mut options =
+        Options { operation: String::new(), selection: Selection::Distinct(50), plans: Vec::new(), deaths: 4, list: false };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let number = |arg: String| arg.parse().ok().filter(|n| *n > 0);
         match arg.as_str() {
             "--operation" => options.operation = args.next()?,
-            "--every" => options.which = Which::Every(number(args.next()?)?),
-            "--sample" => options.which = Which::Distinct(number(args.next()?)?),
+            "--every" => options.selection = Selection::Every(number(args.next()?)?),
+            "--sample" => options.selection = Selection::Distinct(number(args.next()?)?),
             "--deaths" => options.deaths = number(args.next()?)?,
             "--plan" => options.plans.push(args.next().filter(|plan| PLANS.contains(&plan.as_str()))?),
             "--list" => options.list = true,
@@ -57,14 +59,15 @@ const PLANS: [&str; 4] = ["kill", "broken", "stop", "recover"];
 
 fn plan(name: &str, options: &Options) -> Plan {
     match name {
-        "kill" => Plan::Kill(options.which),
-        "broken" => Plan::KillBroken(options.which),
-        "stop" => Plan::Stop(options.which),
-        _ => Plan::Recover(options.deaths, options.which),
+        "kill" => Plan::Kill(options.selection),
+        "broken" => Plan::KillBroken(options.selection),
+        "stop" => Plan::Stop(options.selection),
+        _ => Plan::Recover(options.deaths, options.selection),
     }
 }
 
-/// Where all that this process and its children print goes while they are at work, and where it went before.
+/// Redirects the output of this process and its children to a log. Returns the log and the original
+/// standard output.
 fn redirect() -> (File, File) {
     let log = tempfile::tempfile().expect("a temporary file");
     // SAFETY: plain descriptors of this process.
@@ -73,7 +76,7 @@ fn redirect() -> (File, File) {
         libc::fcntl(log.as_raw_fd(), libc::F_SETFL, libc::O_APPEND);
         libc::dup2(log.as_raw_fd(), 1);
         libc::dup2(log.as_raw_fd(), 2);
-        // Grandchildren whose parents die are reaped here.
+        // Makes this process the parent of orphaned grandchildren.
         libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
         (log, File::from_raw_fd(terminal))
     }
@@ -106,7 +109,7 @@ fn main() -> ExitCode {
             let directory = tempfile::Builder::new().prefix("quintet-crash-").tempdir_in(place()).expect("a directory");
             let begin = Instant::now();
             let run = Run::new(operation.name, plan(name, &options), directory.path(), log.try_clone().ok());
-            run.guarded("all its places", || (operation.run)(&run));
+            run.guarded("all places", || (operation.run)(&run));
             let report = run.report.take();
             report.violations.iter().take(3).for_each(|violation| say(violation.clone()));
             say(row(operation.name, name, &report, begin.elapsed().as_secs()));

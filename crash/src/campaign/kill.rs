@@ -1,19 +1,20 @@
-//! Killed at each instruction.
+//! Kills at each instruction.
 
-use super::{Run, Which};
+use super::{Run, Selection};
 use crate::support::*;
 use quintet::Namespace;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl Run<'_> {
-    /// Up to the victim: after the death of another one, if there is one. And one who survives.
+    /// Starts the peers, the survivor and the victim. With `first`, kills a first victim there and
+    /// returns the process that repairs.
     fn start(&self, scenario: &Scenario<'_>, first: Option<Place>, path: &Path) -> (Vec<Child>, Option<Prober>, Tracee) {
         scenario.prepare(path);
-        // Before the others: it must not make good what one of them leaves.
-        let survivor = scenario.furnished.then(|| Prober::start(scenario, path));
-        let company = (scenario.company)(path);
+        // Started before the victims, so that it does not repair what they leave.
+        let survivor = scenario.has_namespace.then(|| Prober::start(scenario, path));
+        let peers = (scenario.peers)(path);
         let tracee = match first {
             None => scenario.victim(path),
             Some(place) => {
@@ -23,12 +24,12 @@ impl Run<'_> {
                 scenario.repairer(path)
             }
         };
-        (company, survivor, tracee)
+        (peers, survivor, tracee)
     }
 
-    /// A process at a place. If it goes another way, because a time has come, a name is another, or somebody else was quicker, it is tried by what
-    /// others find there, and once more.
-    pub(super) fn bring(
+    /// Brings a process to a place. If the operation takes another path, because of a timeout, a
+    /// name or a peer, tries to reach the same visible state, up to three times.
+    pub(super) fn drive_to(
         &self,
         scenario: &Scenario<'_>,
         first: Option<Place>,
@@ -38,30 +39,30 @@ impl Run<'_> {
         loop {
             attempt += 1;
             let path = self.fresh();
-            let (company, survivor, mut tracee) = self.start(scenario, first, &path);
+            let (peers, survivor, mut tracee) = self.start(scenario, first, &path);
             let mut stepper = self.stepper.borrow_mut();
             let reached = if attempt == 1 { stepper.go(&mut tracee, place) } else { stepper.go_by_changes(&mut tracee, place) };
             drop(stepper);
             if reached == Reached::There || attempt == 3 {
-                return (path, company, survivor, tracee, reached);
+                return (path, peers, survivor, tracee, reached);
             }
             tracee.kill();
-            drop((company, survivor));
+            drop((peers, survivor));
             let _ = std::fs::remove_dir_all(&path);
         }
     }
 
-    /// What is killed, each stretch as it is found by a process that has come to it at full speed.
+    /// Traces each stretch in a process that has reached it at full speed.
     pub(super) fn stretches(&self, scenario: &Scenario<'_>, first: Option<Place>) -> Vec<Stretch> {
         let mut all = Vec::new();
         for stretch in 0.. {
             let path = self.fresh();
-            let (company, survivor, mut tracee) = self.start(scenario, first, &path);
+            let (peers, survivor, mut tracee) = self.start(scenario, first, &path);
             let mut stepper = self.stepper.borrow_mut();
             let there = stepper.go(&mut tracee, Place::begin_of(stretch)) == Reached::There;
-            let found = there.then(|| stepper.survey(&mut tracee, &path));
+            let found = there.then(|| stepper.trace_stretch(&mut tracee, &path));
             tracee.kill();
-            drop((company, survivor));
+            drop((peers, survivor));
             let _ = std::fs::remove_dir_all(&path);
             let last = found.as_ref().is_none_or(Stretch::is_last);
             all.extend(found);
@@ -69,38 +70,60 @@ impl Run<'_> {
                 break;
             }
         }
-        let mut report = self.report.borrow_mut();
-        report.instructions += all.iter().map(|found| found.instructions as usize).sum::<usize>();
-        report.calls += all.iter().filter(|found| !found.is_last()).count();
+        self.count(&all);
         all
     }
 
-    /// The places at which something is done.
-    pub(super) fn chosen(&self, scenario: &Scenario<'_>, first: Option<Place>, which: Which) -> Vec<Place> {
-        let (places, distinct) = which.of(&self.stretches(scenario, first));
+    /// Traces all stretches in one process. Each begins where the last one ended, so the process is
+    /// late for any timeout. Operations with timeouts need [`Run::stretches`].
+    pub(super) fn stretches_in_one_pass(&self, scenario: &Scenario<'_>, first: Option<Place>) -> Vec<Stretch> {
+        let path = self.fresh();
+        let (peers, survivor, mut tracee) = self.start(scenario, first, &path);
+        let mut stepper = self.stepper.borrow_mut();
+        let mut all: Vec<Stretch> = Vec::new();
+        while all.last().is_none_or(|last| !last.is_last()) && stepper.go_to(&mut tracee, all.len() as u32) {
+            all.push(stepper.trace_stretch(&mut tracee, &path));
+        }
+        tracee.kill();
+        drop((peers, survivor));
+        let _ = std::fs::remove_dir_all(&path);
+        self.count(&all);
+        all
+    }
+
+    fn count(&self, all: &[Stretch]) {
+        let mut report = self.report.borrow_mut();
+        report.instructions += all.iter().map(|found| found.instructions as usize).sum::<usize>();
+        report.calls += all.iter().filter(|found| !found.is_last()).count();
+    }
+
+    /// Returns the selected places.
+    pub(super) fn chosen(&self, scenario: &Scenario<'_>, first: Option<Place>, selection: Selection) -> Vec<Place> {
+        let (places, distinct) = selection.of(&self.stretches(scenario, first));
         self.report.borrow_mut().distinct += distinct;
         places
     }
 
-    pub(super) fn kill_each(&self, scenario: &Scenario<'_>, first: Option<Place>, which: Which) {
-        for place in self.chosen(scenario, first, which) {
+    pub(super) fn kill_each(&self, scenario: &Scenario<'_>, first: Option<Place>, selection: Selection) {
+        for place in self.chosen(scenario, first, selection) {
             self.one(&format!("{first:?} {place:?}"), || self.kill_at(scenario, first, place));
         }
     }
 
     pub(super) fn kill_at(&self, scenario: &Scenario<'_>, first: Option<Place>, place: Place) {
-        // On a machine that does something else, too, a call may be late for that; it is not so each time. Tests do not measure.
-        let (tries, soon) = if self.is_short() { (1, u32::MAX) } else { (TRIES, SOON) };
+        // On a busy machine a call may be late, but not each time. Unit tests do not check the
+        // time.
+        let (tries, soon) = if self.is_short() { (1, u32::MAX) } else { (MAX_TRIES, MAX_LATENCY) };
         let took = (0..tries).map(|_| self.kill_once(scenario, first, place)).find(|took| *took <= soon);
         let took = took.unwrap_or_else(|| panic!("the next operation took more than {soon} µs, {tries} times"));
         let mut report = self.report.borrow_mut();
         report.longest = report.longest.max(took);
     }
 
-    /// Returns how many microseconds later the next operation had succeeded.
+    /// Kills once. Returns the time until the next operation has succeeded, in microseconds.
     fn kill_once(&self, scenario: &Scenario<'_>, first: Option<Place>, place: Place) -> u32 {
-        let (path, company, survivor, tracee, reached) = self.bring(scenario, first, place);
-        // What the repairer has done is not the operation.
+        let (path, peers, survivor, tracee, reached) = self.drive_to(scenario, first, place);
+        // The process that repairs does not complete the operation.
         let is_last = reached == Reached::There && place.at == At::End;
         set_completed(first.is_none() && (reached == Reached::End || is_last));
         let held = lock_words(&path) != [0; 3];
@@ -109,7 +132,7 @@ impl Run<'_> {
         }
         tracee.kill();
         let took = match survivor {
-            // One who is there all the time, or one who comes.
+            // Alternates between the survivor and a new process.
             Some(survivor) if self.number.get().is_multiple_of(2) => survivor.probe(),
             Some(_) => Prober::start_new(scenario, &path).probe(),
             None => 0,
@@ -118,16 +141,16 @@ impl Run<'_> {
         report.elsewhere += usize::from(reached != Reached::There);
         report.with_lock += usize::from(held);
         drop(report);
-        scenario.finish(&path, company);
+        scenario.finish(&path, peers);
         took
     }
 }
 
-/// So many microseconds after a death the next operation has succeeded.
-const SOON: u32 = 100_000;
-const TRIES: u32 = 10;
+/// Limit for the time between a kill and the success of the next operation, in microseconds.
+const MAX_LATENCY: u32 = 100_000;
+const MAX_TRIES: u32 = 10;
 
-/// A process that does something and says how long it took.
+/// A process that performs an operation on command and measures its time.
 pub(super) struct Prober {
     child: Child,
     go: Signpost,
@@ -135,7 +158,7 @@ pub(super) struct Prober {
 }
 
 impl Prober {
-    /// One who has used the object already.
+    /// Starts a prober that has already used the object.
     fn start(scenario: &Scenario<'_>, path: &Path) -> Prober {
         let ready = Signpost::new();
         let prober = Prober::spawn(scenario, path, || {
@@ -144,8 +167,8 @@ impl Prober {
             ready.tell(1);
             Some(ns)
         });
-        until("the survivor is there", || tells(&ready) || prober.child.has_ended());
-        assert!(tells(&ready), "the survivor has ended");
+        while !ready.is_told_within(Duration::from_millis(10)) && !prober.child.has_ended() {}
+        assert!(tells(&ready), "the survivor has exited");
         prober
     }
 
@@ -175,7 +198,7 @@ impl Prober {
 
 static TOOK: std::sync::OnceLock<&'static [AtomicU32]> = std::sync::OnceLock::new();
 
-/// Without the time in which others had the processor.
+/// Measures without the time in which other processes had the processor.
 fn timed<T>(took: &AtomicU32, body: impl FnOnce() -> T) -> T {
     let waited = || {
         let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();

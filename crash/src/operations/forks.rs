@@ -1,8 +1,9 @@
-//! A fork of an attached process, in which the parent, or the child, is killed; the other one has what a fork gives.
+//! A fork of an attached process. The parent or the child is killed, and the other one keeps the
+//! effects of the fork.
 //!
 //! # Safety
 //!
-//! `fork` is called in processes of one thread.
+//! `fork` is called in processes with one thread.
 #![allow(unsafe_code)]
 
 use super::segments::{KEY, clear_all, consistent};
@@ -32,7 +33,7 @@ fn nattch(path: &Path) -> i64 {
     answer.number()
 }
 
-/// Attached twice, it forks.
+/// Attaches twice and forks.
 fn forking(path: &Path, in_child: impl FnOnce(&Segment)) {
     let ns = Namespace::open(path).unwrap();
     let segment = Segment::open(&ns, KEY).unwrap();
@@ -63,8 +64,8 @@ fn the_parent(run: &Run) {
             let pid = forked();
             assert!(pid != 0 || !completed());
             if pid != 0 {
-                // It has been traced, as its parent was.
-                let child = Tracee::newborn(pid).release(0);
+                // It is traced, as its parent was.
+                let child = Tracee::forked_child(pid).release(0);
                 assert_eq!(nattch(path), 2);
                 ask.tell(1);
                 assert_eq!(answer.number(), 2);
@@ -79,7 +80,7 @@ fn the_parent(run: &Run) {
     .run(run);
 }
 
-/// From its first instruction to when it uses what it has inherited.
+/// From the child's first instruction to its first use of the inheritance.
 fn the_child(run: &Run) {
     let parent = RefCell::new(None);
     let process = |path: &Path| {
@@ -91,14 +92,14 @@ fn the_child(run: &Run) {
     Scenario {
         setup: &make,
         process: Some(&process),
-        newborn: Some(&parent),
+        forked_child: Some(&parent),
         check: &|path, _| {
             let parent: Child = parent.take().unwrap();
             // The fork has prepared the child's lock, and keeps it until it returns.
             until("the fork has returned", || state(parent.pid) == Some('T'));
             assert_eq!(nattch(path), 2);
             parent.kill();
-            // Now it is this process's.
+            // It is now a child of this process.
             reap(forked());
             assert_eq!(nattch(path), 0);
         },

@@ -1,4 +1,4 @@
-//! All that is done to a process in its midst.
+//! The operations that are killed and stopped.
 
 use crate::campaign::Operation;
 
@@ -8,7 +8,7 @@ mod queues;
 mod segments;
 mod sets;
 
-/// All operations.
+/// Returns all operations.
 pub fn all() -> Vec<&'static Operation> {
     let segments = [namespaces::ALL, segments::share::ALL, segments::rights::ALL, forks::ALL];
     let sets = [sets::operate::ALL, sets::wait::ALL, sets::control::ALL];

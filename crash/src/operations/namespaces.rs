@@ -1,4 +1,4 @@
-//! Making a namespace. It is there afterwards, or can be made.
+//! Creation of a namespace. Afterwards it exists or can be created.
 
 use super::segments::{clear_all, consistent, free_or_whole};
 use crate::campaign::{Run, operations};
@@ -13,7 +13,7 @@ fn mode_of(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
-fn assert_furnished(path: &Path, kind: Kind) {
+fn assert_complete(path: &Path, kind: Kind) {
     let (folder, header, registry) = match kind {
         Kind::Private => (0o700, 0o600, 0o600),
         Kind::Shared => (0o1777, 0o644, 0o666),
@@ -27,7 +27,7 @@ fn assert_furnished(path: &Path, kind: Kind) {
 fn making(run: &Run, first: Kind, second: Kind) {
     Scenario {
         kind: second,
-        furnished: false,
+        has_namespace: false,
         stores: false,
         process: Some(&|path| {
             begin();
@@ -50,7 +50,7 @@ fn making(run: &Run, first: Kind, second: Kind) {
                         created.unwrap();
                     }
                 }
-                assert_furnished(path, second);
+                assert_complete(path, second);
                 let ns = Namespace::open(path).unwrap();
                 consistent(&ns);
                 assert!(!free_or_whole(&ns, 100, 0o600, true));
@@ -73,7 +73,7 @@ fn shared(run: &Run) {
     making(run, Kind::Shared, Kind::Shared);
 }
 
-/// What a private creator left half done is finished by one who wants a shared namespace.
+/// A creator of a shared namespace completes what a creator of a private one left.
 fn private_then_shared(run: &Run) {
     making(run, Kind::Private, Kind::Shared);
 }

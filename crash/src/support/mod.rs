@@ -1,11 +1,12 @@
-//! What the tests that try to break the crate share: a process of their own for each test, children with
-//! a bound on their life, and children under `ptrace` that are ended at a chosen point.
+//! Support for tests that kill, stop and trace processes: a process for each test, children with a
+//! time limit, and children under `ptrace`.
 //!
 //! # Safety
 //!
-//! A test runs in a process of its own whose main thread only waits, so that after `fork` the child has
-//! all it needs. The raw calls get descriptors and process ids that were made here, and pointers to locals.
-// Their names say what they are.
+//! A test runs in a process of its own. Its main thread only waits, so a child can go on after
+//! `fork`. The raw calls get descriptors and process ids that were created here, and pointers to
+//! locals.
+// The names say what the items are.
 #![allow(missing_docs, unsafe_code, clippy::new_without_default, clippy::should_implement_trait)]
 
 mod queue;
@@ -27,16 +28,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// The most that anything may take: an upper bound against hanging, never a measurement.
+/// Limit for any wait. It detects a hang and measures nothing.
 pub const BOUND: Duration = Duration::from_secs(60);
 const WHOLE_TEST: Duration = Duration::from_secs(550);
 const DIRECTORY: &str = "QUINTET_TEST_DIRECTORY";
 
-/// Runs `body` in a process of its own, with a directory (on tmpfs where there is one) that goes afterwards.
-/// `name` is the test's own name.
+/// Runs `body` in a process of its own with a temporary directory, on tmpfs if possible. `name` is
+/// the name of the calling test.
 pub fn alone(name: &str, body: impl FnOnce(&Path)) {
     if let Some(directory) = std::env::var_os(DIRECTORY) {
-        // Grandchildren whose parents die are reaped here.
+        // Orphaned grandchildren are reaped here.
         // SAFETY: no pointers.
         unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
         body(Path::new(&directory));
@@ -69,7 +70,7 @@ pub fn alone(name: &str, body: impl FnOnce(&Path)) {
     assert!(text.contains("1 passed"), "{name} is not the name of a test");
 }
 
-/// Runs `body` in a directory, and, where an IPC namespace of the test's own can be had, in the kernel.
+/// Runs `body` on a directory, and on the kernel if an IPC namespace can be created.
 pub fn on_both(name: &str, body: impl Fn(&quintet::Namespace)) {
     alone(name, |directory| {
         body(&quintet::Namespace::create(directory.join("ns"), quintet::Kind::Private).unwrap());
@@ -77,12 +78,13 @@ pub fn on_both(name: &str, body: impl Fn(&quintet::Namespace)) {
         if unsafe { libc::unshare(libc::CLONE_NEWIPC) } == 0 {
             body(&quintet::Namespace::kernel());
         } else {
-            println!("skipped: the kernel's side: {}", std::io::Error::last_os_error());
+            println!("skipped: the kernel's part: {}", std::io::Error::last_os_error());
         }
     });
 }
 
-/// Waits until a child has ended (it stays a zombie), for `bound` at the most.
+/// Blocks until a child has exited, for `bound` at most. The child stays a zombie. Returns `false`
+/// after the limit.
 pub fn ends_within(pid: i32, bound: Duration) -> bool {
     // SAFETY: see the module.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as i32;
@@ -92,7 +94,7 @@ pub fn ends_within(pid: i32, bound: Duration) -> bool {
     readable(&fd, bound)
 }
 
-/// Waits until a descriptor can be read, for `bound` at the most.
+/// Blocks until a descriptor is readable, for `bound` at most. Returns `false` after the limit.
 pub fn readable(fd: &OwnedFd, bound: Duration) -> bool {
     let end = Instant::now() + bound;
     loop {
@@ -107,12 +109,12 @@ pub fn readable(fd: &OwnedFd, bound: Duration) -> bool {
     }
 }
 
-/// Waits for a condition, for [`BOUND`] at the most.
+/// Blocks until `condition` is true. Panics after [`BOUND`].
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + BOUND;
     while !condition() {
-        assert!(Instant::now() < end, "{what}: not within {BOUND:?}");
-        std::thread::sleep(Duration::from_millis(1));
+        assert!(Instant::now() < end, "timed out after {BOUND:?}: {what}");
+        std::thread::sleep(Duration::from_micros(100));
     }
 }
 
@@ -121,16 +123,16 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
 pub enum End {
     Exit(i32),
     Signal(i32),
-    /// It had to be killed after the bound.
+    /// It was killed after the limit.
     Hung,
 }
 
-/// A child made by `fork`; killed if dropped.
+/// A child process. Dropping it kills it.
 pub struct Child {
     pub pid: i32,
 }
 
-/// Runs `body` in a child, which ends with status 0, or 101 if it panics.
+/// Runs `body` in a child, which exits with status 0, or 101 after a panic.
 pub fn fork(body: impl FnOnce()) -> Child {
     // SAFETY: see the module.
     match unsafe { libc::fork() } {
@@ -147,7 +149,7 @@ pub fn fork(body: impl FnOnce()) -> Child {
 }
 
 impl Child {
-    /// Waits for its end; kills it after [`BOUND`].
+    /// Blocks until the child has exited. Kills it after [`BOUND`].
     pub fn end(self) -> End {
         let pid = self.pid;
         std::mem::forget(self);
@@ -164,9 +166,9 @@ impl Child {
         }
     }
 
-    /// Waits for its end; if it stops meanwhile, it is told to go on.
+    /// Blocks until the child has exited. Resumes it if it stops meanwhile.
     pub fn ends_through_stops(self) -> End {
-        until("it ends", || {
+        until("the child has exited", || {
             if state(self.pid) == Some('T') {
                 self.signal(libc::SIGCONT);
             }
@@ -175,26 +177,26 @@ impl Child {
         self.end()
     }
 
-    /// It must end well.
+    /// Blocks until the child has exited, which must be with status 0.
     #[track_caller]
     pub fn succeeds(self) {
         assert_eq!(self.end(), End::Exit(0));
     }
 
-    /// Kills it, and waits for its end.
+    /// Kills the child and blocks until it has exited.
     pub fn kill(self) {
         drop(self)
     }
 
-    /// Whether it has ended already.
+    /// Returns `true` if the child has exited.
     pub fn has_ended(&self) -> bool {
         state(self.pid) == Some('Z')
     }
 
-    /// Stops it, as SIGSTOP does.
+    /// Stops the child with SIGSTOP and blocks until it has stopped.
     pub fn stop(&self) {
         self.signal(libc::SIGSTOP);
-        until("it stops", || state(self.pid) == Some('T'));
+        until("the child has stopped", || state(self.pid) == Some('T'));
     }
 
     pub fn signal(&self, signal: i32) {
@@ -202,13 +204,13 @@ impl Child {
     }
 }
 
-/// Ends the process, running nothing.
+/// Ends the process without running exit handlers.
 pub fn exit(status: i32) -> ! {
     // SAFETY: ends the process.
     unsafe { libc::_exit(status) }
 }
 
-/// Until it is killed.
+/// Sleeps until the process is killed.
 pub fn sleep_for_ever() -> ! {
     loop {
         // SAFETY: no pointers.
@@ -218,12 +220,12 @@ pub fn sleep_for_ever() -> ! {
 
 extern "C" fn do_nothing(_: i32) {}
 
-/// SIGALRM runs a handler that does nothing.
+/// Installs a handler for SIGALRM that does nothing.
 pub fn on_alarm() {
     on_signal(libc::SIGALRM, do_nothing, 0);
 }
 
-/// The signal runs `handler`.
+/// Installs a signal handler.
 pub fn on_signal(signal: i32, handler: extern "C" fn(i32), flags: i32) {
     // SAFETY: zeroes are an empty sigaction.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -233,7 +235,7 @@ pub fn on_signal(signal: i32, handler: extern "C" fn(i32), flags: i32) {
     assert_eq!(unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) }, 0);
 }
 
-/// Handlers that ask for it run on a stack of their own.
+/// Gives signal handlers with `SA_ONSTACK` a stack of their own.
 pub fn alternate_stack() {
     let memory: &'static mut [u8] = Box::leak(vec![0; 65536].into_boxed_slice());
     let stack = libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: 0, ss_size: memory.len() };
@@ -241,7 +243,7 @@ pub fn alternate_stack() {
     assert_eq!(unsafe { libc::sigaltstack(&raw const stack, std::ptr::null_mut()) }, 0);
 }
 
-/// SIGALRM again and again; never for 0.
+/// Sends SIGALRM at this interval, or never for 0.
 pub fn alarm_every(time: Duration) {
     let interval = libc::timeval { tv_sec: time.as_secs() as _, tv_usec: time.subsec_micros().into() };
     let timer = libc::itimerval { it_interval: interval, it_value: interval };
@@ -256,13 +258,13 @@ impl Drop for Child {
     }
 }
 
-/// The state of a process, as /proc/PID/stat says it.
+/// Returns the state of a process as `/proc/PID/stat` shows it.
 pub fn state(pid: i32) -> Option<char> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     text.rsplit_once(") ")?.1.chars().next()
 }
 
-/// Says where a process hangs.
+/// Prints where a process hangs.
 fn show(pid: i32) {
     for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
         for file in ["syscall", "wchan", "stat"] {
@@ -277,7 +279,7 @@ pub fn kill(pid: i32, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
-/// Waits for a child's end, skipping its stops.
+/// Blocks until a child has exited, ignoring stops.
 pub fn reap(pid: i32) -> i32 {
     loop {
         let status = wait(pid);
@@ -300,7 +302,7 @@ fn wait(pid: i32) -> i32 {
     }
 }
 
-/// A pipe over which processes tell each other that they have got somewhere.
+/// A pipe by which processes signal progress to each other.
 pub struct Signpost {
     read: OwnedFd,
     write: OwnedFd,
@@ -315,12 +317,12 @@ impl Signpost {
         unsafe { Signpost { read: OwnedFd::from_raw_fd(fds[0]), write: OwnedFd::from_raw_fd(fds[1]) } }
     }
 
-    /// The descriptor that a signal handler writes a byte to.
+    /// Returns the descriptor that a signal handler writes to.
     pub fn write_end(&self) -> i32 {
         self.write.as_raw_fd()
     }
 
-    /// Tells `n` waiters, or one waiter n times.
+    /// Releases `n` waiters, or one waiter `n` times.
     pub fn tell(&self, n: usize) {
         self.tell_number_raw(&vec![0; n]);
     }
@@ -331,19 +333,24 @@ impl Signpost {
         assert_eq!(n, bytes.len() as isize);
     }
 
-    /// Waits until told, once.
+    /// Returns `true` if a release is pending within `bound`. Does not consume it.
+    pub fn is_told_within(&self, bound: Duration) -> bool {
+        readable(&self.read, bound)
+    }
+
+    /// Blocks until released, and consumes one release.
     #[track_caller]
     pub fn wait(&self) {
         self.read_exact(&mut [0], BOUND);
     }
 
-    /// The same for who waits while another process is brought to its place by single steps.
+    /// As [`Signpost::wait`], with a limit that leaves time for single steps of another process.
     #[track_caller]
     pub fn wait_patiently(&self) {
         self.read_exact(&mut [0], WHOLE_TEST);
     }
 
-    /// Passes a number on; atomically, as pipes do.
+    /// Sends a number. A write of this size to a pipe is atomic.
     pub fn tell_number(&self, number: i64) {
         self.tell_number_raw(&number.to_ne_bytes());
     }
@@ -359,7 +366,7 @@ impl Signpost {
     fn read_exact(&self, bytes: &mut [u8], bound: Duration) {
         let mut got = 0;
         while got < bytes.len() {
-            assert!(readable(&self.read, bound), "nobody tells");
+            assert!(readable(&self.read, bound), "no process has signalled");
             let rest = &mut bytes[got..];
             // SAFETY: see the module.
             let n = unsafe { libc::read(self.read.as_raw_fd(), rest.as_mut_ptr().cast(), rest.len()) };
@@ -367,18 +374,18 @@ impl Signpost {
                 got += n as usize;
             } else {
                 let error = std::io::Error::last_os_error();
-                assert!(n < 0 && error.raw_os_error() == Some(libc::EINTR), "the pipe ends: {error}");
+                assert!(n < 0 && error.raw_os_error() == Some(libc::EINTR), "the pipe is closed: {error}");
             }
         }
     }
 }
 
-/// Whether somebody has told already.
+/// Returns `true` if a release is pending.
 pub fn tells(signpost: &Signpost) -> bool {
-    readable(&signpost.read, Duration::ZERO)
+    signpost.is_told_within(Duration::ZERO)
 }
 
-/// Lets other users into a directory of the test's own.
+/// Lets other users enter a directory.
 pub fn open_to_all(directory: &Path) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o711)).unwrap();
@@ -389,19 +396,19 @@ pub fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-/// Becomes another user, for good.
+/// Changes the user and group for good.
 pub fn become_user(uid: u32) {
     // SAFETY: plain numbers.
     unsafe {
         assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
         assert_eq!(libc::setresgid(uid, uid, uid), 0);
         assert_eq!(libc::setresuid(uid, uid, uid), 0);
-        // Else its memory is hidden from a tracer, and /proc/self is not its own.
+        // Otherwise a tracer cannot read the memory, and root owns `/proc/self`.
         assert_eq!(libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0), 0);
     }
 }
 
-/// The names in a folder, sorted.
+/// Returns the sorted names in a directory.
 pub fn names(folder: &Path) -> Vec<String> {
     let mut all: Vec<String> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -409,7 +416,7 @@ pub fn names(folder: &Path) -> Vec<String> {
     all
 }
 
-/// A part of a file, mapped: the tracer sees what the traced does.
+/// A mapped part of a file, in which a tracer sees the stores of its tracee.
 pub struct Window {
     at: *mut u8,
     len: usize,
@@ -440,7 +447,7 @@ impl Window {
         bytes
     }
 
-    /// The 32-bit word at a byte offset that 4 divides.
+    /// Returns the 32-bit word at a byte offset, which must be a multiple of 4.
     pub fn word(&self, offset: usize) -> &std::sync::atomic::AtomicU32 {
         assert!(offset.is_multiple_of(4) && offset + 4 <= self.len);
         // SAFETY: in bounds, aligned, mapped while `self` lives; atomics may change at any time.
@@ -461,7 +468,7 @@ impl Drop for Window {
     }
 }
 
-/// Numbers that are the same for the same seed.
+/// Reproducible random numbers.
 pub struct Dice(pub u64);
 
 impl Dice {
@@ -471,7 +478,7 @@ impl Dice {
     }
 }
 
-/// Zeroed words that children share.
+/// Maps zeroed words that children share.
 pub fn shared_words(n: usize) -> &'static [std::sync::atomic::AtomicU32] {
     let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
     // SAFETY: overlaps nothing; never unmapped; zeroes are atomics.

@@ -1,9 +1,9 @@
-//! A queue's file, counted through: each slot is in one place, and none is lost.
+//! Checks the file of a queue: each slot has one place, and none is lost.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-// Where things are in the file: docs/format.md.
+// Offsets in the file: docs/format.md.
 pub const QUEUE_ENDS: usize = 16;
 pub const QUEUE_COUNT: usize = 32;
 pub const QUEUE_HEAD: usize = 72;
@@ -19,17 +19,17 @@ const UNIT: usize = 128;
 const PAGE: usize = 4096;
 const UNITS: u32 = (PAGE / UNIT) as u32;
 
-/// What a queue's file says.
+/// The content of a queue's file.
 pub struct QueueFile(Vec<u8>);
 
-/// What is in it.
+/// The counted content.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Inventory {
     pub messages: usize,
     pub bytes: u64,
-    /// Calls that wait, and what is being sent or received.
+    /// Waiting calls, and messages that are being sent or received.
     pub under_way: usize,
-    /// Slots that are on no list.
+    /// Slots that no list contains.
     pub lost: usize,
 }
 
@@ -42,7 +42,7 @@ fn high(word: u64) -> u32 {
 }
 
 impl QueueFile {
-    /// The file of a queue in a private namespace.
+    /// Reads the file of a queue in a private namespace.
     pub fn read(path: &Path, index: u16) -> QueueFile {
         QueueFile(std::fs::read(path.join(format!("msg/{index}"))).unwrap())
     }
@@ -59,11 +59,11 @@ impl QueueFile {
         usize::from((self.word(unit, 0) >> 8) as u8)
     }
 
-    /// The slots of a list by their next one.
+    /// Returns the slots of a linked list.
     fn list(&self, first: u32, next: impl Fn(u32) -> u32) -> Vec<u32> {
         let all: Vec<u32> =
             std::iter::successors(Some(first), |unit| Some(next(*unit))).take_while(|unit| *unit != 0).take(1 << 20).collect();
-        assert!(all.len() < 1 << 20, "a list without end");
+        assert!(all.len() < 1 << 20, "a cyclic list");
         all
     }
 
@@ -90,7 +90,7 @@ impl QueueFile {
         }
     }
 
-    /// Counts all slots. Each must be in one place only.
+    /// Counts all slots. Panics if one has two places.
     pub fn count(&self) -> Inventory {
         let mut places: BTreeMap<u32, &str> = BTreeMap::new();
         let mut place = |unit: u32, what: &'static str| {
@@ -133,21 +133,21 @@ impl QueueFile {
             let lost = (first..first + UNITS).step_by(step).filter(|unit| places.remove(unit).is_none());
             inventory.lost += lost.inspect(|unit| println!("slot {unit} is lost: {:#x}", self.word(*unit, 0))).count();
         }
-        assert_eq!(places, BTreeMap::new(), "slots that are none");
+        assert_eq!(places, BTreeMap::new(), "entries that are not slots");
         let (count, bytes) = (low(self.long(QUEUE_COUNT)) as usize, self.long(BYTES));
-        assert_eq!((count, bytes), (inventory.messages, inventory.bytes), "what the header says");
+        assert_eq!((count, bytes), (inventory.messages, inventory.bytes), "counters in the header");
         inventory
     }
 }
 
-/// A message that tells whether it is whole: its first byte says which it is.
+/// Returns a text. Its first byte identifies it and determines the other bytes.
 pub fn text(which: u8, len: usize) -> Vec<u8> {
     (0..len).map(|at| which.wrapping_add((at * 7 + at / 251) as u8)).collect()
 }
 
-/// Which one it is.
+/// Checks a text and returns its first byte.
 #[track_caller]
 pub fn which(bytes: &[u8]) -> u8 {
-    assert_eq!(bytes, text(bytes[0], bytes.len()), "a message of {} bytes is not whole", bytes.len());
+    assert_eq!(bytes, text(bytes[0], bytes.len()), "a message of {} bytes is damaged", bytes.len());
     bytes[0]
 }

@@ -1,4 +1,4 @@
-//! A process that is killed, or stopped, in the midst of what it does; and what must be true then.
+//! A process that is killed or stopped during an operation, and the condition afterwards.
 
 use super::*;
 use crate::campaign::Run;
@@ -6,60 +6,61 @@ use quintet::{Errno, Kind, Namespace};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-/// What is killed, and what must be true then.
+/// An operation, and the condition after a kill or stop.
 pub struct Scenario<'a> {
     pub kind: Kind,
-    /// Whether there is a namespace before.
-    pub furnished: bool,
-    /// In a process of its own that ends before.
+    /// `true` if the namespace exists before.
+    pub has_namespace: bool,
+    /// Runs before, in a process of its own.
     pub setup: &'a dyn Fn(&Namespace),
-    /// Others, who are there all the time.
-    pub company: &'a dyn Fn(&Path) -> Vec<Child>,
-    /// In the process to be killed, before what is traced.
-    pub prelude: &'a dyn Fn(&Namespace),
+    /// Starts other processes that exist all the time.
+    pub peers: &'a dyn Fn(&Path) -> Vec<Child>,
+    /// Runs in the victim before the traced part.
+    pub warm_up: &'a dyn Fn(&Namespace),
     pub victim: &'a dyn Fn(&Namespace),
-    /// In place of the two, for one that has something in hand: calls `begin` and `finish`.
+    /// Replaces `warm_up` and `victim` for a victim that keeps values across `begin`. Calls `begin`
+    /// and `finish`.
     pub process: Option<&'a dyn Fn(&Path)>,
-    /// It is the child that is killed: where its parent is kept.
-    pub newborn: Option<&'a RefCell<Option<Child>>>,
-    /// After the victim's death. What is left is whole, and is cleared.
+    /// If set, the victim is the forked child, and its parent is kept here.
+    pub forked_child: Option<&'a RefCell<Option<Child>>>,
+    /// Checks the state after the kill, which must be consistent.
     pub check: &'a dyn Fn(&Path, Vec<Child>),
-    /// After that: takes away all that is there.
+    /// Removes all objects after the check.
     pub clear: &'a dyn Fn(&Path, &Namespace),
-    /// No more than so many points, unless it is said which.
-    pub most: usize,
-    /// Whether its stores are points. Before there is a namespace nobody sees them.
+    /// Maximal number of points, unless the plan selects all.
+    pub max_points: usize,
+    /// `true` if stores are points. Before a namespace exists no process sees them.
     pub stores: bool,
-    /// Whether it is the same each time.
-    pub steady: bool,
-    /// What must succeed at once after a death, and leaves all as it is: on the object, if it is there.
+    /// `true` if the operation takes the same path each time.
+    pub deterministic: bool,
+    /// A call that must succeed at once after a kill and change nothing.
     pub probe: &'a dyn Fn(&Namespace),
-    /// What finds out what the dead one has left, and makes it good.
+    /// Notices what the killed process left, and repairs it.
     pub repair: &'a dyn Fn(&Namespace),
     pub attempt: Attempt<'a>,
 }
 
-/// A call with or without a time.
-pub type Tried = dyn Fn(&Namespace, Option<Duration>) -> Result<(), Errno>;
+/// A call with or without a timeout.
+pub type AttemptCall = dyn Fn(&Namespace, Option<Duration>) -> Result<(), Errno>;
 
-/// What others try while a process is stopped.
+/// What other processes try while a process is stopped.
 #[derive(Clone, Copy)]
 pub struct Attempt<'a> {
-    /// It needs what the stopped one may hold.
-    pub call: &'a Tried,
-    /// What it says when its time is over; else it knows no time.
+    /// A call that needs what the stopped process may hold.
+    pub call: &'a AttemptCall,
+    /// The errno of the call after its timeout. `None` if the call has no timeout.
     pub timed_out: Option<Errno>,
-    /// It has been done so often. Takes it back.
-    pub settle: &'a dyn Fn(&Namespace, u32),
+    /// Reverts this many successful calls.
+    pub revert: &'a dyn Fn(&Namespace, u32),
 }
 
 pub fn nothing(_: &Namespace) {}
 
-pub fn nobody(_: &Path) -> Vec<Child> {
+pub fn no_peers(_: &Path) -> Vec<Child> {
     Vec::new()
 }
 
-/// Makes and removes an object: needs the registry's lock.
+/// Creates and removes an object, which needs the registry's lock.
 pub fn registry_works(ns: &Namespace) {
     let set = ns.semget(quintet::Key::PRIVATE, 1, 0o600).unwrap();
     ns.sem_remove(set.raw()).unwrap();
@@ -71,7 +72,7 @@ impl Default for Attempt<'_> {
             registry_works(ns);
             Ok(())
         };
-        Attempt { call, timed_out: None, settle: &|_, _| {} }
+        Attempt { call, timed_out: None, revert: &|_, _| {} }
     }
 }
 
@@ -79,18 +80,18 @@ impl Default for Scenario<'_> {
     fn default() -> Self {
         Scenario {
             kind: Kind::Private,
-            furnished: true,
+            has_namespace: true,
             setup: &nothing,
-            company: &nobody,
-            prelude: &nothing,
+            peers: &no_peers,
+            warm_up: &nothing,
             victim: &nothing,
             process: None,
-            newborn: None,
+            forked_child: None,
             check: &|_, _| {},
             clear: &|_, _| {},
-            most: usize::MAX,
+            max_points: usize::MAX,
             stores: true,
-            steady: false,
+            deterministic: false,
             probe: &nothing,
             repair: &|ns| ns.sweep().unwrap(),
             attempt: Attempt::default(),
@@ -100,7 +101,7 @@ impl Default for Scenario<'_> {
 
 static COMPLETED: AtomicBool = AtomicBool::new(false);
 
-/// Whether the victim's operation had returned when it died: then what it did is there.
+/// Returns `true` if the operation had returned before the kill. Its effects must then be there.
 pub fn completed() -> bool {
     COMPLETED.load(SeqCst)
 }
@@ -110,24 +111,24 @@ pub fn set_completed(completed: bool) {
 }
 
 impl Scenario<'_> {
-    /// What is there before anybody else comes.
+    /// Creates the namespace and runs `setup`.
     pub fn prepare(&self, path: &Path) {
         set_completed(false);
         discard_forked();
-        if self.furnished {
+        if self.has_namespace {
             fork(|| (self.setup)(&Namespace::create(path, self.kind).unwrap())).succeeds();
         }
     }
 
-    /// The process that is to be killed, before it does anything.
+    /// Starts the victim and returns it at the beginning of the traced part.
     pub fn victim(&self, path: &Path) -> Tracee {
         let mut tracee = self.traced(path);
-        let Some(kept) = self.newborn else { return tracee };
+        let Some(kept) = self.forked_child else { return tracee };
         loop {
             match tracee.next() {
                 Stop::Forked(pid) => {
                     kept.replace(Some(tracee.release(0)));
-                    return Tracee::newborn(pid);
+                    return Tracee::forked_child(pid);
                 }
                 stop => assert_eq!(stop, Stop::Call),
             }
@@ -140,16 +141,16 @@ impl Scenario<'_> {
                 return process(path);
             }
             let ns = Namespace::open(path).unwrap();
-            (self.prelude)(&ns);
+            (self.warm_up)(&ns);
             begin();
             (self.victim)(&ns);
             finish();
         })
     }
 
-    /// Who makes good what a dead one has left, before he does anything.
+    /// Starts the process that repairs, and returns it before it does anything.
     pub fn repairer(&self, path: &Path) -> Tracee {
-        if !self.furnished {
+        if !self.has_namespace {
             return self.victim(path);
         }
         Tracee::start(|| {
@@ -162,48 +163,48 @@ impl Scenario<'_> {
 
     fn start(&self, path: &Path) -> (Vec<Child>, Tracee) {
         self.prepare(path);
-        ((self.company)(path), self.victim(path))
+        ((self.peers)(path), self.victim(path))
     }
 
-    pub fn finish(&self, path: &Path, company: Vec<Child>) {
-        (self.check)(path, company);
-        if self.furnished {
+    pub fn finish(&self, path: &Path, peers: Vec<Child>) {
+        (self.check)(path, peers);
+        if self.has_namespace {
             fork(|| (self.clear)(path, &Namespace::open(path).unwrap())).succeeds();
         }
         let _ = std::fs::remove_dir_all(path);
     }
 
     pub fn run(&self, run: &Run) {
-        run.carry_out(self);
+        run.execute_plan(self);
     }
 
-    /// All points at which others see something new.
+    /// Returns all points at which other processes can see a change.
     pub fn all_points(&self, run: &Run) -> Vec<Point> {
         let path = run.fresh();
-        let (company, tracee) = self.start(&path);
+        let (peers, tracee) = self.start(&path);
         let points = tracee.all_points(&mut Watch::new(&path), self.stores);
-        drop(company);
+        drop(peers);
         let _ = std::fs::remove_dir_all(&path);
         points
     }
 
-    /// Kills at points, not at instructions.
-    pub fn kill_at_points(&self, run: &Run, thinned: usize) {
+    /// Kills at points instead of instructions.
+    pub fn kill_at_points(&self, run: &Run, thinning: usize) {
         let points = self.all_points(run);
-        let every = thinned * if self.steady { 1 } else { 2 }.max(points.len().div_ceil(self.most));
+        let every = thinning * if self.deterministic { 1 } else { 2 }.max(points.len().div_ceil(self.max_points));
         let (mut held, mut missed) = (0, 0);
         let points: Vec<Point> = points.into_iter().step_by(every).collect();
         for point in &points {
             let path = run.fresh();
-            let (company, mut tracee) = self.start(&path);
+            let (peers, mut tracee) = self.start(&path);
             missed += usize::from(!tracee.run_to(*point, &mut Watch::new(&path)));
             held += u32::from(tracee.lock_held);
             tracee.kill();
             println!("{}: killed at {point:?}", run.name);
-            self.finish(&path, company);
+            self.finish(&path, peers);
         }
         println!("{}: {} points, {held} with a lock held; {missed} not reached", run.name, points.len());
-        // Where others store, too, they do so each time at another point.
-        assert!(!self.steady || missed <= 2 + points.len() / 4);
+        // If other processes store at the same time, the points differ between runs.
+        assert!(!self.deterministic || missed <= 2 + points.len() / 4);
     }
 }

@@ -1,9 +1,11 @@
-//! All memory that a traced process shares with others, compared after each of its instructions.
+//! All memory that a traced process shares, compared after each instruction.
 //!
-//! What a process leaves behind when it is killed is what others can see: the memory that it shares, and what the kernel holds.
-//! Its registers and its own memory go with it. So two instructions leave the same behind if there is no system call between them
-//! and no difference in this: each byte of each shared mapping that it has (mappings change by system calls alone), how
-//! many blocks their files take (a load from a hole may fill it), and the head of the list of locks that the kernel frees at its end.
+//! A killed process leaves what other processes can see: shared memory and kernel state. Its
+//! registers and private memory are gone. Two instructions leave the same state if no system call
+//! is between them and none of these differ:
+//! - each byte of each shared mapping (only system calls change mappings);
+//! - the number of blocks of the mapped files (a load from a hole may fill it);
+//! - the head of the robust list, from which the kernel frees locks at exit.
 //!
 //! # Safety
 //!
@@ -12,33 +14,35 @@
 use super::*;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-pub struct Shared {
+pub struct SharedMemory {
     pid: i32,
     parts: Vec<Part>,
-    /// Where the kernel looks for locks to free, and what is there.
+    /// The address of the robust list, and its head.
     robust: (u64, [u64; 3]),
 }
 
 struct Part {
-    /// In the traced process.
+    /// The address in the traced process.
     address: u64,
     len: usize,
-    /// What is mapped from where, unless it has no name any more.
+    /// The mapped file and the offset, unless the file is unlinked.
     file: Option<(std::fs::File, u64)>,
+    /// The same pages mapped in this process, to compare without a copy.
+    view: Option<View>,
     blocks: u64,
-    /// What is not a hole, in order: from and to, in the mapping.
+    /// The parts that are not holes, in order: start and end in the mapping.
     ranges: Vec<(usize, usize)>,
     seen: Vec<u8>,
     now: Vec<u8>,
 }
 
-impl Shared {
-    /// What a stopped process has mapped, as it is now.
-    pub fn of(pid: i32) -> Shared {
+impl SharedMemory {
+    /// Reads the shared mappings of a stopped process.
+    pub fn of(pid: i32) -> SharedMemory {
         let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
         let mut parts: Vec<Part> = maps.lines().filter_map(Part::parse).collect();
         parts.iter_mut().for_each(|part| part.look(pid));
-        let mut shared = Shared { pid, parts, robust: (0, [0; 3]) };
+        let mut shared = SharedMemory { pid, parts, robust: (0, [0; 3]) };
         let mut len = 0usize;
         // SAFETY: the kernel writes two words.
         unsafe { libc::syscall(libc::SYS_get_robust_list, pid, &raw mut shared.robust.0, &raw mut len) };
@@ -54,7 +58,7 @@ impl Shared {
         std::array::from_fn(|n| u64::from_ne_bytes(head[8 * n..8 * n + 8].try_into().unwrap()))
     }
 
-    /// Whether others find something else since the last look.
+    /// Returns `true` if other processes can see a change since the last call.
     pub fn changed(&mut self) -> bool {
         let robust = self.robust();
         let mut changed = std::mem::replace(&mut self.robust.1, robust) != robust;
@@ -66,7 +70,7 @@ impl Shared {
 }
 
 impl Part {
-    /// A line of `/proc/PID/maps`, if the mapping is shared.
+    /// Parses a line of `/proc/PID/maps`. Returns `None` if the mapping is private.
     fn parse(line: &str) -> Option<Part> {
         let mut fields = line.splitn(6, ' ');
         let (range, rights, offset) = (fields.next()?, fields.next()?, fields.next()?);
@@ -80,24 +84,35 @@ impl Part {
         let file = file.filter(|file| file.metadata().is_ok_and(|stat| stat.ino().to_string() == inode));
         let (address, len) = (hex(from), (hex(to) - hex(from)) as usize);
         let file = file.map(|file| (file, hex(offset)));
-        Some(Part { address, len, file, blocks: 0, ranges: Vec::new(), seen: Vec::new(), now: Vec::new() })
+        let view = file.as_ref().and_then(|(file, offset)| View::open(file, *offset, len));
+        Some(Part { address, len, file, view, blocks: 0, ranges: Vec::new(), seen: Vec::new(), now: Vec::new() })
     }
 
     fn changed(&mut self, pid: i32) -> bool {
         let grown = self.file.as_ref().is_some_and(|(file, _)| file.metadata().unwrap().blocks() != self.blocks);
-        if !grown {
-            let mut now = std::mem::take(&mut self.now);
-            self.copy(pid, &mut now);
-            self.now = now;
-            if self.now == self.seen {
-                return false;
-            }
+        if !grown && self.is_as_seen(pid) {
+            return false;
         }
         self.look(pid);
         true
     }
 
-    /// Sees all as it is.
+    fn is_as_seen(&mut self, pid: i32) -> bool {
+        if let Some(view) = &self.view {
+            let mut seen = &self.seen[..];
+            return self.ranges.iter().all(|(from, to)| {
+                let (bytes, rest) = seen.split_at(to - from);
+                seen = rest;
+                view.equals(*from, bytes)
+            });
+        }
+        let mut now = std::mem::take(&mut self.now);
+        self.copy(pid, &mut now);
+        self.now = now;
+        self.now == self.seen
+    }
+
+    /// Reads the current content.
     fn look(&mut self, pid: i32) {
         self.ranges = match &self.file {
             None => vec![(0, self.len)],
@@ -119,7 +134,7 @@ impl Part {
             rest = others;
             let n = match &self.file {
                 Some((file, offset)) => file.read_at(bytes, offset + *from as u64).unwrap_or(0),
-                // What it may not read itself it does not change.
+                // If the process may not read the memory, it does not change it either.
                 None => read(pid, self.address + *from as u64, bytes),
             };
             bytes[n..].fill(0);
@@ -127,7 +142,41 @@ impl Part {
     }
 }
 
-/// What of a part of a file is not a hole. A file system that does not know says all.
+/// A read-only mapping of a part of a file.
+struct View {
+    at: *mut libc::c_void,
+    len: usize,
+}
+
+impl View {
+    /// Returns `None` if the file is too short or cannot be mapped.
+    fn open(file: &std::fs::File, offset: u64, len: usize) -> Option<View> {
+        if file.metadata().ok()?.len() < offset + len as u64 {
+            return None;
+        }
+        // SAFETY: overlaps nothing.
+        let at =
+            unsafe { libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd(), offset as i64) };
+        (at != libc::MAP_FAILED).then_some(View { at, len })
+    }
+
+    fn equals(&self, from: usize, bytes: &[u8]) -> bool {
+        assert!(from + bytes.len() <= self.len);
+        // SAFETY: in bounds of the mapping; only compared, while the process that writes there is
+        // stopped.
+        unsafe { libc::memcmp(self.at.byte_add(from), bytes.as_ptr().cast(), bytes.len()) == 0 }
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `open`.
+        unsafe { libc::munmap(self.at, self.len) };
+    }
+}
+
+/// Returns the parts of a file that are not holes. A file system without that knowledge returns the
+/// whole file.
 fn data(file: &std::fs::File, offset: u64, len: usize) -> Vec<(usize, usize)> {
     let end = (offset + len as u64).min(file.metadata().unwrap().len());
     let seek = |from: u64, what| {
@@ -147,7 +196,7 @@ fn data(file: &std::fs::File, offset: u64, len: usize) -> Vec<(usize, usize)> {
     ranges
 }
 
-/// From the memory of a stopped child, as far as there is any.
+/// Reads the memory of a stopped child. Returns the number of bytes.
 fn read(pid: i32, address: u64, into: &mut [u8]) -> usize {
     let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
     let remote = libc::iovec { iov_base: address as *mut _, iov_len: into.len() };

@@ -1,6 +1,7 @@
-//! A traced process that goes on by single instructions.
+//! Single-steps a traced process.
 //!
-//! What a process does is divided by its system calls into *stretches*, each of which is run to at full speed and then stepped through.
+//! System calls divide an operation into *stretches*. The process reaches a stretch at full speed
+//! and is then single-stepped.
 //!
 //! # Safety
 //!
@@ -9,15 +10,15 @@
 use super::*;
 use std::collections::{HashMap, HashSet};
 
-/// Where a traced process is.
+/// A place in the execution of an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
-    /// So many system calls have returned.
+    /// Number of system calls that have returned.
     pub stretch: u32,
     pub at: At,
-    /// An instruction before it that is run to at full speed.
+    /// An earlier instruction that is reached at full speed.
     pub anchor: Option<Anchor>,
-    /// How often what others find has changed before it, in the stretch.
+    /// Number of visible changes before it within the stretch.
     pub changes: u32,
 }
 
@@ -27,7 +28,7 @@ impl Place {
     }
 }
 
-/// An instruction, which of the times that the stretch comes to it, and its number in the stretch.
+/// An address, its occurrence within the stretch, and its number in the stretch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Anchor {
     rip: u64,
@@ -36,7 +37,8 @@ pub struct Anchor {
 }
 
 impl Anchor {
-    /// In steps, from there to an instruction. To go on from a breakpoint takes two stops.
+    /// Returns the number of stops to reach instruction `nth`. Continuing from a breakpoint takes
+    /// two stops.
     fn cost(&self, nth: u32) -> u32 {
         2 * self.time + (nth - self.nth)
     }
@@ -44,43 +46,45 @@ impl Anchor {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum At {
-    /// Before the n-th instruction of the stretch, of which, if it is a repeated one, so many rounds are done.
+    /// Before instruction `.0` of the stretch, after `.1` rounds if it is a repeated string
+    /// instruction.
     Instruction(u32, u32),
-    /// In the system call that ends the stretch, before it does anything.
+    /// In the system call that ends the stretch, before it has an effect.
     Call,
-    /// Asleep in it.
+    /// Asleep in that system call.
     Asleep,
-    /// The operation has returned.
+    /// After the operation has returned.
     End,
 }
 
-/// What became of the way to a place.
+/// The result of going to a place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reached {
     There,
-    /// It went another way this time, and has been held at the end of its stretch.
+    /// The operation took another path, and is held at the end of its stretch.
     Elsewhere,
     /// The operation has returned.
     End,
 }
 
-/// What an instruction is to a tracer.
+/// How a tracer must treat an instruction.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Sort {
+enum InstructionKind {
     Plain,
     Call,
-    /// A repeated one of so many bytes: each round is a step of its own.
+    /// A repeated string instruction of this length. Each round is a step.
     Repeated(u64),
 }
 
-/// What there is in a stretch.
+/// The instructions between two system calls.
 pub struct Stretch {
     pub instructions: u32,
-    /// Where each of them is.
+    /// The address of each instruction.
     trace: Vec<u64>,
-    /// Which of them are repeated, and how often.
+    /// Repeated instructions, with the number of rounds.
     repeated: Vec<(u32, u32)>,
-    /// Before which of them others find something else than before the last one, and whether a lock is held there.
+    /// The instructions before which the visible state has changed, and whether a lock is held
+    /// there.
     pub stores: Vec<(u32, bool)>,
     ends_in: Ending,
 }
@@ -93,7 +97,8 @@ enum Ending {
 }
 
 impl Stretch {
-    /// All its places; and whether it is the one of those which leave the same behind (see [`Shared`]) that stands for them: the last.
+    /// Returns all places. The flag marks the last place of each group that leaves the same state
+    /// (see [`SharedMemory`]).
     pub fn places(&self, stretch: u32) -> Vec<(Place, bool)> {
         let mut times: HashMap<u64, u32> = HashMap::new();
         let repeated: HashMap<u32, u32> = self.repeated.iter().copied().collect();
@@ -112,7 +117,7 @@ impl Stretch {
             let stores = stores.contains(&nth);
             all.push((place(At::Instruction(nth, 0)), stores));
             let rounds = repeated.get(&nth).copied().unwrap_or(0);
-            // It is one instruction, which can be broken off after any round.
+            // It is one instruction that can be interrupted after any round.
             all.extend((0..32).map(|n| 1 << n).take_while(|n| *n < rounds).map(|n| (place(At::Instruction(nth, n)), stores)));
             changes += u32::from(stores);
         }
@@ -128,7 +133,7 @@ impl Stretch {
         all
     }
 
-    /// Places after stores; and whether a lock is held there.
+    /// Returns the places after stores, and whether a lock is held there.
     pub fn points(&self, stretch: u32) -> impl Iterator<Item = (Place, bool)> {
         let begin = Place::begin_of(stretch);
         let place = move |nth, changes| Place { at: At::Instruction(nth, 0), changes, ..begin };
@@ -140,19 +145,19 @@ impl Stretch {
     }
 }
 
-/// Steps through processes that are forks of this one: their code is in the same place.
+/// Single-steps forks of this process. Their code is at the same addresses.
 #[derive(Default)]
 pub struct Stepper {
-    sorts: HashMap<u64, Sort>,
+    kinds: HashMap<u64, InstructionKind>,
     area: Option<u64>,
-    /// What the tracee was within, when it was kept from being broken off.
-    sequence: u64,
-    /// Whether restartable sequences are broken off at their first instruction, as by a signal. Otherwise the processor
-    /// goes through them as it does if it is left alone.
-    pub breaks_off: bool,
+    /// The restartable sequence that the tracee was in when it was hidden.
+    rseq: u64,
+    /// If `true`, each stop aborts a restartable sequence, as a signal does. Otherwise the tracee
+    /// runs through it as if undisturbed.
+    pub aborts_rseq: bool,
 }
 
-/// What the kernel says of a thread's `rseq` area.
+/// The kernel's description of a thread's `rseq` area.
 #[repr(C)]
 struct Configuration {
     area: u64,
@@ -165,21 +170,21 @@ struct Configuration {
 const PTRACE_GET_RSEQ_CONFIGURATION: libc::c_uint = 0x420f;
 
 impl Stepper {
-    /// From where it has stopped itself to the first instruction of the operation.
+    /// Steps from the initial stop to the first instruction of the operation.
     pub fn begin(&mut self, tracee: &mut Tracee) {
-        while !tracee.is_newborn && registers(tracee).rip != first_instruction as *const () as u64 {
+        while !tracee.is_forked_child && registers(tracee).rip != first_instruction as *const () as u64 {
             assert_eq!(single(tracee), Stop::Call);
         }
     }
 
-    /// What a stretch consists of: from where the tracee is. It ends up at the end of it.
-    pub fn survey(&mut self, tracee: &mut Tracee, path: &Path) -> Stretch {
-        let mut shared = Shared::of(tracee.pid);
+    /// Traces a stretch from its beginning, and leaves the tracee at its end.
+    pub fn trace_stretch(&mut self, tracee: &mut Tracee, path: &Path) -> Stretch {
+        let mut shared = SharedMemory::of(tracee.pid);
         let mut found =
             Stretch { instructions: 0, trace: Vec::new(), repeated: Vec::new(), stores: Vec::new(), ends_in: Ending::Finish };
         loop {
-            self.keep_sequence(tracee);
-            // What others do at the same time is not its own.
+            self.hide_rseq(tracee);
+            // A change before the first instruction belongs to another process.
             if shared.changed() && found.instructions > 0 {
                 found.stores.push((found.instructions, lock_words(path) != [0; 3]));
             }
@@ -187,29 +192,30 @@ impl Stepper {
             if tracee.has_finished() || now.rip == finish as *const () as u64 {
                 return found;
             }
-            let sort = self.sort(tracee, now.rip);
-            if sort != Sort::Call {
+            let classify = self.classify(tracee, now.rip);
+            if classify != InstructionKind::Call {
                 found.trace.push(now.rip);
             }
-            match sort {
-                Sort::Call => {
+            match classify {
+                InstructionKind::Call => {
                     let wait = now.rax == libc::SYS_futex as u64 && [0, 9].contains(&(now.rsi & 0x7f));
                     found.ends_in = if wait { Ending::Sleep } else { Ending::Call };
                     return found;
                 }
-                Sort::Repeated(len) => {
+                InstructionKind::Repeated(len) => {
                     found.repeated.push((found.instructions, now.rcx as u32));
-                    self.pass(tracee, now.rip, len, now.rcx);
+                    self.skip_repeated(tracee, now.rip, len, now.rcx);
                 }
-                Sort::Plain => _ = single(tracee),
+                InstructionKind::Plain => _ = single(tracee),
             }
             found.instructions += 1;
-            assert!(found.instructions < 3_000_000, "it goes round for ever");
+            assert!(found.instructions < 3_000_000, "the stretch does not end");
         }
     }
 
-    /// To the beginning of a stretch. `false`: it has finished before.
-    fn go_to(&mut self, tracee: &mut Tracee, stretch: u32) -> bool {
+    /// Goes to the beginning of a stretch at full speed. Returns `false` if the operation ends
+    /// before.
+    pub fn go_to(&mut self, tracee: &mut Tracee, stretch: u32) -> bool {
         if stretch == 0 {
             self.begin(tracee);
         }
@@ -221,15 +227,16 @@ impl Stepper {
         true
     }
 
-    /// Goes on, from the beginning, to where others find what they find at a place, whatever the number of instructions.
+    /// Goes to the place with the same number of visible changes, whatever the number of
+    /// instructions.
     pub fn go_by_changes(&mut self, tracee: &mut Tracee, place: Place) -> Reached {
         if !self.go_to(tracee, place.stretch) {
             return Reached::End;
         }
-        let mut shared = Shared::of(tracee.pid);
+        let mut shared = SharedMemory::of(tracee.pid);
         let (mut changes, mut stepped) = (0, false);
         loop {
-            self.keep_sequence(tracee);
+            self.hide_rseq(tracee);
             changes += u32::from(shared.changed() && stepped);
             stepped = true;
             let now = registers(tracee);
@@ -239,20 +246,20 @@ impl Stepper {
             if changes == place.changes && matches!(place.at, At::Instruction(..)) {
                 return Reached::There;
             }
-            match self.sort(tracee, now.rip) {
-                Sort::Call => return into_call(tracee, place.at),
-                Sort::Repeated(len) => self.pass(tracee, now.rip, len, now.rcx),
-                Sort::Plain => _ = single(tracee),
+            match self.classify(tracee, now.rip) {
+                InstructionKind::Call => return into_call(tracee, place.at),
+                InstructionKind::Repeated(len) => self.skip_repeated(tracee, now.rip, len, now.rcx),
+                InstructionKind::Plain => _ = single(tracee),
             }
         }
     }
 
-    /// Goes on to a place, from the beginning.
+    /// Goes to a place from the start of the operation.
     pub fn go(&mut self, tracee: &mut Tracee, place: Place) -> Reached {
         if !self.go_to(tracee, place.stretch) {
             return Reached::End;
         }
-        let (most, rounds) = match place.at {
+        let (max_points, rounds) = match place.at {
             At::Instruction(nth, rounds) => (nth, rounds),
             _ => (u32::MAX, 0),
         };
@@ -264,22 +271,22 @@ impl Stepper {
             nth = anchor.nth;
         }
         let ended = loop {
-            self.keep_sequence(tracee);
+            self.hide_rseq(tracee);
             let now = registers(tracee);
             if tracee.has_finished() || now.rip == finish as *const () as u64 {
                 return if place.at == At::End { Reached::There } else { Reached::End };
             }
-            if nth == most && rounds == 0 {
+            if nth == max_points && rounds == 0 {
                 break false;
             }
-            match self.sort(tracee, now.rip) {
-                Sort::Call => break true,
-                Sort::Repeated(_) if nth == most => {
+            match self.classify(tracee, now.rip) {
+                InstructionKind::Call => break true,
+                InstructionKind::Repeated(_) if nth == max_points => {
                     (0..rounds.min(now.rcx as u32)).for_each(|_| _ = single(tracee));
                     break false;
                 }
-                Sort::Repeated(len) => self.pass(tracee, now.rip, len, now.rcx),
-                Sort::Plain => _ = single(tracee),
+                InstructionKind::Repeated(len) => self.skip_repeated(tracee, now.rip, len, now.rcx),
+                InstructionKind::Plain => _ = single(tracee),
             }
             nth += 1;
         };
@@ -287,31 +294,32 @@ impl Stepper {
     }
 
     fn run_to_anchor(&mut self, tracee: &mut Tracee, anchor: Anchor) -> bool {
-        let mut is_there = registers(tracee).rip == anchor.rip;
-        for _ in u32::from(is_there)..anchor.time {
-            self.keep_sequence(tracee);
-            if is_there {
+        let mut at_anchor = registers(tracee).rip == anchor.rip;
+        for _ in u32::from(at_anchor)..anchor.time {
+            self.hide_rseq(tracee);
+            if at_anchor {
                 _ = single(tracee);
-                self.keep_sequence(tracee);
+                self.hide_rseq(tracee);
             }
-            is_there = run_to(tracee, anchor.rip);
-            if !is_there {
+            at_anchor = run_to(tracee, anchor.rip);
+            if !at_anchor {
                 return false;
             }
         }
         true
     }
 
-    /// After the last step, before it is left alone again: it is within its sequence, which the kernel breaks off.
-    pub fn let_go(&mut self, tracee: &Tracee) {
-        if self.sequence != 0 {
-            poke(tracee, self.area.unwrap_or(0) + 8, self.sequence);
+    /// Before the tracee runs freely again: restores the sequence pointer, so that the kernel
+    /// aborts the sequence.
+    pub fn restore_rseq(&mut self, tracee: &Tracee) {
+        if self.rseq != 0 {
+            poke(tracee, self.area.unwrap_or(0) + 8, self.rseq);
         }
     }
 
-    /// Each stop makes the kernel break off the sequence that a thread is within. It does not if it cannot tell.
-    fn keep_sequence(&mut self, tracee: &Tracee) {
-        if self.breaks_off {
+    /// Hides the sequence pointer. Otherwise the kernel aborts the sequence at each stop.
+    fn hide_rseq(&mut self, tracee: &Tracee) {
+        if self.aborts_rseq {
             return;
         }
         let area = *self.area.get_or_insert_with(|| {
@@ -322,29 +330,29 @@ impl Stepper {
             found.area
         });
         if area != 0 {
-            let sequence = peek(tracee, area + 8);
-            if sequence != 0 {
-                self.sequence = sequence;
+            let rseq = peek(tracee, area + 8);
+            if rseq != 0 {
+                self.rseq = rseq;
                 poke(tracee, area + 8, 0);
             }
         }
     }
 
-    fn sort(&mut self, tracee: &Tracee, at: u64) -> Sort {
-        *self.sorts.entry(at).or_insert_with(|| {
+    fn classify(&mut self, tracee: &Tracee, at: u64) -> InstructionKind {
+        *self.kinds.entry(at).or_insert_with(|| {
             let code = peek(tracee, at).to_le_bytes();
             let string = |byte: u8| matches!(byte, 0xa4..=0xa7 | 0xaa..=0xaf);
             match code {
-                [0x0f, 0x05, ..] => Sort::Call,
-                [0xf3 | 0xf2, 0x48, op, ..] if string(op) => Sort::Repeated(3),
-                [0xf3 | 0xf2, op, ..] if string(op) => Sort::Repeated(2),
-                _ => Sort::Plain,
+                [0x0f, 0x05, ..] => InstructionKind::Call,
+                [0xf3 | 0xf2, 0x48, op, ..] if string(op) => InstructionKind::Repeated(3),
+                [0xf3 | 0xf2, op, ..] if string(op) => InstructionKind::Repeated(2),
+                _ => InstructionKind::Plain,
             }
         })
     }
 
-    /// Past a repeated instruction.
-    fn pass(&mut self, tracee: &mut Tracee, at: u64, len: u64, rounds: u64) {
+    /// Steps past a repeated instruction.
+    fn skip_repeated(&mut self, tracee: &mut Tracee, at: u64, len: u64, rounds: u64) {
         if rounds < 16 {
             while registers(tracee).rip == at {
                 _ = single(tracee);
@@ -355,7 +363,7 @@ impl Stepper {
     }
 }
 
-/// From the end of a stretch.
+/// Continues from the end of a stretch.
 fn into_call(tracee: &mut Tracee, to: At) -> Reached {
     match to {
         At::Call => {
@@ -370,7 +378,7 @@ fn into_call(tracee: &mut Tracee, to: At) -> Reached {
     }
 }
 
-/// At full speed to an instruction. `false`: it has come to a system call before, or to its end.
+/// Runs to an instruction at full speed. Returns `false` if a system call or the end comes first.
 fn run_to(tracee: &mut Tracee, at: u64) -> bool {
     let code = peek(tracee, at);
     poke(tracee, at, code & !0xff | 0xcc);

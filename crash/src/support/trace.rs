@@ -1,22 +1,24 @@
-//! Children under `ptrace` that are ended at a chosen point: after a system call, or a store that others see.
+//! Children under `ptrace` that are stopped at a chosen point: at a system call, or after a store
+//! to shared memory.
 //!
 //! # Safety
 //!
-//! The raw calls get the process ids of children that were made here, stopped when they are looked into, and
-//! pointers to locals.
+//! The raw calls get process ids of children that were created here and are stopped, and pointers
+//! to locals.
 
 use super::*;
 use std::sync::atomic::Ordering::SeqCst;
 
-/// Where the lock word is in the file `registry`.
+/// The offset of the lock word in the file `registry`.
 pub const LOCK: usize = 12;
-/// Where it is in a set's file.
+/// The offset of the lock word in the file of a set.
 pub const SET_LOCK: usize = 16;
 
-/// Where a queue's lock word is in its file.
+/// The offset of the lock word in the file of a queue.
 pub const QUEUE_LOCK: usize = 0;
 
-/// The word of a set's lock that a process holds, or has held: its slot and incarnation, as the registry has them.
+/// Returns the lock word of a set that is held by this process: its slot and incarnation from the
+/// registry.
 pub fn lock_word_of(path: &Path, pid: i32) -> u32 {
     const SLOTS: usize = 16384;
     const SLOT: usize = 32;
@@ -27,7 +29,7 @@ pub fn lock_word_of(path: &Path, pid: i32) -> u32 {
     (slot as u32 + 1) | (at(slot, 0) << 15 & 0x7fff_ffff)
 }
 
-/// The words of the registry's lock, the first set's, the first queue's, as the files have them.
+/// Reads the lock words of the registry, the first set and the first queue.
 pub fn lock_words(path: &Path) -> [u32; 3] {
     [("registry", LOCK), ("sem/0", SET_LOCK), ("msg/0", QUEUE_LOCK)].map(|(name, at)| {
         let mut word = [0; 4];
@@ -37,8 +39,8 @@ pub fn lock_words(path: &Path) -> [u32; 3] {
     })
 }
 
-/// The shared memory of a namespace, watched for stores: the registry's fixed part, its first slots and keys, the
-/// control files of the first indexes, the first set, the first queue.
+/// The shared memory of a namespace, watched for stores: the registry's header, its first slots and
+/// keys, the control files of the first segments, the first set, and the first queue.
 pub struct Watch {
     path: PathBuf,
     windows: Vec<Option<(Window, Vec<u8>)>>,
@@ -50,11 +52,11 @@ const SET_KEYS: usize = SET + 1;
 const QUEUE: usize = SET_KEYS + 1;
 const QUEUE_PAGES: usize = QUEUE + 1;
 const QUEUE_KEYS: usize = QUEUE_PAGES + 1;
-/// Where the registry's table of keys begins.
+/// The offset of the key table in the registry.
 pub const KEYS: u64 = 16384 + 32 * 16256;
-/// The most of a set's file that is watched.
+/// Maximal number of watched bytes of a set.
 const MOST_BYTES: u64 = 32768;
-/// Of a queue: the header and a page; what is copied into further ones is not worth a look at each byte.
+/// The watched part of a queue: the header and one page. Stores to further pages only copy text.
 const QUEUE_BYTES: u64 = 8192;
 
 impl Watch {
@@ -64,7 +66,7 @@ impl Watch {
         watch
     }
 
-    /// Opens what has appeared, and sees all as it is now.
+    /// Opens new files and records the current content.
     pub fn reopen(&mut self) {
         let registry = self.path.join("registry");
         let files = [(SET, "sem/0", MOST_BYTES), (QUEUE, "msg/0", QUEUE_BYTES), (QUEUE_PAGES, "msg/0.data", QUEUE_BYTES)];
@@ -94,7 +96,7 @@ impl Watch {
         }
     }
 
-    /// Whether something has been stored since the last look.
+    /// Returns `true` if a store has happened since the last call.
     pub fn changed(&mut self) -> bool {
         let mut changed = false;
         for (window, seen) in self.windows.iter_mut().flatten() {
@@ -106,8 +108,8 @@ impl Watch {
         changed
     }
 
-    /// All that others can see of the namespace but for its shared memory: names, modes, owners, sizes, access
-    /// control lists, and who holds a lock on the registry.
+    /// Returns what other processes can see of the namespace besides shared memory: names, modes,
+    /// owners, sizes, access control lists, and locks on the registry.
     fn surroundings(&self) -> String {
         use std::os::unix::fs::MetadataExt;
         let mut text = String::new();
@@ -138,22 +140,22 @@ impl Watch {
         text
     }
 
-    /// The registry's lock, or the set's, or the queue's, if nobody holds that.
+    /// Returns the three lock words combined; 0 if no lock is held.
     pub fn lock_word(&self) -> u32 {
         self.lock_words().into_iter().fold(0, |all, word| all | word)
     }
 
-    /// The registry's lock, the set's, the queue's.
+    /// Returns the lock words of the registry, the first set and the first queue.
     pub fn lock_words(&self) -> [u32; 3] {
         let word = |window: usize, at| self.windows[window].as_ref().map_or(0, |(w, _)| w.word(at).load(SeqCst));
         [word(0, LOCK), word(SET, SET_LOCK), word(QUEUE, QUEUE_LOCK)]
     }
 }
 
-/// Where a traced process is ended.
+/// A point at which a traced process is killed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Point {
-    /// At its n-th stop: system calls are stopped at when they begin and when they end; 0 is the start.
+    /// At stop `.0`. A system call stops at its beginning and at its end; 0 is the start.
     Stop(u32),
     /// After stop `.0`, when shared memory has changed `.1` times (from 1).
     Store(u32, u32),
@@ -165,11 +167,11 @@ pub struct Tracee {
     pub(super) stops: u32,
     finished: bool,
     pub lock_held: bool,
-    /// It is one that was just forked.
-    pub is_newborn: bool,
+    /// `true` for a child that was just forked.
+    pub is_forked_child: bool,
 }
 
-/// In the child: what follows is traced.
+/// Called by the child: starts tracing.
 pub fn begin() {
     // SAFETY: no pointers.
     unsafe {
@@ -179,67 +181,68 @@ pub fn begin() {
     first_instruction();
 }
 
-/// Where what is traced begins, to the instruction.
+/// Marks the first traced instruction.
 #[inline(never)]
 pub(super) extern "C" fn first_instruction() {
     std::hint::black_box(());
 }
 
-/// In the child: the traced part has ended.
+/// Called by the child: ends the traced part.
 #[inline(never)]
 pub extern "C" fn finish() {
     // SAFETY: no pointers.
     unsafe { libc::raise(libc::SIGSTOP) };
 }
 
-/// What the tracee has come to.
+/// Why the tracee has stopped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Stop {
     /// A system call begins or ends.
     Call,
-    /// It has forked: the child's process id.
+    /// It has forked a child with this process id.
     Forked(i32),
-    /// [`finish`].
+    /// It has called [`finish`].
     Finished,
 }
 
 static FORKED: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(0);
 
-/// The child that a tracee has made since this was last asked, which is stopped before its first instruction; 0: none.
+/// Returns the last child that a tracee has forked, stopped before its first instruction, and
+/// forgets it; 0 if none.
 pub fn forked() -> i32 {
     FORKED.swap(0, SeqCst)
 }
 
-/// Ends the child that is left of a tracee that was only looked at.
+/// Kills the forked child of a tracee that was only traced.
 pub(super) fn discard_forked() {
     let pid = forked();
     if pid != 0 {
         kill(pid, libc::SIGKILL);
-        // SAFETY: no pointers; it may be somebody else's to wait for.
+        // SAFETY: no pointers; it may not be a child of this process.
         unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) };
     }
 }
 
 impl Tracee {
-    /// Starts `body` in a child and waits until it calls [`begin`].
+    /// Starts `body` in a child and blocks until it calls [`begin`].
     pub fn start(body: impl FnOnce()) -> Tracee {
         let child = fork(body);
         let pid = child.pid;
         std::mem::forget(child);
         let status = wait(pid);
-        assert!(libc::WIFSTOPPED(status), "the child ended before it began: {status:#x}");
+        assert!(libc::WIFSTOPPED(status), "the child ended before `begin`: {status:#x}");
         assert_eq!(libc::WSTOPSIG(status), libc::SIGSTOP);
-        let tracee = Tracee { pid, stops: 0, finished: false, lock_held: false, is_newborn: false };
+        let tracee = Tracee { pid, stops: 0, finished: false, lock_held: false, is_forked_child: false };
         tracee.set_options();
         tracee
     }
 
-    /// A process that the tracer has got with its parent's fork, stopped before its first instruction.
-    pub fn newborn(pid: i32) -> Tracee {
+    /// Takes over a forked child, stopped before its first instruction.
+    pub fn forked_child(pid: i32) -> Tracee {
         let status = wait(pid);
         assert!(libc::WIFSTOPPED(status), "{status:#x}");
-        let tracee = Tracee { pid, stops: 0, finished: false, lock_held: false, is_newborn: true };
+        let tracee = Tracee { pid, stops: 0, finished: false, lock_held: false, is_forked_child: true };
         tracee.set_options();
         tracee
     }
@@ -255,7 +258,7 @@ impl Tracee {
         self.finished
     }
 
-    /// Goes on to the next stop.
+    /// Continues to the next stop.
     pub fn next(&mut self) -> Stop {
         self.resume(libc::PTRACE_SYSCALL)
     }
@@ -271,13 +274,13 @@ impl Tracee {
             let status = wait(self.pid);
             if !libc::WIFSTOPPED(status) {
                 self.pid = 0;
-                panic!("the child ended in what was traced: {status:#x}");
+                panic!("the child ended in the traced part: {status:#x}");
             }
             let event = status >> 16;
             match libc::WSTOPSIG(status) {
                 stop if stop == libc::SIGTRAP | 0x80 => {
                     self.stops += 1;
-                    assert!(self.stops < 20_000, "the child goes round for ever");
+                    assert!(self.stops < 20_000, "the child does not finish");
                     return Stop::Call;
                 }
                 libc::SIGTRAP if event != 0 => {
@@ -298,7 +301,7 @@ impl Tracee {
         }
     }
 
-    /// Whether the next instruction enters the kernel.
+    /// Returns `true` if the next instruction is a system call.
     #[cfg(target_arch = "x86_64")]
     fn at_system_call(&self) -> bool {
         let at = std::mem::offset_of!(libc::user, regs) + std::mem::offset_of!(libc::user_regs_struct, rip);
@@ -315,12 +318,13 @@ impl Tracee {
         true
     }
 
-    /// Steps until the next system call, or until shared memory has changed `most` times. Returns how often it has.
+    /// Single-steps until the next system call, or until shared memory has changed `most` times.
+    /// Returns the number of changes.
     fn step(&mut self, watch: &mut Watch, most: u32) -> u32 {
         let mut changes = 0;
         watch.reopen();
         let mut quiet = 0;
-        // Longer stretches prepare memory that nobody else sees yet.
+        // A longer run without a change prepares private memory.
         while quiet < 60_000 && changes < most && !self.at_system_call() {
             let stops = self.stops;
             if self.resume(libc::PTRACE_SINGLESTEP) == Stop::Finished {
@@ -336,7 +340,7 @@ impl Tracee {
         changes
     }
 
-    /// Goes on to a point. `false`: it has finished before.
+    /// Continues to a point. Returns `false` if the operation ends before.
     pub fn run_to(&mut self, point: Point, watch: &mut Watch) -> bool {
         let (stop, nth) = match point {
             Point::Stop(stop) => (stop, 0),
@@ -356,7 +360,7 @@ impl Tracee {
         true
     }
 
-    /// Goes on by so many instructions. `false`: it has finished before.
+    /// Executes this many instructions. Returns `false` if the operation ends before.
     pub fn steps(&mut self, instructions: usize) -> bool {
         (0..instructions).all(|_| {
             let (stops, stop) = (self.stops, self.resume(libc::PTRACE_SINGLESTEP));
@@ -365,7 +369,8 @@ impl Tracee {
         })
     }
 
-    /// Goes on until shared memory has changed `nth` times (from 0), whatever the system calls in between. `false`: it has finished before.
+    /// Continues until shared memory has changed `nth` times (from 0), across system calls. Returns
+    /// `false` if the operation ends before.
     pub fn run_to_change(&mut self, nth: u32, watch: &mut Watch) -> bool {
         let mut left = nth;
         while left > 0 {
@@ -379,7 +384,7 @@ impl Tracee {
         true
     }
 
-    /// Goes on within a system call until it sleeps there. `false`: the call has returned.
+    /// Continues within a system call until the tracee sleeps. Returns `false` if the call returns.
     pub fn falls_asleep(&mut self) -> bool {
         // SAFETY: a stopped tracee of this thread.
         assert_eq!(unsafe { libc::ptrace(libc::PTRACE_SYSCALL, self.pid, 0, 0) }, 0);
@@ -394,14 +399,15 @@ impl Tracee {
         }
     }
 
-    /// All points up to its end at which others see something new: each store to shared memory (with `stores`) and
-    /// each system call that has changed anything. With `QUINTET_CRASH_ALL` each stop.
+    /// Returns all points at which other processes can see a change: each store to shared memory
+    /// (with `stores`) and each system call with an effect. With `QUINTET_CRASH_ALL` set, each
+    /// stop.
     pub fn all_points(mut self, watch: &mut Watch, stores: bool) -> Vec<Point> {
         let mut points = vec![Point::Stop(0)];
         let all = std::env::var_os("QUINTET_CRASH_ALL").is_some();
         let mut seen = watch.surroundings();
         loop {
-            // After a call has ended, not before it begins.
+            // At the end of a call, not at its beginning.
             if stores && self.stops.is_multiple_of(2) {
                 for nth in 1..=self.step(watch, u32::MAX) {
                     points.push(Point::Store(self.stops, nth));
@@ -422,7 +428,7 @@ impl Tracee {
         points
     }
 
-    /// Lets it go, with a signal or 0.
+    /// Detaches from the tracee, with a signal or 0.
     pub fn release(self, signal: i32) -> Child {
         // SAFETY: a stopped tracee of this thread.
         assert_eq!(unsafe { libc::ptrace(libc::PTRACE_DETACH, self.pid, 0, signal as usize) }, 0);
@@ -431,7 +437,7 @@ impl Tracee {
         child
     }
 
-    /// SIGKILL, here and now.
+    /// Kills the tracee.
     pub fn kill(self) {
         drop(self)
     }

@@ -1,6 +1,6 @@
 //! msgget(2), msgop(2), msgctl(2).
 
-use super::{Object, Outcome, Perm, READ, Table, WRITE, World, may_create, open, set_mode};
+use super::{Model, Object, Outcome, Perm, READ, Table, WRITE, may_create, open, set_mode};
 use quintet::{Errno, Id, Key, MsgFlags};
 
 /// A message.
@@ -16,17 +16,17 @@ pub struct Message {
 pub struct Queue {
     /// Key, identifier, mode.
     pub perm: Perm,
-    /// The first one first.
+    /// In order of sending.
     pub messages: Vec<Message>,
     /// `msg_qbytes`
     pub capacity: u64,
-    /// `msg_lspid`; 0: nothing was sent.
+    /// `msg_lspid`; 0 if nothing was sent.
     pub lspid: i32,
-    /// `msg_lrpid`; 0: nothing was received.
+    /// `msg_lrpid`; 0 if nothing was received.
     pub lrpid: i32,
 }
 
-/// All of them.
+/// All queues.
 pub type Queues = Table<Queue>;
 
 impl Object for Queue {
@@ -45,7 +45,7 @@ impl Queue {
         self.messages.iter().map(|message| message.data.len() as u64).sum()
     }
 
-    /// The message that `msgtyp` means.
+    /// Returns the position of the message that `msgtyp` selects.
     fn select(&self, mtype: i64, flags: MsgFlags) -> Option<usize> {
         let first = |fits: &dyn Fn(i64) -> bool| self.messages.iter().position(|message| fits(message.mtype));
         match mtype {
@@ -61,7 +61,7 @@ impl Queue {
     }
 }
 
-impl World {
+impl Model {
     /// `msgget`
     pub fn msgget(&mut self, key: Key, flags: i32) -> Outcome<Id> {
         if let Some(queue) = self.queues.by_key(key) {
@@ -76,7 +76,7 @@ impl World {
         Ok(self.queues.insert(Queue { perm, messages: Vec::new(), capacity, lspid: 0, lrpid: 0 }))
     }
 
-    /// `msgsnd` that does not wait, by process `pid`.
+    /// `msgsnd` without blocking, by process `pid`.
     pub fn msgsnd(&mut self, id: i32, mtype: i64, data: &[u8], pid: i32) -> Outcome<()> {
         if data.len() > self.limits.msgmax as usize || mtype < 1 {
             return Err(Errno::INVAL);
@@ -92,7 +92,7 @@ impl World {
         Ok(())
     }
 
-    /// `msgrcv` that does not wait, into a buffer of `size` bytes.
+    /// `msgrcv` without blocking, into a buffer of `size` bytes.
     pub fn msgrcv(&mut self, id: i32, size: usize, mtype: i64, flags: MsgFlags) -> Outcome<Message> {
         Id::from_raw(id)?;
         let (caller, msgmax) = (self.caller, self.limits.msgmax as usize);
@@ -127,7 +127,7 @@ impl World {
         Ok(queue)
     }
 
-    /// `MSG_STAT`; `any`: `MSG_STAT_ANY`
+    /// `MSG_STAT`, or `MSG_STAT_ANY` if `any`.
     pub fn msg_stat_index(&mut self, index: i32, any: bool) -> Outcome<&Queue> {
         let queue = self.queues.at(index)?;
         queue.perm.check(self.caller, if any { 0 } else { READ })?;
@@ -135,13 +135,13 @@ impl World {
     }
 
     /// `IPC_SET`
-    pub fn msg_set(&mut self, id: i32, ids_are_good: bool, mode: u32, capacity: u64) -> Outcome<()> {
+    pub fn msg_set(&mut self, id: i32, ids_valid: bool, mode: u32, capacity: u64) -> Outcome<()> {
         let (caller, msgmnb) = (self.caller, u64::from(self.limits.msgmnb));
         let queue = self.queues.get(id)?;
-        if capacity > msgmnb && !caller.passes_msgmnb {
+        if capacity > msgmnb && !caller.ignores_msgmnb {
             return Err(Errno::PERM);
         }
-        set_mode(queue.perm_mut(), ids_are_good, mode)?;
+        set_mode(queue.perm_mut(), ids_valid, mode)?;
         queue.capacity = capacity;
         Ok(())
     }

@@ -1,14 +1,15 @@
 //! shmget(2), shmop(2), shmctl(2).
 
-use super::{Caller, Object, Outcome, Perm, READ, Table, WRITE, World, may_create, open, set_mode};
+use super::{Caller, Model, Object, Outcome, Perm, READ, Table, WRITE, may_create, open, set_mode};
 use libc::{SHM_NORESERVE, SHM_RDONLY};
 use quintet::{Errno, Id, Key};
 
 const PAGE: u64 = 4096;
-/// Of so many bytes at the most, the memory of one removed segment is kept for the next one, which then gets its index.
+/// The library keeps the memory of one removed segment up to this size. The next segment reuses it
+/// with its index.
 const KEPT: u64 = 65536;
-/// So much memory no machine has.
-const MORE_THAN_THERE_IS: u64 = 1 << 40;
+/// More memory than any machine has.
+const HUGE: u64 = 1 << 40;
 
 /// A segment.
 pub struct Segment {
@@ -20,19 +21,19 @@ pub struct Segment {
     pub nattch: u64,
     /// `SHM_DEST`
     pub dest: bool,
-    /// Whether it has ever been attached.
+    /// `true` if it has been attached.
     pub atime: bool,
-    /// Whether it has ever been detached.
+    /// `true` if it has been detached.
     pub dtime: bool,
     /// `shm_lpid`
     pub lpid: i32,
-    /// The bytes that were written and are not 0.
+    /// Bytes that were written and are not 0.
     pub bytes: std::collections::BTreeMap<u64, u8>,
-    /// The mode with which its memory was made, if it was promised.
+    /// The mode at creation, if its memory was reserved.
     made_with: Option<u32>,
 }
 
-/// All of them.
+/// All segments.
 #[derive(Default)]
 pub struct Segments {
     /// By index.
@@ -51,26 +52,26 @@ impl Object for Segment {
 }
 
 impl Segment {
-    /// `shm_tot`'s share.
+    /// Its share of `shm_tot`.
     pub fn pages(&self) -> u64 {
         self.size.div_ceil(PAGE)
     }
 }
 
-impl World {
+impl Model {
     /// `shmget`
     pub fn shmget(&mut self, key: Key, size: u64, flags: i32) -> Outcome<Id> {
         if let Some(segment) = self.segments.table.by_key(key) {
-            let suits = size <= segment.size;
-            return open(segment, self.caller, flags, suits);
+            let size_fits = size <= segment.size;
+            return open(segment, self.caller, flags, size_fits);
         }
         may_create(key, flags)?;
         if size == 0 || size > self.limits.shmmax || i64::try_from(size).is_err() {
             return Err(Errno::INVAL);
         }
         let used: u64 = self.segments.table.iter().map(Segment::pages).sum();
-        let (full, too_much) = (self.segments.table.count() >= self.limits.shmmni, size >= MORE_THAN_THERE_IS);
-        // The memory is looked for before the number.
+        let (full, too_much) = (self.segments.table.count() >= self.limits.shmmni, size >= HUGE);
+        // Memory is checked before the number of segments.
         if used + size.div_ceil(PAGE) > self.limits.shmall || full && !too_much {
             return Err(Errno::NOSPC);
         }
@@ -78,18 +79,19 @@ impl World {
             return Err(Errno::NOMEM);
         }
         let mode = flags as u32 & 0o777;
-        let sooner = self.segments.kept.filter(|_| size.next_multiple_of(PAGE) <= KEPT);
+        let preferred = self.segments.kept.filter(|_| size.next_multiple_of(PAGE) <= KEPT);
         if too_much {
-            // It is tried twice, the second time with nothing kept. The identifiers are used up, but not one that was asked for.
-            let asked = self.segments.table.next_id;
-            for kept in [sooner, None] {
+            // Creation is tried twice, the second time without kept memory. Both attempts use up an
+            // identifier, except a requested one.
+            let requested = self.segments.table.next_id;
+            for kept in [preferred, None] {
                 self.segments.table.next(kept);
-                self.segments.table.next_id = asked;
+                self.segments.table.next_id = requested;
             }
             self.segments.kept = None;
             return Err(Errno::NOMEM);
         }
-        let id = self.segments.table.next(sooner);
+        let id = self.segments.table.next(preferred);
         self.segments.kept = self.segments.kept.filter(|index| *index != id.index());
         Ok(self.segments.table.insert(Segment {
             perm: Perm { key, id, mode },
@@ -104,7 +106,7 @@ impl World {
         }))
     }
 
-    /// `shmat`, where the system chooses the address. `in_use`: at an address that is taken.
+    /// `shmat` at an address that the system chooses, or at an address in use if `in_use`.
     pub fn shmat(&mut self, id: i32, flags: i32, in_use: bool) -> Outcome<()> {
         let Caller { pid, .. } = self.caller;
         let segment = self.segments.table.get(id)?;
@@ -121,7 +123,7 @@ impl World {
         Ok(())
     }
 
-    /// `shmdt` of an attachment by process `pid` of this segment.
+    /// `shmdt` of this segment by process `pid`.
     pub fn shmdt(&mut self, id: i32, pid: i32) -> Outcome<()> {
         let segment = self.segments.table.get(id)?;
         segment.nattch -= 1;
@@ -143,14 +145,14 @@ impl World {
     }
 
     fn destroy(&mut self, id: i32) {
-        let Some(gone) = Id::from_raw(id).ok().and_then(|id| self.segments.table.remove(id)) else { return };
-        let small = gone.pages() * PAGE <= KEPT;
-        if small && self.segments.kept.is_none() && gone.made_with == Some(gone.perm.mode) {
-            self.segments.kept = Some(gone.perm.id.index());
+        let Some(removed) = Id::from_raw(id).ok().and_then(|id| self.segments.table.remove(id)) else { return };
+        let small = removed.pages() * PAGE <= KEPT;
+        if small && self.segments.kept.is_none() && removed.made_with == Some(removed.perm.mode) {
+            self.segments.kept = Some(removed.perm.id.index());
         }
     }
 
-    /// Gives up what is kept.
+    /// Frees the kept memory.
     pub fn sweep(&mut self) {
         self.segments.kept = None;
     }
@@ -162,7 +164,7 @@ impl World {
         Ok(segment)
     }
 
-    /// `SHM_STAT`; `any`: `SHM_STAT_ANY`
+    /// `SHM_STAT`, or `SHM_STAT_ANY` if `any`.
     pub fn shm_stat_index(&mut self, index: i32, any: bool) -> Outcome<&Segment> {
         let segment = self.segments.table.at(index)?;
         segment.perm.check(self.caller, if any { 0 } else { READ })?;
@@ -170,7 +172,7 @@ impl World {
     }
 
     /// `IPC_SET`
-    pub fn shm_set(&mut self, id: i32, ids_are_good: bool, mode: u32) -> Outcome<()> {
-        set_mode(self.segments.table.get(id)?.perm_mut(), ids_are_good, mode)
+    pub fn shm_set(&mut self, id: i32, ids_valid: bool, mode: u32) -> Outcome<()> {
+        set_mode(self.segments.table.get(id)?.perm_mut(), ids_valid, mode)
     }
 }

@@ -1,6 +1,6 @@
 //! semget(2), semop(2), semctl(2).
 
-use super::{Object, Outcome, Perm, READ, Table, WRITE, World, may_create, open, set_mode};
+use super::{Model, Object, Outcome, Perm, READ, Table, WRITE, may_create, open, set_mode};
 use quintet::{Errno, Id, Key, Limits, SemFlags, SemOp};
 
 const SEMVMX: i32 = Limits::SEMVMX as i32;
@@ -15,11 +15,12 @@ pub struct Set {
     pub pids: Vec<i32>,
     /// `semadj` of the calling process.
     pub adjustments: Vec<i32>,
-    /// Whether any `semop` was done. Not said of a set on which a process that has ended only tried to, with `SEM_UNDO`.
+    /// `true` after a `semop`. `None` if a process that has exited only attempted one with
+    /// `SEM_UNDO`.
     pub otime: Option<bool>,
 }
 
-/// All of them.
+/// All sets.
 pub type Sets = Table<Set>;
 
 impl Object for Set {
@@ -33,7 +34,8 @@ impl Object for Set {
 }
 
 impl Set {
-    /// All of `ops` by a process that has `adjustments`, or nothing. What would wait fails.
+    /// Performs all of `ops` or none, for a process with `adjustments`. An operation that would
+    /// block fails.
     pub fn perform(&mut self, ops: &[SemOp], pid: i32, adjustments: &mut [i32]) -> Outcome<()> {
         let (mut values, mut adjusted) = (self.values.clone(), adjustments.to_owned());
         for op in ops {
@@ -58,7 +60,7 @@ impl Set {
         Ok(())
     }
 
-    /// The end of a process that has `adjustments`.
+    /// Applies the exit of a process with `adjustments`.
     pub fn undo(&mut self, pid: i32, adjustments: &[i32]) {
         for (num, adjustment) in adjustments.iter().enumerate().filter(|(_, adjustment)| **adjustment != 0) {
             self.values[num] = (self.values[num] + adjustment).clamp(0, SEMVMX);
@@ -72,7 +74,7 @@ impl Set {
     }
 }
 
-impl World {
+impl Model {
     /// `semget`
     pub fn semget(&mut self, key: Key, nsems: i32, flags: i32) -> Outcome<Id> {
         let nsems = usize::try_from(nsems).map_err(|_| Errno::INVAL)?;
@@ -80,8 +82,8 @@ impl World {
             return Err(Errno::INVAL);
         }
         if let Some(set) = self.sets.by_key(key) {
-            let suits = nsems <= set.values.len();
-            return open(set, self.caller, flags, suits);
+            let size_fits = nsems <= set.values.len();
+            return open(set, self.caller, flags, size_fits);
         }
         may_create(key, flags)?;
         if nsems == 0 {
@@ -95,12 +97,12 @@ impl World {
         Ok(self.sets.insert(Set { perm, values: zeroes(), pids: zeroes(), adjustments: zeroes(), otime: Some(false) }))
     }
 
-    /// In all sets.
+    /// Returns the number of semaphores in all sets.
     pub fn semaphores(&self) -> usize {
         self.sets.iter().map(|set| set.values.len()).sum()
     }
 
-    /// The set that `ops` may be tried on.
+    /// Returns the set if `ops` may be tried on it.
     pub fn set_for(&mut self, id: i32, ops: &[SemOp]) -> Outcome<&mut Set> {
         if ops.is_empty() {
             return Err(Errno::INVAL);
@@ -117,7 +119,7 @@ impl World {
         Ok(set)
     }
 
-    /// `semop` that does not wait.
+    /// `semop` without blocking.
     pub fn semop(&mut self, id: i32, ops: &[SemOp]) -> Outcome<()> {
         let pid = self.caller.pid;
         let set = self.set_for(id, ops)?;
@@ -127,7 +129,7 @@ impl World {
         done
     }
 
-    /// `GETVAL` and `GETPID`: both.
+    /// `GETVAL` and `GETPID`.
     pub fn sem_value(&mut self, id: i32, num: i32) -> Outcome<(i32, i32)> {
         let set = self.sets.get(id)?;
         set.perm.check(self.caller, READ)?;
@@ -178,9 +180,9 @@ impl World {
         Ok(set)
     }
 
-    /// `IPC_SET`
-    pub fn sem_set(&mut self, id: i32, ids_are_good: bool, mode: u32) -> Outcome<()> {
-        set_mode(self.sets.get(id)?.perm_mut(), ids_are_good, mode)
+    /// `SEM_STAT`, or `SEM_STAT_ANY` if `any`.
+    pub fn sem_set(&mut self, id: i32, ids_valid: bool, mode: u32) -> Outcome<()> {
+        set_mode(self.sets.get(id)?.perm_mut(), ids_valid, mode)
     }
 
     /// `IPC_RMID`

@@ -1,20 +1,20 @@
-//! What is written into the files: any bits, values that mean something where they are put, and whole lies made of several words.
-//! Where things are: docs/format.md.
+//! Corruption of the files: random bits, plausible values, and consistent forgeries of several
+//! words. docs/format.md describes the offsets.
 
 mod queues;
 mod registry;
 mod segments;
 mod sets;
 
-use crate::dice::Dice;
 use crate::memory::Target;
-use crate::scene::{ID, SEMAPHORES};
+use crate::objects::{ID, SEMAPHORES};
+use crate::rng::Rng;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// What a file is.
+/// The type of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Kind {
     Limits,
@@ -30,7 +30,8 @@ impl Kind {
     pub const ALL: [Kind; 7] = [Kind::Limits, Kind::Registry, Kind::Control, Kind::Data, Kind::Set, Kind::Queue, Kind::Pages];
 }
 
-/// The indexes' first free ones, too; that of the objects that must not be harmed is left out.
+/// Indexes that are attacked: those in use, and the first free ones. Index 1 holds the objects that
+/// must not change.
 const INDEXES: [u16; 3] = [0, 2, 3];
 
 fn files(kind: Kind) -> Vec<String> {
@@ -46,32 +47,34 @@ fn files(kind: Kind) -> Vec<String> {
     }
 }
 
-/// A lock that a living process is said to have: it frees it, in the end.
+/// A lock with a word that names a live process. The attacker frees it in the end, because that
+/// process would.
 struct Loan {
     path: String,
     word: u64,
     until: Instant,
 }
 
-/// How long a living process holds a lock.
+/// How long a live process holds a lock.
 const LOAN: Duration = Duration::from_millis(20);
 
-/// A lock's owner whom there never was.
-const NOBODY: u64 = 5001 | 1 << 15 | 77 << 32;
+/// The owner word of a process that has never existed.
+const ABSENT_OWNER: u64 = 5001 | 1 << 15 | 77 << 32;
 
 pub struct Attacker {
     directory: PathBuf,
-    pub dice: Dice,
+    pub rng: Rng,
     targets: Vec<(Kind, String, Target)>,
     pristine: HashMap<String, (u64, Vec<u8>)>,
-    /// Who lives: slot, incarnation, thread.
-    pub living: Vec<(u32, u32, u32)>,
+    /// Live participants: slot, incarnation, thread.
+    pub participants: Vec<(u32, u32, u32)>,
     loans: Vec<Loan>,
-    /// Whose lock a living process has held in this round already: it does not hang on to it.
+    /// Files with a lock that a live process has already held in this round. It does not take it
+    /// twice.
     lent: Vec<String>,
-    /// Files are shortened, too.
+    /// `true` if files are also shortened.
     pub shortens: bool,
-    /// How many corruptions there were, by kind of file.
+    /// Number of corruptions by type of file.
     pub counts: [u64; Kind::ALL.len()],
     pub shortened: u64,
 }
@@ -93,25 +96,25 @@ impl Attacker {
     pub fn new(directory: &Path, seed: u64) -> Attacker {
         let mut attacker = Attacker {
             directory: directory.into(),
-            dice: Dice::new(seed),
+            rng: Rng::new(seed),
             targets: Vec::new(),
             pristine: HashMap::new(),
-            living: Vec::new(),
+            participants: Vec::new(),
             loans: Vec::new(),
             lent: Vec::new(),
             shortens: false,
             counts: [0; Kind::ALL.len()],
             shortened: 0,
         };
-        attacker.look();
+        attacker.remap();
         for (_, path, target) in &attacker.targets {
             attacker.pristine.insert(path.clone(), (target.inode, target.copy()));
         }
         attacker
     }
 
-    /// Maps the files that there are now, and notes who lives.
-    pub fn look(&mut self) {
+    /// Maps all current files.
+    pub fn remap(&mut self) {
         self.targets.clear();
         self.lent.clear();
         for kind in Kind::ALL {
@@ -123,21 +126,21 @@ impl Attacker {
         }
     }
 
-    /// Notes who lives, by what the registry says as long as nobody has falsified it.
-    pub fn meet(&mut self, tids: &[u32]) {
+    /// Reads the live participants from the registry before it is corrupted.
+    pub fn learn_participants(&mut self, tids: &[u32]) {
         let Some(registry) = self.target(Kind::Registry) else { return };
-        let mut living = Vec::new();
+        let mut participants = Vec::new();
         for slot in 0..8u32 {
             let at = REGISTRY_SLOTS + 32 * slot as usize;
             let (incarnation, pid) = (registry.word(at).load(Relaxed), registry.word(at + 8).load(Relaxed));
             if tids.contains(&pid) {
-                living.push((slot, incarnation, pid));
+                participants.push((slot, incarnation, pid));
             }
         }
-        self.living = living;
+        self.participants = participants;
     }
 
-    /// Puts back what the files were, those that are still the same ones. True if all are.
+    /// Restores files that have not been replaced. Returns `true` if all have been restored.
     pub fn restore(&mut self) -> bool {
         self.loans.clear();
         self.targets.iter().all(|(_, path, target)| match self.pristine.get(path) {
@@ -153,7 +156,7 @@ impl Attacker {
         self.targets.iter().find(|(of, ..)| *of == kind).map(|(.., target)| target)
     }
 
-    /// Frees the locks that the living have held for long enough; all, if nothing is written for a while.
+    /// Frees locks that a live process has held long enough, or all.
     pub fn end_loans(&mut self, all: bool) {
         if self.loans.is_empty() {
             return;
@@ -185,7 +188,7 @@ impl Attacker {
         let at = (at % target.len) & !(if wide { 7 } else { 3 });
         let wide = wide && !(*kind == Kind::Limits && at == 40);
         self.counts[*kind as usize] += 1;
-        // Anybody may hold a lock that he can write; who is alive gives it back.
+        // A process with write permission may take a lock. A live process gives it back.
         let lock = lock_of(*kind).filter(|lock| *lock & !7 == at & !7);
         if wide {
             target.long(at).store(value, Relaxed);
@@ -196,7 +199,7 @@ impl Attacker {
             let word =
                 if *kind == Kind::Queue { target.long(lock).load(Relaxed) } else { target.word(lock).load(Relaxed).into() };
             let slot = (word & 0x7fff) as u32;
-            if self.living.iter().any(|(living, ..)| slot == living + 1) {
+            if self.participants.iter().any(|(participants, ..)| slot == participants + 1) {
                 if self.lent.contains(path) {
                     target.word(lock).store(0, Relaxed);
                     return;
@@ -207,52 +210,52 @@ impl Attacker {
         }
     }
 
-    /// The same everywhere counts as a few.
+    /// Counts many equal stores as four.
     fn uncount(&mut self, kind: Kind, nth: usize) {
         self.counts[kind as usize] -= u64::from(nth >= 4);
     }
 
-    /// One corruption, or several that belong together, in files of these kinds.
+    /// Makes one corruption, or several that belong together, in files of these types.
     pub fn corrupt(&mut self, kinds: &[Kind]) {
         let fitting: Vec<usize> = (0..self.targets.len()).filter(|nth| kinds.contains(&self.targets[*nth].0)).collect();
         if fitting.is_empty() {
             return;
         }
-        // Mostly the object that is most used.
+        // Mostly the first object, which the victims use most.
         let first: Vec<usize> = fitting
             .iter()
             .copied()
             .filter(|nth| self.targets[*nth].1.contains('0') || self.targets[*nth].0 as usize <= 1)
             .collect();
-        let nth = if first.is_empty() || self.dice.once_in(8) { self.dice.one_of(&fitting) } else { self.dice.one_of(&first) };
-        if self.shortens && self.dice.once_in(100) {
+        let nth = if first.is_empty() || self.rng.once_in(8) { self.rng.choose(&fitting) } else { self.rng.choose(&first) };
+        if self.shortens && self.rng.once_in(100) {
             self.shorten(nth);
-        } else if self.dice.once_in(6) {
-            self.lie(nth);
+        } else if self.rng.once_in(6) {
+            self.forge(nth);
         } else {
-            let at = self.place(nth);
-            let (value, wide) = (self.value(nth, at), self.dice.once_in(2));
+            let at = self.pick_offset(nth);
+            let (value, wide) = (self.value(nth, at), self.rng.once_in(2));
             self.put(nth, at, value, wide);
         }
     }
 
-    /// Takes the end of a file away, and leaves what is left of it alone until the next round.
+    /// Shortens a file, and leaves it alone until the next round.
     fn shorten(&mut self, nth: usize) {
-        // Nobody would give its lock back.
+        // Otherwise its lock would never be freed.
         self.end_loans(true);
         let (_, _, target) = self.targets.remove(nth);
         let len = target.len as u64;
-        let len = self.dice.one_of(&[0, 1, 100, 4096, 4096 * (len / 8192), len - 1]);
+        let len = self.rng.choose(&[0, 1, 100, 4096, 4096 * (len / 8192), len - 1]);
         target.shorten(len.min(target.len as u64));
         self.shortened += 1;
     }
 
-    /// A place that is worth it.
-    fn place(&mut self, nth: usize) -> usize {
+    /// Picks an offset where a change has an effect.
+    fn pick_offset(&mut self, nth: usize) -> usize {
         let (kind, _, target) = &self.targets[nth];
         let len = target.len as u64;
-        let dice = &mut self.dice;
-        let mut within = |from: usize, to: usize| from + dice.below(to.saturating_sub(from) as u64) as usize;
+        let rng = &mut self.rng;
+        let mut within = |from: usize, to: usize| from + rng.below(to.saturating_sub(from) as u64) as usize;
         let at = match kind {
             // But not `shm_rmid_forced`, which ends segments.
             Kind::Limits => within(0, 3) / 2 * 48 + within(0, 40),
@@ -288,18 +291,18 @@ impl Attacker {
         at % target.len
     }
 
-    /// A value that is worth it.
+    /// Picks a value with an effect.
     fn value(&mut self, nth: usize, at: usize) -> u64 {
         let (_, _, target) = &self.targets[nth];
         let now = target.long(at).load(Relaxed);
         let len = target.len as u64;
-        let dice = &mut self.dice;
-        let small = |dice: &mut Dice| dice.below(160);
-        match dice.below(16) {
-            0 => now ^ 1 << dice.below(64),
-            1 => dice.word(),
-            2 => dice.one_of(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 33, 64, 255, 256, 500, 501]),
-            3 => dice.one_of(&[
+        let rng = &mut self.rng;
+        let small = |rng: &mut Rng| rng.below(160);
+        match rng.below(16) {
+            0 => now ^ 1 << rng.below(64),
+            1 => rng.word(),
+            2 => rng.choose(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 33, 64, 255, 256, 500, 501]),
+            3 => rng.choose(&[
                 u64::MAX,
                 1 << 63,
                 u64::MAX >> 1,
@@ -311,7 +314,7 @@ impl Attacker {
                 0xffff,
                 1 << 62,
             ]),
-            4 => dice.one_of(&[
+            4 => rng.choose(&[
                 len,
                 len - 1,
                 len + 1,
@@ -323,82 +326,86 @@ impl Attacker {
                 (len / 4096).saturating_sub(1),
                 len + 4096,
             ]),
-            5 => halves(small(dice), small(dice)),
-            6 => small(dice),
-            7 => halves(dice.one_of(&[0, 1, 32, u64::from(u32::MAX)]), dice.one_of(&[0, 1, 32, u64::from(u32::MAX), 1 << 31])),
-            8 => now.wrapping_add(dice.one_of(&[1, 1 << 32, u64::MAX, u64::MAX << 32])),
-            9 => MARK | dice.below(16) | dice.below(64) << 6,
-            10 => dice.one_of(&[NOBODY, NOBODY & 0xffff_ffff, 1 << 31, 0x7fff, 0x7fff_ffff, 0xffff_ffff, 0x8000_0001]),
+            5 => halves(small(rng), small(rng)),
+            6 => small(rng),
+            7 => halves(rng.choose(&[0, 1, 32, u64::from(u32::MAX)]), rng.choose(&[0, 1, 32, u64::from(u32::MAX), 1 << 31])),
+            8 => now.wrapping_add(rng.choose(&[1, 1 << 32, u64::MAX, u64::MAX << 32])),
+            9 => MARK | rng.below(16) | rng.below(64) << 6,
+            10 => rng.choose(&[ABSENT_OWNER, ABSENT_OWNER & 0xffff_ffff, 1 << 31, 0x7fff, 0x7fff_ffff, 0xffff_ffff, 0x8000_0001]),
             11 => {
-                let of = if self.living.is_empty() { (0, 1, 1) } else { dice.one_of(&self.living) };
-                named(of) | if dice.once_in(2) { 1 << 31 } else { 0 }
+                let of = if self.participants.is_empty() { (0, 1, 1) } else { rng.choose(&self.participants) };
+                owner_word(of) | if rng.once_in(2) { 1 << 31 } else { 0 }
             }
             12 => {
-                let from = dice.below(len) as usize;
+                let from = rng.below(len) as usize;
                 target.long(from).load(Relaxed)
             }
-            13 => halves(target.word(dice.below(len.min(8192)) as usize).load(Relaxed).into(), small(dice)),
-            14 => u64::MAX << dice.below(64),
-            _ => dice.word() >> dice.below(64),
+            13 => halves(target.word(rng.below(len.min(8192)) as usize).load(Relaxed).into(), small(rng)),
+            14 => u64::MAX << rng.below(64),
+            _ => rng.word() >> rng.below(64),
         }
     }
 
-    /// Values that belong together.
-    fn lie(&mut self, nth: usize) {
+    /// Forges several values that belong together.
+    fn forge(&mut self, nth: usize) {
         match self.targets[nth].0 {
             Kind::Limits | Kind::Data => {
-                let at = self.place(nth);
+                let at = self.pick_offset(nth);
                 let value = self.value(nth, at);
                 self.put(nth, at, value, true);
             }
-            Kind::Registry => self.lie_in_registry(nth),
-            Kind::Control => self.lie_in_control(nth),
-            Kind::Set => self.lie_in_set(nth),
-            Kind::Queue => self.lie_in_queue(nth),
+            Kind::Registry => self.forge_in_registry(nth),
+            Kind::Control => self.forge_in_control(nth),
+            Kind::Set => self.forge_in_set(nth),
+            Kind::Queue => self.forge_in_queue(nth),
             Kind::Pages => {
                 let queue = self.targets.iter().position(|(kind, ..)| *kind == Kind::Queue);
-                self.lie_in_queue(queue.unwrap_or(nth));
+                self.forge_in_queue(queue.unwrap_or(nth));
             }
         }
     }
 
-    fn someone(&mut self) -> u64 {
-        if self.living.is_empty() || self.dice.once_in(3) { NOBODY } else { named(self.dice.one_of(&self.living)) }
+    fn any_owner(&mut self) -> u64 {
+        if self.participants.is_empty() || self.rng.once_in(3) {
+            ABSENT_OWNER
+        } else {
+            owner_word(self.rng.choose(&self.participants))
+        }
     }
 
-    /// A word that is changed all the time, and what it changes between.
-    pub fn storm(&mut self, kinds: &[Kind]) -> Option<Storm<'_>> {
+    /// Picks a word to change all the time, and the values.
+    pub fn toggler(&mut self, kinds: &[Kind]) -> Option<Toggler<'_>> {
         let fitting: Vec<usize> = (0..self.targets.len()).filter(|nth| kinds.contains(&self.targets[*nth].0)).collect();
         if fitting.is_empty() {
             return None;
         }
-        let nth = self.dice.one_of(&fitting);
-        let at = self.place(nth) & !7;
+        let nth = self.rng.choose(&fitting);
+        let at = self.pick_offset(nth) & !7;
         let kind = self.targets[nth].0;
         let at = if kind == Kind::Limits { 48 } else { at };
-        // A lock that always has another owner is one that is never free.
+        // A lock with an owner that changes all the time would never be free.
         let at = if lock_of(kind).is_some_and(|lock| lock & !7 == at) { at + 8 } else { at };
         let values = [self.value(nth, at), self.value(nth, at)];
         self.counts[kind as usize] += 2;
         let word = self.targets[nth].2.long(at);
-        Some(Storm { word, values: [values[0], values[1], word.load(Relaxed)] })
+        Some(Toggler { word, values: [values[0], values[1], word.load(Relaxed)] })
     }
 }
 
-pub struct Storm<'a> {
+pub struct Toggler<'a> {
     word: &'a AtomicU64,
     values: [u64; 3],
 }
 
-impl Storm<'_> {
-    pub fn blow(&self) {
+impl Toggler<'_> {
+    pub fn toggle(&self) {
         for _ in 0..200 {
             self.values.iter().for_each(|value| self.word.store(*value, Relaxed));
         }
     }
 }
 
-/// Where the lock is.
+/// Returns the offset of the lock word.
 fn lock_of(kind: Kind) -> Option<usize> {
     match kind {
         Kind::Registry => Some(12),
@@ -408,8 +415,8 @@ fn lock_of(kind: Kind) -> Option<usize> {
     }
 }
 
-/// How a lock names a participant.
-fn named((slot, incarnation, tid): (u32, u32, u32)) -> u64 {
+/// Returns the lock word that names a participant.
+fn owner_word((slot, incarnation, tid): (u32, u32, u32)) -> u64 {
     u64::from(slot + 1) | u64::from(incarnation & 0xffff) << 15 | u64::from(tid) << 32
 }
 

@@ -28,7 +28,7 @@ pub fn install() -> Result<PathBuf, Failure> {
         let installed = directory::prepare(&dir).and_then(|()| install_in(&dir));
         match installed {
             Ok(path) => return Ok(path),
-            Err(reason) => reasons.push(format!("{}: {reason}", crate::output::clean(&dir.to_string_lossy()))),
+            Err(reason) => reasons.push(format!("{}: {reason}", crate::words::clean(&dir.to_string_lossy()))),
         }
     }
     let remedy = match rustix::process::geteuid().is_root() {

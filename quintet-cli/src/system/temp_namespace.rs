@@ -32,7 +32,7 @@ impl TempNamespace {
         // Programs that change their user id keep access, and other users cannot list the name.
         let mode = Permissions::from_mode(0o711);
         std::fs::set_permissions(dir.path(), mode).map_err(|e| Failure::io("set the mode of", dir.path(), &e))?;
-        let ns = Namespace::create_unlisted(dir.path())?;
+        let ns = Namespace::create_hidden(dir.path())?;
         let path = ns.path().unwrap_or(dir.path()).to_owned();
         // The library removes this directory when it removes the namespace.
         let _ = dir.keep();

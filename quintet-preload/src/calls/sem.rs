@@ -157,7 +157,7 @@ fn operate_checked(
     nsops: usize,
     timeout: impl Fn() -> Result<Option<Duration>, Errno>,
 ) -> Result<c_int, Errno> {
-    const MOST: usize = Limits::MOST_SEMOPM as usize;
+    const MOST: usize = Limits::MAX_SEMOPM as usize;
     if nsops > preload_api::semopm()?.min(MOST) {
         return Err(Errno::TOOBIG);
     }

@@ -123,7 +123,7 @@ fn exec(program: Program, environment: Strings, real: impl Fn(Strings) -> c_int)
         ret
     });
     if let Some(undo) = undo {
-        let _ = catch_unwind(AssertUnwindSafe(|| undo.take_back()));
+        let _ = catch_unwind(AssertUnwindSafe(|| undo.cancel()));
     }
     set_errno(error);
     ret

@@ -182,9 +182,9 @@ impl Attachment {
                 format!("cannot access {len} bytes at offset {offset} of segment {}", self.segment.id()),
             );
             return Err(if fits {
-                error.why(format!("the offset is no multiple of {align}"))
+                error.reason(format!("the offset is no multiple of {align}"))
             } else {
-                error.why(format!("it has {} bytes", self.len))
+                error.reason(format!("it has {} bytes", self.len))
             });
         }
         Ok(self.base.as_ptr().wrapping_add(offset))
@@ -193,7 +193,7 @@ impl Attachment {
     fn writable(&self) -> Result<()> {
         if self.read_only {
             return Err(Error::new(Errno::ACCES, format!("cannot write segment {}", self.segment.id()))
-                .why("it is attached for reading only"));
+                .reason("it is attached for reading only"));
         }
         Ok(())
     }
@@ -270,7 +270,7 @@ impl<T: AnyBitPattern + NoUninit> Cell<'_, T> {
     /// `EACCES` attached for reading only.
     pub fn store(&self, value: T) -> Result<()> {
         if self.read_only {
-            return Err(Error::new(Errno::ACCES, "cannot write the cell").why("the segment is attached for reading only"));
+            return Err(Error::new(Errno::ACCES, "cannot write the cell").reason("the segment is attached for reading only"));
         }
         copy_in(bytemuck::bytes_of(&value), self.at.cast());
         Ok(())

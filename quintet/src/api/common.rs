@@ -12,8 +12,8 @@ pub const MOST_RACES: usize = 100;
 pub fn open(what: &str, key: Key, get: impl FnOnce() -> std::result::Result<Id, Errno>) -> Result<Id> {
     if key.is_private() {
         return Err(Error::new(Errno::NOENT, "cannot open the key IPC_PRIVATE")
-            .why(format!("it finds no {what}"))
-            .remedy(format!("open the {what} by its identifier")));
+            .reason(format!("it finds no {what}"))
+            .hint(format!("open the {what} by its identifier")));
     }
     get().map_err(|e| Error::new(e, format!("cannot open the {what} with key {key}")))
 }
@@ -23,7 +23,7 @@ pub fn open_id(what: &str, id: Id, found: std::result::Result<Id, Errno>) -> Res
     match found {
         Ok(there) if there == id => Ok(()),
         Ok(_) | Err(Errno::INVAL) => {
-            Err(Error::new(Errno::INVAL, format!("cannot open {what} {id}")).why("there is none with this identifier"))
+            Err(Error::new(Errno::INVAL, format!("cannot open {what} {id}")).reason("there is none with this identifier"))
         }
         Err(e) => Err(Error::new(e, format!("cannot open {what} {id}"))),
     }
@@ -59,11 +59,11 @@ pub fn create_in_steps(
 pub fn creation_error(errno: Errno, error: Error) -> Error {
     match errno {
         Errno::NOMEM => {
-            error.why("the file system of the namespace has no room for it").remedy("'quintet doctor' tells how much there is")
+            error.reason("the file system of the namespace has no room for it").hint("'quintet doctor' tells how much there is")
         }
-        Errno::EXIST => error.why("the key is in use"),
-        Errno::ACCES => error.why("its mode does not grant this").remedy("'quintet stat' shows owner and mode"),
-        Errno::AGAIN => error.why("others keep removing it"),
+        Errno::EXIST => error.reason("the key is in use"),
+        Errno::ACCES => error.reason("its mode does not grant this").hint("'quintet stat' shows owner and mode"),
+        Errno::AGAIN => error.reason("others keep removing it"),
         _ => error,
     }
 }
@@ -72,11 +72,11 @@ pub fn creation_error(errno: Errno, error: Error) -> Error {
 pub fn error(verb: &str, what: &str, id: Id, errno: Errno) -> Error {
     let error = Error::new(errno, format!("cannot {verb} {what} {id}"));
     match errno {
-        Errno::INVAL => error.why("it does not exist (any more)"),
-        Errno::IDRM => error.why("it was removed meanwhile"),
-        Errno::ACCES => error.why("its mode does not grant this").remedy("'quintet stat' shows owner and mode"),
-        Errno::PERM => error.why("only its owner or creator may do this"),
-        Errno::INTR => error.why("a signal was caught while it waited"),
+        Errno::INVAL => error.reason("it does not exist (any more)"),
+        Errno::IDRM => error.reason("it was removed meanwhile"),
+        Errno::ACCES => error.reason("its mode does not grant this").hint("'quintet stat' shows owner and mode"),
+        Errno::PERM => error.reason("only its owner or creator may do this"),
+        Errno::INTR => error.reason("a signal was caught while it waited"),
         _ => error,
     }
 }
@@ -84,7 +84,7 @@ pub fn error(verb: &str, what: &str, id: Id, errno: Errno) -> Error {
 /// What giving the `what` of an identifier other owners or another mode may fail with.
 pub fn permissions_error(what: &str, id: Id, errno: Errno) -> Error {
     let error = error("change", what, id, errno);
-    if errno == Errno::INVAL { error.why("it does not exist (any more), or an id is -1") } else { error }
+    if errno == Errno::INVAL { error.reason("it does not exist (any more), or an id is -1") } else { error }
 }
 
 /// Calls with what is left of the time, again after each signal.

@@ -36,7 +36,7 @@ impl MessageQueue {
     /// msgop(2)
     pub fn send_value<T: Serialize + ?Sized>(&self, mtype: i64, value: &T) -> Result<()> {
         let data = postcard::to_stdvec(value).map_err(|e| {
-            self.error("send to", Errno::INVAL).why(format!("a {} cannot be encoded: {e}", std::any::type_name::<T>()))
+            self.error("send to", Errno::INVAL).reason(format!("a {} cannot be encoded: {e}", std::any::type_name::<T>()))
         })?;
         self.send(mtype, &data)
     }
@@ -67,7 +67,7 @@ impl Message {
     pub fn value<T: DeserializeOwned>(&self) -> Result<T> {
         let error = |why: &dyn std::fmt::Display| {
             let what = format!("cannot read a {} from a message of type {}", std::any::type_name::<T>(), self.mtype);
-            Error::new(Errno::BADMSG, what).why(format!("its {} bytes are something else: {why}", self.data.len()))
+            Error::new(Errno::BADMSG, what).reason(format!("its {} bytes are something else: {why}", self.data.len()))
         };
         match postcard::take_from_bytes(&self.data) {
             Ok((value, [])) => Ok(value),

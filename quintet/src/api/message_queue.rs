@@ -107,8 +107,8 @@ impl MessageQueueOptions {
         let limits = ns.limits().unwrap_or_default();
         match errno {
             Errno::NOSPC => error
-                .why(format!("the limit msgmni ({} queues) is reached", limits.msgmni))
-                .remedy("remove queues, or raise the limit with 'quintet namespace limits --msgmni'"),
+                .reason(format!("the limit msgmni ({} queues) is reached", limits.msgmni))
+                .hint("remove queues, or raise the limit with 'quintet namespace limits --msgmni'"),
             Errno::PERM => capacity_error(error, self.capacity.unwrap_or_default(), limits.msgmnb),
             _ => common::creation_error(errno, error),
         }
@@ -117,8 +117,8 @@ impl MessageQueueOptions {
 
 fn capacity_error(error: Error, bytes: u64, msgmnb: u32) -> Error {
     error
-        .why(format!("{bytes} bytes are more than the limit msgmnb, {msgmnb}"))
-        .remedy("raise it with 'quintet namespace limits --msgmnb'")
+        .reason(format!("{bytes} bytes are more than the limit msgmnb, {msgmnb}"))
+        .hint("raise it with 'quintet namespace limits --msgmnb'")
 }
 
 impl MessageQueue {
@@ -425,8 +425,8 @@ impl MessageQueue {
         received.map_err(|e| match e {
             Errno::TOOBIG => self
                 .error("receive from", e)
-                .why(format!("the message is longer than the buffer of {} bytes", buffer.len()))
-                .remedy("it is still there: receive it with a larger buffer"),
+                .reason(format!("the message is longer than the buffer of {} bytes", buffer.len()))
+                .hint("it is still there: receive it with a larger buffer"),
             _ => self.receiving_error(select, e),
         })
     }
@@ -619,13 +619,13 @@ impl MessageQueue {
         let error = self.error("send to", errno);
         let msgmax = self.ns.limits().unwrap_or_default().msgmax;
         match errno {
-            Errno::INVAL if mtype < 1 => error.why(format!("a message's type is 1 or more, not {mtype}")),
+            Errno::INVAL if mtype < 1 => error.reason(format!("a message's type is 1 or more, not {mtype}")),
             Errno::INVAL if data.len() > msgmax as usize => error
-                .why(format!("{} bytes are more than the limit msgmax, {msgmax}", data.len()))
-                .remedy("raise it with 'quintet namespace limits --msgmax'"),
+                .reason(format!("{} bytes are more than the limit msgmax, {msgmax}", data.len()))
+                .hint("raise it with 'quintet namespace limits --msgmax'"),
             Errno::NOMEM => error
-                .why("the file system of the namespace has no room for the message")
-                .remedy("'quintet doctor' tells how much there is"),
+                .reason("the file system of the namespace has no room for the message")
+                .hint("'quintet doctor' tells how much there is"),
             _ => error,
         }
     }
@@ -634,23 +634,23 @@ impl MessageQueue {
         let error = self.error("receive from", errno);
         match (errno, select) {
             (Errno::INVAL, Select::Type(n) | Select::LowestUpTo(n) | Select::NotType(n)) if n < 1 => {
-                error.why(format!("a message's type is 1 or more, not {n}"))
+                error.reason(format!("a message's type is 1 or more, not {n}"))
             }
-            (Errno::NOMEM, _) => error.why("there is no memory for the message, or no room for the waiting call"),
+            (Errno::NOMEM, _) => error.reason("there is no memory for the message, or no room for the waiting call"),
             _ => error,
         }
     }
 
     fn looking_error(&self, errno: Errno) -> Error {
         let error = self.error("look into", errno);
-        if errno == Errno::NOSYS { error.why("the kernel was built without MSG_COPY") } else { error }
+        if errno == Errno::NOSYS { error.reason("the kernel was built without MSG_COPY") } else { error }
     }
 
     pub(super) fn error(&self, verb: &str, errno: Errno) -> Error {
         let error = common::error(verb, "queue", self.id, errno);
         match errno {
             Errno::OPNOTSUPP => {
-                error.why("the kernel's queues know no timeout").remedy("wait without end or not at all, or use a directory")
+                error.reason("the kernel's queues know no timeout").hint("wait without end or not at all, or use a directory")
             }
             _ => error,
         }

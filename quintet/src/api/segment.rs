@@ -89,14 +89,14 @@ fn creation_error(ns: &Namespace, key: Key, size: u64, errno: Errno) -> Error {
     let error = Error::new(errno, format!("cannot create a segment of {size} bytes with key {key}"));
     let limits = ns.limits().unwrap_or_default();
     match errno {
-        Errno::INVAL if size == 0 => error.why("a segment has at least 1 byte"),
+        Errno::INVAL if size == 0 => error.reason("a segment has at least 1 byte"),
         Errno::INVAL if size > limits.shmmax => error
-            .why(format!("the limit shmmax is {} bytes", limits.shmmax))
-            .remedy("raise it with 'quintet namespace limits --shmmax'"),
-        Errno::INVAL => error.why("a smaller segment has this key"),
+            .reason(format!("the limit shmmax is {} bytes", limits.shmmax))
+            .hint("raise it with 'quintet namespace limits --shmmax'"),
+        Errno::INVAL => error.reason("a smaller segment has this key"),
         Errno::NOSPC => error
-            .why(format!("the limit shmmni ({} segments) or shmall ({} pages) is reached", limits.shmmni, limits.shmall))
-            .remedy("remove segments, or raise the limit with 'quintet namespace limits'"),
+            .reason(format!("the limit shmmni ({} segments) or shmall ({} pages) is reached", limits.shmmni, limits.shmall))
+            .hint("remove segments, or raise the limit with 'quintet namespace limits'"),
         _ => common::creation_error(errno, error),
     }
 }

@@ -282,7 +282,7 @@ impl Semaphore {
         match i16::try_from(units) {
             Ok(units) if units > 0 => Ok(units),
             _ => Err(Error::new(Errno::INVAL, format!("cannot take or give {units} units of set {}", self.set.id()))
-                .why(format!("it must be 1..={} units", Limits::SEMVMX))),
+                .reason(format!("it must be 1..={} units", Limits::SEMVMX))),
         }
     }
 

@@ -101,20 +101,20 @@ fn creation_error(ns: &Namespace, key: Key, values: &[u16], errno: Errno) -> Err
     let error = Error::new(errno, format!("cannot create a set of {} semaphores with key {key}", values.len()));
     let limits = ns.limits().unwrap_or_default();
     match errno {
-        Errno::INVAL if values.is_empty() => error.why("a set has at least 1 semaphore"),
+        Errno::INVAL if values.is_empty() => error.reason("a set has at least 1 semaphore"),
         Errno::INVAL if values.len() > limits.semmsl as usize => error
-            .why(format!("the limit semmsl is {} semaphores", limits.semmsl))
-            .remedy("raise it with 'quintet namespace limits --semmsl'"),
-        Errno::INVAL => error.why("a set of fewer semaphores has this key"),
-        Errno::RANGE => error.why(format!("a value is at most {}", Limits::SEMVMX)),
+            .reason(format!("the limit semmsl is {} semaphores", limits.semmsl))
+            .hint("raise it with 'quintet namespace limits --semmsl'"),
+        Errno::INVAL => error.reason("a set of fewer semaphores has this key"),
+        Errno::RANGE => error.reason(format!("a value is at most {}", Limits::SEMVMX)),
         Errno::NOSPC => error
-            .why(format!("the limit semmni ({} sets) or semmns ({} semaphores) is reached", limits.semmni, limits.semmns))
-            .remedy("remove sets, or raise the limit with 'quintet namespace limits'"),
+            .reason(format!("the limit semmni ({} sets) or semmns ({} semaphores) is reached", limits.semmni, limits.semmns))
+            .hint("remove sets, or raise the limit with 'quintet namespace limits'"),
         Errno::TIMEDOUT => error
-            .why(
+            .reason(
                 "the set is there, but nobody has operated on it yet: whoever created it may have ended before it had its values",
             )
-            .remedy("remove it; or open it as it is"),
+            .hint("remove it; or open it as it is"),
         _ => common::creation_error(errno, error),
     }
 }
@@ -585,14 +585,14 @@ impl SemaphoreSet {
     pub(super) fn operation_error(&self, ops: &[SemOp], errno: Errno) -> Error {
         let error = self.error("operate on", errno);
         match errno {
-            Errno::INVAL if ops.is_empty() => error.why("there are no operations"),
+            Errno::INVAL if ops.is_empty() => error.reason("there are no operations"),
             Errno::FBIG => {
                 let num = ops.iter().map(|op| op.num).max().unwrap_or_default();
-                error.why(format!("it has no semaphore {num}"))
+                error.reason(format!("it has no semaphore {num}"))
             }
             Errno::TOOBIG => {
                 let semopm = self.ns.limits().unwrap_or_default().semopm;
-                error.why(format!("{} operations are more than the limit semopm, {semopm}", ops.len()))
+                error.reason(format!("{} operations are more than the limit semopm, {semopm}", ops.len()))
             }
             _ => error,
         }
@@ -600,14 +600,14 @@ impl SemaphoreSet {
 
     fn error_of(&self, num: u16, verb: &str, errno: Errno) -> Error {
         let error = self.error(&format!("{verb} semaphore {num} of"), errno);
-        if errno == Errno::INVAL { error.why("it does not exist (any more), or has no such semaphore") } else { error }
+        if errno == Errno::INVAL { error.reason("it does not exist (any more), or has no such semaphore") } else { error }
     }
 
     fn error(&self, verb: &str, errno: Errno) -> Error {
         let error = common::error(verb, "set", self.id, errno);
         match errno {
-            Errno::RANGE => error.why(format!("a value would not be in 0..={}", Limits::SEMVMX)),
-            Errno::NOMEM => error.why("there is no room for the waiting call, or for what SEM_UNDO must remember"),
+            Errno::RANGE => error.reason(format!("a value would not be in 0..={}", Limits::SEMVMX)),
+            Errno::NOMEM => error.reason("there is no room for the waiting call, or for what SEM_UNDO must remember"),
             _ => error,
         }
     }

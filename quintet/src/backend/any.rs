@@ -1,4 +1,4 @@
-//! Either backend. A `match` chooses it, so that each verb is a static call.
+//! A namespace's backend, chosen by a `match`. Each verb is then a static call.
 
 use crate::backend::directory::Directory;
 use crate::backend::kernel::Kernel;
@@ -11,15 +11,15 @@ pub enum AnyBackend {
     Directory(&'static Directory),
 }
 
-/// Both variants are backends.
+/// Asserts that both variants implement [`Backend`].
 const _: fn() = || {
     fn is_backend<T: Backend>() {}
     is_backend::<Kernel>();
     is_backend::<&'static Directory>();
 };
 
-/// Evaluates an expression with `$backend` bound to the backend that it is, a
-/// [`Backend`](crate::backend::verbs::Backend).
+/// Evaluates an expression with `$backend` bound to the
+/// [`Backend`](crate::backend::verbs::Backend) in `$any`.
 macro_rules! with_backend {
     ($any:expr, $backend:ident => $body:expr) => {
         match &$any {

@@ -1,11 +1,11 @@
-//! Where the objects of a namespace are kept.
+//! The backends, which store the objects of a namespace.
 //!
-//! | file | what |
+//! | file | contents |
 //! |---|---|
-//! | `verbs` | the verbs, which each backend implements |
-//! | `directory/` | files of a directory, which this crate reads and writes itself |
-//! | `kernel/` | the kernel's own System V IPC, by its system calls |
-//! | `any` | either of them, dispatched by a `match` |
+//! | `verbs` | the traits that each backend implements |
+//! | `directory/` | objects in the files of a directory |
+//! | `kernel/` | objects of the kernel's System V IPC |
+//! | `any` | dispatch to one of the two |
 
 pub mod any;
 pub mod directory;

@@ -1,7 +1,7 @@
 //! The verbs of a namespace, which each backend implements.
 //!
-//! They are the C calls one for one. What each does and how it fails is documented at the method of
-//! the same name of [`Namespace`](crate::Namespace).
+//! Each verb corresponds to one C call or command. The method of the same name of
+//! [`Namespace`](crate::Namespace) documents its effect and its errors.
 
 use crate::types::error::{self, Errno};
 use crate::types::id::Id;
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// A place where a namespace's objects are kept.
+/// A store for the objects of a namespace.
 pub trait Backend: NamespaceVerbs + SegmentVerbs + SetVerbs + QueueVerbs {}
 
 /// Verbs of the namespace itself.
@@ -40,14 +40,14 @@ pub trait SegmentVerbs {
     fn shmget(&self, key: Key, size: u64, flags: i32) -> Result<Id>;
     /// # Safety
     ///
-    /// That of [`Namespace::shmat`](crate::Namespace::shmat).
+    /// As for [`Namespace::shmat`](crate::Namespace::shmat).
     unsafe fn shmat(&self, id: i32, address: usize, flags: i32) -> Result<*mut c_void>;
-    /// Maps a segment where there is room. Returns its address and its size in bytes, which is that
-    /// of what was mapped.
+    /// Attaches a segment at an address that the kernel chooses. Returns the address and the size
+    /// in bytes at the time of the mapping.
     fn attach_anywhere(&self, id: i32, flags: i32) -> Result<(usize, usize)>;
     /// # Safety
     ///
-    /// That of [`Namespace::shmdt`](crate::Namespace::shmdt).
+    /// As for [`Namespace::shmdt`](crate::Namespace::shmdt).
     unsafe fn shmdt(&self, address: usize) -> Result<()>;
     fn shm_stat(&self, id: i32) -> Result<SegmentStat>;
     fn shm_stat_index(&self, index: i32, any: bool) -> Result<SegmentStat>;
@@ -61,7 +61,7 @@ pub trait SegmentVerbs {
 /// Verbs of semaphore sets.
 pub trait SetVerbs {
     fn semget(&self, key: Key, nsems: i32, flags: i32) -> Result<Id>;
-    /// Creates a set that has `values` from its first instant; `None` if the backend cannot.
+    /// Creates a set with the initial `values`. Returns `None` if the backend cannot.
     fn semget_with(&self, key: Key, flags: i32, values: &[u16]) -> Option<Result<Id>>;
     fn semtimedop(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()>;
     fn sem_value(&self, id: i32, num: i32) -> Result<u16>;
@@ -82,12 +82,13 @@ pub trait SetVerbs {
 /// Verbs of message queues.
 pub trait QueueVerbs {
     fn msgget(&self, key: Key, flags: i32) -> Result<Id>;
-    /// Creates a queue that has `capacity` from its first instant; `None` if the backend cannot.
+    /// Creates a queue with the initial `capacity` in bytes. Returns `None` if the backend cannot.
     fn msgget_with(&self, key: Key, flags: i32, capacity: u64) -> Option<Result<Id>>;
     fn msgsnd(&self, id: i32, mtype: i64, data: &[u8], flags: MsgFlags, timeout: Option<Duration>) -> Result<()>;
     fn msgrcv(&self, id: i32, buffer: &mut [u8], mtype: i64, flags: MsgFlags, timeout: Option<Duration>) -> Result<(i64, usize)>;
     /// Receives a message of any length.
     fn take(&self, id: i32, mtype: i64, flags: MsgFlags, timeout: Option<Duration>) -> Result<(i64, Vec<u8>)>;
+    /// Calls `see` with each message in order, until `see` returns `false`.
     fn peek(&self, id: i32, see: &mut dyn FnMut(MessageStat, &[u8]) -> bool) -> Result<()>;
     fn msg_stat(&self, id: i32) -> Result<QueueStat>;
     fn msg_stat_index(&self, index: i32, any: bool) -> Result<QueueStat>;
@@ -95,6 +96,6 @@ pub trait QueueVerbs {
     fn msg_remove(&self, id: i32) -> Result<()>;
     fn msg_usage(&self) -> Result<MsgUsage>;
     fn queues(&self) -> Result<Vec<QueueStatus>>;
-    /// Returns the damaged queues, which are rebuilt if `repair`.
+    /// Returns the damaged queues. Rebuilds them if `repair` is `true`.
     fn damaged_queues(&self, repair: bool) -> Result<Vec<QueueRepair>>;
 }

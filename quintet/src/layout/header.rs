@@ -1,10 +1,10 @@
-//! `namespace`: what the owner of a namespace decides. Others can only read it.
+//! `namespace`: the header file, which only the owner of the namespace can write.
 #![allow(unsafe_code)]
 
 use crate::layout::{AtomicStruct, VERSION};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// The file's size.
+/// The file's size in bytes.
 pub const HEADER_BYTES: u64 = 4096;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"QUINTET\0");
@@ -12,12 +12,15 @@ const MAGIC: u64 = u64::from_le_bytes(*b"QUINTET\0");
 /// The content of `namespace`.
 #[repr(C)]
 pub struct Header {
+    /// `QUINTET\0`.
     pub magic: AtomicU64,
+    /// The layout version.
     pub version: AtomicU32,
-    /// 0 private, 1 shared.
+    /// 0 for private, 1 for shared.
     pub kind: AtomicU32,
-    /// A mix of the fields above: random bytes do not pass for a header.
+    /// A hash of the fields above, so that random bytes are not taken for a header.
     pub check: AtomicU64,
+    /// The limits, as in [`crate::types::limits::Limits`].
     pub shmmax: AtomicU64,
     pub shmall: AtomicU64,
     pub shmmni: AtomicU32,
@@ -32,20 +35,24 @@ pub struct Header {
     pad: AtomicU32,
 }
 
-// SAFETY: atomics only.
+// SAFETY: `repr(C)`, and all fields are atomics.
 unsafe impl AtomicStruct for Header {}
 
 const _: () = assert!(size_of::<Header>() == 80);
 
-/// What a header turned out to be.
+/// The result of a check of a header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Validity {
+    /// A header of this version.
     Good { shared: bool },
+    /// A header of another layout version.
     OtherVersion(u32),
+    /// Not a header.
     Damaged,
 }
 
 impl Header {
+    /// Writes the fields that do not depend on the limits.
     pub fn set_up(&self, shared: bool) {
         self.magic.store(MAGIC, Relaxed);
         self.version.store(VERSION, Relaxed);
@@ -59,6 +66,7 @@ impl Header {
         words.into_iter().fold(0xcbf2_9ce4_8422_2325, mix)
     }
 
+    /// Checks the header.
     pub fn validity(&self) -> Validity {
         let version = self.version.load(Relaxed);
         let kind = self.kind.load(Relaxed);

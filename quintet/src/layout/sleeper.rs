@@ -1,33 +1,38 @@
-//! What all calls that wait have in common.
+//! The words that all blocked calls have in common.
 #![allow(unsafe_code)]
 
 use crate::layout::AtomicStruct;
 use crate::sync::waiter::State;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-/// Who waits: a call's words that are the same for each kind of object.
+/// A blocked call: the thread that sleeps, and since when.
 #[repr(C)]
 pub struct Sleeper {
-    /// A `sync::waiter::State`; the sleeper's futex.
+    /// A `sync::waiter::State`; the futex on which the thread sleeps.
     pub state: AtomicU32,
+    /// The participant's slot.
     pub slot: AtomicU32,
+    /// The incarnation of the slot.
     pub incarnation: AtomicU32,
+    /// The process id.
     pub pid: AtomicU32,
+    /// The thread id.
     pub tid: AtomicU32,
-    /// Of a call on a semaphore set: its undo record, 0 for none.
+    /// For a call on a semaphore set: its undo record, 0 for none.
     pub record: AtomicU32,
-    /// When it came: smaller is earlier.
+    /// The number of the call; an earlier call has a smaller one.
     pub ticket: AtomicU64,
-    /// In nanoseconds since the Epoch.
+    /// When the call blocked, in nanoseconds since the Epoch.
     pub since: AtomicU64,
 }
 
-// SAFETY: atomics only.
+// SAFETY: `repr(C)`, and all fields are atomics.
 unsafe impl AtomicStruct for Sleeper {}
 
 const _: () = assert!(size_of::<Sleeper>() == 40);
 
 impl Sleeper {
+    /// Reads the state of the call.
     pub fn state(&self) -> State {
         State::of(&self.state)
     }

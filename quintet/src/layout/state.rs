@@ -1,26 +1,27 @@
-//! The state of an object that is one file, in the low half of its head word.
+//! The state of a set or a queue, in the low half of its head word.
 
 use crate::types::id::Id;
 
-/// What a set or a queue is.
+/// The state of a set or a queue.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u64)]
 pub enum ObjectState {
-    /// Being created; or a value that is no state.
+    /// Being created, or an illegal value.
     Making = 0,
+    /// In use.
     Live = 1,
     /// Removed.
     Gone = 2,
 }
 
 impl ObjectState {
-    /// Packs the head word of the object `id`.
+    /// Returns the head word of the object `id` in this state.
     #[inline(always)]
     pub fn head(self, id: Id) -> u64 {
         (id.raw() as u64) << 32 | self as u64
     }
 
-    /// Unpacks a head word: the sequence number and the state.
+    /// Returns the sequence number and the state of a head word.
     pub fn unpack(head: u64) -> (u16, ObjectState) {
         let state = match head as u32 {
             1 => ObjectState::Live,

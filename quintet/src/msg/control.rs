@@ -1,6 +1,6 @@
 //! `msgctl` except for `IPC_RMID`.
 
-use crate::layout::Rights;
+use crate::layout::StoredPermissions;
 use crate::msg::mapping::{QueueView, Queues};
 use crate::msg::waiters::{RETRY, Side};
 use crate::object::mapping::{MappedObject, ObjectFiles};
@@ -63,7 +63,7 @@ impl Queues {
             return Err(Errno::INVAL);
         }
         let (perm, old) = queue.permissions();
-        let new = Rights { uid, gid, mode: mode & 0o777, ctime: clock::now() };
+        let new = StoredPermissions { uid, gid, mode: mode & 0o777, ctime: clock::now() };
         let same = (old.uid, old.gid, old.mode) == (new.uid, new.gid, new.mode);
         if !same && self.core.kind() == Kind::Shared {
             let requested = Permissions { uid, gid, mode: new.mode, ..perm };
@@ -76,7 +76,7 @@ impl Queues {
         let version = queue.permissions_version();
         // The files change before the header. A crash in between leaves permissions that disagree;
         // `repair` sets the files back.
-        queue.header().set_rights(new);
+        queue.header().set_permissions(new);
         queue.header().capacity.store(capacity, Relaxed);
         if same {
             // The permissions say the same as before, so blocked calls stay blocked.

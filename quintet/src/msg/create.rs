@@ -1,6 +1,6 @@
 //! `msgget`: finds a queue, or creates one.
 
-use crate::layout::{ObjectState, Rights};
+use crate::layout::{ObjectState, StoredPermissions};
 use crate::msg::mapping::{FIRST_PAGES, QueueView, Queues};
 use crate::object::create::is_live_at;
 use crate::object::keys::no_memory;
@@ -96,7 +96,7 @@ impl Queues {
             header.cuid.store(uid, Relaxed);
             header.cgid.store(gid, Relaxed);
             header.creator.store(registry.me.to_word(), Relaxed);
-            header.set_rights(Rights { uid, gid, mode, ctime: clock::now() });
+            header.set_permissions(StoredPermissions { uid, gid, mode, ctime: clock::now() });
             header.key.store(key.raw() as u32, Relaxed);
             if !key.is_private() {
                 self.core.link_key(registry, Mechanism::Msg, key, id)?;

@@ -37,7 +37,7 @@ use crate::process::fork::{self, Inside};
 use crate::process::liveness::LivenessProbe;
 use crate::process::participants::{Participants, unpack};
 use crate::sync::attach_count::ParticipantId;
-use crate::sync::primitive::in_order;
+use crate::sync::primitive::program_order;
 use crate::sync::queue_lock::{self, ThreadOwner};
 use crate::sync::redo;
 use crate::sync::robust_mutex::LockOwner;
@@ -159,12 +159,12 @@ impl<'a> RseqGuard<'a> {
             // A handler that finds the lock held must also find the announcement. So the
             // announcement is stored first, in program order. An operation that dies here leaves
             // nothing, because the list is private to the process.
-            in_order();
+            program_order();
             let lock = &queue.header().lock;
             let mut acquired = queue_lock::try_acquire(lock, owner) || acquire_spinning(lock, owner);
             if acquired {
                 announcement.taken_over_at.store(HELD, Relaxed);
-                in_order();
+                program_order();
                 // A handler that ran before the store of `HELD` could not tell this operation that
                 // it took the lock over. Nothing was decided by then, so the lock word alone
                 // answers the question.
@@ -258,7 +258,7 @@ impl<'a> RseqGuard<'a> {
         if header.changes.load(Relaxed) == changes {
             commit(self.queue, self.journal, writes);
         }
-        queue_lock::free(&header.lock, self.owner);
+        queue_lock::release(&header.lock, self.owner);
         true
     }
 }
@@ -277,7 +277,7 @@ impl RseqGuard<'_> {
     fn release_inner(&self) -> bool {
         for _ in 0..MAX_RESTARTS {
             // SAFETY: the words are mapped.
-            match unsafe { rseq::free(&self.work()) } {
+            match unsafe { rseq::release(&self.work()) } {
                 Outcome::Done => return true,
                 Outcome::Lost => return false,
                 Outcome::Interrupted => {}
@@ -286,7 +286,7 @@ impl RseqGuard<'_> {
         let _signals = Blocked::all();
         let held = self.still_holds();
         if held {
-            queue_lock::free(&self.queue.header().lock, self.owner);
+            queue_lock::release(&self.queue.header().lock, self.owner);
         }
         held
     }
@@ -358,7 +358,7 @@ struct HeldQueueLock<'a>(QueueView<'a>, ThreadOwner);
 
 impl Drop for HeldQueueLock<'_> {
     fn drop(&mut self) {
-        queue_lock::free(&self.0.header().lock, self.1);
+        queue_lock::release(&self.0.header().lock, self.1);
     }
 }
 
@@ -459,7 +459,7 @@ impl Queues {
         if from != AcquiredFrom::Free {
             // A decided change counts as made. It is completed before this owner reads anything. At
             // most one journal is valid.
-            header.journals().for_each(|journal| journal.carry_out(&guard.queue));
+            header.journals().for_each(|journal| journal.apply(&guard.queue));
         }
         if from == AcquiredFrom::OwnThread {
             notify_interrupted(&queue);

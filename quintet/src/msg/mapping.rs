@@ -128,7 +128,7 @@ impl<'a> QueueView<'a> {
         let (perm, rights) = self.permissions();
         let words = [&header.bytes, &header.count, &header.sent, &header.received, &header.capacity];
         let read = || words.map(|word| word.load(Relaxed));
-        let [bytes, count, sent, received, capacity] = redo::look(header.journals(), &header.changes, read);
+        let [bytes, count, sent, received, capacity] = redo::snapshot(header.journals(), &header.changes, read);
         let (sent, received) = (Stamp::unpack(sent), Stamp::unpack(received));
         QueueStat {
             key: self.key(),
@@ -484,7 +484,7 @@ impl Queues {
     fn retire_mapping(&self, index: u16, word: MappingWord) {
         // SAFETY: the range is a former mapping of this index. Zeroed memory is a queue that is not
         // live.
-        unsafe { memory::zeroed_over(word.address(), NEAR_BYTES) };
+        unsafe { memory::replace_with_zeroes(word.address(), NEAR_BYTES) };
         self.table[usize::from(index)].chunks.retire(word.tag(), chunk_bytes);
     }
 }

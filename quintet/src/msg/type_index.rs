@@ -196,7 +196,7 @@ fn link_at(queue: &QueueView<'_>, place: LinkPlace) -> Link {
         LinkPlace::Side(slot, right) => follow(slot.get(words::BRANCHES), right),
         LinkPlace::Root => match TypeIndex::unpack(queue.header().types.load(Relaxed)) {
             TypeIndex::On(root) | TypeIndex::Building(root) => Link(root),
-            TypeIndex::Off | TypeIndex::Leaving(_) => Link(0),
+            TypeIndex::Off | TypeIndex::Freeing(_) => Link(0),
         },
     }
 }
@@ -366,16 +366,16 @@ impl QueueGuard<'_> {
             let mut writes = WriteSet::new(self.queue);
             // From this commit on, the index is not used. A leaf that a crash leaves in the list is
             // freed by `repair`.
-            writes.put(types, walked.map_or(TypeIndex::Off, |()| TypeIndex::Leaving(low(last))).pack());
+            writes.put(types, walked.map_or(TypeIndex::Off, |()| TypeIndex::Freeing(low(last))).pack());
             self.commit(&writes)?;
             walked?;
         }
-        while let TypeIndex::Leaving(first) = index() {
+        while let TypeIndex::Freeing(first) = index() {
             let mut writes = WriteSet::new(self.queue);
             match self.queue.slot(first).ok().filter(|leaf| leaf.kind().state == SlotUse::Type) {
                 Some(leaf) => {
                     // One commit moves one leaf from the list to the free slots.
-                    writes.put(types, TypeIndex::Leaving(low(leaf.get(words::BYTES))).pack());
+                    writes.put(types, TypeIndex::Freeing(low(leaf.get(words::BYTES))).pack());
                     writes.free_slot(leaf, 0);
                 }
                 None => writes.put(types, TypeIndex::Off.pack()),

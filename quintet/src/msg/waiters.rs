@@ -129,7 +129,7 @@ impl<'a> QueueGuard<'a> {
             (words::TYPE, mtype as u64),
             (words::WANTS, halves(flags.bits() as u32, message)),
             (words::SIZE, size),
-            (words::JUDGED, self.queue.permissions_version().into()),
+            (words::PERMISSIONS_VERSION, self.queue.permissions_version().into()),
         ];
         description.into_iter().for_each(|(nth, value)| slot.word(nth).store(value, Relaxed));
         let sleeper = slot.sleeper();
@@ -139,7 +139,7 @@ impl<'a> QueueGuard<'a> {
         sleeper.tid.store(ids::known_tid(), Relaxed);
         sleeper.ticket.store(ticket, Relaxed);
         sleeper.since.store(clock::nanos() as u64, Relaxed);
-        waiter::wait(&sleeper.state);
+        waiter::publish(&sleeper.state);
         writes.set_in(slot, words::KIND, SlotKind { state: SlotUse::Waiter, class: 0, number: 0 }.pack());
         writes.put(&header.tickets, ticket);
         writes.put(&header.waiting, side.adjust_count(header.waiting.load(Relaxed), true));
@@ -180,8 +180,8 @@ impl<'a> QueueGuard<'a> {
     /// Gives blocked senders the new version of the permissions, because these say the same as
     /// before. A crash in between leaves senders that check their permission again.
     pub fn revalidate(&self, old: u32, new: u32) {
-        for call in self.queue.calls(Side::Senders).filter(|call| call.get(words::JUDGED) == old.into()) {
-            call.word(words::JUDGED).store(new.into(), Relaxed);
+        for call in self.queue.calls(Side::Senders).filter(|call| call.get(words::PERMISSIONS_VERSION) == old.into()) {
+            call.word(words::PERMISSIONS_VERSION).store(new.into(), Relaxed);
         }
     }
 
@@ -220,7 +220,7 @@ impl<'a> QueueGuard<'a> {
         for _ in 0..waiting.min(self.queue.max_slots() as usize) {
             let Some(call) = calls().next().filter(|call| call.get(words::ROUND) == round) else { break };
             call.word(words::ROUND).store(0, Relaxed);
-            if call.get(words::JUDGED) != u64::from(self.queue.permissions_version()) {
+            if call.get(words::PERMISSIONS_VERSION) != u64::from(self.queue.permissions_version()) {
                 self.answer(Side::Senders, call, RETRY)?;
             } else if !self.fits(len(call)) {
                 self.move_to_end(call)?;
@@ -261,7 +261,7 @@ impl<'a> QueueGuard<'a> {
     /// Completes the operation of an owner that has died. The decided change is complete already.
     pub fn repair(&self) {
         let types = TypeIndex::unpack(self.queue.header().types.load(Relaxed));
-        if matches!(types, TypeIndex::Building(_) | TypeIndex::Leaving(_)) {
+        if matches!(types, TypeIndex::Building(_) | TypeIndex::Freeing(_)) {
             let _ = self.drop_type_index();
         }
         if !self.queue.is_live() {

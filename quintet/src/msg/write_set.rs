@@ -4,7 +4,7 @@
 //! commit then makes them through a journal (`sync::redo`). An operation that fails while it
 //! stages, or that a signal handler interrupts, has therefore changed nothing.
 
-use crate::layout::{MOST_STORES, Slot};
+use crate::layout::{MAX_STORES, Slot};
 use crate::msg::mapping::QueueView;
 use crate::sys::rseq::{PlannedCopy, Store};
 use crate::types::error::Errno;
@@ -20,7 +20,7 @@ pub const MAX_COPIES: usize = 8;
 /// The stores and copies of one operation. Each word is stored at most once.
 pub struct WriteSet<'a> {
     queue: QueueView<'a>,
-    stores: [MaybeUninit<Store>; MOST_STORES],
+    stores: [MaybeUninit<Store>; MAX_STORES],
     store_count: usize,
     copies: [MaybeUninit<PlannedCopy>; MAX_COPIES],
     copy_count: usize,
@@ -36,7 +36,7 @@ impl<'a> WriteSet<'a> {
     pub fn new(queue: QueueView<'a>) -> WriteSet<'a> {
         WriteSet {
             queue,
-            stores: [const { MaybeUninit::uninit() }; MOST_STORES],
+            stores: [const { MaybeUninit::uninit() }; MAX_STORES],
             store_count: 0,
             copies: [const { MaybeUninit::uninit() }; MAX_COPIES],
             copy_count: 0,

@@ -1,7 +1,7 @@
-//! A namespace as this process has it open, without its objects.
+//! An open namespace without its objects.
 
 use crate::layout::{Header, Registry, Shared};
-use crate::object::keys::Hints;
+use crate::object::hints::Hints;
 use crate::object::registry::RegistryGuard;
 use crate::process::participants::Participants;
 use crate::sys::credentials::{self, capable};
@@ -18,28 +18,28 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering::*};
 
-/// What the layers that do not know the classes of objects ask of each class.
+/// The operations of a class that code for all classes needs.
 pub trait ObjectClass: Sync {
-    /// Returns `true` if an object is at `index`, whatever the registry says.
+    /// Returns `true` if `index` has a live object. Reads the object's file, not the registry.
     fn is_live(&self, index: u16) -> bool;
 
-    /// Undoes what an owner of the registry's lock that exited has half created, ends what it has
-    /// half removed, and counts the objects anew.
-    fn repair(&self, held: &RegistryGuard<'_>);
+    /// Repairs the class after the owner of the registry's lock exited: undoes an unfinished
+    /// creation, finishes an unfinished removal, and recounts the objects.
+    fn repair(&self, guard: &RegistryGuard<'_>);
 
-    /// Reclaims what participants that exited have left in the objects.
-    fn sweep(&self, held: &RegistryGuard<'_>);
+    /// Reclaims from the objects what participants that exited left.
+    fn sweep(&self, guard: &RegistryGuard<'_>);
 
-    /// Gives back memory that is kept for reuse, and files that no object has any more.
-    fn trim(&self, _held: &RegistryGuard<'_>) {}
+    /// Frees memory that is kept for reuse, and files without an object.
+    fn trim(&self, _guard: &RegistryGuard<'_>) {}
 
     /// Removes the names of `key` that lead to no object.
-    fn drop_stale_names(&self, held: &RegistryGuard<'_>, key: Key);
+    fn drop_stale_names(&self, guard: &RegistryGuard<'_>, key: Key);
 }
 
 /// A namespace without its objects.
 ///
-/// What a fork writes to comes first.
+/// The fields that a fork writes come first.
 #[repr(C)]
 pub struct Core {
     pub participants: Participants,
@@ -49,7 +49,8 @@ pub struct Core {
     /// The device and inode of the header's file.
     pub identity: (u64, u64),
     pub hints: Hints,
-    /// The pages of the registry's key table that are known to be on the file system, a bit each.
+    /// One bit for each page of the registry's key table: set if the page is known to have its
+    /// blocks on the file system.
     pub key_pages: [AtomicU32; Mechanism::ALL.len()],
     classes: OnceLock<[&'static dyn ObjectClass; Mechanism::ALL.len()]>,
 }
@@ -68,7 +69,8 @@ impl Core {
         }
     }
 
-    /// Names the classes, in the order of [`Mechanism`], before the namespace is used.
+    /// Sets the classes, in the order of [`Mechanism`]. The caller has not shared the namespace
+    /// yet.
     pub fn set_classes(&self, classes: [&'static dyn ObjectClass; Mechanism::ALL.len()]) {
         let _ = self.classes.set(classes);
     }
@@ -78,22 +80,22 @@ impl Core {
         self.classes.get().into_iter().flatten().copied()
     }
 
-    /// Returns one class.
+    /// Returns the class of `of`.
     pub fn class(&self, of: Mechanism) -> Option<&'static dyn ObjectClass> {
         self.classes().nth(of as usize)
     }
 
-    /// Returns the directory as it was when the namespace was opened.
+    /// Returns the path of the directory at the time when the namespace was opened.
     pub fn path(&self) -> &Path {
         self.participants.path.path()
     }
 
-    /// Returns the directory as the calling thread reaches it.
+    /// Returns the path by which the calling thread reaches the directory.
     pub fn directory(&self) -> &[u8] {
         self.participants.path.directory()
     }
 
-    /// Returns the path of the registry as the calling thread reaches it.
+    /// Returns the path by which the calling thread reaches the registry.
     pub fn registry_path(&self) -> &CStr {
         self.participants.path.registry()
     }
@@ -103,16 +105,16 @@ impl Core {
         self.kind
     }
 
-    /// The limits in force.
+    /// Returns the limits in force.
     pub fn limits(&self) -> std::result::Result<Limits, Errno> {
         Ok(Limits {
             shmmax: self.header.shmmax.load(Relaxed),
             shmall: self.header.shmall.load(Relaxed),
             shmmni: self.header.shmmni.load(Relaxed).min(MAX_OBJECTS),
-            shm_rmid_forced: self.forced(),
-            semmsl: self.header.semmsl.load(Relaxed).min(Limits::MOST_SEMMSL),
+            shm_rmid_forced: self.rmid_forced(),
+            semmsl: self.header.semmsl.load(Relaxed).min(Limits::MAX_SEMMSL),
             semmns: self.header.semmns.load(Relaxed),
-            semopm: self.header.semopm.load(Relaxed).min(Limits::MOST_SEMOPM),
+            semopm: self.header.semopm.load(Relaxed).min(Limits::MAX_SEMOPM),
             semmni: self.header.semmni.load(Relaxed).min(MAX_OBJECTS),
             msgmax: self.header.msgmax.load(Relaxed),
             msgmnb: self.header.msgmnb.load(Relaxed),
@@ -120,16 +122,18 @@ impl Core {
         })
     }
 
-    /// `shm_rmid_forced`.
-    pub(crate) fn forced(&self) -> bool {
+    /// Returns `true` if `shm_rmid_forced` is set.
+    pub(crate) fn rmid_forced(&self) -> bool {
         self.header.shm_rmid_forced.load(Relaxed) != 0
     }
 
-    /// Returns the identifier that the next object is to have, `shm_next_id` and the like.
+    /// Returns the identifier for the next object: `shm_next_id`, `sem_next_id` or `msg_next_id`.
+    /// `None` if none is set.
     pub fn next_id(&self, of: Mechanism) -> std::result::Result<Option<Id>, Errno> {
         Ok(Id::from_raw(self.registry.class(of).next_id.load(Relaxed)).ok())
     }
 
+    /// Sets the identifier for the next object. Fails with `EPERM` unless [`Core::is_owner`].
     pub fn set_next_id(&self, of: Mechanism, id: Option<Id>) -> std::result::Result<(), Errno> {
         if !self.is_owner() {
             return Err(Errno::PERM);
@@ -138,6 +142,7 @@ impl Core {
         Ok(())
     }
 
+    /// Returns `true` if the calling thread owns the directory, is root or has `CAP_SYS_ADMIN`.
     pub fn is_owner(&self) -> bool {
         let euid = credentials::euid();
         euid == 0 || fs::stat(self.path()).is_ok_and(|stat| stat.st_uid == euid) || capable(CapabilitySet::SYS_ADMIN)

@@ -1,4 +1,4 @@
-//! Creating an object that is one file, made in one step: sets and queues.
+//! Creation of sets and queues.
 
 use crate::object::core::Core;
 use crate::object::keys::{Found, Keyed};
@@ -15,17 +15,17 @@ use std::sync::atomic::Ordering::*;
 type Result<T> = std::result::Result<T, Errno>;
 
 impl Core {
-    /// The object of a key, as `semget` and `msgget` find it or have it made, in the order in which the kernel checks. `suits` says whether
-    /// one that is there is what the caller wants.
+    /// Finds or creates the object of `key`, as `semget` and `msgget` do. The checks run in the
+    /// kernel's order. `check` decides whether an existing object suits the caller.
     pub fn find_or_create<'a, V: MappedObject<'a>>(
         &self,
         files: &'a V::Files,
         key: Key,
         flags: i32,
-        suits: impl Fn(&V) -> Result<()>,
+        check: impl Fn(&V) -> Result<()>,
         create: impl Fn(&RegistryGuard<'_>) -> Result<Id>,
     ) -> Result<Id> {
-        fd_thread::run(|| self.find_or_create_inner(files, key, flags, &suits, &create))
+        fd_thread::run(|| self.find_or_create_inner(files, key, flags, &check, &create))
     }
 
     fn find_or_create_inner<'a, V: MappedObject<'a>>(
@@ -33,7 +33,7 @@ impl Core {
         files: &'a V::Files,
         key: Key,
         flags: i32,
-        suits: impl Fn(&V) -> Result<()>,
+        check: impl Fn(&V) -> Result<()>,
         create: impl Fn(&RegistryGuard<'_>) -> Result<Id>,
     ) -> Result<Id> {
         let open = |object: &V, id| {
@@ -41,7 +41,7 @@ impl Core {
             if flags & exclusive == exclusive {
                 return Err(Errno::EXIST);
             }
-            suits(object)?;
+            check(object)?;
             if object.permits(flags as u32 & 0o777) { Ok(id) } else { Err(Errno::ACCES) }
         };
         let creates = flags & libc::IPC_CREAT != 0;
@@ -53,49 +53,49 @@ impl Core {
             }
         }
         let _inside = Inside::enter();
-        let held = self.lock()?;
+        let guard = self.lock()?;
         if !key.is_private() {
             if let Found::Object(object, id) = self.find::<V>(files, key)? {
-                drop(held);
+                drop(guard);
                 return open(&object, id);
             }
             if !creates {
                 return Err(Errno::NOENT);
             }
         }
-        create(&held)
+        create(&guard)
     }
 
-    /// Makes an object at the first free index, or at that of `sem_next_id` or `msg_next_id`.
+    /// Creates an object at the first free index, or at that of `sem_next_id` or `msg_next_id`.
     pub fn create_at_free_index<'a, V: MappedObject<'a>>(
         &self,
         files: &'a V::Files,
-        held: &RegistryGuard<'_>,
+        guard: &RegistryGuard<'_>,
         create: impl Fn(Id) -> Result<()>,
     ) -> Result<Id> {
-        let asked = Id::from_raw(self.registry.class(V::OF).next_id.swap(-1, Relaxed)).ok();
-        for index in self.free_indexes(V::OF, asked.map_or(0, Id::index), asked.is_none()) {
+        let requested = Id::from_raw(self.registry.class(V::OF).next_id.swap(-1, Relaxed)).ok();
+        for index in self.free_indexes(V::OF, requested.map_or(0, Id::index), requested.is_none()) {
             let foreign = &files.file(index).foreign;
             if foreign.load(Relaxed) != 0 {
                 continue;
             }
-            let sequence = match asked {
+            let sequence = match requested {
                 Some(id) => id.sequence(),
-                None => self.next_sequence(held, V::OF, index),
+                None => self.next_sequence(guard, V::OF, index),
             };
             let id = Id::new(sequence, index);
-            self.reserve_key(V::OF, index).map_err(|e| self.restore_next_id(V::OF, asked, e))?;
-            self.mark_used(held, V::OF, index, true);
+            self.reserve_key(V::OF, index).map_err(|e| self.restore_next_id(V::OF, requested, e))?;
+            self.mark_used(guard, V::OF, index, true);
             match create(id) {
                 Ok(()) => return Ok(id),
                 Err(e) => {
-                    self.mark_used(held, V::OF, index, false);
+                    self.mark_used(guard, V::OF, index, false);
                     match e {
-                        // Somebody has falsified the registry: the index is not free.
-                        Errno::EXIST if is_live_at::<V>(files, index) => self.mark_used(held, V::OF, index, true),
-                        // Somebody who does not keep to the lock.
+                        // A peer cleared the index's bit although the object is live.
+                        Errno::EXIST if is_live_at::<V>(files, index) => self.mark_used(guard, V::OF, index, true),
+                        // A process that ignores the lock put a file there.
                         Errno::EXIST => foreign.store(1, Relaxed),
-                        e => return Err(self.restore_next_id(V::OF, asked, e)),
+                        e => return Err(self.restore_next_id(V::OF, requested, e)),
                     }
                 }
             }
@@ -103,16 +103,17 @@ impl Core {
         Err(Errno::NOSPC)
     }
 
-    /// A creation has failed. The identifier that was asked for is the next one's, as in the kernel: this one's, too, if it is tried again.
-    pub fn restore_next_id(&self, of: Mechanism, asked: Option<Id>, e: Errno) -> Errno {
-        if let Some(id) = asked {
+    /// Stores the requested identifier again after a failed creation, so that the next one gets it
+    /// as in the kernel. Returns `e`.
+    pub fn restore_next_id(&self, of: Mechanism, requested: Option<Id>, e: Errno) -> Errno {
+        if let Some(id) = requested {
             self.registry.class(of).next_id.store(id.raw(), Relaxed);
         }
         e
     }
 }
 
-/// Whether an object is at an index, whatever the registry says.
+/// Returns `true` if `index` has a live object. Reads the object's file, not the registry.
 pub fn is_live_at<'a, V: MappedObject<'a>>(files: &'a V::Files, index: u16) -> bool {
     matches!(V::at(files, index), Ok(Some(object)) if object.is_live())
 }

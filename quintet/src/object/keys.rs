@@ -1,14 +1,16 @@
-//! Keys: the names by which processes find objects.
+//! Keys, by which processes find objects.
 //!
-//! In a shared namespace a key is a symbolic link in the directory `key`. Its sticky bit lets only the
-//! owner of a link remove it: no user can hide an object of another user, or put an own one in its
-//! place. In a private namespace, a table in the registry does the same without a system call.
+//! In a shared namespace, a key is a symbolic link in the directory `key`. The sticky bit of the
+//! directory lets only the owner remove a link. A user therefore cannot hide or replace an object
+//! of another user. In a private namespace, a table in the registry holds the keys, and a lookup
+//! needs no system call.
 
 use crate::layout::Registry;
 use crate::object::core::Core;
+use crate::object::hints::HINT_BITS;
 use crate::object::registry::RegistryGuard;
 use crate::sys::path_buffer::PathBuffer;
-use crate::sys::{fd_thread, file, memory};
+use crate::sys::{fd_thread, file};
 use crate::types::error::Errno;
 use crate::types::id::Id;
 use crate::types::key::Key;
@@ -20,57 +22,38 @@ use std::sync::atomic::{AtomicU64, Ordering::*};
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// How many names a key may have at the most: see ``Core::key_path``.
-const MOST_KEY_NAMES: u32 = 8;
+/// The maximum number of names of a key. See [`Core::key_path`].
+const MAX_KEY_NAMES: u32 = 8;
 
-/// An object that a key may lead to.
+/// An object that can have a key.
 pub trait Keyed<'a>: Sized {
-    /// The class of the object as this process has it: its table of mappings.
+    /// The class of the object, with this process's table of mappings.
     type Class: 'static;
     const OF: Mechanism;
 
-    /// Returns the object at `index`; `None` if none was ever there; `EINVAL` if it is damaged.
+    /// Returns the object at `index`, or `None` if the index was never used. Fails with `EINVAL` if
+    /// the object is damaged.
     fn at(class: &'a Self::Class, index: u16) -> Result<Option<Self>>;
 
-    /// Returns the identifier, if the object has this key.
+    /// Returns the identifier if the object is live and has this key.
     fn id_by(&self, key: Key) -> Option<Id>;
 }
 
-const HINT_BITS: u32 = 15;
-const HINTS: usize = Mechanism::ALL.len() << HINT_BITS;
-
-/// The indexes where this process last found keys, plus 1, by a hash of the key: zeroed memory that costs nothing until touched.
-pub struct Hints(usize);
-
-impl Hints {
-    pub fn new() -> Result<Hints> {
-        memory::anonymous(size_of::<AtomicU64>() * HINTS).map(Hints)
-    }
-}
-
-impl std::ops::Deref for Hints {
-    type Target = [AtomicU64; HINTS];
-
-    fn deref(&self) -> &Self::Target {
-        #[allow(unsafe_code)]
-        // SAFETY: mapped with this size, zeroed, never unmapped; atomics only.
-        unsafe {
-            &*(self.0 as *const [AtomicU64; HINTS])
-        }
-    }
-}
-
-/// What a key led to.
+/// The result of looking for a key.
 pub enum Found<T> {
     Object(T, Id),
+    /// No name exists.
     Nothing,
-    /// A name is there, but no object has the key: its creator is at work, or has died.
-    Unsure,
+    /// A name may exist, but no object with the key was found. Its creator may still be at work, or
+    /// it exited too early.
+    Unknown,
 }
 
 impl Core {
-    /// The name of a key. The first is the rule; the others serve while an earlier one is in the way that only
-    /// another user can take away.
+    /// Returns the path of the `nth` name of a key.
+    ///
+    /// The first name is the usual one. A later name serves while an earlier one leads elsewhere
+    /// and only another user may remove it.
     fn key_path(&self, of: Mechanism, key: Key, nth: u32) -> PathBuffer {
         let (class, raw) = (of.name(), key.raw());
         match nth {
@@ -79,9 +62,9 @@ impl Core {
         }
     }
 
-    /// The names that a key may have in this namespace.
+    /// Returns the numbers of the names that a key may have in this namespace.
     fn key_names(&self) -> std::ops::Range<u32> {
-        0..self.registry.key_names.load(Relaxed).clamp(1, MOST_KEY_NAMES)
+        0..self.registry.key_names.load(Relaxed).clamp(1, MAX_KEY_NAMES)
     }
 
     fn key_hint(&self, of: Mechanism, key: Key) -> &AtomicU64 {
@@ -89,7 +72,7 @@ impl Core {
         &self.hints[of as usize * (1 << HINT_BITS) + hash as usize]
     }
 
-    /// Finds the object of a key where this process last found it.
+    /// Looks for the object of a key at the index where this process last found it.
     pub fn find_by_hint<'a, T: Keyed<'a>>(&self, class: &'a T::Class, key: Key) -> Found<T> {
         let hint = self.key_hint(T::OF, key).load(Relaxed);
         if hint != 0
@@ -98,10 +81,10 @@ impl Core {
         {
             return Found::Object(object, id);
         }
-        Found::Unsure
+        Found::Unknown
     }
 
-    /// Finds the object of a key, which is not `IPC_PRIVATE`.
+    /// Finds the object of a key other than `IPC_PRIVATE`.
     pub fn find<'a, T: Keyed<'a>>(&self, class: &'a T::Class, key: Key) -> Result<Found<T>> {
         if let found @ Found::Object(..) = self.find_by_hint(class, key) {
             return Ok(found);
@@ -126,11 +109,11 @@ impl Core {
         }
     }
 
-    /// What a key led to, if the object there (of this identifier, where one is known) has the key.
+    /// Checks that the object at `index` has the key and, if `id` is given, that identifier.
     fn check_found<'a, T: Keyed<'a>>(&self, class: &'a T::Class, key: Key, index: u16, id: Option<Id>) -> Result<Found<T>> {
         let object = match T::at(class, index) {
             Ok(Some(object)) => object,
-            Ok(None) | Err(Errno::INVAL) => return Ok(Found::Unsure),
+            Ok(None) | Err(Errno::INVAL) => return Ok(Found::Unknown),
             Err(e) => return Err(e),
         };
         match object.id_by(key) {
@@ -138,17 +121,18 @@ impl Core {
                 self.key_hint(T::OF, key).store(u64::from(index) + 1, Relaxed);
                 Ok(Found::Object(object, found))
             }
-            _ => Ok(Found::Unsure),
+            _ => Ok(Found::Unknown),
         }
     }
 
-    /// The key of an index in use, whose place in the table has been reserved.
+    /// Returns the key of an index in use. [`Core::reserve_key`] has reserved its place in the
+    /// table.
     fn table_key(&self, of: Mechanism, index: u16) -> Key {
         Key::new(self.registry.keys(of)[usize::from(index)].load(Acquire) as i32)
     }
 
-    /// Sees to it that an index's place in the key table is on the file system, before the index is marked as in use:
-    /// a read, too, would otherwise be a SIGBUS when that is full.
+    /// Allocates the blocks of an index's place in the key table. The caller marks the index as in
+    /// use afterwards. Without the blocks, an access raises SIGBUS when the file system is full.
     #[inline(never)]
     pub fn reserve_key(&self, of: Mechanism, index: u16) -> Result<()> {
         const PER_PAGE: u16 = 1024;
@@ -164,7 +148,7 @@ impl Core {
         Ok(())
     }
 
-    /// The identifier that a key's name says.
+    /// Returns the identifier that the `nth` name of a key leads to. `None` if the name is missing.
     #[inline(never)]
     fn read_key(&self, of: Mechanism, key: Key, nth: u32) -> Result<Option<Id>> {
         let mut text = [MaybeUninit::uninit(); 16];
@@ -172,7 +156,7 @@ impl Core {
         let (text, _) = match fs::readlinkat_raw(CWD, path.c_str(), &mut text) {
             Ok(read) => read,
             Err(rustix::io::Errno::NOENT) => return Ok(None),
-            // Not a symbolic link: somebody put something else there.
+            // Not a symbolic link: another program put a file there.
             Err(rustix::io::Errno::INVAL) => return Ok(Some(Id::new(u16::MAX, 0x7fff))),
             Err(e) => return Err(e.into()),
         };
@@ -180,18 +164,18 @@ impl Core {
         Ok(Some(Id::from_raw(number).unwrap_or(Id::new(u16::MAX, 0x7fff))))
     }
 
-    /// Gives `id` the key, under the lock, when no object has it.
+    /// Gives the key to `id`. The caller has checked under the lock that no object has the key.
     #[inline(never)]
-    pub fn link_key(&self, _held: &RegistryGuard<'_>, of: Mechanism, key: Key, id: Id) -> Result<()> {
+    pub fn link_key(&self, _guard: &RegistryGuard<'_>, of: Mechanism, key: Key, id: Id) -> Result<()> {
         if self.kind() == Kind::Private {
             self.registry.keys(of)[usize::from(id.index())].store(key.raw() as u32, Release);
             return Ok(());
         }
         let number = PathBuffer::new(b"", format_args!("{id}"));
-        for nth in 0..MOST_KEY_NAMES {
+        for nth in 0..MAX_KEY_NAMES {
             let path = self.key_path(of, key, nth);
             let mut linked = fs::symlinkat(number.c_str(), CWD, path.c_str());
-            // What a dead creator or remover left.
+            // A process that exited left a stale link.
             if linked == Err(rustix::io::Errno::EXIST) && fs::unlink(path.c_str()).is_ok() {
                 linked = fs::symlinkat(number.c_str(), CWD, path.c_str());
             }
@@ -205,9 +189,9 @@ impl Core {
         Err(Errno::ACCES)
     }
 
-    /// Takes the key from `id`, if it is its.
+    /// Removes the key of `id`. Does nothing if the key leads to another object.
     #[inline(never)]
-    pub fn unlink_key(&self, _held: &RegistryGuard<'_>, of: Mechanism, key: Key, id: Id) {
+    pub fn unlink_key(&self, _guard: &RegistryGuard<'_>, of: Mechanism, key: Key, id: Id) {
         if key.is_private() {
             return;
         }
@@ -215,15 +199,16 @@ impl Core {
             self.registry.keys(of)[usize::from(id.index())].store(0, Release);
             return;
         }
-        // Among several users a control file's word on its key alone may be a lie.
+        // The object's file may claim the key of another object, so the links decide.
         for nth in self.key_names().filter(|nth| self.read_key(of, key, *nth).ok().flatten() == Some(id)) {
             let _ = fs::unlink(self.key_path(of, key, nth).c_str());
         }
     }
 
-    /// Takes away the names of a key that lead to no segment with it, as far as they are the caller's to take.
+    /// Removes the names of a key that lead to no object with it. Skips names that the caller may
+    /// not remove.
     #[inline(never)]
-    pub fn drop_stale_names<'a, T: Keyed<'a>>(&self, class: &'a T::Class, _held: &RegistryGuard<'_>, key: Key) {
+    pub fn drop_stale_names<'a, T: Keyed<'a>>(&self, class: &'a T::Class, _guard: &RegistryGuard<'_>, key: Key) {
         for nth in self.key_names() {
             let Ok(Some(id)) = self.read_key(T::OF, key, nth) else { continue };
             if !matches!(self.check_found::<T>(class, key, id.index(), Some(id)), Ok(Found::Object(..))) {
@@ -233,7 +218,7 @@ impl Core {
     }
 }
 
-/// A full file system is to a caller of `shmget` or `semget` what full memory is.
+/// Converts the errors of a full file system to `ENOMEM`, which `shmget` and `semget` return.
 pub fn no_memory(errno: Errno) -> Errno {
     match errno {
         Errno::NOSPC | Errno::FBIG => Errno::NOMEM,

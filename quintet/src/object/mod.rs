@@ -1,14 +1,19 @@
-//! What segments, sets and queues share: keys, indexes, creation, mappings, permissions, reclaiming.
+//! Code that segments, sets and queues share.
 //!
-//! | file | what |
+//! | file | contents |
 //! |---|---|
-//! | `core` | a namespace as this process has it open, without its objects |
-//! | `registry`, `keys` | the lock of creation and removal, indexes, keys |
-//! | `create`, `mapping`, `permissions` | what each class does alike |
-//! | `reclaim` | what participants that exited have left |
+//! | `core` | an open namespace without its objects |
+//! | `registry`, `indexes` | the lock for creation and removal; the indexes in use |
+//! | `keys`, `hints` | keys, and where this process last found them |
+//! | `create` | creation of sets and queues |
+//! | `mapping` | the mapped files of sets and queues |
+//! | `permissions` | permission checks |
+//! | `reclaim` | repair after a crash; reclaiming after participants that exited |
 
 pub mod core;
 pub mod create;
+pub mod hints;
+pub mod indexes;
 pub mod keys;
 pub mod mapping;
 pub mod permissions;

@@ -1,26 +1,28 @@
-//! Who may do what to an object: `ipcperms` of the kernel.
+//! Permission checks, as `ipcperms` of the kernel makes them.
 
 use crate::sys::credentials::{self, capable};
 use crate::types::permissions::Permissions;
 use rustix::thread::CapabilitySet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Bits of an access that a mode grants or not.
+/// The permission bits of an access, for owner, group and other users.
 pub const READ: u32 = 0o444;
 pub const WRITE: u32 = 0o222;
 pub const EXECUTE: u32 = 0o111;
 
-/// Whether the mode grants the access that `flags` names to everybody: then nobody need be asked who calls.
+/// Returns `true` if the mode grants the access in `flags` to every user. The check then needs no
+/// user id.
 pub fn granted_to_all(perm: &Permissions, flags: u32) -> bool {
     grants(perm.mode >> 6 & perm.mode >> 3 & perm.mode, flags)
 }
 
 fn grants(bits: u32, flags: u32) -> bool {
-    let wanted = (flags >> 6 | flags >> 3 | flags) & 7;
-    wanted & !bits & 7 == 0
+    let requested = (flags >> 6 | flags >> 3 | flags) & 7;
+    requested & !bits & 7 == 0
 }
 
-/// Whether the calling thread has the access that `flags` names. Its effective user id is asked for only if it matters.
+/// Returns `true` if the calling thread has the access in `flags`. Calls `euid` only if the answer
+/// depends on it.
 pub fn permits(perm: &Permissions, flags: u32, euid: impl FnOnce() -> u32) -> bool {
     if granted_to_all(perm, flags) {
         return true;
@@ -36,36 +38,41 @@ pub fn permits(perm: &Permissions, flags: u32, euid: impl FnOnce() -> u32) -> bo
     grants(granted, flags) || capable(CapabilitySet::IPC_OWNER)
 }
 
-/// Whether the calling thread may change or remove the object.
+/// Returns `true` if the calling thread may change or remove the object.
 pub fn may_control(perm: &Permissions) -> bool {
     let euid = credentials::euid();
     euid == perm.cuid || euid == perm.uid || capable(CapabilitySet::SYS_ADMIN)
 }
 
-/// What the calling thread may do to an object, as last found out. It is believed until [`credentials::changed`] is told that it may be otherwise.
+/// The cached permissions of the calling process for one object.
+///
+/// The cache is valid until [`credentials::changed`] reports that the credentials may differ.
 #[repr(transparent)]
-pub struct Remembered(AtomicU64);
+pub struct PermissionCache(AtomicU64);
 
-impl Remembered {
-    /// Nothing is known any more.
+impl PermissionCache {
+    /// Empties the cache.
     pub fn forget(&self) {
         self.0.store(0, Relaxed);
     }
 
-    /// Whether the thread may read (`write` false) or write the object that is mapped with this tag of 16 bits, and has this version of its rights.
+    /// Returns `true` if the thread may write the object, or read it if `write` is `false`.
+    ///
+    /// `tag` has 16 bits and names the mapping of the object. `version` names the version of its
+    /// permissions. Calls `perm` only if the cache has no answer for both.
     #[inline(always)]
-    pub fn may(&self, write: bool, tag: u64, version: u32, perm: impl FnOnce() -> Permissions) -> bool {
-        let version = u64::from(version & 0xfffff) << 22 | tag << 42 | u64::from(credentials::changes() & 0xfffff) << 2;
+    pub fn allows(&self, write: bool, tag: u64, version: u32, perm: impl FnOnce() -> Permissions) -> bool {
+        let version = u64::from(version & 0xfffff) << 22 | tag << 42 | u64::from(credentials::generation() & 0xfffff) << 2;
         let known = self.0.load(Relaxed);
         if known & !3 == version && known & (1 << u64::from(write)) != 0 {
             return true;
         }
-        self.ask(write, version, &perm())
+        self.evaluate(write, version, &perm())
     }
 
     #[cold]
     #[inline(never)]
-    fn ask(&self, write: bool, version: u64, perm: &Permissions) -> bool {
+    fn evaluate(&self, write: bool, version: u64, perm: &Permissions) -> bool {
         let permits = |flags| u64::from(permits(perm, flags, credentials::euid));
         let bits = permits(READ) | permits(WRITE) << 1;
         self.0.store(version | bits, Relaxed);

@@ -67,7 +67,7 @@ impl Drop for Inside {
 struct Process;
 
 impl GateEnv for Process {
-    fn forks(&self) -> bool {
+    fn is_forking(&self) -> bool {
         FORKER.load(Relaxed) == ids::thread()
     }
 
@@ -94,7 +94,7 @@ static AT_LOAD: extern "C" fn() = register_fork_handlers;
 extern "C" fn register_fork_handlers() {
     static ASKED: AtomicU32 = AtomicU32::new(0);
     if ASKED.swap(1, AcqRel) == 0 {
-        sys::fork::handlers(before_fork, after_fork_in_parent, after_fork_in_child);
+        sys::fork::register_handlers(before_fork, after_fork_in_parent, after_fork_in_child);
     }
 }
 
@@ -133,7 +133,7 @@ pub fn register(node: &'static Registered, hooks: &'static dyn ProcessHooks) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if let Ok(at) = memory::anonymous(memory::page())
-            && memory::zeroed_for_children(at).is_ok()
+            && memory::wipe_on_fork(at).is_ok()
         {
             WIPE_MARKER.store(at, Relaxed);
             set_wipe_marker();

@@ -112,7 +112,7 @@ impl Participants {
             None => fd_thread::run(|| self.take_slot()).map(|(me, token)| {
                 self.registry.slots[me.slot as usize].pid_namespace.store(pid_namespace::number(), Relaxed);
                 // Without the advice a child would keep the lock of its parent; Linux has it since 2.6.16.
-                let _ = memory::not_for_children(token);
+                let _ = memory::exclude_from_fork(token);
                 self.token.store(token, Relaxed);
                 self.me.store(pack(me), Release);
                 me
@@ -226,7 +226,7 @@ impl Participants {
         self.me.store(slot, Relaxed);
         self.token.store(token, Relaxed);
         let Some(me) = unpack(slot) else { return false };
-        let _ = memory::not_for_children(token);
+        let _ = memory::exclude_from_fork(token);
         let record = &self.registry.slots[me.slot as usize];
         record.pid.store(ids::pid(), Relaxed);
         record.pid_namespace.store(pid_namespace::number(), Relaxed);
@@ -334,7 +334,7 @@ fn drop_token(token: usize) {
     unsafe {
         if memory::unmap(token, memory::page()).is_err() {
             // The lock must go all the same: else the child would be alive as long as its parent.
-            memory::blank(token, memory::page());
+            memory::make_inaccessible(token, memory::page());
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::layout::{Sleeper, WaiterState};
 use crate::process::cancel::{self, CANCELLED, Point};
 use crate::process::listener;
 use crate::sys::clock::Instant;
-use crate::sys::futex::{self, Woken};
+use crate::sys::futex::{self, WakeReason};
 use crate::sys::signal::Blocked;
 use crate::sys::{ids, sigframe_probe};
 use crate::types::error::Errno;
@@ -194,21 +194,21 @@ fn sleep_announced(call: &impl Waiting, deadline: Option<Instant>, late: Errno, 
         let time = left.map_or(watch, |left| left.min(watch));
         let (woken, held_off) = sigframe_probe::wait(&call.sleeper().state, WaiterState::Waiting.pack(), time, signals);
         match woken {
-            Woken::Looked => {
+            WakeReason::WokenOrChanged => {
                 if let Some(answer) = call.answer() {
                     return answer;
                 }
                 signals = held_off.unwrap_or_else(Blocked::all);
             }
-            Woken::Interrupted => {
+            WakeReason::Interrupted => {
                 drop(held_off);
                 return give_up(call, Errno::INTR);
             }
-            Woken::TimedOut if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
+            WakeReason::TimedOut if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
                 drop(held_off);
                 return give_up(call, late);
             }
-            Woken::TimedOut => {
+            WakeReason::TimedOut => {
                 signals = held_off.unwrap_or_else(Blocked::all);
                 if call.check_peers().is_err_and(is_gone) {
                     return Err(Errno::IDRM);

@@ -1,6 +1,6 @@
-//! `semctl` but for reading one value: setting values, rights, removal, what the dead leave.
+//! `semctl` except for `IPC_RMID`, `GETVAL` and `GETPID`.
 
-use crate::layout::{JournalKind, Rights};
+use crate::layout::{JournalKind, StoredPermissions};
 use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::object::permissions;
 use crate::process::acquire::Patience;
@@ -18,17 +18,17 @@ use std::sync::atomic::Ordering::*;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// For so many values no memory need be asked for.
-const FEW: usize = 256;
+/// The number of values for which no memory is allocated.
+const INLINE_VALUES: usize = 256;
 
-/// Room for a value of each semaphore.
-fn room<'a>(few: &'a mut [u16; FEW], many: &'a mut Vec<u16>, nsems: u32) -> &'a mut [u16] {
+/// Returns a buffer with one value for each semaphore.
+fn value_buffer<'a>(inline: &'a mut [u16; INLINE_VALUES], heap: &'a mut Vec<u16>, nsems: u32) -> &'a mut [u16] {
     let nsems = nsems as usize;
-    if nsems <= FEW {
-        return &mut few[..nsems];
+    if nsems <= INLINE_VALUES {
+        return &mut inline[..nsems];
     }
-    many.resize(nsems, 0);
-    many
+    heap.resize(nsems, 0);
+    heap
 }
 
 impl Sets {
@@ -48,25 +48,30 @@ impl Sets {
         if !guard.set.is_live_as(Id::from_raw(id)?) {
             return Err(Errno::IDRM);
         }
+        // The word is slow from here on, so the value cannot change between this read and the
+        // journal.
         let old = guard.hold(num)?;
         let new = old.without_undo().with_value(value).with_pid(ids::pid());
-        guard.plan(0, num, old, new, 0, (0, 0))?;
+        guard.stage_change(0, num, old, new, 0, (0, 0))?;
+        // `Reset` also clears the adjustments of all undo records for this semaphore, as `SETVAL`
+        // must. A crash before the decision changes nothing; a crash after it leaves the rest to
+        // the lock's next holder.
         guard.commit(JournalKind::Reset, 1, 0);
-        stamp_set(&guard.set);
+        stamp_set_time(&guard.set);
         guard.update(None, false);
-        guard.let_go(num);
+        guard.release_word(num);
         Ok(())
     }
 
-    /// `SETALL`, where `from` fills in the values, after the rights have been checked.
+    /// `SETALL`. `from` fills in the values after the permissions have been checked.
     pub fn sem_set_values_from(&self, id: i32, from: impl FnOnce(&mut [u16]) -> Result<()>) -> Result<()> {
         let set = self.live(id)?;
         if !set.may(true) {
             return self.denied(id, Errno::ACCES);
         }
-        let mut few = [0; FEW];
-        let mut many = Vec::new();
-        let values = room(&mut few, &mut many, set.nsems());
+        let mut inline = [0; INLINE_VALUES];
+        let mut heap = Vec::new();
+        let values = value_buffer(&mut inline, &mut heap, set.nsems());
         from(values)?;
         if values.iter().any(|value| *value > Limits::SEMVMX) {
             return Err(Errno::RANGE);
@@ -76,6 +81,8 @@ impl Sets {
         if !set.is_live_as(Id::from_raw(id)?) {
             return Err(Errno::IDRM);
         }
+        // The values go to their own place in the file, because the journal has only 500 entries. A
+        // crash in this loop leaves slow words and values that no process reads.
         for (num, value) in (0..).zip(values.iter()) {
             guard.hold(num)?;
             if let Some(place) = set.memory().value(num) {
@@ -83,13 +90,15 @@ impl Sets {
             }
         }
         set.header().journal_pid.store(ids::pid(), Relaxed);
+        // From the decision on, the lock's next holder would store all values if this process died.
         guard.commit(JournalKind::ResetAll, 0, 0);
-        stamp_set(&set);
+        stamp_set_time(&set);
         guard.update(None, false);
-        (0..set.nsems()).for_each(|num| guard.let_go(num));
+        (0..set.nsems()).for_each(|num| guard.release_word(num));
         Ok(())
     }
 
+    /// `SETALL` with the values of a slice, which has one for each semaphore.
     pub fn sem_set_values(&self, id: i32, values: &[u16]) -> Result<()> {
         self.sem_set_values_from(id, |room| {
             if room.len() != values.len() {
@@ -100,6 +109,7 @@ impl Sets {
         })
     }
 
+    /// `GETALL` into a vector.
     pub fn sem_values(&self, id: i32) -> Result<Vec<u16>> {
         let mut all = Vec::new();
         self.sem_values_to(id, |values| {
@@ -109,34 +119,36 @@ impl Sets {
         Ok(all)
     }
 
-    /// `GETALL`: `to` gets the values.
+    /// `GETALL`. Passes the values to `to`.
     pub fn sem_values_to(&self, id: i32, to: impl FnOnce(&[u16]) -> Result<()>) -> Result<()> {
         let set = self.live(id)?;
         if !set.may(false) {
             return self.denied(id, Errno::ACCES);
         }
-        let mut few = [0; FEW];
-        let mut many = Vec::new();
-        let values = room(&mut few, &mut many, set.nsems());
+        let mut inline = [0; INLINE_VALUES];
+        let mut heap = Vec::new();
+        let values = value_buffer(&mut inline, &mut heap, set.nsems());
         match self.lock(set, Patience::Endless) {
             Ok(guard) => {
                 if !guard.set.is_live_as(Id::from_raw(id)?) {
                     return Err(Errno::IDRM);
                 }
-                if guard.set.dead_hold_undo() {
+                if guard.set.has_orphaned_undo() {
                     guard.reap_undo();
                 }
                 for (num, value) in (0..).zip(values.iter_mut()) {
+                    // All words read so far are slow, so all values are those of one instant.
                     *value = guard.hold(num)?.value();
                 }
-                (0..set.nsems()).for_each(|num| guard.let_go(num));
+                (0..set.nsems()).for_each(|num| guard.release_word(num));
             }
-            // Who may not write cannot keep others from changing values meanwhile; he looks until nothing has changed.
+            // A process that may not write the file cannot hold the words. It reads all values
+            // until two passes agree, or 100 passes are made.
             Err(Errno::ACCES) => {
-                let look = || -> Option<Vec<Word>> { (0..set.nsems()).map(|num| set.whole(num)).collect() };
-                let mut last = look();
+                let read_all = || -> Option<Vec<Word>> { (0..set.nsems()).map(|num| set.stable_word(num)).collect() };
+                let mut last = read_all();
                 for _ in 0..100 {
-                    let now = look();
+                    let now = read_all();
                     if now.is_some() && now == last {
                         break;
                     }
@@ -160,6 +172,8 @@ impl Sets {
         self.count_waiting(id, num, true)
     }
 
+    /// Returns the number of calls blocked on a semaphore. `EIDRM` means that the set was removed
+    /// meanwhile.
     fn count_waiting(&self, id: i32, num: i32, zero: bool) -> Result<u32> {
         let set = self.live(id)?;
         if !set.may(false) {
@@ -169,16 +183,16 @@ impl Sets {
         if set.header().waiting.load(Acquire) == 0 && set.header().records.load(Relaxed) == 0 {
             return Ok(0);
         }
-        let set = self.to_look_at(set);
+        let set = self.with_all_pages(set);
         match self.lock(set, Patience::Endless) {
             Ok(guard) if guard.set.is_live_as(Id::from_raw(id)?) => {
-                if guard.set.dead_hold_undo() {
+                if guard.set.has_orphaned_undo() {
                     guard.reap_undo();
                 }
                 Ok(guard.count_waiting(num, zero))
             }
             Ok(_) => Err(Errno::IDRM),
-            Err(Errno::ACCES) => Ok(set.count_stuck(num, zero)),
+            Err(Errno::ACCES) => Ok(set.count_waiting_unlocked(num, zero)),
             Err(e) => Err(e),
         }
     }
@@ -189,11 +203,12 @@ impl Sets {
         if !set.permits(permissions::READ) {
             return self.denied(id, Errno::ACCES);
         }
-        self.settle_undo(&set);
+        self.reap_orphaned_undo(&set);
         Ok(set.stat(Id::from_raw(id)?))
     }
 
-    /// `SEM_STAT`, `SEM_STAT_ANY`: of the index the kernel uses the low bits, too.
+    /// `SEM_STAT` and, for `any`, `SEM_STAT_ANY`. Like the kernel, uses only the low bits of the
+    /// index.
     pub fn sem_stat_index(&self, index: i32, any: bool) -> Result<crate::types::sem::SetStat> {
         let index = Id::from_raw(index)?.index();
         let set = self.at(index)?.filter(SetView::is_live).ok_or(Errno::INVAL)?;
@@ -201,13 +216,13 @@ impl Sets {
         if !any && !set.permits(permissions::READ) {
             return self.denied(id.raw(), Errno::ACCES);
         }
-        self.settle_undo(&set);
+        self.reap_orphaned_undo(&set);
         if set.is_live_as(id) { Ok(set.stat(id)) } else { Err(Errno::INVAL) }
     }
 
-    /// What the dead have to take back is taken back.
-    pub fn settle_undo(&self, set: &SetView<'_>) {
-        if set.dead_hold_undo()
+    /// Applies the undo records of exited processes, if there are any.
+    pub fn reap_orphaned_undo(&self, set: &SetView<'_>) {
+        if set.has_orphaned_undo()
             && let Ok(guard) = self.lock(*set, Patience::Endless)
         {
             guard.reap_undo();
@@ -221,26 +236,26 @@ impl Sets {
         if uid == u32::MAX || gid == u32::MAX {
             return Err(Errno::INVAL);
         }
-        let _held = self.core.lock()?;
+        let _registry = self.core.lock()?;
         let guard = self.lock(set, Patience::Endless)?;
         if !guard.set.is_live_as(Id::from_raw(id)?) {
             return Err(Errno::INVAL);
         }
         let (perm, old) = set.permissions();
-        let new = Rights { uid, gid, mode: mode & 0o777, ctime: clock::now() };
+        let new = StoredPermissions { uid, gid, mode: mode & 0o777, ctime: clock::now() };
         if (old.uid, old.gid, old.mode) != (new.uid, new.gid, new.mode) && self.core.kind() == Kind::Shared {
-            let wanted = Permissions { uid, gid, mode: new.mode, ..perm };
-            self.set_file_permissions(set.index, &wanted).map_err(|e| {
-                // Its list may have gone already, if not its mode.
+            let request = Permissions { uid, gid, mode: new.mode, ..perm };
+            self.set_file_permissions(set.index, &request).map_err(|e| {
+                // The access control list may have changed already, although the mode has not.
                 let _ = self.set_file_permissions(set.index, &perm);
                 file::not_permitted(e)
             })?;
         }
-        set.header().set_rights(new);
+        set.header().set_permissions(new);
         Ok(())
     }
 
-    /// The file system's rights are what keeps a process from the words: they follow the set's.
+    /// Gives the set's file the permissions of the set, because the file system guards the words.
     pub fn set_file_permissions(&self, index: u16, perm: &Permissions) -> Result<()> {
         let further = |id: u32, first: u32| (id != first).then_some(id);
         let mode = self.file_mode(perm.mode);
@@ -249,21 +264,24 @@ impl Sets {
     }
 }
 
-/// Notes that values were set.
-fn stamp_set(set: &SetView<'_>) {
+/// Sets the time of the last `SETVAL` or `SETALL`.
+fn stamp_set_time(set: &SetView<'_>) {
     set.header().set_time.store(clock::time() as u64, Relaxed);
 }
 
-/// `SETVAL` where nobody waits, and nobody has anything to take back.
+/// `SETVAL` without the lock. Returns `false` if a call is blocked on the set, if the set has undo
+/// records, or if the word is not plain.
 fn set_value_fast(set: SetView<'_>, num: u32, value: u16) -> bool {
     let header = set.header();
     let Some(at) = set.memory().word(num).filter(|_| set.writable()) else { return false };
-    let alone = || header.waiting.load(Relaxed) == 0 && header.records.load(Relaxed) == 0;
+    let is_unused = || header.waiting.load(Relaxed) == 0 && header.records.load(Relaxed) == 0;
     let word = Word(at.load(Acquire));
     let new = word.with_value(value).with_pid(ids::pid());
-    let set_it = alone() && word.is_plain() && word.undo().1 == 0;
-    if set_it && at.compare_exchange(word.0, new.0, AcqRel, Relaxed).is_ok() {
-        stamp_set(&set);
+    let is_simple = is_unused() && word.is_plain() && word.undo().1 == 0;
+    // A call makes a word slow before it blocks on it. An undo record changes only under the lock,
+    // with the word slow. The exchange fails if one of them has happened since the load.
+    if is_simple && at.compare_exchange(word.0, new.0, AcqRel, Relaxed).is_ok() {
+        stamp_set_time(&set);
         return true;
     }
     false

@@ -1,6 +1,6 @@
-//! `semget`: finding a set, or making one.
+//! `semget`: finds a set, or creates one.
 
-use crate::layout::{ObjectState, Rights, SetMemory};
+use crate::layout::{ObjectState, SetMemory, StoredPermissions};
 use crate::object::create::is_live_at;
 use crate::object::keys::no_memory;
 use crate::object::mapping::{MappedObject, ObjectFiles};
@@ -25,16 +25,19 @@ impl Sets {
         self.semget_with(key, nsems, flags, &[])
     }
 
-    /// `semget`, in the order in which the kernel checks. If there are `values`, one for each semaphore, a new set has them from its first instant,
-    /// and a time of the last operation, as if one had given it them; else they are 0.
+    /// `semget` for a set with initial `values`. The checks have the kernel's order.
+    ///
+    /// A new set has the values, one for each semaphore, from its first instant. Its `sem_otime` is
+    /// then the time of its creation. If `values` is empty, all values are 0.
     pub fn semget_with(&self, key: Key, nsems: i32, flags: i32, values: &[u16]) -> Result<Id> {
         let limits = self.core.limits()?;
         let nsems = u32::try_from(nsems).ok().filter(|nsems| *nsems <= limits.semmsl).ok_or(Errno::INVAL)?;
         let suits = |set: &SetView<'_>| if nsems > set.nsems() { Err(Errno::INVAL) } else { Ok(()) };
-        self.core.find_or_create(self, key, flags, suits, |held| self.create(held, key, nsems, flags, values))
+        self.core.find_or_create(self, key, flags, suits, |registry| self.create(registry, key, nsems, flags, values))
     }
 
-    fn create(&self, held: &RegistryGuard<'_>, key: Key, nsems: u32, flags: i32, values: &[u16]) -> Result<Id> {
+    /// Creates a set at a free index, within the limits.
+    fn create(&self, registry: &RegistryGuard<'_>, key: Key, nsems: u32, flags: i32, values: &[u16]) -> Result<Id> {
         let limits = self.core.limits()?;
         if nsems == 0 {
             return Err(Errno::INVAL);
@@ -46,12 +49,13 @@ impl Sets {
         if class.in_use.load(Relaxed) >= limits.semmni.min(MAX_OBJECTS) {
             return Err(Errno::NOSPC);
         }
-        self.core.create_at_free_index::<SetView<'_>>(self, held, |id| {
-            self.create_at(held, id, key, nsems, flags as u32 & 0o777, values)
+        self.core.create_at_free_index::<SetView<'_>>(self, registry, |id| {
+            self.create_at(registry, id, key, nsems, flags as u32 & 0o777, values)
         })
     }
 
-    /// Takes away what an earlier set has left at a free index. `false`: it is another user's, or a set that is there all the same.
+    /// Removes the file that an earlier set left at a free index. Returns `false` if another user
+    /// owns the file, or if the set is live.
     #[inline(never)]
     fn clear_index(&self, index: u16) -> bool {
         if is_live_at::<SetView<'_>>(self, index) {
@@ -65,35 +69,40 @@ impl Sets {
         matches!(fs::unlink(self.path(index).c_str()), Ok(()) | Err(rustix::io::Errno::NOENT))
     }
 
+    /// Creates the set `id` in an index that is free. The caller holds the registry's lock.
     #[inline(never)]
-    fn create_at(&self, held: &RegistryGuard<'_>, id: Id, key: Key, nsems: u32, mode: u32, values: &[u16]) -> Result<()> {
+    fn create_at(&self, registry: &RegistryGuard<'_>, id: Id, key: Key, nsems: u32, mode: u32, values: &[u16]) -> Result<()> {
         let index = id.index();
         let path = self.path(index);
-        // Under its name it is no set yet, but nothing; then one that is being made.
+        // The file appears under its name as zeroes, which are no valid set. `map_new` makes it a
+        // set in the state `Making`, which no call accepts. If the creator dies before the state is
+        // `Live`, `repair` removes the file.
         let fd = match file::create(path.c_str()) {
             Err(Errno::EXIST) if self.clear_index(index) => file::create(path.c_str()),
             other => other,
         }
         .map_err(no_memory)?;
-        let made = self.reserve_file(&fd, nsems, mode).and_then(|()| self.map_new(index, &fd, nsems)).and_then(|set| {
+        let created = self.reserve_file(&fd, nsems, mode).and_then(|()| self.map_new(index, &fd, nsems)).and_then(|set| {
             let header = set.header();
             let (uid, gid) = (credentials::euid(), credentials::egid());
             set.set_head(id, ObjectState::Making);
             header.cuid.store(uid, Relaxed);
             header.cgid.store(gid, Relaxed);
-            header.creator.store(held.me.to_word(), Relaxed);
-            header.set_rights(Rights { uid, gid, mode, ctime: clock::now() });
+            header.creator.store(registry.me.to_word(), Relaxed);
+            header.set_permissions(StoredPermissions { uid, gid, mode, ctime: clock::now() });
             header.key.store(key.raw() as u32, Relaxed);
             if !values.is_empty() {
-                give(&set, values);
+                store_values(&set, values);
             }
             if !key.is_private() {
-                self.core.link_key(held, Mechanism::Sem, key, id)?;
+                self.core.link_key(registry, Mechanism::Sem, key, id)?;
             }
+            // All that a caller can see of the set is stored above. From this store on, the set
+            // exists.
             set.set_head(id, ObjectState::Live);
             Ok(())
         });
-        if let Err(e) = made {
+        if let Err(e) = created {
             if let Ok(Some(set)) = self.at(id.index()) {
                 set.header().retire();
             }
@@ -104,7 +113,7 @@ impl Sets {
         Ok(())
     }
 
-    /// Gives a new file its rights, and its place on the file system.
+    /// Sets the permissions of a new file, and allocates its space on the file system.
     fn reserve_file(&self, fd: &Fd, nsems: u32, mode: u32) -> Result<()> {
         let bytes = SetMemory::bytes(nsems);
         file::fits_file_limit(bytes)?;
@@ -112,7 +121,8 @@ impl Sets {
         file::reserve(fd, bytes).map_err(no_memory)
     }
 
-    /// The mode of a set's file: whoever may alter the set writes it; all others may look at it.
+    /// Returns the mode of a set's file. Users with alter permission can write the file; all other
+    /// users can read it.
     pub fn file_mode(&self, mode: u32) -> u32 {
         match self.core.kind() {
             Kind::Private => 0o600,
@@ -121,8 +131,8 @@ impl Sets {
     }
 }
 
-/// Gives a set that is being made its values.
-fn give(set: &SetView<'_>, values: &[u16]) {
+/// Stores the initial values of a set that is being created.
+fn store_values(set: &SetView<'_>, values: &[u16]) {
     for (num, value) in (0..).zip(values).filter(|(_, value)| **value != 0) {
         if let Some(word) = set.memory().word(num) {
             word.store(Word::default().with_value(*value).with_pid(ids::pid()).0, Relaxed);

@@ -1,18 +1,22 @@
 //! Semaphore sets.
 //!
-//! A set is one file, `sem/INDEX`: a header, one word for each semaphore, and pages of waiting calls
-//! and undo records.
+//! A set is one file, `sem/INDEX`: a header, one word for each semaphore, and pages of blocked
+//! calls and undo records (`layout/set.rs`).
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
 //! | `mapping` | the files as this process has them mapped |
 //! | `create` | `semget` |
-//! | `operate` | `semop` and `GETVAL` without a lock |
-//! | `lock`, `waiters`, `wait` | under the set's mutex: the decision, the queue of blocked calls, going to sleep |
+//! | `operate` | `semop` and `GETVAL` without the lock |
+//! | `lock` | the set's lock: staging a call, committing it through the journal |
+//! | `waiters` | the queues of blocked calls |
+//! | `wait` | `semop` under the lock, and going to sleep |
 //! | `undo`, `exec` | `SEM_UNDO`, and how it outlives `exec` |
-//! | `control` | `semctl` but for `IPC_RMID` |
-//! | `remove`, `reclaim` | `IPC_RMID`, and participants that exited |
+//! | `control` | `semctl` except for `IPC_RMID` |
+//! | `remove`, `reclaim` | `IPC_RMID`, and what exited processes leave |
 //! | `list` | all sets, with blocked calls and undo |
+//!
+//! Lock order: the registry's lock, then the lock of one set. `semop` takes the second only.
 
 mod control;
 mod create;

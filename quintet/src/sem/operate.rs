@@ -1,11 +1,21 @@
-//! `semop` and `GETVAL` without a lock, and without a system call.
+//! `semop` and `GETVAL` without the lock and without a system call.
+//!
+//! A call tries the cheapest way first:
+//!
+//! 1. One operation is one compare-and-swap of the semaphore's word ([`apply_one`]).
+//! 2. Operations on up to four words are one multi-word compare-and-swap (`sync::word`).
+//! 3. A call that would block tries again for a short while ([`Sets::spin`]).
+//! 4. All other calls take the set's lock (`wait`).
+//!
+//! The first two ways leave a slow word alone: a call is blocked on it, or the lock's holder
+//! changes it. An operation that could let a blocked call proceed therefore takes the lock.
 
 use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::process::acquire::Patience;
 use crate::process::fork;
 use crate::sem::lock::Ops;
 use crate::sem::mapping::{SetView, Sets};
-use crate::sync::word::{self, DESCRIBED, Descriptor, Planned, Word};
+use crate::sync::word::{self, Descriptor, MAX_MCAS_WORDS, Planned, Word};
 use crate::sys::clock::{self, Instant};
 use crate::sys::{self, ids};
 use crate::types::error::Errno;
@@ -17,27 +27,30 @@ use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// What can be said without the lock.
+/// The outcome of a call without the lock.
 enum FastOutcome {
     Done,
-    /// It would have to wait, as things are.
-    Waits,
+    /// The values do not allow the call to proceed now.
+    WouldBlock,
     Failed(Errno),
-    /// The lock is needed.
-    Slow,
+    /// Only the lock's holder can decide.
+    NeedsLock,
 }
 
-/// How often a call that would have to wait looks again before it goes to sleep: so many rounds, each of so many looks if there is
-/// another processor, and then the processor is offered to others.
-const YIELDS: u32 = 64;
-const LOOKS: u32 = 10;
-/// If it takes longer, whoever was let in has work of his own: then there is nothing to be won by staying awake, now and for a
-/// while (in nanoseconds).
-const LONGEST_SPIN: Duration = Duration::from_micros(60);
-const CROWDED: u64 = 50_000_000;
-static CROWDED_UNTIL: AtomicU64 = AtomicU64::new(0);
-/// How often several words are tried at once before the lock is taken instead.
-const TRIES: u32 = 4;
+/// The number of rounds in which a call that would block tries again before it sleeps. After each
+/// round it yields the processor.
+const SPIN_ROUNDS: u32 = 64;
+/// The number of tries in a round, if the process can run on more than one processor.
+const TRIES_PER_ROUND: u32 = 10;
+/// The longest time of all rounds together. If it is exceeded, other threads keep the processors
+/// busy, and sleeping costs less than trying.
+const MAX_SPIN: Duration = Duration::from_micros(60);
+/// How long all calls of this process make only one round after that, in nanoseconds.
+const SPIN_BACKOFF: u64 = 50_000_000;
+/// The end of that time, by the coarse clock.
+static SPIN_BACKOFF_UNTIL: AtomicU64 = AtomicU64::new(0);
+/// The number of times that a multi-word operation is tried before the call takes the lock.
+const MCAS_ATTEMPTS: u32 = 4;
 
 impl Sets {
     /// `semtimedop`.
@@ -46,42 +59,45 @@ impl Sets {
         if self.semop_fast(id, ops) { Ok(()) } else { self.semtimedop_slow(id, ops, timeout) }
     }
 
-    /// One operation with `SEM_UNDO`, of a process that has a record. (Passed by reference, the set would be written to the stack and read
-    /// from there at once in other pieces, which the processor waits for.)
+    /// Applies one operation with `SEM_UNDO`, if the process has a cached undo record.
+    ///
+    /// `set` is passed by value. By reference, the compiler would spill it to the stack and reload
+    /// parts of it at once, and the processor would wait for the stores.
     #[inline(always)]
-    fn one_with_undo(&self, set: SetView<'_>, op: SemOp) -> FastOutcome {
-        match self.core.participants.me_word().and_then(|me| set.own_record(me)) {
-            Some(record) => one::<true>(set, op, record),
-            None => FastOutcome::Slow,
+    fn apply_one_with_undo(&self, set: SetView<'_>, op: SemOp) -> FastOutcome {
+        match self.core.participants.me_word().and_then(|me| set.cached_record(me)) {
+            Some(record) => apply_one::<true>(set, op, record),
+            None => FastOutcome::NeedsLock,
         }
     }
 
-    /// The greatest number of operations in one call.
+    /// Returns the greatest number of operations in one call.
     #[inline(always)]
     pub fn semopm(&self) -> usize {
-        (self.core.header.semopm.load(Relaxed) as usize).min(crate::layout::MOST_OPS)
+        (self.core.header.semopm.load(Relaxed) as usize).min(crate::layout::MAX_OPS)
     }
 
-    /// `semop`, if it can be done at once.
+    /// Performs a `semop` that needs no lock and no system call. Returns `false` if the call must
+    /// go on in [`Sets::semtimedop_slow`], which also reports errors.
     #[inline(always)]
     pub fn semop_fast(&self, id: i32, ops: &[SemOp]) -> bool {
         if fork::is_raw_clone_child() || ops.is_empty() || ops.len() > self.semopm() {
             return false;
         }
         let Some(set) = self.hot(id) else { return false };
-        let found = match ops {
-            [op] if !op.flags.contains(SemFlags::UNDO) => one::<false>(set, *op, 0),
-            [op] => self.one_with_undo(set, *op),
-            _ => self.several(&set, ops).unwrap_or(FastOutcome::Slow),
+        let outcome = match ops {
+            [op] if !op.flags.contains(SemFlags::UNDO) => apply_one::<false>(set, *op, 0),
+            [op] => self.apply_one_with_undo(set, *op),
+            _ => self.apply_several(&set, ops).unwrap_or(FastOutcome::NeedsLock),
         };
-        let done = matches!(found, FastOutcome::Done);
+        let done = matches!(outcome, FastOutcome::Done);
         if done {
             set.stamp();
         }
         done
     }
 
-    /// The same for all cases, in the order in which the kernel checks.
+    /// `semtimedop` for all cases. The checks have the kernel's order.
     #[inline(never)]
     pub fn semtimedop_slow(&'static self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
         if ops.is_empty() {
@@ -94,17 +110,20 @@ impl Sets {
             fork::adopt_raw_clone_child();
         }
         let set = self.live(id)?;
-        match self.at_once(&set, ops) {
+        match self.try_ops(&set, ops) {
             FastOutcome::Done => {
                 set.stamp();
                 Ok(())
             }
             FastOutcome::Failed(Errno::ACCES) => self.denied(id, Errno::ACCES),
-            FastOutcome::Failed(e) if e == Errno::FBIG || !set.dead_hold_undo() => Err(e),
+            // A refusal counts only if no exited process has undo to apply: the caller may have
+            // seen that process end.
+            FastOutcome::Failed(e) if e == Errno::FBIG || !set.has_orphaned_undo() => Err(e),
             other => self.semtimedop_contended(set, id, ops, timeout, other),
         }
     }
 
+    /// Performs a call that needs the lock, or that may have to block.
     #[cold]
     #[inline(never)]
     fn semtimedop_contended(
@@ -113,15 +132,15 @@ impl Sets {
         id: i32,
         ops: &[SemOp],
         timeout: Option<Duration>,
-        found: FastOutcome,
+        outcome: FastOutcome,
     ) -> Result<()> {
         check(&set, ops).or_else(|e| self.denied(id, e))?;
-        // A time that cannot be reckoned is one without end.
+        // A deadline beyond the range of the clock never passes.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         if !set.writable() && self.writable_at(set.index)?.is_none_or(|set| !set.writable()) {
-            return self.watch_for_zero(id, ops, deadline);
+            return self.poll_for_zero(id, ops, deadline);
         }
-        if let FastOutcome::Waits = found
+        if let FastOutcome::WouldBlock = outcome
             && timeout != Some(Duration::ZERO)
         {
             match self.spin(&set, ops, deadline) {
@@ -130,27 +149,29 @@ impl Sets {
                     return Ok(());
                 }
                 FastOutcome::Failed(e) => return Err(e),
-                FastOutcome::Waits | FastOutcome::Slow => {}
+                FastOutcome::WouldBlock | FastOutcome::NeedsLock => {}
             }
         }
         self.semtimedop_locked(Id::from_raw(id)?, ops, deadline)
     }
 
-    /// Looks again for a short while, and lets others run in between: whoever would let this call go on may be waiting for this
-    /// processor. As long as it takes, at the most, to be put to sleep and woken by another processor.
+    /// Tries the call again for a short while, and yields the processor in between. The thread that
+    /// would let the call proceed may need this processor.
+    ///
+    /// The time is about what it takes to be put to sleep and woken by another processor.
     fn spin(&self, set: &SetView<'_>, ops: &[SemOp], deadline: Option<Instant>) -> FastOutcome {
         let begin = Instant::now();
-        let looks = if ids::runs_on_one_processor() { 1 } else { LOOKS };
-        let rounds = if clock::coarse_nanos() < CROWDED_UNTIL.load(Relaxed) { 1 } else { YIELDS };
+        let tries = if ids::runs_on_one_processor() { 1 } else { TRIES_PER_ROUND };
+        let rounds = if clock::coarse_nanos() < SPIN_BACKOFF_UNTIL.load(Relaxed) { 1 } else { SPIN_ROUNDS };
         for round in 0..rounds {
-            for _ in 0..looks {
-                match self.at_once(set, ops) {
-                    FastOutcome::Waits => std::hint::spin_loop(),
+            for _ in 0..tries {
+                match self.try_ops(set, ops) {
+                    FastOutcome::WouldBlock => std::hint::spin_loop(),
                     other => return other,
                 }
             }
-            if begin.elapsed() > LONGEST_SPIN {
-                CROWDED_UNTIL.store(clock::coarse_nanos() + CROWDED, Relaxed);
+            if begin.elapsed() > MAX_SPIN {
+                SPIN_BACKOFF_UNTIL.store(clock::coarse_nanos() + SPIN_BACKOFF, Relaxed);
                 break;
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) || round + 1 == rounds {
@@ -158,62 +179,75 @@ impl Sets {
             }
             std::thread::yield_now();
         }
-        FastOutcome::Waits
+        FastOutcome::WouldBlock
     }
 
+    /// Tries the call once, without the lock.
     #[inline]
-    fn at_once(&self, set: &SetView<'_>, ops: &[SemOp]) -> FastOutcome {
+    fn try_ops(&self, set: &SetView<'_>, ops: &[SemOp]) -> FastOutcome {
         match ops {
             [op] if !op.flags.contains(SemFlags::UNDO) => {
-                let found = one::<false>(*set, *op, 0);
-                // Perhaps only because an operation on several semaphores was under way.
-                if let FastOutcome::Slow = found { self.several(set, ops).unwrap_or_else(FastOutcome::Failed) } else { found }
+                let outcome = apply_one::<false>(*set, *op, 0);
+                // The word may only have held an MCAS marker. `apply_several` completes the
+                // operation that put it there.
+                if let FastOutcome::NeedsLock = outcome {
+                    self.apply_several(set, ops).unwrap_or_else(FastOutcome::Failed)
+                } else {
+                    outcome
+                }
             }
-            _ => self.several(set, ops).unwrap_or_else(FastOutcome::Failed),
+            _ => self.apply_several(set, ops).unwrap_or_else(FastOutcome::Failed),
         }
     }
 
-    /// Several operations, or one with `SEM_UNDO`, on at the most [`DESCRIBED`] semaphores.
+    /// Applies several operations, or one with `SEM_UNDO`, on up to [`MAX_MCAS_WORDS`] semaphores.
     #[inline(never)]
-    fn several(&self, set: &SetView<'_>, ops: &[SemOp]) -> Result<FastOutcome> {
+    fn apply_several(&self, set: &SetView<'_>, ops: &[SemOp]) -> Result<FastOutcome> {
         check(set, ops)?;
         if !set.writable() || set.is_reap_due() {
-            return Ok(FastOutcome::Slow);
+            return Ok(FastOutcome::NeedsLock);
         }
         let undo = ops.iter().any(|op| op.flags.contains(SemFlags::UNDO));
         let record = match undo {
             false => 0,
-            true => match self.core.participants.me_word().and_then(|me| set.own_record(me)) {
+            true => match self.core.participants.me_word().and_then(|me| set.cached_record(me)) {
                 Some(record) => record,
-                None => return Ok(FastOutcome::Slow),
+                None => return Ok(FastOutcome::NeedsLock),
             },
         };
-        for _ in 0..TRIES {
-            let mut planned = [Planned::default(); DESCRIBED];
+        for _ in 0..MCAS_ATTEMPTS {
+            let mut planned = [Planned::default(); MAX_MCAS_WORDS];
+            // Each attempt reads the words again. The exchange, of one word or of several, fails if
+            // a word has changed since.
             let count = match plan(set, ops, record, &mut planned)? {
                 Ok(count) => count,
-                Err(found) => return Ok(found),
+                Err(outcome) => return Ok(outcome),
             };
             let done = match &planned[..count] {
-                [only] => swap(set, only),
+                [only] => compare_and_swap(set, only),
                 all => match self.with_descriptor(set, |nth, descriptor| descriptor.change(set, nth, all)) {
                     Some(done) => done,
-                    None => return Ok(FastOutcome::Slow),
+                    None => return Ok(FastOutcome::NeedsLock),
                 },
             };
             if done {
                 return Ok(FastOutcome::Done);
             }
         }
-        Ok(FastOutcome::Slow)
+        Ok(FastOutcome::NeedsLock)
     }
 
-    /// Uses a descriptor of the set that is nobody's. `None`: there is none to be had.
+    /// Runs `change` with a free MCAS descriptor of the set. Returns `None` if no descriptor is
+    /// free.
     fn with_descriptor<T>(&self, set: &SetView<'_>, change: impl FnOnce(usize, &Descriptor) -> T) -> Option<T> {
         let me = self.core.participants.me_word()?;
         let descriptors = &set.header().descriptors;
+        // Participants begin their search at different descriptors.
         let nths = (0..descriptors.len()).map(|nth| (nth + (me >> 16) as usize) % descriptors.len());
         let claim = |nth: &usize| descriptors[*nth].owner.compare_exchange(0, me, AcqRel, Relaxed).is_ok();
+        // Acquire shows the last owner's use to be over. If this process dies before the Release
+        // store below, its participant stays the owner until a holder of the lock clears the
+        // descriptor.
         let nth = { nths }.find(claim)?;
         let changed = change(nth, &descriptors[nth]);
         descriptors[nth].owner.store(0, Release);
@@ -231,6 +265,7 @@ impl Sets {
         self.read_word(id, num).map(|word| word.pid() as i32)
     }
 
+    /// Returns the word of a semaphore, for `GETVAL` and `GETPID`.
     #[inline(always)]
     fn read_word(&self, id: i32, num: i32) -> Result<Word> {
         match self.word_fast(id, num) {
@@ -239,17 +274,19 @@ impl Sets {
         }
     }
 
-    /// The value, if it can be told at once.
+    /// Returns the value of a semaphore that can be read without the lock.
     #[inline(always)]
     pub fn sem_value_fast(&self, id: i32, num: i32) -> Option<u16> {
         self.word_fast(id, num).map(Word::value)
     }
 
+    /// Returns a plain word of a set in which no other process has undo. A slow word may belong to
+    /// a change of several words.
     #[inline(always)]
     fn word_fast(&self, id: i32, num: i32) -> Option<Word> {
         let set = self.hot(id)?;
         let word = Word(set.memory().word(num as u32)?.load(Acquire));
-        (word.is_plain() && set.may(false) && !set.others_hold_undo()).then_some(word)
+        (word.is_plain() && set.may(false) && !set.peers_hold_undo()).then_some(word)
     }
 
     #[inline(never)]
@@ -263,28 +300,30 @@ impl Sets {
     }
 
     fn read_contended(&self, set: SetView<'_>, num: u32) -> Result<Word> {
-        self.settle_undo(&set);
+        self.reap_orphaned_undo(&set);
         for _ in 0..1000 {
-            if let Some(word) = set.whole(num) {
+            if let Some(word) = set.stable_word(num) {
                 return Ok(word);
             }
             std::hint::spin_loop();
         }
-        // Who changes it has stopped in the middle, or died.
+        // The process that changes the word has stopped or died. The lock's next holder completes
+        // the change.
         match self.lock(set, Patience::Endless) {
             Ok(guard) => guard.set.settle(num),
             Err(_) => word::peek(&set, num).ok_or(Errno::INVAL),
         }
     }
 
-    /// A call that only waits for zero, of somebody who may read the set but has no right to its file: he cannot queue, and is not counted.
-    fn watch_for_zero(&self, id: i32, ops: &[SemOp], deadline: Option<Instant>) -> Result<()> {
+    /// A call that waits for zero, of a process that may read the set but not write its file. The
+    /// call cannot enter the queue, so it polls, and `GETZCNT` does not count it.
+    fn poll_for_zero(&self, id: i32, ops: &[SemOp], deadline: Option<Instant>) -> Result<()> {
         if Ops::Own(ops).alter() {
             return Err(Errno::ACCES);
         }
         loop {
             let set = self.live(id).map_err(|_| Errno::IDRM)?;
-            let blocking = ops.iter().find(|op| set.whole(op.num.into()).is_none_or(|word| word.value() != 0));
+            let blocking = ops.iter().find(|op| set.stable_word(op.num.into()).is_none_or(|word| word.value() != 0));
             let Some(blocking) = blocking else { return Ok(()) };
             if blocking.flags.contains(SemFlags::NOWAIT) {
                 return Err(Errno::AGAIN);
@@ -296,9 +335,9 @@ impl Sets {
             if crate::process::cancel::is_unasked() {
                 return Err(crate::process::cancel::CANCELLED);
             }
-            // A word of this process's own, which nobody wakes.
+            // A private word that no thread wakes: the sleep ends after 10 ms, or for a signal.
             let never = std::sync::atomic::AtomicU32::new(0);
-            if sys::futex::wait(&never, 0, left.min(Duration::from_millis(10))) == sys::futex::Woken::Interrupted {
+            if sys::futex::wait(&never, 0, left.min(Duration::from_millis(10))) == sys::futex::WakeReason::Interrupted {
                 return Err(Errno::INTR);
             }
         }
@@ -306,13 +345,13 @@ impl Sets {
 }
 
 impl SetView<'_> {
-    /// The word of a semaphore, unless several are being changed just now.
-    pub fn whole(&self, num: u32) -> Option<Word> {
-        self.header().journal().whole(self, num)
+    /// Returns the word of a semaphore, or `None` while several words are being changed.
+    pub fn stable_word(&self, num: u32) -> Option<Word> {
+        self.header().journal().stable_word(self, num)
     }
 }
 
-/// What the kernel finds wrong before it looks at any value.
+/// Checks what the kernel checks before it looks at any value.
 fn check(set: &SetView<'_>, ops: &[SemOp]) -> Result<()> {
     if ops.iter().any(|op| u32::from(op.num) >= set.nsems()) {
         return Err(Errno::FBIG);
@@ -321,70 +360,86 @@ fn check(set: &SetView<'_>, ops: &[SemOp]) -> Result<()> {
     if set.may(alter) { Ok(()) } else { Err(Errno::ACCES) }
 }
 
-/// One operation; with `SEM_UNDO` if `UNDO`, then `record` is the process's.
+/// Applies one operation by a compare-and-swap. If `UNDO` is set, the operation has `SEM_UNDO` and
+/// `record` is the caller's undo record.
 #[inline(always)]
-fn one<const UNDO: bool>(set: SetView<'_>, op: SemOp, record: u32) -> FastOutcome {
+fn apply_one<const UNDO: bool>(set: SetView<'_>, op: SemOp, record: u32) -> FastOutcome {
     let num = u32::from(op.num);
     let Some(at) = set.memory().word(num) else { return FastOutcome::Failed(Errno::FBIG) };
     if !set.may(op.op != 0) {
         return FastOutcome::Failed(Errno::ACCES);
     }
-    // Of records, one may be the process's own.
-    let others = set.header().records.load(Relaxed) > u32::from(UNDO);
-    if !set.writable() || others && set.is_reap_due() {
-        return FastOutcome::Slow;
+    // One of the records may be the caller's own. Undo that is due must be applied first.
+    let has_peer_records = set.header().records.load(Relaxed) > u32::from(UNDO);
+    if !set.writable() || has_peer_records && set.is_reap_due() {
+        return FastOutcome::NeedsLock;
     }
     let pid = ids::pid();
     loop {
+        // Acquire pairs with the Release of the last change: the caller sees what was written
+        // before it.
         let word = Word(at.load(Acquire));
+        // A slow word or a marker: see the head of this module.
         if !word.is_plain() {
-            return FastOutcome::Slow;
+            return FastOutcome::NeedsLock;
         }
         let result = i32::from(word.value()) + i32::from(op.op);
         if result < 0 || op.op == 0 && result != 0 {
-            return if op.flags.contains(SemFlags::NOWAIT) { FastOutcome::Failed(Errno::AGAIN) } else { FastOutcome::Waits };
+            return if op.flags.contains(SemFlags::NOWAIT) { FastOutcome::Failed(Errno::AGAIN) } else { FastOutcome::WouldBlock };
         }
         if result > i32::from(Limits::SEMVMX) {
             return FastOutcome::Failed(Errno::RANGE);
         }
         if result == 0 && set.header().for_zero.load(Relaxed) != 0 {
-            // Somebody is to be judged again.
-            return FastOutcome::Slow;
+            // As in the kernel, blocked calls that wait for several zeroes are tried again when any
+            // semaphore becomes zero. Only the lock's holder can do that.
+            return FastOutcome::NeedsLock;
         }
         let mut new = word.with_value(result as u16).with_pid(pid);
         if UNDO {
-            match undone(&set, new, op, record) {
+            match with_adjustment(&set, new, op, record) {
                 Some(with) => new = with,
-                None => return FastOutcome::Slow,
+                None => return FastOutcome::NeedsLock,
             }
         }
+        // This exchange is the whole operation, adjustment included. A crash before or after it
+        // leaves a consistent word. It fails if the word has changed, has become slow, or holds a
+        // marker.
         if at.compare_exchange(word.0, new.0, AcqRel, Relaxed).is_ok() {
             return FastOutcome::Done;
         }
     }
 }
 
-/// The word with what `op` adds to the process's adjustment. `None`: there is no room for it, or it is out of range.
+/// Returns the word with the adjustment that `op` adds for `record`.
+///
+/// Returns `None` in these cases:
+///
+/// - another record's adjustment is in the word
+/// - the adjustment does not fit in the word
+/// - its sum with the record's cell is out of range
 #[inline(always)]
-fn undone(set: &SetView<'_>, word: Word, op: SemOp, record: u32) -> Option<Word> {
+fn with_adjustment(set: &SetView<'_>, word: Word, op: SemOp, record: u32) -> Option<Word> {
     let (of, adjustment) = word.undo();
     let here = if of == record { adjustment } else { 0 } - i32::from(op.op);
-    let cell = i32::from(set.own_cell(record, op.num.into()).ok()?.load(Relaxed));
+    let cell = i32::from(set.cached_cell(record, op.num.into()).ok()?.load(Relaxed));
     i16::try_from(cell + here).ok()?;
     word.with_undo(record, here)
 }
 
-fn swap(set: &SetView<'_>, change: &Planned) -> bool {
+/// Changes one word, if it is still the word before.
+fn compare_and_swap(set: &SetView<'_>, change: &Planned) -> bool {
     let at = set.memory().word(change.num);
     at.is_some_and(|at| at.compare_exchange(change.old.0, change.new.0, AcqRel, Relaxed).is_ok())
 }
 
-/// Works out what `ops` change, one after the other: how many semaphores; or why not.
+/// Computes the words before and after `ops`, applied one after the other. Returns their number, or
+/// the outcome of a call that cannot be applied without the lock.
 fn plan(
     set: &SetView<'_>,
     ops: &[SemOp],
     record: u32,
-    planned: &mut [Planned; DESCRIBED],
+    planned: &mut [Planned; MAX_MCAS_WORDS],
 ) -> Result<std::result::Result<usize, FastOutcome>> {
     let pid = ids::pid();
     let mut count = 0;
@@ -392,11 +447,11 @@ fn plan(
         let num = u32::from(op.num);
         let nth = match planned[..count].iter().position(|change| change.num == num) {
             Some(nth) => nth,
-            None if count == DESCRIBED => return Ok(Err(FastOutcome::Slow)),
+            None if count == MAX_MCAS_WORDS => return Ok(Err(FastOutcome::NeedsLock)),
             None => {
                 let old = set.settle(num)?;
                 if old.is_slow() {
-                    return Ok(Err(FastOutcome::Slow));
+                    return Ok(Err(FastOutcome::NeedsLock));
                 }
                 planned[count] = Planned { num, old, new: old.with_pid(pid) };
                 count += 1;
@@ -407,26 +462,28 @@ fn plan(
         let result = i32::from(now.value()) + i32::from(op.op);
         if result < 0 || op.op == 0 && result != 0 {
             let nowait = op.flags.contains(SemFlags::NOWAIT);
-            // Of several words that were not read at one instant it cannot be said which operation stands in the way first.
+            // The words were read at different instants, so it is not certain which operation
+            // blocks first. That matters if only some of them have `IPC_NOWAIT`.
             let certain = count == 1 || ops.iter().all(|other| other.flags.contains(SemFlags::NOWAIT) == nowait);
             return Ok(Err(match (certain, nowait) {
-                (false, _) => FastOutcome::Slow,
+                (false, _) => FastOutcome::NeedsLock,
                 (_, true) => FastOutcome::Failed(Errno::AGAIN),
-                (_, false) => FastOutcome::Waits,
+                (_, false) => FastOutcome::WouldBlock,
             }));
         }
+        // As in `apply_one`.
         if result == 0 && set.header().for_zero.load(Relaxed) != 0 {
-            return Ok(Err(FastOutcome::Slow));
+            return Ok(Err(FastOutcome::NeedsLock));
         }
         if result > i32::from(Limits::SEMVMX) {
-            // Of several words that were not read at one instant nothing more can be said.
-            return Ok(Err(if count == 1 { FastOutcome::Failed(Errno::RANGE) } else { FastOutcome::Slow }));
+            // For the same reason it is not certain that this operation is the first to fail.
+            return Ok(Err(if count == 1 { FastOutcome::Failed(Errno::RANGE) } else { FastOutcome::NeedsLock }));
         }
         let mut next = now.with_value(result as u16);
         if op.flags.contains(SemFlags::UNDO) {
-            match undone(set, next, *op, record) {
+            match with_adjustment(set, next, *op, record) {
                 Some(with) => next = with,
-                None => return Ok(Err(FastOutcome::Slow)),
+                None => return Ok(Err(FastOutcome::NeedsLock)),
             }
         }
         planned[nth].new = next;

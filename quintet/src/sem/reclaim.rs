@@ -1,4 +1,4 @@
-//! Reclaiming what participants that exited have left in sets.
+//! Reclaims what exited processes have left in sets.
 
 use crate::layout::ObjectState;
 use crate::object::core::ObjectClass;
@@ -17,27 +17,32 @@ impl ObjectClass for Sets {
         matches!(self.at(index), Ok(Some(set)) if set.is_live())
     }
 
-    /// The registry's lock was a dead one's: what it had half made or half removed is ended, and the sets are counted anew.
-    fn repair(&self, held: &RegistryGuard<'_>) {
+    /// Repairs all sets after the owner of the registry's lock has died. Completes what was half
+    /// created or half removed, and counts the sets again.
+    fn repair(&self, registry: &RegistryGuard<'_>) {
         let class = self.core.registry.class(Mechanism::Sem);
         let (mut in_use, mut sum) = (0, 0);
         for index in self.core.used_indexes(Mechanism::Sem) {
             let set = match self.writable_at(index) {
                 Ok(Some(set)) => set,
                 Ok(None) => {
+                    // The creator died before the file was valid, or the remover after it was retired.
                     let _ = fs::unlink(self.path(index).c_str());
-                    self.core.mark_used(held, Mechanism::Sem, index, false);
+                    self.core.mark_used(registry, Mechanism::Sem, index, false);
                     continue;
                 }
                 Err(_) => continue,
             };
             let (id, state) = set.head();
+            // `Making` or `Gone`: the creator or the remover died.
             if state != ObjectState::Live && set.writable() {
-                self.destroy_soon(held, set, id);
+                self.destroy_soon(registry, set, id);
                 continue;
             }
             if set.writable() && self.core.kind() == Kind::Shared {
-                // A dead `IPC_SET` may have changed the file's rights and not the set's. Only the owner can, and can change them back.
+                // An `IPC_SET` that died may have changed the permissions of the file and not those
+                // in the header. Only the owner could change them, and the owner can change them
+                // back.
                 let _ = self.set_file_permissions(index, &set.permissions().0);
             }
             in_use += 1;
@@ -47,8 +52,9 @@ impl ObjectClass for Sets {
         class.sum.store(sum, Relaxed);
     }
 
-    /// Takes back what the dead have to take back, and forgets their waiting calls.
-    fn sweep(&self, held: &RegistryGuard<'_>) {
+    /// Applies the undo records of exited processes, and removes their blocked calls and MCAS
+    /// descriptors.
+    fn sweep(&self, registry: &RegistryGuard<'_>) {
         for index in self.core.used_indexes(Mechanism::Sem) {
             let Ok(Some(set)) = self.writable_at(index) else { continue };
             let (id, state) = set.head();
@@ -56,10 +62,12 @@ impl ObjectClass for Sets {
                 continue;
             }
             if state != ObjectState::Live {
-                // Nobody is at it while the lock is held.
-                self.destroy_soon(held, set, id);
+                // The registry's lock is held, so no live process creates or removes this set.
+                self.destroy_soon(registry, set, id);
                 continue;
             }
+            // A set without records, blocked calls and descriptors in use has nothing to reclaim if
+            // no process holds its lock.
             let header = set.header();
             let described = header.descriptors.iter().any(|descriptor| descriptor.owner.load(Relaxed) != 0);
             if !described
@@ -69,7 +77,8 @@ impl ObjectClass for Sets {
             {
                 continue;
             }
-            // Nobody's creation waits for who holds this set's lock.
+            // A creation may wait for the registry's lock meanwhile. It must not also wait for the
+            // holder of this set's lock.
             if let Ok(guard) = self.lock(set, Patience::Brief) {
                 guard.reap_undo();
                 guard.reap_waiters();
@@ -78,7 +87,7 @@ impl ObjectClass for Sets {
         }
     }
 
-    fn drop_stale_names(&self, held: &RegistryGuard<'_>, key: Key) {
-        self.core.drop_stale_names::<SetView<'_>>(self, held, key);
+    fn drop_stale_names(&self, registry: &RegistryGuard<'_>, key: Key) {
+        self.core.drop_stale_names::<SetView<'_>>(self, registry, key);
     }
 }

@@ -21,39 +21,45 @@ impl Sets {
         let _inside = Inside::enter();
         let set = self.controllable(id)?;
         let id = Id::from_raw(id)?;
-        let held = self.core.lock()?;
+        let registry = self.core.lock()?;
         if !set.is_live_as(id) {
             return Err(Errno::INVAL);
         }
-        self.destroy(&held, set, id);
+        self.destroy(&registry, set, id);
         Ok(())
     }
 
-    /// Ends a set, or what a dead remover has left of one.
-    fn destroy(&self, held: &RegistryGuard<'_>, set: SetView<'_>, id: Id) {
+    /// Destroys a set, or completes a removal or creation that a dead process left unfinished.
+    fn destroy(&self, registry: &RegistryGuard<'_>, set: SetView<'_>, id: Id) {
         if let Ok(guard) = self.lock(set, Patience::Endless) {
-            // From now on nobody changes a value; so nobody has, after the set was gone.
+            // All words are slow before the state changes. An operation without the lock therefore
+            // succeeds before the set is gone, or not at all. A crash before the store leaves a
+            // live set with slow words. An operation that finds one takes the lock, and makes the
+            // word plain again. A crash after the store leaves the rest to `repair`.
             (0..set.nsems()).for_each(|num| _ = guard.hold(num));
             set.set_head(id, ObjectState::Gone);
             guard.answer_all(Errno::IDRM);
         }
-        self.clear(held, set, id);
+        self.clear(registry, set, id);
     }
 
-    /// The same, unless somebody who lives holds its lock for long.
-    pub fn destroy_soon(&self, held: &RegistryGuard<'_>, set: SetView<'_>, id: Id) {
+    /// Destroys a set, unless a live process holds the set's lock for long. A later sweep then
+    /// tries again.
+    pub fn destroy_soon(&self, registry: &RegistryGuard<'_>, set: SetView<'_>, id: Id) {
         if !matches!(self.lock(set, Patience::Brief), Err(Errno::AGAIN)) {
-            self.destroy(held, set, id);
+            self.destroy(registry, set, id);
         }
     }
 
-    fn clear(&self, held: &RegistryGuard<'_>, set: SetView<'_>, id: Id) {
+    /// Removes the set's key, its file and its index, and counts it out of the limits.
+    fn clear(&self, registry: &RegistryGuard<'_>, set: SetView<'_>, id: Id) {
+        // The index counts as used until the end, so that `repair` finds what a crash leaves here.
         let key = set.key();
-        self.core.unlink_key(held, Mechanism::Sem, key, id);
+        self.core.unlink_key(registry, Mechanism::Sem, key, id);
         set.header().key.store(Key::PRIVATE.raw() as u32, Relaxed);
         set.header().retire();
         let _ = fs::unlink(self.path(set.index).c_str());
         self.core.registry.class(Mechanism::Sem).discount(set.nsems().into());
-        self.core.mark_used(held, Mechanism::Sem, set.index, false);
+        self.core.mark_used(registry, Mechanism::Sem, set.index, false);
     }
 }

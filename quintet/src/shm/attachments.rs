@@ -1,17 +1,18 @@
-//! The attachments of this process: which address is which segment.
+//! The list of this process's attachments: address, length and segment.
 //!
-//! A list of chunks that only grows, of entries that are taken and given back by one
-//! compare-and-swap each: no lock, no allocator, so that a signal handler may attach and detach.
+//! The list consists of chunks and only grows. A thread takes or returns an entry by one
+//! compare-and-swap. The list needs neither a lock nor an allocator, so that a signal handler may
+//! attach and detach.
 //!
-//! | address of an entry | meaning | next |
+//! | address of an entry | state | next |
 //! |---|---|---|
-//! | 0 | free | `BUSY` by whoever takes it |
-//! | `BUSY` | being filled in, or being detached | an address; 0 |
-//! | other | a mapping | `BUSY` by whoever detaches it |
+//! | 0 | free | `BUSY`, set by the thread that reserves it |
+//! | `BUSY` | owned by the thread that fills it or detaches it | an address, or 0 |
+//! | other | an attachment | `BUSY`, set by the thread that detaches it |
 //!
 //! # Safety
 //!
-//! A chunk is zeroed memory of its own, large enough, and never unmapped; it holds atomics only.
+//! A chunk is zeroed memory of sufficient size. It contains only atomics, and nothing unmaps it.
 #![allow(unsafe_code)]
 
 use crate::sys::memory;
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::*};
 const BUSY: usize = 1;
 const PER_CHUNK: usize = 1024;
 
-/// The first entries, where the process keeps what a fork copies.
+/// The number of entries before the first chunk. They lie with the other memory that a fork copies.
 pub const FIRST: usize = 32;
 
 #[repr(C)]
@@ -39,34 +40,34 @@ struct Chunk {
     next: AtomicUsize,
 }
 
-/// One mapping of a segment.
+/// One attachment of a segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AttachedRange {
     pub address: usize,
     pub len: usize,
     pub id: Id,
-    /// The program has unmapped a part of it by itself.
+    /// `true` if the program unmapped or replaced a part of it.
     pub torn: bool,
 }
 
 impl AttachedRange {
-    /// Whether it shares a byte with `address..address + len`.
+    /// Returns `true` if the range shares a byte with `address..address + len`.
     pub fn overlaps(&self, address: usize, len: usize) -> bool {
         self.address < address.saturating_add(len) && address < self.address.saturating_add(self.len)
     }
 
-    /// Whether it lies within `address..address + len`.
+    /// Returns `true` if the range lies within `address..address + len`.
     pub fn within(&self, address: usize, len: usize) -> bool {
         address <= self.address && self.address.saturating_add(self.len) <= address.saturating_add(len)
     }
 }
 
-/// An entry that has been reserved, or taken out.
+/// A `BUSY` entry, which belongs to the calling thread.
 #[derive(Clone, Copy)]
-pub struct Taken(&'static Entry);
+pub struct OwnedEntry(&'static Entry);
 
-impl Taken {
-    /// Puts a mapping in.
+impl OwnedEntry {
+    /// Stores an attachment in the entry and publishes it.
     pub fn fill(self, mapped: AttachedRange) {
         self.0.len.store(mapped.len, Relaxed);
         self.0.id.store(mapped.id.raw() as u32, Relaxed);
@@ -74,29 +75,29 @@ impl Taken {
         self.0.address.store(mapped.address, Release);
     }
 
-    /// Gives the entry back.
+    /// Marks the entry as free.
     pub fn free(self) {
         self.0.address.store(0, Release);
     }
 }
 
-/// The list.
+/// The list of attachments.
 pub struct Attachments {
     near: &'static [Entry; FIRST],
     more: AtomicUsize,
-    /// How many there are, at least; more while one is being made.
+    /// An upper bound of the number of attachments. It includes reserved entries.
     count: AtomicUsize,
-    /// One more than the greatest place ever taken.
+    /// 1 plus the highest position ever reserved.
     high: AtomicUsize,
 }
 
 impl Attachments {
-    /// An empty list with room for the first entries.
+    /// Creates an empty list with the given first entries.
     pub const fn new(near: &'static [Entry; FIRST]) -> Attachments {
         Attachments { near, more: AtomicUsize::new(0), count: AtomicUsize::new(0), high: AtomicUsize::new(0) }
     }
 
-    /// Whether an address lies in an attachment.
+    /// Returns `true` if `address` lies in an attachment.
     pub fn maps(&self, address: usize) -> bool {
         self.entries().any(|entry| {
             let at = entry.address.load(Acquire);
@@ -104,22 +105,23 @@ impl Attachments {
         })
     }
 
+    /// Returns `true` if there is no attachment and no reserved entry.
     pub fn is_empty(&self) -> bool {
         self.count.load(Acquire) == 0
     }
 
-    /// The entries that are, or have been, in use.
+    /// Returns the entries that are not free.
     fn entries(&self) -> impl Iterator<Item = &'static Entry> {
         let chunks = std::iter::successors(chunk_at(self.more.load(Acquire)), |chunk| chunk_at(chunk.next.load(Acquire)));
         let all = self.near.iter().chain(chunks.flat_map(|chunk| &chunk.entries));
         all.take(self.high.load(Acquire)).filter(|entry| entry.address.load(Acquire) != 0)
     }
 
-    /// Reserves an entry for a mapping about to be made.
-    pub fn reserve(&self) -> Result<Taken, Errno> {
+    /// Reserves an entry for a mapping that the caller is about to create.
+    pub fn reserve(&self) -> Result<OwnedEntry, Errno> {
         self.count.fetch_add(1, AcqRel);
-        if let Some(taken) = self.reserve_among(self.near, 0) {
-            return Ok(taken);
+        if let Some(owned) = self.reserve_among(self.near, 0) {
+            return Ok(owned);
         }
         let mut link = &self.more;
         let mut before = FIRST;
@@ -134,54 +136,57 @@ impl Attachments {
                     }
                 },
             };
-            if let Some(taken) = self.reserve_among(&chunk.entries, before) {
-                return Ok(taken);
+            if let Some(owned) = self.reserve_among(&chunk.entries, before) {
+                return Ok(owned);
             }
             before += PER_CHUNK;
             link = &chunk.next;
         }
     }
 
-    fn reserve_among(&self, entries: &'static [Entry], before: usize) -> Option<Taken> {
+    fn reserve_among(&self, entries: &'static [Entry], before: usize) -> Option<OwnedEntry> {
         let free =
             |entry: &Entry| entry.address.load(Relaxed) == 0 && entry.address.compare_exchange(0, BUSY, Acquire, Relaxed).is_ok();
-        let place = entries.iter().position(free)?;
-        self.high.fetch_max(before + place + 1, AcqRel);
-        Some(Taken(&entries[place]))
+        let position = entries.iter().position(free)?;
+        self.high.fetch_max(before + position + 1, AcqRel);
+        Some(OwnedEntry(&entries[position]))
     }
 
-    /// Gives a reserved or taken entry back.
-    pub fn free(&self, taken: Taken) {
-        taken.free();
+    /// Frees an entry of the calling thread.
+    pub fn free(&self, owned: OwnedEntry) {
+        owned.free();
         self.count.fetch_sub(1, AcqRel);
     }
 
-    /// Takes out the first mapping that `wanted` accepts: it is the caller's to unmap.
-    pub fn take(&self, wanted: impl Fn(&AttachedRange) -> bool) -> Option<(Taken, AttachedRange)> {
+    /// Takes the first attachment that `matches` accepts out of the list.
+    ///
+    /// The entry then belongs to the caller, which unmaps the range.
+    pub fn take(&self, matches: impl Fn(&AttachedRange) -> bool) -> Option<(OwnedEntry, AttachedRange)> {
         for entry in self.entries() {
-            let Some(seen) = read(entry).filter(&wanted) else { continue };
-            if entry.address.compare_exchange(seen.address, BUSY, AcqRel, Relaxed).is_err() {
+            let Some(candidate) = read(entry).filter(&matches) else { continue };
+            if entry.address.compare_exchange(candidate.address, BUSY, AcqRel, Relaxed).is_err() {
                 continue;
             }
-            // Nobody else changes it from now on; but it may have been given back, and another one put in at the same address, just before.
-            match details(entry, seen.address).filter(&wanted) {
-                Some(mapped) => return Some((Taken(entry), mapped)),
-                None => entry.address.store(seen.address, Release),
+            // The entry now belongs to this thread. Another attachment at the same address may have
+            // taken the entry just before, so the details are read again.
+            match details(entry, candidate.address).filter(&matches) {
+                Some(mapped) => return Some((OwnedEntry(entry), mapped)),
+                None => entry.address.store(candidate.address, Release),
             }
         }
         None
     }
 
-    /// Marks mappings of which the program has unmapped a part.
-    pub fn tear(&self, torn: impl Fn(&AttachedRange) -> bool) {
+    /// Marks the attachments that `matches` accepts as torn.
+    pub fn mark_torn(&self, matches: impl Fn(&AttachedRange) -> bool) {
         for entry in self.entries() {
-            if read(entry).is_some_and(|mapped| torn(&mapped)) {
+            if read(entry).is_some_and(|mapped| matches(&mapped)) {
                 entry.torn.store(1, Release);
             }
         }
     }
 
-    /// Calls `f` with each mapping.
+    /// Calls `f` with each attachment.
     pub fn each(&self, mut f: impl FnMut(AttachedRange)) {
         self.entries().filter_map(read).for_each(&mut f);
     }
@@ -200,21 +205,21 @@ fn details(entry: &Entry, address: usize) -> Option<AttachedRange> {
 }
 
 fn chunk_at(address: usize) -> Option<&'static Chunk> {
-    // SAFETY: see the module: 0, or a chunk that is never unmapped.
+    // SAFETY: the address is 0 or that of a chunk, which nothing unmaps.
     unsafe { (address as *const Chunk).as_ref() }
 }
 
 fn add_chunk(link: &AtomicUsize) -> Result<&'static Chunk, Errno> {
     let at = memory::anonymous(size_of::<Chunk>())?;
-    let here = match link.compare_exchange(0, at, AcqRel, Acquire) {
+    let address = match link.compare_exchange(0, at, AcqRel, Acquire) {
         Ok(_) => at,
         Err(other) => {
-            // SAFETY: just mapped, and nobody has seen it.
+            // SAFETY: this call mapped it, and no other thread knows the address.
             let _ = unsafe { memory::unmap(at, size_of::<Chunk>()) };
             other
         }
     };
-    chunk_at(here).ok_or(Errno::NOMEM)
+    chunk_at(address).ok_or(Errno::NOMEM)
 }
 
 #[cfg(test)]
@@ -226,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_out_what_was_put_in() {
+    fn take_returns_filled_entries() {
         static NEAR: [Entry; FIRST] = [const {
             Entry { address: AtomicUsize::new(0), len: AtomicUsize::new(0), id: AtomicU32::new(0), torn: AtomicU32::new(0) }
         }; FIRST];
@@ -238,16 +243,16 @@ mod tests {
         list.each(|m| sum += m.address / 8192);
         assert_eq!(sum, 3000 * 3001 / 2);
         for i in 1..=3000 {
-            let (taken, got) = list.take(|m| m.address == i * 8192).unwrap();
+            let (owned, got) = list.take(|m| m.address == i * 8192).unwrap();
             assert_eq!(got, mapped(i * 8192));
-            list.free(taken);
+            list.free(owned);
         }
         assert!(list.is_empty());
         assert!(list.take(|_| true).is_none());
     }
 
     #[test]
-    fn ranges() {
+    fn overlap_and_containment() {
         let m = mapped(8192);
         assert!(m.overlaps(8192, 1) && m.overlaps(0, 8193) && m.overlaps(12287, 100));
         assert!(!m.overlaps(0, 8192) && !m.overlaps(12288, 1));

@@ -1,77 +1,84 @@
-//! Templates: a few pages of a data file that this process keeps mapped, so that it can attach the
-//! segment again by duplicating the mapping instead of opening the file.
+//! Cached mappings of data files.
 //!
-//! | serial | meaning | next |
+//! A process keeps a mapping of a small data file. A later `shmat` duplicates that mapping and need
+//! not open the file.
+//!
+//! | serial | state | next |
 //! |---|---|---|
-//! | 0 | no template, or one being put in place | n |
-//! | n | a view of the data file of that number | 0 |
+//! | 0 | empty, or being replaced | n |
+//! | n | maps the data file with this serial number | 0 |
 //!
-//! The address never changes once set: a successor is mapped over it, so that who duplicates it at
-//! that moment gets one file or the other, and sees by the serial which.
+//! The address never changes once it is set, because a new file is mapped over the old one. A
+//! thread that duplicates the mapping at that moment gets one of the two files. It compares the
+//! serial before and after, and discards the duplicate if the serial changed.
 //!
 //! # Safety
 //!
-//! A template is `RECYCLED_BYTES` long, mapped here, and used by this module and `create::reuse` alone.
+//! A cached mapping is `RECYCLED_BYTES` long. Only this module and `create::reuse` use its memory.
 #![allow(unsafe_code)]
 
 use crate::layout::RECYCLED_BYTES;
-use crate::shm::mapping::{SegmentView, Segments};
 use crate::sys::fd::Fd;
 use crate::sys::memory::{self, Access, Place};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 
 const LEN: usize = RECYCLED_BYTES as usize;
 
-/// One template; all zeroes at first.
+/// One cached mapping. Zeroes are the empty state.
 #[repr(C)]
 pub struct CachedMapping {
     address: AtomicUsize,
     serial: AtomicU64,
-    /// The data file's size when it was mapped: what a control file says of it may be a lie.
+    /// The size of the data file when it was mapped. A peer can falsify the size in the control
+    /// file.
     size: AtomicUsize,
-    /// The number of the data file that was last attached here by opening it.
-    seen: AtomicU64,
+    /// The serial number of the data file that `shmat` opened last at this index.
+    last_opened: AtomicU64,
 }
 
 impl CachedMapping {
-    /// Its address, if it is a view of the data file `serial`, which has `len` bytes.
-    pub fn serves(&self, serial: u64, len: usize) -> Option<usize> {
+    /// Returns the address, if the mapping is of the data file `serial` and the file has at least
+    /// `len` bytes.
+    pub fn address_for(&self, serial: u64, len: usize) -> Option<usize> {
         let at = self.address.load(Acquire);
-        let serves = at != 0 && serial != 0 && self.serial.load(SeqCst) == serial && len <= self.size.load(Relaxed);
-        serves.then_some(at)
+        let matches = at != 0 && serial != 0 && self.serial.load(SeqCst) == serial && len <= self.size.load(Relaxed);
+        matches.then_some(at)
     }
 
+    /// Returns `true` if `address` lies in the mapping.
     pub fn maps(&self, address: usize) -> bool {
         let at = self.address.load(Acquire);
         at != 0 && (at..at + LEN).contains(&address)
     }
 
-    /// Maps the data file `serial`, `len` bytes of it.
+    /// Duplicates the first `len` bytes of the data file `serial`. Returns the address of the
+    /// duplicate.
     pub fn duplicate(&self, serial: u64, len: usize) -> Option<usize> {
-        let at = self.serves(serial, len)?;
+        let at = self.address_for(serial, len)?;
         let address = memory::duplicate(at, len).ok()?;
-        if self.serves(serial, len).is_some() {
+        if self.address_for(serial, len).is_some() {
             return Some(address);
         }
-        // SAFETY: just mapped.
+        // SAFETY: this call mapped it, and no other thread knows the address.
         let _ = unsafe { memory::unmap(address, len) };
         None
     }
 
-    /// Whether the data file is opened for attaching a second time in a row.
-    pub fn is_seen_again(&self, serial: u64) -> bool {
-        self.seen.swap(serial, Relaxed) == serial && self.serves(serial, 0).is_none()
+    /// Returns `true` if `shmat` opens the same data file the second time in a row.
+    pub fn is_reopened(&self, serial: u64) -> bool {
+        self.last_opened.swap(serial, Relaxed) == serial && self.address_for(serial, 0).is_none()
     }
 
-    fn put(&self, fd: &Fd, serial: u64, write: bool) -> bool {
+    /// Maps a data file in place of the previous one. Returns `false` on failure.
+    pub fn replace(&self, fd: &Fd, serial: u64, write: bool) -> bool {
         let Ok(stat) = rustix::fs::fstat(fd) else { return false };
         let old = self.address.load(Acquire);
         let place = if old == 0 { Place::Anywhere } else { Place::Over(old) };
         self.serial.store(0, SeqCst);
-        // SAFETY: `old` is this template's own mapping.
+        // SAFETY: `old` is the address of this cached mapping.
         let Ok(at) = (unsafe { memory::map(fd, LEN, Access { write, execute: false }, place) }) else { return false };
         if old == 0 && self.address.compare_exchange(0, at, AcqRel, Acquire).is_err() {
-            // SAFETY: just mapped; another thread's is in use.
+            // SAFETY: this call mapped it. Another thread stored its own mapping first.
             let _ = unsafe { memory::unmap(at, LEN) };
             return false;
         }
@@ -80,31 +87,12 @@ impl CachedMapping {
         true
     }
 
-    fn drop_view(&self) {
+    /// Empties the cached mapping, so that it does not keep the memory of the file.
+    pub fn clear(&self) {
         let at = self.address.load(Acquire);
         if at != 0 && self.serial.swap(0, SeqCst) != 0 {
-            // SAFETY: this template's own mapping.
-            unsafe { memory::blank(at, LEN) };
+            // SAFETY: `at` is the address of this cached mapping.
+            unsafe { memory::make_inaccessible(at, LEN) };
         }
-    }
-}
-
-impl Segments {
-    /// Keeps a view of a segment's data file, and says so in its control file.
-    pub fn cache_mapping(&self, view: &SegmentView, index: u16, slot: u32, fd: &Fd, write: bool) {
-        let serial = view.data_serial.load(Relaxed);
-        if self.table[usize::from(index)].cached_mapping(write).put(fd, serial, write) {
-            let mine = slot + 1;
-            if view.cached_mappings.compare_exchange(0, mine, SeqCst, SeqCst).is_err_and(|other| other != mine) {
-                view.cached_mappings.store(u32::MAX, SeqCst);
-            }
-        }
-    }
-
-    /// Forgets the views of a segment that is gone, so that they do not keep its memory.
-    pub fn drop_cached_mappings(&self, index: u16) {
-        let entry = &self.table[usize::from(index)];
-        entry.cached_mapping(false).drop_view();
-        entry.cached_mapping(true).drop_view();
     }
 }

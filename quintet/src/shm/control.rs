@@ -1,6 +1,6 @@
-//! `shmctl` but for removal: state, rights, locking; and the lists.
+//! `shmctl` except `IPC_RMID`: state, permissions and locking.
 
-use crate::layout::Rights;
+use crate::layout::StoredPermissions;
 use crate::object::permissions::READ;
 use crate::process::fork::Inside;
 use crate::shm::mapping::{PAGE, SegmentView, Segments};
@@ -22,15 +22,16 @@ impl Segments {
     /// `IPC_STAT`.
     pub fn shm_stat(&self, id: i32) -> Result<SegmentStat> {
         let id = Id::from_raw(id)?;
-        let view = if self.core.forced() { self.settled(id)? } else { self.live(id)? };
+        let view = if self.core.rmid_forced() { self.live_after_reap(id)? } else { self.live(id)? };
         if !view.permits(READ) {
-            // Unless it has gone with its last user.
-            return self.settled(id).and(Err(Errno::ACCES));
+            // The segment may have been destroyed with its last attachment.
+            return self.live_after_reap(id).and(Err(Errno::ACCES));
         }
-        self.state_of(&view, id)
+        self.checked_stat(&view, id)
     }
 
-    /// `SHM_STAT`, `SHM_STAT_ANY`: of the index the kernel uses the low bits, too.
+    /// `SHM_STAT` and, with `any`, `SHM_STAT_ANY`. As in the kernel, only the low bits of `index`
+    /// count.
     pub fn shm_stat_index(&self, index: i32, any: bool) -> Result<SegmentStat> {
         let index = Id::from_raw(index)?.index();
         let view = self.at(index)?.ok_or(Errno::INVAL)?;
@@ -39,29 +40,29 @@ impl Segments {
             return Err(Errno::INVAL);
         }
         if !any && !view.permits(READ) {
-            return self.settled(head.id).and(Err(Errno::ACCES));
+            return self.live_after_reap(head.id).and(Err(Errno::ACCES));
         }
-        self.state_of(&view, head.id)
+        self.checked_stat(&view, head.id)
     }
 
-    fn state_of(&self, view: &SegmentView, id: Id) -> Result<SegmentStat> {
-        let living = self.core.participants.probe(Some(view));
-        let nattch = view.attach_count().attached(self.core.participants.me_if_joined(), &living);
-        if nattch == 0 && (view.head().is_dest() || self.core.forced()) {
-            // Perhaps the last ones died.
-            self.destroy_if_unused_with(view, living.reaped.get(), &living);
+    fn checked_stat(&self, view: &SegmentView, id: Id) -> Result<SegmentStat> {
+        let probe = self.core.participants.probe(Some(view));
+        let nattch = view.attach_count().attached(self.core.participants.me_if_joined(), &probe);
+        if nattch == 0 && (view.head().is_dest() || self.core.rmid_forced()) {
+            // The last attached participants may have exited.
+            self.destroy_if_unused_with(view, probe.reaped.get(), &probe);
         }
         let head = view.head();
         if nattch == 0 && head.is_dest() {
-            // It has gone, and only waits for somebody who may clear it.
+            // The segment is destroyed. A process with the permission must still clear it.
             return Err(Errno::INVAL);
         }
         let mut stat = view.stat(head, nattch);
-        if let Some(pid) = living.unstamped.get() {
+        if let Some(pid) = probe.unstamped.get() {
             stat.dtime = clock::now();
             stat.lpid = if pid != 0 { pid as i32 } else { stat.lpid };
         }
-        // What was read is this object's only if it still is.
+        // The values belong to this segment only if the identifier did not change meanwhile.
         if head.id == id && head.is_live() && view.head().id == id { Ok(stat) } else { Err(Errno::INVAL) }
     }
 
@@ -79,24 +80,26 @@ impl Segments {
             return Err(Errno::INVAL);
         }
         let (perm, old) = view.permissions();
-        let new = Rights { uid, gid, mode: mode & 0o777, ctime: clock::now() };
+        let new = StoredPermissions { uid, gid, mode: mode & 0o777, ctime: clock::now() };
         if (old.uid, old.gid, old.mode) != (new.uid, new.gid, new.mode) {
-            let wanted = Permissions { uid, gid, mode: new.mode, ..perm };
-            self.set_file_permissions(id.index(), &wanted).map_err(|e| {
-                // One of the files may have changed already.
+            let requested = Permissions { uid, gid, mode: new.mode, ..perm };
+            self.set_file_permissions(id.index(), &requested).map_err(|e| {
+                // One of the two files may have changed already.
                 let _ = self.set_file_permissions(id.index(), &perm);
                 file::not_permitted(e)
             })?;
         }
-        view.set_rights(new);
+        view.set_permissions(new);
         Ok(())
     }
 
-    /// The file system's rights are what keeps a process from the bytes: they follow the segment's. What an
-    /// interrupted change leaves, `repair` sets right.
+    /// Sets the file permissions of both files to those of the segment.
+    ///
+    /// The file system enforces access to the bytes, so the files must follow the segment. If a
+    /// process exits between the two files, `repair` finishes the change.
     pub fn set_file_permissions(&self, index: u16, perm: &Permissions) -> Result<()> {
-        let further = |id: u32, first: u32| (self.core.kind() == Kind::Shared && id != first).then_some(id);
-        let acl = Acl { mode: perm.mode, user: further(perm.uid, perm.cuid), group: further(perm.gid, perm.cgid) };
+        let extra = |id: u32, first: u32| (self.core.kind() == Kind::Shared && id != first).then_some(id);
+        let acl = Acl { mode: perm.mode, user: extra(perm.uid, perm.cuid), group: extra(perm.gid, perm.cgid) };
         if self.core.kind() == Kind::Shared {
             let mode = self.file_mode(acl.mode);
             file::set_rights(self.path(index).c_str(), Acl { mode, ..acl })?;
@@ -108,7 +111,7 @@ impl Segments {
     pub fn shm_lock(&self, id: i32, locked: bool) -> Result<()> {
         let id = Id::from_raw(id)?;
         let _inside = Inside::enter();
-        self.settled(id)?;
+        self.live_after_reap(id)?;
         let view = self.writable_at(id.index())?.ok_or(Errno::INVAL)?;
         if !capable(CapabilitySet::IPC_LOCK) {
             let euid = credentials::euid();

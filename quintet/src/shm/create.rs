@@ -1,6 +1,6 @@
-//! `shmget`: finding a segment, or making one.
+//! `shmget`: finding or creating a segment.
 
-use crate::layout::{Control, NEVER_RECYCLED, RECYCLED_BYTES, Rights, SEGMENT_BYTES};
+use crate::layout::{Control, NEVER_RECYCLED, RECYCLED_BYTES, SEGMENT_BYTES, StoredPermissions};
 use crate::object::core::ObjectClass;
 use crate::object::keys::{Found, no_memory};
 use crate::object::registry::RegistryGuard;
@@ -20,13 +20,15 @@ use std::sync::atomic::Ordering::*;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// Up to this size a promise is kept by allocating; beyond, it would take too long, and is kept by counting
-/// what other segments have been promised against what the file system has.
-const ALLOCATE_UP_TO: u64 = 4 << 30;
+/// The largest size in bytes for which creation allocates all blocks of the data file.
+///
+/// Allocation of a larger file would take too long. A larger file is instead counted: the free
+/// space of the file system, less the unallocated bytes of other counted files, must suffice.
+const MAX_ALLOCATED: u64 = 4 << 30;
 
 const HUGE_SHIFT: u32 = 26;
 
-/// What `shmget` was asked to make.
+/// The segment that a call of `shmget` creates.
 struct CreateRequest {
     key: Key,
     size: u64,
@@ -38,7 +40,7 @@ struct CreateRequest {
 }
 
 impl Segments {
-    /// `shmget`, in the order in which the kernel checks.
+    /// `shmget`. The checks run in the kernel's order.
     pub fn shmget(&self, key: Key, size: u64, flags: i32) -> Result<Id> {
         fd_thread::run(|| self.find_or_create(key, size, flags))
     }
@@ -49,30 +51,30 @@ impl Segments {
             return self.create(&self.core.lock()?, key, size, flags);
         }
         let creates = flags & libc::IPC_CREAT != 0;
-        // Who may have to create looks at the names only once, under the lock.
+        // A caller that may create reads the names of the key only once, under the lock.
         let mut ended = None;
         match if creates { self.core.find_by_hint(self, key) } else { self.core.find(self, key)? } {
-            Found::Object(view, id) if self.is_forced_away(&view) => ended = Some(id),
+            Found::Object(view, id) if self.must_destroy(&view) => ended = Some(id),
             Found::Object(view, id) => return open_existing(&view, id, size, flags),
             Found::Nothing if !creates => return Err(Errno::NOENT),
             _ => {}
         }
         let _inside = Inside::enter();
-        let held = self.core.lock()?;
+        let guard = self.core.lock()?;
         if let Found::Object(view, id) = self.core.find(self, key)? {
-            if ended != Some(id) && !self.is_forced_away(&view) {
-                drop(held);
+            if ended != Some(id) && !self.must_destroy(&view) {
+                drop(guard);
                 return open_existing(&view, id, size, flags);
             }
-            self.clear_forced(&held, &view, id);
+            self.destroy_forced(&guard, &view, id);
         }
         if !creates {
             return Err(Errno::NOENT);
         }
-        self.create(&held, key, size, flags)
+        self.create(&guard, key, size, flags)
     }
 
-    fn create(&self, held: &RegistryGuard<'_>, key: Key, size: u64, flags: i32) -> Result<Id> {
+    fn create(&self, guard: &RegistryGuard<'_>, key: Key, size: u64, flags: i32) -> Result<Id> {
         let limits = self.core.limits()?;
         if size == 0 || size > limits.shmmax || i64::try_from(size).is_err() {
             return Err(Errno::INVAL);
@@ -81,7 +83,7 @@ impl Segments {
         let class = self.core.registry.class(Mechanism::Shm);
         let within = |pages: u64| class.sum.load(Relaxed).checked_add(pages).is_some_and(|sum| sum <= limits.shmall);
         if !within(pages) {
-            self.core.sweep_held(held);
+            self.core.sweep_held(guard);
             if !within(pages) {
                 return Err(Errno::NOSPC);
             }
@@ -91,68 +93,72 @@ impl Segments {
             self.check_huge(flags)?;
         }
         let reserve = flags & libc::SHM_NORESERVE == 0 || never_overcommits();
-        let wanted = CreateRequest { key, size, pages, mode: flags as u32 & 0o777, huge, reserve, uid: credentials::euid() };
-        let most = limits.shmmni.min(MAX_OBJECTS);
-        if class.in_use.load(Relaxed) >= most {
-            self.core.sweep_held(held);
-            if class.in_use.load(Relaxed) >= most {
-                // The kernel looks for the memory first.
-                return Err(if self.has_room(&wanted) { Errno::NOSPC } else { Errno::NOMEM });
+        let request = CreateRequest { key, size, pages, mode: flags as u32 & 0o777, huge, reserve, uid: credentials::euid() };
+        let max = limits.shmmni.min(MAX_OBJECTS);
+        if class.in_use.load(Relaxed) >= max {
+            self.core.sweep_held(guard);
+            if class.in_use.load(Relaxed) >= max {
+                // The kernel checks the memory first.
+                return Err(if self.has_room(&request) { Errno::NOSPC } else { Errno::NOMEM });
             }
         }
-        match self.create_requested(held, &wanted) {
+        match self.create_requested(guard, &request) {
             Err(Errno::NOMEM) => {
-                // Perhaps the dead have some.
-                self.core.sweep_held(held);
-                self.drop_recycled(held);
-                self.create_requested(held, &wanted)
+                // Participants that exited may have left memory.
+                self.core.sweep_held(guard);
+                self.discard_recycled(guard);
+                self.create_requested(guard, &request)
             }
             other => other,
         }
     }
 
-    fn create_requested(&self, held: &RegistryGuard<'_>, wanted: &CreateRequest) -> Result<Id> {
+    fn create_requested(&self, guard: &RegistryGuard<'_>, request: &CreateRequest) -> Result<Id> {
         let class = self.core.registry.class(Mechanism::Shm);
-        let asked = Id::from_raw(class.next_id.swap(-1, Relaxed)).ok();
-        let suits = asked.is_none() && wanted.pages * PAGE <= RECYCLED_BYTES;
-        // Another user's would be thrown away, and he would need a further index each time.
-        let is_own = |index| self.at(index).is_ok_and(|view| view.is_some_and(|view| view.owner == wanted.uid));
+        let requested_id = Id::from_raw(class.next_id.swap(-1, Relaxed)).ok();
+        let suitable = requested_id.is_none() && request.pages * PAGE <= RECYCLED_BYTES;
+        // Memory of another user would be discarded, and that user would need a new index each
+        // time.
+        let is_own = |index| self.at(index).is_ok_and(|view| view.is_some_and(|view| view.owner == request.uid));
         let recycled =
-            self.core.recycled_index().filter(|index| suits && !self.core.is_used(Mechanism::Shm, *index) && is_own(*index));
-        let from = asked.map_or(0, Id::index);
-        let candidates = recycled.into_iter().chain(self.core.free_indexes(Mechanism::Shm, from, asked.is_none()));
+            self.core.recycled_index().filter(|index| suitable && !self.core.is_used(Mechanism::Shm, *index) && is_own(*index));
+        let from = requested_id.map_or(0, Id::index);
+        let candidates = recycled.into_iter().chain(self.core.free_indexes(Mechanism::Shm, from, requested_id.is_none()));
         for index in candidates {
             let entry = &self.table[usize::from(index)];
             if entry.foreign.load(Relaxed) != 0 {
                 continue;
             }
-            let control =
-                self.claim_index(held, index, wanted).map_err(|e| self.core.restore_next_id(Mechanism::Shm, asked, e))?;
-            let Some(view) = control else {
+            let claimed = self
+                .claim_index(guard, index, request)
+                .map_err(|e| self.core.restore_next_id(Mechanism::Shm, requested_id, e))?;
+            let Some(view) = claimed else {
                 if self.is_live(index) {
-                    self.core.mark_used(held, Mechanism::Shm, index, true);
+                    self.core.mark_used(guard, Mechanism::Shm, index, true);
                 } else {
                     entry.foreign.store(1, Relaxed);
                 }
                 continue;
             };
-            let sequence = match asked {
+            let sequence = match requested_id {
                 Some(id) => id.sequence(),
-                None => self.core.next_sequence(held, Mechanism::Shm, index),
+                None => self.core.next_sequence(guard, Mechanism::Shm, index),
             };
             let id = Id::new(sequence, index);
-            self.core.reserve_key(Mechanism::Shm, index).map_err(|e| self.core.restore_next_id(Mechanism::Shm, asked, e))?;
-            self.core.mark_used(held, Mechanism::Shm, index, true);
+            self.core
+                .reserve_key(Mechanism::Shm, index)
+                .map_err(|e| self.core.restore_next_id(Mechanism::Shm, requested_id, e))?;
+            self.core.mark_used(guard, Mechanism::Shm, index, true);
             view.head.store(Head::new(id, State::Making).pack(), SeqCst);
-            match self.create_at(held, &view, id, wanted) {
+            match self.create_at(guard, &view, id, request) {
                 Ok(()) => return Ok(id),
                 Err(e) => {
                     view.head.store(Head::new(id, State::Free).pack(), SeqCst);
-                    self.core.mark_used(held, Mechanism::Shm, index, false);
+                    self.core.mark_used(guard, Mechanism::Shm, index, false);
                     match e {
-                        // Another user's leftover is in the way.
+                        // A stale file of another user occupies the index.
                         Errno::EXIST => entry.foreign.store(1, Relaxed),
-                        e => return Err(self.core.restore_next_id(Mechanism::Shm, asked, e)),
+                        e => return Err(self.core.restore_next_id(Mechanism::Shm, requested_id, e)),
                     }
                 }
             }
@@ -160,12 +166,12 @@ impl Segments {
         Err(Errno::NOSPC)
     }
 
-    fn create_at(&self, held: &RegistryGuard<'_>, view: &SegmentView, id: Id, wanted: &CreateRequest) -> Result<()> {
-        self.create_data(held, view, id.index(), wanted)?;
+    fn create_at(&self, guard: &RegistryGuard<'_>, view: &SegmentView, id: Id, request: &CreateRequest) -> Result<()> {
+        self.create_data(guard, view, id.index(), request)?;
         let high = (view.high.swap(0, Relaxed) as usize).min(view.entries.len());
         view.entries[..high].iter().for_each(|entry| entry.store(0, Relaxed));
         let (uid, gid) = (view.owner, credentials::egid());
-        view.size.store(wanted.size, Relaxed);
+        view.size.store(request.size, Relaxed);
         view.cgid.store(gid, Relaxed);
         view.cuid.store(uid, Relaxed);
         view.cpid.store(ids::pid(), Relaxed);
@@ -173,34 +179,39 @@ impl Segments {
         view.atime.store(0, Relaxed);
         view.dtime.store(0, Relaxed);
         view.locked.store(0, Relaxed);
-        view.huge.store(u32::from(wanted.huge), Relaxed);
-        view.creator.store(held.me.to_word(), Relaxed);
-        view.set_rights(Rights { uid, gid, mode: wanted.mode, ctime: clock::now() });
-        view.key.store(wanted.key.raw() as u32, Relaxed);
-        if !wanted.key.is_private()
-            && let Err(e) = self.core.link_key(held, Mechanism::Shm, wanted.key, id)
+        view.huge.store(u32::from(request.huge), Relaxed);
+        view.creator.store(guard.me.to_word(), Relaxed);
+        view.set_permissions(StoredPermissions { uid, gid, mode: request.mode, ctime: clock::now() });
+        view.key.store(request.key.raw() as u32, Relaxed);
+        if !request.key.is_private()
+            && let Err(e) = self.core.link_key(guard, Mechanism::Shm, request.key, id)
         {
-            self.discard_data(view, id.index(), held.me);
+            self.discard_data(view, id.index(), guard.me);
             return Err(e);
         }
         view.head.store(Head::new(id, State::Live).pack(), SeqCst);
-        self.core.registry.class(Mechanism::Shm).count(wanted.pages);
+        self.core.registry.class(Mechanism::Shm).count(request.pages);
         Ok(())
     }
 
-    /// The control file of a free index, if it is the caller's to use: made if there is none.
-    /// `None`: it is another user's; or a segment is there all the same, and somebody has falsified the registry.
+    /// Returns the control file of a free index, and creates it if it is missing.
+    ///
+    /// Returns `None` if the file belongs to another user, or if a peer falsified the registry and
+    /// the index has a live segment.
     #[inline(never)]
-    fn claim_index(&self, _held: &RegistryGuard<'_>, index: u16, wanted: &CreateRequest) -> Result<Option<SegmentView>> {
-        let file_mode = self.file_mode(wanted.mode);
+    fn claim_index(&self, _guard: &RegistryGuard<'_>, index: u16, request: &CreateRequest) -> Result<Option<SegmentView>> {
+        let file_mode = self.file_mode(request.mode);
         let path = self.path(index);
         match self.writable_at(index) {
             Ok(Some(view)) if view.head().is_live() => return Ok(None),
-            Ok(Some(view)) if view.writable && view.owner == wanted.uid && self.is_unshared(&path, wanted.uid, file_mode) => {
+            Ok(Some(view))
+                if view.writable && view.owner == request.uid && self.grants_exactly(&path, request.uid, file_mode) =>
+            {
                 return Ok(Some(view));
             }
-            Ok(Some(view)) if view.owner != wanted.uid && wanted.uid != 0 => return Ok(None),
-            // Damaged, or of another mode: away with it, if it is ours.
+            Ok(Some(view)) if view.owner != request.uid && request.uid != 0 => return Ok(None),
+            // The file is damaged or has another mode. A new file replaces it if the caller may
+            // remove it.
             Ok(Some(view)) => {
                 if view.writable {
                     view.retire();
@@ -211,7 +222,7 @@ impl Segments {
             }
             Ok(None) | Err(Errno::INVAL | Errno::ACCES) => match fs::unlink(path.c_str()) {
                 Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-                // It is not this file: no other index would do either.
+                // The whole directory refuses the removal, so no other index would do.
                 Err(e @ (rustix::io::Errno::ROFS | rustix::io::Errno::ACCESS)) => return Err(e.into()),
                 Err(_) => return Ok(None),
             },
@@ -222,13 +233,14 @@ impl Segments {
         let fd = file::unpublished(folder.c_str(), file_mode, SEGMENT_BYTES, first, &Control::BLANK).map_err(no_memory)?;
         match file::publish(&fd, path.c_str()) {
             Ok(()) => self.writable_at(index),
-            // Somebody who does not keep to the lock.
+            // A process that ignores the lock put a file there.
             Err(Errno::EXIST) => Ok(None),
             Err(e) => Err(no_memory(e)),
         }
     }
 
-    /// The mode of a control file: whoever has any right to the segment writes it, everybody else reads it.
+    /// Returns the mode of a control file. Each user with any permission for the segment may write
+    /// it, and all other users may read it.
     pub fn file_mode(&self, mode: u32) -> u32 {
         match self.core.kind() {
             Kind::Private => 0o600,
@@ -236,25 +248,25 @@ impl Segments {
         }
     }
 
-    /// Whether a file of `owner`'s gives nobody rights that this mode does not. Inside a private directory
-    /// there is nobody else.
-    fn is_unshared(&self, path: &PathBuffer, owner: u32, mode: u32) -> bool {
-        self.core.kind() == Kind::Private || is_plain(path, owner, mode)
+    /// Returns `true` if a file belongs to `owner` and grants exactly the permissions of `mode`. In
+    /// a private namespace, which no other user can enter, every file passes.
+    fn grants_exactly(&self, path: &PathBuffer, owner: u32, mode: u32) -> bool {
+        self.core.kind() == Kind::Private || has_exact_mode(path, owner, mode)
     }
 
-    /// The data file: the one that was kept for reuse, zeroed, or a new one.
+    /// Provides the data file: the recycled one after zeroing, or a new one.
     #[inline(never)]
-    fn create_data(&self, held: &RegistryGuard<'_>, view: &SegmentView, index: u16, wanted: &CreateRequest) -> Result<()> {
+    fn create_data(&self, guard: &RegistryGuard<'_>, view: &SegmentView, index: u16, request: &CreateRequest) -> Result<()> {
         let path = self.data_path(index);
         if self.core.recycled_index() == Some(index) {
             self.core.registry.class(Mechanism::Shm).recycled.store(-1, Relaxed);
-            if self.reuse(view, index, &path, wanted)? {
+            if self.reuse(view, index, &path, request)? {
                 return Ok(());
             }
-            self.discard_data(view, index, held.me);
+            self.discard_data(view, index, guard.me);
         }
         view.recycled_pages.store(0, Relaxed);
-        let bytes = wanted.pages * PAGE;
+        let bytes = request.pages * PAGE;
         file::fits_file_limit(bytes)?;
         let fd = match file::create(path.c_str()) {
             Err(Errno::EXIST) => {
@@ -264,52 +276,54 @@ impl Segments {
             other => other,
         }
         .map_err(no_memory)?;
-        let made = self.promise(held, view, &fd, bytes, wanted.reserve).and_then(|()| {
-            fs::fchmod(&fd, Mode::from_raw_mode(wanted.mode))?;
+        let reserved = self.reserve_space(guard, view, &fd, bytes, request.reserve).and_then(|()| {
+            fs::fchmod(&fd, Mode::from_raw_mode(request.mode))?;
             Ok(())
         });
-        if let Err(e) = made {
+        if let Err(e) = reserved {
             let _ = fs::unlink(path.c_str());
             return Err(no_memory(e));
         }
-        // 0 stands for none.
+        // The serial 0 means "none".
         let serial = self.core.registry.data_serial.fetch_add(1, Relaxed).wrapping_add(1).max(1);
         view.data_serial.store(serial, Relaxed);
         view.cached_mappings.store(0, Relaxed);
-        // Memory that was never promised cannot keep a promise for the next one.
-        view.recycled_mode.store(if wanted.reserve { wanted.mode } else { NEVER_RECYCLED }, Relaxed);
-        if bytes <= RECYCLED_BYTES && wanted.reserve {
-            self.cache_mapping(view, index, held.me.slot, &fd, true);
+        // A file without allocated blocks cannot serve a later segment that needs them.
+        view.recycled_mode.store(if request.reserve { request.mode } else { NEVER_RECYCLED }, Relaxed);
+        if bytes <= RECYCLED_BYTES && request.reserve {
+            self.cache_mapping(view, index, guard.me.slot, &fd, true);
         }
         Ok(())
     }
 
-    /// Reuses the memory of a segment that is gone, zeroed. `false`: it does not suit.
-    fn reuse(&self, view: &SegmentView, index: u16, path: &PathBuffer, wanted: &CreateRequest) -> Result<bool> {
-        let bytes = wanted.pages * PAGE;
-        // What the control file says is checked against the file itself: a peer may have written it.
-        let suits = bytes <= RECYCLED_BYTES
-            && u64::from(view.recycled_pages.load(Relaxed)) == wanted.pages
+    /// Zeroes the recycled data file for the new segment. Returns `false` if the file does not
+    /// suit.
+    fn reuse(&self, view: &SegmentView, index: u16, path: &PathBuffer, request: &CreateRequest) -> Result<bool> {
+        let bytes = request.pages * PAGE;
+        // A peer may have written the control file, so the data file itself is checked, too.
+        let suitable = bytes <= RECYCLED_BYTES
+            && u64::from(view.recycled_pages.load(Relaxed)) == request.pages
             && file::fits_file_limit(bytes).is_ok()
-            && view.recycled_mode.load(Relaxed) == wanted.mode
-            && wanted.reserve
-            && !wanted.huge
-            && self.is_unshared(path, wanted.uid, wanted.mode);
-        if !suits {
+            && view.recycled_mode.load(Relaxed) == request.mode
+            && request.reserve
+            && !request.huge
+            && self.grants_exactly(path, request.uid, request.mode);
+        if !suitable {
             return Ok(false);
         }
         let entry = &self.table[usize::from(index)];
-        if let Some(at) = entry.cached_mapping(true).serves(view.data_serial.load(Relaxed), bytes as usize) {
+        if let Some(at) = entry.cached_mapping(true).address_for(view.data_serial.load(Relaxed), bytes as usize) {
             #[allow(unsafe_code)]
-            // SAFETY: this index's own template, WARM_BYTES long and mapped writable, of a file that had at least
-            // `bytes` when it was mapped (nobody but its owner can shorten it).
+            // SAFETY: the cached mapping of this index is RECYCLED_BYTES long and writable. Its
+            // file had at least `bytes` bytes when it was mapped, and only its owner can truncate
+            // it.
             unsafe {
                 memory::zero(at, bytes as usize);
             }
             return Ok(true);
         }
         let Ok((fd, stat)) = file::open(path.c_str(), true) else { return Ok(false) };
-        if stat.st_size as u64 != bytes || stat.st_uid != wanted.uid {
+        if stat.st_size as u64 != bytes || stat.st_uid != request.uid {
             return Ok(false);
         }
         file::write_zeroes(&fd, 0, bytes).map_err(no_memory)?;
@@ -317,16 +331,17 @@ impl Segments {
         Ok(true)
     }
 
-    /// Sees to it that no later write to the `bytes` of a new data file can fail for want of room.
-    fn promise(&self, _held: &RegistryGuard<'_>, view: &SegmentView, fd: &Fd, bytes: u64, reserve: bool) -> Result<()> {
-        let counted_only = reserve && bytes > ALLOCATE_UP_TO;
+    /// Sets the size of a new data file and reserves space for `bytes`, so that no later write
+    /// fails for lack of space. Without `reserve`, only sets the size.
+    fn reserve_space(&self, _guard: &RegistryGuard<'_>, view: &SegmentView, fd: &Fd, bytes: u64, reserve: bool) -> Result<()> {
+        let counted_only = reserve && bytes > MAX_ALLOCATED;
         view.counted_only.store(u32::from(counted_only), Relaxed);
         if reserve && bytes > 1 << 20 {
             let free = match file::free_space(fd)? {
                 Some(free) => free,
                 None => physical_memory(),
             };
-            if free.saturating_sub(self.counted_promises()) < bytes {
+            if free.saturating_sub(self.unallocated_bytes()) < bytes {
                 return Err(Errno::NOMEM);
             }
         }
@@ -334,8 +349,8 @@ impl Segments {
         if reserve && !counted_only { file::reserve(fd, bytes) } else { Ok(()) }
     }
 
-    /// What was promised by counting and is not allocated yet.
-    fn counted_promises(&self) -> u64 {
+    /// Returns the number of bytes that counted data files have not allocated yet.
+    fn unallocated_bytes(&self) -> u64 {
         let missing = |index: u16| {
             let view = self.at(index).ok()??;
             if view.counted_only.load(Relaxed) == 0 || !view.head().is_live() {
@@ -347,14 +362,15 @@ impl Segments {
         self.core.used_indexes(Mechanism::Shm).filter_map(missing).fold(0, u64::saturating_add)
     }
 
-    fn has_room(&self, wanted: &CreateRequest) -> bool {
+    fn has_room(&self, request: &CreateRequest) -> bool {
         let directory =
             fs::openat(fs::CWD, self.core.path(), fs::OFlags::PATH | fs::OFlags::CLOEXEC, Mode::empty()).map(Fd::from);
         let free = directory.ok().and_then(|fd| file::free_space(fd).ok().flatten());
-        !wanted.reserve || free.is_none_or(|free| free >= wanted.pages * PAGE)
+        !request.reserve || free.is_none_or(|free| free >= request.pages * PAGE)
     }
 
-    /// `SHM_HUGETLB`: the page size must be one that the machine has, and the file system must have huge pages to give.
+    /// Checks `SHM_HUGETLB`. Fails with `EINVAL` if the machine lacks the page size, and with
+    /// `ENOMEM` if the file system does not provide huge pages.
     fn check_huge(&self, flags: i32) -> Result<()> {
         let log = flags as u32 >> HUGE_SHIFT & 0x3f;
         let default = default_huge_page();
@@ -368,7 +384,7 @@ impl Segments {
     }
 }
 
-/// What of an existing segment a caller of `shmget` may have.
+/// Checks the flags and the size of `shmget` against an existing segment.
 fn open_existing(view: &SegmentView, id: Id, size: u64, flags: i32) -> Result<Id> {
     let exclusive = libc::IPC_CREAT | libc::IPC_EXCL;
     if flags & exclusive == exclusive {
@@ -383,10 +399,12 @@ fn open_existing(view: &SegmentView, id: Id, size: u64, flags: i32) -> Result<Id
     Ok(id)
 }
 
-/// Whether a file belongs to `owner`, has exactly this mode and no access control list.
-fn is_plain(path: &PathBuffer, owner: u32, mode: u32) -> bool {
+/// Returns `true` if a file belongs to `owner` and has exactly this mode and no access control
+/// list.
+fn has_exact_mode(path: &PathBuffer, owner: u32, mode: u32) -> bool {
     let same = fs::lstat(path.c_str()).is_ok_and(|stat| stat.st_uid == owner && stat.st_mode & 0o7777 == mode);
-    // A list's mask stands in the group's place, and `set_rights` gives it the owner's bits, too.
+    // The mask of a list appears as the group's bits of the mode. `set_rights` includes the owner's
+    // bits in the mask. A file has no list if its group bits lack one of the owner's.
     if !same || mode >> 6 & !(mode >> 3) & 7 != 0 {
         return same;
     }
@@ -400,7 +418,7 @@ fn physical_memory() -> u64 {
     (info.totalram as u64 + info.totalswap as u64).saturating_mul(u64::from(info.mem_unit))
 }
 
-/// With strict accounting the kernel ignores `SHM_NORESERVE`.
+/// Returns `true` if the kernel accounts strictly. It then ignores `SHM_NORESERVE`.
 fn never_overcommits() -> bool {
     file::read("/proc/sys/vm/overcommit_memory").is_ok_and(|text| text.starts_with('2'))
 }
@@ -415,7 +433,7 @@ fn transparent_huge_page() -> Option<u64> {
     file::read("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size").ok()?.trim().parse().ok()
 }
 
-/// Whether the mount that holds `path` gives files huge pages: its `huge=` option.
+/// Returns `true` if the mount of `path` provides huge pages, by its `huge=` option.
 fn gives_huge_pages(path: &std::path::Path) -> bool {
     let Ok(device) = fs::stat(path).map(|stat| stat.st_dev) else { return false };
     let device = format!("{}:{}", fs::major(device), fs::minor(device));

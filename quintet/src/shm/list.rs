@@ -1,4 +1,4 @@
-//! What the segments use, and which processes are attached to them.
+//! The list of segments, the memory that they use, and the attached processes.
 
 use crate::process::fork::Inside;
 use crate::shm::mapping::{PAGE, SegmentView, Segments, creator};
@@ -11,11 +11,11 @@ use std::sync::atomic::Ordering::*;
 type Result<T> = std::result::Result<T, Errno>;
 
 impl Segments {
-    /// Returns the live participants with the number of their attachments to the segment.
+    /// Returns the live attached participants, each with the number of its attachments.
     pub fn attachers(&self, view: &SegmentView) -> Vec<Attacher> {
         let participants = &self.core.participants;
         let mut all = Vec::new();
-        view.attach_count().each(participants.me_if_joined(), &participants.probe(Some(view)), |participant, count| {
+        view.attach_count().for_each_live(participants.me_if_joined(), &participants.probe(Some(view)), |participant, count| {
             all.push(participants.attacher(participant, count));
         });
         all
@@ -25,11 +25,11 @@ impl Segments {
     pub fn shm_usage(&self) -> Result<Usage> {
         let _inside = Inside::enter();
         for index in self.core.used_indexes(Mechanism::Shm) {
-            // A removed segment whose last user has died is not there any more.
+            // A marked segment does not count once its last attached participant exited.
             if let Ok(Some(view)) = self.at(index)
                 && let head = view.head()
-                && (head.is_dest() || head.state == State::Gone || self.core.forced())
-                && self.settled(head.id).is_err()
+                && (head.is_dest() || head.state == State::Gone || self.core.rmid_forced())
+                && self.live_after_reap(head.id).is_err()
             {
                 self.destroy_if_unused(&view, false);
             }
@@ -45,12 +45,12 @@ impl Segments {
         })
     }
 
-    /// The bytes that a data file holds.
+    /// Returns the number of bytes that a data file occupies.
     pub fn resident(&self, index: u16) -> u64 {
         rustix::fs::stat(self.data_path(index).c_str()).map_or(0, |stat| stat.st_blocks as u64 * 512)
     }
 
-    /// All segments, with those who are attached.
+    /// Returns all segments with their attachers.
     pub fn segments(&self) -> Result<Vec<SegmentStatus>> {
         let _inside = Inside::enter();
         let mut all = Vec::new();

@@ -1,4 +1,4 @@
-//! Finding a segment by its identifier, for each kind of call.
+//! Lookup of a segment by its identifier.
 
 use crate::shm::mapping::{SegmentView, Segments};
 use crate::types::error::Errno;
@@ -7,32 +7,34 @@ use crate::types::id::Id;
 type Result<T> = std::result::Result<T, Errno>;
 
 impl Segments {
-    /// The segment of an identifier, if it stands.
+    /// Returns the live segment of an identifier.
     pub fn live(&self, id: Id) -> Result<SegmentView> {
         let view = self.at(id.index())?.ok_or(Errno::INVAL)?;
         let head = view.head();
         if head.id == id && head.is_live() { Ok(view) } else { Err(Errno::INVAL) }
     }
 
-    /// As [`Segments::live`], after what the dead have left has been settled: for calls that change the segment.
-    pub fn settled(&self, id: Id) -> Result<SegmentView> {
+    /// Returns the live segment of an identifier for a call that changes it. First removes the
+    /// attachments of participants that exited, and destroys the segment if that makes it due.
+    pub fn live_after_reap(&self, id: Id) -> Result<SegmentView> {
         let view = self.live(id)?;
-        let living = self.core.participants.probe(Some(&view));
-        if view.attach_count().attached(self.core.participants.me_if_joined(), &living) == 0
-            && (view.head().is_dest() || self.core.forced())
+        let probe = self.core.participants.probe(Some(&view));
+        if view.attach_count().attached(self.core.participants.me_if_joined(), &probe) == 0
+            && (view.head().is_dest() || self.core.rmid_forced())
         {
-            self.destroy_if_unused_with(&view, living.reaped.get(), &living);
+            self.destroy_if_unused_with(&view, probe.reaped.get(), &probe);
             if view.head().is_dest() && !view.writable {
-                // It has gone, and only waits for somebody who may clear it.
+                // The segment is destroyed. A process with the permission must still clear it.
                 return Err(Errno::INVAL);
             }
         }
         self.live(id)
     }
 
-    /// As [`Segments::settled`], for what only owner, creator and the privileged may do.
+    /// Returns the live segment of an identifier, writable, for commands that only owner, creator
+    /// and privileged processes may call. Fails with `EPERM` for other callers.
     pub fn controllable(&self, id: Id) -> Result<SegmentView> {
-        self.settled(id)?;
+        self.live_after_reap(id)?;
         let view = self.writable_at(id.index())?.ok_or(Errno::INVAL)?;
         if view.may_control() && view.writable { Ok(view) } else { self.live(id).and(Err(Errno::PERM)) }
     }

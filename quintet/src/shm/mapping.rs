@@ -1,14 +1,15 @@
-//! The control files, as this process has them mapped.
+//! The mapped control files.
 //!
-//! A control file is mapped when its index is first asked for and stays mapped, so that
-//! everything that asks for no memory asks the kernel for nothing.
+//! The first lookup of an index maps its control file, and the mapping stays. A call that needs no
+//! memory therefore makes no system call.
 //!
 //! # Safety
 //!
-//! A mapping made here is of `SEGMENT_BYTES`, of a file that has as many, and is never unmapped.
+//! A mapping of a control file has `SEGMENT_BYTES` bytes, and its file has at least as many. Once
+//! [`SegmentEntry`] holds its address, nothing unmaps it.
 #![allow(unsafe_code)]
 
-use crate::layout::{Control, Rights, SEGMENT_BYTES, Shared};
+use crate::layout::{Control, SEGMENT_BYTES, Shared, StoredPermissions};
 use crate::object::core::Core;
 use crate::object::keys::{Keyed, no_memory};
 use crate::object::permissions;
@@ -30,23 +31,23 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// What this process knows of one index.
+/// The mappings of one index.
 #[repr(C)]
 pub struct SegmentEntry {
-    /// Where the control file is mapped, 0 not yet.
+    /// The address of the mapped control file, or 0.
     control: AtomicUsize,
-    /// Bit 0: mapped writable. Bits 1..: 1 plus the user id of the file's owner.
+    /// Bit 0: the control file is mapped writable. Bits 1 to 32: the user id of the file's owner.
     owner: AtomicU64,
-    /// The index's files are another user's: nothing can be created there.
+    /// 1 if another user's files occupy the index, so that nothing can be created there.
     pub foreign: AtomicU32,
-    /// How many bytes of the control file are known to have their place.
+    /// The number of bytes of the control file that are known to have their blocks.
     reserved: AtomicU32,
-    /// For attaching again: read-only, and writable.
+    /// The cached mappings of the data file: read-only, writable.
     cached_mappings: [CachedMapping; 2],
 }
 
 impl SegmentEntry {
-    /// Whether an address lies in what is mapped of this index, but for the attachments.
+    /// Returns `true` if `address` lies in a mapping of this index. Attachments do not count.
     pub fn maps(&self, address: usize) -> bool {
         let control = self.control.load(Acquire);
         control != 0 && (control..control + SEGMENT_BYTES as usize).contains(&address)
@@ -61,13 +62,13 @@ impl SegmentEntry {
 // SAFETY: atomics only.
 unsafe impl Zeroable for SegmentEntry {}
 
-/// The table of all indexes.
+/// The entries of all indexes.
 pub type SegmentTable = Table<SegmentEntry>;
 
-/// Sizes are counted in pages of this size, whatever the machine's.
+/// The size of a page in accounting. It does not depend on the machine's page size.
 pub const PAGE: u64 = 4096;
 
-/// The segments of a namespace, as this process has them.
+/// The segments of a namespace, with this process's mappings and attachments.
 #[repr(C)]
 pub struct Segments {
     pub core: &'static Core,
@@ -75,13 +76,14 @@ pub struct Segments {
     pub table: SegmentTable,
 }
 
-/// A control file that is mapped.
+/// A mapped control file.
 #[derive(Clone, Copy)]
 pub struct SegmentView {
     control: Shared<Control>,
-    /// Whether the caller may write to it.
+    /// `true` if the control file is mapped writable.
     pub writable: bool,
-    /// The user id of the file's owner, which is the creator's whatever the content says.
+    /// The user id of the file's owner. It is the creator's, because the file's content cannot
+    /// change it.
     pub owner: u32,
     index: u16,
 }
@@ -99,17 +101,18 @@ impl SegmentView {
         self.control.attach_count(self.writable)
     }
 
-    /// The index is where the file is, whatever its head says.
+    /// Returns identifier and state. The index comes from the file's name, not from its content.
     pub fn head(&self) -> Head {
         self.attach_count().head().at(self.index)
     }
 
-    /// The size in bytes. A size that cannot be is cut: what peers write must not make sums overflow.
+    /// Returns the size in bytes. Limits a size that a peer falsified, so that sums do not
+    /// overflow.
     pub fn bytes(&self) -> u64 {
         self.size.load(Relaxed).min(i64::MAX as u64)
     }
 
-    /// The size in pages.
+    /// Returns the size in pages.
     pub fn pages(&self) -> u64 {
         self.bytes().div_ceil(PAGE)
     }
@@ -118,26 +121,26 @@ impl SegmentView {
         Key::new(self.control.key.load(Relaxed) as i32)
     }
 
-    pub fn permissions(&self) -> (Permissions, Rights) {
-        let rights = self.rights();
+    pub fn permissions(&self) -> (Permissions, StoredPermissions) {
+        let stored = self.stored_permissions();
         let perm =
-            Permissions { uid: rights.uid, gid: rights.gid, cuid: self.owner, cgid: self.cgid.load(Relaxed), mode: rights.mode };
-        (perm, rights)
+            Permissions { uid: stored.uid, gid: stored.gid, cuid: self.owner, cgid: self.cgid.load(Relaxed), mode: stored.mode };
+        (perm, stored)
     }
 
-    /// Whether the calling thread has the access that `flags` names, as the kernel's `ipcperms` finds it.
+    /// Returns `true` if the calling thread has the access in `flags`.
     pub fn permits(&self, flags: u32) -> bool {
         permissions::permits(&self.permissions().0, flags, credentials::euid)
     }
 
-    /// Whether the calling thread may change or remove the object.
+    /// Returns `true` if the calling thread may change or remove the segment.
     pub fn may_control(&self) -> bool {
         permissions::may_control(&self.permissions().0)
     }
 
-    /// The state, with `nattch` attachments.
+    /// Returns the state of the segment with `head` and `nattch` attachments.
     pub fn stat(&self, head: Head, nattch: u64) -> SegmentStat {
-        let (perm, rights) = self.permissions();
+        let (perm, stored) = self.permissions();
         let mut flags = ModeFlags::empty();
         flags.set(ModeFlags::DEST, head.is_dest());
         flags.set(ModeFlags::LOCKED, self.locked.load(Relaxed) != 0);
@@ -149,18 +152,20 @@ impl SegmentView {
             size: self.size.load(Relaxed),
             atime: self.atime.load(Relaxed) as i64,
             dtime: self.dtime.load(Relaxed) as i64,
-            ctime: rights.ctime,
+            ctime: stored.ctime,
             cpid: self.cpid.load(Relaxed) as i32,
             lpid: self.lpid.load(Relaxed) as i32,
             nattch,
         }
     }
 
+    /// Stores the time and the process id of an attach.
     pub fn stamp_attach(&self, pid: u32) {
         self.atime.store(crate::sys::clock::now() as u64, Relaxed);
         self.lpid.store(pid, Relaxed);
     }
 
+    /// Stores the time and the process id of a detach.
     pub fn stamp_detach(&self, pid: u32) {
         self.dtime.store(crate::sys::clock::now() as u64, Relaxed);
         self.lpid.store(pid, Relaxed);
@@ -177,7 +182,7 @@ impl<'a> Keyed<'a> for SegmentView {
 
     fn id_by(&self, key: Key) -> Option<Id> {
         let head = self.head();
-        // What was read is this object's only if it still is.
+        // The key belongs to this segment only if the identifier did not change meanwhile.
         (head.has_key() && self.key() == key && self.head().id == head.id).then_some(head.id)
     }
 }
@@ -192,22 +197,28 @@ impl Segments {
         Ok(Segments { core, attachments: Attachments::new(attachments), table })
     }
 
-    /// Returns `true` if `address` lies in a mapping of a segment's file. Reads atomics only.
+    /// Returns `true` if `address` lies in a mapping of a segment's file. Only reads atomics, so a
+    /// signal handler may call it.
     pub fn maps(&self, address: usize) -> bool {
         self.attachments.maps(address) || self.table.iter().any(|entry| entry.maps(address))
     }
 
+    /// Returns the path of the control file.
     pub fn path(&self, index: u16) -> PathBuffer {
         PathBuffer::new(self.core.directory(), format_args!("/shm/{index}"))
     }
 
+    /// Returns the path of the data file.
     pub fn data_path(&self, index: u16) -> PathBuffer {
         PathBuffer::new(self.core.directory(), format_args!("/shm/{index}.data"))
     }
 
-    /// The control file of `index`; `None` if nothing was ever there.
+    /// Returns the control file of `index`, or `None` if the index was never used.
     ///
-    /// `EACCES`: the directory may not be searched; `EINVAL`: what is there is no control file.
+    /// | error | cause |
+    /// |---|---|
+    /// | `EACCES` | the caller may not search the directory |
+    /// | `EINVAL` | the file is not a control file |
     pub fn at(&self, index: u16) -> Result<Option<SegmentView>> {
         if let Some(view) = self.cached(index)
             && view.is_valid()
@@ -217,7 +228,8 @@ impl Segments {
         self.map(index)
     }
 
-    /// As [`Segments::control`], for a caller that will write: a read-only mapping is tried anew, rights may have come.
+    /// Returns the control file of `index` for a caller that writes it. Maps a read-only file
+    /// again, because the process may have gained permissions.
     pub fn writable_at(&self, index: u16) -> Result<Option<SegmentView>> {
         match self.at(index)? {
             Some(view) if !view.writable => self.map(index),
@@ -225,11 +237,12 @@ impl Segments {
         }
     }
 
+    /// Returns the control file of `index` if it is mapped.
     pub fn cached(&self, index: u16) -> Option<SegmentView> {
         let entry = &self.table[usize::from(index)];
         let at = entry.control.load(Acquire);
         let owner = entry.owner.load(Acquire);
-        // SAFETY: mapped by `map`, which never unmaps.
+        // SAFETY: `open` stored the address, and the mapping stays.
         let control = (at != 0).then(|| unsafe { Shared::<Control>::new(at) })?;
         Some(SegmentView { control, writable: owner & 1 != 0, owner: (owner >> 1) as u32, index })
     }
@@ -258,33 +271,35 @@ impl Segments {
         let access = if writable { Access::WRITE } else { Access::READ };
         let len = SEGMENT_BYTES as usize;
         let old = entry.control.load(Acquire);
-        // In place of a retired file's mapping, whose readers find that the identifier is not theirs.
+        // Replaces the mapping of a retired file. Its readers compare the identifier and find
+        // another.
         let place = if old != 0 { Place::Over(old) } else { Place::Anywhere };
         entry.reserved.store(Control::FIRST_BYTES as u32, Relaxed);
-        // SAFETY: `old` is this index's own mapping, and its successor has the same size and kind.
+        // SAFETY: `old` is this index's mapping. The new one has the same size and content of the
+        // same type.
         let at = unsafe { memory::map(&fd, len, access, place) }?;
-        // SAFETY: just mapped, and kept.
+        // SAFETY: the mapping stays; if it is unmapped below, `control` is not used afterwards.
         let control = unsafe { Shared::<Control>::new(at) };
         if !control.is_valid() {
             if old == 0 {
-                // SAFETY: just mapped, and nobody has seen it.
+                // SAFETY: this call mapped it, and no other thread knows the address.
                 let _ = unsafe { memory::unmap(at, len) };
             }
             return Ok(None);
         }
         entry.owner.store(u64::from(stat.st_uid) << 1 | u64::from(writable), Release);
         if old == 0 && entry.control.compare_exchange(0, at, AcqRel, Acquire).is_err() {
-            // Another thread was first with the same file.
-            // SAFETY: just mapped, and nobody has seen it.
+            // Another thread mapped the same file first.
+            // SAFETY: this call mapped it, and no other thread knows the address.
             let _ = unsafe { memory::unmap(at, len) };
         }
         Ok(self.cached(index))
     }
 
-    /// Makes sure that `who`'s entry in the control file has its place on the file system.
+    /// Allocates the blocks of the control file up to the entry of `participant`.
     #[inline(never)]
-    pub fn reserve_entry(&self, view: &SegmentView, index: u16, who: ParticipantId) -> Result<()> {
-        let bytes = Control::bytes_for(who.slot) as u32;
+    pub fn reserve_entry(&self, view: &SegmentView, index: u16, participant: ParticipantId) -> Result<()> {
+        let bytes = Control::bytes_for(participant.slot) as u32;
         let entry = &self.table[usize::from(index)];
         if bytes <= Control::FIRST_BYTES as u32 || bytes <= entry.reserved.load(Relaxed) || !view.writable {
             return Ok(());

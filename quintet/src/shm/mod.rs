@@ -1,17 +1,20 @@
 //! Shared memory segments.
 //!
-//! A segment is two files: `shm/INDEX` with its control words, `shm/INDEX.data` with its bytes and
-//! nothing else.
+//! A segment has two files: the control file `shm/INDEX` with its state, and the data file
+//! `shm/INDEX.data` with its bytes and nothing else.
 //!
-//! | file | what |
+//! | file | contents |
 //! |---|---|
-//! | `mapping`, `lookup` | the control files as this process has them mapped |
+//! | `mapping` | the mapped control files |
+//! | `lookup` | lookup by identifier |
 //! | `create` | `shmget` |
-//! | `attach`, `attachments` | `shmat`, `shmdt`, and which address is which segment |
-//! | `cached_mapping` | attaching again without opening the file |
-//! | `control` | `shmctl` but for `IPC_RMID` |
-//! | `remove`, `reclaim` | `IPC_RMID`, the last detach, and participants that exited |
-//! | `list` | all segments, and what they use |
+//! | `attach` | `shmat` and `shmdt` |
+//! | `attachments` | the list of this process's attachments |
+//! | `cached_mapping` | mappings that a later `shmat` duplicates |
+//! | `control` | `shmctl` except `IPC_RMID` |
+//! | `remove` | `IPC_RMID`, and the end of a segment with its last attachment |
+//! | `reclaim` | repair after a crash; reclaiming after participants that exited |
+//! | `list` | all segments, their memory and their attachers |
 
 mod attach;
 pub mod attachments;

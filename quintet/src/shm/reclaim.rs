@@ -1,4 +1,4 @@
-//! Reclaiming what participants that exited have left in segments.
+//! Repair of segments after a crash, and reclaiming after participants that exited.
 
 use crate::object::core::ObjectClass;
 use crate::object::registry::RegistryGuard;
@@ -18,31 +18,31 @@ impl ObjectClass for Segments {
         matches!(self.at(index), Ok(Some(view)) if view.head().is_live())
     }
 
-    /// The lock's last owner died holding it: undoes what it had half made, ends what it had half removed,
-    /// and counts anew.
-    fn repair(&self, held: &RegistryGuard<'_>) {
+    /// Repairs the segments after the owner of the lock exited: undoes an unfinished creation,
+    /// finishes an unfinished removal, and recounts segments and pages.
+    fn repair(&self, guard: &RegistryGuard<'_>) {
         let class = self.core.registry.class(Mechanism::Shm);
         class.recycled.store(-1, Relaxed);
         let (mut in_use, mut pages) = (0, 0u64);
         for index in self.core.used_indexes(Mechanism::Shm) {
             let view = match self.writable_at(index) {
                 Ok(Some(view)) => view,
-                // Nothing was made there yet.
+                // The creation had not made the control file yet.
                 Ok(None) => {
-                    self.core.mark_used(held, Mechanism::Shm, index, false);
+                    self.core.mark_used(guard, Mechanism::Shm, index, false);
                     continue;
                 }
                 Err(_) => continue,
             };
             let head = view.head();
-            // What is another user's to mend is counted all the same.
+            // This process cannot repair a read-only segment, but counts it.
             if view.writable {
                 match head.state {
                     State::Free | State::Making => {
-                        self.abort_create(held, &view, index);
+                        self.abort_create(guard, &view, index);
                         continue;
                     }
-                    State::Dest | State::CheckingDest => self.drop_key(held, &view, head.id),
+                    State::Dest | State::CheckingDest => self.drop_key(guard, &view, head.id),
                     State::Live | State::Checking => self.repair_permissions(&view, index),
                     State::Gone => {}
                 }
@@ -54,8 +54,9 @@ impl ObjectClass for Segments {
         class.sum.store(pages, Relaxed);
     }
 
-    /// Strikes out the dead, and ends what only they kept.
-    fn sweep(&self, held: &RegistryGuard<'_>) {
+    /// Removes the attachments of participants that exited, and destroys segments that only they
+    /// kept.
+    fn sweep(&self, guard: &RegistryGuard<'_>) {
         for index in self.core.used_indexes(Mechanism::Shm) {
             let Ok(Some(view)) = self.writable_at(index) else { continue };
             if !view.writable {
@@ -63,22 +64,22 @@ impl ObjectClass for Segments {
             }
             let Head { id, state, .. } = view.head();
             if state == State::Making {
-                // Nobody is at it while the lock is held.
-                self.abort_create(held, &view, index);
+                // No process can be creating it, because the caller holds the lock.
+                self.abort_create(guard, &view, index);
                 continue;
             }
-            let living = self.core.participants.probe(Some(&view));
-            view.attach_count().attached(Some(held.me), &living);
-            let forced = self.forced_to_end(&view, living.reaped.get(), &living);
-            view.attach_count().try_destroy(id, Some(held.me), false, forced, &living);
+            let probe = self.core.participants.probe(Some(&view));
+            view.attach_count().attached(Some(guard.me), &probe);
+            let forced = self.is_destroy_forced(&view, probe.reaped.get(), &probe);
+            view.attach_count().try_destroy(id, Some(guard.me), false, forced, &probe);
             if view.head().state == State::Gone {
-                self.clear(held, &view, id);
+                self.clear(guard, &view, id);
             }
         }
     }
 
-    fn trim(&self, held: &RegistryGuard<'_>) {
-        self.drop_recycled(held);
+    fn trim(&self, guard: &RegistryGuard<'_>) {
+        self.discard_recycled(guard);
         for name in self.core.entries("shm") {
             let index = name.strip_suffix(".data").and_then(|index| index.parse::<u16>().ok());
             let unused = |index: &u16| u32::from(*index) < MAX_OBJECTS && !self.core.is_used(Mechanism::Shm, *index);
@@ -88,8 +89,8 @@ impl ObjectClass for Segments {
         }
     }
 
-    fn drop_stale_names(&self, held: &RegistryGuard<'_>, key: Key) {
-        self.core.drop_stale_names::<SegmentView>(self, held, key);
+    fn drop_stale_names(&self, guard: &RegistryGuard<'_>, key: Key) {
+        self.core.drop_stale_names::<SegmentView>(self, guard, key);
     }
 }
 
@@ -107,7 +108,7 @@ impl Reap for Segments {
 }
 
 impl DeathObserver for SegmentView {
-    /// Stamps the segment as a detach by the process would have.
+    /// Stamps the segment as a detach by the process would.
     fn participant_died(&self, pid: u32) -> bool {
         if !self.writable {
             return false;
@@ -121,21 +122,26 @@ impl DeathObserver for SegmentView {
 }
 
 impl Segments {
-    /// Undoes what a dead creator has half made. While its file is another user's to remove, the index stays in use.
-    fn abort_create(&self, held: &RegistryGuard<'_>, view: &SegmentView, index: u16) {
+    /// Undoes an unfinished creation. The index stays in use while only another user may remove the
+    /// data file.
+    fn abort_create(&self, guard: &RegistryGuard<'_>, view: &SegmentView, index: u16) {
         let id = view.head().id;
-        self.drop_key(held, view, id);
-        self.discard_data(view, index, held.me);
+        self.drop_key(guard, view, id);
+        self.discard_data(view, index, guard.me);
         if fs::lstat(self.data_path(index).c_str()).is_err() {
             view.head.store(Head::new(id, State::Free).pack(), SeqCst);
-            self.core.mark_used(held, Mechanism::Shm, index, false);
+            self.core.mark_used(guard, Mechanism::Shm, index, false);
         }
     }
 
-    /// A dead `IPC_SET` may have changed the files, or one of them, and not the rights: they follow the rights again.
+    /// Sets the permissions of both files to those of the segment.
+    ///
+    /// A process may exit during `IPC_SET` after it has changed a file but before it has changed
+    /// the segment's permissions.
     fn repair_permissions(&self, view: &SegmentView, index: u16) {
         let (perm, _) = view.permissions();
-        // Only the files' owner can have changed them, and can change them back.
+        // Failure is harmless: only the owner of the files can have changed them, and can change
+        // them back.
         let _ = self.set_file_permissions(index, &perm);
     }
 }

@@ -23,108 +23,115 @@ impl Segments {
         let id = Id::from_raw(id)?;
         let _inside = Inside::enter();
         let view = self.controllable(id)?;
-        let held = self.core.lock()?;
+        let guard = self.core.lock()?;
         if view.head().id != id || !view.head().is_live() {
             return Err(Errno::INVAL);
         }
-        let gone = view.attach_count().try_destroy(id, Some(held.me), true, false, &self.core.participants.probe(Some(&view)));
-        self.drop_key(&held, &view, id);
+        let gone = view.attach_count().try_destroy(id, Some(guard.me), true, false, &self.core.participants.probe(Some(&view)));
+        self.drop_key(&guard, &view, id);
         if gone {
-            self.clear(&held, &view, id);
+            self.clear(&guard, &view, id);
         }
         Ok(())
     }
 
-    pub fn drop_key(&self, held: &RegistryGuard<'_>, view: &SegmentView, id: Id) {
-        self.core.unlink_key(held, Mechanism::Shm, view.key(), id);
+    /// Removes the key of a segment.
+    pub fn drop_key(&self, guard: &RegistryGuard<'_>, view: &SegmentView, id: Id) {
+        self.core.unlink_key(guard, Mechanism::Shm, view.key(), id);
         view.key.store(Key::PRIVATE.raw() as u32, Relaxed);
     }
 
-    /// Ends a removed segment (with `shm_rmid_forced` any) that nobody is attached to any more. `detached`:
-    /// an attachment has just ended; else one that is not removed is its creator's to keep.
+    /// Destroys a segment that is marked for destruction, once no participant is attached.
+    ///
+    /// With `shm_rmid_forced`, destroys an unmarked segment, too, if `detached` says that an
+    /// attachment has just ended, or if its creator exited.
     pub fn destroy_if_unused(&self, view: &SegmentView, detached: bool) {
         self.destroy_if_unused_with(view, detached, &self.core.participants.probe(Some(view)));
     }
 
-    /// As [`Segments::destroy_if_unused`], where it is known already how to ask for the living.
-    pub fn destroy_if_unused_with(&self, view: &SegmentView, detached: bool, living: &LivenessProbe<'_>) {
+    /// As [`Segments::destroy_if_unused`], with the caller's probe.
+    pub fn destroy_if_unused_with(&self, view: &SegmentView, detached: bool, probe: &LivenessProbe<'_>) {
         let head = view.head();
-        let forced = self.forced_to_end(view, detached, living);
-        let ripe = match head.state {
+        let forced = self.is_destroy_forced(view, detached, probe);
+        let due = match head.state {
             State::Dest | State::CheckingDest | State::Gone => true,
             State::Live | State::Checking => forced,
             _ => false,
         };
-        if !ripe || !view.writable {
+        if !due || !view.writable {
             return;
         }
-        view.attach_count().try_destroy(head.id, self.core.participants.me_if_joined(), false, forced, living);
+        view.attach_count().try_destroy(head.id, self.core.participants.me_if_joined(), false, forced, probe);
         if view.head().state == State::Gone
-            && let Ok(held) = self.core.lock()
+            && let Ok(guard) = self.core.lock()
         {
-            self.clear(&held, view, head.id);
+            self.clear(&guard, view, head.id);
         }
     }
 
-    /// Whether `shm_rmid_forced` ends a segment once nobody is attached: an attachment has just ended, or its creator has.
-    pub fn forced_to_end(&self, view: &SegmentView, detached: bool, living: &LivenessProbe<'_>) -> bool {
-        self.core.forced() && (detached || !living.alive(creator(view)))
+    /// Returns `true` if `shm_rmid_forced` destroys the segment once no participant is attached: an
+    /// attachment has just ended (`detached`), or the creator exited.
+    pub fn is_destroy_forced(&self, view: &SegmentView, detached: bool, probe: &LivenessProbe<'_>) -> bool {
+        self.core.rmid_forced() && (detached || !probe.alive(creator(view)))
     }
 
-    /// Whether `shm_rmid_forced` has ended the segment: nobody is attached, and the last attachment has just been found to
-    /// be a dead one's, or its creator is gone.
-    pub fn is_forced_away(&self, view: &SegmentView) -> bool {
-        if !self.core.forced() || !view.writable {
+    /// Returns `true` if `shm_rmid_forced` requires that the segment be destroyed now.
+    ///
+    /// No participant is attached. The creator exited, or this call found that the last attached
+    /// participant exited.
+    pub fn must_destroy(&self, view: &SegmentView) -> bool {
+        if !self.core.rmid_forced() || !view.writable {
             return false;
         }
-        let living = self.core.participants.probe(Some(view));
-        view.attach_count().attached(self.core.participants.me_if_joined(), &living) == 0
-            && self.forced_to_end(view, living.reaped.get(), &living)
+        let probe = self.core.participants.probe(Some(view));
+        view.attach_count().attached(self.core.participants.me_if_joined(), &probe) == 0
+            && self.is_destroy_forced(view, probe.reaped.get(), &probe)
     }
 
-    /// Ends a segment that [`Segments::is_forced_away`].
-    pub fn clear_forced(&self, held: &RegistryGuard<'_>, view: &SegmentView, id: Id) {
-        if view.attach_count().try_destroy(id, Some(held.me), false, true, &self.core.participants.probe(Some(view))) {
-            self.clear(held, view, id);
+    /// Destroys a segment for which [`Segments::must_destroy`] returned `true`.
+    pub fn destroy_forced(&self, guard: &RegistryGuard<'_>, view: &SegmentView, id: Id) {
+        if view.attach_count().try_destroy(id, Some(guard.me), false, true, &self.core.participants.probe(Some(view))) {
+            self.clear(guard, view, id);
         }
     }
 
-    /// Clears what is left of a segment that is `Gone`.
-    pub fn clear(&self, held: &RegistryGuard<'_>, view: &SegmentView, id: Id) {
+    /// Frees the key, the memory and the index of a segment in the state `Gone`.
+    pub fn clear(&self, guard: &RegistryGuard<'_>, view: &SegmentView, id: Id) {
         let head = view.head();
         if head.id != id || head.state != State::Gone {
             return;
         }
-        self.drop_key(held, view, id);
+        self.drop_key(guard, view, id);
         let pages = view.pages();
-        if !self.keep_for_reuse(view, id.index(), pages) {
-            self.discard_data(view, id.index(), held.me);
+        if !self.recycle(view, id.index(), pages) {
+            self.discard_data(view, id.index(), guard.me);
         }
         let class = self.core.registry.class(Mechanism::Shm);
         class.discount(pages);
         view.head.store(Head::new(id, State::Free).pack(), SeqCst);
-        self.core.mark_used(held, Mechanism::Shm, id.index(), false);
+        self.core.mark_used(guard, Mechanism::Shm, id.index(), false);
     }
 
-    /// One small segment's memory waits for its owner's next one.
-    fn keep_for_reuse(&self, view: &SegmentView, index: u16, pages: u64) -> bool {
+    /// Keeps the memory of one small segment for the next segment of its owner. Returns `false` if
+    /// the memory does not suit.
+    fn recycle(&self, view: &SegmentView, index: u16, pages: u64) -> bool {
         let class = self.core.registry.class(Mechanism::Shm);
-        let rights = view.rights();
-        let suits = pages * PAGE <= RECYCLED_BYTES
+        let stored = view.stored_permissions();
+        let suitable = pages * PAGE <= RECYCLED_BYTES
             && class.recycled.load(Relaxed) == -1
-            && view.recycled_mode.load(Relaxed) == rights.mode
+            && view.recycled_mode.load(Relaxed) == stored.mode
             && view.huge.load(Relaxed) == 0
-            && (rights.uid, rights.gid) == (view.owner, view.cgid.load(Relaxed))
+            && (stored.uid, stored.gid) == (view.owner, view.cgid.load(Relaxed))
             && credentials::euid() == view.owner;
-        if suits {
+        if suitable {
             view.recycled_pages.store(pages as u32, Relaxed);
             class.recycled.store(index.into(), Relaxed);
         }
-        suits
+        suitable
     }
 
-    /// Gives up the memory that waits for reuse.
-    pub fn drop_recycled(&self, held: &RegistryGuard<'_>) {
+    /// Frees the memory that is kept for reuse.
+    pub fn discard_recycled(&self, guard: &RegistryGuard<'_>) {
         let recycled = self.core.recycled_index();
         self.core.registry.class(Mechanism::Shm).recycled.store(-1, Relaxed);
         if let Some(index) = recycled.filter(|index| !self.core.is_used(Mechanism::Shm, *index) && !self.is_live(*index))
@@ -132,26 +139,30 @@ impl Segments {
             && view.writable
         {
             view.recycled_pages.store(0, Relaxed);
-            self.discard_data(&view, index, held.me);
+            self.discard_data(&view, index, guard.me);
         }
     }
 
-    /// Frees a data file's memory, also where some process keeps a page of it mapped or the name is not ours to take.
+    /// Removes a data file and frees its memory.
+    ///
+    /// Frees the memory even if another process has the file mapped, or if the caller may not
+    /// remove the name.
     pub fn discard_data(&self, view: &SegmentView, index: u16, me: ParticipantId) {
         let path = self.data_path(index);
         let cached_mappings = view.cached_mappings.load(SeqCst);
         if cached_mappings != 0 {
             self.drop_cached_mappings(index);
         }
-        let elsewhere = cached_mappings != 0 && cached_mappings != me.slot + 1;
-        // Not shortened, where it can be helped: if the control file has lied, somebody is attached, and finds zeroes instead of a SIGBUS.
+        let cached_elsewhere = cached_mappings != 0 && cached_mappings != me.slot + 1;
+        // `empty` avoids truncation where it can. If a peer falsified the control file, a process
+        // may still be attached. It then reads zeroes and gets no SIGBUS.
         let free = || {
             let _ = fd_thread::run(|| {
                 let (fd, stat) = file::open(path.c_str(), true)?;
                 file::empty(&fd, stat.st_size as u64)
             });
         };
-        if elsewhere {
+        if cached_elsewhere {
             free();
         }
         match fs::unlink(path.c_str()) {

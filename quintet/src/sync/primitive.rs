@@ -1,14 +1,21 @@
-//! The atomics that everything in this folder uses. `tests/model.rs` puts the model checker's in their place.
+//! The atomics and fences that this folder uses.
+//!
+//! `tests/model.rs` compiles the folder with the model checker's atomics in place of this module.
 
 pub use std::sync::atomic::{AtomicI16, AtomicU32, AtomicU64, Ordering, fence};
 
-/// Between two sequentially consistent operations: nothing. The model checker takes such operations for
-/// acquire and release only, and has a fence here.
+/// Separates a `SeqCst` store from the `SeqCst` load that must not pass it.
+///
+/// `SeqCst` operations are totally ordered, so this is no instruction. The model checker treats
+/// them as acquire and release only, and has a `SeqCst` fence here.
 #[inline(always)]
 pub fn between_seq_cst() {}
 
-/// A process that dies leaves all that it stored before this, and no store from after it before: no compiler may swap them.
+/// Keeps the stores above this call before the stores below it, for the case that the process dies.
+///
+/// A process that dies leaves the stores of its instructions in program order. Only the compiler
+/// can exchange them, so a compiler fence is enough.
 #[inline(always)]
-pub fn in_order() {
+pub fn program_order() {
     std::sync::atomic::compiler_fence(Ordering::SeqCst);
 }

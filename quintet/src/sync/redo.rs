@@ -1,113 +1,143 @@
-//! Several stores that are done whole, though whoever does them dies in the middle of it.
+//! A redo log: several stores that happen completely or not at all, even if the process that makes
+//! them dies halfway.
 //!
-//! The holder of a lock writes down what goes where, says that it holds, does the stores, says that they are done, and frees
-//! the lock. Whoever takes the lock over from him does them again.
+//! The holder of the queue lock does four things:
 //!
-//! `changes` counts what was done. A journal says how many stores it holds, and which change they are:
+//! 1. It writes each store down as a pair of place and value.
+//! 2. It decides: one store to `decided` makes the journal valid.
+//! 3. It makes the stores.
+//! 4. It increments `changes`, which makes the journal invalid again, and releases the lock.
+//!
+//! A process that takes the lock over from a holder that exited makes the stores again. All values
+//! are absolute, so repeating them is harmless.
+//!
+//! `changes` counts the completed changes of the queue. `decided` names the change to which the
+//! journal belongs, and the number of its stores:
 //!
 //! | decided | meaning | next |
 //! |---|---|---|
-//! | change n, and n changes were done | the stores are the truth, whether they have been done or not | n + 1 changes, once all are done: by |
-//! | | | the holder, by a handler that has taken the lock over, by a dead holder's successor; |
-//! | | | the same once more, by the holder that was interrupted |
-//! | change n, and n + 1 were done | says nothing; the holder may not have freed the lock | the same once more, by the holder that |
-//! | | | was interrupted; the next change, by the lock's holder |
-//! | any other change, or one of no stores | what is written down says nothing | the next change, by the lock's holder |
+//! | change n; `changes` is n | valid: the stores are the truth, made or not | `changes` is n + 1 |
+//! | change n; `changes` is n + 1 | completed; the lock may still be held | the next change |
+//! | another change, or no stores | invalid: the entries mean nothing | the next change |
 //!
-//! What is done once more is the same stores of the same change: all values are absolute, and nobody else has had the lock in between.
+//! One of three makes the stores of a valid journal: the holder, a signal handler that took the
+//! lock over from its own thread, or the successor of a dead holder. A holder that was interrupted
+//! can make the stores of its change a second time. No other thread has held the lock since, so
+//! they are the same stores.
 //!
-//! There are several journals, so that processes that take turns do not pull the same memory to and fro; but as only the lock's holder decides
-//! anything, at most one of them says something.
+//! A queue has several journals, so that processes that take turns do not exchange cache lines.
+//! Only the lock's holder decides, so at most one journal is valid.
 
-use crate::sync::primitive::{AtomicU64, Ordering, fence, in_order};
+use crate::sync::primitive::{AtomicU64, Ordering, fence, program_order};
 
-/// Where the words are that places name.
+/// Maps the places that a journal names to words.
 pub trait JournalWords {
-    /// The word of a place; `None` if there is no such word.
+    /// Returns the word of a place, or `None` if the queue has no such word.
     fn word(&self, place: u64) -> Option<&AtomicU64>;
 }
 
 /// A journal.
 #[derive(Clone, Copy)]
 pub struct Redo<'a> {
+    /// The change that the journal describes: see [`decision`].
     pub decided: &'a AtomicU64,
+    /// The number of completed changes; all journals of a queue share it.
     pub changes: &'a AtomicU64,
-    /// Place and value, one after the other.
+    /// Place and value of each store, one after the other.
     pub entries: &'a [AtomicU64],
 }
 
-/// Of what a journal says, the number of stores has so many bits.
+/// The number of low bits in `decided` that count the stores.
 const COUNT_BITS: u32 = 8;
 
-/// What a journal says that holds so many stores, when so many changes were done before.
+/// Returns the value of `decided` for a journal of `stores` stores, made after `changes` changes.
 #[inline(always)]
 pub fn decision(stores: usize, changes: u64) -> u64 {
     stores as u64 | changes << COUNT_BITS
 }
 
 impl Redo<'_> {
-    /// Decides on the stores, and does them. The caller holds the lock, no signal comes in, and the journal has room for all.
+    /// Decides on the stores and makes them.
+    ///
+    /// The caller holds the lock with signals blocked, and the journal has room for all stores.
     pub fn commit(&self, words: &impl JournalWords, stores: impl Iterator<Item = (u64, u64)>) {
+        // Before: this journal is invalid, because the last change is completed. A crash here
+        // leaves entries that no process reads.
         let mut count = 0;
         for ((place, value), entry) in stores.zip(self.entries.chunks_exact(2)) {
             entry[0].store(place, Ordering::Relaxed);
             entry[1].store(value, Ordering::Relaxed);
             count += 1;
         }
-        in_order();
+        program_order();
+        // This one store commits the change. Release publishes the entries to the Acquire in
+        // `pending`; a successor cannot rely on the lock, which a dead holder never released.
         self.decided.store(decision(count, self.changes.load(Ordering::Relaxed)), Ordering::Release);
-        in_order();
-        self.carry_out(words);
+        program_order();
+        // A crash from here on leaves a valid journal, and the successor makes the stores.
+        self.apply(words);
     }
 
-    /// How many stores are decided on, and not done yet.
+    /// Returns the number of stores that are decided on and not completed yet.
     fn pending(&self) -> Option<usize> {
         let decided = self.decided.load(Ordering::Acquire);
         let count = decided as usize & ((1 << COUNT_BITS) - 1);
         (count != 0 && decided == decision(count, self.changes.load(Ordering::Acquire))).then_some(count)
     }
 
-    /// Does what was decided on, again if a dead holder had begun to. Whoever sees a store (the answer to a call, say) sees those before it.
-    pub fn carry_out(&self, words: &impl JournalWords) {
+    /// Makes the stores of the journal if it is valid, even if a dead holder has made some of them.
+    ///
+    /// The stores appear in their order: a process that sees one sees all earlier ones.
+    pub fn apply(&self, words: &impl JournalWords) {
         if let Some(count) = self.pending() {
             for entry in self.entries.chunks_exact(2).take(count) {
                 let (place, value) = (entry[0].load(Ordering::Relaxed), entry[1].load(Ordering::Relaxed));
                 if let Some(word) = words.word(place) {
-                    // In their order, for who waits for the last one without the lock.
+                    // Release: a blocked call reads the last word, its answer, without the lock. It
+                    // relies on the earlier words. `try_snapshot` relies on `decided` likewise.
                     word.store(value, Ordering::Release);
                 }
             }
-            in_order();
+            program_order();
+            // All stores are made. Release shows them to a reader that sees the new count. A crash
+            // before this store makes the successor repeat the stores; a crash after it leaves
+            // only the lock to be taken over.
             self.changes.store(self.changes.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
-            in_order();
+            program_order();
         }
     }
 }
 
-/// Looks at several words at one instant, without the lock; if they do not keep still for long enough, at what there is.
-pub fn look<'a, T>(journals: impl Iterator<Item = Redo<'a>> + Clone, changes: &AtomicU64, mut look: impl FnMut() -> T) -> T {
+/// Reads several words as of one instant, without the lock.
+///
+/// If the queue changes during each of 1000 attempts, returns what one more `read` finds.
+pub fn snapshot<'a, T>(journals: impl Iterator<Item = Redo<'a>> + Clone, changes: &AtomicU64, mut read: impl FnMut() -> T) -> T {
     const TRIES: u32 = 1000;
     for _ in 0..TRIES {
-        if let Some(seen) = look_once(journals.clone(), changes, &mut look) {
+        if let Some(seen) = try_snapshot(journals.clone(), changes, &mut read) {
             return seen;
         }
         std::hint::spin_loop();
     }
-    look()
+    read()
 }
 
-/// The same. `None`: they did not keep still meanwhile.
-pub fn look_once<'a, T>(
+/// Reads several words as of one instant, without the lock. Returns `None` if a change was under
+/// way.
+pub fn try_snapshot<'a, T>(
     journals: impl Iterator<Item = Redo<'a>> + Clone,
     changes: &AtomicU64,
-    look: impl FnOnce() -> T,
+    read: impl FnOnce() -> T,
 ) -> Option<T> {
-    let still = || journals.clone().all(|journal| journal.pending().is_none());
+    let quiet = || journals.clone().all(|journal| journal.pending().is_none());
+    // Acquire: the words are at least as new as this count.
     let before = changes.load(Ordering::Acquire);
-    if !still() {
+    if !quiet() {
         return None;
     }
-    let seen = look();
+    let seen = read();
+    // If `read` saw a store of a later change, that store was a Release after `decided`. The fence
+    // then makes `decided` visible below: the journal is pending, or `changes` has grown.
     fence(Ordering::Acquire);
-    (still() && changes.load(Ordering::Relaxed) == before).then_some(seen)
+    (quiet() && changes.load(Ordering::Relaxed) == before).then_some(seen)
 }

@@ -1,19 +1,21 @@
-//! Who the calling thread is, asked of the kernel at each call, because a program may change it at any time.
+//! The calling thread's ids, groups and capabilities.
+//!
+//! They are read from the kernel at each call, because a program can change them at any time.
 
 use rustix::thread::{CapabilitySet, capabilities};
 use std::sync::atomic::{AtomicU32, Ordering::*};
 
-/// The effective user id.
+/// Returns the effective user id.
 pub fn euid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// The effective group id.
+/// Returns the effective group id.
 pub fn egid() -> u32 {
     rustix::process::getegid().as_raw()
 }
 
-/// Whether the thread is in either group, by its effective or a supplementary one.
+/// Returns `true` if the effective group or a supplementary group of the thread is `a` or `b`.
 pub fn in_groups(a: u32, b: u32) -> bool {
     let own = egid();
     if own == a || own == b {
@@ -22,12 +24,12 @@ pub fn in_groups(a: u32, b: u32) -> bool {
     let mut groups = [rustix::process::Gid::ROOT; 64];
     match getgroups(&mut groups) {
         Some(n) => groups[..n].iter().any(|g| g.as_raw() == a || g.as_raw() == b),
-        // More than the array holds: rare enough to allocate.
+        // More groups than the array has room for are rare, so this may allocate.
         None => rustix::process::getgroups().unwrap_or_default().iter().any(|g| g.as_raw() == a || g.as_raw() == b),
     }
 }
 
-/// The supplementary groups, if they fit.
+/// Reads the supplementary groups. Returns their number, or `None` if there are more than 64.
 #[allow(unsafe_code)]
 fn getgroups(into: &mut [rustix::process::Gid; 64]) -> Option<usize> {
     let mut raw = [0u32; 64];
@@ -36,7 +38,8 @@ fn getgroups(into: &mut [rustix::process::Gid; 64]) -> Option<usize> {
     #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
     const GETGROUPS: libc::c_long = libc::SYS_getgroups;
     let saved = crate::sys::errno::errno();
-    // SAFETY: the array holds as many group ids as is said. The C library's function may be fakeroot's.
+    // SAFETY: getgroups(2) writes at most as many ids as the array has room for. It is called by number,
+    // because the C library's function can be one of fakeroot's.
     let n = unsafe { libc::syscall(GETGROUPS, raw.len() as libc::c_long, raw.as_mut_ptr()) };
     crate::sys::errno::set_errno(saved);
     let n = usize::try_from(n).ok()?;
@@ -46,20 +49,23 @@ fn getgroups(into: &mut [rustix::process::Gid; 64]) -> Option<usize> {
     Some(n)
 }
 
-/// Whether the capability is effective.
+/// Returns `true` if the capability is effective.
 pub fn capable(capability: CapabilitySet) -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(capability))
 }
 
-/// Counts the changes of this process's rights that were told.
-static CHANGES: AtomicU32 = AtomicU32::new(1);
-/// The process may have other rights from now on.
+/// The number of reported changes of credentials.
+static GENERATION: AtomicU32 = AtomicU32::new(1);
+
+/// Reports that the credentials of this process or of one of its threads may have changed.
+///
+/// Permissions that were remembered before are checked again.
 pub fn changed() {
-    CHANGES.fetch_add(1, SeqCst);
+    GENERATION.fetch_add(1, SeqCst);
 }
 
-/// A number that is another one after each [`changed`].
+/// Returns a number that differs after each call of [`changed`].
 #[inline]
-pub fn changes() -> u32 {
-    CHANGES.load(Relaxed)
+pub fn generation() -> u32 {
+    GENERATION.load(Relaxed)
 }

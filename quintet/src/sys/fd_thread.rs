@@ -171,7 +171,7 @@ struct Task<'a, F, R> {
 fn run_on_thread<R, F: FnMut() -> R>(mut work: F) -> Option<R> {
     let stack = memory::anonymous(STACK).ok()?;
     // SAFETY: just mapped; the lowest page is the guard page.
-    unsafe { memory::blank(stack, memory::page()) };
+    unsafe { memory::make_inaccessible(stack, memory::page()) };
     let mut task = Task { work: &mut work, outcome: None };
     {
         // Kept, so that the thread goes by the id of the calling thread.

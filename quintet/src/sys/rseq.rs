@@ -1,68 +1,87 @@
-//! Stores that no signal handler comes in between of, without a system call.
+//! Groups of stores that a signal handler cannot come between, without a system call.
 //!
-//! To hold signals off for the time of an operation costs more than the operation. The kernel offers something cheaper for a few instructions: a
-//! restartable sequence (`rseq`, registered for each thread by the C library since glibc 2.35). If a signal comes in, or the thread is put
-//! aside, while it is within the sequence, it goes on behind it, at an address of its own choice: so an interrupted sequence stores nothing
-//! more. What is stored here is only stored while a lock has the value that the caller's thread has given it; so if a handler has come in
-//! anywhere and has taken the lock over from its own thread, nothing of what was interrupted is stored afterwards.
+//! Blocking signals for the time of an operation costs more than the operation. For a few
+//! instructions the kernel has a cheaper way: a restartable sequence (`rseq`), which the C library
+//! registers for each thread since glibc 2.35. If a signal arrives or the thread is preempted
+//! within the sequence, the thread continues at an abort address. An interrupted sequence therefore
+//! makes no further store.
 //!
-//! Without `rseq` (another C library, an older kernel, another processor) [`is_available`] says so, and the caller holds signals off.
+//! The sequences here first check that a lock still has the value that the calling thread stored.
+//! If a handler interrupts the thread and takes the lock over, the interrupted operation stores
+//! nothing afterwards.
+//!
+//! Without `rseq` (another C library, an older kernel, another processor), [`is_available`] returns
+//! `false`, and the caller blocks signals.
 //!
 //! # Safety
 //!
-//! The addresses are the caller's to vouch for. The sequences write to them, to the thread's own `rseq` area, and nowhere else. What the descriptors name are
-//! labels in the same function; the four bytes before the abort address are the signature with which the C library registers.
+//! - The sequences write to the addresses in [`Work`], for which the caller is responsible, to the
+//!   thread's own `rseq` area, and nowhere else.
+//! - The descriptors name labels in the same function.
+//! - The four bytes before the abort address are the signature with which the C library registers.
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicIsize, AtomicU64, Ordering::*};
 
-/// One word to be stored.
+/// A store to a word.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Store {
-    /// Where, in this process.
+    /// The address of the word in this process.
     pub at: *const AtomicU64,
-    /// Where, as others know it.
+    /// The place of the word, as the journal names it.
     pub place: u64,
+    /// The value.
     pub value: u64,
 }
 
-/// Bytes to be copied to where nobody looks yet.
+/// A copy of bytes to memory that no other thread reads yet.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct PlannedCopy {
+    /// The destination.
     pub to: *mut u8,
+    /// The source.
     pub from: *const u8,
+    /// The number of bytes.
     pub len: usize,
 }
 
-/// What the sequences work with.
+/// The input of a sequence. The assembly uses the offsets of the fields.
 #[repr(C)]
 pub struct Work {
-    /// Stored only while `*lock == mine` and `*life == alive`.
+    /// The lock. The sequence stores only while `*lock == mine` and `*life == alive`.
     pub lock: *const AtomicU64,
+    /// The value of the lock that the calling thread has stored.
     pub mine: u64,
-    /// A word that is another one in a child.
+    /// A word that has another value in a child.
     pub life: *const AtomicU64,
+    /// The value of `life` in this process.
     pub alive: u64,
+    /// The copies to make first.
     pub copies: *const PlannedCopy,
+    /// The number of copies.
     pub copy_count: usize,
+    /// The stores to write down and make.
     pub stores: *const Store,
+    /// The number of stores.
     pub store_count: usize,
-    /// Where the stores are written down: place and value, one after the other.
+    /// The entries of the journal: place and value, one after the other.
     pub journal: *const AtomicU64,
-    /// Where it is said that what is written down holds, and how.
+    /// The word that makes the journal valid: `sync::redo`.
     pub decided: *const AtomicU64,
+    /// The value for `decided`.
     pub decision: u64,
-    /// Where it is said that it is done, and how.
+    /// The number of completed changes.
     pub changes: *const AtomicU64,
+    /// The value for `changes`.
     pub done: u64,
-    /// Where the thread's `rseq` area is, from the thread pointer.
+    /// The offset of the thread's `rseq` area from the thread pointer.
     area: isize,
 }
 
 impl Work {
-    /// Nothing to be done, with the lock held as `mine`.
+    /// Creates an empty input; the calling thread holds the lock as `mine`.
     pub fn new(lock: &AtomicU64, mine: u64, life: (&AtomicU64, u64)) -> Work {
         Work {
             lock,
@@ -83,28 +102,29 @@ impl Work {
     }
 }
 
-/// What has become of a sequence.
+/// The outcome of a sequence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-// Elsewhere there are no sequences.
+// There are no sequences for other processors.
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 pub enum Outcome {
+    /// All stores were made.
     Done,
-    /// The lock is not the caller's any more. Nothing was stored this time.
+    /// The calling thread does not hold the lock any more. This attempt stored nothing.
     Lost,
-    /// A signal came in, or the thread was put aside. Some of it may have been stored.
+    /// A signal arrived or the thread was preempted. Some stores may have been made.
     Interrupted,
 }
 
 const UNKNOWN: isize = 0;
 const NONE: isize = isize::MIN;
 
-/// Where the area is; [`UNKNOWN`] as long as nobody has asked.
+/// The offset of the area from the thread pointer, [`UNKNOWN`] before the first call, or [`NONE`].
 static AREA: AtomicIsize = AtomicIsize::new(UNKNOWN);
 
-/// Whether the calling thread can use what is here.
+/// Returns `true` if the calling thread can use the sequences.
 #[inline(always)]
 pub fn is_available() -> bool {
-    // The thread sanitizer does not see what the instructions here order.
+    // The thread sanitizer cannot see the order of the stores here.
     if cfg!(tsan) {
         return false;
     }
@@ -119,14 +139,14 @@ fn look_for_area() -> bool {
     area != NONE && is_registered(area)
 }
 
-/// The C library says where the area is, and whether it has registered it.
+/// Asks the C library for the offset of the area. Returns `None` if it has not registered one.
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 fn find_area() -> Option<isize> {
-    // SAFETY: NUL-terminated names.
+    // SAFETY: dlsym(3) gets a valid handle and NUL-terminated names.
     let (offset, size) = unsafe {
         (libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr()), libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_size".as_ptr()))
     };
-    // SAFETY: null, or the C library's constants of these types.
+    // SAFETY: each pointer is null or that of a constant of the C library, of this type.
     unsafe { (*size.cast::<u32>().as_ref()? != 0).then_some(*offset.cast::<isize>().as_ref()?) }
 }
 
@@ -135,12 +155,14 @@ fn find_area() -> Option<isize> {
     None
 }
 
-/// Whether the kernel knows of the calling thread's area: then it keeps the number of the processor there.
+/// Returns `true` if the kernel knows the calling thread's area: it then stores the number of the
+/// processor there, which is not negative.
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 #[inline(always)]
 fn is_registered(area: isize) -> bool {
     let cpu: i32;
-    // SAFETY: reads the thread's own area, which the C library has for each thread.
+    // SAFETY: the instruction reads the thread's own area, which the C library provides for each
+    // thread.
     unsafe {
         core::arch::asm!("mov {cpu:e}, dword ptr fs:[{area} + 4]", cpu = out(reg) cpu, area = in(reg) area,
             options(nostack, readonly, preserves_flags));
@@ -153,12 +175,15 @@ fn is_registered(_: isize) -> bool {
     false
 }
 
-/// Makes a sequence: `$body` ends with its only visible instruction, and jumps to `7f` if the lock is lost.
+/// Defines a sequence that runs `$body` if the thread still holds the lock.
+///
+/// `$body` ends with its last visible store. It can jump to `7f` if the lock is lost.
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 macro_rules! sequence {
     ($work:ident, $($body:literal),* $(,)?) => {{
         let outcome: u64;
-        // SAFETY: see the module; the registers are declared.
+        // SAFETY: the addresses are valid by the contract of the functions below. All registers
+        // that the instructions change are declared, and they use no stack.
         unsafe {
             core::arch::asm!(
                 ".pushsection __rseq_cs, \"aw\"",
@@ -169,7 +194,7 @@ macro_rules! sequence {
                 "mov {area}, qword ptr [{work} + 104]",
                 "lea {a}, [rip + 66b]",
                 "mov qword ptr fs:[{area} + 8], {a}",
-                // From here on it is all or nothing.
+                // The sequence begins: an interruption continues at label 6.
                 "3:",
                 "mov {a}, qword ptr [{work}]",
                 "mov {b}, qword ptr [{work} + 8]",
@@ -180,11 +205,11 @@ macro_rules! sequence {
                 "cmp qword ptr [{a}], {b}",
                 "jne 7f",
                 $($body,)*
-                // And up to here.
+                // The sequence ends.
                 "5:",
                 "mov {outcome:e}, 0",
                 "jmp 8f",
-                // The signature: an instruction that nobody executes.
+                // The signature, encoded as an instruction that is never executed.
                 ".byte 0x0f, 0xb9, 0x3d",
                 ".long 0x53053053",
                 "6:",
@@ -214,13 +239,22 @@ macro_rules! sequence {
     }};
 }
 
-/// Copies the fills, writes the stores down, says that they hold, does them, says that they are done, and frees the lock.
+/// Commits a change of a queue and releases the lock, as `sync::redo` describes:
 ///
-/// `Interrupted`: as far as it went is told by the journal, if the lock is still the caller's. `Lost`: by who has taken it over.
+/// 1. makes the copies
+/// 2. writes the stores down in the journal
+/// 3. makes the journal valid
+/// 4. makes the stores
+/// 5. counts the change
+/// 6. releases the lock
+///
+/// After `Interrupted`, the journal shows how far the change went, if the caller still holds the
+/// lock. After `Lost`, the handler that took the lock over tells the caller.
 ///
 /// # Safety
 ///
-/// All that `work` names is mapped, the journal has room for the stores, and nobody looks at where the fills go but under the lock.
+/// - All addresses in `work` are mapped, and the journal has room for the stores.
+/// - No thread accesses the destinations of the copies without the lock.
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 #[inline(never)]
 pub unsafe fn commit(work: &Work) -> Outcome {
@@ -236,7 +270,7 @@ pub unsafe fn commit(work: &Work) -> Outcome {
         "mov rcx, qword ptr [{a} + 16]",
         "cmp rcx, 256",
         "ja 23f",
-        // In words as long as there are any: for so little it takes less time than the processor's own copying.
+        // Up to 256 bytes, copying words is faster than the processor's string instruction.
         "24:",
         "sub rcx, 8",
         "jb 25f",
@@ -274,7 +308,8 @@ pub unsafe fn commit(work: &Work) -> Outcome {
         "mov {a}, qword ptr [{work} + 72]",
         "mov rdx, qword ptr [{work} + 80]",
         "mov qword ptr [{a}], rdx",
-        // Decided: whoever takes the lock over from now on does the rest.
+        // The journal is valid: a process that takes the lock over from here on completes the
+        // change.
         "mov {a}, qword ptr [{work} + 48]",
         "31:",
         "test {b}, {b}",
@@ -294,30 +329,34 @@ pub unsafe fn commit(work: &Work) -> Outcome {
     )
 }
 
-/// Frees the lock.
+/// Releases the lock.
 ///
 /// # Safety
 ///
-/// The lock's word and that of the process's life are mapped.
+/// The words `lock` and `life` of `work` are mapped.
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 #[inline(never)]
-pub unsafe fn free(work: &Work) -> Outcome {
+pub unsafe fn release(work: &Work) -> Outcome {
     sequence!(work, "mov {a}, qword ptr [{work}]", "mov qword ptr [{a}], 0")
 }
 
+/// Is never called, because [`is_available`] returns `false`.
+///
 /// # Safety
 ///
-/// Nobody calls it: [`is_available`] says no.
+/// None: this does nothing.
 #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64")))]
 pub unsafe fn commit(_: &Work) -> Outcome {
     Outcome::Interrupted
 }
 
+/// Is never called, because [`is_available`] returns `false`.
+///
 /// # Safety
 ///
-/// As for [`commit`].
+/// None: this does nothing.
 #[cfg(not(all(target_arch = "x86_64", target_pointer_width = "64")))]
-pub unsafe fn free(_: &Work) -> Outcome {
+pub unsafe fn release(_: &Work) -> Outcome {
     Outcome::Interrupted
 }
 
@@ -339,10 +378,11 @@ mod tests {
     static DECIDED: AtomicU64 = AtomicU64::new(u64::MAX);
     static CHANGES: AtomicU64 = AtomicU64::new(0);
     static TAKEN_OVER: AtomicU64 = AtomicU64::new(0);
-    /// How many changes the handler found when it had done what was decided.
+    /// The number of changes that the handler found after it had completed the journal.
     static FOUND: AtomicU64 = AtomicU64::new(0);
 
-    /// What a handler does that calls us: takes the lock over from its own thread, does what was decided on, and something of its own.
+    /// Does what a handler that calls the library does: takes the lock over from its own thread,
+    /// completes the journal, and makes its own change.
     extern "C" fn handler(_: i32) {
         HANDLED.fetch_add(1, SeqCst);
         if LOCK.load(SeqCst) != 7 {
@@ -360,20 +400,20 @@ mod tests {
         LOCK.store(0, SeqCst);
     }
 
-    /// Every word is raised by each operation and by each handler that has come in between: all of them whole, and none twice.
+    /// Each operation and each handler increments every word exactly once, all words or none.
     #[test]
-    fn a_handler_comes_before_or_after() {
+    fn handler_runs_before_or_after_sequence() {
         if !is_available() {
             println!("skipped: the C library has no rseq area");
             return;
         }
-        // SAFETY: a valid handler; zeroes are a valid sigaction.
+        // SAFETY: the handler has the right type, and zeroes are a valid sigaction.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             action.sa_sigaction = handler as *const () as usize;
             assert_eq!(libc::sigaction(libc::SIGRTMIN(), &raw const action, std::ptr::null_mut()), 0);
         }
-        // SAFETY: of the calling thread, which outlives the scope below.
+        // SAFETY: the call has no requirements. The calling thread outlives the scope below.
         let thread = unsafe { libc::pthread_self() };
         let stop = AtomicU64::new(0);
         let (mut done, mut interrupted) = (0u64, 0);
@@ -398,7 +438,7 @@ mod tests {
                 let before = CHANGES.load(SeqCst);
                 (work.decided, work.decision, work.changes, work.done) = (&DECIDED, before, &CHANGES, before + 1);
                 let outcome = loop {
-                    // SAFETY: all of it is static, or lives as long.
+                    // SAFETY: all addresses are of statics or of locals that outlive the call.
                     match unsafe { commit(&work) } {
                         Outcome::Interrupted => interrupted += 1,
                         other => break other,
@@ -420,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn fills_are_copied_whole() {
+    fn copies_are_complete() {
         if !is_available() {
             println!("skipped: the C library has no rseq area");
             return;
@@ -432,11 +472,11 @@ mod tests {
             let (decided, changes) = (AtomicU64::new(0), AtomicU64::new(0));
             let journal = [const { AtomicU64::new(0) }; 2];
             lock.store(3, SeqCst);
-            let fill = PlannedCopy { to: to.as_mut_ptr(), from: from.as_ptr(), len };
+            let copy = PlannedCopy { to: to.as_mut_ptr(), from: from.as_ptr(), len };
             let mut work = Work::new(&lock, 3, (&ALIVE, 1));
-            (work.copies, work.copy_count, work.journal) = (&raw const fill, 1, journal.as_ptr());
+            (work.copies, work.copy_count, work.journal) = (&raw const copy, 1, journal.as_ptr());
             (work.decided, work.decision, work.changes, work.done) = (&decided, 5, &changes, 6);
-            // SAFETY: locals that live as long.
+            // SAFETY: all addresses are of statics or of locals that outlive the call.
             while unsafe { commit(&work) } == Outcome::Interrupted {}
             assert_eq!(to[..len], from[..]);
             assert_eq!(to[len..], [0xee; 8]);
@@ -448,10 +488,10 @@ mod tests {
         }
         let mut work = Work::new(&lock, 4, (&ALIVE, 1));
         // SAFETY: as above.
-        assert_eq!((unsafe { free(&work) }, lock.load(SeqCst)), (Outcome::Lost, 3));
+        assert_eq!((unsafe { release(&work) }, lock.load(SeqCst)), (Outcome::Lost, 3));
         work.mine = 3;
         // SAFETY: as above.
-        while unsafe { free(&work) } == Outcome::Interrupted {}
+        while unsafe { release(&work) } == Outcome::Interrupted {}
         assert_eq!(lock.load(SeqCst), 0);
     }
 }

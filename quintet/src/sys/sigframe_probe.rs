@@ -1,18 +1,23 @@
-//! Sleeping, and noticing that a signal handler ran meanwhile.
+//! A sleep that notices each signal handler that runs meanwhile.
 //!
-//! The kernel says `EINTR` only if the signal ended the sleep. If it came just before, or the sleep was over, by time or by being woken, the
-//! handler runs all the same, and the system call returns as if nothing had been; a caller that then goes on sleeping would never come back. So
-//! signals are let in for the time of the sleep only, and a few instructions around it. And a handler leaves a trace: the frame that the
-//! kernel puts on the stack, below what the interrupted code uses, or at the top of the alternate signal stack. So a pattern is put there
-//! before, and looked for after.
+//! The system call returns `EINTR` only if a signal ends the sleep. If a signal arrives just before
+//! the sleep, or just after it, its handler runs, but the system call does not report it. A caller
+//! that then sleeps again might never return.
+//!
+//! Therefore signals are unblocked only for the sleep and a few instructions around it. A handler
+//! that runs in this window leaves a trace: the signal frame that the kernel writes below the stack
+//! pointer, or at the top of the alternate signal stack. A pattern is written there before the
+//! window and checked after it.
 //!
 //! # Safety
 //!
-//! Memory below the stack pointer (beyond the red zone, where there is one) belongs to nobody; so does the top of an alternate stack that the
-//! thread is not on, which the kernel is asked to write to first. Nothing else is written.
+//! - Memory below the stack pointer, beyond the red zone if there is one, is unused.
+//! - The top of an alternate stack is unused while the thread is not on that stack. The kernel is
+//!   asked to write there first, so it is known to be writable.
+//! - No other memory is written.
 #![allow(unsafe_code)]
 
-use crate::sys::futex::Woken;
+use crate::sys::futex::WakeReason;
 #[cfg(target_arch = "x86_64")]
 use crate::sys::signal;
 use crate::sys::signal::Blocked;
@@ -21,18 +26,21 @@ use std::time::Duration;
 
 const PATTERN: usize = 0x5145_7177_b00b_1e55_u64 as usize;
 
-/// The words of the pattern at the top of the alternate stack: more than the padding above a frame.
+/// The number of words of the pattern, which is more than the padding above a frame.
 const WORDS: usize = 24;
 
-/// As `futex::wait`, but signals are held off before and afterwards (where none are returned: the word has changed, or a handler ran);
-/// and `Interrupted` also if a handler ran in between, but not in the sleep itself.
-pub fn wait(word: &AtomicU32, value: u32, timeout: Duration, signals: Blocked) -> (Woken, Option<Blocked>) {
+/// Sleeps as [`crate::sys::futex::wait`] does, with signals unblocked for the sleep only.
+///
+/// Returns `Interrupted` also if a handler ran just before or after the sleep. The signals are
+/// blocked again on return if the second value is `Some`. It is `None` if the word has changed or a
+/// handler ran.
+pub fn wait(word: &AtomicU32, value: u32, timeout: Duration, signals: Blocked) -> (WakeReason, Option<Blocked>) {
     let alternate = Alternate::mark();
     let own = [PATTERN; WORDS];
     let at = alternate.as_ref().map_or(own.as_ptr(), |stack| stack.at.cast_const());
     let (woken, ran, signals) = wait_on_marked_stack(word, value, timeout, signals, at);
     let ran = alternate.is_some_and(|stack| stack.is_changed()) || ran;
-    (if ran { Woken::Interrupted } else { woken }, signals)
+    (if ran { WakeReason::Interrupted } else { woken }, signals)
 }
 
 /// The pattern at the top of the thread's alternate signal stack.
@@ -42,8 +50,9 @@ struct Alternate {
 }
 
 impl Alternate {
+    /// Writes the pattern. Returns `None` if there is no alternate stack, or the thread is on it.
     fn mark() -> Option<Alternate> {
-        // SAFETY: zeroes are a valid stack_t, which the call fills.
+        // SAFETY: zeroes are a valid stack_t, and the call writes to it.
         let stack = unsafe {
             let mut stack: libc::stack_t = std::mem::zeroed();
             libc::sigaltstack(std::ptr::null(), &raw mut stack);
@@ -55,13 +64,14 @@ impl Alternate {
         }
         let top = (stack.ss_sp as usize + stack.ss_size) & !15;
         let at = (top - bytes) as *mut usize;
-        // SAFETY: the kernel says whether the eight bytes can be written. The stack's last page is the first one's if it is small.
+        // SAFETY: rt_sigpending(2) writes 8 bytes to `at`, or fails if they are not writable. They
+        // are in the unused top of the alternate stack.
         if unsafe { libc::syscall(libc::SYS_rt_sigpending, at, 8) } != 0 {
             return None;
         }
         let mut before = [0; WORDS];
         for (nth, word) in before.iter_mut().enumerate() {
-            // SAFETY: within the stack, as computed; see the module.
+            // SAFETY: the words are within the alternate stack, as computed above; see the module.
             unsafe {
                 *word = at.add(nth).read_volatile();
                 at.add(nth).write_volatile(PATTERN);
@@ -70,12 +80,13 @@ impl Alternate {
         Some(Alternate { at, before })
     }
 
+    /// Returns `true` if the pattern has changed, and otherwise restores the words.
     fn is_changed(&self) -> bool {
-        // SAFETY: as in `mark`.
+        // SAFETY: the words are those that `mark` wrote.
         let changed = (0..WORDS).any(|nth| unsafe { self.at.add(nth).read_volatile() } != PATTERN);
         if !changed {
             for (nth, word) in self.before.iter().enumerate() {
-                // SAFETY: as in `mark`.
+                // SAFETY: the words are those that `mark` wrote.
                 unsafe { self.at.add(nth).write_volatile(*word) };
             }
         }
@@ -83,7 +94,7 @@ impl Alternate {
     }
 }
 
-/// What the calls below are made with.
+/// The arguments of the system calls below. The assembly uses the offsets of the fields.
 #[cfg(target_arch = "x86_64")]
 #[repr(C)]
 struct Arguments {
@@ -91,10 +102,10 @@ struct Arguments {
     value: usize,
     timeout: *const libc::timespec,
     mask: *const libc::sigset_t,
-    /// The pattern at the top of the alternate stack, or some other one.
+    /// The pattern at the top of the alternate stack, or a copy of the pattern if there is none.
     alternate: *const usize,
     all: *const libc::sigset_t,
-    /// Whether signals are held off again.
+    /// 1 if signals are blocked again.
     held_off: usize,
 }
 
@@ -106,7 +117,7 @@ fn wait_on_marked_stack(
     timeout: Duration,
     signals: Blocked,
     alternate: *const usize,
-) -> (Woken, bool, Option<Blocked>) {
+) -> (WakeReason, bool, Option<Blocked>) {
     let timeout = libc::timespec { tv_sec: timeout.as_secs().min(i64::MAX as u64) as _, tv_nsec: timeout.subsec_nanos() as _ };
     let (mask, all) = (signals.into_mask(), signal::all());
     let mut arguments = Arguments {
@@ -120,9 +131,11 @@ fn wait_on_marked_stack(
     };
     let result: isize;
     let difference: usize;
-    // SAFETY: the masks are the thread's own of before, and that of all signals, and the kernel's part of them is the first eight bytes; FUTEX_WAIT reads the word and the
-    // timeout. Written are 24 words below the red zone: nobody's. The kernel skips the red zone and puts the end of the frame, with its last
-    // magic number, into the topmost 132 bytes below it. Of the alternate stack the same 24 words are read that `mark` has written.
+    // SAFETY: the masks are the thread's own mask and the set of all signals; the kernel reads
+    // their first eight bytes. FUTEX_WAIT reads the word and the timeout. The loop at 2 writes 24
+    // unused words below the red zone. The kernel skips the red zone and puts the end of a frame,
+    // with its last magic number, into the topmost 132 bytes below it. On the alternate stack, only
+    // the 24 words that `mark` wrote are read.
     unsafe {
         core::arch::asm!(
             "mov {count}, -24",
@@ -130,7 +143,7 @@ fn wait_on_marked_stack(
             "mov qword ptr [rsp + {count} * 8 - 128], {pattern}",
             "inc {count}",
             "jnz 2b",
-            // From here on handlers may run.
+            // Restore the mask: handlers can run from here on.
             "mov eax, {sigprocmask}",
             "mov edi, {setmask}",
             "mov rsi, qword ptr [{arguments} + 24]",
@@ -168,7 +181,7 @@ fn wait_on_marked_stack(
             "xor edx, edx",
             "mov r10d, 8",
             "syscall",
-            // And up to here.
+            // Signals are blocked again: handlers can run up to here.
             "mov rax, r8",
             "mov qword ptr [{arguments} + 48], 1",
             "mov {count}, -24",
@@ -200,14 +213,14 @@ fn wait_on_marked_stack(
         );
     }
     let woken = match -result as i32 {
-        libc::ETIMEDOUT => Woken::TimedOut,
-        libc::EINTR => Woken::Interrupted,
-        _ => Woken::Looked,
+        libc::ETIMEDOUT => WakeReason::TimedOut,
+        libc::EINTR => WakeReason::Interrupted,
+        _ => WakeReason::WokenOrChanged,
     };
     (woken, difference != 0, (arguments.held_off != 0).then(|| Blocked::with_mask(mask)))
 }
 
-/// Elsewhere the handler that comes too early or too late to end the sleep is not noticed.
+/// On other processors, a handler that runs just before or after the sleep is not noticed.
 #[cfg(not(target_arch = "x86_64"))]
 fn wait_on_marked_stack(
     word: &AtomicU32,
@@ -215,7 +228,7 @@ fn wait_on_marked_stack(
     timeout: Duration,
     signals: Blocked,
     _: *const usize,
-) -> (Woken, bool, Option<Blocked>) {
+) -> (WakeReason, bool, Option<Blocked>) {
     drop(signals);
     (crate::sys::futex::wait(word, value, timeout), false, None)
 }
@@ -225,7 +238,8 @@ mod tests {
     use super::*;
     use std::sync::atomic::Ordering::SeqCst;
 
-    /// Handlers that ran when the sleep was over by its timeout: the system call does not tell of them.
+    /// The number of handlers that ran after the sleep had timed out, which the system call does
+    /// not report.
     static TOO_LATE: AtomicU32 = AtomicU32::new(0);
     static RAN: AtomicU32 = AtomicU32::new(0);
 
@@ -238,15 +252,16 @@ mod tests {
         RAN.fetch_add(1, SeqCst);
     }
 
-    /// Signals come in while a thread falls asleep and wakes up again and again, until some have come too late to end a sleep.
+    /// Sends signals to a thread that sleeps for short times, until some arrive too late to end a
+    /// sleep.
     #[test]
-    fn a_handler_that_comes_too_late_is_noticed() {
+    fn late_handler_is_noticed() {
         const ENOUGH: usize = 20;
-        // SAFETY: of the calling thread, which outlives the scope below.
+        // SAFETY: the call has no requirements. The calling thread outlives the scope below.
         let thread = unsafe { libc::pthread_self() };
         // The thread's alternate stack is the standard library's.
         for flags in [0, libc::SA_ONSTACK] {
-            // SAFETY: a valid handler; zeroes are a valid sigaction.
+            // SAFETY: the handler has the right type, and zeroes are a valid sigaction.
             unsafe {
                 let mut action: libc::sigaction = std::mem::zeroed();
                 action.sa_sigaction = handler as *const () as usize;
@@ -278,14 +293,14 @@ mod tests {
                 }
                 stop.store(1, SeqCst);
             });
-            assert_eq!(late, vec![Woken::Interrupted; late.len()]);
+            assert_eq!(late, vec![WakeReason::Interrupted; late.len()]);
         }
     }
 
     #[test]
-    fn without_a_handler_nothing_is_noticed() {
+    fn nothing_is_noticed_without_handler() {
         let word = AtomicU32::new(0);
-        assert_eq!(wait(&word, 0, Duration::from_millis(1), Blocked::all()).0, Woken::TimedOut);
-        assert_eq!(wait(&word, 1, Duration::from_secs(1), Blocked::all()).0, Woken::Looked);
+        assert_eq!(wait(&word, 0, Duration::from_millis(1), Blocked::all()).0, WakeReason::TimedOut);
+        assert_eq!(wait(&word, 1, Duration::from_secs(1), Blocked::all()).0, WakeReason::WokenOrChanged);
     }
 }

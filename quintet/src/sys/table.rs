@@ -1,27 +1,31 @@
-//! Tables that begin in memory that is given to them, and go on in memory that costs nothing until it is touched.
+//! Tables with their first elements in memory of the caller, and the rest in a mapping of their
+//! own.
 //!
-//! A fork copies what a process has touched, and each place of its own costs it more than the copying: so what most processes use is kept
-//! together (`engine::ForkPage`).
+//! A fork copies the pages that a process has touched, and each further page costs more than the
+//! bytes in it. The elements that most processes use therefore lie together, in the page that a
+//! fork touches anyway. The mapping uses no memory until it is touched.
 //!
 //! # Safety
 //!
-//! Elements are atomics only, for which zeroes are valid. What is mapped has room for all of them, and is never unmapped.
+//! Elements consist of atomics, for which zeroes are valid. The mapping has room for all elements,
+//! and is never unmapped.
 #![allow(unsafe_code)]
 
 use crate::sys::memory;
 use crate::types::error::Errno;
 use std::ops::Index;
 
-/// How many elements a table begins with.
+/// The number of elements in the caller's memory.
 pub const NEAR: usize = 8;
 
-/// What zeroes are a valid and empty value of.
+/// A type for which zeroes are a valid, empty value.
 ///
 /// # Safety
 ///
-/// It consists of atomics.
+/// The type consists of atomics.
 pub unsafe trait Zeroable: 'static {}
 
+/// A table.
 pub struct Table<T: Zeroable> {
     near: &'static [T; NEAR],
     far: usize,
@@ -29,14 +33,14 @@ pub struct Table<T: Zeroable> {
 }
 
 impl<T: Zeroable> Table<T> {
-    /// A table of `len` empty elements.
+    /// Creates a table of `len` elements; all that are not in `near` are empty.
     pub fn new(near: &'static [T; NEAR], len: usize) -> Result<Table<T>, Errno> {
         Ok(Table { near, far: memory::anonymous(size_of::<T>() * len)?, len })
     }
 }
 
 impl<T: Zeroable> Table<T> {
-    /// All elements.
+    /// Returns all elements.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         (0..self.len).map(|index| &self[index])
     }
@@ -51,7 +55,7 @@ impl<T: Zeroable> Index<usize> for Table<T> {
             Some(element) => element,
             None => {
                 assert!(index < self.len);
-                // SAFETY: within the mapping.
+                // SAFETY: `index` is below `len`, so the element is within the mapping.
                 unsafe { &*(self.far as *const T).add(index) }
             }
         }

@@ -146,7 +146,7 @@ unsafe extern "C" fn on_bus_error(signal: c_int, info: *mut siginfo_t, context: 
     // SAFETY: the kernel passes valid pointers.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     let place = address & !(page() - 1);
-    if code == libc::BUS_ADRERR && is_mapped_by_us(address) && memory::replace_page(place).is_ok() {
+    if code == libc::BUS_ADRERR && is_mapped_by_us(address) && memory::replace_with_zero_page(place).is_ok() {
         let listener = LISTENER.load(Acquire);
         if !listener.is_null() {
             // SAFETY: only `listen` stores it, a function of this type.

@@ -1,10 +1,10 @@
-//! C's structures, where the `libc` crate does not have them for each C library under one name.
-// Its name for musl's key is to change.
+//! C structures that the `libc` crate does not provide under one name for all C libraries.
+// The `libc` crate will rename musl's field for the key.
 #![cfg_attr(target_env = "musl", allow(deprecated))]
 
 use libc::ipc_perm;
 
-/// The key in an object's rights.
+/// Returns the key of an `ipc_perm`.
 pub fn key(perm: &ipc_perm) -> i32 {
     #[cfg(target_env = "musl")]
     return perm.__ipc_perm_key;
@@ -12,7 +12,7 @@ pub fn key(perm: &ipc_perm) -> i32 {
     perm.__key
 }
 
-/// Sets the key in an object's rights.
+/// Sets the key of an `ipc_perm`.
 pub fn set_key(perm: &mut ipc_perm, key: i32) {
     #[cfg(target_env = "musl")]
     {
@@ -35,7 +35,8 @@ pub use of_musl::{semid_ds, seminfo};
 mod of_musl {
     use libc::{c_int, c_long, c_ulong, ipc_perm};
 
-    /// `struct semid_ds` of `<sys/sem.h>`; the number of semaphores is a `short` at the low end of a `long` there.
+    /// `struct semid_ds` of `<sys/sem.h>`. There, the number of semaphores is a `short` at the low
+    /// end of a `long`.
     #[repr(C)]
     #[derive(Clone, Copy)]
     pub struct semid_ds {
@@ -68,5 +69,5 @@ mod of_musl {
     }
 
     #[cfg(target_endian = "big")]
-    compile_error!("the number of semaphores is at the other end");
+    compile_error!("sem_nsems is at the high end of its long on big-endian machines");
 }

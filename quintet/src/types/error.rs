@@ -1,12 +1,12 @@
-//! Errors: the kernel's numbers, and sentences for people.
+//! Errors: the kernel's numbers, and messages for users.
 
 use std::fmt;
 use std::path::Path;
 
-/// An `errno` value, exactly as the kernel's call would set it.
+/// An `errno` value, as the kernel's call sets it.
 ///
-/// A set of constants and not a closed enum: the host may return a number that
-/// this crate does not know, and it is passed on as it is.
+/// The known values are constants, not the variants of an enum: the host can return a number that
+/// this crate does not know, and the crate returns it unchanged.
 ///
 /// ```
 /// use quintet::Errno;
@@ -22,12 +22,20 @@ macro_rules! errnos {
             $(#[doc = concat!("`", stringify!($value), "`: ", $text, ".")]
             pub const $name: Errno = Errno(libc::$value);)*
 
-            /// The symbolic name, `"EINVAL"` for example, where this crate knows it.
+            /// Returns the symbolic name, or `None` if this crate does not know the value.
+            ///
+            /// ```
+            /// assert_eq!(quintet::Errno::INVAL.name(), Some("EINVAL"));
+            /// ```
             pub fn name(self) -> Option<&'static str> {
                 match self.0 { $(libc::$value => Some(stringify!($value)),)* _ => None }
             }
 
-            /// A short description, in the words of `errno(3)`.
+            /// Returns a short description, similar to that of `errno(3)`.
+            ///
+            /// ```
+            /// assert_eq!(quintet::Errno::IDRM.description(), "identifier removed");
+            /// ```
             pub fn description(self) -> &'static str {
                 match self.0 { $(libc::$value => $text,)* _ => "unknown error" }
             }
@@ -94,12 +102,21 @@ errnos! {
 }
 
 impl Errno {
-    /// The value from its number.
+    /// Creates the value from its number.
+    ///
+    /// ```
+    /// use quintet::Errno;
+    /// assert_eq!(Errno::from_raw(22), Errno::INVAL);
+    /// ```
     pub const fn from_raw(raw: i32) -> Errno {
         Errno(raw)
     }
 
-    /// The number, as in `<errno.h>`.
+    /// Returns the number, as in `<errno.h>`.
+    ///
+    /// ```
+    /// assert_eq!(quintet::Errno::AGAIN.raw(), 11);
+    /// ```
     pub const fn raw(self) -> i32 {
         self.0
     }
@@ -134,44 +151,65 @@ impl From<Errno> for std::io::Error {
     }
 }
 
-/// A failed operation, told for a person: what was tried, on what, why it failed
-/// and, where something can be done, what to do.
+/// A failed operation, with a message for the user.
 ///
-/// The number is kept: [`Error::errno`].
+/// It prints as "cannot VERB OBJECT: REASON (ERRNO); HINT". The hint is missing where the user can
+/// do nothing. [`Error::errno`] returns the number.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
+/// use quintet::{Errno, Key, Kind, Namespace, Segment};
+/// let ns = Namespace::create(&path, Kind::Private)?;
+/// let error = Segment::create(&ns, Key::new(0x5eed), 0).unwrap_err();
+/// assert_eq!(error.errno(), Errno::INVAL);
+/// assert!(error.to_string().starts_with("cannot create a segment of 0 bytes with key 0x00005eed: "));
+/// # Ok::<(), quintet::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Error {
     errno: Errno,
-    what: String,
-    why: Option<String>,
-    remedy: Option<String>,
+    /// "cannot VERB OBJECT"; `None` if only the errno is known.
+    failure: Option<String>,
+    /// A more exact reason than the errno's description.
+    reason: Option<String>,
+    hint: Option<String>,
 }
 
 impl Error {
-    pub(crate) fn new(errno: Errno, what: impl Into<String>) -> Error {
-        Error { errno, what: what.into(), why: None, remedy: None }
+    /// Creates an error; `failure` is "cannot VERB OBJECT".
+    pub(crate) fn new(errno: Errno, failure: impl Into<String>) -> Error {
+        Error { errno, failure: Some(failure.into()), reason: None, hint: None }
     }
 
-    pub(crate) fn why(mut self, why: impl Into<String>) -> Error {
-        self.why = Some(why.into());
+    /// Replaces the errno's description with a more exact reason.
+    pub(crate) fn reason(mut self, reason: impl Into<String>) -> Error {
+        self.reason = Some(reason.into());
         self
     }
 
-    pub(crate) fn remedy(mut self, remedy: impl Into<String>) -> Error {
-        self.remedy = Some(remedy.into());
+    /// Adds what the user can do.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Error {
+        self.hint = Some(hint.into());
         self
     }
 
+    /// Creates the error "cannot VERB PATH".
     pub(crate) fn at(errno: Errno, verb: &str, path: &Path) -> Error {
         Error::new(errno, format!("cannot {verb} {}", shown(path)))
     }
 
-    /// The number that the C call would have set.
+    /// Returns the number that the C call sets.
+    ///
+    /// ```
+    /// use quintet::{Errno, Error};
+    /// assert_eq!(Error::from(Errno::NOENT).errno(), Errno::NOENT);
+    /// ```
     pub fn errno(&self) -> Errno {
         self.errno
     }
 }
 
-/// A path, without the middle if it is very long: who reads it wants to know why, too.
+/// Returns a path for a message. The middle of a very long path is omitted.
 fn shown(path: &Path) -> String {
     const ENDS: usize = 100;
     let text = path.display().to_string();
@@ -184,13 +222,15 @@ fn shown(path: &Path) -> String {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)?;
-        match &self.why {
-            Some(why) => write!(f, ": {why} ({:?})", self.errno)?,
-            None => write!(f, ": {}", self.errno)?,
+        if let Some(failure) = &self.failure {
+            write!(f, "{failure}: ")?;
         }
-        match &self.remedy {
-            Some(remedy) => write!(f, "; {remedy}"),
+        match &self.reason {
+            Some(reason) => write!(f, "{reason} ({:?})", self.errno)?,
+            None => write!(f, "{}", self.errno)?,
+        }
+        match &self.hint {
+            Some(hint) => write!(f, "; {hint}"),
             None => Ok(()),
         }
     }
@@ -202,6 +242,24 @@ impl std::error::Error for Error {
     }
 }
 
+/// Converts an errno, so that `?` works on the C calls' verbs, too. The message is the errno's own.
+///
+/// ```
+/// fn key() -> quintet::Result<quintet::Key> {
+///     let key = quintet::Key::ftok("/", 1)?;
+///     Ok(key)
+/// }
+/// assert!(key().is_ok());
+///
+/// let error = quintet::Error::from(quintet::Errno::NOENT);
+/// assert_eq!(error.to_string(), "no such object (ENOENT)");
+/// ```
+impl From<Errno> for Error {
+    fn from(errno: Errno) -> Error {
+        Error { errno, failure: None, reason: None, hint: None }
+    }
+}
+
 impl From<Error> for std::io::Error {
     fn from(e: Error) -> std::io::Error {
         let kind = std::io::Error::from_raw_os_error(e.errno.raw()).kind();
@@ -210,4 +268,12 @@ impl From<Error> for std::io::Error {
 }
 
 /// The result of the safe API.
+///
+/// ```
+/// fn create(path: &std::path::Path) -> quintet::Result<quintet::Namespace> {
+///     quintet::Namespace::create(path, quintet::Kind::Private)
+/// }
+/// # let dir = tempfile::tempdir().unwrap();
+/// assert!(create(&dir.path().join("ns")).is_ok());
+/// ```
 pub type Result<T> = std::result::Result<T, Error>;

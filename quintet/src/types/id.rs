@@ -1,4 +1,4 @@
-//! Identifiers: the kernel's, `sequence * 32768 + index`.
+//! Identifiers of objects, as the kernel forms them: `sequence * 32768 + index`.
 
 use crate::types::error::Errno;
 use std::fmt;
@@ -6,8 +6,10 @@ use std::fmt;
 /// The greatest number of objects of one class in a namespace, `IPCMNI`.
 pub const MAX_OBJECTS: u32 = 32768;
 
-/// The identifier of an object: where it is (the index) and which one of those that were
-/// there it is (the sequence), so that an identifier kept after the object's removal is refused.
+/// The identifier of an object.
+///
+/// The index is the object's place in the table. The sequence counts the objects at this place, so
+/// an identifier stays invalid after its object was removed.
 ///
 /// ```
 /// use quintet::Id;
@@ -19,31 +21,54 @@ pub const MAX_OBJECTS: u32 = 32768;
 pub struct Id(i32);
 
 impl Id {
-    /// The identifier of sequence `sequence` (0..=65535) at index `index` (0..=32767).
+    /// Creates the identifier of the object with this sequence (0..=65535) at `index` (0..=32767).
+    ///
+    /// ```
+    /// assert_eq!(quintet::Id::new(0, 5).raw(), 5);
+    /// ```
     pub const fn new(sequence: u16, index: u16) -> Id {
         Id(((sequence as u32 & 0xffff) << 15 | (index as u32 & 0x7fff)) as i32 & i32::MAX)
     }
 
-    /// An identifier as a C program holds it.
+    /// Creates an identifier from the number that a C program uses.
+    ///
+    /// ```
+    /// use quintet::{Errno, Id};
+    /// assert_eq!(Id::from_raw(32768)?.sequence(), 1);
+    /// assert_eq!(Id::from_raw(-1), Err(Errno::INVAL));
+    /// # Ok::<(), Errno>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// `EINVAL` for a negative number.
+    /// `EINVAL` if the number is negative.
     pub const fn from_raw(raw: i32) -> Result<Id, Errno> {
         if raw < 0 { Err(Errno::INVAL) } else { Ok(Id(raw)) }
     }
 
-    /// The number.
+    /// Returns the number, 0..=2147483647.
+    ///
+    /// ```
+    /// assert_eq!(quintet::Id::new(2, 1).raw(), 65537);
+    /// ```
     pub const fn raw(self) -> i32 {
         self.0
     }
 
-    /// The place in the table, 0..=32767.
+    /// Returns the place in the table, 0..=32767.
+    ///
+    /// ```
+    /// assert_eq!(quintet::Id::new(2, 1).index(), 1);
+    /// ```
     pub const fn index(self) -> u16 {
         (self.0 as u32 & 0x7fff) as u16
     }
 
-    /// The sequence number, 0..=65535.
+    /// Returns the sequence number, 0..=65535.
+    ///
+    /// ```
+    /// assert_eq!(quintet::Id::new(2, 1).sequence(), 2);
+    /// ```
     pub const fn sequence(self) -> u16 {
         (self.0 as u32 >> 15) as u16
     }

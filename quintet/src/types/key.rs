@@ -1,4 +1,4 @@
-//! Keys: the names by which programs find an object.
+//! Keys: the numbers by which programs find an object.
 
 use crate::types::error::Errno;
 use std::fmt;
@@ -22,39 +22,63 @@ use std::str::FromStr;
 pub struct Key(i32);
 
 impl Key {
-    /// `IPC_PRIVATE`: always a new object, which no key finds.
+    /// `IPC_PRIVATE`: creates a new object, which cannot be found by a key.
     #[doc(alias = "IPC_PRIVATE")]
     pub const PRIVATE: Key = Key(0);
 
-    /// A key from its number. 0 is [`Key::PRIVATE`].
+    /// Creates a key from its number. 0 is [`Key::PRIVATE`].
+    ///
+    /// ```
+    /// use quintet::Key;
+    /// assert_eq!(Key::new(0), Key::PRIVATE);
+    /// ```
     pub const fn new(raw: i32) -> Key {
         Key(raw)
     }
 
-    /// The number.
+    /// Returns the number.
+    ///
+    /// ```
+    /// assert_eq!(quintet::Key::new(1234).raw(), 1234);
+    /// ```
     pub const fn raw(self) -> i32 {
         self.0
     }
 
-    /// Whether this is `IPC_PRIVATE`.
+    /// Returns `true` if this is `IPC_PRIVATE`.
+    ///
+    /// ```
+    /// assert!(!quintet::Key::new(1234).is_private());
+    /// ```
     pub const fn is_private(self) -> bool {
         self.0 == 0
     }
 
-    /// The key of a file: `key_t ftok(const char *pathname, int proj_id)`, bit for bit as glibc makes it:
-    /// the low 16 bits of the inode number, the low 8 of the device number, the low 8 of `project`.
+    /// Returns the key of a file: `key_t ftok(const char *pathname, int proj_id)`.
     ///
-    /// `path` is any existing file; `project` any number, of which the low 8 bits count.
+    /// - `path` is any existing file.
+    /// - `project` is any number, of which the low 8 bits are used.
+    ///
+    /// The key has the same bits as glibc's: the low 16 bits of the inode number, the low 8 bits of
+    /// the device number, and the low 8 bits of `project`.
     ///
     /// ```
-    /// let key = quintet::Key::ftok("/", 'q' as i32).unwrap();
+    /// let key = quintet::Key::ftok("/", 'q' as i32)?;
     /// assert_eq!(key.raw() >> 24, 'q' as i32);
+    /// # Ok::<(), quintet::Error>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// Those of `stat(2)`: `ENOENT` no such file, `EACCES` a folder on the way may not be searched,
-    /// `ENOTDIR`, `ELOOP`, `ENAMETOOLONG`.
+    /// Those of `stat(2)`:
+    ///
+    /// | errno | when |
+    /// |---|---|
+    /// | `EACCES` | a directory of the path cannot be searched |
+    /// | `ELOOP` | the path has too many symbolic links |
+    /// | `ENAMETOOLONG` | the path is too long |
+    /// | `ENOENT` | the file does not exist |
+    /// | `ENOTDIR` | a part of the path is not a directory |
     ///
     /// # References
     ///
@@ -64,8 +88,14 @@ impl Key {
         Ok(Key::from_parts(stat.stx_ino, stat.stx_dev_minor, project))
     }
 
-    /// The key made of a file's inode number, its device's minor number and the project number.
-    /// (The low 8 bits of `st_dev` are those of the minor number.)
+    /// Returns the key for a file's inode number, the minor number of its device, and a project
+    /// number.
+    ///
+    /// The low 8 bits of `st_dev` are those of the minor number.
+    ///
+    /// ```
+    /// assert_eq!(quintet::Key::from_parts(0x1234, 0x56, 0x78).raw(), 0x7856_1234);
+    /// ```
     pub fn from_parts(inode: u64, dev_minor: u32, project: i32) -> Key {
         let bits = (inode & 0xffff) as u32 | (dev_minor & 0xff) << 16 | (project as u32 & 0xff) << 24;
         Key(bits as i32)
@@ -78,7 +108,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// Decimal or `0x` hexadecimal, of 32 bits; or `private`.
+/// Parses a decimal or `0x` hexadecimal number of 32 bits, or `private`.
 impl FromStr for Key {
     type Err = String;
 
@@ -104,26 +134,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parses_what_it_prints() {
+    fn display_round_trips() {
         for raw in [0, 1, 1234, -1, i32::MIN, i32::MAX] {
             assert_eq!(Key::new(raw).to_string().parse::<Key>().unwrap(), Key::new(raw));
         }
     }
 
     #[test]
-    fn refuses_what_is_no_key() {
+    fn invalid_text_is_rejected() {
         for text in ["", "x", "0x", "0x1ffffffff", "4294967296", "-2147483649", "0x-1", "1 "] {
             assert!(text.parse::<Key>().is_err(), "{text}");
         }
     }
 
     #[test]
-    fn ftok_is_glibcs() {
+    fn ftok_matches_glibc() {
         for path in ["/", "/proc/self/exe", "/dev/null"] {
             for project in [0, 1, 255, 256, -1, 'q' as i32] {
                 let c = std::ffi::CString::new(path).unwrap();
                 #[allow(unsafe_code)]
-                // SAFETY: ftok(3) reads a C string, which `c` is and outlives the call.
+                // SAFETY: ftok(3) reads a C string; `c` is one and outlives the call.
                 let glibc = unsafe { libc::ftok(c.as_ptr(), project) };
                 assert_eq!(Key::ftok(path, project).unwrap().raw(), glibc, "{path} {project}");
             }

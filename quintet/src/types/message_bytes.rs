@@ -1,44 +1,54 @@
-//! Where a message comes from, and where it goes.
+//! The source and the destination of a message's bytes.
 
 use crate::types::error::Errno;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// The bytes of a message to be sent: memory of the caller that can be read for the time of the call. No reference, because another of the
-/// program's threads may be writing there; then it is not said what is sent, as in the kernel.
+/// The bytes of a message to send: memory of the caller that is readable during the call.
+///
+/// It is not a reference, because another thread of the program can write there. It is then
+/// unspecified what is sent, as in the kernel.
 #[derive(Clone, Copy)]
 pub struct Source {
-    /// Where they are.
+    /// Their address.
     pub at: *const u8,
-    /// How many.
+    /// Their number.
     pub len: usize,
 }
 
 impl Source {
-    /// These bytes.
+    /// The bytes of a slice.
     pub fn new(bytes: &[u8]) -> Source {
         Source { at: bytes.as_ptr(), len: bytes.len() }
     }
 }
 
-/// A stretch of a message's bytes in shared memory: mapped and readable, but peers may change it at any time.
+/// A part of a message in shared memory. It is readable, but peers can change it at any time.
 #[derive(Clone, Copy)]
 pub struct Piece {
-    /// Where it is.
+    /// Its address.
     pub at: *const u8,
-    /// How many bytes it has.
+    /// Its number of bytes.
     pub len: usize,
 }
 
-/// Where a received message goes.
+/// The destination of a received message.
 pub trait Sink {
-    /// Where the message's bytes go, if `len` of them (and the type, if that goes to the program's memory, too) can be written for certain, without asking
-    /// anybody. The type is given to [`Sink::put_type`] then.
+    /// Returns the address for `len` bytes, if they can certainly be written there without a system
+    /// call.
+    ///
+    /// If the type goes to the program's memory, it must be writable, too. [`Sink::put_type`] gets
+    /// it later.
     fn ready(&mut self, len: usize) -> Option<*mut u8>;
 
-    /// Gets the type, where [`Sink::ready`] has said where the bytes go.
+    /// Takes the type of a message after its bytes went to the address that [`Sink::ready`]
+    /// returned.
     fn put_type(&mut self, mtype: i64);
 
-    /// Gets a whole message. `EFAULT`: it cannot be written there, and is not taken.
+    /// Takes a complete message.
+    ///
+    /// # Errors
+    ///
+    /// `EFAULT` if the destination cannot be written. The message then stays in the queue.
     fn put(&mut self, mtype: i64, pieces: &[Piece]) -> Result<()>;
 }

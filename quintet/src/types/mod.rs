@@ -1,5 +1,6 @@
-//! Values: identifiers, keys, limits, permissions, statuses, errors. They know nothing of shared
-//! memory or of system calls, and any other folder may import them.
+//! Plain values: identifiers, keys, limits, permissions, statuses, errors.
+//!
+//! They know nothing of shared memory, and any other folder may import them.
 
 #[doc(hidden)]
 pub mod abi;

@@ -1,11 +1,22 @@
-//! What `IPC_STAT` and `ls` tell of a queue.
+//! The state of message queues, as `IPC_STAT` and `quintet ls` report it.
 
 use crate::types::id::Id;
 use crate::types::key::Key;
 use crate::types::permissions::Permissions;
 use bitflags::bitflags;
 
-/// A queue's state: `struct msqid_ds`.
+/// The state of a queue: `struct msqid_ds`.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
+/// use quintet::{Key, Kind, MessageQueue, Namespace};
+/// let ns = Namespace::create(&path, Kind::Private)?;
+/// let queue = MessageQueue::open_or_create(&ns, Key::new(0x5eed))?;
+/// queue.send(1, b"hello")?;
+/// let stat = queue.stat()?;
+/// assert_eq!((stat.messages, stat.bytes, stat.lspid), (1, 5, std::process::id() as i32));
+/// # Ok::<(), quintet::Error>(())
+/// ```
 ///
 /// # References
 ///
@@ -17,115 +28,193 @@ pub struct QueueStat {
     pub key: Key,
     /// The identifier.
     pub id: Id,
-    /// Owner, creator, access mode.
+    /// Owner, creator and access mode.
     pub perm: Permissions,
-    /// The last `msgsnd`, in seconds since the Epoch; 0: never.
+    /// The time of the last `msgsnd`, in seconds since the Epoch; 0 if there was none.
     pub stime: i64,
-    /// The last `msgrcv`, in seconds since the Epoch; 0: never.
+    /// The time of the last `msgrcv`, in seconds since the Epoch; 0 if there was none.
     pub rtime: i64,
-    /// Creation, or the last `IPC_SET`, in seconds since the Epoch.
+    /// The time of creation or of the last `IPC_SET`, in seconds since the Epoch.
     pub ctime: i64,
-    /// `msg_cbytes`: the bytes of all messages in it.
+    /// `msg_cbytes`: the sum of the lengths of its messages, in bytes.
     pub bytes: u64,
-    /// `msg_qnum`: how many messages are in it.
+    /// `msg_qnum`: the number of its messages.
     pub messages: u64,
-    /// `msg_qbytes`: how many bytes, and how many messages, it takes.
+    /// `msg_qbytes`: the greatest value of `bytes`, and also of `messages`.
     pub capacity: u64,
-    /// The process of the last `msgsnd`; 0: none yet.
+    /// The process id of the last `msgsnd`; 0 if there was none.
     pub lspid: i32,
-    /// The process of the last `msgrcv`; 0: none yet.
+    /// The process id of the last `msgrcv`; 0 if there was none.
     pub lrpid: i32,
 }
 
 /// A message in a queue, without its bytes.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
+/// use quintet::{Key, Kind, MessageQueue, Namespace};
+/// let ns = Namespace::create(&path, Kind::Private)?;
+/// let queue = MessageQueue::open_or_create(&ns, Key::new(0x5eed))?;
+/// queue.send(7, b"hello")?;
+/// let oldest = ns.queues()?[0].oldest.unwrap();
+/// assert_eq!((oldest.mtype, oldest.len), (7, 5));
+/// # Ok::<(), quintet::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MessageStat {
-    /// Its type, 1 or more.
+    /// The type, 1 or more.
     pub mtype: i64,
-    /// Its length in bytes.
+    /// The length in bytes.
     pub len: usize,
-    /// The process that sent it, as it sees itself; 0: not known, as of the kernel's messages.
+    /// The sender's process id, in its own PID namespace; 0 for the kernel's messages, which do not
+    /// report it.
     pub sender: i32,
-    /// When it was sent, in seconds since the Epoch; 0: not known, as of the kernel's messages.
+    /// The time of the `msgsnd`, in seconds since the Epoch; 0 for the kernel's messages.
     pub sent: i64,
 }
 
-/// The messages of one type in a queue.
+/// The number of messages of one type in a queue.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
+/// use quintet::{Key, Kind, MessageQueue, Namespace};
+/// let ns = Namespace::create(&path, Kind::Private)?;
+/// let queue = MessageQueue::open_or_create(&ns, Key::new(0x5eed))?;
+/// queue.send(7, b"hello")?;
+/// queue.send(7, b"world")?;
+/// let seven = ns.queues()?[0].types[0];
+/// assert_eq!((seven.mtype, seven.messages, seven.bytes), (7, 2, 10));
+/// # Ok::<(), quintet::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TypeCount {
-    /// The type.
+    /// The type, 1 or more.
     pub mtype: i64,
-    /// How many there are.
+    /// The number of messages.
     pub messages: u64,
-    /// The sum of their lengths.
+    /// The sum of their lengths, in bytes.
     pub bytes: u64,
 }
 
-/// What a waiting call wants.
+/// What a blocked call waits for. [`MsgWaiter`] has an example.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MsgWait {
-    /// `msgsnd`: room for a message.
+    /// A `msgsnd` waits for room.
     Send {
-        /// The message's type.
+        /// The type of its message.
         mtype: i64,
-        /// The message's length in bytes.
+        /// The length of its message, in bytes.
         len: usize,
     },
-    /// `msgrcv`: a message.
+    /// A `msgrcv` waits for a message.
     Receive {
-        /// As the call's `msgtyp`.
+        /// The `msgtyp` of the call.
         mtype: i64,
-        /// Of these `MSG_EXCEPT` and `MSG_NOERROR` matter.
+        /// The flags of the call, of which `MSG_EXCEPT` and `MSG_NOERROR` matter here.
         flags: MsgFlags,
-        /// The size of its buffer in bytes.
+        /// The size of its buffer, in bytes.
         size: usize,
     },
 }
 
-/// A call of `msgsnd` or `msgrcv` that waits.
+/// A blocked `msgsnd` or `msgrcv`.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
+/// use quintet::{Key, Kind, MessageQueue, MsgWait, Namespace, Select};
+/// let ns = Namespace::create(&path, Kind::Private)?;
+/// let queue = MessageQueue::open_or_create(&ns, Key::new(0x5eed))?;
+/// let blocked = queue.clone();
+/// let thread = std::thread::spawn(move || blocked.receive(Select::First));
+/// let waiter = loop {
+///     if let Some(waiter) = ns.queues()?[0].waiters.first() {
+///         break *waiter;
+///     }
+///     std::thread::yield_now();
+/// };
+/// assert!(matches!(waiter.wants, MsgWait::Receive { mtype: 0, .. }));
+/// queue.send(1, b"hello")?;
+/// thread.join().unwrap()?;
+/// # Ok::<(), quintet::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MsgWaiter {
-    /// The process, as it sees itself.
+    /// The process id, in the process's own PID namespace.
     pub pid: i32,
-    /// The thread.
+    /// The thread id.
     pub tid: i32,
-    /// Its user id when it began to use the namespace.
+    /// The effective user id when the process began to use the namespace.
     pub uid: u32,
-    /// Whether `pid` and `tid` mean something to the caller: all are in the same PID namespace.
+    /// `true` if the process is in the caller's PID namespace, so that the caller can use `pid` and
+    /// `tid`.
     pub pid_visible: bool,
-    /// What it waits for.
+    /// What the call waits for.
     pub wants: MsgWait,
-    /// Since when, in nanoseconds since the Epoch.
+    /// The time when the call blocked, in nanoseconds since the Epoch.
     pub since: u64,
 }
 
-/// A queue as `ls` shows it.
+/// A queue as `quintet ls` shows it.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
+/// use quintet::{Key, Kind, MessageQueue, Namespace};
+/// let ns = Namespace::create(&path, Kind::Private)?;
+/// MessageQueue::open_or_create(&ns, Key::new(0x5eed))?;
+/// let queues = ns.queues()?;
+/// assert_eq!(queues[0].stat.key, Key::new(0x5eed));
+/// assert!(queues[0].oldest.is_none() && queues[0].waiters.is_empty());
+/// # Ok::<(), quintet::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct QueueStatus {
-    /// Its `msqid_ds`.
+    /// The state that `IPC_STAT` returns.
     pub stat: QueueStat,
-    /// The oldest message, unless it is empty, or the kernel does not tell.
+    /// The oldest message. `None` if the queue is empty, and for the kernel's queues, which do not
+    /// report it.
     pub oldest: Option<MessageStat>,
-    /// How many messages of which type, the lowest type first. Empty if the caller may not read the queue, or the kernel does not tell.
+    /// The number of messages of each type, the lowest type first. Empty if the caller has no read
+    /// permission, and for the kernel's queues.
     pub types: Vec<TypeCount>,
-    /// Who waits, receivers before senders and each in the order in which they will be served; empty for the kernel's queues, which do not tell.
+    /// The blocked calls: receivers, then senders, each in the order in which they will be served.
+    /// Empty for the kernel's queues.
     pub waiters: Vec<MsgWaiter>,
-    /// It is empty, nobody waits, and the process that created it is gone.
+    /// `true` if the queue is empty, no call is blocked, and the creator has exited.
     pub orphan: bool,
 }
 
-/// A queue that is damaged, and what it is when it has been made anew from what its messages say.
+/// A damaged queue, and the result of rebuilding it from its messages.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
+/// use quintet::{Kind, Namespace};
+/// let ns = Namespace::create(&path, Kind::Private)?;
+/// for damaged in ns.damaged_queues()? {
+///     println!("queue {}: {} of {} messages are left", damaged.id, damaged.messages, damaged.said);
+/// }
+/// # Ok::<(), quintet::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct QueueRepair {
-    /// The queue.
+    /// The identifier of the queue.
     pub id: Id,
-    /// How many messages it has then.
+    /// The number of messages after rebuilding.
     pub messages: u64,
-    /// How many it said it had.
+    /// The number of messages that the damaged queue claims to have.
     pub said: u64,
 }
 
-/// What `MSG_INFO` tells: what the queues of a namespace hold now.
+/// What the queues of a namespace use now: `MSG_INFO`.
+///
+/// ```
+/// # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
+/// use quintet::{Key, Kind, MessageQueue, Namespace};
+/// let ns = Namespace::create(&path, Kind::Private)?;
+/// MessageQueue::open_or_create(&ns, Key::new(0x5eed))?.send(1, b"hello")?;
+/// let usage = ns.msg_usage()?;
+/// assert_eq!((usage.queues, usage.messages, usage.bytes), (1, 1, 5));
+/// # Ok::<(), quintet::Error>(())
+/// ```
 ///
 /// # References
 ///
@@ -136,23 +225,31 @@ pub struct MsgUsage {
     pub queues: u32,
     /// The number of messages in all queues (`msgmap`).
     pub messages: u64,
-    /// The bytes in all queues (`msgtql`).
+    /// The sum of the lengths of all messages, in bytes (`msgtql`).
     pub bytes: u64,
-    /// The highest index in use, 0 if none is.
+    /// The highest index in use; 0 if there is no queue.
     pub max_index: u32,
 }
 
 bitflags! {
-    /// The flags of `msgsnd` and `msgrcv`. Unknown bits are ignored, as the kernel ignores them.
+    /// The flags of `msgsnd` and `msgrcv`. Unknown bits are ignored, as in the kernel.
+    ///
+    /// ```
+    /// use quintet::MsgFlags;
+    /// assert_eq!((MsgFlags::NOWAIT | MsgFlags::COPY).bits(), 0o44000);
+    /// ```
     #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
     pub struct MsgFlags: i32 {
-        /// `IPC_NOWAIT`: fail with `EAGAIN` (no room) or `ENOMSG` (no message) instead of waiting.
+        /// `IPC_NOWAIT`: the call fails with `EAGAIN` (no room) or `ENOMSG` (no message) instead of
+        /// blocking.
         const NOWAIT = 0o4000;
-        /// `MSG_NOERROR`: a message that is longer than the buffer is cut off, and the rest lost; else it stays, and the call fails with `E2BIG`.
+        /// `MSG_NOERROR`: a message that is longer than the buffer is truncated. Without this flag,
+        /// it stays in the queue, and the call fails with `E2BIG`.
         const NOERROR = 0o10000;
-        /// `MSG_EXCEPT`: the first message that is not of the type.
+        /// `MSG_EXCEPT`: receives the first message of another type.
         const EXCEPT = 0o20000;
-        /// `MSG_COPY`: a copy of the message at the position that the type names, from 0. Only with `IPC_NOWAIT`, and without `MSG_EXCEPT`.
+        /// `MSG_COPY`: copies the message at the position that the type gives, from 0. It requires
+        /// `IPC_NOWAIT` and excludes `MSG_EXCEPT`.
         const COPY = 0o40000;
         const _ = !0;
     }

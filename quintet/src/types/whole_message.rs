@@ -1,23 +1,26 @@
-//! A received message that is as long as it is.
+//! A received message of any length.
 //!
 //! # Safety
 //!
-//! The pieces of a message are readable, as who has them made says; what is read there is bytes.
+//! The pieces of a message are readable, by the contract of [`Piece`]. Peers can change them, so
+//! they are copied as bytes.
 #![allow(unsafe_code)]
 
 use crate::types::error::Errno;
 use crate::types::message_bytes::{Piece, Sink};
 
-/// Where a message of whatever length goes.
+/// A [`Sink`] for a message of any length.
 #[derive(Default)]
 pub struct WholeMessage {
+    /// The message's type.
     pub mtype: i64,
+    /// The message's bytes.
     pub bytes: Vec<u8>,
 }
 
 impl WholeMessage {
-    /// No message is longer: `msgmax` is a C `int`.
-    pub const LONGEST: usize = i32::MAX as usize;
+    /// The greatest length of a message in bytes: `msgmax` is a C `int`.
+    pub const MAX_LEN: usize = i32::MAX as usize;
 }
 
 impl Sink for WholeMessage {
@@ -35,7 +38,7 @@ impl Sink for WholeMessage {
     fn put(&mut self, mtype: i64, pieces: &[Piece]) -> Result<(), Errno> {
         let mut to = self.ready(pieces.iter().map(|piece| piece.len).sum()).ok_or(Errno::NOMEM)?;
         for piece in pieces {
-            // SAFETY: see the module; there is room for all of them.
+            // SAFETY: the piece is readable; see the module. `ready` has made room for all pieces.
             unsafe { std::ptr::copy_nonoverlapping(piece.at, to, piece.len) };
             to = to.wrapping_add(piece.len);
         }

@@ -1,4 +1,4 @@
-//! Attach, detach, removal and death under every interleaving.
+//! Attach, detach, removal and death in every interleaving.
 
 use crate::sync::attach_count::*;
 use crate::sync::primitive::{AtomicU32, AtomicU64, Ordering, mortal};
@@ -7,11 +7,11 @@ use loom::sync::Arc;
 use loom::sync::atomic::AtomicBool;
 use loom::thread;
 
-/// Slot 2 is dead; the others live.
+/// The participant in slot 2 is dead, all other ones live.
 struct LivenessProbe;
 impl Liveness for LivenessProbe {
-    fn alive(&self, who: ParticipantId) -> bool {
-        who.slot != 2
+    fn alive(&self, participant: ParticipantId) -> bool {
+        participant.slot != 2
     }
     fn reaped(&self, _: ParticipantId) {}
 }
@@ -49,9 +49,10 @@ const ID: Id = Id::new(3, 1);
 const A: ParticipantId = ParticipantId { slot: 0, incarnation: 1 };
 const B: ParticipantId = ParticipantId { slot: 1, incarnation: 1 };
 
-/// One attaches while another removes: whoever is attached keeps the object; it goes exactly once.
+/// One process attaches while another one removes. If it is attached, the object stays until it
+/// detaches. The object is destroyed exactly once.
 #[test]
-fn attach_against_remove() {
+fn attach_races_remove() {
     loom::model(|| {
         let object = Object::new(State::Live, false);
         let other = {
@@ -72,9 +73,10 @@ fn attach_against_remove() {
     });
 }
 
-/// Two detach from a removed object at once, and a dead one never did: it goes exactly once.
+/// Two processes detach from a removed object at the same time, and a dead one never did. The
+/// object is destroyed exactly once.
 #[test]
-fn last_detach_clears_once() {
+fn last_detach_destroys_once() {
     loom::model(|| {
         let object = Object::new(State::Dest, true);
         object.attach_count().announce(A, 1);
@@ -94,9 +96,10 @@ fn last_detach_clears_once() {
     });
 }
 
-/// A judge dies between its intent and its verdict: an attacher is not held up, and the next judge ends it.
+/// A process died in a check. An attaching process does not wait for it, and the next check
+/// completes.
 #[test]
-fn a_dead_judge_is_relieved() {
+fn abandoned_check_is_completed() {
     loom::model(|| {
         let object = Object::new(State::CheckingDest, true);
         let other = {
@@ -110,17 +113,17 @@ fn a_dead_judge_is_relieved() {
     });
 }
 
-/// Slot 0 is dead once it is said so.
+/// Slot 0 is dead once the flag is set.
 struct Mortal<'a>(&'a AtomicBool);
 
 impl Liveness for Mortal<'_> {
-    fn alive(&self, who: ParticipantId) -> bool {
-        who != A || !self.0.load(Ordering::Acquire)
+    fn alive(&self, participant: ParticipantId) -> bool {
+        participant != A || !self.0.load(Ordering::Acquire)
     }
     fn reaped(&self, _: ParticipantId) {}
 }
 
-/// An object in which `A` dies before step `steps` of what it does, while `B` does something else.
+/// Runs `a` as participant `A`, which dies before step `steps`, while participant `B` runs `b`.
 fn dying(
     steps: u32,
     state: State,
@@ -128,9 +131,9 @@ fn dying(
     b: impl Fn(&Object, &Mortal<'_>) + Send + 'static,
 ) -> (Arc<Object>, bool) {
     let (object, dead) = (Object::new(state, false), Arc::new(AtomicBool::new(false)));
-    for who in [A, B] {
+    for participant in [A, B] {
         if state == State::Dest {
-            object.attach_count().announce(who, 1);
+            object.attach_count().announce(participant, 1);
         }
     }
     let other = {
@@ -144,9 +147,9 @@ fn dying(
 }
 
 impl Object {
-    /// What a sweep does: ends judgements, and what nobody keeps.
-    fn sweep(&self, census: &impl Liveness) -> State {
-        let ends = self.attach_count().try_destroy(ID, None, false, false, census);
+    /// Does what a sweep does: completes checks, and destroys the object if no process is attached.
+    fn sweep(&self, liveness: &impl Liveness) -> State {
+        let ends = self.attach_count().try_destroy(ID, None, false, false, liveness);
         if ends {
             self.gone.fetch_add(1, Ordering::SeqCst);
         }
@@ -154,13 +157,13 @@ impl Object {
     }
 }
 
-/// Who attaches dies, while another one removes: nobody is attached then, and the object goes.
+/// A process dies while it attaches, and another one removes. The object is then destroyed.
 #[test]
-fn an_attacher_dies() {
+fn attaching_process_dies() {
     explore_deaths(3, |steps| {
-        let attach = |object: &Object, census: &Mortal<'_>| _ = object.attach_count().attach(ID, A, census);
-        let (object, died) = dying(steps, State::Live, attach, |object, census| {
-            if object.attach_count().try_destroy(ID, Some(B), true, false, census) {
+        let attach = |object: &Object, liveness: &Mortal<'_>| _ = object.attach_count().attach(ID, A, liveness);
+        let (object, died) = dying(steps, State::Live, attach, |object, liveness| {
+            if object.attach_count().try_destroy(ID, Some(B), true, false, liveness) {
                 object.gone.fetch_add(1, Ordering::SeqCst);
             }
         });
@@ -172,17 +175,18 @@ fn an_attacher_dies() {
     });
 }
 
-/// Who removes dies, while another one attaches: who is attached keeps it, and whoever comes next can end what the dead one began.
+/// A process dies while it removes, and another one attaches. If that is attached, the object
+/// stays. The next sweep completes the check of the dead process.
 #[test]
-fn a_remover_dies() {
+fn removing_process_dies() {
     explore_deaths(3, |steps| {
-        let remove = |object: &Object, census: &Mortal<'_>| {
-            if object.attach_count().try_destroy(ID, Some(A), true, false, census) {
+        let remove = |object: &Object, liveness: &Mortal<'_>| {
+            if object.attach_count().try_destroy(ID, Some(A), true, false, liveness) {
                 object.gone.fetch_add(1, Ordering::SeqCst);
             }
         };
-        let (object, died) = dying(steps, State::Live, remove, |object, census| {
-            if object.attach_count().attach(ID, B, census) {
+        let (object, died) = dying(steps, State::Live, remove, |object, liveness| {
+            if object.attach_count().attach(ID, B, liveness) {
                 assert!(object.attach_count().head().is_live(), "it is attached");
                 object.gone.fetch_add(16, Ordering::SeqCst);
             }
@@ -197,23 +201,24 @@ fn a_remover_dies() {
     });
 }
 
-/// Two detach from a removed object, and one dies on the way: it goes when the other one has.
+/// Two processes detach from a removed object, and one dies meanwhile. The object is destroyed when
+/// the other one has detached.
 #[test]
-fn a_detacher_dies() {
+fn detaching_process_dies() {
     explore_deaths(3, |steps| {
-        let detach = |object: &Object, who: ParticipantId, census: &Mortal<'_>| {
-            object.attach_count().withdraw(who, 1);
-            if object.attach_count().try_destroy(ID, Some(who), false, false, census) {
+        let detach = |object: &Object, participant: ParticipantId, liveness: &Mortal<'_>| {
+            object.attach_count().withdraw(participant, 1);
+            if object.attach_count().try_destroy(ID, Some(participant), false, false, liveness) {
                 object.gone.fetch_add(1, Ordering::SeqCst);
             }
         };
         let (object, died) = dying(
             steps,
             State::Dest,
-            move |object, census| detach(object, A, census),
-            move |object, census| {
+            move |object, liveness| detach(object, A, liveness),
+            move |object, liveness| {
                 assert!(object.attach_count().head().is_live(), "it is attached");
-                detach(object, B, census);
+                detach(object, B, liveness);
             },
         );
         assert_eq!(object.sweep(&Mortal(&AtomicBool::new(died))), State::Gone);

@@ -1,5 +1,7 @@
-//! The gate between operations and forks, under every interleaving. It is a word of one process: who dies takes it with him, and a child has it as it
-//! was when it was forked.
+//! The gate between operations and forks, in every interleaving.
+//!
+//! The gate is private to a process, so no thread dies here. A child has the value at the time of
+//! the fork.
 
 use crate::explore;
 use crate::sync::gate::{self, GateEnv};
@@ -8,22 +10,22 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32 as Plain, Ordering::*};
 use loom::thread;
 
-/// More than anybody waits here.
+/// More rounds than any thread waits here.
 const PATIENCE: u32 = 1000;
 
 #[derive(Default)]
 struct Process {
     gate: AtomicU32,
     forker: Plain,
-    /// What operations change, odd meanwhile; by each thread its own.
+    /// A counter for each thread, which is odd during the thread's operation.
     inherited: [Plain; 3],
 }
 
-/// A thread of it. Waiting is a yield.
+/// A thread of the process. It yields instead of sleeping.
 struct Thread<'a>(&'a Process, u32);
 
 impl GateEnv for Thread<'_> {
-    fn forks(&self) -> bool {
+    fn is_forking(&self) -> bool {
         self.0.forker.load(Relaxed) == self.1
     }
     fn wait(&self, _: &AtomicU32, _: u32) {
@@ -40,22 +42,24 @@ impl Process {
         gate::leave(&self.gate);
     }
 
-    /// What the child finds; `mine`: how many operations of this thread's a handler that forks has interrupted.
+    /// Forks, and checks what the child inherits. `mine` is the number of this thread's operations
+    /// that the forking handler has interrupted.
     fn fork(&self, thread: u32, mine: u32) {
         gate::close(&self.gate, mine, PATIENCE, &Thread(self, thread));
         self.forker.store(thread, Relaxed);
-        // A fork handler of the program's may call us.
+        // A fork handler of the program can call the library.
         self.operate(thread, 3);
         let child: Vec<u32> = self.inherited.iter().map(|word| word.load(Relaxed)).collect();
-        assert!(child.iter().all(|word| word % 2 == 0), "a child inherits what is half done: {child:?}");
+        assert!(child.iter().all(|word| word % 2 == 0), "a child inherits an incomplete operation: {child:?}");
         self.forker.store(0, Relaxed);
         gate::open(&self.gate);
     }
 }
 
-/// One forks while another one is at work, who is asked to wait, and whose handler is not.
+/// A thread forks during operations of another thread: one that may be asked to wait, and one that
+/// may not.
 #[test]
-fn a_fork_waits_for_those_inside() {
+fn fork_waits_for_operations() {
     explore(3, || {
         let process = Arc::new(Process::default());
         let other = {
@@ -71,9 +75,10 @@ fn a_fork_waits_for_those_inside() {
     });
 }
 
-/// Two fork at once, and one of them out of a handler that has interrupted its own operation.
+/// Two threads fork at the same time, one of them from a handler that interrupted its own
+/// operation.
 #[test]
-fn two_fork() {
+fn two_threads_fork() {
     explore(2, || {
         let process = Arc::new(Process::default());
         let other = {

@@ -1,4 +1,4 @@
-//! The journal, and the calls that wait, under every interleaving, in which anybody may die before any step.
+//! The journal of a set and its blocked calls, in every interleaving, with a death before any step.
 
 use crate::sync::journal::*;
 use crate::sync::primitive::{AtomicI16, AtomicU32, AtomicU64, Ordering, mortal};
@@ -11,7 +11,7 @@ use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use std::sync::PoisonError;
 
-/// Two semaphores, an undo record, and the place of one call that wants one unit of the first semaphore.
+/// Two semaphores, an undo record, and a blocked call that wants one unit of the first semaphore.
 #[derive(Default)]
 struct Set {
     words: [AtomicU64; 2],
@@ -24,13 +24,15 @@ struct Set {
     waiter: AtomicU32,
     dead: [AtomicBool; 3],
     /// The lock's futex.
-    bed: Mutex<()>,
-    bell: Condvar,
+    futex: Mutex<()>,
+    wakeup: Condvar,
 }
 
-/// The participants: who changes the set, who takes over, whose call waits.
+/// The participant that changes the set.
 const CHANGER: u32 = 0;
+/// The participant that takes the lock over.
 const SUCCESSOR: u32 = 1;
+/// The participant with the blocked call.
 const CALLER: u32 = 2;
 
 impl SetWords for Set {
@@ -42,7 +44,7 @@ impl SetWords for Set {
     }
 }
 
-impl Book for Set {
+impl JournalledSet for Set {
     fn change(&self, nth: usize) -> Option<&Change> {
         self.changes.get(nth)
     }
@@ -52,17 +54,17 @@ impl Book for Set {
     fn forget_undo(&self, _: Option<u32>) {
         self.cell.store(0, Ordering::Relaxed);
     }
-    fn reset(&self, num: u32) -> Option<Word> {
+    fn reset_word(&self, num: u32) -> Option<Word> {
         (num < 2).then(|| Word::default().with_value(9))
     }
     fn waiter(&self, number: u32) -> Option<&AtomicU32> {
         (number == 1).then_some(&self.waiter)
     }
-    /// It is always on its way to sleep, or dead.
+    /// The thread has never fallen asleep yet, or is dead.
     fn wake(&self, _: u32) -> bool {
         false
     }
-    fn lives(&self, _: u32) -> bool {
+    fn is_alive(&self, _: u32) -> bool {
         !self.is_dead(CALLER)
     }
 }
@@ -72,18 +74,18 @@ impl robust_mutex::MutexEnv for Set {
         owner.slot().is_some_and(|slot| !self.is_dead(slot))
     }
     fn sleep(&self, word: &AtomicU32, value: u32) {
-        let bed = self.bed.lock().unwrap_or_else(PoisonError::into_inner);
-        if [CHANGER, SUCCESSOR, CALLER].into_iter().any(|who| self.is_dead(who)) {
-            // It is not for ever.
-            drop(bed);
+        let guard = self.futex.lock().unwrap_or_else(PoisonError::into_inner);
+        if [CHANGER, SUCCESSOR, CALLER].into_iter().any(|participant| self.is_dead(participant)) {
+            // The sleep is bounded.
+            drop(guard);
             thread::yield_now();
         } else if word.seen_by_kernel() == value {
-            drop(self.bell.wait(bed));
+            drop(self.wakeup.wait(guard));
         }
     }
     fn wake(&self, _: &AtomicU32) {
-        drop(self.bed.lock());
-        self.bell.notify_one();
+        drop(self.futex.lock());
+        self.wakeup.notify_one();
     }
 }
 
@@ -96,30 +98,30 @@ impl Set {
         Journal { decided: &self.decided, applying: &self.applying, answered: &self.answered }
     }
 
-    fn is_dead(&self, who: u32) -> bool {
-        self.dead[who as usize].load(Ordering::Acquire)
+    fn is_dead(&self, participant: u32) -> bool {
+        self.dead[participant as usize].load(Ordering::Acquire)
     }
 
-    /// `who` does `f`, and dies before step `steps`.
-    fn dying<T>(&self, who: u32, steps: u32, f: impl FnOnce() -> T) -> Option<T> {
+    /// Runs `f` as `participant`, which dies before step `steps`.
+    fn dying<T>(&self, participant: u32, steps: u32, f: impl FnOnce() -> T) -> Option<T> {
         let done = mortal(steps, f);
         if done.is_none() {
-            self.dead[who as usize].store(true, Ordering::Release);
-            drop(self.bed.lock());
-            self.bell.notify_all();
+            self.dead[participant as usize].store(true, Ordering::Release);
+            drop(self.futex.lock());
+            self.wakeup.notify_all();
         }
         done
     }
 
-    /// Does `f` with the lock, after what a dead holder has left is carried out.
-    fn locked<T>(&self, who: u32, f: impl FnOnce() -> T) -> T {
-        let me = LockOwner::new(who, 1);
+    /// Runs `f` with the lock, after the journal of a dead holder was applied.
+    fn locked<T>(&self, participant: u32, f: impl FnOnce() -> T) -> T {
+        let me = LockOwner::new(participant, 1);
         if !robust_mutex::try_acquire(&self.lock, me) {
             loop {
                 match robust_mutex::contend(&self.lock, me, self, false) {
                     Some(Acquired::Clean) => break,
-                    Some(Acquired::FromDead) => {
-                        self.journal().carry_out(self);
+                    Some(Acquired::OwnerDied) => {
+                        self.journal().apply(self);
                         break;
                     }
                     None => {}
@@ -135,7 +137,7 @@ impl Set {
         settle(self, num).expect("there are no marks").value()
     }
 
-    /// Writes a change down.
+    /// Writes an entry of the journal.
     fn plan(&self, nth: usize, num: u32, by: i32, cells: (u8, u8)) {
         let (change, old) = (&self.changes[nth], hold(self, num).expect("there are no marks"));
         change.num.store(num, Ordering::Relaxed);
@@ -145,19 +147,19 @@ impl Set {
         change.cells.store(u32::from(cells.0) | u32::from(cells.1) << 16, Ordering::Relaxed);
     }
 
-    /// Takes a unit of each semaphore, and notes that 7 is to be given back.
+    /// Takes a unit of each semaphore, and stores 7 in the undo record.
     fn take_both(&self) {
         self.plan(0, 0, -1, (0, 7));
         self.plan(1, 1, -1, (0, 0));
         self.journal().commit(self, Kind::Changes, 2, 0);
-        // The next one is written down, but not decided on.
+        // The next change is written down, but not decided on.
         self.plan(0, 1, -1, (7, 9));
-        let_go(self, 0);
-        let_go(self, 1);
+        release(self, 0);
+        release(self, 1);
     }
 
-    /// Adds a unit to the first semaphore, and performs the call that waits.
-    fn post(&self, who: u32) {
+    /// Adds a unit to the first semaphore, and performs the blocked call.
+    fn post(&self, participant: u32) {
         let mut word = settle(self, 0).expect("there are no marks");
         while word.is_plain() {
             let new = word.with_value(word.value() + 1);
@@ -166,14 +168,14 @@ impl Set {
                 Err(now) => word = Word(now),
             }
         }
-        self.locked(who, || {
+        self.locked(participant, || {
             self.plan(0, 0, 1, (0, 0));
             self.journal().commit(self, Kind::Changes, 1, 0);
             self.update();
         });
     }
 
-    /// Performs the call that waits, if there is a unit for it. The caller holds the lock.
+    /// Performs the blocked call if there is a unit for it. The caller holds the lock.
     fn update(&self) {
         if State::of(&self.waiter) == State::Waiting && hold(self, 0).is_some_and(|word| word.value() > 0) {
             self.plan(0, 0, -1, (0, 0));
@@ -182,11 +184,11 @@ impl Set {
             }
         }
         if State::of(&self.waiter) != State::Waiting {
-            let_go(self, 0);
+            release(self, 0);
         }
     }
 
-    /// Takes a unit, or waits for it: then `false`.
+    /// Takes a unit. Returns `false` if the call has to wait for it.
     fn take_or_wait(&self) -> bool {
         let word = settle(self, 0).expect("there are no marks");
         if word.is_plain() && word.value() > 0 {
@@ -200,23 +202,23 @@ impl Set {
             if there {
                 self.plan(0, 0, -1, (0, 0));
                 self.journal().commit(self, Kind::Changes, 1, 0);
-                let_go(self, 0);
+                release(self, 0);
             } else {
-                waiter::fill(&self.waiter);
-                waiter::wait(&self.waiter);
+                waiter::prepare(&self.waiter);
+                waiter::publish(&self.waiter);
             }
             there
         })
     }
 
-    /// Takes the answer, if there is one.
+    /// Takes the answer if there is one.
     fn answer(&self) -> Option<u16> {
         let State::Answered(errno) = State::of(&self.waiter) else { return None };
         waiter::free(&self.waiter);
         Some(errno)
     }
 
-    /// The call that waits ends: whether it was performed.
+    /// Ends the blocked call. Returns `true` if it was performed.
     fn give_up(&self) -> bool {
         if let Some(errno) = self.answer() {
             return errno == 0;
@@ -225,32 +227,33 @@ impl Set {
             if let Some(errno) = self.answer() {
                 return errno == 0;
             }
-            waiter::fill(&self.waiter);
-            let_go(self, 0);
+            waiter::prepare(&self.waiter);
+            release(self, 0);
             waiter::free(&self.waiter);
             false
         })
     }
 }
 
-/// A call waits for a unit.
+/// Returns a set on which a call waits for a unit.
 fn waiting() -> Arc<Set> {
     let set = Set::new([0, 0]);
     assert!(!set.take_or_wait());
     set
 }
 
-/// The lock's holder dies, its successor ends it, a reader looks at any time: the words and the cell change together or not at all.
+/// The lock's holder dies, its successor completes the journal, and a reader reads at any time. The
+/// words and the cell change together or not at all.
 #[test]
-fn a_holder_dies_under_a_readers_eyes() {
+fn holder_dies_while_read() {
     explore_deaths(2, |steps| {
         let set = Set::new([5, 5]);
         let reader = {
             let set = set.clone();
-            thread::spawn(move || [0, 1].map(|num| set.journal().whole(&*set, num).map(Word::value)))
+            thread::spawn(move || [0, 1].map(|num| set.journal().stable_word(&*set, num).map(Word::value)))
         };
         let done = set.dying(CHANGER, steps, || set.locked(CHANGER, || set.take_both()));
-        set.locked(SUCCESSOR, || [0, 1].into_iter().for_each(|num| let_go(&*set, num)));
+        set.locked(SUCCESSOR, || [0, 1].into_iter().for_each(|num| release(&*set, num)));
         let values = [set.value(0), set.value(1)];
         assert!(values == [4, 4] || done.is_none() && values == [5, 5], "{values:?}");
         assert_eq!(set.cell.load(Ordering::Relaxed), if values == [4, 4] { 7 } else { 0 });
@@ -261,16 +264,16 @@ fn a_holder_dies_under_a_readers_eyes() {
     });
 }
 
-/// The successor dies, too.
+/// The successor of the lock's holder dies, too.
 #[test]
-fn a_holder_and_its_successor_die() {
+fn holder_and_successor_die() {
     explore_deaths(1, |first| {
         let mut died = false;
         for second in 0..40 {
             let set = Set::new([5, 5]);
             let done = set.dying(CHANGER, first, || set.locked(CHANGER, || set.take_both()));
             let _ = set.dying(SUCCESSOR, second, || set.locked(SUCCESSOR, || ()));
-            set.locked(CALLER, || [0, 1].into_iter().for_each(|num| let_go(&*set, num)));
+            set.locked(CALLER, || [0, 1].into_iter().for_each(|num| release(&*set, num)));
             let values = [set.value(0), set.value(1)];
             assert!(values == [4, 4] || done.is_none() && values == [5, 5], "{values:?}");
             assert_eq!(set.cell.load(Ordering::Relaxed), if values == [4, 4] { 7 } else { 0 });
@@ -280,7 +283,7 @@ fn a_holder_and_its_successor_die() {
     });
 }
 
-/// A call that finds nothing and queues, and a post at the same time: it gets the unit.
+/// A call finds no unit and blocks while another process posts. The call gets the unit.
 #[test]
 fn no_wakeup_is_lost() {
     explore(4, || {
@@ -296,14 +299,14 @@ fn no_wakeup_is_lost() {
     });
 }
 
-/// Two post, one takes: one unit is left.
+/// Two processes post and one takes: one unit is left.
 #[test]
 fn two_posts_and_one_call() {
     explore(2, || {
         let set = Set::new([0, 0]);
-        let posters = [CHANGER, SUCCESSOR].map(|who| {
+        let posters = [CHANGER, SUCCESSOR].map(|participant| {
             let set = set.clone();
-            thread::spawn(move || set.post(who))
+            thread::spawn(move || set.post(participant))
         });
         let taken = set.take_or_wait();
         posters.into_iter().for_each(|poster| poster.join().unwrap());
@@ -312,9 +315,10 @@ fn two_posts_and_one_call() {
     });
 }
 
-/// A call gives up (a timeout, a signal) and its process ends, while it is performed: it has the unit or it is there.
+/// A call gives up (timeout, signal) and its process exits, while the call is performed. Either the
+/// call has the unit, or the unit is still there.
 #[test]
-fn a_call_gives_up_while_it_is_performed() {
+fn call_gives_up_while_performed() {
     explore(4, || {
         let set = waiting();
         let caller = {
@@ -332,17 +336,18 @@ fn a_call_gives_up_while_it_is_performed() {
     });
 }
 
-/// What is left of a call that was given up without the lock is cleared by the lock's next holder.
+/// Does what the lock's next holder does with a call that was abandoned without the lock.
 fn clear_given_up(set: &Set) {
-    if State::of(&set.waiter) == State::Filling {
+    if State::of(&set.waiter) == State::Preparing {
         waiter::free(&set.waiter);
     }
-    let_go(set, 0);
+    release(set, 0);
 }
 
-/// A call is given up without the lock while it is performed, by somebody who may die before any step, and by his successor: it has the unit or it is there.
+/// A call is abandoned without the lock while another process performs it. That process dies before
+/// any step, and its successor continues. Either the call has the unit, or the unit is still there.
 #[test]
-fn a_call_is_given_up_without_the_lock() {
+fn call_is_abandoned_without_lock() {
     explore_deaths(2, |steps| {
         let set = waiting();
         let caller = {
@@ -362,9 +367,10 @@ fn a_call_is_given_up_without_the_lock() {
     });
 }
 
-/// A queue's call is given up without the lock while the lock's holder answers it, and then another one: it is never both.
+/// A call on a queue is withdrawn without the lock while the lock's holder answers it and then
+/// another call. It is never both withdrawn and answered.
 #[test]
-fn a_queues_call_is_given_up_without_the_lock() {
+fn queue_call_is_withdrawn_without_lock() {
     #[derive(Default)]
     struct Queue {
         answering: AtomicU64,
@@ -391,17 +397,18 @@ fn a_queues_call_is_given_up_without_the_lock() {
         let lived = holder.join().unwrap().is_some();
         let answered = queue.answered[0].load(Ordering::Relaxed) == 1;
         assert!(!(withdrawn && answered));
-        // Whoever is not there has been seen to be not there.
+        // A call that is neither withdrawn nor answered was seen without its process id.
         assert!(!lived || withdrawn || answered || queue.pids[0].load(Ordering::Relaxed) == 0);
         assert!(!lived || queue.answered[1].load(Ordering::Relaxed) == 1);
         !lived
     });
 }
 
-/// A caller dies before any step of its giving up, while it is performed, and somebody buries its call: one that has returned has the
-/// unit, one that has given up has not, and no word stays slow for it.
+/// A caller dies before any step of giving up, while its call is performed, and a third process
+/// clears the call. A call that returned has the unit, one that gave up has not, and no word stays
+/// slow.
 #[test]
-fn a_caller_dies_while_it_is_performed() {
+fn caller_dies_while_performed() {
     explore_deaths(3, |steps| {
         let set = waiting();
         let caller = {
@@ -414,7 +421,7 @@ fn a_caller_dies_while_it_is_performed() {
             if performed.is_none() && State::of(&set.waiter) != State::Free {
                 waiter::free(&set.waiter);
             }
-            let_go(&*set, 0);
+            release(&*set, 0);
         });
         let left = set.value(0);
         assert!(performed.is_none_or(|performed| left == u16::from(!performed)), "{performed:?} {left}");
@@ -424,9 +431,9 @@ fn a_caller_dies_while_it_is_performed() {
     });
 }
 
-/// A dead call consumes nothing, though whoever performs it dies before any step, too.
+/// The call of a dead process consumes nothing, even if the process that performs it also dies.
 #[test]
-fn the_dead_do_not_consume() {
+fn dead_caller_consumes_nothing() {
     explore_deaths(1, |steps| {
         let set = waiting();
         set.dead[CALLER as usize].store(true, Ordering::Release);

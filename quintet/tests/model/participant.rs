@@ -1,7 +1,9 @@
-//! The participants' slots, under every interleaving, in which who takes one may die before any step.
+//! The participants' slots, in every interleaving, with a death of the joining process before any
+//! step.
 //!
-//! The truth about a life is a lock of the kernel's, which no atomic stands for; so this is a model of the steps of `participant.rs`
-//! (`take_slot`, `LivenessProbe::has`, `sweep_slots`), not that code itself.
+//! The kernel's lock decides if a participant lives, and no atomic can stand for it. This is
+//! therefore a model of the steps in `process/participants.rs` (`take_slot`, `LivenessProbe::has`,
+//! `sweep_slots`), not the code itself.
 
 use crate::explore_deaths;
 use crate::sync::primitive::{AtomicU32, Ordering::*, mortal, step};
@@ -15,18 +17,18 @@ const TAKEN: u32 = 1;
 struct Slot {
     incarnation: AtomicU32,
     state: AtomicU32,
-    /// The attachments of whoever has the slot: his incarnation and one.
+    /// The attachment of the slot's participant: its incarnation.
     entry: AtomicU32,
-    /// The byte that is locked: by whom.
+    /// The lock byte: the process that holds it.
     lock: Mutex<Option<u32>>,
 }
 
 impl Slot {
-    fn lock_byte(&self, who: u32) -> bool {
+    fn lock_byte(&self, process: u32) -> bool {
         let mut lock = self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let free = lock.is_none();
         if free {
-            *lock = Some(who);
+            *lock = Some(process);
         }
         free
     }
@@ -35,23 +37,23 @@ impl Slot {
         self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_some()
     }
 
-    /// The kernel takes back what the dead had.
-    fn dies(&self, who: u32) {
+    /// The kernel releases the lock of a process that died.
+    fn dies(&self, process: u32) {
         let mut lock = self.lock.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if *lock == Some(who) {
+        if *lock == Some(process) {
             *lock = None;
         }
     }
 }
 
-/// Takes a slot: which one, and its incarnation there.
-fn take(slots: &[Slot], who: u32) -> Option<(usize, u32)> {
-    let untaken = slots.iter().position(|slot| slot.state.load(Relaxed) != TAKEN && slot.lock_byte(who));
-    let at = untaken.or_else(|| slots.iter().position(|slot| slot.lock_byte(who)))?;
+/// Takes a slot. Returns its index and the incarnation.
+fn take(slots: &[Slot], process: u32) -> Option<(usize, u32)> {
+    let untaken = slots.iter().position(|slot| slot.state.load(Relaxed) != TAKEN && slot.lock_byte(process));
+    let at = untaken.or_else(|| slots.iter().position(|slot| slot.lock_byte(process)))?;
     let slot = &slots[at];
     let last = slot.incarnation.load(Relaxed);
     if slot.state.load(Relaxed) != FREE {
-        // The predecessor's attachments go while it is known whose they were.
+        // The predecessor's attachments are cleared while its incarnation is still known.
         let _ = slot.entry.compare_exchange(last, 0, SeqCst, SeqCst);
     }
     slot.incarnation.store(last + 1, SeqCst);
@@ -59,24 +61,24 @@ fn take(slots: &[Slot], who: u32) -> Option<(usize, u32)> {
     Some((at, last + 1))
 }
 
-/// Whether he lives of whom an entry tells.
-fn lives(slot: &Slot, incarnation: u32) -> bool {
+/// Returns `true` if the participant with this incarnation lives.
+fn is_alive(slot: &Slot, incarnation: u32) -> bool {
     slot.incarnation.load(SeqCst) == incarnation && slot.is_locked()
 }
 
 fn sweep(slots: &[Slot]) {
     for slot in slots {
         let incarnation = slot.incarnation.load(SeqCst);
-        if slot.state.load(Acquire) != FREE && !lives(slot, incarnation) {
+        if slot.state.load(Acquire) != FREE && !is_alive(slot, incarnation) {
             slot.state.store(FREE, Release);
         }
     }
 }
 
-/// Two take a slot, one of whom dies on the way, while a third one sweeps: nobody has what another living one has, and who has a slot lives for all who
-/// ask; the dead one does not.
+/// Two processes take a slot and one of them dies meanwhile; the other one also sweeps. Live
+/// processes have different slots and are seen alive, and the dead one is not.
 #[test]
-fn a_newcomer_dies() {
+fn joining_process_dies() {
     explore_deaths(2, |steps| {
         let slots: Arc<[Slot; 2]> = Arc::default();
         let other = {
@@ -84,7 +86,7 @@ fn a_newcomer_dies() {
             thread::spawn(move || {
                 let (at, incarnation) = take(&*slots, 2).expect("there is one");
                 slots[at].entry.store(incarnation, SeqCst);
-                assert!(lives(&slots[at], incarnation));
+                assert!(is_alive(&slots[at], incarnation));
                 sweep(&*slots);
                 (at, incarnation)
             })
@@ -92,7 +94,7 @@ fn a_newcomer_dies() {
         let mine = mortal(steps, || {
             let (at, incarnation) = take(&*slots, 1).expect("there is one");
             slots[at].entry.store(incarnation, SeqCst);
-            // It may die when it is attached, too.
+            // It can also die when it is attached.
             step();
             (at, incarnation)
         });
@@ -100,19 +102,19 @@ fn a_newcomer_dies() {
             slots.iter().for_each(|slot| slot.dies(1));
         }
         let (at, incarnation) = other.join().unwrap();
-        assert!(lives(&slots[at], incarnation));
+        assert!(is_alive(&slots[at], incarnation));
         assert_eq!(slots[at].entry.load(SeqCst), incarnation);
         if let Some((mine, incarnation)) = mine {
             assert_ne!(mine, at);
-            assert!(lives(&slots[mine], incarnation));
+            assert!(is_alive(&slots[mine], incarnation));
         }
-        // The next one has the dead one's place, and not its attachments.
+        // The next process gets the dead one's slot without its attachments.
         if mine.is_none() {
             sweep(&*slots);
             let (next, incarnation) = take(&*slots, 3).expect("the dead one's place");
             assert_ne!(next, at);
             let entry = slots[next].entry.load(SeqCst);
-            assert!(entry == 0 || !lives(&slots[next], entry), "{entry} of {incarnation}");
+            assert!(entry == 0 || !is_alive(&slots[next], entry), "{entry} of {incarnation}");
         }
         mine.is_none()
     });

@@ -1,4 +1,4 @@
-//! loom's atomics, counted: before any one of its steps a thread can be made to die, or a signal to come in.
+//! loom's atomics with a step count: a thread can die, or a signal can arrive, before any step.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -8,16 +8,17 @@ use std::rc::Rc;
 pub use loom::sync::atomic::{Ordering, fence};
 
 loom::thread_local! {
-    /// How many steps the thread still has to live.
+    /// The number of steps after which the thread dies.
     static LEFT: Cell<u32> = Cell::new(u32::MAX);
     static SIGNALS: RefCell<Signals> = RefCell::default();
 }
 
-/// The signals that are to come in, and how the thread takes them.
+/// The signals that will arrive, and how the thread handles them.
 #[derive(Default)]
 struct Signals {
-    /// After how many steps each, from when the one before came in.
+    /// The number of steps before each signal, counted from the previous one.
     after: VecDeque<u32>,
+    /// The number of signals that have arrived.
     came_in: usize,
     handler: Option<Rc<dyn Fn(usize)>>,
     held_off: bool,
@@ -27,7 +28,7 @@ struct Signals {
 struct Dead;
 struct Restart;
 
-/// What is no operation on an atomic, but is seen by a handler that comes in.
+/// Counts a step. Called by each operation on an atomic, and where a handler sees another change.
 pub fn step() {
     LEFT.with(|left| match left.get() {
         0 => resume_unwind(Box::new(Dead)),
@@ -46,7 +47,8 @@ pub fn step() {
     }
 }
 
-/// The handler of a signal that is due runs, unless signals are held off. A sequence that it interrupts is left.
+/// Runs the handler of a signal that is due, unless signals are blocked. If it interrupts a
+/// restartable sequence, leaves the sequence.
 fn let_in() {
     let came_in = SIGNALS.with(|signals| {
         let mut signals = signals.borrow_mut();
@@ -65,7 +67,7 @@ fn let_in() {
     }
 }
 
-/// Runs `f`, for as many operations on atomics as `steps`. `None`: it died.
+/// Runs `f` for `steps` steps. Returns `None` if the thread died.
 pub fn mortal<T>(steps: u32, f: impl FnOnce() -> T) -> Option<T> {
     LEFT.with(|left| left.set(steps));
     let ended = catch_unwind(AssertUnwindSafe(f));
@@ -77,7 +79,8 @@ pub fn mortal<T>(steps: u32, f: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
-/// Runs `f`, while signals come in after so many steps each; the handler is told which one it is, from 1 on. How many came in.
+/// Runs `f` while signals arrive, each after so many steps. The handler gets the number of the
+/// signal, from 1. Returns the number of signals that arrived.
 pub fn interrupted(after: &[u32], handler: impl Fn(usize) + 'static, f: impl FnOnce()) -> usize {
     let signals = Signals { after: after.iter().copied().collect(), handler: Some(Rc::new(handler)), ..Signals::default() };
     SIGNALS.with(|mine| mine.replace(signals));
@@ -89,7 +92,7 @@ pub fn interrupted(after: &[u32], handler: impl Fn(usize) + 'static, f: impl FnO
     }
 }
 
-/// Runs `f` with signals held off.
+/// Runs `f` with signals blocked.
 pub fn held_off<T>(f: impl FnOnce() -> T) -> T {
     let before = SIGNALS.with(|signals| std::mem::replace(&mut signals.borrow_mut().held_off, true));
     let done = f();
@@ -98,7 +101,7 @@ pub fn held_off<T>(f: impl FnOnce() -> T) -> T {
     done
 }
 
-/// Runs `f` as a restartable sequence. `None`: a signal came in, and nothing more of it was done.
+/// Runs `f` as a restartable sequence. Returns `None` if a signal interrupted it.
 pub fn sequence<T>(f: impl FnOnce() -> T) -> Option<T> {
     let within = |within| SIGNALS.with(|signals| signals.borrow_mut().in_sequence = within);
     within(true);
@@ -125,7 +128,7 @@ macro_rules! atomics {
                 step();
                 self.0.load(order)
             }
-            /// Not a step of the process.
+            /// Reads the word without a step.
             pub fn seen_by_kernel(&self) -> $of {
                 self.0.load(Ordering::Relaxed)
             }
@@ -163,5 +166,5 @@ pub fn between_seq_cst() {
     fence(Ordering::SeqCst);
 }
 
-/// Here a thread dies in its program's order.
-pub fn in_order() {}
+/// Needs no fence: a thread of the model dies in program order.
+pub fn program_order() {}

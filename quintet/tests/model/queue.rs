@@ -1,8 +1,9 @@
-//! A queue's lock, its journals and the calls that hold it, under every interleaving, in which anybody may die, and a signal handler that calls
-//! us may come in, before any step.
+//! A queue's lock, its journals and the calls that hold it, in every interleaving. Before any step,
+//! a process can die, or a signal handler that calls the library can run.
 //!
-//! The lock and the journals are the crate's own. How they are used is as in `msg/section.rs`: [`Caller::quick`] is its `RseqGuard`, the sequence
-//! of which is imitated, and [`Caller::section`] its `Section`.
+//! The lock and the journals are the crate's own. They are used as in `msg/lock.rs`:
+//! [`Caller::call_fast`] stands for `RseqGuard`, with an imitated restartable sequence, and
+//! [`Caller::with_guard`] for `QueueGuard`.
 
 use crate::primitive::{held_off, interrupted, mortal, sequence, step};
 use crate::sync::primitive::{AtomicU64, Ordering};
@@ -21,7 +22,7 @@ use std::rc::Rc;
 struct Queue {
     lock: AtomicU64,
     changes: AtomicU64,
-    /// Each operation raises a byte of its own in both.
+    /// Each operation increments its own byte in both words.
     words: [AtomicU64; 2],
     journals: [Journal; 2],
     dead: [AtomicBool; 3],
@@ -49,25 +50,27 @@ impl Queue {
         [0, 1].into_iter().map(|nth| self.journal(nth))
     }
 
-    fn look(&self) -> [u64; 2] {
+    fn read(&self) -> [u64; 2] {
         self.words.each_ref().map(|word| word.load(Ordering::Relaxed))
     }
 
-    fn look_once(&self) -> Option<[u64; 2]> {
-        redo::look_once(self.journals(), &self.changes, || self.look())
+    fn try_snapshot(&self) -> Option<[u64; 2]> {
+        redo::try_snapshot(self.journals(), &self.changes, || self.read())
     }
 
-    /// How often each operation was done, when all is quiet.
+    /// Returns how often each operation was done. No call is under way.
     fn done<const N: usize>(&self) -> [u8; N] {
         assert_eq!(self.lock.load(Ordering::Acquire), 0, "the lock is free");
-        let [first, second] = self.look_once().expect("nothing is left to be done");
+        let [first, second] = self.try_snapshot().expect("no change is pending");
         assert_eq!(first, second);
         std::array::from_fn(|op| (first >> (8 * op)) as u8)
     }
 }
 
-/// What is written into a note before a number of changes is.
+/// The value of a note before the call has the lock.
 const WITHOUT: u64 = u64::MAX;
+/// The value of a note while the call holds the lock. A handler that takes the lock over replaces
+/// it with the number of changes.
 const HOLDS: u64 = u64::MAX - 1;
 
 /// A jump out of a handler.
@@ -94,24 +97,24 @@ impl Caller {
         Rc::new(Caller { queue: queue.clone(), slot, mine, notes: RefCell::default() })
     }
 
-    /// Does an operation, and returns when it is done.
+    /// Does an operation. Returns when it is done.
     fn call(&self, op: u32) {
-        if !self.quick(op) {
-            self.section(|| self.commit(op));
+        if !self.call_fast(op) {
+            self.with_guard(|| self.commit(op));
         }
     }
 
     fn writes(&self, op: u32) -> [(u64, u64); 2] {
-        let [first, second] = self.queue.look();
+        let [first, second] = self.queue.read();
         [(0, first.wrapping_add(1 << (8 * op))), (1, second.wrapping_add(1 << (8 * op)))]
     }
 
-    /// An operation without holding signals off. `false`: nothing was done.
-    fn quick(&self, op: u32) -> bool {
+    /// Does an operation without blocking signals. Returns `false` if nothing was done.
+    fn call_fast(&self, op: u32) -> bool {
         let note = Rc::new(AtomicU64::new(WITHOUT));
         self.notes.borrow_mut().push(note.clone());
         step();
-        let done = self.acquire_fast(&note) && self.commit_quickly(&note, op);
+        let done = self.acquire_fast(&note) && self.commit_fast(&note, op);
         step();
         self.notes.borrow_mut().pop();
         done
@@ -123,11 +126,12 @@ impl Caller {
             return false;
         }
         note.store(HOLDS, Ordering::Relaxed);
-        // Otherwise it was taken over before anybody could see whose it was.
+        // If it has another holder, it was taken over before the note showed that this call holds
+        // it.
         queue_lock::holder(lock) == Some(self.mine)
     }
 
-    fn commit_quickly(&self, note: &AtomicU64, op: u32) -> bool {
+    fn commit_fast(&self, note: &AtomicU64, op: u32) -> bool {
         let writes = self.writes(op);
         let changes = self.queue.changes.load(Ordering::Relaxed);
         let was_done = || note.load(Ordering::Relaxed) == changes.wrapping_add(1);
@@ -145,20 +149,21 @@ impl Caller {
             if self.queue.changes.load(Ordering::Relaxed) == changes {
                 self.queue.journal(self.slot).commit(&*self.queue, writes.into_iter());
             }
-            queue_lock::free(&self.queue.lock, self.mine);
+            queue_lock::release(&self.queue.lock, self.mine);
             true
         })
     }
 
-    /// Looks with the lock, without holding signals off. `None`: it was not free, or a handler has taken it over meanwhile.
-    fn look_quickly(&self) -> Option<[u64; 2]> {
+    /// Reads with the lock, without blocking signals. Returns `None` if the lock was not free, or
+    /// if a handler took it over.
+    fn read_fast(&self) -> Option<[u64; 2]> {
         let note = Rc::new(AtomicU64::new(WITHOUT));
         self.notes.borrow_mut().push(note.clone());
         step();
-        let seen = self.acquire_fast(&note).then(|| self.queue.look());
+        let seen = self.acquire_fast(&note).then(|| self.queue.read());
         let seen = seen.filter(|_| {
             loop {
-                match self.sequence_to_leave() {
+                match self.release_sequence() {
                     Outcome::Done => return true,
                     Outcome::Lost => return false,
                     Outcome::Interrupted => {}
@@ -170,18 +175,18 @@ impl Caller {
         seen
     }
 
-    fn sequence_to_leave(&self) -> Outcome {
-        let left = sequence(|| {
+    fn release_sequence(&self) -> Outcome {
+        let released = sequence(|| {
             if self.queue.lock.load(Ordering::Relaxed) != self.mine.0 {
                 return Outcome::Lost;
             }
             self.queue.lock.store(0, Ordering::Release);
             Outcome::Done
         });
-        left.unwrap_or(Outcome::Interrupted)
+        released.unwrap_or(Outcome::Interrupted)
     }
 
-    /// As `sys/region.rs` does, on a processor whose stores all release.
+    /// Imitates `sys::rseq`, on a processor on which every store is a Release.
     fn sequence(&self, writes: &[(u64, u64)], changes: u64) -> Outcome {
         let (queue, journal) = (&*self.queue, self.queue.journal(self.slot));
         let done = sequence(|| {
@@ -203,8 +208,8 @@ impl Caller {
         done.unwrap_or(Outcome::Interrupted)
     }
 
-    /// Does `f` with the lock, and signals held off.
-    fn section(&self, f: impl Fn()) {
+    /// Runs `f` with the lock and with signals blocked.
+    fn with_guard(&self, f: impl Fn()) {
         while !held_off(|| self.take() && self.finish(&f)) {
             step();
             thread::yield_now();
@@ -213,11 +218,11 @@ impl Caller {
 
     fn finish(&self, f: &impl Fn()) -> bool {
         f();
-        queue_lock::free(&self.queue.lock, self.mine);
+        queue_lock::release(&self.queue.lock, self.mine);
         true
     }
 
-    /// Takes the lock, if it is free, or its holder's who is not there to free it.
+    /// Takes the lock if it is free, or if its holder is dead or is this thread.
     fn take(&self) -> bool {
         let queue = &*self.queue;
         let holder = queue_lock::holder(&queue.lock);
@@ -226,28 +231,29 @@ impl Caller {
             None => return queue_lock::try_acquire(&queue.lock, self.mine),
             Some(_) if from_own_thread => {}
             Some(holder) => {
-                let slot = holder.owner().slot().expect("nobody scribbles");
+                let slot = holder.owner().slot().expect("no peer overwrites the word");
                 if !queue.dead[slot as usize].load(Ordering::Acquire) || !queue_lock::take_over(&queue.lock, holder, self.mine) {
                     return false;
                 }
             }
         }
-        self.one_journal_at_most();
-        queue.journals().for_each(|journal| journal.carry_out(queue));
+        self.check_one_valid_journal();
+        queue.journals().for_each(|journal| journal.apply(queue));
         if from_own_thread {
             self.tell_interrupted();
         }
         true
     }
 
-    /// Of the journals no two say something.
-    fn one_journal_at_most(&self) {
-        let says = redo::decision(2, self.queue.changes.seen_by_kernel());
-        let saying = self.queue.journals().filter(|journal| journal.decided.seen_by_kernel() == says);
-        assert!(saying.count() <= 1);
+    /// Checks that at most one journal is valid.
+    fn check_one_valid_journal(&self) {
+        let valid = redo::decision(2, self.queue.changes.seen_by_kernel());
+        let journals = self.queue.journals().filter(|journal| journal.decided.seen_by_kernel() == valid);
+        assert!(journals.count() <= 1);
     }
 
-    /// Who has held the lock last, of the calls that this thread is in.
+    /// Tells the interrupted call that held the lock, the innermost one of this thread, how many
+    /// changes there are.
     fn tell_interrupted(&self) {
         let notes = self.notes.borrow().clone();
         for note in notes.iter().rev() {
@@ -263,19 +269,19 @@ impl Caller {
         self.queue.journal(self.slot).commit(&*self.queue, self.writes(op).into_iter());
     }
 
-    /// A handler leaves by a jump.
+    /// Leaves a handler by a jump.
     fn jump_out(&self) {
         let notes = self.notes.borrow().len();
         for _ in 0..notes {
             if queue_lock::holder(&self.queue.lock) == Some(self.mine) {
-                self.section(|| ());
+                self.with_guard(|| ());
             }
         }
         self.notes.borrow_mut().clear();
         resume_unwind(Box::new(Jump));
     }
 
-    /// Does `f`, and dies before step `steps`.
+    /// Runs `f`, and dies before step `steps`. Returns `true` if it died.
     fn dying(&self, steps: u32, f: impl FnOnce()) -> bool {
         let died = mortal(steps, f).is_none();
         self.queue.dead[self.slot as usize].store(died, Ordering::Release);
@@ -283,21 +289,22 @@ impl Caller {
     }
 }
 
-/// A thread that does one operation of another participant.
+/// Starts a thread of another participant that does one operation.
 fn other(queue: &Arc<Queue>, slot: u32, op: u32) -> thread::JoinHandle<()> {
     let queue = queue.clone();
     thread::spawn(move || Caller::new(&queue, slot).call(op))
 }
 
-/// A caller is interrupted; so is the handler, or the caller once more. Each does an operation, as it can.
+/// Runs a call that is interrupted by handlers, each of which does an operation. A handler can
+/// interrupt the call or another handler. Returns the number of handlers.
 fn call_with_handlers(caller: &Rc<Caller>, after: &[u32]) -> usize {
     let handler = caller.clone();
     interrupted(after, move |nth| handler.call(nth as u32), || caller.call(0))
 }
 
-/// Each operation is done once, and its caller knows.
+/// Each operation is done once, and its caller knows that it was done.
 #[test]
-fn handlers_come_in() {
+fn handlers_interrupt_call() {
     explore_events(0, 2, |after| {
         let queue = Arc::new(Queue::default());
         let came_in = call_with_handlers(&Caller::new(&queue, 0), after);
@@ -306,9 +313,9 @@ fn handlers_come_in() {
     });
 }
 
-/// Three, where nothing but signals comes in between: what is told to one call is not another's.
+/// Three handlers without other threads. What one call is told is not taken for another call's.
 #[test]
-fn handlers_come_in_to_handlers() {
+fn handlers_interrupt_handlers() {
     explore_events(0, 3, |after| {
         let queue = Arc::new(Queue::default());
         let came_in = call_with_handlers(&Caller::new(&queue, 0), after);
@@ -317,9 +324,10 @@ fn handlers_come_in_to_handlers() {
     });
 }
 
-/// A call loses the lock right after it got it. What is told later, by a handler that finds the lock to be its own thread's, is not told to it.
+/// A call loses the lock right after it took it. A later handler that finds the lock held by its
+/// own thread does not tell this call.
 #[test]
-fn a_handler_comes_in_at_once() {
+fn handler_interrupts_right_after_acquire() {
     const ACQUIRED: u32 = 2;
     explore_events(0, 2, |after| {
         let queue = Arc::new(Queue::default());
@@ -336,9 +344,10 @@ fn a_handler_comes_in_at_once() {
     });
 }
 
-/// Another one has the lock as soon as the handler frees it: nothing of what was interrupted is stored then.
+/// Another process takes the lock as soon as the handler releases it. The interrupted call then
+/// stores nothing.
 #[test]
-fn a_handler_comes_in_and_another_one_goes_on() {
+fn handler_releases_to_other_process() {
     explore_events(2, 1, |after| {
         let queue = Arc::new(Queue::default());
         let other = other(&queue, 1, 7);
@@ -349,16 +358,16 @@ fn a_handler_comes_in_and_another_one_goes_on() {
     });
 }
 
-/// What was seen with a lock that was not lost was so.
+/// What a call read with the lock is consistent if the lock was not lost.
 #[test]
-fn a_handler_comes_in_while_its_thread_looks() {
+fn handler_interrupts_reader_with_lock() {
     explore_events(2, 1, |after| {
         let queue = Arc::new(Queue::default());
         let other = other(&queue, 1, 7);
         let caller = Caller::new(&queue, 0);
         let handler = caller.clone();
         let mut seen = None;
-        let came_in = interrupted(after, move |_| handler.call(0), || seen = caller.look_quickly());
+        let came_in = interrupted(after, move |_| handler.call(0), || seen = caller.read_fast());
         assert!(seen.is_none_or(|[first, second]| first == second), "{seen:?}");
         other.join().unwrap();
         assert_eq!(queue.done(), [came_in as u8, 0, 0, 0, 0, 0, 0, 1]);
@@ -366,9 +375,9 @@ fn a_handler_comes_in_while_its_thread_looks() {
     });
 }
 
-/// A handler leaves by a jump: what it has interrupted is done or not, and the lock is free.
+/// A handler leaves by a jump. The interrupted operation is done or not, and the lock is free.
 #[test]
-fn a_handler_jumps_out() {
+fn handler_jumps_out() {
     explore_events(2, 1, |after| {
         let queue = Arc::new(Queue::default());
         let other = other(&queue, 1, 7);
@@ -388,9 +397,9 @@ fn a_handler_jumps_out() {
     });
 }
 
-/// The handler of a handler does.
+/// The handler of a handler leaves by a jump.
 #[test]
-fn a_handlers_handler_jumps_out() {
+fn nested_handler_jumps_out() {
     explore_events(0, 2, |after| {
         let queue = Arc::new(Queue::default());
         let caller = Caller::new(&queue, 0);
@@ -408,17 +417,17 @@ fn a_handlers_handler_jumps_out() {
     });
 }
 
-/// Two call at a time, and one of them dies.
+/// Two processes call at the same time, and one of them dies.
 #[test]
-fn a_caller_dies() {
+fn caller_dies() {
     explore_deaths(2, |steps| {
         let queue = Arc::new(Queue::default());
         let other = other(&queue, 1, 1);
         let caller = Caller::new(&queue, 0);
         let died = caller.dying(steps, || caller.call(0));
         other.join().unwrap();
-        // Whether the lock was still the dead one's.
-        Caller::new(&queue, 2).section(|| ());
+        // Take the lock over if the dead process still holds it.
+        Caller::new(&queue, 2).with_guard(|| ());
         let [done, others] = queue.done();
         assert!(done == 1 || died && done == 0, "{done}");
         assert_eq!(others, 1);
@@ -426,44 +435,45 @@ fn a_caller_dies() {
     });
 }
 
-/// So does a section's holder, one that has done something already.
+/// A process that holds the lock with signals blocked dies, possibly after its first change.
 #[test]
-fn a_sections_holder_dies() {
+fn guard_holder_dies() {
     explore_deaths(2, |steps| {
         let queue = Arc::new(Queue::default());
         let other = other(&queue, 1, 1);
         let caller = Caller::new(&queue, 0);
-        let died = caller.dying(steps, || caller.section(|| [0, 2].into_iter().for_each(|op| caller.commit(op))));
+        let died = caller.dying(steps, || caller.with_guard(|| [0, 2].into_iter().for_each(|op| caller.commit(op))));
         other.join().unwrap();
-        Caller::new(&queue, 2).section(|| ());
+        Caller::new(&queue, 2).with_guard(|| ());
         let done = queue.done();
         assert!(done == [1, 1, 1] || died && [[0, 1, 0], [1, 1, 0]].contains(&done), "{done:?}");
         died
     });
 }
 
-/// The successor dies, too, and so on: who is left takes over from whoever it was.
+/// The successor dies, too. The process that is left takes over from either of them.
 #[test]
 fn successors_die() {
     explore_events(0, 2, |steps| {
         let queue = Arc::new(Queue::default());
         let died = [0, 1].map(|slot| {
             let caller = Caller::new(&queue, slot);
-            // Who comes second has the other journal.
+            // The second process uses the other journal.
             caller.dying(steps[slot as usize], || caller.call(slot))
         });
         Caller::new(&queue, 2).call(2);
         let done: [u8; 3] = queue.done();
         assert!([0, 1].into_iter().all(|op| done[op] == 1 || died[op] && done[op] == 0), "{done:?} {died:?}");
         assert_eq!(done[2], 1);
-        // The second may die after no steps while the first lives.
+        // The second process can die before its first step while the first one lives.
         if died[0] { 1 + usize::from(died[1]) } else { 0 }
     });
 }
 
-/// Two would take over at a time: one does, and what the dead one had decided is not done over what the other one has done since.
+/// Two processes try to take over at the same time, and one does. The journal of the dead process
+/// is not applied over later changes.
 #[test]
-fn two_take_over() {
+fn two_processes_take_over() {
     explore_deaths(2, |steps| {
         let queue = Arc::new(Queue::default());
         let caller = Caller::new(&queue, 0);
@@ -478,25 +488,25 @@ fn two_take_over() {
     });
 }
 
-/// Who has lost the lock to somebody who took him for dead does not free it.
+/// A process that lost the lock, because a peer declared it dead, does not release it.
 #[test]
-fn nobody_frees_what_is_not_his() {
+fn release_requires_ownership() {
     explore(0, || {
         let queue = Arc::new(Queue::default());
         let [first, second] = [0, 1].map(|slot| Caller::new(&queue, slot).mine);
         assert!(queue_lock::try_acquire(&queue.lock, first));
         assert!(queue_lock::take_over(&queue.lock, first, second));
-        queue_lock::free(&queue.lock, first);
+        queue_lock::release(&queue.lock, first);
         assert_eq!(queue_lock::holder(&queue.lock), Some(second));
         assert!(!queue_lock::take_over(&queue.lock, first, first) && !queue_lock::try_acquire(&queue.lock, first));
-        queue_lock::free(&queue.lock, second);
+        queue_lock::release(&queue.lock, second);
         assert_eq!(queue_lock::holder(&queue.lock), None);
     });
 }
 
-/// A handler comes in, and its process dies, there or later.
+/// A handler runs, and its process dies in the handler or later.
 #[test]
-fn a_caller_dies_in_its_handler() {
+fn caller_dies_in_handler() {
     explore_events(0, 2, |events| {
         let queue = Arc::new(Queue::default());
         let caller = Caller::new(&queue, 0);
@@ -509,7 +519,7 @@ fn a_caller_dies_in_its_handler() {
                 came_in.set(2);
             }
         };
-        // That many steps after the signal.
+        // The second number counts from the signal.
         let died = caller.dying(events[0] + events[1] + 1, || {
             interrupted(&events[..1], handler, || caller.call(0));
         });
@@ -522,9 +532,10 @@ fn a_caller_dies_in_its_handler() {
     });
 }
 
-/// Signals whose handlers have nothing to do with us: what was interrupted is tried again, as often as it may be, and then dies.
+/// Handlers run that do not call the library. The interrupted call tries again until it blocks
+/// signals, and then its process dies.
 #[test]
-fn a_caller_is_interrupted_in_vain() {
+fn interruptions_without_operation() {
     explore_events(0, 3, |events| {
         let queue = Arc::new(Queue::default());
         let caller = Caller::new(&queue, 0);
@@ -540,14 +551,14 @@ fn a_caller_is_interrupted_in_vain() {
     });
 }
 
-/// The same under a reader's eyes.
+/// A reader reads while handlers run that do not call the library.
 #[test]
-fn a_reader_looks_while_a_caller_is_interrupted_in_vain() {
+fn reader_during_interruptions() {
     explore_events(1, 2, |after| {
         let queue = Arc::new(Queue::default());
         let reader = {
             let queue = queue.clone();
-            thread::spawn(move || queue.look_once())
+            thread::spawn(move || queue.try_snapshot())
         };
         let caller = Caller::new(&queue, 0);
         let came_in = interrupted(after, |_| (), || caller.call(0));
@@ -558,14 +569,15 @@ fn a_reader_looks_while_a_caller_is_interrupted_in_vain() {
     });
 }
 
-/// Who looks without the lock sees all of a change or nothing, whoever is interrupted meanwhile.
+/// A reader without the lock sees all of a change or nothing, even if a handler interrupts the
+/// call.
 #[test]
-fn a_reader_looks_while_a_handler_comes_in() {
+fn reader_during_handler() {
     explore_events(2, 1, |after| {
         let queue = Arc::new(Queue::default());
         let reader = {
             let queue = queue.clone();
-            thread::spawn(move || queue.look_once())
+            thread::spawn(move || queue.try_snapshot())
         };
         let came_in = call_with_handlers(&Caller::new(&queue, 0), after);
         let seen = reader.join().unwrap();
@@ -575,18 +587,19 @@ fn a_reader_looks_while_a_handler_comes_in() {
     });
 }
 
-/// The same of somebody who dies, and of who takes over.
+/// A reader without the lock sees all of a change or nothing, even if the caller dies and a process
+/// takes over.
 #[test]
-fn a_reader_looks_while_a_caller_dies() {
+fn reader_during_death() {
     explore_deaths(2, |steps| {
         let queue = Arc::new(Queue::default());
         let reader = {
             let queue = queue.clone();
-            thread::spawn(move || queue.look_once())
+            thread::spawn(move || queue.try_snapshot())
         };
         let caller = Caller::new(&queue, 0);
         let died = caller.dying(steps, || caller.call(0));
-        Caller::new(&queue, 1).section(|| ());
+        Caller::new(&queue, 1).with_guard(|| ());
         let seen = reader.join().unwrap();
         assert!(seen.is_none_or(|[first, second]| first == second), "{seen:?}");
         let [done] = queue.done();
@@ -595,24 +608,25 @@ fn a_reader_looks_while_a_caller_dies() {
     });
 }
 
-/// A dead one's change that nobody has carried out is not to be looked at.
+/// While the change of a dead process is pending, a snapshot fails.
 #[test]
-fn what_keeps_still_is_whole() {
+fn quiet_snapshot_is_complete() {
     explore_deaths(0, |steps| {
         let queue = Arc::new(Queue::default());
         let caller = Caller::new(&queue, 0);
         let died = caller.dying(steps, || caller.call(0));
-        let seen = queue.look_once();
+        let seen = queue.try_snapshot();
         assert!(seen.is_none_or(|[first, second]| first == second), "{seen:?}");
         assert!(died || seen == Some([1, 1]));
         died
     });
 }
 
-/// Who waits for a word without the lock, as for its answer, finds there what was stored before it.
+/// A process that waits for a word without the lock, such as its answer, then sees all earlier
+/// stores.
 #[test]
-fn what_is_stored_last_is_seen_last() {
-    for quickly in [false, true] {
+fn stores_are_seen_in_order() {
+    for fast in [false, true] {
         explore_deaths(2, move |steps| {
             let queue = Arc::new(Queue::default());
             let waiter = {
@@ -623,11 +637,11 @@ fn what_is_stored_last_is_seen_last() {
                 })
             };
             let caller = Caller::new(&queue, 0);
-            let died = caller.dying(steps, || match quickly {
+            let died = caller.dying(steps, || match fast {
                 true => caller.call(0),
-                false => caller.section(|| caller.commit(0)),
+                false => caller.with_guard(|| caller.commit(0)),
             });
-            Caller::new(&queue, 1).section(|| ());
+            Caller::new(&queue, 1).with_guard(|| ());
             assert_eq!(waiter.join().unwrap(), [1, 1]);
             died
         });

@@ -1,4 +1,4 @@
-//! The robust lock under every interleaving.
+//! The robust mutex in every interleaving.
 
 use crate::explore_deaths;
 use crate::sync::primitive::{AtomicU32, Ordering, mortal};
@@ -7,7 +7,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::AtomicBool;
 use loom::thread;
 
-/// Sleeping is a yield; the dead are known by a flag.
+/// A thread yields instead of sleeping, and a flag tells if the first participant is dead.
 struct Model {
     first_is_dead: AtomicBool,
 }
@@ -22,12 +22,12 @@ impl MutexEnv for Model {
     fn wake(&self, _: &AtomicU32) {}
 }
 
-fn acquire(word: &AtomicU32, me: LockOwner, world: &Model) -> Acquired {
+fn acquire(word: &AtomicU32, me: LockOwner, env: &Model) -> Acquired {
     if try_acquire(word, me) {
         return Acquired::Clean;
     }
     loop {
-        if let Some(how) = contend(word, me, world, false) {
+        if let Some(how) = contend(word, me, env, false) {
             return how;
         }
         thread::yield_now();
@@ -35,21 +35,21 @@ fn acquire(word: &AtomicU32, me: LockOwner, world: &Model) -> Acquired {
 }
 
 #[test]
-fn two_never_hold_it_together() {
+fn owners_exclude_each_other() {
     loom::model(|| {
         let shared =
             Arc::new((AtomicU32::new(0), loom::cell::UnsafeCell::new(0u32), Model { first_is_dead: AtomicBool::new(false) }));
         let run = |slot: u32| {
             let shared = shared.clone();
             move || {
-                let (word, counter, world) = &*shared;
+                let (word, counter, env) = &*shared;
                 let me = LockOwner::new(slot, 1);
-                assert_eq!(acquire(word, me, world), Acquired::Clean);
-                // loom itself fails the model if two do this at once.
+                assert_eq!(acquire(word, me, env), Acquired::Clean);
+                // loom fails the model if two threads do this at the same time.
                 #[allow(unsafe_code)]
-                // SAFETY: the lock is held.
+                // SAFETY: the thread holds the mutex, so no other thread accesses the counter.
                 counter.with_mut(|c| unsafe { *c += 1 });
-                release(word, me, world);
+                release(word, me, env);
             }
         };
         let other = thread::spawn(run(1));
@@ -59,9 +59,9 @@ fn two_never_hold_it_together() {
     });
 }
 
-/// The first participant dies holding the lock: exactly one of the two waiters repairs.
+/// The first participant dies while it holds the mutex. Exactly one of the two waiters repairs.
 #[test]
-fn the_dead_are_relieved_once() {
+fn one_waiter_takes_over_from_dead_owner() {
     loom::model(|| {
         let shared = Arc::new((AtomicU32::new(0), Model { first_is_dead: AtomicBool::new(false) }));
         assert!(try_acquire(&shared.0, LockOwner::new(0, 1)));
@@ -78,45 +78,46 @@ fn the_dead_are_relieved_once() {
         let other = thread::spawn(run(1));
         let mine = run(2)();
         let theirs = other.join().unwrap();
-        assert_eq!([mine, theirs].iter().filter(|h| **h == Acquired::FromDead).count(), 1);
+        assert_eq!([mine, theirs].iter().filter(|h| **h == Acquired::OwnerDied).count(), 1);
         assert_eq!(shared.0.load(Ordering::SeqCst), 0);
     });
 }
 
-/// Who takes the lock, and gives it back, dies before any step, while another one wants it: never two hold it, what it guards is repaired exactly if
-/// he died inside, and in the end it is free.
+/// A process takes and releases the mutex and dies before any step, while another one wants it. The
+/// two never hold it together, it is repaired only if its owner died inside, and it is free at the
+/// end.
 #[test]
-fn a_holder_dies_at_each_step() {
+fn owner_dies_at_each_step() {
     explore_deaths(2, |steps| {
         let shared = Arc::new((AtomicU32::new(0), Model { first_is_dead: AtomicBool::new(false) }, Guarded::default()));
         let other = {
             let shared = shared.clone();
             thread::spawn(move || visit(1, &shared.0, &shared.1, &shared.2))
         };
-        let (word, world, guarded) = &*shared;
-        let done = mortal(steps, || visit(0, word, world, guarded));
+        let (word, env, guarded) = &*shared;
+        let done = mortal(steps, || visit(0, word, env, guarded));
         if done.is_none() {
-            world.first_is_dead.store(true, Ordering::SeqCst);
+            env.first_is_dead.store(true, Ordering::SeqCst);
         }
-        assert_ne!(done, Some(Acquired::FromDead), "nobody else dies");
+        assert_ne!(done, Some(Acquired::OwnerDied), "no other process dies");
         let repairs =
-            [other.join().unwrap(), visit(2, word, world, guarded)].into_iter().filter(|how| *how == Acquired::FromDead).count();
+            [other.join().unwrap(), visit(2, word, env, guarded)].into_iter().filter(|how| *how == Acquired::OwnerDied).count();
         assert!(repairs <= usize::from(done.is_none()), "{repairs}");
-        assert_eq!(guarded.half.load(Ordering::Relaxed) % 2, 0, "what it guards is whole");
+        assert_eq!(guarded.half.load(Ordering::Relaxed) % 2, 0, "what the mutex guards is complete");
         assert_eq!(word.load(Ordering::SeqCst), 0);
         done.is_none()
     });
 }
 
-fn visit(slot: u32, word: &AtomicU32, world: &Model, guarded: &Guarded) -> Acquired {
+fn visit(slot: u32, word: &AtomicU32, env: &Model, guarded: &Guarded) -> Acquired {
     let me = LockOwner::new(slot, 1);
-    let how = acquire(word, me, world);
-    guarded.visit(how == Acquired::FromDead);
-    release(word, me, world);
+    let how = acquire(word, me, env);
+    guarded.visit(how == Acquired::OwnerDied);
+    release(word, me, env);
     how
 }
 
-/// What a lock guards: odd while its holder is at it.
+/// What the mutex guards: odd while its owner changes it.
 #[derive(Default)]
 struct Guarded {
     half: AtomicU32,
@@ -125,8 +126,9 @@ struct Guarded {
 impl Guarded {
     fn visit(&self, repair: bool) {
         let found = self.half.load(Ordering::Relaxed);
-        // Whoever has it from the living finds it whole; from the dead, as it may be, and makes it whole.
-        assert!(repair || found.is_multiple_of(2), "two are inside, or a death was missed");
+        // An owner that got the mutex from a live process finds an even value. After a death it
+        // repairs.
+        assert!(repair || found.is_multiple_of(2), "two processes are inside, or a death was missed");
         let whole = found.next_multiple_of(2);
         self.half.store(whole + 1, Ordering::Relaxed);
         self.half.store(whole + 2, Ordering::Relaxed);

@@ -1,4 +1,5 @@
-//! The words of semaphores under every interleaving, in which the owner of a descriptor may die before any step.
+//! The words of semaphores in every interleaving, with a death of a descriptor's owner before any
+//! step.
 
 use crate::sync::primitive::{AtomicU64, Ordering, mortal};
 use crate::sync::word::*;
@@ -6,7 +7,7 @@ use crate::{explore, explore_deaths};
 use loom::sync::Arc;
 use loom::thread;
 
-/// Preemptions, where nothing else is said.
+/// The number of preemptions, unless a test has its own.
 const BOUND: usize = 4;
 
 #[derive(Default)]
@@ -30,17 +31,17 @@ impl Set {
     }
 
     fn value(&self, num: u32) -> i32 {
-        settle(self, num).expect("a mark stays").value().into()
+        settle(self, num).expect("a marker stays").value().into()
     }
 
     fn peeked(&self, num: u32) -> i32 {
-        peek(self, num).expect("a mark is not understood").value().into()
+        peek(self, num).expect("a marker is taken for a forgery").value().into()
     }
 
-    /// As `semop` on one semaphore does. `false`: the word is slow.
+    /// Adds to one word as `semop` does. Returns `false` if the word is slow.
     fn add_to_one(&self, num: u32, by: i32) -> bool {
         loop {
-            let old = settle(self, num).expect("a mark stays");
+            let old = settle(self, num).expect("a marker stays");
             let new = old.with_value((i32::from(old.value()) + by) as u16);
             if old.is_slow() {
                 return false;
@@ -51,10 +52,10 @@ impl Set {
         }
     }
 
-    /// One attempt to add to several words.
+    /// Attempts once to add to several words.
     fn add(&self, nth: usize, what: &[(u32, i32)]) -> bool {
         let plan = |&(num, by): &(u32, i32)| {
-            let old = settle(self, num).expect("a mark stays");
+            let old = settle(self, num).expect("a marker stays");
             let value = i32::from(old.value()) + by;
             old.is_plain().then(|| Planned { num, old, new: old.with_value(value as u16) })
         };
@@ -79,7 +80,7 @@ fn two_changes(first: [(u32, i32); 2], second: [(u32, i32); 2]) {
 }
 
 #[test]
-fn two_changes_in_the_same_order() {
+fn two_changes_in_same_order() {
     explore(3, || two_changes([(0, 1), (1, 1)], [(0, 2), (1, -2)]));
 }
 
@@ -88,7 +89,7 @@ fn two_changes_in_opposite_order() {
     explore(3, || two_changes([(0, 1), (1, 1)], [(1, 2), (0, -2)]));
 }
 
-/// Of an addition to both words and one to the first word alone, none is lost.
+/// Adds to both words while `one` adds 2 to the first word. Neither addition is lost.
 fn change_against(one: impl Fn(&Set) + Send + Sync + 'static) {
     let set = Set::new([5, 5]);
     let other = {
@@ -101,7 +102,7 @@ fn change_against(one: impl Fn(&Set) + Send + Sync + 'static) {
 }
 
 #[test]
-fn a_change_against_one_word() {
+fn change_races_one_word() {
     explore(BOUND, || {
         change_against(|set| {
             assert!(set.add_to_one(0, 2));
@@ -110,19 +111,20 @@ fn a_change_against_one_word() {
 }
 
 #[test]
-fn a_change_against_the_locks_holder() {
+fn change_races_lock_holder() {
     explore(BOUND, || {
         change_against(|set| {
-            let held = hold(set, 0).expect("a mark stays");
+            let held = hold(set, 0).expect("a marker stays");
             set.words[0].store(held.with_value(held.value() + 2).0, Ordering::Release);
-            let_go(set, 0);
+            release(set, 0);
         })
     });
 }
 
-/// A descriptor is used twice; whoever is late with the first use never takes the mark for a scribble.
+/// A descriptor is used twice. A process that is late with the first use never takes its marker for
+/// a forgery.
 #[test]
-fn a_late_helper() {
+fn late_helper() {
     explore(2, || {
         let set = Set::new([5, 5]);
         let other = {
@@ -137,9 +139,9 @@ fn a_late_helper() {
     });
 }
 
-/// Who only looks sees the words before or those after, and never goes back.
+/// A reader sees the words before or the words after, and never goes back.
 #[test]
-fn a_reader_sees_no_half() {
+fn reader_sees_no_partial_change() {
     explore(BOUND, || {
         let set = Set::new([5, 5]);
         let other = {
@@ -153,9 +155,9 @@ fn a_reader_sees_no_half() {
     });
 }
 
-/// Nor does he take what the next use of the descriptor is about for what the last one did.
+/// A late reader does not take the next use of a descriptor for the last one.
 #[test]
-fn a_late_reader() {
+fn late_reader() {
     explore(2, || {
         let set = Set::new([5, 5]);
         let other = {
@@ -168,9 +170,10 @@ fn a_late_reader() {
     });
 }
 
-/// The owner dies, somebody meets its marks meanwhile: both words change or neither does, and no mark stays.
+/// The owner dies while another process meets its markers. Both words change or neither does, and
+/// no marker stays.
 #[test]
-fn the_owner_dies() {
+fn owner_dies() {
     explore_deaths(BOUND, |steps| {
         let set = Set::new([5, 5]);
         let other = {
@@ -186,9 +189,9 @@ fn the_owner_dies() {
     });
 }
 
-/// The same while another change is under way, which meets the marks in the opposite order.
+/// The owner dies while another change meets its markers in the opposite order.
 #[test]
-fn the_owner_dies_against_another() {
+fn owner_dies_against_another_change() {
     explore_deaths(2, |steps| {
         let set = Set::new([5, 5]);
         let other = {
@@ -204,9 +207,9 @@ fn the_owner_dies_against_another() {
     });
 }
 
-/// A dead one's descriptor is used again while somebody still looks at its last use.
+/// The descriptor of a dead owner is reused while another process still reads its last use.
 #[test]
-fn a_dead_ones_descriptor_is_used_again() {
+fn descriptor_of_dead_owner_is_reused() {
     explore_deaths(2, |steps| {
         let set = Set::new([5, 5]);
         let other = {

@@ -1,10 +1,10 @@
-//! The C calls, plainly.
+//! The C calls on segments, processes and memory.
 //!
 //! # Safety
 //!
-//! The agent is a program whose purpose is to make calls with whatever arguments it is told, the wrong
-//! ones too. It keeps nothing in the memory that it attaches, maps or unmaps at the controller's
-//! word, has one thread but for those that it is told to start, and dies where the kernel says that it should.
+//! The agent makes calls with any argument that the controller sends, valid or not. It keeps no
+//! data in memory that it attaches, maps or unmaps on command. It has one thread, apart from
+//! threads that it starts on command. Where the kernel says so, it must die.
 #![allow(unsafe_code)]
 
 use quintet::{Errno, Namespace};
@@ -14,7 +14,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Set before each call and expected after each success: `errno` is not touched by a call that succeeds.
+/// The value of `errno` before each call. A successful call must not change it.
 const UNTOUCHED: c_int = 4242;
 /// Added to an errno that a successful call has left behind.
 const TOUCHED: c_int = 100_000;
@@ -60,14 +60,15 @@ fn set_errno(value: c_int) {
     unsafe { *libc::__errno_location() = value }
 }
 
-/// Does something and leaves `errno` as it was, as a handler must.
-pub fn keep_errno(deed: impl FnOnce()) {
+/// Runs `action` and restores `errno`, as a signal handler must.
+pub fn preserving_errno(action: impl FnOnce()) {
     let before = errno();
-    deed();
+    action();
     set_errno(before);
 }
 
-/// Makes a call whose failure is -1, and sees to it that a success leaves `errno` alone.
+/// Makes a call that returns `failure` on error. Reports a successful call that changes `errno` as
+/// an error.
 pub fn call<T: PartialEq + Copy>(failure: T, make: impl FnOnce() -> T) -> Result<T, c_int> {
     set_errno(UNTOUCHED);
     let ret = make();
@@ -78,10 +79,10 @@ pub fn call<T: PartialEq + Copy>(failure: T, make: impl FnOnce() -> T) -> Result
     }
 }
 
-/// Whether the calls are made through `syscall(2)`.
+/// `true` if calls are made through `syscall(2)`.
 static BARE: AtomicBool = AtomicBool::new(false);
 
-/// Makes the calls through libc's functions of their names, or all through `syscall(2)`.
+/// Selects between libc's functions and `syscall(2)`.
 pub fn set_bare(bare: bool) {
     BARE.store(bare, Ordering::Relaxed);
 }
@@ -125,11 +126,12 @@ pub fn shmctl(id: c_int, command: c_int, buffer: usize) -> Result<c_int, c_int> 
     })
 }
 
-/// Makes a `shmctl` that fills a `T`.
+/// Calls `shmctl` with a command that fills a `T`.
 pub fn shmctl_get<T: Copy>(id: c_int, command: c_int) -> Result<(c_int, T), c_int> {
     let mut value = MaybeUninit::<T>::zeroed();
     let ret = shmctl(id, command, value.as_mut_ptr() as usize)?;
-    // SAFETY: every T here is a C struct of integers, for which zeroes are valid, and the call has filled it.
+    // SAFETY: every T here is a C struct of integers, for which zeroes are valid, and the call has
+    // filled it.
     Ok((ret, unsafe { value.assume_init() }))
 }
 
@@ -157,7 +159,7 @@ pub fn ftok(path: &CStr, project: c_int) -> Result<i32, c_int> {
     call(-1, || unsafe { libc::ftok(path.as_ptr(), project) })
 }
 
-/// Maps anonymous memory; `address` 0 or, with `fixed`, exactly there.
+/// Maps anonymous memory: exactly at `address` if `fixed`, else with `address` as a hint.
 pub fn map(address: usize, len: usize, prot: c_int, fixed: bool) -> Result<usize, c_int> {
     let place = if fixed { libc::MAP_FIXED_NOREPLACE } else { 0 };
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | place;
@@ -175,7 +177,7 @@ pub fn protect(address: usize, len: usize, prot: c_int) -> Result<(), c_int> {
     call(-1, || unsafe { libc::mprotect(address as *mut c_void, len, prot) }).map(drop)
 }
 
-/// Copies a byte from memory that may not be there, by having the kernel read it.
+/// Reads a byte from memory that may not be mapped: the kernel copies it into a pipe.
 pub fn peek(address: usize) -> Result<u8, c_int> {
     let pipe = Pipe::new();
     // SAFETY: the kernel checks the address.
@@ -186,7 +188,7 @@ pub fn peek(address: usize) -> Result<u8, c_int> {
     Ok(byte)
 }
 
-/// Stores a byte to memory that may not be there or not be writable, by having the kernel write it.
+/// Writes a byte to memory that may not be writable: the kernel copies it out of a pipe.
 pub fn poke(address: usize, byte: u8) -> Result<(), c_int> {
     let pipe = Pipe::new();
     // SAFETY: a local of one byte.
@@ -195,7 +197,7 @@ pub fn poke(address: usize, byte: u8) -> Result<(), c_int> {
     call(-1, || unsafe { libc::read(pipe.read.as_raw_fd(), address as *mut c_void, 1) }).map(drop)
 }
 
-/// Stores a byte as a program does, and dies if it must not.
+/// Writes a byte with a plain store, which may kill the process.
 pub fn store(address: usize, byte: u8) {
     // SAFETY: see the head of the file.
     unsafe { (address as *mut u8).write_volatile(byte) }
@@ -213,13 +215,13 @@ impl Pipe {
     }
 }
 
-/// The program break.
+/// Returns the program break.
 pub fn program_break() -> usize {
     // SAFETY: sbrk(0) only asks.
     unsafe { libc::sbrk(0) as usize }
 }
 
-/// Reads from the control connection; `None` at its end.
+/// Reads from the control connection. Returns `None` when it is closed.
 pub fn read_control(piece: &mut [u8]) -> Option<usize> {
     loop {
         // SAFETY: the buffer is as long as said.
@@ -231,14 +233,15 @@ pub fn read_control(piece: &mut [u8]) -> Option<usize> {
 }
 
 pub fn write_control(line: &[u8]) {
-    // SAFETY: the buffer is as long as said. A short line into a socket goes whole; if the peer is gone, so are we.
+    // SAFETY: the buffer is as long as said. A short line into a socket goes whole; if the peer is
+    // gone, so are we.
     let n = unsafe { libc::send(0, line.as_ptr().cast(), line.len(), libc::MSG_NOSIGNAL) };
     if usize::try_from(n) != Ok(line.len()) {
         std::process::exit(1);
     }
 }
 
-/// Gives SIGSEGV and SIGBUS, which Rust's runtime handles, back to the system.
+/// Restores the default action of SIGSEGV and SIGBUS, which Rust's runtime handles.
 pub fn default_signals() {
     for signal in [libc::SIGSEGV, libc::SIGBUS] {
         // SAFETY: SIG_DFL is a valid disposition.
@@ -246,7 +249,8 @@ pub fn default_signals() {
     }
 }
 
-/// `fork(2)`; the child gets `control` as its control connection. The child's pid, 0 in the child.
+/// Calls `fork(2)`. In the child, `control` becomes the control connection. Returns the child's
+/// process id, and 0 in the child.
 pub fn fork(control: OwnedFd) -> Result<i32, c_int> {
     // SAFETY: the child only goes on with what the forking thread did.
     let pid = call(-1, || unsafe { libc::fork() })?;
@@ -257,7 +261,7 @@ pub fn fork(control: OwnedFd) -> Result<i32, c_int> {
     Ok(pid)
 }
 
-/// The arguments of an `execv` of this program.
+/// The arguments for an `execv` of this program.
 pub struct Image {
     _owned: Vec<CString>,
     argv: Vec<*const libc::c_char>,
@@ -271,7 +275,7 @@ impl Image {
         Image { _owned: owned, argv }
     }
 
-    /// Becomes the program at `path`; the errno if that fails.
+    /// Executes the program at `path`. Returns the errno if that fails.
     pub fn exec(&self, path: &CStr) -> c_int {
         // SAFETY: a null-terminated array of C strings that live as long as `self`.
         unsafe { libc::execv(path.as_ptr(), self.argv.as_ptr()) };
@@ -279,13 +283,14 @@ impl Image {
     }
 }
 
-/// `vfork(2)`, then `execv` of `image` with `control` as its control connection.
+/// Calls `vfork(2)`. The child executes `image` with `control` as its control connection.
 #[inline(never)]
 pub fn vfork_exec(image: &Image, control: &OwnedFd) -> Result<i32, c_int> {
     let (fd, path, argv) = (control.as_raw_fd(), c"/proc/self/exe".as_ptr(), image.argv.as_ptr());
     call(-1, || {
         #[allow(deprecated)]
-        // SAFETY: the child only makes async-signal-safe calls, with values computed before, and never returns.
+        // SAFETY: the child only makes async-signal-safe calls, with values computed before, and
+        // never returns.
         let pid = unsafe { libc::vfork() };
         if pid == 0 {
             // SAFETY: as above: open descriptors, C strings that outlive the call.
@@ -299,7 +304,7 @@ pub fn vfork_exec(image: &Image, control: &OwnedFd) -> Result<i32, c_int> {
     })
 }
 
-pub fn exit_at_once(code: c_int) -> ! {
+pub fn exit_immediately(code: c_int) -> ! {
     // SAFETY: ends the process.
     unsafe { libc::_exit(code) }
 }
@@ -314,7 +319,7 @@ pub fn kill_self(signal: c_int) {
     unsafe { libc::kill(libc::getpid(), signal) };
 }
 
-/// `waitpid(2)`: the pid (0: none yet) and the status.
+/// Calls `waitpid(2)`. Returns the process id (0 if no child has exited yet) and the status.
 pub fn wait(pid: i32, options: c_int) -> Result<(i32, c_int), c_int> {
     let mut status = 0;
     // SAFETY: `status` is a local.
@@ -323,7 +328,7 @@ pub fn wait(pid: i32, options: c_int) -> Result<(i32, c_int), c_int> {
 }
 
 pub fn close_from(first: u32) -> Result<(), c_int> {
-    // SAFETY: the agent's own descriptor is 0, and it owns no others between commands.
+    // SAFETY: the agent's own descriptor is 0, and it owns no other one between commands.
     call(-1, || unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) as c_int }).map(drop)
 }
 
@@ -363,7 +368,7 @@ pub fn set_limit(resource: c_int, value: u64) -> Result<(), c_int> {
     }
 }
 
-/// Orphaned descendants become this process's children.
+/// Makes orphaned descendants children of this process.
 pub fn become_subreaper() -> Result<(), c_int> {
     // SAFETY: numbers only.
     call(-1, || unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(drop)

@@ -1,8 +1,9 @@
-//! The C calls of message queues, plainly.
+//! The C calls on message queues.
 //!
 //! # Safety
 //!
-//! As in `c.rs`: the callee checks whatever pointer it is told; otherwise they are locals.
+//! As in `c.rs`: the callee checks each pointer that the controller sends; all other pointers refer
+//! to locals.
 #![allow(unsafe_code)]
 
 use crate::c::{bare, call};
@@ -13,18 +14,18 @@ pub const MSG_STAT: c_int = 11;
 pub const MSG_INFO: c_int = 12;
 pub const MSG_STAT_ANY: c_int = 13;
 
-/// The size of a message's type, which comes before its bytes.
+/// The size of a message's type, which precedes its text.
 const TYPE: usize = size_of::<c_long>();
-/// A buffer is said to have more room, but no message is longer.
+/// The real size of a receive buffer if the stated size is larger. No message is longer.
 pub const ROOM: usize = 1 << 20;
-/// What no call is to touch.
+/// The fill byte of a receive buffer. The call must not change it outside the message.
 pub const UNTOUCHED: u8 = 0xee;
-/// Bytes after the buffer.
+/// Bytes after the buffer that must stay unchanged.
 const GUARD: usize = 64;
-/// An error of its own: more was written than the call told.
+/// Reported instead of an errno: the call wrote past the buffer.
 pub const OVERRUN: c_int = 200_000;
-/// The same within the buffer.
-pub const SPILT: c_int = 200_001;
+/// Reported instead of an errno: the call wrote past the message, within the buffer.
+pub const SPILLED: c_int = 200_001;
 
 pub fn msgget(key: i32, flags: c_int) -> Result<c_int, c_int> {
     // SAFETY: numbers only.
@@ -63,17 +64,17 @@ pub fn msgctl(id: c_int, command: c_int, buffer: usize) -> Result<c_int, c_int> 
     })
 }
 
-/// A message as C programs lay it out.
+/// Returns a message in the layout of `struct msgbuf`.
 pub fn laid_out(mtype: i64, text: &[u8]) -> Vec<u8> {
     [&(mtype as c_long).to_ne_bytes(), text].concat()
 }
 
-/// Sends what has been laid out.
+/// Sends a message from [`laid_out`].
 pub fn send(id: c_int, message: &[u8], flags: c_int) -> Result<(), c_int> {
     msgsnd(id, message.as_ptr() as usize, message.len() - TYPE, flags)
 }
 
-/// A message's type and its bytes. That nothing else was written is seen to.
+/// Receives a message. Checks that the call writes nothing else.
 pub fn receive(id: c_int, size: usize, mtype: i64, flags: c_int) -> Result<(i64, Vec<u8>), c_int> {
     let mut buffer = vec![UNTOUCHED; TYPE + size.min(ROOM) + GUARD];
     let received = msgrcv(id, buffer.as_mut_ptr() as usize, size, mtype, flags);
@@ -83,14 +84,14 @@ pub fn receive(id: c_int, size: usize, mtype: i64, flags: c_int) -> Result<(i64,
         return Err(OVERRUN);
     }
     if touched(buffer.get(written..)) {
-        return Err(SPILT);
+        return Err(SPILLED);
     }
     received?;
     let (mtype, text) = buffer[..written].split_at(TYPE);
-    Ok((c_long::from_ne_bytes(mtype.try_into().expect("so many bytes")) as i64, text.to_vec()))
+    Ok((c_long::from_ne_bytes(mtype.try_into().expect("the size of a type")) as i64, text.to_vec()))
 }
 
-/// Makes a `msgctl` that fills a `msqid_ds`.
+/// Calls `msgctl` with a command that fills a `msqid_ds`.
 pub fn stat(id: c_int, command: c_int) -> Result<(c_int, libc::msqid_ds), c_int> {
     // SAFETY: zeroes are a valid msqid_ds.
     let mut ds: libc::msqid_ds = unsafe { std::mem::zeroed() };
@@ -98,7 +99,7 @@ pub fn stat(id: c_int, command: c_int) -> Result<(c_int, libc::msqid_ds), c_int>
     Ok((ret, ds))
 }
 
-/// Makes a `msgctl` that fills a `msginfo`.
+/// Calls `msgctl` with a command that fills a `msginfo`.
 pub fn info(command: c_int) -> Result<(c_int, libc::msginfo), c_int> {
     // SAFETY: zeroes are a valid msginfo.
     let mut info: libc::msginfo = unsafe { std::mem::zeroed() };

@@ -1,11 +1,12 @@
-//! The C calls of semaphore sets, plainly.
+//! The C calls on semaphore sets, and signal handlers.
 //!
 //! # Safety
 //!
-//! As in `c.rs`: the callee checks whatever pointer it is told; otherwise they are locals.
+//! As in `c.rs`: the callee checks each pointer that the controller sends; all other pointers refer
+//! to locals.
 #![allow(unsafe_code)]
 
-use crate::c::{bare, call, keep_errno};
+use crate::c::{bare, call, preserving_errno};
 use std::ffi::c_int;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,13 +24,13 @@ pub const SEM_INFO: c_int = 19;
 pub const SEM_STAT_ANY: c_int = 20;
 
 unsafe extern "C" {
-    /// Of `<sys/sem.h>`; the crate libc lacks it.
+    /// Declared in `<sys/sem.h>`. The crate libc does not have it.
     fn semtimedop(id: c_int, sops: *mut libc::sembuf, nsops: usize, timeout: *const libc::timespec) -> c_int;
 }
 
 /// More semaphores than a set can have.
 const MOST: usize = 65536;
-/// No semaphore's value.
+/// A value that no semaphore can have.
 const UNFILLED: u16 = u16::MAX;
 
 pub fn semget(key: i32, nsems: c_int, flags: c_int) -> Result<c_int, c_int> {
@@ -39,7 +40,7 @@ pub fn semget(key: i32, nsems: c_int, flags: c_int) -> Result<c_int, c_int> {
     })
 }
 
-/// `semop` without a timeout, `semtimedop` with one; both addresses may be wrong.
+/// Calls `semop` without a timeout, `semtimedop` with one. Both addresses may be invalid.
 pub fn semop(id: c_int, sops: usize, nsops: usize, timeout: Option<usize>) -> Result<(), c_int> {
     // SAFETY: the callee checks the pointers (EFAULT), or they are locals of the caller.
     call(-1, || unsafe {
@@ -59,7 +60,7 @@ pub fn semctl(id: c_int, num: c_int, command: c_int, arg: usize) -> Result<c_int
     })
 }
 
-/// `GETALL` into more room than is needed.
+/// Calls `GETALL` with a larger array than needed.
 pub fn getall(id: c_int) -> Result<Vec<u16>, c_int> {
     let mut values = vec![UNFILLED; MOST];
     semctl(id, 0, GETALL, values.as_mut_ptr() as usize)?;
@@ -68,14 +69,14 @@ pub fn getall(id: c_int) -> Result<Vec<u16>, c_int> {
     Ok(values)
 }
 
-/// `SETALL` from an array that is long enough for any set.
+/// Calls `SETALL` with an array that is long enough for any set.
 pub fn setall(id: c_int, values: &[u16]) -> Result<(), c_int> {
     let mut array = vec![0u16; MOST];
     array[..values.len()].copy_from_slice(values);
     semctl(id, 0, SETALL, array.as_ptr() as usize).map(drop)
 }
 
-/// Makes a `semctl` that fills a `semid_ds`.
+/// Calls `semctl` with a command that fills a `semid_ds`.
 pub fn stat(id: c_int, command: c_int) -> Result<(c_int, quintet::abi::semid_ds), c_int> {
     // SAFETY: zeroes are a valid semid_ds.
     let mut ds: quintet::abi::semid_ds = unsafe { std::mem::zeroed() };
@@ -83,7 +84,7 @@ pub fn stat(id: c_int, command: c_int) -> Result<(c_int, quintet::abi::semid_ds)
     Ok((ret, ds))
 }
 
-/// Makes a `semctl` that fills a `seminfo`.
+/// Calls `semctl` with a command that fills a `seminfo`.
 pub fn info(command: c_int) -> Result<(c_int, quintet::abi::seminfo), c_int> {
     // SAFETY: zeroes are a valid seminfo.
     let mut info: quintet::abi::seminfo = unsafe { std::mem::zeroed() };
@@ -100,19 +101,19 @@ pub fn set(id: c_int, uid: u32, gid: u32, mode: u32) -> Result<(), c_int> {
     semctl(id, 0, libc::IPC_SET, &raw mut ds as usize).map(drop)
 }
 
-/// How often the handler has run.
+/// How often the signal handler has run.
 static HANDLED: AtomicU32 = AtomicU32::new(0);
-/// What the handler does besides counting.
-static DEED: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+/// What the signal handler does in addition to counting.
+static ACTION: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
 
 extern "C" fn handler(_signal: c_int) {
     HANDLED.fetch_add(1, Ordering::Relaxed);
-    if let Some(deed) = DEED.get() {
-        keep_errno(deed);
+    if let Some(action) = ACTION.get() {
+        preserving_errno(action);
     }
 }
 
-/// Installs a handler that counts, with or without `SA_RESTART`.
+/// Installs a signal handler that counts, with or without `SA_RESTART`.
 pub fn handle(signal: c_int, restart: bool) -> Result<(), c_int> {
     // SAFETY: zeroes are a valid sigaction; the handler makes only calls that may be made in one.
     unsafe {
@@ -123,23 +124,24 @@ pub fn handle(signal: c_int, restart: bool) -> Result<(), c_int> {
     }
 }
 
-/// Has signals of this number ignored.
+/// Ignores a signal.
 pub fn ignore(signal: c_int) {
     // SAFETY: SIG_IGN is a valid disposition.
     unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
-/// Has the handler do this, too, which must need no memory; at most once in a process.
-pub fn handle_with(deed: impl Fn() + Send + Sync + 'static) {
-    assert!(DEED.set(Box::new(deed)).is_ok(), "the handler has its deed");
+/// Makes the signal handler run `action`, too. The action must not allocate memory. One call per
+/// process.
+pub fn handle_with(action: impl Fn() + Send + Sync + 'static) {
+    assert!(ACTION.set(Box::new(action)).is_ok(), "one action per process");
 }
 
-/// How often the handler has run.
+/// Returns how often the signal handler has run.
 pub fn handled() -> u32 {
     HANDLED.load(Ordering::Relaxed)
 }
 
-/// This thread's id.
+/// Returns the id of the calling thread.
 pub fn gettid() -> i32 {
     // SAFETY: no arguments.
     unsafe { libc::syscall(libc::SYS_gettid) as i32 }

@@ -1,4 +1,4 @@
-//! The verbs of System V IPC, made in either of two ways.
+//! Calls on segments and limits, through libc or through the library.
 
 use crate::memory::attached;
 use crate::{Answer, c, number};
@@ -7,29 +7,29 @@ use std::cell::OnceCell;
 use std::ffi::CString;
 use std::path::PathBuf;
 
-/// How the agent makes the calls.
-pub enum Face {
-    /// libc's functions.
+/// How the agent makes calls.
+pub enum Interface {
+    /// Through libc's functions.
     Libc,
-    /// The verbs of a namespace that is a directory, opened with the first of them.
+    /// Through the methods of `quintet::Namespace` on a directory, which the first call opens.
     Library { directory: PathBuf, kind: Kind, opened: OnceCell<Namespace> },
 }
 
-impl Face {
-    pub fn of(args: &[String]) -> Option<Face> {
+impl Interface {
+    pub fn of(args: &[String]) -> Option<Interface> {
         match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            ["libc"] => Some(Face::Libc),
+            ["libc"] => Some(Interface::Libc),
             ["library", directory, kind @ ("private" | "shared")] => {
                 let kind = if kind == "private" { Kind::Private } else { Kind::Shared };
-                Some(Face::Library { directory: directory.into(), kind, opened: OnceCell::new() })
+                Some(Interface::Library { directory: directory.into(), kind, opened: OnceCell::new() })
             }
             _ => None,
         }
     }
 
-    /// The namespace of library mode, or `None`.
+    /// Returns the namespace, or `None` if calls go through libc.
     pub fn namespace(&self) -> Option<Result<&Namespace, i32>> {
-        let Face::Library { directory, kind, opened } = self else { return None };
+        let Interface::Library { directory, kind, opened } = self else { return None };
         if let Some(ns) = opened.get() {
             return Some(Ok(ns));
         }
@@ -43,26 +43,26 @@ impl Face {
     }
 }
 
-/// Performs `verb` if it is one of System V IPC.
-pub fn perform(face: &Face, verb: &str, args: &[&str]) -> Option<Answer> {
+/// Executes `verb` if it is a call on segments or limits.
+pub fn perform(interface: &Interface, verb: &str, args: &[&str]) -> Option<Answer> {
     match verb {
-        "ftok" => return Some(ftok(face, args)),
+        "ftok" => return Some(ftok(interface, args)),
         "shmget" | "shmat" | "shmdt" | "stat" | "stat_index" | "stat_any" | "set" | "rm" | "lock" | "unlock" | "ipc_info"
-        | "shm_info" | "shm_survey" | "shmctl" | "sysctl" | "set_sysctl" | "sysvipc" | "open" | "sweep" => {}
+        | "shm_info" | "shm_snapshot" | "shmctl" | "sysctl" | "set_sysctl" | "sysvipc" | "open" | "sweep" => {}
         _ => return None,
     }
-    Some(match face.namespace() {
+    Some(match interface.namespace() {
         None => by_libc(verb, args),
         Some(Ok(ns)) => by_library(ns, verb, args).map_err(|e| e.raw()),
         Some(Err(errno)) => Err(errno),
     })
 }
 
-fn ftok(face: &Face, args: &[&str]) -> Answer {
+fn ftok(interface: &Interface, args: &[&str]) -> Answer {
     let project = number(args[1]);
-    match face {
-        Face::Libc => c::ftok(&CString::new(args[0]).expect("no NUL"), project).map(|k| k.to_string()),
-        Face::Library { .. } => Key::ftok(args[0], project).map(|k| k.raw().to_string()).map_err(|e| e.raw()),
+    match interface {
+        Interface::Libc => c::ftok(&CString::new(args[0]).expect("no NUL"), project).map(|k| k.to_string()),
+        Interface::Library { .. } => Key::ftok(args[0], project).map(|k| k.raw().to_string()).map_err(|e| e.raw()),
     }
 }
 
@@ -88,7 +88,7 @@ fn by_libc(verb: &str, args: &[&str]) -> Answer {
         "shm_info" => c::shmctl_get::<c::ShmUsage>(0, c::SHM_INFO).map(|(max, i)| {
             format!("{max} {} {} {} {} {} {}", i.used_ids, i.tot, i.rss, i.swp, i.swap_attempts, i.swap_successes)
         }),
-        "shm_survey" => Ok(survey(args[0], |index| c_stat(index, c::SHM_STAT_ANY))),
+        "shm_snapshot" => Ok(snapshot(args[0], |index| c_stat(index, c::SHM_STAT_ANY))),
         "shmctl" => c::shmctl(id(), number(args[1]), number(args[2])).map(|ret| ret.to_string()),
         "sysctl" => read_sysctl(args[0]),
         "set_sysctl" => write_sysctl(args[0], args[1]),
@@ -100,9 +100,9 @@ fn by_libc(verb: &str, args: &[&str]) -> Answer {
     }
 }
 
-/// Of each segment what is told by its index, or `gone`.
-fn survey(ids: &str, stat: impl Fn(i32) -> Answer) -> String {
-    let see = |id: &str| stat(number::<i32>(id) & 0x7fff).ok().filter(|told| told.split(' ').next() == Some(id));
+/// Returns the status of each segment, or `gone`. Looks up by index.
+fn snapshot(ids: &str, stat: impl Fn(i32) -> Answer) -> String {
+    let see = |id: &str| stat(number::<i32>(id) & 0x7fff).ok().filter(|text| text.split(' ').next() == Some(id));
     ids.split(',').map(|id| see(id).unwrap_or_else(|| "gone".to_owned())).collect::<Vec<_>>().join("|")
 }
 
@@ -110,7 +110,7 @@ fn sysctl(name: &str) -> String {
     format!("/proc/sys/kernel/{name}")
 }
 
-/// The numbers of `/proc/sys/kernel/sem`, in their order.
+/// The numbers in `/proc/sys/kernel/sem`, in order.
 const IN_SEM: [&str; 4] = ["semmsl", "semmns", "semopm", "semmni"];
 
 fn read_sysctl(name: &str) -> Answer {
@@ -133,7 +133,7 @@ fn io_errno(e: std::io::Error) -> i32 {
     e.raw_os_error().unwrap_or(libc::EIO)
 }
 
-/// The fields in the order in which `conformance::Stat` reads them.
+/// Returns the fields in the order in which `conformance::Stat` parses them.
 fn c_stat(id: i32, command: i32) -> Answer {
     let (ret, ds) = c::shmctl_get::<libc::shmid_ds>(id, command)?;
     let id = if command == libc::IPC_STAT { id } else { ret };
@@ -171,8 +171,8 @@ fn by_library(ns: &Namespace, verb: &str, args: &[&str]) -> Result<String, quint
             let u = ns.shm_usage()?;
             Ok(format!("{} {} {} {} {} 0 0", u.max_index, u.segments, u.pages, u.resident, u.swapped))
         }
-        "shm_survey" => {
-            Ok(survey(args[0], |index| ns.shm_stat_index(index, true).map(|s| library_stat(&s)).map_err(|e| e.raw())))
+        "shm_snapshot" => {
+            Ok(snapshot(args[0], |index| ns.shm_stat_index(index, true).map(|s| library_stat(&s)).map_err(|e| e.raw())))
         }
         "sysctl" => library_sysctl(ns, args[0]),
         "set_sysctl" => library_set_sysctl(ns, args[0], number(args[1])).map(done),

@@ -1,12 +1,14 @@
-//! The agent: a process that makes the calls it is told to, one command a line, one answer a line.
+//! The agent: a process that makes calls on command. A command and an answer are one line each.
 //!
-//! Its control connection is descriptor 0, a Unix socket, so that it may close every other. An answer is
-//! `ok` and values, or `err` and an errno. At the connection's end the agent exits. After `begin` a command is answered
-//! twice: by `begin` when it is about to be performed, then as always.
+//! The control connection is a Unix socket on descriptor 0, so the agent may close all other
+//! descriptors. An answer is `ok` and values, or `err` and an errno. When the connection closes,
+//! the agent exits. A command after the word `begin` has two answers: `begin` before the call, and
+//! the usual answer after it.
 //!
-//! `agent libc` makes the calls through libc's functions, which a preloaded library may carry elsewhere;
-//! `agent library DIRECTORY KIND` through the verbs of `quintet::Namespace`;
-//! `--unshare` before that gives it an IPC namespace of its own; `--aside` does where that takes no user namespace.
+//! - `agent libc` makes calls through libc's functions, which a preloaded library may intercept.
+//! - `agent library DIRECTORY KIND` makes calls through the methods of `quintet::Namespace`.
+//! - `--unshare` before these creates an IPC namespace, and a user namespace if needed.
+//! - `--unshare-if-permitted` creates an IPC namespace only if that needs no user namespace.
 
 mod c;
 mod c_msg;
@@ -18,9 +20,9 @@ mod process;
 mod sem;
 mod threads;
 
-use calls::Face;
+use calls::Interface;
 
-/// An answer's values, or an errno.
+/// The values of an answer, or an errno.
 type Answer = Result<String, i32>;
 
 fn main() {
@@ -31,24 +33,24 @@ fn main() {
         reply(&Err(errno));
         return;
     }
-    if args.first().is_some_and(|a| a == "--aside") {
+    if args.first().is_some_and(|a| a == "--unshare-if-permitted") {
         args.remove(0);
-        process::step_aside();
+        process::unshare_ipc();
     }
-    let Some(face) = Face::of(&args) else {
+    let Some(interface) = Interface::of(&args) else {
         eprintln!("usage: agent [--unshare | --aside] (libc | library DIRECTORY private|shared)");
         std::process::exit(2);
     };
     c::default_signals();
     memory::reserve_pad();
-    let agent = Agent { face, args };
+    let agent = Agent { interface, args };
     reply(&Ok(std::process::id().to_string()));
     agent.serve();
 }
 
-/// What the agent knows between commands.
+/// The state of the agent between commands.
 struct Agent {
-    face: Face,
+    interface: Interface,
     args: Vec<String>,
 }
 
@@ -70,37 +72,38 @@ impl Agent {
 
     fn perform(&self, verb: &str, args: &[&str]) -> Answer {
         match verb {
-            "survey" => self.survey(args),
+            "snapshot" => self.snapshot(args),
             "clear" => self.clear(args),
             verb => self.perform_one(verb, args),
         }
     }
 
-    /// Of segments, sets and queues, each in a list of identifiers or `-`, all that is to be seen.
-    fn survey(&self, args: &[&str]) -> Answer {
+    /// Returns the state of segments, sets and queues. Each argument is a list of identifiers, or
+    /// `-`.
+    fn snapshot(&self, args: &[&str]) -> Answer {
         let see = |(verb, ids): (&str, &&str)| match *ids {
             "-" => Ok(String::new()),
             ids => self.perform_one(verb, &[ids]),
         };
-        let parts = ["shm_survey", "sem_survey", "msg_survey"].into_iter().zip(args).map(see);
+        let parts = ["shm_snapshot", "sem_snapshot", "msg_snapshot"].into_iter().zip(args).map(see);
         parts.collect::<Result<Vec<_>, _>>().map(|parts| parts.join("/"))
     }
 
-    /// Removes segments, sets and queues, and tells what there is then; not the highest index in use.
+    /// Removes segments, sets and queues. Returns what remains, without the highest index in use.
     fn clear(&self, args: &[&str]) -> Answer {
         for (verb, ids) in ["rm", "sem_rm", "msg_rm"].into_iter().zip(args) {
             for id in ids.split(',').filter(|id| *id != "-") {
                 let _ = self.perform_one(verb, &[id]);
             }
         }
-        let left = |verb| self.perform_one(verb, &[]).map(|told| told.split(' ').skip(1).take(2).collect::<Vec<_>>().join(" "));
+        let left = |verb| self.perform_one(verb, &[]).map(|text| text.split(' ').skip(1).take(2).collect::<Vec<_>>().join(" "));
         Ok(format!("segments {} sets {} queues {}", left("shm_info")?, left("sem_usage")?, left("msg_usage")?))
     }
 
     fn perform_one(&self, verb: &str, args: &[&str]) -> Answer {
-        let answer = calls::perform(&self.face, verb, args)
-            .or_else(|| sem::perform(&self.face, verb, args))
-            .or_else(|| msg::perform(&self.face, verb, args))
+        let answer = calls::perform(&self.interface, verb, args)
+            .or_else(|| sem::perform(&self.interface, verb, args))
+            .or_else(|| msg::perform(&self.interface, verb, args))
             .or_else(|| memory::perform(verb, args))
             .or_else(|| process::perform(&self.args, verb, args));
         answer.unwrap_or_else(|| {
@@ -110,7 +113,7 @@ impl Agent {
     }
 }
 
-/// The next command, without its newline; `None` at the end of the connection.
+/// Reads the next command without its newline. Returns `None` when the connection is closed.
 fn read_line() -> Option<String> {
     let mut line = Vec::new();
     let mut piece = [0; 512];
@@ -131,7 +134,8 @@ fn reply(answer: &Answer) {
     c::write_control(line.as_bytes());
 }
 
-/// The number in a command's word; commands come from the controller of the same crate, so a bad one is its bug.
+/// Parses a number in a command. Commands come from the controller in the same crate, so an invalid
+/// one is a bug there.
 fn number<T: std::str::FromStr>(word: &str) -> T {
     word.parse().unwrap_or_else(|_| panic!("not a number: {word}"))
 }

@@ -1,17 +1,17 @@
-//! The agent's address space: where segments are attached, and what may be done there.
+//! The agent's address space: where segments are attached, and which access is possible.
 
 use crate::{Answer, c, number};
 use conformance::PAD;
 
-/// The pad's length.
+/// The length of the pad.
 const PAD_LEN: usize = 64 * 4096;
 
-/// Occupies the pad with memory that may not be accessed.
+/// Maps the pad as inaccessible memory.
 pub fn reserve_pad() {
     c::map(PAD.0, PAD_LEN, libc::PROT_NONE, true).expect("the pad is free at the start");
 }
 
-/// The address of an attachment, and how it relates to the one that was wanted.
+/// Returns the address of an attachment and its relation to the requested address.
 pub fn attached(wanted: usize, at: usize) -> String {
     let page = rustix::param::page_size();
     let relation = match at {
@@ -24,7 +24,7 @@ pub fn attached(wanted: usize, at: usize) -> String {
     format!("{at} {relation}")
 }
 
-/// Performs `verb` if it is about memory.
+/// Executes `verb` if it is about memory.
 pub fn perform(verb: &str, args: &[&str]) -> Option<Answer> {
     let at = |i: usize| number::<usize>(args[i]);
     let done = |()| String::new();
@@ -45,7 +45,7 @@ pub fn perform(verb: &str, args: &[&str]) -> Option<Answer> {
     })
 }
 
-/// `none`, `read` or `write`: what the process may do at an address, found out without dying.
+/// Returns the access that the process has at an address: `none`, `read` or `write`.
 fn probe(address: usize) -> &'static str {
     match c::peek(address) {
         Err(_) => "none",
@@ -54,7 +54,7 @@ fn probe(address: usize) -> &'static str {
     }
 }
 
-/// The permissions column of `/proc/self/maps` at an address, `unmapped` if there is nothing.
+/// Returns the permissions that `/proc/self/maps` shows at an address, or `unmapped`.
 fn protection(address: usize) -> Answer {
     let maps = std::fs::read_to_string("/proc/self/maps").map_err(|e| e.raw_os_error().unwrap_or(libc::EIO))?;
     let found = maps.lines().find_map(|line| {

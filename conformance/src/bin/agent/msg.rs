@@ -1,44 +1,46 @@
-//! The verbs of message queues, made in either of two ways.
+//! Calls on message queues, through libc or through the library.
 
-use crate::calls::Face;
+use crate::calls::Interface;
 use crate::{Answer, c_msg, c_sem, number, threads};
-use conformance::{bytes, digits, of_a_storm};
+use conformance::{bytes, digits, storm_text};
 use quintet::{Key, MsgFlags, Namespace, QueueStat};
 
-type Made<T> = Result<T, i32>;
+type CallResult<T> = Result<T, i32>;
 
-/// The calls, whoever carries them.
+/// The calls, independent of the interface.
 trait Queues: Send + Sync {
-    fn get(&self, key: i32, flags: i32) -> Made<i32>;
-    fn send(&self, id: i32, mtype: i64, text: &[u8], flags: i32) -> Made<()>;
-    /// Sends one and the same message without waiting, and needs no memory for it. What that gives, the queue tells.
+    fn get(&self, key: i32, flags: i32) -> CallResult<i32>;
+    fn send(&self, id: i32, mtype: i64, text: &[u8], flags: i32) -> CallResult<()>;
+    /// Returns a function that sends the same message each time without blocking or allocating. It
+    /// ignores errors.
     fn sender(&self, id: i32, mtype: i64, text: Vec<u8>) -> impl Fn() + Send + Sync + 'static;
-    /// A message's type and its bytes.
-    fn receive(&self, id: i32, size: usize, mtype: i64, flags: i32) -> Made<(i64, Vec<u8>)>;
-    /// All messages, the first one first, without taking any.
-    fn messages(&self, id: i32) -> Made<Vec<(i64, Vec<u8>)>>;
-    /// `IPC_STAT`, `MSG_STAT`, `MSG_STAT_ANY`, its fields in the order in which `conformance::Queue` reads them.
-    fn stat(&self, id: i32, command: i32) -> Made<String>;
-    fn set(&self, id: i32, uid: u32, gid: u32, mode: u32, capacity: u64) -> Made<()>;
-    fn remove(&self, id: i32) -> Made<()>;
-    /// The highest index, and the three limits.
-    fn limits(&self) -> Made<String>;
-    /// The highest index, the number of queues, of their messages, and of the bytes in these.
-    fn usage(&self) -> Made<String>;
-    /// How many calls wait in a queue; the kernel does not tell.
-    fn waiters(&self, id: i32) -> Made<usize>;
+    /// Receives a message: type and text.
+    fn receive(&self, id: i32, size: usize, mtype: i64, flags: i32) -> CallResult<(i64, Vec<u8>)>;
+    /// Reads all messages in order and removes none.
+    fn messages(&self, id: i32) -> CallResult<Vec<(i64, Vec<u8>)>>;
+    /// `IPC_STAT`, `MSG_STAT` or `MSG_STAT_ANY`. Returns the fields in the order in which
+    /// `conformance::Queue` parses them.
+    fn stat(&self, id: i32, command: i32) -> CallResult<String>;
+    fn set(&self, id: i32, uid: u32, gid: u32, mode: u32, capacity: u64) -> CallResult<()>;
+    fn remove(&self, id: i32) -> CallResult<()>;
+    /// Returns the highest index and the three limits.
+    fn limits(&self) -> CallResult<String>;
+    /// Returns the highest index and the numbers of queues, messages and bytes.
+    fn usage(&self) -> CallResult<String>;
+    /// Returns the number of calls that wait in a queue. The kernel does not report it.
+    fn waiters(&self, id: i32) -> CallResult<usize>;
 }
 
-/// libc's functions.
+/// Calls through libc's functions.
 #[derive(Clone)]
 struct Libc;
 
 impl Queues for Libc {
-    fn get(&self, key: i32, flags: i32) -> Made<i32> {
+    fn get(&self, key: i32, flags: i32) -> CallResult<i32> {
         c_msg::msgget(key, flags)
     }
 
-    fn send(&self, id: i32, mtype: i64, text: &[u8], flags: i32) -> Made<()> {
+    fn send(&self, id: i32, mtype: i64, text: &[u8], flags: i32) -> CallResult<()> {
         c_msg::send(id, &c_msg::laid_out(mtype, text), flags)
     }
 
@@ -49,11 +51,11 @@ impl Queues for Libc {
         }
     }
 
-    fn receive(&self, id: i32, size: usize, mtype: i64, flags: i32) -> Made<(i64, Vec<u8>)> {
+    fn receive(&self, id: i32, size: usize, mtype: i64, flags: i32) -> CallResult<(i64, Vec<u8>)> {
         c_msg::receive(id, size, mtype, flags)
     }
 
-    fn messages(&self, id: i32) -> Made<Vec<(i64, Vec<u8>)>> {
+    fn messages(&self, id: i32) -> CallResult<Vec<(i64, Vec<u8>)>> {
         let copy = (MsgFlags::COPY | MsgFlags::NOWAIT).bits();
         let (mut all, mut size) = (Vec::new(), 256);
         loop {
@@ -66,43 +68,43 @@ impl Queues for Libc {
         }
     }
 
-    fn stat(&self, id: i32, command: i32) -> Made<String> {
+    fn stat(&self, id: i32, command: i32) -> CallResult<String> {
         let (ret, ds) = c_msg::stat(id, command)?;
         let id = if command == libc::IPC_STAT { id } else { ret };
         let p = &ds.msg_perm;
         let identity = format!("{id} {} {} {} {} {} {} {}", quintet::abi::key(p), p.uid, p.gid, p.cuid, p.cgid, p.mode, p.__seq);
         let times = format!("{} {} {}", ds.msg_stime, ds.msg_rtime, ds.msg_ctime);
-        let holds = format!("{} {} {}", ds.__msg_cbytes, ds.msg_qnum, ds.msg_qbytes);
-        Ok(format!("{identity} {times} {holds} {} {}", ds.msg_lspid, ds.msg_lrpid))
+        let counts = format!("{} {} {}", ds.__msg_cbytes, ds.msg_qnum, ds.msg_qbytes);
+        Ok(format!("{identity} {times} {counts} {} {}", ds.msg_lspid, ds.msg_lrpid))
     }
 
-    fn set(&self, id: i32, uid: u32, gid: u32, mode: u32, capacity: u64) -> Made<()> {
+    fn set(&self, id: i32, uid: u32, gid: u32, mode: u32, capacity: u64) -> CallResult<()> {
         c_msg::set(id, uid, gid, mode, capacity)
     }
 
-    fn remove(&self, id: i32) -> Made<()> {
+    fn remove(&self, id: i32) -> CallResult<()> {
         c_msg::msgctl(id, libc::IPC_RMID, 0).map(drop)
     }
 
-    fn limits(&self) -> Made<String> {
+    fn limits(&self) -> CallResult<String> {
         c_msg::info(c_msg::IPC_INFO).map(|(max, i)| format!("{max} {} {} {}", i.msgmax, i.msgmnb, i.msgmni))
     }
 
-    fn usage(&self) -> Made<String> {
+    fn usage(&self) -> CallResult<String> {
         c_msg::info(c_msg::MSG_INFO).map(|(max, i)| format!("{max} {} {} {}", i.msgpool, i.msgmap, i.msgtql))
     }
 
-    fn waiters(&self, _id: i32) -> Made<usize> {
+    fn waiters(&self, _id: i32) -> CallResult<usize> {
         Err(libc::ENOTSUP)
     }
 }
 
 impl Queues for Namespace {
-    fn get(&self, key: i32, flags: i32) -> Made<i32> {
+    fn get(&self, key: i32, flags: i32) -> CallResult<i32> {
         self.msgget(Key::new(key), flags).map(|id| id.raw()).map_err(|e| e.raw())
     }
 
-    fn send(&self, id: i32, mtype: i64, text: &[u8], flags: i32) -> Made<()> {
+    fn send(&self, id: i32, mtype: i64, text: &[u8], flags: i32) -> CallResult<()> {
         self.msgsnd(id, mtype, text, MsgFlags::from_bits_retain(flags), None).map_err(|e| e.raw())
     }
 
@@ -113,18 +115,18 @@ impl Queues for Namespace {
         }
     }
 
-    fn receive(&self, id: i32, size: usize, mtype: i64, flags: i32) -> Made<(i64, Vec<u8>)> {
+    fn receive(&self, id: i32, size: usize, mtype: i64, flags: i32) -> CallResult<(i64, Vec<u8>)> {
         let mut buffer = vec![c_msg::UNTOUCHED; size.min(c_msg::ROOM)];
         let received = self.msgrcv(id, &mut buffer, mtype, MsgFlags::from_bits_retain(flags), None);
         let written = received.map_or(0, |(_, len)| len);
         if buffer.get(written..).is_none_or(|rest| rest.iter().any(|byte| *byte != c_msg::UNTOUCHED)) {
-            return Err(c_msg::SPILT);
+            return Err(c_msg::SPILLED);
         }
         buffer.truncate(written);
         received.map(|(mtype, _)| (mtype, buffer)).map_err(|e| e.raw())
     }
 
-    fn messages(&self, id: i32) -> Made<Vec<(i64, Vec<u8>)>> {
+    fn messages(&self, id: i32) -> CallResult<Vec<(i64, Vec<u8>)>> {
         let mut all = Vec::new();
         let looked = self.peek(id, |message, text| {
             all.push((message.mtype, text.to_vec()));
@@ -133,47 +135,47 @@ impl Queues for Namespace {
         looked.map(|()| all).map_err(|e| e.raw())
     }
 
-    fn stat(&self, id: i32, command: i32) -> Made<String> {
+    fn stat(&self, id: i32, command: i32) -> CallResult<String> {
         let stat = match command {
             libc::IPC_STAT => self.msg_stat(id),
             _ => self.msg_stat_index(id, command == c_msg::MSG_STAT_ANY),
         };
-        stat.map(|s| tell(&s)).map_err(|e| e.raw())
+        stat.map(|s| describe(&s)).map_err(|e| e.raw())
     }
 
-    fn set(&self, id: i32, uid: u32, gid: u32, mode: u32, capacity: u64) -> Made<()> {
+    fn set(&self, id: i32, uid: u32, gid: u32, mode: u32, capacity: u64) -> CallResult<()> {
         self.msg_set(id, uid, gid, mode, capacity).map_err(|e| e.raw())
     }
 
-    fn remove(&self, id: i32) -> Made<()> {
+    fn remove(&self, id: i32) -> CallResult<()> {
         self.msg_remove(id).map_err(|e| e.raw())
     }
 
-    fn limits(&self) -> Made<String> {
-        let told = self.limits().and_then(|l| {
+    fn limits(&self) -> CallResult<String> {
+        let text = self.limits().and_then(|l| {
             let max = self.msg_usage()?.max_index;
             Ok(format!("{max} {} {} {}", l.msgmax, l.msgmnb, l.msgmni))
         });
-        told.map_err(|e| e.raw())
+        text.map_err(|e| e.raw())
     }
 
-    fn usage(&self) -> Made<String> {
+    fn usage(&self) -> CallResult<String> {
         let usage = self.msg_usage().map_err(|e| e.raw())?;
         Ok(format!("{} {} {} {}", usage.max_index, usage.queues, usage.messages, usage.bytes))
     }
 
-    fn waiters(&self, id: i32) -> Made<usize> {
+    fn waiters(&self, id: i32) -> CallResult<usize> {
         let all = self.queues().map_err(|e| e.raw())?;
         Ok(all.iter().find(|queue| queue.stat.id.raw() == id).map_or(0, |queue| queue.waiters.len()))
     }
 }
 
-fn tell(s: &QueueStat) -> String {
+fn describe(s: &QueueStat) -> String {
     let (id, p) = (s.id, &s.perm);
     let identity = format!("{} {} {} {} {} {}", id.raw(), s.key.raw(), p.uid, p.gid, p.cuid, p.cgid);
     let times = format!("{} {} {}", s.stime, s.rtime, s.ctime);
-    let holds = format!("{} {} {}", s.bytes, s.messages, s.capacity);
-    format!("{identity} {} {} {times} {holds} {} {}", p.mode, id.sequence(), s.lspid, s.lrpid)
+    let counts = format!("{} {} {}", s.bytes, s.messages, s.capacity);
+    format!("{identity} {} {} {times} {counts} {} {}", p.mode, id.sequence(), s.lspid, s.lrpid)
 }
 
 const VERBS: &[&str] = &[
@@ -181,7 +183,7 @@ const VERBS: &[&str] = &[
     "msgsnd",
     "msgrcv",
     "msg_messages",
-    "msg_survey",
+    "msg_snapshot",
     "msg_stat",
     "msg_stat_index",
     "msg_stat_any",
@@ -196,22 +198,22 @@ const VERBS: &[&str] = &[
     "msg_storm",
 ];
 
-/// Performs `verb` if it is one of message queues.
-pub fn perform(face: &Face, verb: &str, args: &[&str]) -> Option<Answer> {
+/// Executes `verb` if it is a call on message queues.
+pub fn perform(interface: &Interface, verb: &str, args: &[&str]) -> Option<Answer> {
     if let Some(answer) = in_c(verb, args) {
         return Some(answer);
     }
     if !VERBS.contains(&verb) {
         return None;
     }
-    Some(match face.namespace() {
+    Some(match interface.namespace() {
         None => by(Libc, verb, args),
         Some(Ok(ns)) => by(ns.clone(), verb, args),
         Some(Err(errno)) => Err(errno),
     })
 }
 
-/// What only the C interface has.
+/// Executes what only the C interface has.
 fn in_c(verb: &str, args: &[&str]) -> Option<Answer> {
     let at = |i: usize| number::<usize>(args[i]);
     Some(match verb {
@@ -237,7 +239,7 @@ fn by(queues: impl Queues + Clone + 'static, verb: &str, args: &[&str]) -> Answe
         "msgsnd" => send(&queues, args),
         "msgrcv" => receive(&queues, args),
         "msg_messages" => messages(&queues, id()),
-        "msg_survey" => Ok(survey(&queues, args[0])),
+        "msg_snapshot" => Ok(snapshot(&queues, args[0])),
         "msg_stat" => queues.stat(id(), libc::IPC_STAT),
         "msg_stat_index" => queues.stat(id(), c_msg::MSG_STAT),
         "msg_stat_any" => queues.stat(id(), c_msg::MSG_STAT_ANY),
@@ -257,22 +259,22 @@ fn by(queues: impl Queues + Clone + 'static, verb: &str, args: &[&str]) -> Answe
     }
 }
 
-/// Sends and receives without end, in an order of its own; ends only with an error that may not be.
-fn storm(queues: &impl Queues, id: i32, mut dice: u64) -> i32 {
+/// Sends and receives in random order. Returns only after an unexpected errno.
+fn storm(queues: &impl Queues, id: i32, mut rng: u64) -> i32 {
     loop {
-        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let (roll, wait) = ((dice >> 33) as usize, if dice >> 60 == 0 { 0 } else { libc::IPC_NOWAIT });
-        let done = match roll & 1 {
-            0 => queues.send(id, 1 + (roll >> 1 & 3) as i64, &of_a_storm(roll >> 3), wait),
-            _ => queues.receive(id, 8192, [0, 1, 2, -3][roll >> 1 & 3], wait).and_then(|(_, text)| match text {
-                text if text == of_a_storm(text.len()) => Ok(()),
+        rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (next, wait) = ((rng >> 33) as usize, if rng >> 60 == 0 { 0 } else { libc::IPC_NOWAIT });
+        let done = match next & 1 {
+            0 => queues.send(id, 1 + (next >> 1 & 3) as i64, &storm_text(next >> 3), wait),
+            _ => queues.receive(id, 8192, [0, 1, 2, -3][next >> 1 & 3], wait).and_then(|(_, text)| match text {
+                text if text == storm_text(text.len()) => Ok(()),
                 _ => Err(libc::EBADMSG),
             }),
         };
         match done {
             Ok(()) | Err(libc::EAGAIN | libc::ENOMSG | libc::EINTR) => {}
-            // A handler has sent meanwhile: docs/semantics.md.
-            Err(c_msg::SPILT) if c_sem::handled() > 0 => {}
+            // A signal handler has sent a message meanwhile; see docs/semantics.md.
+            Err(c_msg::SPILLED) if c_sem::handled() > 0 => {}
             Err(e) => return e,
         }
     }
@@ -292,14 +294,14 @@ fn messages(queues: &impl Queues, id: i32) -> Answer {
     Ok(all.iter().map(words).collect::<Vec<_>>().join(","))
 }
 
-/// Of each queue its `msqid_ds` and its messages, or an errno.
-fn survey(queues: &impl Queues, ids: &str) -> String {
+/// Returns, for each queue, `msqid_ds` and messages, or an errno.
+fn snapshot(queues: &impl Queues, ids: &str) -> String {
     let see = |id: i32| Ok(format!("{};{}", queues.stat(id, libc::IPC_STAT)?, messages(queues, id)?));
     let each = ids.split(',').map(|id| see(number(id)).unwrap_or_else(|errno: i32| errno.to_string()));
     each.collect::<Vec<_>>().join("|")
 }
 
-/// A message in words: its type, and its bytes in hexadecimal digits, `-` if there are none.
+/// Formats a message: the type, then the text in hexadecimal digits, `-` if it is empty.
 fn words((mtype, text): &(i64, Vec<u8>)) -> String {
     format!("{mtype} {}", digits(text))
 }

@@ -1,4 +1,4 @@
-//! What becomes of a process: it forks, execs, changes its user, dies.
+//! Process verbs: fork, exec, credentials, exit.
 
 use crate::{Answer, c, number};
 use std::ffi::CString;
@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 
-/// Performs `verb` if it is about the process. Those that end it do not return.
+/// Executes `verb` if it is about the process. Verbs that end the process do not return.
 pub fn perform(image: &[String], verb: &str, args: &[&str]) -> Option<Answer> {
     let done = |()| String::new();
     Some(match verb {
@@ -14,7 +14,7 @@ pub fn perform(image: &[String], verb: &str, args: &[&str]) -> Option<Answer> {
         "vfork" => vfork(image, args[0]),
         "exec" => Err(c::Image::new(image).exec(&CString::new(args[0]).expect("no NUL"))),
         "exit" => c::exit(number(args[0])),
-        "_exit" => c::exit_at_once(number(args[0])),
+        "_exit" => c::exit_immediately(number(args[0])),
         "kill" => {
             c::kill_self(number(args[0]));
             Ok(String::new())
@@ -23,9 +23,9 @@ pub fn perform(image: &[String], verb: &str, args: &[&str]) -> Option<Answer> {
         "reap" => Ok(reap().to_string()),
         "subreaper" => c::become_subreaper().map(done),
         "closefrom" => c::close_from(number(args[0])).map(done),
-        "user" => become_another(|| c::set_user(number(args[0]), number(args[1]), &groups(args[2]))),
-        "seteuid" => become_another(|| c::set_effective_user(number(args[0]))),
-        "setegid" => become_another(|| c::set_effective_group(number(args[0]))),
+        "user" => change_user(|| c::set_user(number(args[0]), number(args[1]), &groups(args[2]))),
+        "seteuid" => change_user(|| c::set_effective_user(number(args[0]))),
+        "setegid" => change_user(|| c::set_effective_group(number(args[0]))),
         "umask" => Ok(c::set_umask(number(args[0])).to_string()),
         "chdir" => std::env::set_current_dir(args[0]).map(done).map_err(|e| e.raw_os_error().unwrap_or(libc::EIO)),
         "memlock" => c::set_limit(libc::RLIMIT_MEMLOCK as _, number(args[0])).map(done),
@@ -39,21 +39,22 @@ pub fn perform(image: &[String], verb: &str, args: &[&str]) -> Option<Answer> {
     })
 }
 
-/// A program that uses the library says when its rights have changed.
-fn become_another(change: impl FnOnce() -> Result<(), i32>) -> Answer {
+/// Changes credentials. A program that uses the library must report this.
+fn change_user(change: impl FnOnce() -> Result<(), i32>) -> Answer {
     let changed = change();
     quintet::credentials_changed();
     changed.map(|()| String::new())
 }
 
-/// A connection to the controller for a child that is yet to be born; so the child needs no call of its own.
+/// Opens a control connection for a child before the fork, so that the child makes no call of its
+/// own.
 fn connect(name: &str) -> Result<OwnedFd, i32> {
     let address = SocketAddr::from_abstract_name(name).map_err(|_| libc::EINVAL)?;
     let stream = UnixStream::connect_addr(&address).map_err(|e| e.raw_os_error().unwrap_or(libc::EIO))?;
     Ok(stream.into())
 }
 
-/// In the child, [`FORKED`].
+/// Calls fork. Returns [`FORKED`] in the child.
 fn fork(name: &str) -> Answer {
     match c::fork(connect(name)?)? {
         0 => Err(FORKED),
@@ -61,7 +62,7 @@ fn fork(name: &str) -> Answer {
     }
 }
 
-/// Says "this is the child, which owes nobody an answer"; no errno, and never sent.
+/// Marks the child of a fork, which sends no answer. It is not an errno.
 pub const FORKED: i32 = -1;
 
 fn vfork(image: &[String], name: &str) -> Answer {
@@ -77,7 +78,7 @@ fn status_words(status: i32) -> String {
     }
 }
 
-/// Reaps the children that have died, and says how many.
+/// Reaps exited children. Returns their number.
 fn reap() -> usize {
     std::iter::from_fn(|| c::wait(-1, libc::WNOHANG).ok().filter(|(pid, _)| *pid > 0)).count()
 }
@@ -86,16 +87,18 @@ fn groups(list: &str) -> Vec<u32> {
     list.split(',').filter(|g| !g.is_empty() && *g != "-").map(number).collect()
 }
 
-/// Enters an IPC namespace of its own if it has the right to, so that calls and files which a drop-in fails to carry
-/// elsewhere do not reach the one that everybody uses. Who has no such right cannot set its limits either.
-pub fn step_aside() {
+/// Creates an IPC namespace if permitted. Calls and files that the drop-in fails to intercept then
+/// cannot reach the system's namespace. A process without that permission cannot change the
+/// system's limits either.
+pub fn unshare_ipc() {
     let _ = c::unshare(libc::CLONE_NEWIPC);
 }
 
-/// Enters an IPC namespace of its own and becomes the agent of `args`; the errno if that fails.
+/// Creates an IPC namespace and executes the agent with `args`. Returns the errno if that fails.
 ///
-/// Root needs nothing else. Another user needs a user namespace, in which its number stays the same; the
-/// rights it has there go with the exec, so that it is an ordinary user towards its own IPC namespace, too.
+/// Root needs nothing else. Another user needs a user namespace, in which the user id stays the
+/// same. The exec drops the capabilities there, so the agent is an ordinary user in its IPC
+/// namespace, too.
 pub fn unshare_and_exec(args: &[String]) -> i32 {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let unshared = c::unshare(libc::CLONE_NEWIPC).or_else(|_| {

@@ -1,64 +1,65 @@
-//! The verbs of semaphore sets, made in either of two ways.
+//! Calls on semaphore sets, through libc or through the library.
 
-use crate::calls::Face;
+use crate::calls::Interface;
 use crate::{Answer, c_sem, number, threads};
 use quintet::{Key, Namespace, SemFlags, SemOp, SetStat};
 use std::fmt::Display;
 use std::time::Duration;
 
-type Made<T> = Result<T, i32>;
+type CallResult<T> = Result<T, i32>;
 
-/// The calls, whoever carries them.
+/// The calls, independent of the interface.
 trait Sets: Send + Sync {
-    fn get(&self, key: i32, nsems: i32, flags: i32) -> Made<i32>;
-    fn operate(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Made<()>;
+    fn get(&self, key: i32, nsems: i32, flags: i32) -> CallResult<i32>;
+    fn operate(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> CallResult<()>;
     /// `GETVAL`, `GETPID`, `GETNCNT`, `GETZCNT`.
-    fn ask(&self, id: i32, num: i32, command: i32) -> Made<i32>;
-    fn set_value(&self, id: i32, num: i32, value: i32) -> Made<()>;
-    fn values(&self, id: i32) -> Made<Vec<u16>>;
-    fn set_values(&self, id: i32, values: &[u16]) -> Made<()>;
-    /// `IPC_STAT`, `SEM_STAT`, `SEM_STAT_ANY`, its fields in the order in which `conformance::Set` reads them.
-    fn stat(&self, id: i32, command: i32) -> Made<String>;
-    fn set(&self, id: i32, uid: u32, gid: u32, mode: u32) -> Made<()>;
-    fn remove(&self, id: i32) -> Made<()>;
-    /// The highest index, and the four limits.
-    fn limits(&self) -> Made<String>;
-    /// The highest index, the number of sets, and of their semaphores.
-    fn usage(&self) -> Made<String>;
+    fn ask(&self, id: i32, num: i32, command: i32) -> CallResult<i32>;
+    fn set_value(&self, id: i32, num: i32, value: i32) -> CallResult<()>;
+    fn values(&self, id: i32) -> CallResult<Vec<u16>>;
+    fn set_values(&self, id: i32, values: &[u16]) -> CallResult<()>;
+    /// `IPC_STAT`, `SEM_STAT` or `SEM_STAT_ANY`. Returns the fields in the order in which
+    /// `conformance::Set` parses them.
+    fn stat(&self, id: i32, command: i32) -> CallResult<String>;
+    fn set(&self, id: i32, uid: u32, gid: u32, mode: u32) -> CallResult<()>;
+    fn remove(&self, id: i32) -> CallResult<()>;
+    /// Returns the highest index and the four limits.
+    fn limits(&self) -> CallResult<String>;
+    /// Returns the highest index and the numbers of sets and semaphores.
+    fn usage(&self) -> CallResult<String>;
 }
 
-/// libc's functions.
+/// Calls through libc's functions.
 #[derive(Clone)]
 struct Libc;
 
 impl Sets for Libc {
-    fn get(&self, key: i32, nsems: i32, flags: i32) -> Made<i32> {
+    fn get(&self, key: i32, nsems: i32, flags: i32) -> CallResult<i32> {
         c_sem::semget(key, nsems, flags)
     }
 
-    fn operate(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Made<()> {
+    fn operate(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> CallResult<()> {
         let timeout = timeout.map(|t| libc::timespec { tv_sec: t.as_secs() as _, tv_nsec: t.subsec_nanos() as _ });
         let timeout = timeout.as_ref().map(|t| std::ptr::from_ref(t) as usize);
         c_sem::semop(id, ops.as_ptr() as usize, ops.len(), timeout)
     }
 
-    fn ask(&self, id: i32, num: i32, command: i32) -> Made<i32> {
+    fn ask(&self, id: i32, num: i32, command: i32) -> CallResult<i32> {
         c_sem::semctl(id, num, command, 0)
     }
 
-    fn set_value(&self, id: i32, num: i32, value: i32) -> Made<()> {
+    fn set_value(&self, id: i32, num: i32, value: i32) -> CallResult<()> {
         c_sem::semctl(id, num, c_sem::SETVAL, value as usize).map(drop)
     }
 
-    fn values(&self, id: i32) -> Made<Vec<u16>> {
+    fn values(&self, id: i32) -> CallResult<Vec<u16>> {
         c_sem::getall(id)
     }
 
-    fn set_values(&self, id: i32, values: &[u16]) -> Made<()> {
+    fn set_values(&self, id: i32, values: &[u16]) -> CallResult<()> {
         c_sem::setall(id, values)
     }
 
-    fn stat(&self, id: i32, command: i32) -> Made<String> {
+    fn stat(&self, id: i32, command: i32) -> CallResult<String> {
         let (ret, ds) = c_sem::stat(id, command)?;
         let id = if command == libc::IPC_STAT { id } else { ret };
         let p = &ds.sem_perm;
@@ -66,33 +67,33 @@ impl Sets for Libc {
         Ok(format!("{identity} {} {} {}", ds.sem_otime, ds.sem_ctime, ds.sem_nsems))
     }
 
-    fn set(&self, id: i32, uid: u32, gid: u32, mode: u32) -> Made<()> {
+    fn set(&self, id: i32, uid: u32, gid: u32, mode: u32) -> CallResult<()> {
         c_sem::set(id, uid, gid, mode)
     }
 
-    fn remove(&self, id: i32) -> Made<()> {
+    fn remove(&self, id: i32) -> CallResult<()> {
         c_sem::semctl(id, 0, libc::IPC_RMID, 0).map(drop)
     }
 
-    fn limits(&self) -> Made<String> {
+    fn limits(&self) -> CallResult<String> {
         c_sem::info(c_sem::IPC_INFO).map(|(max, i)| format!("{max} {} {} {} {}", i.semmsl, i.semmns, i.semopm, i.semmni))
     }
 
-    fn usage(&self) -> Made<String> {
+    fn usage(&self) -> CallResult<String> {
         c_sem::info(c_sem::SEM_INFO).map(|(max, i)| format!("{max} {} {}", i.semusz, i.semaem))
     }
 }
 
 impl Sets for Namespace {
-    fn get(&self, key: i32, nsems: i32, flags: i32) -> Made<i32> {
+    fn get(&self, key: i32, nsems: i32, flags: i32) -> CallResult<i32> {
         self.semget(Key::new(key), nsems, flags).map(|id| id.raw()).map_err(|e| e.raw())
     }
 
-    fn operate(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Made<()> {
+    fn operate(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> CallResult<()> {
         self.semtimedop(id, ops, timeout).map_err(|e| e.raw())
     }
 
-    fn ask(&self, id: i32, num: i32, command: i32) -> Made<i32> {
+    fn ask(&self, id: i32, num: i32, command: i32) -> CallResult<i32> {
         let asked = match command {
             c_sem::GETVAL => self.sem_value(id, num).map(i32::from),
             c_sem::GETPID => self.sem_pid(id, num),
@@ -102,48 +103,48 @@ impl Sets for Namespace {
         asked.map_err(|e| e.raw())
     }
 
-    fn set_value(&self, id: i32, num: i32, value: i32) -> Made<()> {
+    fn set_value(&self, id: i32, num: i32, value: i32) -> CallResult<()> {
         self.sem_set_value(id, num, value).map_err(|e| e.raw())
     }
 
-    fn values(&self, id: i32) -> Made<Vec<u16>> {
+    fn values(&self, id: i32) -> CallResult<Vec<u16>> {
         self.sem_values(id).map_err(|e| e.raw())
     }
 
-    fn set_values(&self, id: i32, values: &[u16]) -> Made<()> {
+    fn set_values(&self, id: i32, values: &[u16]) -> CallResult<()> {
         self.sem_set_values(id, values).map_err(|e| e.raw())
     }
 
-    fn stat(&self, id: i32, command: i32) -> Made<String> {
+    fn stat(&self, id: i32, command: i32) -> CallResult<String> {
         let stat = match command {
             libc::IPC_STAT => self.sem_stat(id),
             _ => self.sem_stat_index(id, command == c_sem::SEM_STAT_ANY),
         };
-        stat.map(|s| tell(&s)).map_err(|e| e.raw())
+        stat.map(|s| describe(&s)).map_err(|e| e.raw())
     }
 
-    fn set(&self, id: i32, uid: u32, gid: u32, mode: u32) -> Made<()> {
+    fn set(&self, id: i32, uid: u32, gid: u32, mode: u32) -> CallResult<()> {
         self.sem_set(id, uid, gid, mode).map_err(|e| e.raw())
     }
 
-    fn remove(&self, id: i32) -> Made<()> {
+    fn remove(&self, id: i32) -> CallResult<()> {
         self.sem_remove(id).map_err(|e| e.raw())
     }
 
-    fn limits(&self) -> Made<String> {
-        let told = self.limits().and_then(|l| {
+    fn limits(&self) -> CallResult<String> {
+        let text = self.limits().and_then(|l| {
             let max = self.sem_usage()?.max_index;
             Ok(format!("{max} {} {} {} {}", l.semmsl, l.semmns, l.semopm, l.semmni))
         });
-        told.map_err(|e| e.raw())
+        text.map_err(|e| e.raw())
     }
 
-    fn usage(&self) -> Made<String> {
+    fn usage(&self) -> CallResult<String> {
         self.sem_usage().map(|u| format!("{} {} {}", u.max_index, u.sets, u.semaphores)).map_err(|e| e.raw())
     }
 }
 
-fn tell(s: &SetStat) -> String {
+fn describe(s: &SetStat) -> String {
     let (id, p) = (s.id, &s.perm);
     let identity = format!("{} {} {} {} {} {}", id.raw(), s.key.raw(), p.uid, p.gid, p.cuid, p.cgid);
     format!("{identity} {} {} {} {} {}", p.mode, id.sequence(), s.otime, s.ctime, s.nsems)
@@ -159,8 +160,8 @@ const VERBS: &[&str] = &[
     "getall",
     "setval",
     "setall",
-    "sem_look",
-    "sem_survey",
+    "sem_state",
+    "sem_snapshot",
     "sem_stat",
     "sem_stat_index",
     "sem_stat_any",
@@ -174,22 +175,22 @@ const VERBS: &[&str] = &[
     "handler_semop",
 ];
 
-/// Performs `verb` if it is one of semaphore sets, or about signals that interrupt them.
-pub fn perform(face: &Face, verb: &str, args: &[&str]) -> Option<Answer> {
+/// Executes `verb` if it is a call on semaphore sets, or about signals that interrupt them.
+pub fn perform(interface: &Interface, verb: &str, args: &[&str]) -> Option<Answer> {
     if let Some(answer) = in_c(verb, args) {
         return Some(answer);
     }
     if !VERBS.contains(&verb) {
         return None;
     }
-    Some(match face.namespace() {
+    Some(match interface.namespace() {
         None => by(Libc, verb, args),
         Some(Ok(ns)) => by(ns.clone(), verb, args),
         Some(Err(errno)) => Err(errno),
     })
 }
 
-/// What only the C interface has.
+/// Executes what only the C interface has.
 fn in_c(verb: &str, args: &[&str]) -> Option<Answer> {
     let done = |()| String::new();
     let at = |i: usize| number::<usize>(args[i]);
@@ -227,8 +228,8 @@ fn by(sets: impl Sets + Clone + 'static, verb: &str, args: &[&str]) -> Answer {
         "getall" => sets.values(id()).map(|values| list(&values)),
         "setval" => sets.set_value(id(), number(args[1]), number(args[2])).map(done),
         "setall" => sets.set_values(id(), &args[1].split(',').map(number).collect::<Vec<u16>>()).map(done),
-        "sem_look" => look(&sets, id()),
-        "sem_survey" => Ok(survey(&sets, args[0])),
+        "sem_state" => state(&sets, id()),
+        "sem_snapshot" => Ok(snapshot(&sets, args[0])),
         "sem_stat" => sets.stat(id(), libc::IPC_STAT),
         "sem_stat_index" => sets.stat(id(), c_sem::SEM_STAT),
         "sem_stat_any" => sets.stat(id(), c_sem::SEM_STAT_ANY),
@@ -242,7 +243,7 @@ fn by(sets: impl Sets + Clone + 'static, verb: &str, args: &[&str]) -> Answer {
         "handler_semop" => {
             let (id, op) = (id(), operations(args[1])[0]);
             c_sem::handle_with(move || {
-                // What it gives, the set tells.
+                // The test checks the result in the set.
                 let _ = sets.operate(id, &[op], None);
             });
             Ok(String::new())
@@ -251,12 +252,12 @@ fn by(sets: impl Sets + Clone + 'static, verb: &str, args: &[&str]) -> Answer {
     }
 }
 
-fn operate(sets: &impl Sets, args: &[&str]) -> Made<()> {
+fn operate(sets: &impl Sets, args: &[&str]) -> CallResult<()> {
     let timeout = (args[2] != "-").then(|| Duration::from_nanos(number(args[2])));
     sets.operate(number(args[0]), &operations(args[1]), timeout)
 }
 
-/// `NUM:OP:FLAGS,...`; `-`: none.
+/// Parses `NUM:OP:FLAGS,...`, or `-` for none.
 fn operations(text: &str) -> Vec<SemOp> {
     let operation = |word: &str| {
         let mut numbers = word.split(':');
@@ -266,17 +267,17 @@ fn operations(text: &str) -> Vec<SemOp> {
     text.split(',').filter(|word| *word != "-").map(operation).collect()
 }
 
-/// All of a set's semaphores: values, pids, and both counts.
-fn look(sets: &impl Sets, id: i32) -> Answer {
+/// Returns all values, pids and both counts of a set.
+fn state(sets: &impl Sets, id: i32) -> Answer {
     let values = sets.values(id)?;
-    let each = |command| (0..values.len()).map(|num| sets.ask(id, num as i32, command)).collect::<Made<Vec<i32>>>();
+    let each = |command| (0..values.len()).map(|num| sets.ask(id, num as i32, command)).collect::<CallResult<Vec<i32>>>();
     let (pids, ncnt, zcnt) = (each(c_sem::GETPID)?, each(c_sem::GETNCNT)?, each(c_sem::GETZCNT)?);
     Ok(format!("{} {} {} {}", list(&values), list(&pids), list(&ncnt), list(&zcnt)))
 }
 
-/// Of each set its `semid_ds` and its semaphores, or an errno.
-fn survey(sets: &impl Sets, ids: &str) -> String {
-    let see = |id: i32| Ok(format!("{};{}", sets.stat(id, libc::IPC_STAT)?, look(sets, id)?));
+/// Returns, for each set, `semid_ds` and semaphores, or an errno.
+fn snapshot(sets: &impl Sets, ids: &str) -> String {
+    let see = |id: i32| Ok(format!("{};{}", sets.stat(id, libc::IPC_STAT)?, state(sets, id)?));
     let each = ids.split(',').map(|id| see(number(id)).unwrap_or_else(|errno: i32| errno.to_string()));
     each.collect::<Vec<_>>().join("|")
 }
@@ -285,7 +286,7 @@ fn list<T: Display>(numbers: &[T]) -> String {
     numbers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// A thread that makes a `semop`; its id.
+/// Starts a thread that calls `semop`. Returns the thread id.
 fn spawn(sets: impl Sets + 'static, args: &[&str]) -> String {
     threads::spawn(args, move |args| operate(&sets, args).map(|()| String::new()))
 }

@@ -5,24 +5,24 @@ use std::cell::RefCell;
 use std::thread::JoinHandle;
 
 thread_local! {
-    /// The threads that have been started and not joined, by their ids.
+    /// Running threads by thread id.
     static THREADS: RefCell<Vec<(i32, JoinHandle<Answer>)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Starts a thread that makes a call; its id.
+/// Starts a thread that makes a call. Returns the thread id.
 pub fn spawn(args: &[&str], call: impl FnOnce(&[&str]) -> Answer + Send + 'static) -> String {
     let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
-        tell.send(c_sem::gettid()).expect("who waits for it");
+        sender.send(c_sem::gettid()).expect("the spawner waits for it");
         call(&args.iter().map(String::as_str).collect::<Vec<_>>())
     });
-    let tid = told.recv().expect("the thread's id");
+    let tid = receiver.recv().expect("the thread's id");
     THREADS.with_borrow_mut(|threads| threads.push((tid, thread)));
     tid.to_string()
 }
 
-/// Waits for the end of a thread; what its call gave.
+/// Joins a thread. Returns the answer of its call.
 pub fn join(tid: &str) -> Answer {
     let tid = number::<i32>(tid);
     let thread = THREADS.with_borrow_mut(|threads| {

@@ -1,75 +1,75 @@
-//! What workers note for the judge, in memory of their own that has nothing to do with a namespace: it must outlive a process that is
-//! killed between two instructions.
+//! Bookkeeping of the workers for the supervisor. It is in shared memory of its own, outside any
+//! namespace, so that it survives a kill between two instructions.
 //!
 //! # Safety
 //!
-//! The ledger is made of atomics only; zeroes are a ledger. Its file has its size before it is mapped, and nobody shortens it.
+//! The ledger consists of atomics, for which zeroes are valid. Its file has the full size before it
+//! is mapped, and no process shortens it.
 #![allow(unsafe_code)]
 
-use crate::WORKERS;
-use crate::objects::QUEUES;
+use crate::params::{MAX_MESSAGES, QUEUES, WORKERS};
+use crate::payload::Payload;
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 use std::fs::File;
 use std::io;
 use std::ops::Deref;
 use std::path::Path;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::SeqCst};
 
-/// The most messages that a worker sends in a round.
-pub const MOST: usize = 1 << 17;
-
-/// What has become of a message.
+/// The history of a message.
 #[repr(C)]
-pub struct Fate {
-    /// What its sender knows of it: [`INTENDED`], [`SENT`] or [`REFUSED`].
+pub struct MessageRecord {
+    /// The state that the sender knows: [`STARTED`], [`SENT`] or [`REFUSED`].
     pub sent: AtomicU8,
-    /// How often it was received.
+    /// How often it has been received.
     pub received: AtomicU8,
     /// The queue that it was sent to.
     pub queue: AtomicU8,
 }
 
-/// The call was begun.
-pub const INTENDED: u8 = 1;
-/// The call has said that it was sent.
+/// The call has begun.
+pub const STARTED: u8 = 1;
+/// The call has returned success.
 pub const SENT: u8 = 2;
-/// The call has said that it was not.
+/// The call has returned an error.
 pub const REFUSED: u8 = 3;
 
-/// A worker's page: of him who is it now, and of his predecessors in this round.
+/// The page of a worker number, shared by all its incarnations in a round.
 #[repr(C)]
-pub struct Page {
-    /// Who he is: changes with each start.
+pub struct WorkerPage {
+    /// Changes with each start of the worker.
     pub incarnation: AtomicU32,
-    /// One more than the deed under way ([`crate::worker::DEEDS`]; 0: it begins), and when it was begun, in nanoseconds of the monotonic clock.
+    /// One more than the index of the current action in [`crate::worker::ACTIONS`]; 0 before the
+    /// first. `since` is its start in nanoseconds of the monotonic clock.
     pub doing: AtomicU32,
     pub since: AtomicU64,
-    /// One more than the queue that he is receiving from.
+    /// One more than the queue that the worker is receiving from; 0 if none.
     pub receiving: AtomicU32,
-    /// How many messages were begun to be sent.
+    /// Number of messages that the worker has begun to send.
     pub messages: AtomicU32,
-    /// What he has done.
-    pub deeds: AtomicU64,
+    /// Number of completed actions.
+    pub actions: AtomicU64,
     pub waits: AtomicU64,
-    pub fates: [Fate; MOST],
+    pub records: [MessageRecord; MAX_MESSAGES],
 }
 
 #[repr(C)]
-pub struct Book {
-    /// Twice the number of the round, and 1 if it is over: then all leave.
-    pub over: AtomicU32,
-    /// Of each queue, how many messages came after one that was sent later: whoever was to have them has died.
+pub struct LedgerData {
+    /// Twice the number of the round, plus 1 when it is over.
+    pub round_word: AtomicU32,
+    /// For each queue, the messages that came after a later one, because their first receiver was
+    /// killed.
     pub late: [AtomicU32; QUEUES],
-    pub pages: [Page; WORKERS],
+    pub pages: [WorkerPage; WORKERS],
 }
 
-/// The book, mapped.
-pub struct Ledger(*mut Book);
+/// The mapped ledger.
+pub struct Ledger(*mut LedgerData);
 
 impl Ledger {
     pub fn create(path: &Path) -> io::Result<Ledger> {
         let file = File::options().read(true).write(true).create_new(true).open(path)?;
-        file.set_len(size_of::<Book>() as u64)?;
+        file.set_len(size_of::<LedgerData>() as u64)?;
         Ledger::map(&file)
     }
 
@@ -77,19 +77,43 @@ impl Ledger {
         Ledger::map(&File::options().read(true).write(true).open(path)?)
     }
 
+    /// Records that a message was received.
+    pub fn note_received(&self, payload: Payload, queue: u32, round: u32, mtype: i64) -> Result<(), String> {
+        let page = self.pages.get(payload.from as usize);
+        let Some(record) = page.and_then(|page| page.records.get(payload.number as usize)) else {
+            return Err(format!("{payload:?} has no sender"));
+        };
+        if (payload.queue, payload.round, payload.mtype()) != (queue, round, mtype) {
+            return Err(format!("{payload:?} was received from queue {queue} in round {round} with type {mtype}"));
+        }
+        if record.sent.load(SeqCst) == REFUSED {
+            return Err(format!("{payload:?} was received, but its send had returned an error"));
+        }
+        match record.received.fetch_add(1, SeqCst) {
+            0 => Ok(()),
+            _ => Err(format!("{payload:?} was received twice")),
+        }
+    }
+
     fn map(file: &File) -> io::Result<Ledger> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: overlaps nothing; see the module.
-        let at = unsafe { mmap(std::ptr::null_mut(), size_of::<Book>(), protection, MapFlags::SHARED, file, 0)? };
+        let at = unsafe { mmap(std::ptr::null_mut(), size_of::<LedgerData>(), protection, MapFlags::SHARED, file, 0)? };
         Ok(Ledger(at.cast()))
     }
 }
 
 impl Deref for Ledger {
-    type Target = Book;
+    type Target = LedgerData;
 
-    fn deref(&self) -> &Book {
+    fn deref(&self) -> &LedgerData {
         // SAFETY: mapped until the process ends, with this size, aligned to a page; see the module.
         unsafe { &*self.0 }
     }
+}
+
+/// Reads the monotonic clock.
+pub fn nanoseconds() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

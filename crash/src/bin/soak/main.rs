@@ -1,38 +1,41 @@
-//! A storm: sixteen processes do everything at random on shared objects, while one kills, stops and interrupts them at random and starts
-//! new ones. At the end of each round all is counted: each message that was sent was received once, semaphores balance, what segments
-//! say is whole, and the namespace is as it was at the beginning.
+//! Soak test: sixteen processes make random calls on shared objects, while a supervisor kills,
+//! stops, interrupts and restarts them. After each round the supervisor checks the namespace:
+//! - each sent message was received once;
+//! - semaphores balance;
+//! - segments are intact;
+//! - the namespace has not grown.
 //!
-//!     soak --minutes 10
+//! soak --minutes 10
 
-mod judge;
+mod block;
+mod files;
 mod ledger;
-mod letter;
 mod objects;
-mod stripe;
+mod params;
+mod payload;
+mod supervisor;
 mod worker;
 
 use clap::{Parser, Subcommand};
+use params::WORKERS;
 use quintet::Kind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// How many do everything at random.
-const WORKERS: usize = 16;
-
-/// Sixteen processes on one namespace, killed, stopped and restarted at random
+/// Run sixteen processes on one namespace, and kill, stop and restart them at random
 #[derive(Parser)]
 struct Args {
-    /// How long, in minutes
+    /// Duration in minutes
     #[arg(long, default_value_t = 1.0, value_parser = minutes)]
     minutes: f64,
-    /// The length of a round, in seconds; at its end all is counted
+    /// Length of a round in seconds; each round ends with a full check
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     round: u64,
-    /// A shared namespace: if this is the superuser, half of them are another user
+    /// Use a shared namespace; as root, half of the processes run as another user
     #[arg(long)]
     shared: bool,
-    /// What the dice begin with [default: other ones each time]
+    /// Seed of the random numbers [default: a new one each time]
     #[arg(long)]
     seed: Option<u64>,
     #[command(subcommand)]
@@ -49,7 +52,7 @@ fn minutes(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
         .filter(|minutes| (0.0..=100_000.0).contains(minutes))
-        .ok_or_else(|| format!("'{text}' is no number of minutes"))
+        .ok_or_else(|| format!("'{text}' is not a number of minutes from 0 to 100000"))
 }
 
 fn main() -> ExitCode {
@@ -60,8 +63,8 @@ fn main() -> ExitCode {
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
     let kind = if args.shared { Kind::Shared } else { Kind::Private };
     println!("soak: {WORKERS} processes for {} minutes, {kind:?} namespace, seed {seed}", args.minutes);
-    let storm = judge::Storm::new(seed, Duration::from_secs(args.round), kind);
-    match storm.and_then(|mut storm| storm.rage(Duration::from_secs_f64(args.minutes * 60.0))) {
+    let supervisor = supervisor::Supervisor::new(seed, Duration::from_secs(args.round), kind);
+    match supervisor.and_then(|mut supervisor| supervisor.run(Duration::from_secs_f64(args.minutes * 60.0))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             println!("soak: VIOLATION: {why}");

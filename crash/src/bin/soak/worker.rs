@@ -1,15 +1,16 @@
-//! One of those who do everything at random, until they are killed or told to leave.
+//! A worker: a process that makes random calls until it is killed or the round ends.
 //!
 //! # Safety
 //!
-//! The process has one thread, so a child after `fork` has all it needs.
+//! The process has one thread, so a child can go on after `fork`.
 #![allow(unsafe_code)]
 
-use crate::judge;
-use crate::ledger::{INTENDED, Ledger, MOST, Page, REFUSED, SENT};
-use crate::letter::Letter;
-use crate::objects::{self, LONGEST, Objects, PASSING, POOL, QUEUES, SCALES, SEGMENTS, STRIPES, undo};
-use crate::stripe::{self, Writer};
+use crate::block::{self, Writer};
+use crate::files::{LEDGER, NAMESPACE, report};
+use crate::ledger::{self, Ledger, REFUSED, SENT, STARTED, WorkerPage};
+use crate::objects::{self, Objects, undo};
+use crate::params::{BALANCE, BLOCKS, MAX_MESSAGES, MAX_TEXT, POOL, QUEUES, SEGMENTS, TRANSIENT_KEYS};
+use crate::payload::Payload;
 use fastrand::Rng;
 use quintet::{Attachment, Errno, Key, Kind, MsgFlags, Namespace, Segment, SemFlags, SemOp};
 use signal_hook::consts::SIGUSR1;
@@ -20,24 +21,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-type Deed = fn(&mut Worker) -> Result<(), String>;
+type Action = fn(&mut Worker) -> Result<(), String>;
 
-/// What they do, and how often: a part of the sum.
-pub const DEEDS: [(&str, u32, Deed); 11] = [
+/// The actions: name, relative frequency, function.
+pub const ACTIONS: [(&str, u32, Action); 11] = [
     ("send", 30, Worker::send),
     ("receive", 32, Worker::receive),
-    ("look at messages", 3, Worker::peek),
+    ("peek at messages", 3, Worker::peek),
     ("write under a guard", 20, Worker::write),
-    ("take from the pool", 12, Worker::borrow),
-    ("weigh", 12, Worker::weigh),
+    ("borrow from the pool", 12, Worker::borrow),
+    ("transfer", 12, Worker::transfer),
     ("attach or detach", 6, Worker::attach),
     ("fork", 1, Worker::fork),
-    ("look at all", 1, Worker::look),
-    ("make and remove", 4, Worker::make),
-    ("use what passes", 6, Worker::pass),
+    ("list all", 1, Worker::list_all),
+    ("create and remove", 4, Worker::create_and_remove),
+    ("use transient objects", 6, Worker::use_transient),
 ];
 
-/// The longest that a call waits.
+/// The longest timeout of a call.
 const WAIT: Duration = Duration::from_millis(30);
 
 pub struct Worker {
@@ -47,9 +48,9 @@ pub struct Worker {
     number: usize,
     round: u32,
     incarnation: u32,
-    dice: Rng,
+    rng: Rng,
     attached: Vec<Vec<Attachment>>,
-    /// The last message of each sender, in each queue, of each type.
+    /// The number of the last message by sender, queue and type.
     last: HashMap<(u32, u32, i64), u32>,
     buffer: Vec<u8>,
 }
@@ -58,7 +59,7 @@ pub fn run(number: usize, directory: &Path, seed: u64) -> ExitCode {
     match Worker::begin(number, directory, seed).and_then(|mut worker| worker.work()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            judge::find(directory, &format!("worker {number}, process {}: {why}", std::process::id()));
+            report(directory, &format!("worker {number}, process {}: {why}", std::process::id()));
             ExitCode::FAILURE
         }
     }
@@ -66,53 +67,53 @@ pub fn run(number: usize, directory: &Path, seed: u64) -> ExitCode {
 
 impl Worker {
     fn begin(number: usize, directory: &Path, seed: u64) -> Result<Worker, String> {
-        // An interruption is a handler that does nothing.
+        // The handler of the interrupting signal does nothing.
         signal_hook::flag::register(SIGUSR1, Arc::new(AtomicBool::new(false))).map_err(|e| e.to_string())?;
-        let ledger = Ledger::open(&directory.join(judge::LEDGER)).map_err(|e| e.to_string())?;
+        let ledger = Ledger::open(&directory.join(LEDGER)).map_err(|e| e.to_string())?;
         let page = ledger.pages.get(number).ok_or("no such worker")?;
         let incarnation = page.incarnation.load(SeqCst);
-        let ns = Namespace::open(directory.join(judge::NAMESPACE)).map_err(|e| e.to_string())?;
-        let objects = Objects::find(&ns).map_err(|e| e.to_string())?;
+        let ns = Namespace::open(directory.join(NAMESPACE)).map_err(|e| e.to_string())?;
+        let objects = Objects::open(&ns).map_err(|e| e.to_string())?;
         Ok(Worker {
             objects,
             number,
-            round: ledger.over.load(SeqCst) >> 1,
+            round: ledger.round_word.load(SeqCst) >> 1,
             incarnation,
-            dice: Rng::with_seed(seed),
+            rng: Rng::with_seed(seed),
             attached: SEGMENTS.iter().map(|_| Vec::new()).collect(),
             last: HashMap::new(),
-            buffer: vec![0; 2 * LONGEST],
+            buffer: vec![0; 2 * MAX_TEXT],
             ns,
             ledger,
         })
     }
 
-    fn page(&self) -> &Page {
+    fn page(&self) -> &WorkerPage {
         &self.ledger.pages[self.number]
     }
 
     fn work(&mut self) -> Result<(), String> {
-        let all: u32 = DEEDS.iter().map(|(_, weight, _)| weight).sum();
+        let all: u32 = ACTIONS.iter().map(|(_, weight, _)| weight).sum();
         let begun = open_descriptors();
-        while self.ledger.over.load(SeqCst) & 1 == 0 {
-            let mut at = self.dice.u32(0..all);
-            let deed = DEEDS.iter().position(|(_, weight, _)| {
+        while self.ledger.round_word.load(SeqCst) & 1 == 0 {
+            let mut at = self.rng.u32(0..all);
+            let action = ACTIONS.iter().position(|(_, weight, _)| {
                 let here = at < *weight;
                 at = at.wrapping_sub(*weight);
                 here
             });
-            let deed = deed.unwrap_or(0);
-            self.page().doing.store(deed as u32 + 1, SeqCst);
-            self.page().since.store(judge::nanoseconds(), SeqCst);
-            (DEEDS[deed].2)(self).map_err(|why| format!("{}: {why}", DEEDS[deed].0))?;
-            self.page().deeds.fetch_add(1, SeqCst);
+            let action = action.unwrap_or(0);
+            self.page().doing.store(action as u32 + 1, SeqCst);
+            self.page().since.store(ledger::nanoseconds(), SeqCst);
+            (ACTIONS[action].2)(self).map_err(|why| format!("{}: {why}", ACTIONS[action].0))?;
+            self.page().actions.fetch_add(1, SeqCst);
         }
         let now = open_descriptors();
         if now != begun { Err(format!("{begun} descriptors were open at the start, {now} at the end")) } else { Ok(()) }
     }
 
-    /// What a call may answer that waits, or would.
-    fn refused<T>(&self, answer: Result<T, Errno>) -> Result<Option<T>, String> {
+    /// Turns the expected errors of a call that may block into `None`.
+    fn tolerate<T>(&self, answer: Result<T, Errno>) -> Result<Option<T>, String> {
         match answer {
             Ok(done) => Ok(Some(done)),
             Err(Errno::AGAIN | Errno::NOMSG | Errno::INTR) => Ok(None),
@@ -120,84 +121,84 @@ impl Worker {
         }
     }
 
-    /// How long to wait; `None`: not at all.
-    fn patience(&mut self) -> Option<Duration> {
-        let patience = self.dice.bool().then(|| WAIT.mul_f32(self.dice.f32()));
-        if patience.is_some() {
+    /// Returns a timeout, or `None` for a call that does not block.
+    fn timeout(&mut self) -> Option<Duration> {
+        let timeout = self.rng.bool().then(|| WAIT.mul_f32(self.rng.f32()));
+        if timeout.is_some() {
             self.page().waits.fetch_add(1, SeqCst);
         }
-        patience
+        timeout
     }
 
     fn send(&mut self) -> Result<(), String> {
-        let queue = self.dice.usize(0..QUEUES);
+        let queue = self.rng.usize(0..QUEUES);
         let number = self.page().messages.load(SeqCst);
-        if number as usize == MOST {
+        if number as usize == MAX_MESSAGES {
             return Ok(());
         }
-        let letter = Letter { from: self.number as u32, number, queue: queue as u32, round: self.round };
-        let len = match self.dice.u32(0..100) {
-            0..70 => self.dice.usize(0..100),
-            70..98 => self.dice.usize(0..1900),
+        let payload = Payload { from: self.number as u32, number, queue: queue as u32, round: self.round };
+        let len = match self.rng.u32(0..100) {
+            0..70 => self.rng.usize(0..100),
+            70..98 => self.rng.usize(0..1900),
             _ if queue == 0 => 0,
-            _ => self.dice.usize(1900..LONGEST),
+            _ => self.rng.usize(1900..MAX_TEXT),
         };
-        let (bytes, wait) = (letter.write(len), self.patience());
+        let (bytes, wait) = (payload.write(len), self.timeout());
         let page = self.page();
-        let fate = &page.fates[number as usize];
-        fate.queue.store(queue as u8, SeqCst);
-        fate.sent.store(INTENDED, SeqCst);
+        let record = &page.records[number as usize];
+        record.queue.store(queue as u8, SeqCst);
+        record.sent.store(STARTED, SeqCst);
         page.messages.store(number + 1, SeqCst);
         let flags = if wait.is_none() { MsgFlags::NOWAIT } else { MsgFlags::empty() };
-        let sent = self.refused(self.ns.msgsnd(self.objects.queues[queue], letter.mtype(), &bytes, flags, wait))?;
-        fate.sent.store(if sent.is_some() { SENT } else { REFUSED }, SeqCst);
+        let sent = self.tolerate(self.ns.msgsnd(self.objects.queues[queue], payload.mtype(), &bytes, flags, wait))?;
+        record.sent.store(if sent.is_some() { SENT } else { REFUSED }, SeqCst);
         Ok(())
     }
 
     fn receive(&mut self) -> Result<(), String> {
-        let queue = self.dice.usize(0..QUEUES);
-        let (mtype, mut flags) = match self.dice.u32(0..6) {
+        let queue = self.rng.usize(0..QUEUES);
+        let (mtype, mut flags) = match self.rng.u32(0..6) {
             0..3 => (0, MsgFlags::empty()),
-            3 => (self.dice.i64(1..=5), MsgFlags::empty()),
-            4 => (-self.dice.i64(1..=5), MsgFlags::empty()),
-            _ => (self.dice.i64(1..=5), MsgFlags::EXCEPT),
+            3 => (self.rng.i64(1..=5), MsgFlags::empty()),
+            4 => (-self.rng.i64(1..=5), MsgFlags::empty()),
+            _ => (self.rng.i64(1..=5), MsgFlags::EXCEPT),
         };
-        let wait = self.patience();
+        let wait = self.timeout();
         if wait.is_none() {
             flags |= MsgFlags::NOWAIT;
         }
         let id = self.objects.queues[queue];
         self.page().receiving.store(queue as u32 + 1, SeqCst);
         let answer = self.ns.msgrcv(id, &mut self.buffer, mtype, flags, wait);
-        if let Some((mtype, len)) = self.refused(answer)? {
-            let letter = Letter::read(&self.buffer[..len])?;
-            judge::note(&self.ledger, letter, queue as u32, self.round, mtype)?;
-            let last = self.last.entry((letter.from, letter.queue, mtype)).or_insert(letter.number);
-            if *last > letter.number {
+        if let Some((mtype, len)) = self.tolerate(answer)? {
+            let payload = Payload::read(&self.buffer[..len])?;
+            self.ledger.note_received(payload, queue as u32, self.round, mtype)?;
+            let last = self.last.entry((payload.from, payload.queue, mtype)).or_insert(payload.number);
+            if *last > payload.number {
                 self.ledger.late[queue].fetch_add(1, SeqCst);
             }
-            *last = letter.number.max(*last);
+            *last = payload.number.max(*last);
         }
         self.page().receiving.store(0, SeqCst);
         Ok(())
     }
 
-    /// Messages are whole also for who only looks.
+    /// Reads messages without removing them: they must be intact.
     fn peek(&mut self) -> Result<(), String> {
-        let id = self.objects.queues[self.dice.usize(0..QUEUES)];
-        if self.dice.bool() {
-            let at = self.dice.i64(0..30);
+        let id = self.objects.queues[self.rng.usize(0..QUEUES)];
+        if self.rng.bool() {
+            let at = self.rng.i64(0..30);
             let flags = MsgFlags::COPY | MsgFlags::NOWAIT;
             let answer = self.ns.msgrcv(id, &mut self.buffer, at, flags, None);
-            if let Some((_, len)) = self.refused(answer)? {
-                Letter::read(&self.buffer[..len])?;
+            if let Some((_, len)) = self.tolerate(answer)? {
+                Payload::read(&self.buffer[..len])?;
             }
             return Ok(());
         }
         let mut wrong = None;
         let mut left = 40;
         let see = |_: quintet::MessageStat, bytes: &[u8]| {
-            wrong = Letter::read(bytes).err();
+            wrong = Payload::read(bytes).err();
             left -= 1;
             wrong.is_none() && left > 0
         };
@@ -206,57 +207,57 @@ impl Worker {
     }
 
     fn write(&mut self) -> Result<(), String> {
-        let (segment, nth) = (self.dice.usize(0..SEGMENTS.len()), self.dice.usize(0..STRIPES));
+        let (segment, nth) = (self.rng.usize(0..SEGMENTS.len()), self.rng.usize(0..BLOCKS));
         if self.attached[segment].is_empty() {
             self.attach_to(segment)?;
         }
         let guard = objects::guard(segment, nth);
-        let wait = self.patience().unwrap_or(Duration::ZERO);
-        if self.refused(self.ns.semtimedop(self.objects.guards, &[undo(guard, -1)], Some(wait)))?.is_none() {
+        let wait = self.timeout().unwrap_or(Duration::ZERO);
+        if self.tolerate(self.ns.semtimedop(self.objects.guards, &[undo(guard, -1)], Some(wait)))?.is_none() {
             return Ok(());
         }
-        let me = Writer { pid: std::process::id(), worker: self.number as u32, incarnation: self.incarnation };
-        let memory = self.dice.choice(&self.attached[segment]).ok_or("nothing is attached")?;
-        let is_slow = self.dice.u32(0..20) == 0;
+        let writer = Writer { pid: std::process::id(), worker: self.number as u32, incarnation: self.incarnation };
+        let memory = self.rng.choice(&self.attached[segment]).ok_or("nothing is attached")?;
+        let is_slow = self.rng.u32(0..20) == 0;
         let between = || {
             if is_slow {
                 std::thread::yield_now()
             }
         };
-        stripe::turn(memory, objects::place(segment, nth), me, &self.ledger, between)?;
-        self.certain(self.objects.guards, &[undo(guard, 1)])
+        block::update(memory, objects::location(segment, nth), writer, &self.ledger, between)?;
+        self.must_succeed(self.objects.guards, &[undo(guard, 1)])
     }
 
-    /// An operation that never waits.
-    fn certain(&self, id: i32, ops: &[SemOp]) -> Result<(), String> {
-        self.ns.semtimedop(id, ops, None).map_err(|e| format!("{ops:?} is never refused: {e}"))
+    /// Performs operations that never block.
+    fn must_succeed(&self, id: i32, ops: &[SemOp]) -> Result<(), String> {
+        self.ns.semtimedop(id, ops, None).map_err(|e| format!("{ops:?} must not fail: {e}"))
     }
 
-    /// Takes several from several at once, and gives them back, perhaps in other portions.
+    /// Takes units from several semaphores in one call, and gives them back in one or several.
     fn borrow(&mut self) -> Result<(), String> {
         let mut which: Vec<u16> = (0..POOL).collect();
-        self.dice.shuffle(&mut which);
-        which.truncate(self.dice.usize(1..=4));
-        let taken: Vec<(u16, i16)> = which.into_iter().map(|num| (num, self.dice.i16(1..=7))).collect();
+        self.rng.shuffle(&mut which);
+        which.truncate(self.rng.usize(1..=4));
+        let taken: Vec<(u16, i16)> = which.into_iter().map(|num| (num, self.rng.i16(1..=7))).collect();
         let take: Vec<SemOp> = taken.iter().map(|(num, n)| undo(*num, -n)).collect();
-        let wait = self.patience().unwrap_or(Duration::ZERO);
-        if self.refused(self.ns.semtimedop(self.objects.pool, &take, Some(wait)))?.is_none() {
+        let wait = self.timeout().unwrap_or(Duration::ZERO);
+        if self.tolerate(self.ns.semtimedop(self.objects.pool, &take, Some(wait)))?.is_none() {
             return Ok(());
         }
-        match self.dice.bool() {
-            true => self.certain(self.objects.pool, &taken.iter().map(|(num, n)| undo(*num, *n)).collect::<Vec<_>>()),
-            false => taken.iter().try_for_each(|(num, n)| self.certain(self.objects.pool, &[undo(*num, *n)])),
+        match self.rng.bool() {
+            true => self.must_succeed(self.objects.pool, &taken.iter().map(|(num, n)| undo(*num, *n)).collect::<Vec<_>>()),
+            false => taken.iter().try_for_each(|(num, n)| self.must_succeed(self.objects.pool, &[undo(*num, *n)])),
         }
     }
 
-    /// What is taken here is put there, by one operation: whoever is killed in it has done both or none.
-    fn weigh(&mut self) -> Result<(), String> {
-        let (from, by) = (self.dice.u16(0..SCALES), self.dice.u16(1..SCALES));
-        let (to, n) = ((from + by) % SCALES, self.dice.i16(1..=30));
-        let wait = self.patience().unwrap_or(Duration::ZERO);
+    /// Moves units between two semaphores in one call. A kill must leave both or neither changed.
+    fn transfer(&mut self) -> Result<(), String> {
+        let (from, by) = (self.rng.u16(0..BALANCE), self.rng.u16(1..BALANCE));
+        let (to, n) = ((from + by) % BALANCE, self.rng.i16(1..=30));
+        let wait = self.timeout().unwrap_or(Duration::ZERO);
         let ops = [SemOp::new(from, -n), SemOp::new(to, n)];
-        self.refused(self.ns.semtimedop(self.objects.scales, &ops, Some(wait)))?;
-        if self.dice.u32(0..8) == 0 { self.objects.check_scales(&self.ns) } else { Ok(()) }
+        self.tolerate(self.ns.semtimedop(self.objects.balance, &ops, Some(wait)))?;
+        if self.rng.u32(0..8) == 0 { self.objects.check_sum_of_balance(&self.ns) } else { Ok(()) }
     }
 
     fn attach_to(&mut self, nth: usize) -> Result<(), String> {
@@ -266,9 +267,9 @@ impl Worker {
     }
 
     fn attach(&mut self) -> Result<(), String> {
-        let nth = self.dice.usize(0..SEGMENTS.len());
+        let nth = self.rng.usize(0..SEGMENTS.len());
         match self.attached[nth].pop() {
-            Some(memory) if self.dice.bool() => memory.detach().map_err(|e| e.to_string()),
+            Some(memory) if self.rng.bool() => memory.detach().map_err(|e| e.to_string()),
             Some(memory) if self.attached[nth].len() > 3 => memory.detach().map_err(|e| e.to_string()),
             other => {
                 self.attached[nth].extend(other);
@@ -277,9 +278,9 @@ impl Worker {
         }
     }
 
-    /// A child is attached to what its parent is attached to, takes a guard and ends in one of several ways.
+    /// Forks. The child inherits the attachments, takes a guard, and exits or is killed.
     fn fork(&mut self) -> Result<(), String> {
-        let dies = self.dice.bool();
+        let dies = self.rng.bool();
         // SAFETY: see the module.
         match unsafe { libc::fork() } {
             0 => {
@@ -290,7 +291,7 @@ impl Worker {
                     unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
                 }
                 drop(attached);
-                // What it has taken is given back by its end.
+                // The kernel or the next participant undoes what the child has taken.
                 let status = i32::from(!matches!(took, Ok(()) | Err(Errno::AGAIN | Errno::INTR)));
                 // SAFETY: ends the process.
                 unsafe { libc::_exit(status) }
@@ -307,33 +308,33 @@ impl Worker {
         }
     }
 
-    /// The lists, as `ipcs` shows them; and now and then what `quintet doctor` does.
-    fn look(&mut self) -> Result<(), String> {
+    /// Lists all objects as `ipcs` does, and sometimes sweeps as `quintet doctor` does.
+    fn list_all(&mut self) -> Result<(), String> {
         let listed = |e: quintet::Error| e.to_string();
         let segments = self.ns.segments().map_err(listed)?;
         let sets = self.ns.sets().map_err(|e| e.to_string())?;
         let queues = self.ns.queues().map_err(|e| e.to_string())?;
         if segments.len() < SEGMENTS.len() || sets.len() < 3 || queues.len() < QUEUES {
             return Err(format!(
-                "of what lasts, only {} segments, {} sets and {} queues are listed",
+                "only {} segments, {} sets and {} queues of the lasting ones are listed",
                 segments.len(),
                 sets.len(),
                 queues.len()
             ));
         }
-        if self.dice.u32(0..10) == 0 {
+        if self.rng.u32(0..10) == 0 {
             self.ns.sweep().map_err(|e| e.to_string())?;
         }
         Ok(())
     }
 
-    /// New objects are empty, whoever has used their memory before.
-    fn make(&mut self) -> Result<(), String> {
+    /// Creates an object, which must be empty, and removes it.
+    fn create_and_remove(&mut self) -> Result<(), String> {
         let no = |e: Errno| e.to_string();
         let flags = libc::IPC_CREAT | 0o600;
-        match self.dice.u32(0..3) {
+        match self.rng.u32(0..3) {
             0 => {
-                let size = *self.dice.choice(&[100, 4096, 60_000, 300_000]).unwrap_or(&1);
+                let size = *self.rng.choice(&[100, 4096, 60_000, 300_000]).unwrap_or(&1);
                 let id = self.ns.shmget(Key::PRIVATE, size, flags).map_err(no)?;
                 let segment = Segment::open_id(&self.ns, id).map_err(|e| e.to_string())?;
                 let memory = segment.attach().map_err(|e| e.to_string())?;
@@ -348,16 +349,16 @@ impl Worker {
                 let id = self.ns.semget(Key::PRIVATE, 5, flags).map_err(no)?.raw();
                 let values = self.ns.sem_values(id).map_err(no)?;
                 if values != [0; 5] {
-                    return Err(format!("a new set says {values:?}"));
+                    return Err(format!("a new set has values {values:?}"));
                 }
-                self.certain(id, &[undo(0, 3), SemOp::new(4, 7)])?;
+                self.must_succeed(id, &[undo(0, 3), SemOp::new(4, 7)])?;
                 self.ns.sem_remove(id).map_err(no)
             }
             _ => {
                 let id = self.ns.msgget(Key::PRIVATE, flags).map_err(no)?.raw();
                 let none = self.ns.msgrcv(id, &mut self.buffer, 0, MsgFlags::NOWAIT, None);
                 if none != Err(Errno::NOMSG) {
-                    return Err(format!("a new queue has {none:?}"));
+                    return Err(format!("a new queue is not empty: {none:?}"));
                 }
                 self.ns.msgsnd(id, 1, b"left behind", MsgFlags::NOWAIT, None).map_err(no)?;
                 self.ns.msg_remove(id).map_err(no)
@@ -365,14 +366,14 @@ impl Worker {
         }
     }
 
-    /// What everybody makes, uses, changes and removes under the same keys: anything may be gone.
-    fn pass(&mut self) -> Result<(), String> {
-        let key = Key::new(self.dice.i32(PASSING));
-        let flags = *self.dice.choice(&[0, libc::IPC_CREAT | 0o600, libc::IPC_CREAT | libc::IPC_EXCL | 0o600]).unwrap_or(&0);
+    /// Uses objects that every worker creates, changes and removes. Any of them may be gone.
+    fn use_transient(&mut self) -> Result<(), String> {
+        let key = Key::new(self.rng.i32(TRANSIENT_KEYS));
+        let flags = *self.rng.choice(&[0, libc::IPC_CREAT | 0o600, libc::IPC_CREAT | libc::IPC_EXCL | 0o600]).unwrap_or(&0);
         let (uid, gid, mode) =
-            (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw(), 0o600 | self.dice.u32(0..2) << 5);
-        let (ns, act, wait) = (&self.ns, self.dice.u32(0..6), WAIT.mul_f32(self.dice.f32()));
-        let done = match self.dice.u32(0..3) {
+            (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw(), 0o600 | self.rng.u32(0..2) << 5);
+        let (ns, act, wait) = (&self.ns, self.rng.u32(0..6), WAIT.mul_f32(self.rng.f32()));
+        let done = match self.rng.u32(0..3) {
             0 => ns.shmget(key, 5000, flags).map(quintet::Id::raw).and_then(|id| match act {
                 0 => ns.shm_remove(id),
                 1 => ns.shm_set(id, uid, gid, mode),
@@ -396,9 +397,9 @@ impl Worker {
         };
         match done {
             Ok(()) | Err(Errno::AGAIN | Errno::NOMSG | Errno::INTR | Errno::RANGE) => Ok(()),
-            // Others remove it, and have what they want of it.
+            // Another worker has removed it, or has created it differently.
             Err(Errno::NOENT | Errno::EXIST | Errno::INVAL | Errno::IDRM) => Ok(()),
-            // It is another user's.
+            // It belongs to another user.
             Err(Errno::ACCES | Errno::PERM) if self.ns.kind() == Kind::Shared => Ok(()),
             Err(e) => Err(e.to_string()),
         }

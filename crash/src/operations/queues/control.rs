@@ -1,4 +1,4 @@
-//! Making, changing and removing a queue; its memory.
+//! Creation, change and removal of a queue; its memory.
 
 use super::*;
 use crate::campaign::{Run, operations};
@@ -22,7 +22,7 @@ fn making(run: &Run, kind: Kind) {
             })
             .succeeds();
         },
-        // To find what comes just then needs the registry's lock, which knows no time.
+        // Finding an object that is being created needs the registry's lock, which has no timeout.
         attempt: Attempt { timed_out: None, ..scenario().attempt },
         ..scenario()
     }
@@ -63,7 +63,8 @@ fn giving_rights(run: &Run) {
     .run(run);
 }
 
-/// Whoever waits on a queue that is half removed does not wait for ever, though nobody else comes.
+/// A call that waits on a half-removed queue does not block forever, even if no other process
+/// comes.
 fn removing_it(run: &Run, kind: Kind) {
     Scenario {
         kind,
@@ -71,17 +72,17 @@ fn removing_it(run: &Run, kind: Kind) {
             make_queue(ns);
             send(ns, queue_of(ns), 1, 1, CAPACITY as usize);
         },
-        company: &|path| {
+        peers: &|path| {
             let all = vec![receiver(path, 100, 5, MsgFlags::empty()), sender(path, 2, 20, SMALL), sender(path, 2, 20, LONG)];
             until_waiting(path, 3);
             all
         },
         victim: &|ns| ns.msg_remove(queue_of(ns)).unwrap(),
-        check: &|path, company| {
+        check: &|path, peers| {
             let gone = std::fs::read(path.join("msg/0")).is_ok_and(|file| file[QUEUE_HEAD] == 2);
             assert!(gone || !completed() || !path.join("msg/0").exists());
             if gone {
-                for child in company {
+                for child in peers {
                     assert_eq!(child.end(), End::Exit(2));
                 }
                 return;
@@ -100,7 +101,7 @@ fn removing_it(run: &Run, kind: Kind) {
                 }
             })
             .end();
-            let ends: Vec<End> = company.into_iter().map(Child::end).collect();
+            let ends: Vec<End> = peers.into_iter().map(Child::end).collect();
             if stands == End::Exit(0) {
                 assert_eq!(ends, [End::Exit(105), End::Exit(0), End::Exit(0)]);
                 let both = [(2, 20, SMALL), (2, 20, LONG)];
@@ -109,7 +110,7 @@ fn removing_it(run: &Run, kind: Kind) {
                 assert_eq!((stands, ends), (End::Exit(2), vec![End::Exit(2); 3]));
             }
         },
-        // To find what goes just then needs the registry's lock, which knows no time.
+        // Finding an object that is being removed needs the registry's lock, which has no timeout.
         attempt: Attempt { timed_out: None, ..scenario().attempt },
         ..scenario()
     }
@@ -124,7 +125,7 @@ fn removing_in_shared(run: &Run) {
     removing_it(run, Kind::Shared);
 }
 
-/// An empty queue that was large gives its memory back.
+/// A large queue that becomes empty returns its memory.
 fn giving_memory_back(run: &Run) {
     const LARGE: usize = 17 << 20;
     Scenario {

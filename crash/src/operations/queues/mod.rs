@@ -1,5 +1,6 @@
-//! What is done with a message queue. A message that was sent is received once, what the dead one was receiving is there or gone, whole; nobody waits in
-//! vain, and no slot is lost.
+//! Operations on a message queue. Each sent message is received once. A message that a killed
+//! process was receiving is in the queue or gone, and intact. No call waits in vain, and no slot is
+//! lost.
 
 pub mod control;
 pub mod pass;
@@ -9,15 +10,16 @@ use crate::support::{
     self, Attempt, Child, End, QUEUE_HEAD, QueueFile, Scenario, completed, fork, names, nothing, text, until, which,
 };
 use quintet::{Errno, Key, Kind, Limits, MsgFlags, Namespace};
+use std::cell::RefCell;
 use std::path::Path;
 use std::time::Duration;
 
 const KEY: Key = Key::new(0x3e55);
 const NOWAIT: MsgFlags = MsgFlags::NOWAIT;
 const NOERROR: MsgFlags = MsgFlags::NOERROR;
-/// `msg_qbytes`, and the most that a message may have.
+/// `msg_qbytes`, and the maximal length of a message.
 const CAPACITY: u64 = 1 << 20;
-/// In one slot; in several; copied with the lock not held.
+/// Lengths of a message: in one slot; in several; copied without the lock.
 const SMALL: usize = 50;
 const BLOCKS: usize = 10_000;
 const LONG: usize = 30_000;
@@ -31,7 +33,7 @@ fn make_queue(ns: &Namespace) {
     let more = Limits { msgmax: CAPACITY as u32, msgmnb: CAPACITY as u32, ..limits };
     ns.set_limits(&more).unwrap();
     let id = ns.msgget(KEY, libc::IPC_CREAT | libc::IPC_EXCL | 0o600).unwrap().raw();
-    // The page that is watched has the smallest slots.
+    // The watched page has the smallest slots.
     send(ns, id, 1, 0, 1);
     receive(ns, id, 0, NOWAIT).unwrap();
 }
@@ -40,7 +42,7 @@ fn send(ns: &Namespace, id: i32, mtype: i64, name: u8, len: usize) {
     ns.msgsnd(id, mtype, &text(name, len), NOWAIT, None).unwrap();
 }
 
-/// Type, which one, length.
+/// Type, number, length.
 type Got = (i64, u8, usize);
 
 fn receive_into(ns: &Namespace, id: i32, size: usize, mtype: i64, flags: MsgFlags) -> Result<Got, Errno> {
@@ -49,9 +51,31 @@ fn receive_into(ns: &Namespace, id: i32, size: usize, mtype: i64, flags: MsgFlag
     Ok((mtype, which(&buffer[..len]), len))
 }
 
-/// What is stepped through: it does not look at the bytes.
+/// Receives without looking at the text, for a process that is single-stepped.
 fn take(ns: &Namespace, id: i32, buffer: &mut [u8], mtype: i64, flags: MsgFlags) -> Result<(i64, usize), Errno> {
     ns.msgrcv(id, buffer, mtype, flags, None)
+}
+
+/// A message that a single-stepped process receives. Buffer and expected text are prepared before,
+/// so that the steps are those of the call and of one `memcmp`.
+struct Expected {
+    got: Got,
+    bytes: Vec<u8>,
+    buffer: RefCell<Vec<u8>>,
+}
+
+impl Expected {
+    fn new(got: Got) -> Expected {
+        Expected { got, bytes: text(got.1, got.2), buffer: RefCell::new(vec![0; CAPACITY as usize]) }
+    }
+
+    /// Receives the message into a buffer of the full capacity. Checks its type and each byte.
+    #[track_caller]
+    fn take(&self, ns: &Namespace, mtype: i64, flags: MsgFlags) {
+        let mut buffer = self.buffer.borrow_mut();
+        assert_eq!(take(ns, queue_of(ns), &mut buffer, mtype, flags), Ok((self.got.0, self.got.2)));
+        assert!(buffer[..self.got.2] == self.bytes[..], "a message of {} bytes is damaged", self.got.2);
+    }
 }
 
 fn receive(ns: &Namespace, id: i32, mtype: i64, flags: MsgFlags) -> Result<Got, Errno> {
@@ -71,12 +95,12 @@ fn content(ns: &Namespace, id: i32) -> Vec<Got> {
 fn until_waiting(path: &Path, n: usize) {
     fork(|| {
         let ns = Namespace::open(path).unwrap();
-        until("all wait", || ns.queues().unwrap()[0].waiters.len() == n);
+        until("all are waiting", || ns.queues().unwrap()[0].waiters.len() == n);
     })
     .succeeds();
 }
 
-/// What the answer of a call becomes for the exit status.
+/// Turns the result of a call into an exit status.
 fn end_as(answer: Result<(), Errno>) {
     match answer {
         Ok(()) => {}
@@ -86,7 +110,8 @@ fn end_as(answer: Result<(), Errno>) {
     }
 }
 
-/// A process that receives a message, and sends the queue's other readers its name as a type: 100 and `which`.
+/// Starts a process that receives a message and exits with status 100 plus the number of the
+/// message.
 fn receiver(path: &Path, size: usize, mtype: i64, flags: MsgFlags) -> Child {
     fork(|| {
         let ns = Namespace::open(path).unwrap();
@@ -102,7 +127,7 @@ fn sender(path: &Path, mtype: i64, name: u8, len: usize) -> Child {
     })
 }
 
-/// The queue does all that queues do, at once, and has room for all that it should have; then it is empty, and nobody waits.
+/// Checks that the queue works and has its full capacity. Leaves it empty.
 fn works(path: &Path, ns: &Namespace, id: i32) {
     ns.sweep().unwrap();
     let status = ns.queues().unwrap();
@@ -119,13 +144,13 @@ fn works(path: &Path, ns: &Namespace, id: i32) {
         assert_eq!(receive(ns, id, 0, NOWAIT).as_ref(), Ok(message));
     }
     assert_eq!(receive(ns, id, 0, NOWAIT), Err(Errno::NOMSG));
-    // It takes as much as it may, of each size.
+    // It accepts messages of each size up to its capacity.
     let capacity = ns.msg_stat(id).unwrap().capacity as usize;
-    let most = capacity.min(ns.limits().unwrap().msgmax as usize);
+    let max_points = capacity.min(ns.limits().unwrap().msgmax as usize);
     let lengths = [LONG, BLOCKS, SMALL, 700, 1];
     let mut sent = Vec::new();
     let mut left = capacity;
-    for (nth, len) in lengths.into_iter().cycle().take(60).enumerate().filter(|(_, len)| *len <= most) {
+    for (nth, len) in lengths.into_iter().cycle().take(60).enumerate().filter(|(_, len)| *len <= max_points) {
         if len > left {
             assert_eq!(ns.msgsnd(id, 1, &text(0, len), NOWAIT, None), Err(Errno::AGAIN));
             break;
@@ -143,9 +168,9 @@ fn works(path: &Path, ns: &Namespace, id: i32) {
     for message in sent {
         assert_eq!(receive(ns, id, 0, NOWAIT), Ok(message));
     }
-    // Who waits is let go on.
+    // A waiting receiver is served.
     let waits = receiver(path, SMALL, 0, MsgFlags::empty());
-    until("it waits", || ns.queues().unwrap()[0].waiters.len() == 1);
+    until("the receiver is waiting", || ns.queues().unwrap()[0].waiters.len() == 1);
     send(ns, id, 3, 77, SMALL);
     assert_eq!(waits.end(), End::Exit(177));
     let stat = ns.msg_stat(id).unwrap();
@@ -156,7 +181,7 @@ fn works(path: &Path, ns: &Namespace, id: i32) {
     }
 }
 
-/// Removes what is there; nothing is left.
+/// Removes all queues. Nothing may remain.
 fn clear_all(path: &Path, ns: &Namespace) {
     ns.sweep().unwrap();
     for queue in ns.queues().unwrap() {
@@ -175,7 +200,7 @@ fn scenario<'a>() -> Scenario<'a> {
     Scenario {
         setup: &make_queue,
         clear: &clear_all,
-        most: 14,
+        max_points: 14,
         probe: &|ns| match ns.msgget(KEY, 0) {
             Ok(id) => assert_eq!(look(ns, id.raw(), None), Ok(())),
             Err(e) => assert_eq!(e, Errno::NOENT),
@@ -184,7 +209,7 @@ fn scenario<'a>() -> Scenario<'a> {
         attempt: Attempt {
             call: &|ns, time| ns.msgsnd(ns.msgget(KEY, 0)?.raw(), MORE, &text(200, SMALL), MsgFlags::empty(), time),
             timed_out: Some(Errno::AGAIN),
-            settle: &|ns, n| {
+            revert: &|ns, n| {
                 if let Ok(id) = ns.msgget(KEY, 0) {
                     (0..n).for_each(|_| assert_eq!(receive(ns, id.raw(), MORE, NOWAIT), Ok((MORE, 200, SMALL))));
                     assert_eq!(receive(ns, id.raw(), MORE, NOWAIT), Err(Errno::NOMSG));
@@ -195,10 +220,10 @@ fn scenario<'a>() -> Scenario<'a> {
     }
 }
 
-/// The type of what others send.
+/// The type of messages that attempts send.
 const MORE: i64 = 1000;
 
-/// Has a look at the first message, which it has no room for.
+/// Reads the first message with a buffer that is too small.
 fn look(ns: &Namespace, id: i32, time: Option<Duration>) -> Result<(), Errno> {
     let flags = if time.is_none() { NOWAIT } else { MsgFlags::empty() };
     match ns.msgrcv(id, &mut [], 0, flags, time) {
@@ -208,24 +233,25 @@ fn look(ns: &Namespace, id: i32, time: Option<Duration>) -> Result<(), Errno> {
     }
 }
 
-/// Where a further message would be in the way.
+/// An attempt for scenarios that a further message would disturb.
 fn attempt_to_look<'a>() -> Attempt<'a> {
     let call = &|ns: &Namespace, time| look(ns, ns.msgget(KEY, 0)?.raw(), time);
-    Attempt { call, timed_out: Some(Errno::NOMSG), settle: &|_, _| {} }
+    Attempt { call, timed_out: Some(Errno::NOMSG), revert: &|_, _| {} }
 }
 
-/// It has sent and received, so that what follows is what it usually is.
+/// Sends and receives a message, so that later calls take the usual path.
 fn warm(ns: &Namespace) {
     send(ns, queue_of(ns), 77, 77, SMALL);
     assert_eq!(receive(ns, queue_of(ns), 77, NOWAIT), Ok((77, 77, SMALL)));
 }
 
-/// It has looked at the queue, and takes part.
+/// Uses the queue once, so that the process is a participant.
 fn used(ns: &Namespace) {
     look(ns, queue_of(ns), None).unwrap();
 }
 
-/// Then there are these messages, or those (in the order in which they are), the last ones if the victim was done; and the queue works.
+/// Checks that the queue holds one of these lists of messages, the last one if the victim had
+/// completed, and that it works.
 #[track_caller]
 fn ends_with(path: &Path, allowed: &[Vec<Got>]) {
     let allowed = if completed() { &allowed[allowed.len() - 1..] } else { allowed };
@@ -233,7 +259,7 @@ fn ends_with(path: &Path, allowed: &[Vec<Got>]) {
         let ns = Namespace::open(path).unwrap();
         let id = queue_of(&ns);
         let all = content(&ns, id);
-        assert!(allowed.contains(&all), "{all:?}, not of {allowed:?}");
+        assert!(allowed.contains(&all), "{all:?} is not one of {allowed:?}");
         works(path, &ns, id);
     })
     .end();

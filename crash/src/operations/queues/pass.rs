@@ -1,11 +1,11 @@
-//! Sending and receiving while nobody waits.
+//! Sending and receiving while no other call waits.
 
 use super::*;
 use crate::campaign::{Run, operations};
 
 operations! { "queues::pass": sending_for_the_first_time sending_a_small_one sending_one_of_several_blocks sending_a_long_one sending_where_it_grows sending_of_a_type_that_is_there sending_of_a_new_type receiving_by_type_with_an_index receiving_by_type_without_an_index receiving_but_a_type receiving_the_lowest_type receiving_a_small_one receiving_one_of_several_blocks receiving_a_long_one receiving_it_cut_off receiving_what_is_too_long }
 
-fn sending(run: &Run, prelude: &dyn Fn(&Namespace), before: &[Got], mtype: i64, len: usize) {
+fn sending(run: &Run, warm_up: &dyn Fn(&Namespace), before: &[Got], mtype: i64, len: usize) {
     let bytes = text(9, len);
     let with = |more: Option<Got>| before.iter().copied().chain(more).collect::<Vec<Got>>();
     Scenario {
@@ -13,16 +13,16 @@ fn sending(run: &Run, prelude: &dyn Fn(&Namespace), before: &[Got], mtype: i64, 
             make_queue(ns);
             before.iter().for_each(|(mtype, name, len)| send(ns, queue_of(ns), *mtype, *name, *len));
         },
-        prelude,
+        warm_up,
         victim: &|ns| ns.msgsnd(queue_of(ns), mtype, &bytes, NOWAIT, None).unwrap(),
         check: &|path, _| ends_with(path, &[with(None), with(Some((mtype, 9, len)))]),
-        steady: len < BLOCKS,
+        deterministic: len < BLOCKS,
         ..scenario()
     }
     .run(run);
 }
 
-/// The first thing that the process does with the queue.
+/// The first call of the process on the queue.
 fn sending_for_the_first_time(run: &Run) {
     sending(run, &nothing, &[], 7, SMALL);
 }
@@ -39,12 +39,12 @@ fn sending_a_long_one(run: &Run) {
     sending(run, &warm, &[(3, 1, SMALL)], 7, LONG);
 }
 
-/// The file has no more room for it, and grows.
+/// The file is full and grows.
 fn sending_where_it_grows(run: &Run) {
     sending(run, &warm, &[(3, 1, 4000), (3, 2, 4000), (3, 3, 4000)], 7, 4000);
 }
 
-/// So many that there is an index by type.
+/// Enough messages for an index by type.
 fn many(types: i64) -> Vec<Got> {
     (0..40).map(|nth| (10 + nth as i64 % types, 10 + nth as u8, 20)).collect()
 }
@@ -67,7 +67,7 @@ fn sending_with_an_index(run: &Run, mtype: i64) {
     let with: Vec<Got> = all.iter().copied().chain([(mtype, 9, SMALL)]).collect();
     Scenario {
         setup: &|ns| make_many(ns, true),
-        prelude: &warm,
+        warm_up: &warm,
         victim: &|ns| ns.msgsnd(queue_of(ns), mtype, &bytes, NOWAIT, None).unwrap(),
         check: &|path, _| ends_with(path, &[all.clone(), with.clone()]),
         ..scenario()
@@ -90,7 +90,7 @@ fn receiving_by_type(run: &Run, indexed: bool, mtype: i64, flags: MsgFlags, expe
     assert_eq!(without.len() + 1, all.len());
     Scenario {
         setup: &|ns| make_many(ns, indexed),
-        prelude: if indexed { &warm } else { &used },
+        warm_up: if indexed { &warm } else { &used },
         victim: &|ns| {
             let got = take(ns, queue_of(ns), &mut [0; 64], mtype, NOWAIT | flags);
             assert_eq!(got, Ok((expected.0, expected.2)));
@@ -105,7 +105,7 @@ fn receiving_by_type_with_an_index(run: &Run) {
     receiving_by_type(run, true, 13, MsgFlags::empty(), (13, 13, 20));
 }
 
-/// It is made first.
+/// The call creates the index first.
 fn receiving_by_type_without_an_index(run: &Run) {
     receiving_by_type(run, false, 13, MsgFlags::empty(), (13, 13, 20));
 }
@@ -114,12 +114,12 @@ fn receiving_but_a_type(run: &Run) {
     receiving_by_type(run, true, 5, MsgFlags::EXCEPT, (10, 10, 20));
 }
 
-/// The only one of its type.
+/// The only message of its type.
 fn receiving_the_lowest_type(run: &Run) {
     receiving_by_type(run, true, -6, MsgFlags::empty(), (5, 5, 20));
 }
 
-/// The second of three is received, into so much room.
+/// Receives the second of three messages into a buffer of this size.
 fn receiving(run: &Run, len: usize, size: usize, flags: MsgFlags) {
     let all: Vec<Got> = vec![(1, 1, SMALL), (2, 2, len), (3, 3, SMALL)];
     let stays = len > size && flags.is_empty();
@@ -129,14 +129,14 @@ fn receiving(run: &Run, len: usize, size: usize, flags: MsgFlags) {
             make_queue(ns);
             all.iter().for_each(|(mtype, name, len)| send(ns, queue_of(ns), *mtype, *name, *len));
         },
-        prelude: &warm,
+        warm_up: &warm,
         victim: &|ns| {
             let got = take(ns, queue_of(ns), &mut vec![0; size], 2, NOWAIT | flags);
             let expected = if stays { Err(Errno::TOOBIG) } else { Ok((2, len.min(size))) };
             assert_eq!(got, expected);
         },
         check: &|path, _| ends_with(path, &[all.clone(), after.clone()]),
-        steady: len < BLOCKS,
+        deterministic: len < BLOCKS,
         ..scenario()
     }
     .run(run);

@@ -1,27 +1,27 @@
-//! Sending and receiving where others wait, and waiting.
+//! Sending and receiving while other calls wait, and waiting itself.
 
 use super::*;
 use crate::campaign::{Run, operations};
 
-operations! { "queues::wait": sending_a_small_one_to_one_who_waits sending_a_long_one_to_one_who_waits sending_to_several_who_wait making_room_for_a_small_one making_room_for_a_long_one giving_more_room waiting_in_vain woken }
+operations! { "queues::wait": sending_a_small_one_to_a_waiter sending_a_long_one_to_a_waiter sending_to_several_waiters making_room_for_a_small_one making_room_for_a_long_one giving_more_room waiting_in_vain woken }
 
-/// One waits to receive; if the victim's message is not his, the next one is.
-fn sending_to_one_who_waits(run: &Run, len: usize) {
+/// One process waits for a message. If it does not get the victim's, it gets the next one.
+fn sending_to_a_waiter(run: &Run, len: usize) {
     Scenario {
-        company: &|path| {
+        peers: &|path| {
             let waits = receiver(path, CAPACITY as usize, 0, MsgFlags::empty());
             until_waiting(path, 1);
             vec![waits]
         },
-        prelude: &used,
+        warm_up: &used,
         victim: &|ns| send(ns, queue_of(ns), 7, 9, len),
-        check: &|path, company| {
+        check: &|path, peers| {
             fork(|| {
                 let ns = Namespace::open(path).unwrap();
                 send(&ns, queue_of(&ns), 8, 10, SMALL);
             })
             .succeeds();
-            for child in company {
+            for child in peers {
                 let end = child.end();
                 let left = match end {
                     End::Exit(109) => vec![(8, 10, SMALL)],
@@ -37,21 +37,22 @@ fn sending_to_one_who_waits(run: &Run, len: usize) {
     .run(run);
 }
 
-fn sending_a_small_one_to_one_who_waits(run: &Run) {
-    sending_to_one_who_waits(run, SMALL);
+fn sending_a_small_one_to_a_waiter(run: &Run) {
+    sending_to_a_waiter(run, SMALL);
 }
 
-fn sending_a_long_one_to_one_who_waits(run: &Run) {
+fn sending_a_long_one_to_a_waiter(run: &Run) {
     if run.is_short() {
-        return println!("left out: it takes a minute");
+        return println!("skipped: takes a minute");
     }
-    sending_to_one_who_waits(run, LONG);
+    sending_to_a_waiter(run, LONG);
 }
 
-/// The first who waits has not room enough, the second waits for another type, the third gets it.
-fn sending_to_several_who_wait(run: &Run) {
+/// The first waiting process has a buffer that is too small, the second waits for another type, the
+/// third gets the message.
+fn sending_to_several_waiters(run: &Run) {
     Scenario {
-        company: &|path| {
+        peers: &|path| {
             let mut all = Vec::new();
             for (size, mtype, flags) in [(10, 0, MsgFlags::empty()), (100, 8, MsgFlags::empty()), (100, -7, NOERROR)] {
                 all.push(receiver(path, size, mtype, flags));
@@ -59,9 +60,9 @@ fn sending_to_several_who_wait(run: &Run) {
             }
             all
         },
-        prelude: &used,
+        warm_up: &used,
         victim: &|ns| send(ns, queue_of(ns), 7, 9, SMALL),
-        check: &|path, company| {
+        check: &|path, peers| {
             let first = fork(|| {
                 let ns = Namespace::open(path).unwrap();
                 let id = queue_of(&ns);
@@ -69,7 +70,7 @@ fn sending_to_several_who_wait(run: &Run) {
                 send(&ns, id, 8, 11, SMALL);
             });
             first.succeeds();
-            let ends: Vec<End> = company.into_iter().map(Child::end).collect();
+            let ends: Vec<End> = peers.into_iter().map(Child::end).collect();
             assert_eq!(ends[..2], [End::Exit(3), End::Exit(111)]);
             let left = match ends[2] {
                 End::Exit(109) => vec![(6, 10, SMALL)],
@@ -84,26 +85,28 @@ fn sending_to_several_who_wait(run: &Run) {
     .run(run);
 }
 
-/// It is full, and two wait to send; the victim makes room for the second. Whoever is there afterwards does not have to do anything for it.
+/// The queue is full, and two processes wait to send. The victim makes room for the second. After a
+/// kill the survivors proceed without further action.
 fn making_room(run: &Run, len: usize) {
     let rest = CAPACITY as usize - 2 * len;
     let before = [(1, 1, len), (1, 2, len), (1, 3, rest)];
+    let took = Expected::new(before[0]);
     Scenario {
         setup: &|ns| {
             make_queue(ns);
             before.iter().for_each(|(mtype, name, len)| send(ns, queue_of(ns), *mtype, *name, *len));
         },
-        company: &|path| {
+        peers: &|path| {
             let all = vec![sender(path, 2, 20, len + 1)];
             until_waiting(path, 1);
             let all: Vec<Child> = all.into_iter().chain([sender(path, 3, 30, len)]).collect();
             until_waiting(path, 2);
             all
         },
-        prelude: &used,
-        victim: &|ns| assert_eq!(receive(ns, queue_of(ns), 0, NOWAIT), Ok((1, 1, len))),
-        check: &|path, company| {
-            let [large, fitting]: [Child; 2] = company.try_into().ok().unwrap();
+        warm_up: &used,
+        victim: &|ns| took.take(ns, 0, NOWAIT),
+        check: &|path, peers| {
+            let [large, fitting]: [Child; 2] = peers.try_into().ok().unwrap();
             let took = fork(|| {
                 let ns = Namespace::open(path).unwrap();
                 let id = queue_of(&ns);
@@ -138,7 +141,8 @@ fn making_room_for_a_long_one(run: &Run) {
     making_room(run, LONG);
 }
 
-/// Two wait to send to a full queue, which is then made to take more; the victim dies, and nobody else comes.
+/// Two processes wait to send to a full queue. Its capacity is then raised. The victim dies, and
+/// no other process comes.
 fn giving_more_room(run: &Run) {
     let more = |ns: &Namespace| {
         let id = queue_of(ns);
@@ -153,13 +157,13 @@ fn giving_more_room(run: &Run) {
             ns.msg_set(id, perm.uid, perm.gid, perm.mode, 100).unwrap();
             send(ns, id, 1, 1, 100);
         },
-        company: &|path| {
+        peers: &|path| {
             let all = vec![sender(path, 2, 20, 60), sender(path, 2, 20, 60)];
             until_waiting(path, 2);
             all
         },
         victim: &more,
-        check: &|path, company| {
+        check: &|path, peers| {
             fork(|| {
                 let ns = Namespace::open(path).unwrap();
                 if ns.msg_stat(queue_of(&ns)).unwrap().capacity == 100 {
@@ -167,7 +171,7 @@ fn giving_more_room(run: &Run) {
                 }
             })
             .succeeds();
-            company.into_iter().for_each(Child::succeeds);
+            peers.into_iter().for_each(Child::succeeds);
             ends_with(path, &[vec![(1, 1, 100), (2, 20, 60), (2, 20, 60)]]);
         },
         attempt: attempt_to_look(),
@@ -176,7 +180,7 @@ fn giving_more_room(run: &Run) {
     .run(run);
 }
 
-/// Killed on the way to sleep, asleep, and giving up.
+/// Kills before the sleep, in the sleep, and at the timeout.
 fn waiting_in_vain(run: &Run) {
     for len in [SMALL, LONG, 0] {
         if len == LONG && run.is_short() {
@@ -203,15 +207,16 @@ fn waiting_in_vain(run: &Run) {
     }
 }
 
-/// Killed while it is handed what it waits for: with that, or before.
+/// Kills a receiver while it is handed a message: it has the message or not.
 fn woken(run: &Run) {
     for len in [SMALL, LONG] {
+        let got = Expected::new((7, 9, len));
         Scenario {
-            company: &|path| {
+            peers: &|path| {
                 vec![fork(|| {
                     let ns = Namespace::open(path).unwrap();
                     let id = queue_of(&ns);
-                    // It may be killed before it waits.
+                    // The victim may be killed before it waits.
                     while ns.queues().unwrap()[0].waiters.is_empty() {
                         if ns.msg_stat(id).unwrap().messages == 1 {
                             return;
@@ -221,15 +226,15 @@ fn woken(run: &Run) {
                     send(&ns, id, 7, 9, len);
                 })]
             },
-            prelude: &used,
-            victim: &|ns| assert_eq!(receive(ns, queue_of(ns), 7, MsgFlags::empty()), Ok((7, 9, len))),
-            check: &|path, company| {
+            warm_up: &used,
+            victim: &|ns| got.take(ns, 7, MsgFlags::empty()),
+            check: &|path, peers| {
                 fork(|| {
                     let ns = Namespace::open(path).unwrap();
                     send(&ns, queue_of(&ns), 1, 1, 1);
                 })
                 .succeeds();
-                company.into_iter().for_each(Child::succeeds);
+                peers.into_iter().for_each(Child::succeeds);
                 ends_with(path, &[vec![(1, 1, 1), (7, 9, len)], vec![(7, 9, len), (1, 1, 1)], vec![(1, 1, 1)]]);
             },
             attempt: attempt_to_look(),

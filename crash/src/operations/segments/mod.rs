@@ -1,4 +1,5 @@
-//! What is done with a segment. Whoever is attached stays so, and whoever comes finds it whole, or finds that it is not there.
+//! Operations on a segment. Attached processes stay attached. Other processes find the segment
+//! intact or missing.
 
 pub mod rights;
 pub mod share;
@@ -10,7 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::path::Path;
 
 pub const KEY: Key = Key::new(0x5eed);
-/// A segment that is there all the time, and attached by a survivor.
+/// A segment that exists all the time and that a survivor has attached.
 const OTHER: Key = Key::new(0x07e4);
 const OTHER_BYTES: u64 = 10_000;
 
@@ -18,7 +19,7 @@ fn page_sum(sizes: impl Iterator<Item = u64>) -> u64 {
     sizes.map(|size| size.div_ceil(4096)).sum()
 }
 
-/// After a sweep the counters say what the list says.
+/// Checks that the counters match the list after a sweep.
 pub fn consistent(ns: &Namespace) {
     ns.sweep().unwrap();
     let all = ns.segments().unwrap();
@@ -34,7 +35,7 @@ pub fn consistent(ns: &Namespace) {
     }
 }
 
-/// A segment of this key is whole, and can be used in every byte; it is as new if `fresh`.
+/// Checks that a segment is intact and every byte usable; and zeroed if `fresh`.
 fn whole(ns: &Namespace, id: Id, key: Key, size: u64, mode: u32, fresh: bool) {
     let stat = ns.shm_stat(id.raw()).unwrap();
     assert_eq!((stat.key, stat.id, stat.size, stat.perm.mode), (key, id, size, mode));
@@ -49,7 +50,8 @@ fn whole(ns: &Namespace, id: Id, key: Key, size: u64, mode: u32, fresh: bool) {
     assert_eq!(ns.shm_stat(id.raw()).unwrap().nattch, stat.nattch);
 }
 
-/// The key is free, or leads to a whole segment; creating it works either way.
+/// Checks that the key is free or names an intact segment, and that creation works. Returns `true`
+/// if it was in use.
 pub fn free_or_whole(ns: &Namespace, size: u64, mode: u32, fresh: bool) -> bool {
     let found = ns.shmget(KEY, 0, 0);
     match found {
@@ -63,7 +65,7 @@ pub fn free_or_whole(ns: &Namespace, size: u64, mode: u32, fresh: bool) -> bool 
     found.is_ok()
 }
 
-/// Removes everything; nothing is left that takes memory, and files do not get more.
+/// Removes all segments. No memory may remain, and reuse must not add files.
 pub fn clear_all(path: &Path, ns: &Namespace) {
     for segment in ns.segments().unwrap() {
         ns.shm_remove(segment.stat.id.raw()).unwrap();
@@ -74,8 +76,8 @@ pub fn clear_all(path: &Path, ns: &Namespace) {
     assert_eq!((usage.segments, usage.pages, usage.resident, usage.max_index), (0, 0, 0, 0));
     let files = |folder: &str| names(&path.join(folder));
     let data: Vec<String> = files("shm").into_iter().filter(|name| name.ends_with(".data")).collect();
-    assert_eq!(data, Vec::<String>::new(), "memory that nothing will ever clear");
-    assert_eq!(files("key"), Vec::<String>::new(), "keys that nothing will ever clear");
+    assert_eq!(data, Vec::<String>::new(), "memory that no process will reclaim");
+    assert_eq!(files("key"), Vec::<String>::new(), "keys that no process will reclaim");
     let before = files("shm").len();
     for _ in 0..3 {
         for size in [1, 65537] {
@@ -88,21 +90,21 @@ pub fn clear_all(path: &Path, ns: &Namespace) {
     assert!(files("shm").len() <= before.max(1), "{:?}", files("shm"));
 }
 
-/// What a process does with segments, and what must be true when it was done in part.
+/// What a process does with segments, and the condition after a kill.
 struct Case<'a> {
     kind: Kind,
-    /// In a process of its own, before.
+    /// Runs before, in a process of its own.
     setup: &'a dyn Fn(&Namespace),
-    /// In the process that is killed: calls `begin` and `finish`.
+    /// Runs in the victim; calls `begin` and `finish`.
     victim: &'a dyn Fn(&Path),
-    /// By a survivor and by a newcomer, in either order.
+    /// Checked by a survivor and by a new process, in either order.
     check: &'a dyn Fn(&Namespace),
 }
 
 fn nothing(_: &Namespace) {}
 
 impl Case<'_> {
-    /// A process that has the other segment attached, and checks when told.
+    /// Starts a process that has the other segment attached, and checks on command.
     fn survivor(&self, path: &Path, go: &Signpost, done: &Signpost) -> Child {
         let ready = Signpost::new();
         let child = fork(|| {
@@ -137,14 +139,14 @@ impl Case<'_> {
                 Segment::options().mode(0o600).create(ns, OTHER, OTHER_BYTES).unwrap();
                 (self.setup)(ns);
             },
-            company: &|path| {
+            peers: &|path| {
                 let (go, done) = (Signpost::new(), Signpost::new());
                 let survivor = self.survivor(path, &go, &done);
                 posts.replace(Some((go, done)));
                 vec![survivor]
             },
             process: Some(self.victim),
-            check: &|path, company| {
+            check: &|path, peers| {
                 let (go, done) = posts.take().unwrap();
                 let ask_survivor = || {
                     go.tell(1);
@@ -159,7 +161,7 @@ impl Case<'_> {
                     ask_survivor();
                 }
                 go.tell(1);
-                company.into_iter().for_each(Child::succeeds);
+                peers.into_iter().for_each(Child::succeeds);
             },
             clear: &clear_all,
             probe: &attach_the_other,
@@ -169,7 +171,7 @@ impl Case<'_> {
     }
 }
 
-/// What works whatever else is under way.
+/// Works whatever else is going on.
 fn attach_the_other(ns: &Namespace) {
     let memory = Segment::open(ns, OTHER).unwrap().attach().unwrap();
     memory.detach().unwrap();

@@ -1,4 +1,4 @@
-//! Giving and taking rights to a segment.
+//! Changes of the permissions of a segment.
 //!
 //! # Safety
 //!
@@ -16,7 +16,7 @@ fn mode_of(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
-/// Whether another user gets at the bytes, for reading and writing.
+/// Returns `true` if another user can read and write the segment.
 fn user_gets_in(path: &Path, id: Id, uid: u32) -> bool {
     let granted = Signpost::new();
     fork(|| {
@@ -37,7 +37,7 @@ fn user_gets_in(path: &Path, id: Id, uid: u32) -> bool {
     granted.number() == 1
 }
 
-/// The rights are the old ones or the new ones, for the eye and for the hand.
+/// Status and access agree: both are the old ones or the new ones.
 fn setting(run: &Run, kind: Kind, old: (u32, u32), new: (u32, u32)) {
     // SAFETY: cannot fail.
     let (euid, egid) = unsafe { (libc::geteuid(), libc::getegid()) };
@@ -106,10 +106,11 @@ fn set_owner_again(run: &Run) {
     setting(run, Kind::Shared, (1234, 0o660), (0, 0o600));
 }
 
-/// Who takes over from the dead is another user, and may not touch what is not his.
+/// The process that repairs belongs to another user, and cannot access the victim's private
+/// objects.
 fn another_user_takes_over(run: &Run) {
     if !is_root() {
-        println!("skipped: only root can be two users");
+        println!("skipped: only root can become other users");
         return;
     }
     open_to_all(run.directory());

@@ -1,4 +1,4 @@
-//! Making, finding, attaching, detaching and removing segments.
+//! Creation, lookup, attach, detach and removal of segments.
 
 use super::*;
 use crate::campaign::{Run, operations};
@@ -17,7 +17,7 @@ fn join(run: &Run) {
             finish();
         },
         check: &|ns| {
-            // Two who are there, the checker; nobody dead.
+            // Two survivors and the checker; no entry for the victim.
             assert!(ns.participants().unwrap().len() <= 3);
         },
     }
@@ -55,7 +55,7 @@ fn create_in_shared_large(run: &Run) {
     creating(run, Kind::Shared, 65537);
 }
 
-/// The memory of a removed segment is taken again.
+/// The memory of a removed segment is reused.
 fn create_again(run: &Run) {
     for kind in [Kind::Private, Kind::Shared] {
         Case {
@@ -197,7 +197,7 @@ fn remove(run: &Run) {
     }
 }
 
-/// The last attachment of a removed segment ends, or its process does.
+/// The last attachment of a removed segment ends, by a detach or a kill.
 fn last_detach(run: &Run) {
     for kind in [Kind::Private, Kind::Shared] {
         Case {
@@ -221,14 +221,14 @@ fn last_detach(run: &Run) {
     }
 }
 
-/// The survivor is attached to what is being removed.
+/// The survivor has attached the segment that is removed.
 fn remove_attached(run: &Run) {
     for kind in [Kind::Private, Kind::Shared] {
         let posts = RefCell::new(None);
         Scenario {
             kind,
             setup: &|ns| _ = Segment::options().mode(0o600).create(ns, OTHER, OTHER_BYTES).unwrap(),
-            company: &|path| {
+            peers: &|path| {
                 let (ready, go, done) = (Signpost::new(), Signpost::new(), Signpost::new());
                 let attached = fork(|| {
                     let ns = Namespace::open(path).unwrap();

@@ -1,4 +1,4 @@
-//! Making, setting and removing a set.
+//! Creation, change and removal of a set.
 
 use super::*;
 use crate::campaign::{Run, operations};
@@ -7,8 +7,8 @@ operations! { "sets::control": setting_one_value setting_all_values creating_in_
 
 fn setting_one_value(run: &Run) {
     Scenario {
-        // Somebody has taken 2 of it, and keeps them.
-        company: &|path| {
+        // A process has taken 2 units and keeps them.
+        peers: &|path| {
             let holder = fork(|| {
                 let ns = Namespace::open(path).unwrap();
                 ns.semtimedop(set_of(&ns), &[undo(0, -2), undo(1, -2)], None).unwrap();
@@ -19,8 +19,8 @@ fn setting_one_value(run: &Run) {
             vec![holder]
         },
         victim: &|ns| ns.sem_set_value(set_of(ns), 0, 77).unwrap(),
-        check: &|path, company| {
-            drop(company);
+        check: &|path, peers| {
+            drop(peers);
             ends_with(path, &[changed(&[(4, 1)]), changed(&[(0, 67), (4, 1)])]);
         },
         ..scenario()
@@ -30,7 +30,7 @@ fn setting_one_value(run: &Run) {
 
 fn setting_all_values(run: &Run) {
     Scenario {
-        company: &|path| {
+        peers: &|path| {
             let holder = fork(|| {
                 let ns = Namespace::open(path).unwrap();
                 ns.semtimedop(set_of(&ns), &[undo(0, -2), undo(1, 500)], None).unwrap();
@@ -40,8 +40,8 @@ fn setting_all_values(run: &Run) {
             vec![holder]
         },
         victim: &|ns| ns.sem_set_values(set_of(ns), &[1, 2, 3, 4, 5, 6]).unwrap(),
-        check: &|path, company| {
-            drop(company);
+        check: &|path, peers| {
+            drop(peers);
             ends_with(path, &[START, [1, 2, 3, 4, 5, 6]]);
         },
         attempt: attempt_of_nothing(),
@@ -68,7 +68,7 @@ fn making(run: &Run, kind: Kind) {
             })
             .succeeds();
         },
-        // To find what comes just then needs the registry's lock, which knows no time.
+        // Finding an object that is being created needs the registry's lock, which has no timeout.
         attempt: Attempt { timed_out: None, ..attempt_of_nothing() },
         ..scenario()
     }
@@ -83,17 +83,17 @@ fn creating_in_shared(run: &Run) {
     making(run, Kind::Shared);
 }
 
-/// Whoever waits on a set that is half removed does not wait for ever, though nobody else comes.
+/// A call that waits on a half-removed set does not block forever, even if no other process comes.
 fn removing_it(run: &Run, kind: Kind) {
     Scenario {
         kind,
-        company: &|path| {
+        peers: &|path| {
             let all = vec![sleeper(path, &[op(0, -11)]), sleeper(path, &[op(0, 0)])];
             until_waiting(path, 0, 2);
             all
         },
         victim: &|ns| ns.sem_remove(set_of(ns)).unwrap(),
-        check: &|path, company| {
+        check: &|path, peers| {
             let stands = fork(|| {
                 let ns = Namespace::open(path).unwrap();
                 let id = match ns.semget(KEY, 0, 0) {
@@ -108,14 +108,14 @@ fn removing_it(run: &Run, kind: Kind) {
             })
             .end();
             assert!(stands == End::Exit(0) && !completed() || stands == End::Exit(2), "{stands:?}");
-            for child in company {
+            for child in peers {
                 assert_eq!(child.end(), stands);
             }
             if stands == End::Exit(0) {
                 ends_with(path, &[changed(&[(0, -10)])]);
             }
         },
-        // To find what goes just then needs the registry's lock, which knows no time.
+        // Finding an object that is being removed needs the registry's lock, which has no timeout.
         attempt: Attempt { timed_out: None, ..scenario().attempt },
         ..scenario()
     }

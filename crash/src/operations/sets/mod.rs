@@ -1,4 +1,4 @@
-//! What is done with a semaphore set. Whoever waits goes on or waits on, and whoever comes finds a set whose values add up.
+//! Operations on a semaphore set. Waiting calls proceed or go on waiting, and the values add up.
 
 pub mod control;
 pub mod operate;
@@ -12,7 +12,7 @@ use std::time::Duration;
 const KEY: Key = Key::new(0x5e3a);
 const UNDO: SemFlags = SemFlags::UNDO;
 const NSEMS: usize = 6;
-/// Which others add to.
+/// The semaphore that attempts add to.
 const LAST: u16 = 5;
 const START: [u16; NSEMS] = [10; NSEMS];
 
@@ -34,7 +34,7 @@ fn set_of(ns: &Namespace) -> i32 {
     ns.semget(KEY, 0, 0).unwrap().raw()
 }
 
-/// A process that has done `ops` and holds on to what it has; it ends by itself when it is killed.
+/// Starts a process that performs `ops`. It exits with status 2 if the set is removed.
 fn sleeper(path: &Path, ops: &[SemOp]) -> Child {
     fork(|| {
         let ns = Namespace::open(path).unwrap();
@@ -46,17 +46,17 @@ fn sleeper(path: &Path, ops: &[SemOp]) -> Child {
     })
 }
 
-/// Waits until so many wait for a semaphore, or for its being zero.
+/// Blocks until `n` calls wait for a semaphore.
 fn until_waiting(path: &Path, num: i32, n: u32) {
     fork(|| {
         let ns = Namespace::open(path).unwrap();
         let id = set_of(&ns);
-        until("all wait", || ns.sem_ncnt(id, num).unwrap() + ns.sem_zcnt(id, num).unwrap() == n);
+        until("all are waiting", || ns.sem_ncnt(id, num).unwrap() + ns.sem_zcnt(id, num).unwrap() == n);
     })
     .succeeds();
 }
 
-/// The set does all that sets do, at once; it has these values before and afterwards.
+/// Checks that the set works. It has these values before and afterwards.
 fn works(ns: &Namespace, id: i32, values: &[u16]) {
     let nowait = |op: SemOp| op.flags(SemFlags::NOWAIT);
     for num in 0..values.len() {
@@ -70,10 +70,10 @@ fn works(ns: &Namespace, id: i32, values: &[u16]) {
         ns.semtimedop(id, &all(-2)[..count], None).unwrap();
     }
     assert_eq!(ns.sem_values(id).unwrap(), values);
-    // One that waits is let go on.
+    // A waiting call proceeds.
     let num = values.len() as u16 - 1;
     let waits = fork(|| ns.semtimedop(id, &[op(num, -1 - values[usize::from(num)] as i16)], None).unwrap());
-    until("it waits", || ns.sem_ncnt(id, num.into()) == Ok(1));
+    until("the process is waiting", || ns.sem_ncnt(id, num.into()) == Ok(1));
     ns.semtimedop(id, &[op(num, 1)], None).unwrap();
     waits.succeeds();
     ns.sem_set_values(id, values).unwrap();
@@ -83,7 +83,7 @@ fn works(ns: &Namespace, id: i32, values: &[u16]) {
     assert_eq!(ns.sem_usage().unwrap().semaphores as usize, values.len());
 }
 
-/// Removes what is there; nothing is left.
+/// Removes all sets. Nothing may remain.
 fn clear_all(path: &Path, ns: &Namespace) {
     ns.sweep().unwrap();
     for set in ns.sets().unwrap() {
@@ -119,7 +119,7 @@ fn scenario<'a>() -> Scenario<'a> {
         attempt: Attempt {
             call: &|ns, time| under_the_lock(ns, ns.semget(KEY, 0, 0)?.raw(), 1, SemFlags::empty(), time),
             timed_out: Some(Errno::AGAIN),
-            settle: &|ns, n| {
+            revert: &|ns, n| {
                 if n > 0
                     && let Ok(id) = ns.semget(KEY, 0, 0)
                 {
@@ -131,19 +131,20 @@ fn scenario<'a>() -> Scenario<'a> {
     }
 }
 
-/// More than there is room for in a descriptor: nothing, or `n` more of the last one.
+/// More operations than a descriptor holds: no change, or `n` more units for the last semaphore.
 fn under_the_lock(ns: &Namespace, id: i32, n: i16, flags: SemFlags, time: Option<Duration>) -> Result<(), Errno> {
     let ops = [op(0, 1), op(1, 1), op(2, 1), op(0, -1), op(1, -1), op(2, -1), op(LAST, n)].map(|op| op.flags(flags));
     ns.semtimedop(id, if n == 0 { &ops[..6] } else { &ops }, time)
 }
 
-/// Where all values are set, or there are fewer: nothing.
+/// An attempt without effect, for scenarios that set values or have a smaller set.
 fn attempt_of_nothing<'a>() -> Attempt<'a> {
     let call = &|ns: &Namespace, time| under_the_lock(ns, ns.semget(KEY, 0, 0)?.raw(), 0, SemFlags::empty(), time);
-    Attempt { call, timed_out: Some(Errno::AGAIN), settle: &|_, _| {} }
+    Attempt { call, timed_out: Some(Errno::AGAIN), revert: &|_, _| {} }
 }
 
-/// Then the set has one of these lists of values (where something is to be taken back, soon), the last one if the victim was done; and works.
+/// Checks that the set soon has one of these lists of values, the last one if the victim had
+/// completed, and that it works.
 fn ends_with(path: &Path, allowed: &[[u16; NSEMS]]) {
     let allowed = if completed() { &allowed[allowed.len() - 1..] } else { allowed };
     fork(|| {

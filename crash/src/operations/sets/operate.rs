@@ -1,32 +1,32 @@
-//! Operations that nobody waits for.
+//! Operations while no call waits.
 
 use super::*;
 use crate::campaign::{Run, operations};
 
 operations! { "sets::operate": the_first_operation one_operation one_with_undo the_first_undo several_by_descriptor several_by_descriptor_with_undo several_under_the_lock several_under_the_lock_with_undo a_large_adjustment }
 
-fn operating(run: &Run, prelude: &dyn Fn(&Namespace), ops: &[SemOp], allowed: &[[u16; NSEMS]]) {
+fn operating(run: &Run, warm_up: &dyn Fn(&Namespace), ops: &[SemOp], allowed: &[[u16; NSEMS]]) {
     Scenario {
-        prelude,
+        warm_up,
         victim: &|ns| ns.semtimedop(set_of(ns), ops, None).unwrap(),
         check: &|path, _| ends_with(path, allowed),
-        steady: true,
+        deterministic: true,
         ..scenario()
     }
     .run(run);
 }
 
-/// The caller has its undo record already.
+/// The caller already has an undo record.
 fn with_record(ns: &Namespace) {
     ns.semtimedop(set_of(ns), &[undo(5, -1)], None).unwrap();
 }
 
-/// It knows the set, and takes part.
+/// Uses the set once, so that the process is a participant.
 fn used(ns: &Namespace) {
     ns.semtimedop(set_of(ns), &[op(4, 1), op(4, -1)], None).unwrap();
 }
 
-/// The first thing that the process does with the set.
+/// The first call of the process on the set.
 fn the_first_operation(run: &Run) {
     operating(run, &nothing, &[op(0, -3)], &[START, changed(&[(0, -3)])]);
 }
@@ -62,7 +62,7 @@ fn several_under_the_lock_with_undo(run: &Run) {
     operating(run, &with_record, &ops, &[START]);
 }
 
-/// What is to be taken back is more than the word has room for, and then nothing.
+/// The adjustment exceeds the room in the word, and then becomes 0.
 fn a_large_adjustment(run: &Run) {
     let more = |ns: &Namespace| ns.semtimedop(set_of(ns), &[undo(0, 300)], None).unwrap();
     operating(run, &more, &[undo(0, -300)], &[START]);

@@ -218,7 +218,7 @@ fn limits_failure(what: &str, errno: Errno) -> Failure {
     match errno {
         Errno::PERM | Errno::ACCES => failed("only the owner of the namespace has permission"),
         Errno::INVAL => {
-            let (semmsl, semopm, semmns) = (Limits::MOST_SEMMSL, Limits::MOST_SEMOPM, i32::MAX);
+            let (semmsl, semopm, semmns) = (Limits::MAX_SEMMSL, Limits::MAX_SEMOPM, i32::MAX);
             failed("a limit is out of range").remedy(format_args!(
                 "give shmmni, semmni and msgmni up to 32768, semmsl up to {semmsl}, semopm up to {semopm}, semmns up to {semmns}"
             ))

@@ -89,11 +89,6 @@ impl Namespace {
         default::create_hidden(parent.as_ref()).map(Namespace::directory)
     }
 
-    #[doc(hidden)]
-    pub fn create_unlisted(parent: impl AsRef<Path>) -> Result<Namespace> {
-        Namespace::create_hidden(parent)
-    }
-
     fn directory(directory: &'static Directory) -> Namespace {
         Namespace { backend: AnyBackend::Directory(directory) }
     }

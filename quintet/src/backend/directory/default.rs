@@ -1,4 +1,4 @@
-//! The namespace of a program that names none.
+//! The default namespace.
 
 use crate::backend::directory::{Directory, hidden};
 use crate::sys::{credentials, fd_thread, file};
@@ -10,17 +10,20 @@ use std::path::{Path, PathBuf};
 /// The environment variable that names the namespace.
 pub const VARIABLE: &str = "QUINTET_NAMESPACE";
 
-/// `$QUINTET_NAMESPACE`, else the user's own.
+/// Returns the path of the default namespace: `$QUINTET_NAMESPACE`, else the user's own namespace.
 pub fn default_path() -> PathBuf {
     match std::env::var_os(VARIABLE) {
         Some(path) if !path.is_empty() => path.into(),
-        _ if credentials::euid() == 0 => hidden::default_in(&own_path()).unwrap_or_else(own_path),
-        _ => own_path(),
+        _ if credentials::euid() == 0 => hidden::default_in(&user_path()).unwrap_or_else(user_path),
+        _ => user_path(),
     }
 }
 
-/// The user's own namespace: in shared memory, else where sockets and the like are, else with the temporary files.
-pub fn own_path() -> PathBuf {
+/// Returns the path of the user's own namespace.
+///
+/// It lies in `/dev/shm` if that exists, else in `$XDG_RUNTIME_DIR`, else in the temporary
+/// directory.
+pub fn user_path() -> PathBuf {
     let uid = credentials::euid();
     let memory = Path::new("/dev/shm");
     if file::is_directory(memory) {
@@ -32,41 +35,43 @@ pub fn own_path() -> PathBuf {
     }
 }
 
-/// Somebody else may have put something in the place of a directory of ours.
+/// Fails with `EACCES` if `path` exists but is not a directory of the calling user.
+///
+/// The parent directory is public, so another user may have created the name first.
 fn require_own(path: &Path) -> Result<()> {
     let Ok(stat) = fs::lstat(path) else { return Ok(()) };
-    let folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-    if folder && stat.st_uid == credentials::euid() {
+    let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    if is_directory && stat.st_uid == credentials::euid() {
         return Ok(());
     }
     Err(Error::at(Errno::ACCES, "use", path)
-        .why("it is not a directory of your own")
-        .remedy(format!("have it removed, or set {VARIABLE} to another directory")))
+        .reason("it is not a directory that belongs to you")
+        .hint(format!("have its owner remove it, or set {VARIABLE} to another directory")))
 }
 
 impl Directory {
-    /// Opens the default namespace, and makes it on first use.
+    /// Opens the default namespace. Creates it on first use.
     pub fn open_default() -> Result<&'static Directory> {
-        fd_thread::run(Directory::open_or_make_default)
+        fd_thread::run(Directory::open_or_create_default)
     }
 
-    fn open_or_make_default() -> Result<&'static Directory> {
-        let named = std::env::var_os(VARIABLE).is_some_and(|path| !path.is_empty());
-        let superuser = credentials::euid() == 0;
-        if !named {
-            require_own(&own_path())?;
+    fn open_or_create_default() -> Result<&'static Directory> {
+        let is_named = std::env::var_os(VARIABLE).is_some_and(|path| !path.is_empty());
+        let is_root = credentials::euid() == 0;
+        if !is_named {
+            require_own(&user_path())?;
         }
-        let path = if superuser && !named { hidden::choose_default(&own_path())? } else { default_path() };
+        let path = if is_root && !is_named { hidden::choose_default(&user_path())? } else { default_path() };
         match Directory::open(&path) {
             Err(e) if e.errno() == Errno::NOENT => {}
             other => return other,
         }
-        let kind = if superuser { Kind::Shared } else { Kind::Private };
+        let kind = if is_root { Kind::Shared } else { Kind::Private };
         Directory::create(&path, kind)
     }
 }
 
-/// Makes a shared namespace under an unguessable name in `parent`.
+/// Creates a shared namespace with an unguessable name in `parent`.
 pub fn create_hidden(parent: &Path) -> Result<&'static Directory> {
     Directory::create(&parent.join(hidden::random_name()), Kind::Shared)
 }

@@ -1,6 +1,6 @@
 //! Removing a namespace.
 
-use crate::backend::directory::default::own_path;
+use crate::backend::directory::default::user_path;
 use crate::backend::directory::files::remove_files;
 use crate::backend::directory::{Directory, hidden};
 use crate::sys::credentials::{self, capable};
@@ -10,33 +10,37 @@ use rustix::thread::CapabilitySet;
 use std::path::Path;
 
 impl Directory {
-    /// Removes the namespace: only what this crate has put there.
+    /// Removes the namespace. Leaves files that this crate did not create.
+    ///
+    /// Without `force`, fails with `EBUSY` if a process uses the namespace. Existing attachments
+    /// stay valid.
     pub fn destroy(&self, force: bool) -> Result<()> {
         let error = |e: Errno| Error::at(e, "remove the namespace", self.core.path());
         if !self.core.is_owner() {
-            return Err(error(Errno::PERM).why("it belongs to somebody else"));
+            return Err(error(Errno::PERM).reason("it belongs to another user"));
         }
         let me = self.core.participants.me_if_joined();
-        let others = self.core.participants.all().map_err(error)?.len() - usize::from(me.is_some());
-        if (others > 0 || !self.segments.attachments.is_empty()) && !force {
+        let peers = self.core.participants.all().map_err(error)?.len() - usize::from(me.is_some());
+        let users = peers + usize::from(!self.segments.attachments.is_empty());
+        if users > 0 && !force {
             return Err(error(Errno::BUSY)
-                .why(format!("{} processes use it", others + usize::from(!self.segments.attachments.is_empty())))
-                .remedy("end them first, or force it: they lose their memory's names, not the memory"));
+                .reason(if users == 1 { "1 process uses it".to_owned() } else { format!("{users} processes use it") })
+                .hint(format!("end the processes first, or run 'quintet namespace rm --force {}'", self.core.path().display())));
         }
         remove_files(self.core.path())?;
-        hidden::tidy(&own_path(), self.core.path());
+        hidden::remove_parent(&user_path(), self.core.path());
         Ok(())
     }
 
-    /// Removes a namespace that cannot be opened.
+    /// Removes a namespace that cannot be opened, without regard to processes that use it.
     pub fn destroy_damaged(path: &Path) -> Result<()> {
         let error = |e: Errno| Error::at(e, "remove the namespace", path);
         let stat = fs::stat(path).map_err(|e| error(e.into()))?;
         if stat.st_uid != credentials::euid() && !capable(CapabilitySet::SYS_ADMIN) {
-            return Err(error(Errno::PERM).why("it belongs to somebody else"));
+            return Err(error(Errno::PERM).reason("it belongs to another user"));
         }
         if fs::stat(path.join("namespace")).is_err() {
-            return Err(error(Errno::NOENT).why("the directory is no namespace"));
+            return Err(error(Errno::NOENT).reason("the directory is not a namespace"));
         }
         remove_files(path)
     }

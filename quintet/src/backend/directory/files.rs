@@ -1,4 +1,4 @@
-//! What a namespace's directory holds: putting it there, taking it away, and what to say when that fails.
+//! The files of a namespace's directory: creating and removing them, and the errors.
 
 use crate::layout::{self, HEADER_BYTES, Header, REGISTRY_BYTES, Registry};
 use crate::sys::fd::Fd;
@@ -12,21 +12,21 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// The names that a namespace's directory has.
+/// The names of the directories and files in a namespace's directory.
 const FOLDERS: [&str; 4] = ["shm", "sem", "msg", "key"];
 const FILES: [&str; 2] = ["namespace", "registry"];
 
-/// Removes only what this crate has put there.
+/// Removes the namespace's files and its directory. Leaves files that this crate did not create.
 pub fn remove_files(path: &Path) -> Result<()> {
-    // The header first: nobody new comes in.
+    // Without the header, no further process can open the namespace.
     for name in FILES {
-        remove_if_there(&path.join(name))?;
+        remove_if_exists(&path.join(name))?;
     }
     for name in FOLDERS {
         let folder = path.join(name);
         for entry in file::entries(&folder).unwrap_or_default() {
-            if is_our_name(name, &entry) {
-                remove_if_there(&folder.join(entry))?;
+            if is_namespace_file(name, &entry) {
+                remove_if_exists(&folder.join(entry))?;
             }
         }
         match std::fs::remove_dir(&folder) {
@@ -37,8 +37,8 @@ pub fn remove_files(path: &Path) -> Result<()> {
     std::fs::remove_dir(path).map_err(|e| io_error("remove", path, &e))
 }
 
-/// Whether a file of the folder has a name that this crate gives.
-fn is_our_name(folder: &str, name: &std::ffi::OsStr) -> bool {
+/// Returns `true` if this crate creates files of this name in `folder`.
+fn is_namespace_file(folder: &str, name: &std::ffi::OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
     match folder {
         "key" => ["shm.", "sem.", "msg."].iter().any(|class| name.starts_with(class)),
@@ -46,7 +46,7 @@ fn is_our_name(folder: &str, name: &std::ffi::OsStr) -> bool {
     }
 }
 
-fn remove_if_there(path: &Path) -> Result<()> {
+fn remove_if_exists(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io_error("remove", path, &e)),
         _ => Ok(()),
@@ -57,6 +57,7 @@ fn io_error(verb: &str, path: &Path, e: &std::io::Error) -> Error {
     Error::at(Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)), verb, path)
 }
 
+/// Returns the name of the kind for messages.
 pub fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Private => "private",
@@ -64,6 +65,7 @@ pub fn kind_name(kind: Kind) -> &'static str {
     }
 }
 
+/// Stores the limits in the header.
 pub fn store_limits(header: &Header, limits: &Limits) {
     header.shmmax.store(limits.shmmax, Relaxed);
     header.shmall.store(limits.shmall, Relaxed);
@@ -78,26 +80,29 @@ pub fn store_limits(header: &Header, limits: &Limits) {
     header.msgmni.store(limits.msgmni, Relaxed);
 }
 
-/// Puts what a namespace has into a directory that is empty, or half furnished by one that died or is at it.
+/// Creates the namespace's files in a directory.
+///
+/// The directory is empty, or another process has created some of the files. That process may still
+/// run or may have exited.
 pub fn create_files(path: &Path, kind: Kind) -> Result<()> {
     let shared = kind == Kind::Shared;
     for name in file::entries(path).map_err(|e| Error::at(e, "read", path))? {
         if !FOLDERS.iter().chain(&FILES).any(|known| name == *known) {
             return Err(Error::at(Errno::NOTEMPTY, "create the namespace", path)
-                .why(format!("the directory is not empty: there is {}", name.display()))
-                .remedy("choose a new or an empty directory"));
+                .reason(format!("the directory is not empty: it contains {}", name.display()))
+                .hint("use a new or an empty directory"));
         }
     }
-    let made = || -> std::result::Result<(), Errno> {
-        // What needs room comes before anything is seen.
+    let create = || -> std::result::Result<(), Errno> {
+        // The files that need space come first, before any name is visible.
         let registry = layout::image::<Registry>(Registry::set_up);
-        let first = Registry::FIRST_BYTES;
-        let registry = unnamed(path, registry_mode(kind), REGISTRY_BYTES, first, &registry[..first as usize])?;
+        let reserved = Registry::FIRST_BYTES;
+        let registry = create_unnamed(path, registry_mode(kind), REGISTRY_BYTES, reserved, &registry[..reserved as usize])?;
         let header = layout::image::<Header>(|header| {
             header.set_up(shared);
             store_limits(header, &Limits::DEFAULT);
         });
-        let header = unnamed(path, if shared { 0o644 } else { 0o600 }, HEADER_BYTES, HEADER_BYTES, &header)?;
+        let header = create_unnamed(path, if shared { 0o644 } else { 0o600 }, HEADER_BYTES, HEADER_BYTES, &header)?;
         for name in FOLDERS {
             match fs::mkdir(path.join(name), Mode::RWXU) {
                 Ok(()) | Err(rustix::io::Errno::EXIST) => {}
@@ -108,7 +113,7 @@ pub fn create_files(path: &Path, kind: Kind) -> Result<()> {
         set_modes(path, kind)?;
         publish(path, "namespace", &header)
     };
-    made().map_err(|e| explain_create(e, path))
+    create().map_err(|e| explain_create(e, path))
 }
 
 fn registry_mode(kind: Kind) -> u32 {
@@ -118,7 +123,8 @@ fn registry_mode(kind: Kind) -> u32 {
     }
 }
 
-/// The modes that depend on the kind, also of what somebody made for the other kind and did not finish.
+/// Sets the modes that depend on the kind. The files may have the modes of the other kind, if
+/// another process began to create them.
 pub fn set_modes(path: &Path, kind: Kind) -> std::result::Result<(), Errno> {
     let folder_mode = match kind {
         Kind::Private => 0o700,
@@ -135,12 +141,12 @@ fn c_string(path: &Path) -> std::result::Result<CString, Errno> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)
 }
 
-/// A file for the directory, complete but for its name.
-pub fn unnamed(path: &Path, mode: u32, len: u64, reserved: u64, content: &[u8]) -> std::result::Result<Fd, Errno> {
+/// Creates a complete file without a name.
+pub fn create_unnamed(path: &Path, mode: u32, len: u64, reserved: u64, content: &[u8]) -> std::result::Result<Fd, Errno> {
     file::unpublished(&c_string(path)?, mode, len, reserved, content)
 }
 
-/// Gives it the name, unless somebody was first: then that one's serves.
+/// Gives the file its name. Succeeds without effect if another process created the name first.
 pub fn publish(path: &Path, name: &str, fd: &Fd) -> std::result::Result<(), Errno> {
     match file::publish(fd, &c_string(&path.join(name))?) {
         Err(Errno::EXIST) => Ok(()),
@@ -148,33 +154,41 @@ pub fn publish(path: &Path, name: &str, fd: &Fd) -> std::result::Result<(), Errn
     }
 }
 
+/// Returns the error for a damaged file of a namespace.
 pub fn damaged(path: &Path, name: &str) -> Error {
     Error::at(Errno::BADMSG, "open the namespace", path)
-        .why(format!("its file '{name}' is damaged"))
-        .remedy("nothing was changed; save what you need of shm/*.data, remove the directory and create it anew")
+        .reason(format!("its file '{name}' is damaged"))
+        .hint("save what you need of shm/*.data, then remove the directory and create it again; nothing was changed")
 }
 
+/// Returns the hint to create the namespace at `path`.
+pub fn create_hint(path: &Path) -> String {
+    format!("create it with 'quintet namespace create {}'", path.display())
+}
+
+/// Returns the error for a namespace that cannot be opened.
 pub fn explain_open(errno: Errno, path: &Path) -> Error {
     let error = Error::at(errno, "open the namespace", path);
     match errno {
-        Errno::NOENT => error.why("the directory is no namespace").remedy("make it one with 'quintet namespace create'"),
-        Errno::ACCES => error.why("you may not enter or write it").remedy("ask its owner, or use a namespace of your own"),
+        Errno::NOENT => error.reason("the directory is not a namespace").hint(create_hint(path)),
+        Errno::ACCES => error.reason("you may not enter or write it").hint("ask its owner for access, or use your own namespace"),
         Errno::BADMSG => damaged(path, "namespace"),
-        Errno::ROFS => error.remedy("a namespace must be on a file system that can be written"),
+        Errno::ROFS => error.hint("use a directory on a file system that can be written"),
         _ => error,
     }
 }
 
+/// Returns the error for a namespace that cannot be created.
 pub fn explain_create(errno: Errno, path: &Path) -> Error {
     let error = Error::at(errno, "create the namespace", path);
     match errno {
-        Errno::ACCES | Errno::PERM => error.remedy("choose a directory that you may write"),
-        Errno::ROFS => error.remedy("choose a file system that can be written"),
-        Errno::NOSPC => error.remedy("make room on the file system, or choose another"),
-        Errno::NOTDIR | Errno::EXIST => error.why("a file is in the way").remedy("choose another path"),
-        Errno::NAMETOOLONG => error.remedy("choose a shorter path"),
+        Errno::ACCES | Errno::PERM => error.hint("use a directory that you may write"),
+        Errno::ROFS => error.hint("use a directory on a file system that can be written"),
+        Errno::NOSPC => error.hint("make room on the file system, or use another"),
+        Errno::NOTDIR | Errno::EXIST => error.reason("a file is in the way").hint("choose another path"),
+        Errno::NAMETOOLONG => error.hint("choose a shorter path"),
         Errno::OPNOTSUPP | Errno::ISDIR => {
-            error.why("its file system has no unnamed files (O_TMPFILE)").remedy("choose tmpfs, ext4, xfs or btrfs")
+            error.reason("its file system has no unnamed files (O_TMPFILE)").hint("choose tmpfs, ext4, xfs or btrfs")
         }
         _ => error,
     }

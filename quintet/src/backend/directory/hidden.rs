@@ -1,37 +1,40 @@
-//! Namespaces that everybody may enter who knows the name, in a directory that others cannot list.
+//! Hidden namespaces: shared namespaces under a random name, in a directory that other users cannot
+//! list.
 //!
-//! The superuser's programs give up their rights and go on using what they had: their namespace must be a shared one.
-//! But it is nobody else's business. So it lies under a random name in a directory of mode 0711, and
-//! who does not get the name from the superuser's programs cannot find it.
+//! A program of root may give up its privileges and continue to use its namespace. Root's namespace
+//! must therefore be a shared one. To keep other users out, it lies under a random name in a
+//! directory of mode 0711. Only a program that gets the name from a program of root can find it.
 
-use crate::backend::directory::files::{explain_create, publish, unnamed};
+use crate::backend::directory::files::{create_unnamed, explain_create, publish};
 use crate::types::error::{Errno, Error, Result};
 use rustix::fs::{self, Mode};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::{Path, PathBuf};
 
-/// The file that tells the superuser, and nobody else, which one is the default.
+/// The file with the name of the default namespace. Only root may read it.
 const DEFAULT: &str = "default";
 
-/// 128 random bits: std's hashers are keyed by the system's random numbers.
+/// Returns 128 random bits as hexadecimal digits. The standard library keys its hashers by random
+/// numbers of the system.
 pub fn random_name() -> String {
     let word = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", word(), word())
 }
 
-/// The default namespace under `base`, if one has been chosen.
+/// Returns the default namespace under `base`, if one exists.
 pub fn default_in(base: &Path) -> Option<PathBuf> {
     let name = crate::sys::file::read(&*base.join(DEFAULT)).ok()?;
     let valid = name.len() == 32 && name.bytes().all(|b| b.is_ascii_hexdigit());
     valid.then(|| base.join(name))
 }
 
-/// The default namespace under `base`, chosen now if none has been: of several who choose at once one decides.
+/// Returns the default namespace under `base`. Chooses one if none exists. Concurrent callers get
+/// the same one.
 pub fn choose_default(base: &Path) -> Result<PathBuf> {
     if let Some(path) = default_in(base) {
         return Ok(path);
     }
-    let made = || -> std::result::Result<(), Errno> {
+    let create = || -> std::result::Result<(), Errno> {
         match fs::mkdir(base, Mode::RWXU) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(e) => return Err(e.into()),
@@ -39,28 +42,28 @@ pub fn choose_default(base: &Path) -> Result<PathBuf> {
         fs::chmod(base, Mode::from_raw_mode(0o711))?;
         let name = random_name();
         let len = name.len() as u64;
-        publish(base, DEFAULT, &unnamed(base, 0o600, len, len, name.as_bytes())?)
+        publish(base, DEFAULT, &create_unnamed(base, 0o600, len, len, name.as_bytes())?)
     };
-    made().map_err(|e| explain_create(e, base))?;
+    create().map_err(|e| explain_create(e, base))?;
     default_in(base).ok_or_else(|| {
         Error::at(Errno::BADMSG, "use", base)
-            .why(format!("its file '{DEFAULT}' does not name a namespace"))
-            .remedy("remove that file")
+            .reason(format!("its file '{DEFAULT}' does not name a namespace"))
+            .hint("remove this file")
     })
 }
 
-/// What throw-away namespaces' directories are called.
-const THROW_AWAY: &str = "quintet-private-";
+/// The prefix of the directories of temporary namespaces.
+const TEMPORARY_PREFIX: &str = "quintet-private-";
 
-/// After a namespace has been removed: nothing stays of the directory that was made only to hold it.
-pub fn tidy(own: &Path, removed: &Path) {
-    let Some(around) = removed.parent() else { return };
-    if around == own && default_in(own).is_some_and(|path| path == removed) {
+/// Removes the parent directory of a removed namespace, if it existed only to hold the namespace.
+pub fn remove_parent(own: &Path, removed: &Path) {
+    let Some(parent) = removed.parent() else { return };
+    if parent == own && default_in(own).is_some_and(|path| path == removed) {
         let _ = std::fs::remove_file(own.join(DEFAULT));
     }
-    let throw_away = around.file_name().is_some_and(|name| name.to_string_lossy().starts_with(THROW_AWAY));
-    if around == own || throw_away {
-        // Only if it is empty.
-        let _ = std::fs::remove_dir(around);
+    let is_temporary = parent.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY_PREFIX));
+    if parent == own || is_temporary {
+        // Fails if the directory is not empty.
+        let _ = std::fs::remove_dir(parent);
     }
 }

@@ -1,6 +1,7 @@
-//! What a namespace does when this process forks, ends, or was made by a bare `clone`.
+//! The steps of a namespace at a fork, at exit, and in the child of a raw `clone`.
 //!
-//! The functions lie in one section of the text: a child maps what it runs again, page by page.
+//! The fork functions lie in one section of the text, because a child faults in again each page of
+//! code that it runs.
 
 use crate::backend::directory::Directory;
 use crate::layout::{HEADER_BYTES, Header, REGISTRY_BYTES, Registry};
@@ -12,10 +13,10 @@ impl ProcessHooks for Directory {
         msg::lock::release_interrupted();
     }
 
-    /// Gives the child a slot, its lock, and an entry at each segment that it will have from its
-    /// first instant. If that fails, the child joins when it first calls.
+    /// Prepares a slot with its lock for the child, and counts the parent's attachments for it. The
+    /// child has them from its first instant. If this fails, the child joins at its first call.
     #[allow(unsafe_code)]
-    // SAFETY: any section of code will do.
+    // SAFETY: the section holds only code, and any section of code may hold a function.
     #[unsafe(link_section = ".text.hot.quintet_fork")]
     fn before_fork(&self) {
         if self.segments.attachments.is_empty() {
@@ -27,15 +28,15 @@ impl ProcessHooks for Directory {
     }
 
     #[allow(unsafe_code)]
-    // SAFETY: any section of code will do.
+    // SAFETY: the section holds only code, and any section of code may hold a function.
     #[unsafe(link_section = ".text.hot.quintet_fork")]
     fn after_fork_in_parent(&self) {
         self.core.participants.after_fork_in_parent();
     }
 
-    /// The order is: slot, undo, announcement.
+    /// Takes over the slot first, then resets the undo state, then counts the attachments.
     #[allow(unsafe_code)]
-    // SAFETY: any section of code will do.
+    // SAFETY: the section holds only code, and any section of code may hold a function.
     #[unsafe(link_section = ".text.hot.quintet_fork")]
     fn after_fork_in_child(&self) {
         let joined = self.core.participants.after_fork_in_child();
@@ -46,7 +47,8 @@ impl ProcessHooks for Directory {
         }
     }
 
-    /// A child of a bare `clone` has the attachments of its parent, uncounted so far, and no slot.
+    /// Joins the child of a raw `clone`. The child has no slot yet, and its attachments are not
+    /// counted yet.
     fn raw_clone_child(&self) {
         self.core.participants.after_raw_clone();
         self.sets.after_fork_in_child();
@@ -58,7 +60,7 @@ impl ProcessHooks for Directory {
 
     fn at_exit(&self) {
         self.sets.apply_own_undo();
-        self.segments.leave();
+        self.segments.detach_all();
     }
 
     fn maps(&self, address: usize) -> bool {

@@ -1,8 +1,8 @@
-//! The limits of a namespace, and which processes may set them.
+//! Setting the limits of a namespace.
 //!
 //! # Safety
 //!
-//! The header is mapped writable for the time of one call, whole, from a file of its size.
+//! A call maps the whole header writable, from a file of its size, and unmaps it at its end.
 #![allow(unsafe_code)]
 
 use crate::backend::directory::Directory;
@@ -16,12 +16,13 @@ use crate::types::id::MAX_OBJECTS;
 use crate::types::limits::Limits;
 
 impl Directory {
-    /// Sets the limits: whoever may write the header may.
+    /// Sets the limits. Fails with `EPERM` if the caller may not write the header, and with
+    /// `EINVAL` if a limit is out of range.
     pub fn set_limits(&self, limits: &Limits) -> std::result::Result<(), Errno> {
         let Limits { shmmni, semmni, msgmni, semmsl, semopm, .. } = *limits;
         if shmmni.max(semmni).max(msgmni) > MAX_OBJECTS
-            || semmsl > Limits::MOST_SEMMSL
-            || semopm > Limits::MOST_SEMOPM
+            || semmsl > Limits::MAX_SEMMSL
+            || semopm > Limits::MAX_SEMOPM
             || [limits.semmns, limits.msgmax, limits.msgmnb].iter().any(|limit| i32::try_from(*limit).is_err())
         {
             return Err(Errno::INVAL);
@@ -29,13 +30,13 @@ impl Directory {
         let at = fd_thread::run(|| {
             let name = PathBuffer::new(self.core.directory(), format_args!("/namespace"));
             let (fd, _) = file::open(name.c_str(), true).map_err(|e| if e == Errno::ACCES { Errno::PERM } else { e })?;
-            // SAFETY: overlaps nothing.
+            // SAFETY: `Place::Anywhere` replaces no mapping.
             unsafe { memory::map(&fd, HEADER_BYTES as usize, Access::WRITE, Place::Anywhere) }
         })?;
-        // SAFETY: a page was just mapped; it is unmapped below, after the last use.
+        // SAFETY: this call mapped the header. It is unmapped below, after the last use.
         let header = unsafe { Shared::<Header>::new(at) };
         store_limits(&header, limits);
-        // SAFETY: nobody else knows of it.
+        // SAFETY: this call mapped it, and no other thread knows the address.
         let _ = unsafe { memory::unmap(at, HEADER_BYTES as usize) };
         if limits.shm_rmid_forced {
             self.core.sweep()?;
@@ -43,7 +44,7 @@ impl Directory {
         Ok(())
     }
 
-    /// Whether the caller may.
+    /// Returns `true` if the caller may set the limits.
     pub fn may_set_limits(&self) -> bool {
         let name = PathBuffer::new(self.core.directory(), format_args!("/namespace"));
         file::open(name.c_str(), true).is_ok()

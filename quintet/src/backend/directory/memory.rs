@@ -1,11 +1,12 @@
-//! Where a namespace and the tables that it begins with lie in this process.
+//! The memory of an open namespace.
 //!
-//! They lie together: what a process has touched is copied by its forks, page by page.
+//! A namespace and the first entries of its tables lie together, because a fork copies each page
+//! that the process has written.
 //!
 //! # Safety
 //!
-//! The memory is zeroed, which is a valid value of all atomics. [`DirectoryMemory::get`] returns each
-//! piece once, and the caller writes core and directory before it shares them.
+//! The memory is zeroed, which is a valid value of all atomics. [`DirectoryMemory::get`] never
+//! returns the same memory twice. The caller writes core and directory before it shares them.
 #![allow(unsafe_code)]
 
 use crate::backend::directory::Directory;
@@ -23,7 +24,7 @@ use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-/// A namespace, and the first elements of its tables.
+/// The memory of a namespace and of the first entries of its tables.
 #[repr(C)]
 pub struct DirectoryMemory {
     core: UnsafeCell<MaybeUninit<Core>>,
@@ -39,25 +40,26 @@ pub struct DirectoryMemory {
 const _: () = assert!(size_of::<DirectoryMemory>() <= ROOM && align_of::<DirectoryMemory>() <= 64);
 
 impl DirectoryMemory {
-    /// Returns memory that no other caller has: behind the process's own words for the first caller.
+    /// Returns memory that no other caller has. The first caller gets the room in the fork page.
     pub fn get() -> Result<&'static DirectoryMemory, Errno> {
         let at = match FORK_PAGE.take_room() {
             Some(at) => at,
             None => memory::anonymous(size_of::<DirectoryMemory>())?,
         };
-        // SAFETY: zeroed, large enough and aligned, and never freed; the assertion above.
+        // SAFETY: the memory is zeroed and never freed. The assertion above checks size and
+        // alignment.
         Ok(unsafe { &*(at as *const DirectoryMemory) })
     }
 
     /// Stores the core, once.
     pub fn set_core(&'static self, core: Core) -> &'static Core {
-        // SAFETY: no other caller has this memory, or knows of the core yet.
+        // SAFETY: no other caller has this memory, and the core is not shared yet.
         unsafe { (*self.core.get()).write(core) }
     }
 
     /// Stores the directory, once.
     pub fn set_directory(&'static self, directory: Directory) -> &'static Directory {
-        // SAFETY: no other caller has this memory, or knows of the directory yet.
+        // SAFETY: no other caller has this memory, and the directory is not shared yet.
         unsafe { (*self.directory.get()).write(directory) }
     }
 }

@@ -1,15 +1,16 @@
-//! A namespace that is a directory.
+//! The backend that stores a namespace in a directory.
 //!
-//! | file | what |
+//! | file | contents |
 //! |---|---|
-//! | `open`, `default`, `hidden` | opening and creating a namespace; the one of a program that names none |
-//! | `destroy`, `files` | removing a namespace; the files that it has |
-//! | `hooks` | what it does when the process forks or ends |
-//! | `limits` | its limits, and who may set them |
-//! | `diagnose` | why a call failed when the directory is not as it was |
+//! | `open` | opening and creating a namespace |
+//! | `default`, `hidden` | the default namespace; namespaces with unguessable names |
+//! | `destroy`, `files` | removing a namespace; its files and their errors |
+//! | `hooks` | the steps at fork and exit |
+//! | `limits` | setting the limits |
+//! | `diagnose` | the cause of a failed call when the directory is removed, replaced or full |
 //! | `proc_files` | the texts of `/proc/sysvipc` and `/proc/sys/kernel` |
-//! | `verbs` | its verbs as a backend |
-//! | `memory` | where all this lies in the process |
+//! | `verbs` | the implementation of the backend's traits |
+//! | `memory` | the memory of an open namespace |
 
 pub mod default;
 mod destroy;
@@ -31,9 +32,10 @@ use crate::shm::mapping::Segments;
 use crate::types::kind::Kind;
 use std::path::Path;
 
-/// A namespace that is a directory, as this process has it open.
+/// An open namespace in a directory.
 ///
-/// There is one for each directory. It is never freed, because attachments outlive every handle.
+/// A process has one value for each directory. The value is never freed, because attachments
+/// outlive every handle.
 #[repr(C)]
 pub struct Directory {
     pub core: &'static Core,

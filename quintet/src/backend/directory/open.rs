@@ -1,18 +1,17 @@
-//! Opening a namespace, and creating one.
+//! Opening and creating a namespace.
 //!
 //! # Safety
 //!
-//! The header and the registry are mapped whole, from files that have at least their size, and stay
-//! mapped.
+//! The header and the registry are mapped whole, from files that have their size, and stay mapped.
 #![allow(unsafe_code)]
 
 use crate::backend::directory::Directory;
-use crate::backend::directory::files::{create_files, damaged, explain_create, explain_open, kind_name, set_modes};
+use crate::backend::directory::files::{create_files, create_hint, damaged, explain_create, explain_open, kind_name, set_modes};
 use crate::backend::directory::memory::DirectoryMemory;
 use crate::layout::{self, HEADER_BYTES, Header, REGISTRY_BYTES, Registry, Shared, Validity};
 use crate::msg::mapping::Queues;
 use crate::object::core::Core;
-use crate::object::keys::Hints;
+use crate::object::hints::Hints;
 use crate::process::fork::{self, Inside, Registered};
 use crate::process::namespace_path::NamespacePath;
 use crate::process::participants::Participants;
@@ -29,8 +28,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
-/// Held while a namespace is opened, so that a process has one directory for each. Meanwhile no fork is made, whose
-/// child would find it held for ever, and no signal handled, whose handler might wait for its own thread.
+/// Holds the lock of the open namespaces, so that a process opens each directory once.
+///
+/// Forks wait meanwhile, because a child would inherit the lock and never release it. Signals are
+/// blocked, so that no handler waits for a lock of its own thread.
 struct Opening {
     opened: MutexGuard<'static, Vec<&'static Directory>>,
     _signals: Blocked,
@@ -48,7 +49,7 @@ impl Opening {
 }
 
 impl Directory {
-    /// Opens a namespace that exists.
+    /// Opens an existing namespace.
     pub fn open(path: &Path) -> Result<&'static Directory> {
         fd_thread::run(|| Directory::open_inner(path))
     }
@@ -58,7 +59,7 @@ impl Directory {
             let errno = Errno::from_raw(e.raw_os_error().unwrap_or(libc::ENOENT));
             let error = Error::at(errno, "open the namespace", path);
             match errno {
-                Errno::NOENT => error.remedy("create it with 'quintet namespace create'"),
+                Errno::NOENT => error.hint(create_hint(path)),
                 _ => error,
             }
         })?;
@@ -69,13 +70,13 @@ impl Directory {
     fn open_real(path: PathBuf, opening: &mut Opening) -> Result<&'static Directory> {
         let directory = path.as_os_str().as_bytes().to_vec();
         if directory.len() > PathBuffer::LONGEST_DIRECTORY || directory.contains(&0) {
-            return Err(Error::at(Errno::NAMETOOLONG, "open the namespace", &path).remedy("choose a shorter path"));
+            return Err(Error::at(Errno::NAMETOOLONG, "open the namespace", &path).hint("choose a shorter path"));
         }
         let stat = fs::stat(&path).map_err(|e| explain_open(e.into(), &path))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
             return Err(Error::at(Errno::NOTDIR, "open the namespace", &path)
-                .why("it is not a directory")
-                .remedy("name another path"));
+                .reason("it is not a directory")
+                .hint("choose another path"));
         }
         let header_name = PathBuffer::new(&directory, format_args!("/namespace"));
         let (fd, stat) = file::open(header_name.c_str(), false).map_err(|e| explain_open(e, &path))?;
@@ -86,15 +87,16 @@ impl Directory {
         if stat.st_size as u64 != HEADER_BYTES {
             return Err(damaged(&path, "namespace"));
         }
-        // SAFETY: overlaps nothing.
+        // SAFETY: `Place::Anywhere` replaces no mapping.
         let at = unsafe { memory::map(&fd, HEADER_BYTES as usize, Access::READ, Place::Anywhere) }
             .map_err(|e| Error::at(e, "map", &path))?;
-        // SAFETY: a page was just mapped, and is kept, unless there is an error.
+        // SAFETY: the header was mapped whole. It is only unmapped after an error, and not used
+        // then.
         let header = unsafe { Shared::<Header>::new(at) };
         let (kind, registry) = Directory::check_header(&header, &path)
             .and_then(|kind| Ok((kind, Directory::open_registry(&directory, &path)?)))
             .inspect_err(|_| {
-                // SAFETY: just mapped, and not used any more.
+                // SAFETY: this call mapped it, and does not use it any more.
                 let _ = unsafe { memory::unmap(at, HEADER_BYTES as usize) };
             })?;
         let tables = |e| Error::at(e, "map the tables for", &path);
@@ -122,8 +124,8 @@ impl Directory {
             Validity::Good { shared: true } => Ok(Kind::Shared),
             Validity::Damaged => Err(damaged(path, "namespace")),
             Validity::OtherVersion(version) => Err(Error::at(Errno::PROTONOSUPPORT, "open the namespace", path)
-                .why(format!("it has layout version {version}, and this program knows {}", layout::VERSION))
-                .remedy("use the programs of its version, or another directory")),
+                .reason(format!("it has layout version {version}, and this program knows version {}", layout::VERSION))
+                .hint("use the programs of its version, or another directory")),
         }
     }
 
@@ -133,58 +135,62 @@ impl Directory {
         if stat.st_size as u64 != REGISTRY_BYTES {
             return Err(damaged(path, "registry"));
         }
-        // SAFETY: overlaps nothing.
+        // SAFETY: `Place::Anywhere` replaces no mapping.
         let at = unsafe { memory::map(&fd, REGISTRY_BYTES as usize, Access::WRITE, Place::Anywhere) }
             .map_err(|e| Error::at(e, "map", path))?;
-        // SAFETY: mapped whole, and kept.
+        // SAFETY: the registry was mapped whole. It is only unmapped if it is invalid.
         let registry = unsafe { Shared::<Registry>::new(at) };
         if !registry.is_valid() {
-            // SAFETY: just mapped, and nobody has seen it.
+            // SAFETY: this call mapped it, and no other thread knows the address.
             let _ = unsafe { memory::unmap(at, REGISTRY_BYTES as usize) };
             return Err(damaged(path, "registry"));
         }
         Ok(registry)
     }
 
-    /// Makes a namespace, or opens the one of this kind that is there. Several may do it at once:
-    /// each file appears whole under its name, the header last, and whoever comes second uses the first one's.
+    /// Creates a namespace, or opens an existing one of this kind.
+    ///
+    /// Several processes may call this at once. Each file gets its name when it is complete, the
+    /// header last. A process that comes second uses the files of the first.
     pub fn create(path: &Path, kind: Kind) -> Result<&'static Directory> {
         fd_thread::run(|| Directory::create_inner(path, kind))
     }
 
     fn create_inner(path: &Path, kind: Kind) -> Result<&'static Directory> {
         let error = |e: Errno| Error::at(e, "create the namespace", path);
-        let made = fs::mkdir(path, Mode::RWXU);
-        match made {
+        let created_directory = fs::mkdir(path, Mode::RWXU);
+        match created_directory {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(rustix::io::Errno::NOENT) => {
-                return Err(error(Errno::NOENT).why("its parent directory does not exist").remedy("make that first"));
+                return Err(error(Errno::NOENT)
+                    .reason("its parent directory does not exist")
+                    .hint("create the parent directory first"));
             }
             Err(e) => return Err(explain_create(e.into(), path)),
         }
         let real = path.canonicalize().map_err(|e| match Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)) {
-            Errno::NOENT => error(Errno::NOENT).why("it is a symbolic link that leads nowhere").remedy("choose another path"),
+            Errno::NOENT => error(Errno::NOENT).reason("it is a symbolic link to a missing file").hint("choose another path"),
             other => error(other),
         })?;
         let mut opening = Opening::begin();
         let created = fs::stat(real.join("namespace")).is_err();
         if created {
             create_files(&real, kind).inspect_err(|_| {
-                // Only what was made here, and only if it is empty.
-                if made.is_ok() {
+                // Removes the directory if this call created it and it is empty.
+                if created_directory.is_ok() {
                     let _ = fs::rmdir(&real);
                 }
             })?;
         }
         let directory = Directory::open_real(real, &mut opening)?;
         if created {
-            // Who furnished it at the same time may have wanted the other kind.
+            // Another process may have created the files at the same time for the other kind.
             set_modes(directory.path(), directory.kind()).map_err(|e| explain_create(e, path))?;
         }
         if directory.kind() != kind {
             return Err(error(Errno::EXIST)
-                .why(format!("a {} one is there", kind_name(directory.kind())))
-                .remedy("open it as it is, or choose another path"));
+                .reason(format!("a {} namespace exists there", kind_name(directory.kind())))
+                .hint(format!("use it as a {0} namespace, or choose another path", kind_name(directory.kind()))));
         }
         Ok(directory)
     }

@@ -1,5 +1,7 @@
-//! The namespace as files: `/proc/sysvipc`, and the limits in `/proc/sys/kernel`. What they say, and what may be written to
-//! them, is the kernel's to the letter: its columns, its way of reading numbers, its errors.
+//! The files in `/proc/sysvipc` and the System V IPC limits in `/proc/sys/kernel`.
+//!
+//! Reading and writing them matches the kernel exactly: the columns, the syntax of numbers, the
+//! errors.
 
 use crate::backend::directory::Directory;
 use crate::process::fork::Inside;
@@ -16,7 +18,7 @@ use std::fmt::Write;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// One of the files.
+/// A file below `/proc`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProcFile {
     /// `/proc/sysvipc/shm`, `sem` and `msg`.
@@ -42,7 +44,7 @@ pub enum ProcFile {
 }
 
 impl ProcFile {
-    /// All of them.
+    /// All files.
     pub const ALL: [ProcFile; 14] = {
         use ProcFile::*;
         [
@@ -63,7 +65,7 @@ impl ProcFile {
         ]
     };
 
-    /// Its path below `/proc`.
+    /// Returns the path below `/proc`.
     pub const fn path(self) -> &'static str {
         match self {
             ProcFile::List(Mechanism::Shm) => "sysvipc/shm",
@@ -83,7 +85,7 @@ impl ProcFile {
         }
     }
 
-    /// The access mode that the kernel gives it.
+    /// Returns the mode that the kernel gives the file.
     pub const fn mode(self) -> u32 {
         match self {
             ProcFile::List(_) | ProcFile::NextId(_) => 0o444,
@@ -92,7 +94,7 @@ impl ProcFile {
     }
 }
 
-/// Whether user ids are the machine's: only those of the first user namespace are all there, and their own.
+/// Returns `true` in the initial user namespace. Only its map is the identity over all user ids.
 fn is_first_user_namespace() -> bool {
     let map = crate::sys::file::read(c"/proc/self/uid_map").unwrap_or_default();
     map.split_whitespace().eq(["0", "0", "4294967295"])
@@ -104,7 +106,7 @@ const SEM_COLUMNS: &str = "       key      semid perms      nsems   uid   gid  c
 const MSG_COLUMNS: &str = "       key      msqid perms      cbytes       qnum lspid lrpid   uid   gid  cuid  cgid      stime      rtime      \
                            ctime\n";
 
-/// A line's end, from the owners to the last time.
+/// Appends the columns from the owners to the last time.
 fn owners_and_times(to: &mut String, perm: &crate::types::permissions::Permissions, times: &[i64]) {
     let _ = write!(to, " {:5} {:5} {:5} {:5}", perm.uid, perm.gid, perm.cuid, perm.cgid);
     for time in times {
@@ -134,7 +136,7 @@ fn queue(to: &mut String, stat: &QueueStat) {
     to.push('\n');
 }
 
-/// A number, and whether a minus was before it.
+/// The magnitude of a number, and its sign.
 #[derive(Clone, Copy)]
 struct Number {
     negative: bool,
@@ -142,34 +144,35 @@ struct Number {
 }
 
 impl Number {
-    /// As `proc_dointvec` takes one.
+    /// Converts the number as `proc_dointvec` does.
     fn int(self) -> Result<i32> {
         let magnitude = i64::try_from(self.magnitude).map_err(|_| Errno::INVAL)?;
         i32::try_from(if self.negative { -magnitude } else { magnitude }).map_err(|_| Errno::INVAL)
     }
 
-    /// As `proc_dointvec_minmax` takes one that is at least 0.
-    fn int_up_to(self, most: u32) -> Result<u32> {
-        u32::try_from(self.int()?).ok().filter(|n| *n <= most).ok_or(Errno::INVAL)
+    /// Converts the number as `proc_dointvec_minmax` does with the minimum 0 and the maximum `max`.
+    fn int_up_to(self, max: u32) -> Result<u32> {
+        u32::try_from(self.int()?).ok().filter(|n| *n <= max).ok_or(Errno::INVAL)
     }
 
-    /// As `proc_doulongvec_minmax` takes one.
+    /// Converts the number as `proc_doulongvec_minmax` does.
     fn long(self) -> Result<u64> {
         if self.negative { Err(Errno::INVAL) } else { Ok(self.magnitude) }
     }
 }
 
-/// The kernel's `isspace`, to which Latin-1's non-breaking space is one.
+/// Skips white space as the kernel's `isspace` defines it, with the non-breaking space of Latin-1.
 fn skip_spaces(text: &[u8]) -> &[u8] {
     let blanks = text.iter().take_while(|byte| matches!(byte, 9..=13 | b' ' | 0xa0)).count();
     &text[blanks..]
 }
 
-/// The number at the beginning of a text, and its length; C's octal and hexadecimal, too.
+/// Parses the number at the beginning of `text`, in C's decimal, octal or hexadecimal syntax.
+/// Returns it with its length in bytes.
 fn number(text: &[u8]) -> Option<(Number, usize)> {
-    /// More the kernel does not look at, and who fills it has written too much.
-    const LONGEST: usize = 21;
-    let seen = &text[..text.len().min(LONGEST)];
+    /// The size of the kernel's buffer. A number that fills it is too long.
+    const BUFFER_LEN: usize = 21;
+    let seen = &text[..text.len().min(BUFFER_LEN)];
     let negative = seen.first() == Some(&b'-') && text.len() > 1;
     let digits = &seen[usize::from(negative)..];
     let (prefix, radix) = match digits {
@@ -185,17 +188,18 @@ fn number(text: &[u8]) -> Option<(Number, usize)> {
         len += 1;
     }
     let ends = text.get(len).is_none_or(|next| b" \t\n".contains(next));
-    (len < LONGEST && ends).then_some((Number { negative, magnitude }, len))
+    (len < BUFFER_LEN && ends).then_some((Number { negative, magnitude }, len))
 }
 
-/// Has up to `most` numbers taken from what was written to a file; how many bytes of it that were. What comes before a mistake
-/// has been taken.
-fn numbers(text: &[u8], most: usize, mut take: impl FnMut(Number) -> Result<()>) -> Result<usize> {
-    /// What is beyond a page is ignored.
+/// Calls `take` with up to `max` numbers of `text`. Returns the number of bytes consumed.
+///
+/// The numbers before an error have been taken.
+fn numbers(text: &[u8], max: usize, mut take: impl FnMut(Number) -> Result<()>) -> Result<usize> {
+    /// The kernel ignores the bytes beyond a page.
     const PAGE: usize = 4096;
     let mut left = &text[..text.len().min(PAGE - 1)];
     let mut taken = 0;
-    while taken < most {
+    while taken < max {
         left = skip_spaces(left);
         if left.is_empty() {
             break;
@@ -212,7 +216,7 @@ fn numbers(text: &[u8], most: usize, mut take: impl FnMut(Number) -> Result<()>)
 }
 
 impl Directory {
-    /// What a file says.
+    /// Returns the text of a file.
     pub fn proc_text(&self, file: ProcFile) -> Result<String> {
         let one = |number: u64| Ok(format!("{number}\n"));
         let limits = self.core.limits()?;
@@ -242,7 +246,7 @@ impl Directory {
         });
         for index in self.core.used_indexes(of) {
             let at = i32::from(index);
-            // One that has gone meanwhile, or is damaged, is left out.
+            // Skips an object that was removed meanwhile or is damaged.
             match of {
                 Mechanism::Shm => {
                     let stat = self.segments.shm_stat_index(at, true);
@@ -259,17 +263,17 @@ impl Directory {
         Ok(text)
     }
 
-    /// Whether the caller may open a file for writing.
+    /// Returns `true` if the caller may open a file for writing.
     pub fn proc_may_write(&self, file: ProcFile) -> bool {
         match file {
-            // The kernel lets the machine's superuser, and then refuses what he writes.
+            // The kernel lets root open the file, and then refuses each write.
             ProcFile::List(_) => capable(CapabilitySet::DAC_OVERRIDE) && is_first_user_namespace(),
             ProcFile::NextId(_) => self.core.is_owner(),
             _ => self.may_set_limits(),
         }
     }
 
-    /// Writes to the beginning of a file: how many bytes were taken.
+    /// Writes to the beginning of a file. Returns the number of bytes consumed.
     pub fn proc_write(&self, file: ProcFile, text: &[u8]) -> Result<usize> {
         if let ProcFile::List(_) = file {
             return Err(Errno::IO);
@@ -280,13 +284,13 @@ impl Directory {
         if text.is_empty() {
             return Ok(0);
         }
-        let most = Id::new(u16::MAX, u16::MAX).raw() as u32;
+        let max = Id::new(u16::MAX, u16::MAX).raw() as u32;
         let mut limits = self.core.limits()?;
         let taken = match file {
             ProcFile::Sem => return self.proc_write_sem(text, limits),
             ProcFile::NextId(of) => {
                 let mut id = None;
-                let taken = numbers(text, 1, |n| n.int_up_to(most).map(|n| id = Id::from_raw(n as i32).ok()))?;
+                let taken = numbers(text, 1, |n| n.int_up_to(max).map(|n| id = Id::from_raw(n as i32).ok()))?;
                 self.core.set_next_id(of, id)?;
                 return Ok(taken);
             }
@@ -295,23 +299,25 @@ impl Directory {
             ProcFile::ShmAll => numbers(text, 1, |n| n.long().map(|n| limits.shmall = n)),
             ProcFile::ShmMni => numbers(text, 1, |n| n.int_up_to(crate::types::id::MAX_OBJECTS).map(|n| limits.shmmni = n)),
             ProcFile::ShmRmidForced => numbers(text, 1, |n| n.int_up_to(1).map(|n| limits.shm_rmid_forced = n != 0)),
-            ProcFile::MsgMax => numbers(text, 1, |n| n.int_up_to(most).map(|n| limits.msgmax = n)),
-            ProcFile::MsgMnb => numbers(text, 1, |n| n.int_up_to(most).map(|n| limits.msgmnb = n)),
+            ProcFile::MsgMax => numbers(text, 1, |n| n.int_up_to(max).map(|n| limits.msgmax = n)),
+            ProcFile::MsgMnb => numbers(text, 1, |n| n.int_up_to(max).map(|n| limits.msgmnb = n)),
             ProcFile::MsgMni => numbers(text, 1, |n| n.int_up_to(crate::types::id::MAX_OBJECTS).map(|n| limits.msgmni = n)),
         }?;
         self.set_limits(&limits)?;
         Ok(taken)
     }
 
-    /// The four numbers of `sem`. What is before one that is refused is set, but for the last of them.
+    /// Writes the four numbers of `sem`. The numbers before a refused one take effect.
+    ///
+    /// A fourth number out of range fails with `ERANGE`, any other with `EINVAL`.
     fn proc_write_sem(&self, text: &[u8], mut limits: Limits) -> Result<usize> {
-        let mosts = [Limits::MOST_SEMMSL, i32::MAX as u32, Limits::MOST_SEMOPM, crate::types::id::MAX_OBJECTS];
-        let mut of = [&mut limits.semmsl, &mut limits.semmns, &mut limits.semopm, &mut limits.semmni].into_iter().zip(mosts);
+        let maxima = [Limits::MAX_SEMMSL, i32::MAX as u32, Limits::MAX_SEMOPM, crate::types::id::MAX_OBJECTS];
+        let mut of = [&mut limits.semmsl, &mut limits.semmns, &mut limits.semopm, &mut limits.semmni].into_iter().zip(maxima);
         let taken = numbers(text, 4, |number| {
-            let Some((limit, most)) = of.next() else { return Ok(()) };
+            let Some((limit, max)) = of.next() else { return Ok(()) };
             let n = number.int()?;
             let refused = if of.len() == 0 { Errno::RANGE } else { Errno::INVAL };
-            *limit = u32::try_from(n).ok().filter(|n| *n <= most).ok_or(refused)?;
+            *limit = u32::try_from(n).ok().filter(|n| *n <= max).ok_or(refused)?;
             Ok(())
         });
         drop(of);
@@ -324,10 +330,10 @@ impl Directory {
 mod tests {
     use super::*;
 
-    /// What is read, and how many bytes are taken.
-    fn read(text: &[u8], most: usize) -> (Vec<i128>, Result<usize>) {
+    /// Returns the numbers read, and the number of bytes consumed.
+    fn read(text: &[u8], max: usize) -> (Vec<i128>, Result<usize>) {
         let mut found = Vec::new();
-        let taken = numbers(text, most, |n| {
+        let taken = numbers(text, max, |n| {
             found.push(if n.negative { -i128::from(n.magnitude) } else { n.magnitude.into() });
             Ok(())
         });
@@ -335,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_read_as_the_kernel_reads_them() {
+    fn parses_numbers_as_the_kernel_does() {
         let one: [(&[u8], i128, usize); 13] = [
             (b"5", 5, 1),
             (b"5\n", 5, 2),
@@ -377,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_a_page_is_ignored() {
+    fn ignores_bytes_beyond_a_page() {
         let blanks = |n: usize, end: &[u8]| [b"5", &vec![b' '; n][..], end].concat();
         assert_eq!(read(&blanks(5000, b""), 1), (vec![5], Ok(5001)));
         assert_eq!(read(&blanks(4094, b"6"), 1), (vec![5], Ok(4096)));
@@ -385,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn several_numbers() {
+    fn parses_several_numbers() {
         assert_eq!(read(b"1\t2 3\n4\n\n", 4), (vec![1, 2, 3, 4], Ok(9)));
         assert_eq!(read(b"1 2 3 4 5", 4), (vec![1, 2, 3, 4], Ok(8)));
         assert_eq!(read(b"1 2", 4), (vec![1, 2], Ok(3)));
@@ -394,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_fits_its_file_or_is_refused() {
+    fn refuses_numbers_out_of_range() {
         let number = |text: &[u8]| number(text).unwrap().0;
         assert_eq!(number(b"32768").int_up_to(32768), Ok(32768));
         assert_eq!(number(b"32769").int_up_to(32768), Err(Errno::INVAL));

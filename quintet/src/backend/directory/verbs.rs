@@ -1,4 +1,4 @@
-//! The verbs of a namespace that is a directory: each is the method of the same name of its class.
+//! The verbs of a namespace in a directory. Each calls the method of the same name of its class.
 
 use crate::backend::directory::Directory;
 use crate::backend::verbs::{Backend, NamespaceVerbs, QueueVerbs, SegmentVerbs, SetVerbs};
@@ -196,7 +196,7 @@ impl QueueVerbs for &'static Directory {
 
     fn take(&self, id: i32, mtype: i64, flags: MsgFlags, timeout: Option<Duration>) -> Result<(i64, Vec<u8>)> {
         let mut whole = WholeMessage::default();
-        self.queues.receive(id, &mut whole, WholeMessage::LONGEST, mtype, flags, timeout)?;
+        self.queues.receive(id, &mut whole, WholeMessage::MAX_LEN, mtype, flags, timeout)?;
         Ok((whole.mtype, whole.bytes))
     }
 

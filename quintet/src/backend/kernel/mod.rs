@@ -1,14 +1,14 @@
-//! The kernel's own System V IPC.
+//! The kernel's System V IPC.
 //!
-//! The calls are made by the processor's instruction and not through libc's functions, so that they
-//! reach the kernel in a process that runs under the preload library, which intercepts `syscall(2)`
-//! too.
+//! This module issues system calls directly and does not call libc. The preload library intercepts
+//! libc's functions, `syscall(2)` included, so only direct calls reach the kernel under it.
 
 mod call;
 mod msg;
 mod sem;
 mod shm;
 
+pub use crate::backend::kernel::call::Kernel;
 use crate::backend::kernel::call::{number, set_sysctl};
 use crate::backend::verbs::{Backend, NamespaceVerbs};
 use crate::types::error::{self, Errno, Error};
@@ -20,10 +20,6 @@ use crate::types::shm::Attacher;
 use std::path::Path;
 
 type Result<T> = std::result::Result<T, Errno>;
-
-/// The kernel's System V IPC, of this process's IPC namespace.
-#[derive(Clone, Copy)]
-pub struct Kernel;
 
 impl Backend for Kernel {}
 

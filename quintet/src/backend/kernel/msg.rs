@@ -1,12 +1,12 @@
-//! Message queues of the kernel.
+//! The kernel's message queues.
 //!
 //! # Safety
 //!
-//! As in the module above: numbers, or locals of the kernel's layout.
+//! Each system call gets numbers, or pointers to local values with the layout that the kernel
+//! expects.
 #![allow(unsafe_code)]
 
-use crate::backend::kernel::Kernel;
-use crate::backend::kernel::call::{IPC_64, check, number, set_sysctl};
+use crate::backend::kernel::call::{IPC_64, Kernel, check, number, set_sysctl};
 use crate::backend::verbs::QueueVerbs;
 use crate::types::error::Errno;
 use crate::types::id::Id;
@@ -35,19 +35,19 @@ impl QueueVerbs for Kernel {
     }
 
     fn msgsnd(&self, id: i32, mtype: i64, data: &[u8], flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
-        let flags = waiting(flags, timeout)?;
+        let flags = with_timeout(flags, timeout)?;
         let mut message = Vec::with_capacity(TYPE + data.len());
         message.extend_from_slice(&c_type(mtype)?.to_ne_bytes());
         message.extend_from_slice(data);
-        // SAFETY: a type and as many bytes as is said.
+        // SAFETY: `message` holds a type and `data.len()` bytes.
         check(unsafe { syscall!(Sysno::msgsnd, id, message.as_ptr(), data.len(), flags.bits()) }).map(drop)
     }
 
     fn msgrcv(&self, id: i32, buffer: &mut [u8], mtype: i64, flags: MsgFlags, timeout: Option<Duration>) -> Result<(i64, usize)> {
-        let flags = waiting(flags, timeout)?;
+        let flags = with_timeout(flags, timeout)?;
         let mut message = vec![0u8; TYPE + buffer.len()];
         let (at, size) = (message.as_mut_ptr(), buffer.len());
-        // SAFETY: room for a type and as many bytes as is said.
+        // SAFETY: `message` has room for a type and `size` bytes.
         let ret = check(unsafe { syscall!(Sysno::msgrcv, id, at, size, c_type(mtype)?, flags.bits()) })?;
         let (mtype, text) = message.split_at(TYPE);
         let len = (ret as usize).min(size);
@@ -55,13 +55,14 @@ impl QueueVerbs for Kernel {
         Ok((c_long::from_ne_bytes(mtype.try_into().map_err(|_| Errno::IO)?) as i64, len))
     }
 
-    /// Receives a message as long as it is: one that is longer than the buffer stays, and is asked for again with a larger one.
+    /// Receives a message of any length. The kernel keeps a message that is longer than the buffer,
+    /// and the next attempt has a larger buffer.
     fn take(&self, id: i32, mtype: i64, flags: MsgFlags, timeout: Option<Duration>) -> Result<(i64, Vec<u8>)> {
         let mut size = Limits::DEFAULT.msgmax as usize;
         loop {
             let mut buffer = vec![0; size];
             match self.msgrcv(id, &mut buffer, mtype, flags, timeout) {
-                Err(Errno::TOOBIG) if size < WholeMessage::LONGEST => size = (2 * size).min(WholeMessage::LONGEST),
+                Err(Errno::TOOBIG) if size < WholeMessage::MAX_LEN => size = (2 * size).min(WholeMessage::MAX_LEN),
                 received => {
                     let (mtype, len) = received?;
                     buffer.truncate(len);
@@ -140,8 +141,9 @@ impl QueueVerbs for Kernel {
     }
 }
 
-/// The kernel can wait without end, or not at all.
-fn waiting(flags: MsgFlags, timeout: Option<Duration>) -> Result<MsgFlags> {
+/// Converts a timeout to flags. Fails with `EOPNOTSUPP` for a finite timeout, which the kernel
+/// lacks.
+fn with_timeout(flags: MsgFlags, timeout: Option<Duration>) -> Result<MsgFlags> {
     match timeout {
         None => Ok(flags),
         Some(Duration::ZERO) => Ok(flags | MsgFlags::NOWAIT),
@@ -186,11 +188,12 @@ fn read_stat(id: i32, command: i32) -> Result<QueueStat> {
     })
 }
 
-/// Adds the limits of queues.
+/// Returns `limits` with the limits of queues.
 pub fn read_limits(limits: Limits) -> Result<Limits> {
     Ok(Limits { msgmax: number("msgmax")?, msgmnb: number("msgmnb")?, msgmni: number("msgmni")?, ..limits })
 }
 
+/// Sets the limits of queues.
 pub fn write_limits(limits: &Limits) -> Result<()> {
     set_sysctl("msgmax", &limits.msgmax.to_string())?;
     set_sysctl("msgmnb", &limits.msgmnb.to_string())?;

@@ -1,12 +1,12 @@
-//! Semaphore sets of the kernel.
+//! The kernel's semaphore sets.
 //!
 //! # Safety
 //!
-//! As in the module above: numbers, or locals of the kernel's layout.
+//! Each system call gets numbers, or pointers to local values with the layout that the kernel
+//! expects.
 #![allow(unsafe_code)]
 
-use crate::backend::kernel::Kernel;
-use crate::backend::kernel::call::{IPC_64, check, set_sysctl, sysctl};
+use crate::backend::kernel::call::{IPC_64, Kernel, check, set_sysctl, sysctl};
 use crate::backend::verbs::SetVerbs;
 use crate::types::error::Errno;
 use crate::types::id::Id;
@@ -51,7 +51,8 @@ impl SetVerbs for Kernel {
     fn semtimedop(&self, id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Result<()> {
         let timeout = timeout.map(|t| [t.as_secs().min(i64::MAX as u64) as i64, i64::from(t.subsec_nanos())]);
         let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-        // SAFETY: `SemOp` is laid out as `sembuf`; the timeout is null or a local `__kernel_timespec`.
+        // SAFETY: `SemOp` is laid out as `sembuf`; the timeout is null or a local
+        // `__kernel_timespec`.
         check(unsafe { syscall!(Sysno::semtimedop_time64, id, ops.as_ptr(), ops.len(), timeout) }).map(drop)
     }
 
@@ -134,7 +135,7 @@ impl SetVerbs for Kernel {
                     waiting_for_zero: self.sem_zcnt(id, num).ok()?,
                 })
             };
-            // What the mode does not let the caller read stays unsaid.
+            // The list is empty if the caller may not read the set.
             let semaphores = (0..stat.nsems).map_while(semaphore).collect();
             all.push(SetStatus { stat, semaphores, waiters: Vec::new(), undo: Vec::new(), orphan: false });
         }
@@ -147,11 +148,12 @@ impl SetVerbs for Kernel {
 }
 
 fn semctl(id: i32, num: i32, command: i32, arg: usize) -> Result<i32> {
-    // SAFETY: every caller passes a number, or the address of a local that `command` reads or fills.
+    // SAFETY: every caller passes a number, or the address of a local that `command` reads or
+    // fills.
     check(unsafe { syscall!(Sysno::semctl, id, num, command | IPC_64, arg) }).map(|r| r as i32)
 }
 
-/// How many semaphores the set of an index has, also if the caller may not read it.
+/// Returns the number of semaphores of a set, even if the caller may not read the set.
 fn nsems(kernel: &Kernel, id: i32) -> Result<usize> {
     let stat = kernel.sem_stat_index(id, true)?;
     if stat.id.raw() == id { Ok(stat.nsems as usize) } else { Err(Errno::INVAL) }
@@ -179,7 +181,7 @@ fn read_stat(id: i32, command: i32) -> Result<SetStat> {
     })
 }
 
-/// The four numbers of `/proc/sys/kernel/sem`, put into `limits`.
+/// Returns `limits` with the four limits of `/proc/sys/kernel/sem`.
 pub fn read_limits(limits: Limits) -> Result<Limits> {
     let text = sysctl("sem")?;
     let numbers: Vec<u32> = text.split_whitespace().filter_map(|n| n.parse().ok()).collect();
@@ -187,6 +189,7 @@ pub fn read_limits(limits: Limits) -> Result<Limits> {
     Ok(Limits { semmsl, semmns, semopm, semmni, ..limits })
 }
 
+/// Sets the four limits of `/proc/sys/kernel/sem`.
 pub fn write_limits(limits: &Limits) -> Result<()> {
     let Limits { semmsl, semmns, semopm, semmni, .. } = limits;
     set_sysctl("sem", &format!("{semmsl} {semmns} {semopm} {semmni}"))

@@ -1,12 +1,12 @@
-//! Shared memory segments of the kernel.
+//! The kernel's shared memory segments.
 //!
 //! # Safety
 //!
-//! Each call passes numbers, or pointers to locals that the kernel fills and that have its layout.
+//! Each system call gets numbers, or pointers to local values with the layout that the kernel
+//! expects.
 #![allow(unsafe_code)]
 
-use crate::backend::kernel::Kernel;
-use crate::backend::kernel::call::{IPC_64, check};
+use crate::backend::kernel::call::{IPC_64, Kernel, check};
 use crate::backend::verbs::SegmentVerbs;
 use crate::sys::file;
 use crate::types::error::Errno;
@@ -48,7 +48,7 @@ impl SegmentVerbs for Kernel {
 
     /// # Safety
     ///
-    /// That of [`crate::api::namespace::Namespace::shmat`].
+    /// As for [`Namespace::shmat`](crate::Namespace::shmat).
     unsafe fn shmat(&self, id: i32, address: usize, flags: i32) -> Result<*mut c_void> {
         // SAFETY: the caller vouches for the address.
         let at = check(unsafe { syscall!(Sysno::shmat, id, address, flags) })?;
@@ -57,7 +57,7 @@ impl SegmentVerbs for Kernel {
 
     /// # Safety
     ///
-    /// That of [`crate::api::namespace::Namespace::shmdt`].
+    /// As for [`Namespace::shmdt`](crate::Namespace::shmdt).
     unsafe fn shmdt(&self, address: usize) -> Result<()> {
         // SAFETY: the caller vouches that nothing uses the memory.
         check(unsafe { syscall!(Sysno::shmdt, address) }).map(drop)
@@ -123,7 +123,7 @@ impl SegmentVerbs for Kernel {
         match self.shm_stat_index(id, true) {
             Ok(stat) => Ok((at, stat.size as usize)),
             Err(e) => {
-                // SAFETY: nothing has used the memory yet.
+                // SAFETY: the caller does not know the address yet.
                 let _ = unsafe { self.shmdt(at) };
                 Err(e)
             }
@@ -168,7 +168,7 @@ fn read_stat(id: i32, command: i32) -> Result<SegmentStat> {
     })
 }
 
-/// The `rss` column of `/proc/sysvipc/shm`, by identifier.
+/// Returns the `rss` column of `/proc/sysvipc/shm`, with the identifier of each segment.
 fn resident_sizes() -> Vec<(i32, u64)> {
     let text = file::read("/proc/sysvipc/shm").unwrap_or_default();
     let parse = |line: &str| {
@@ -178,8 +178,10 @@ fn resident_sizes() -> Vec<(i32, u64)> {
     text.lines().skip(1).filter_map(parse).collect()
 }
 
-/// Who has which segment mapped, as far as `/proc/PID/maps` may be read: the mapping of a
-/// segment is named `/SYSV` and its key, and its inode number is the identifier.
+/// Returns the attachers of each segment, as far as the caller may read `/proc/PID/maps`.
+///
+/// The kernel names the mapping of a segment `/SYSV` and its key. The inode number of the mapping
+/// is the segment's identifier.
 fn mapped_segments() -> Vec<(i32, Attacher)> {
     let mut found: Vec<(i32, Attacher)> = Vec::new();
     let Ok(processes) = std::fs::read_dir("/proc") else { return found };

@@ -1,16 +1,17 @@
-//! Who kills and starts, and counts at the end of each round.
+//! Starts, kills, stops and interrupts the workers, and checks the namespace after each round.
 
-use crate::ledger::{Ledger, MOST, REFUSED, SENT};
-use crate::letter::Letter;
-use crate::objects::{self, CAPACITIES, LONGEST, Objects, PASSING, QUEUES, SEGMENTS, STRIPES};
-use crate::{WORKERS, stripe, worker};
+use crate::files::{FINDINGS, LEDGER, NAMESPACE};
+use crate::ledger::{Ledger, REFUSED, SENT, STARTED};
+use crate::objects::{self, Objects};
+use crate::params::{BLOCK_LEN, BLOCKS, CAPACITIES, MAX_MESSAGES, MAX_TEXT, QUEUES, SEGMENTS, TRANSIENT_KEYS, WORKERS};
+use crate::payload::Payload;
+use crate::{block, ledger, worker};
 use fastrand::Rng;
 use quintet::{Errno, Key, Kind, MsgFlags, Namespace};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::Permissions;
-use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -18,62 +19,60 @@ use std::process::{Child, Command};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-pub const NAMESPACE: &str = "ns";
-pub const LEDGER: &str = "ledger";
-/// Another user, and his group.
+/// Another user and its group.
 const NOBODY: u32 = 65534;
-const FINDINGS: &str = "findings";
 
-/// Nothing takes so long: no call waits for more than a moment.
-const BOUND: Duration = Duration::from_secs(20);
-/// How often it is looked whether somebody hangs.
-const WATCH: Duration = Duration::from_millis(200);
-/// How often it is told how it goes.
-const TELL: Duration = Duration::from_secs(30);
+/// Limit for an action: no call waits longer than a moment.
+const HANG_LIMIT: Duration = Duration::from_secs(20);
+/// How often the supervisor looks for workers that hang.
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
+/// How often counts are printed.
+const PRINT_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What happened, all rounds together.
+/// Counts over all rounds.
 #[derive(Default)]
-struct Figures {
+struct Counters {
     rounds: u64,
     kills: u64,
     stops: u64,
     interruptions: u64,
-    deeds: u64,
+    actions: u64,
     waits: u64,
     sent: u64,
     received: u64,
-    /// Messages that went with somebody who was killed while he received.
+    /// Messages lost because their receiver was killed while it received.
     lost: u64,
-    /// Messages that were given back when somebody was killed while he received.
+    /// Messages that were returned to the queue when a receiver was killed.
     late: u64,
-    /// Messages whose sender was killed before he knew: were they sent?
+    /// Messages of senders that were killed before the call returned. They may have been sent or
+    /// not.
     unknown: u64,
 }
 
-pub struct Storm {
+pub struct Supervisor {
     directory: tempfile::TempDir,
-    /// Every other worker is another user.
-    others: bool,
+    /// `true` if every other worker runs as another user.
+    second_user: bool,
     ns: Namespace,
     ledger: Ledger,
     objects: Objects,
-    dice: Rng,
+    rng: Rng,
     round: Duration,
     workers: Vec<Child>,
-    /// Who is stopped, and until when.
+    /// For each stopped worker, the time until which it is stopped.
     stopped: [Option<Instant>; WORKERS],
-    /// How many were killed while they received from a queue, in this round.
+    /// For each queue, the workers killed while they received from it in this round.
     losses: [u64; QUEUES],
-    figures: Figures,
-    /// What there was after the first round, and after the last.
+    counters: Counters,
+    /// The state after the first round and after the last one.
     after: Option<(State, State)>,
 }
 
-/// What there is when all have left.
+/// The state of the namespace after all workers have exited.
 #[derive(Clone, Copy, Debug)]
 struct State {
     files: usize,
-    /// What the files take.
+    /// The disk space of the files.
     bytes: u64,
     slots: usize,
     descriptors: usize,
@@ -83,24 +82,28 @@ struct State {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let State { files, bytes, slots, descriptors, mappings } = self;
-        write!(f, "{files} files of {bytes} bytes, {slots} slot; of who counts {descriptors} descriptors, {mappings} mappings")
+        write!(
+            f,
+            "{files} files of {bytes} bytes, {slots} registry slot; supervisor: {descriptors} descriptors, {mappings} mappings"
+        )
     }
 }
 
-/// What lasts, and what sixteen processes may have at a time of what comes and goes: control files stay for the next user.
-const MOST_FILES: usize = 120;
-/// Of each file one or two, and the program's own.
-const MOST_MAPPINGS: usize = 3 * MOST_FILES;
+/// The lasting objects, and the transient objects that sixteen processes may have at a time.
+/// Control files stay for the next object.
+const MAX_FILES: usize = 120;
+/// One or two per file, and those of the program.
+const MAX_MAPPINGS: usize = 3 * MAX_FILES;
 
-/// What a file may take, from what it is for.
-fn most_bytes(name: &str) -> u64 {
+/// Returns the limit for the disk space of a file.
+fn max_bytes(name: &str) -> u64 {
     match *name.split('/').collect::<Vec<_>>() {
-        // Control files; the bytes of the segments, one of which may be waiting for the next.
+        // A control file. The bytes of a removed segment may wait for reuse.
         ["", "shm", index] if !index.ends_with(".data") => 8192,
         ["", "shm", _] => SEGMENTS.into_iter().max().unwrap_or(0),
-        // Each who holds or waits has a page or two.
+        // Each process that holds undo or waits has a page or two.
         ["", "sem", _] => 512 << 10,
-        // Messages have a head each, and few bytes most of them.
+        // Each message has a header, and most have little text.
         ["", "msg", index] => {
             8 * index.trim_end_matches(".data").parse().ok().and_then(|nth: usize| CAPACITIES.get(nth)).unwrap_or(&0)
                 + (128 << 10)
@@ -110,14 +113,14 @@ fn most_bytes(name: &str) -> u64 {
     }
 }
 
-impl Storm {
-    pub fn new(seed: u64, round: Duration, kind: Kind) -> Result<Storm, String> {
+impl Supervisor {
+    pub fn new(seed: u64, round: Duration, kind: Kind) -> Result<Supervisor, String> {
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).map_err(|e| e.to_string())?;
         let memory = Path::new("/dev/shm");
-        let place = if tempfile::tempfile_in(memory).is_ok() { memory.to_path_buf() } else { std::env::temp_dir() };
-        let directory = tempfile::Builder::new().prefix("quintet-soak-").tempdir_in(place).map_err(|e| e.to_string())?;
-        let others = kind == Kind::Shared && rustix::process::geteuid().is_root();
-        if others {
+        let location = if tempfile::tempfile_in(memory).is_ok() { memory.to_path_buf() } else { std::env::temp_dir() };
+        let directory = tempfile::Builder::new().prefix("quintet-soak-").tempdir_in(location).map_err(|e| e.to_string())?;
+        let second_user = kind == Kind::Shared && rustix::process::geteuid().is_root();
+        if second_user {
             std::fs::set_permissions(directory.path(), Permissions::from_mode(0o711)).map_err(|e| e.to_string())?;
         }
         let ns = Namespace::create(directory.path().join(NAMESPACE), kind).map_err(|e| e.to_string())?;
@@ -125,47 +128,49 @@ impl Storm {
         let ledger = Ledger::create(&path).map_err(|e| e.to_string())?;
         for path in [path, directory.path().join(FINDINGS)] {
             let file = std::fs::File::options().append(true).create(true).open(&path);
-            let opened = file.and_then(|file| file.set_permissions(Permissions::from_mode(if others { 0o666 } else { 0o600 })));
+            let opened =
+                file.and_then(|file| file.set_permissions(Permissions::from_mode(if second_user { 0o666 } else { 0o600 })));
             opened.map_err(|e| e.to_string())?;
         }
-        let objects = Objects::create(&ns, if others { 0o666 } else { 0o600 }).map_err(|e| e.to_string())?;
-        Ok(Storm {
-            others,
+        let objects = Objects::create(&ns, if second_user { 0o666 } else { 0o600 }).map_err(|e| e.to_string())?;
+        Ok(Supervisor {
+            second_user,
             directory,
             ns,
             ledger,
             objects,
-            dice: Rng::with_seed(seed),
+            rng: Rng::with_seed(seed),
             round,
             workers: Vec::new(),
             stopped: [None; WORKERS],
             losses: [0; QUEUES],
-            figures: Figures::default(),
+            counters: Counters::default(),
             after: None,
         })
     }
 
-    /// Round after round.
-    pub fn rage(&mut self, time: Duration) -> Result<(), String> {
-        let (begin, mut told) = (Instant::now(), Instant::now());
-        while self.figures.rounds == 0 || begin.elapsed() < time {
-            let result = self.storm().and_then(|()| self.calm()).and_then(|()| self.count());
+    /// Runs rounds until the time is over.
+    pub fn run(&mut self, time: Duration) -> Result<(), String> {
+        let (begin, mut printed) = (Instant::now(), Instant::now());
+        while self.counters.rounds == 0 || begin.elapsed() < time {
+            let result = self.run_round().and_then(|()| self.stop_workers()).and_then(|()| self.check_round());
             result.map_err(|why| why + &self.findings())?;
-            if told.elapsed() > TELL {
-                told = Instant::now();
-                self.tell(begin.elapsed());
+            if printed.elapsed() > PRINT_INTERVAL {
+                printed = Instant::now();
+                self.print_counters(begin.elapsed());
             }
         }
-        self.tell(begin.elapsed());
-        println!("soak: nothing is wrong");
+        self.print_counters(begin.elapsed());
+        println!("soak: no violations");
         Ok(())
     }
 
-    fn tell(&self, time: Duration) {
-        let Figures { rounds, kills, stops, interruptions, deeds, waits, sent, received, lost, late, unknown } = &self.figures;
+    fn print_counters(&self, time: Duration) {
+        let Counters { rounds, kills, stops, interruptions, actions, waits, sent, received, lost, late, unknown } =
+            &self.counters;
         println!(
-            "soak: {:.0} s, {rounds} rounds: {kills} killed, {stops} stopped, {interruptions} interrupted; {deeds} deeds, {waits} calls that \
-             could wait; {sent} messages sent, {received} received, {lost} gone with their receivers, {late} late because of them, {unknown} of unknown fate",
+            "soak: {:.0} s, {rounds} rounds: {kills} killed, {stops} stopped, {interruptions} interrupted; {actions} actions, {waits} calls that could \
+             block; {sent} messages sent, {received} received, {lost} lost with killed receivers, {late} late because of them, {unknown} of unknown fate",
             time.as_secs_f64()
         );
         if let Some((first, last)) = &self.after {
@@ -178,36 +183,36 @@ impl Storm {
         page.incarnation.fetch_add(1, SeqCst);
         page.receiving.store(0, SeqCst);
         page.doing.store(0, SeqCst);
-        page.since.store(nanoseconds(), SeqCst);
+        page.since.store(ledger::nanoseconds(), SeqCst);
         let program = std::env::current_exe().map_err(|e| e.to_string())?;
         let mut command = Command::new(program);
-        command.arg("worker").arg(number.to_string()).arg(self.directory.path()).arg(self.dice.u64(..).to_string());
-        if self.others && number % 2 == 1 {
+        command.arg("worker").arg(number.to_string()).arg(self.directory.path()).arg(self.rng.u64(..).to_string());
+        if self.second_user && number % 2 == 1 {
             command.uid(NOBODY).gid(NOBODY);
         }
         command.spawn().map_err(|e| e.to_string())
     }
 
-    /// A round: all work, and are hindered.
-    fn storm(&mut self) -> Result<(), String> {
-        self.figures.rounds += 1;
-        self.ledger.over.store((self.figures.rounds as u32) << 1, SeqCst);
+    /// Runs one round: starts all workers, and kills, stops and interrupts them.
+    fn run_round(&mut self) -> Result<(), String> {
+        self.counters.rounds += 1;
+        self.ledger.round_word.store((self.counters.rounds as u32) << 1, SeqCst);
         self.losses = [0; QUEUES];
         self.workers = (0..WORKERS).map(|number| self.start(number)).collect::<Result<_, _>>()?;
         let end = Instant::now() + self.round;
         let mut watched = Instant::now();
         while Instant::now() < end {
-            std::thread::sleep(Duration::from_micros(self.dice.u64(200..6000)));
-            let number = self.dice.usize(0..WORKERS);
-            match self.dice.u32(0..100) {
+            std::thread::sleep(Duration::from_micros(self.rng.u64(200..6000)));
+            let number = self.rng.usize(0..WORKERS);
+            match self.rng.u32(0..100) {
                 0..50 => self.kill(number)?,
                 50..75 => self.stop(number),
                 _ => self.interrupt(number),
             }
-            self.go_on(false);
-            if watched.elapsed() > WATCH {
+            self.resume(false);
+            if watched.elapsed() > CHECK_INTERVAL {
                 watched = Instant::now();
-                self.watch()?;
+                self.check_workers()?;
             }
         }
         Ok(())
@@ -222,9 +227,9 @@ impl Storm {
         let child = &mut self.workers[number];
         let status = child.kill().and_then(|()| child.wait()).map_err(|e| e.to_string())?;
         if status.code().is_some() {
-            return Err(format!("worker {number} had ended: {status}"));
+            return Err(format!("worker {number} exited on its own: {status}"));
         }
-        self.figures.kills += 1;
+        self.counters.kills += 1;
         if let Some(queue) = self.ledger.pages[number].receiving.load(SeqCst).checked_sub(1) {
             self.losses[queue as usize % QUEUES] += 1;
         }
@@ -233,79 +238,79 @@ impl Storm {
     }
 
     fn stop(&mut self, number: usize) {
-        // Whoever holds most may be stopped longest.
-        let time = Duration::from_micros(self.dice.u64(100..30_000));
-        self.figures.stops += 1;
+        // A stopped worker may hold any lock.
+        let time = Duration::from_micros(self.rng.u64(100..30_000));
+        self.counters.stops += 1;
         self.stopped[number] = Some(Instant::now() + time);
         let _ = kill_process(self.pid(number), Signal::STOP);
     }
 
-    /// Those whose time has come, or all, go on.
-    fn go_on(&mut self, all: bool) {
+    /// Resumes workers after their stop, or all.
+    fn resume(&mut self, all: bool) {
         for number in 0..WORKERS {
             if self.stopped[number].is_some_and(|until| all || until <= Instant::now()) {
                 self.stopped[number] = None;
-                self.ledger.pages[number].since.store(nanoseconds(), SeqCst);
+                self.ledger.pages[number].since.store(ledger::nanoseconds(), SeqCst);
                 let _ = kill_process(self.pid(number), Signal::CONT);
             }
         }
     }
 
     fn interrupt(&mut self, number: usize) {
-        // Not before it can be caught.
+        // Not before the worker has installed its signal handler.
         if self.ledger.pages[number].doing.load(SeqCst) != 0 {
-            self.figures.interruptions += 1;
+            self.counters.interruptions += 1;
             let _ = kill_process(self.pid(number), Signal::USR1);
         }
     }
 
-    /// Nobody has ended of himself, and nobody hangs.
-    fn watch(&mut self) -> Result<(), String> {
+    /// Checks that no worker has exited on its own, and that none hangs.
+    fn check_workers(&mut self) -> Result<(), String> {
         for number in 0..WORKERS {
             if let Some(status) = self.workers[number].try_wait().map_err(|e| e.to_string())? {
-                return Err(format!("worker {number} has ended: {status}"));
+                return Err(format!("worker {number} exited on its own: {status}"));
             }
             let page = &self.ledger.pages[number];
-            let since = Duration::from_nanos(nanoseconds().saturating_sub(page.since.load(SeqCst)));
-            if since > BOUND {
-                let deed = (page.doing.load(SeqCst) as usize).checked_sub(1).and_then(|nth| worker::DEEDS.get(nth));
-                let deed = deed.map_or("begin", |deed| deed.0);
-                return Err(format!("worker {number} has been at '{deed}' for {since:.1?}: {}", place(self.pid(number))));
+            let since = Duration::from_nanos(ledger::nanoseconds().saturating_sub(page.since.load(SeqCst)));
+            if since > HANG_LIMIT {
+                let action = (page.doing.load(SeqCst) as usize).checked_sub(1).and_then(|nth| worker::ACTIONS.get(nth));
+                let action = action.map_or("begin", |action| action.0);
+                return Err(format!("worker {number} hangs in '{action}' for {since:.1?}: {}", location(self.pid(number))));
             }
         }
         Ok(())
     }
 
-    /// The round is over: all leave, at once.
-    fn calm(&mut self) -> Result<(), String> {
-        self.ledger.over.fetch_or(1, SeqCst);
-        self.go_on(true);
-        let end = Instant::now() + BOUND;
+    /// Ends the round: all workers exit.
+    fn stop_workers(&mut self) -> Result<(), String> {
+        self.ledger.round_word.fetch_or(1, SeqCst);
+        self.resume(true);
+        let end = Instant::now() + HANG_LIMIT;
         for (number, child) in self.workers.iter_mut().enumerate() {
             loop {
                 match child.try_wait().map_err(|e| e.to_string())? {
                     Some(status) if status.success() => break,
-                    Some(status) => return Err(format!("worker {number} has ended: {status}")),
+                    Some(status) => return Err(format!("worker {number} exited on its own: {status}")),
                     None if Instant::now() > end => {
-                        return Err(format!("worker {number} does not leave: {}", place(Pid::from_child(child))));
+                        return Err(format!("worker {number} does not exit: {}", location(Pid::from_child(child))));
                     }
                     None => std::thread::sleep(Duration::from_millis(1)),
                 }
             }
         }
-        // Children of the killed.
+        // Children of killed workers.
         while !matches!(rustix::process::wait(WaitOptions::NOHANG), Err(rustix::io::Errno::CHILD)) {
             if Instant::now() > end {
-                return Err("a child of one of the killed does not end".to_owned());
+                return Err("a child of a killed worker does not exit".to_owned());
             }
             std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())
     }
 
-    /// All are gone: what have they left?
-    fn count(&mut self) -> Result<(), String> {
-        // What the dead held is back before anything is swept.
+    /// Checks the namespace after all workers have exited.
+    fn check_round(&mut self) -> Result<(), String> {
+        // Undo of killed processes must be complete before a sweep.
         self.objects.check_balance(&self.ns)?;
         let no = |e: Errno| e.to_string();
         let damaged = self.ns.damaged_queues().map_err(no)?;
@@ -319,53 +324,53 @@ impl Storm {
         self.ns.sweep().map_err(no)?;
         self.check_lists()?;
         (0..QUEUES).try_for_each(|nth| self.fill(nth))?;
-        (0..SEGMENTS.len()).try_for_each(|nth| self.check_stripes(nth))?;
-        self.clear_passing();
+        (0..SEGMENTS.len()).try_for_each(|nth| self.check_blocks(nth))?;
+        self.remove_transient();
         self.check_state()?;
         for page in &self.ledger.pages {
-            self.figures.deeds += page.deeds.swap(0, SeqCst);
-            self.figures.waits += page.waits.swap(0, SeqCst);
+            self.counters.actions += page.actions.swap(0, SeqCst);
+            self.counters.waits += page.waits.swap(0, SeqCst);
         }
         Ok(())
     }
 
-    /// Takes out what is left.
+    /// Receives all remaining messages of a queue.
     fn drain(&mut self, nth: usize) -> Result<(), String> {
         let id = self.objects.queues[nth];
-        let mut buffer = vec![0; 2 * LONGEST];
+        let mut buffer = vec![0; 2 * MAX_TEXT];
         loop {
             match self.ns.msgrcv(id, &mut buffer, 0, MsgFlags::NOWAIT, None) {
                 Ok((mtype, len)) => {
-                    let letter = Letter::read(&buffer[..len])?;
-                    note(&self.ledger, letter, nth as u32, self.figures.rounds as u32, mtype)?;
+                    let payload = Payload::read(&buffer[..len])?;
+                    self.ledger.note_received(payload, nth as u32, self.counters.rounds as u32, mtype)?;
                 }
                 Err(Errno::NOMSG) => break,
-                Err(e) => return Err(format!("queue {nth} cannot be emptied: {e}")),
+                Err(e) => return Err(format!("cannot drain queue {nth}: {e}")),
             }
         }
         let stat = self.ns.msg_stat(id).map_err(|e| e.to_string())?;
         match (stat.messages, stat.bytes) {
             (0, 0) => Ok(()),
-            (messages, bytes) => Err(format!("the empty queue {nth} says that it has {messages} messages, {bytes} bytes")),
+            (messages, bytes) => Err(format!("queue {nth} is empty but counts {messages} messages and {bytes} bytes")),
         }
     }
 
-    /// Each message that was sent was received once, but for those that went with a receiver.
+    /// Checks that each sent message was received once, unless its receiver was killed.
     fn count_messages(&mut self) -> Result<(), String> {
         let mut missing = [0; QUEUES];
         for (from, page) in self.ledger.pages.iter().enumerate() {
             let count = page.messages.swap(0, SeqCst) as usize;
-            for (number, fate) in page.fates[..count.min(MOST)].iter().enumerate() {
-                let (sent, received) = (fate.sent.swap(0, SeqCst), fate.received.swap(0, SeqCst));
+            for (number, record) in page.records[..count.min(MAX_MESSAGES)].iter().enumerate() {
+                let (sent, received) = (record.sent.swap(0, SeqCst), record.received.swap(0, SeqCst));
                 match (sent, received) {
                     (SENT, 1) => {}
-                    (SENT, 0) => missing[fate.queue.load(SeqCst) as usize % QUEUES] += 1,
+                    (SENT, 0) => missing[record.queue.load(SeqCst) as usize % QUEUES] += 1,
                     (REFUSED, 0) => continue,
-                    (crate::ledger::INTENDED, 0 | 1) => self.figures.unknown += 1,
+                    (STARTED, 0 | 1) => self.counters.unknown += 1,
                     _ => return Err(format!("message {number} of worker {from}: sent {sent}, received {received} times")),
                 }
-                self.figures.sent += u64::from(sent == SENT);
-                self.figures.received += u64::from(received);
+                self.counters.sent += u64::from(sent == SENT);
+                self.counters.received += u64::from(received);
             }
         }
         for nth in 0..QUEUES {
@@ -373,11 +378,11 @@ impl Storm {
             let late = u64::from(self.ledger.late[nth].swap(0, SeqCst));
             if missing + late > killed {
                 return Err(format!(
-                    "queue {nth}: {missing} messages are lost, {late} came late, and {killed} were killed while they received from it"
+                    "queue {nth}: {missing} messages lost and {late} late, but only {killed} workers were killed while receiving from it"
                 ));
             }
-            self.figures.late += late;
-            self.figures.lost += missing;
+            self.counters.late += late;
+            self.counters.lost += missing;
         }
         Ok(())
     }
@@ -385,27 +390,27 @@ impl Storm {
     fn check_lists(&self) -> Result<(), String> {
         let participants = self.ns.participants().map_err(|e| e.to_string())?;
         if participants.iter().any(|participant| participant.pid != std::process::id() as i32) {
-            return Err(format!("nobody is there, but: {participants:?}"));
+            return Err(format!("all workers have exited, but participants remain: {participants:?}"));
         }
         for set in self.ns.sets().map_err(|e| e.to_string())? {
             if !set.waiters.is_empty() || !set.undo.is_empty() {
-                return Err(format!("of the dead there is left: {set:?}"));
+                return Err(format!("killed workers left waiters or undo: {set:?}"));
             }
         }
         for queue in self.ns.queues().map_err(|e| e.to_string())? {
             if !queue.waiters.is_empty() {
-                return Err(format!("of the dead there is left: {queue:?}"));
+                return Err(format!("killed workers left waiters: {queue:?}"));
             }
         }
         for segment in self.ns.segments().map_err(|e| e.to_string())? {
             if segment.stat.nattch != 0 || segment.stat.key == Key::PRIVATE && segment.stat.size != 0 && !segment.orphan {
-                return Err(format!("nobody is attached, but: {segment:?}"));
+                return Err(format!("all workers have exited, but a segment is attached: {segment:?}"));
             }
         }
         Ok(())
     }
 
-    /// A queue takes as much as it should, and gives it back.
+    /// Fills a queue to its capacity and empties it.
     fn fill(&mut self, nth: usize) -> Result<(), String> {
         const LEN: usize = 100;
         let (id, fits) = (self.objects.queues[nth], CAPACITIES[nth] as usize / LEN);
@@ -417,7 +422,7 @@ impl Storm {
             }
         };
         if (sent, refused) != (fits, Errno::AGAIN) {
-            return Err(format!("queue {nth} has taken {sent} messages and not {fits}, and then said {refused}"));
+            return Err(format!("queue {nth} accepted {sent} messages, expected {fits}; then: {refused}"));
         }
         let mut buffer = [0; LEN];
         for nth in 0..sent {
@@ -429,26 +434,27 @@ impl Storm {
         Ok(())
     }
 
-    fn check_stripes(&self, nth: usize) -> Result<(), String> {
+    fn check_blocks(&self, nth: usize) -> Result<(), String> {
         let memory = objects::open_segment(&self.ns, nth).and_then(|segment| segment.attach()).map_err(|e| e.to_string())?;
-        for at in (0..STRIPES).map(|stripe| objects::place(nth, stripe)) {
-            let mut text = [0; stripe::LEN];
+        for at in (0..BLOCKS).map(|block| objects::location(nth, block)) {
+            let mut text = [0; BLOCK_LEN];
             memory.read(at, &mut text).map_err(|e| e.to_string())?;
             let owner = memory.atomic_u32(at).map_err(|e| e.to_string())?;
             if owner.swap(0, SeqCst) == 0 {
-                stripe::check(&text)?;
+                block::check(&text)?;
             } else {
-                // Left in the middle by somebody who is dead: nobody has come since.
-                memory.fill(at, stripe::LEN, 0).map_err(|e| e.to_string())?;
+                // A killed process has left it half-written, and no process has used it since.
+                memory.fill(at, BLOCK_LEN, 0).map_err(|e| e.to_string())?;
             }
         }
         memory.detach().map_err(|e| e.to_string())
     }
 
-    /// What the dead have made under the keys that come and go, and what they had no time to remove.
-    fn clear_passing(&self) {
-        let passes = |key: Key| key == Key::PRIVATE || PASSING.contains(&key.raw());
-        let (ns, ids) = (&self.ns, |all: Vec<(Key, i32)>| all.into_iter().filter(move |(key, _)| passes(*key)).map(|(_, id)| id));
+    /// Removes the objects under transient keys.
+    fn remove_transient(&self) {
+        let is_transient = |key: Key| key == Key::PRIVATE || TRANSIENT_KEYS.contains(&key.raw());
+        let (ns, ids) =
+            (&self.ns, |all: Vec<(Key, i32)>| all.into_iter().filter(move |(key, _)| is_transient(*key)).map(|(_, id)| id));
         let segments =
             ns.segments().unwrap_or_default().iter().map(|segment| (segment.stat.key, segment.stat.id.raw())).collect();
         ids(segments).for_each(|id| _ = ns.shm_remove(id));
@@ -458,10 +464,10 @@ impl Storm {
         ids(queues).for_each(|id| _ = ns.msg_remove(id));
     }
 
-    /// Nothing has grown beyond what those need who are there.
+    /// Checks that nothing has grown.
     fn check_state(&mut self) -> Result<(), String> {
         let mut files = BTreeMap::new();
-        list(&self.directory.path().join(NAMESPACE), "", &mut files).map_err(|e| e.to_string())?;
+        list_files(&self.directory.path().join(NAMESPACE), "", &mut files).map_err(|e| e.to_string())?;
         let text = std::fs::read_to_string("/proc/self/maps").map_err(|e| e.to_string())?;
         let now = State {
             files: files.len(),
@@ -471,13 +477,13 @@ impl Storm {
             mappings: text.lines().count(),
         };
         for (name, bytes) in &files {
-            let most = most_bytes(name);
+            let most = max_bytes(name);
             if *bytes > most {
-                return Err(format!("{name} takes {bytes} bytes, and {most} are enough"));
+                return Err(format!("{name} takes {bytes} bytes; the limit is {most}"));
             }
         }
-        if now.files > MOST_FILES || now.mappings > MOST_MAPPINGS || now.slots != 1 {
-            return Err(format!("more than {MOST_FILES} files, {MOST_MAPPINGS} mappings or one slot: {now:?}; {files:?}"));
+        if now.files > MAX_FILES || now.mappings > MAX_MAPPINGS || now.slots != 1 {
+            return Err(format!("more than {MAX_FILES} files, {MAX_MAPPINGS} mappings or 1 registry slot: {now:?}; {files:?}"));
         }
         if self.after.get_or_insert((now, now)).0.descriptors != now.descriptors {
             return Err(format!("descriptors: {:?}, {now:?}", self.after));
@@ -492,7 +498,7 @@ impl Storm {
     }
 }
 
-impl Drop for Storm {
+impl Drop for Supervisor {
     fn drop(&mut self) {
         for child in &mut self.workers {
             let _ = child.kill();
@@ -501,52 +507,22 @@ impl Drop for Storm {
     }
 }
 
-/// The files, and how many bytes each takes.
-fn list(folder: &Path, name: &str, files: &mut BTreeMap<String, u64>) -> std::io::Result<()> {
+/// Lists files with their disk space.
+fn list_files(folder: &Path, name: &str, files: &mut BTreeMap<String, u64>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let (name, stat) = (format!("{name}/{}", entry.file_name().to_string_lossy()), entry.metadata()?);
         match stat.is_dir() {
-            true => list(&entry.path(), &name, files)?,
+            true => list_files(&entry.path(), &name, files)?,
             false => _ = files.insert(name, stat.blocks() * 512),
         }
     }
     Ok(())
 }
 
-/// Where a process is.
-fn place(pid: Pid) -> String {
+/// Returns the state and the system call of a process.
+fn location(pid: Pid) -> String {
     let read = |file| std::fs::read_to_string(format!("/proc/{}/{file}", pid.as_raw_nonzero())).unwrap_or_default();
     let state = read("stat").rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     format!("state {state:?}, system call {}", read("syscall").trim())
-}
-
-/// Notes that a message was received.
-pub fn note(ledger: &Ledger, letter: Letter, queue: u32, round: u32, mtype: i64) -> Result<(), String> {
-    let page = ledger.pages.get(letter.from as usize);
-    let Some(fate) = page.and_then(|page| page.fates.get(letter.number as usize)) else {
-        return Err(format!("{letter:?} is of nobody"));
-    };
-    if (letter.queue, letter.round, letter.mtype()) != (queue, round, mtype) {
-        return Err(format!("{letter:?} came by queue {queue} in round {round}, with type {mtype}"));
-    }
-    if fate.sent.load(SeqCst) == REFUSED {
-        return Err(format!("{letter:?} was received, and its sender was told that it is not sent"));
-    }
-    match fate.received.fetch_add(1, SeqCst) {
-        0 => Ok(()),
-        _ => Err(format!("{letter:?} was received twice")),
-    }
-}
-
-/// Writes down what is wrong.
-pub fn find(directory: &Path, what: &str) {
-    let file = std::fs::File::options().append(true).create(true).open(directory.join(FINDINGS));
-    let _ = file.and_then(|mut file| file.write_all(format!("{what}\n").as_bytes()));
-}
-
-/// Of the monotonic clock.
-pub fn nanoseconds() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

@@ -1,31 +1,32 @@
-//! What has been run, counted.
+//! Counts of what has been run.
 
 use std::fmt;
 use std::ops::{AddAssign, Sub};
 
-/// Of one program or many.
+/// Counts for one program or many.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Figures {
-    /// Programs run to their end.
+pub struct Counters {
+    /// Programs run to the end.
     pub programs: u64,
-    /// Calls whose results were compared, those at a program's end included.
+    /// Calls with compared results, including those at the end of a program.
     pub calls: u64,
-    /// Calls that waited.
+    /// Calls that blocked.
     pub waits: u64,
-    /// Those of them that were served or refused at last.
+    /// Blocked calls that succeeded or failed later.
     pub answered: u64,
-    /// Those that a handler interrupted; the others ended with their process.
+    /// Blocked calls that a signal handler interrupted. The remaining ones ended with their
+    /// process.
     pub interrupted: u64,
-    /// Processes forked in the course of programs.
+    /// Forks within programs.
     pub forks: u64,
-    /// New images.
+    /// Execs within programs.
     pub execs: u64,
-    /// Deaths, those at a program's end included.
-    pub deaths: u64,
+    /// Exits, including those at the end of a program.
+    pub exits: u64,
 }
 
-impl AddAssign for Figures {
-    fn add_assign(&mut self, other: Figures) {
+impl AddAssign for Counters {
+    fn add_assign(&mut self, other: Counters) {
         self.programs += other.programs;
         self.calls += other.calls;
         self.waits += other.waits;
@@ -33,15 +34,15 @@ impl AddAssign for Figures {
         self.interrupted += other.interrupted;
         self.forks += other.forks;
         self.execs += other.execs;
-        self.deaths += other.deaths;
+        self.exits += other.exits;
     }
 }
 
-impl Sub for Figures {
-    type Output = Figures;
+impl Sub for Counters {
+    type Output = Counters;
 
-    fn sub(self, other: Figures) -> Figures {
-        Figures {
+    fn sub(self, other: Counters) -> Counters {
+        Counters {
             programs: self.programs - other.programs,
             calls: self.calls - other.calls,
             waits: self.waits - other.waits,
@@ -49,15 +50,15 @@ impl Sub for Figures {
             interrupted: self.interrupted - other.interrupted,
             forks: self.forks - other.forks,
             execs: self.execs - other.execs,
-            deaths: self.deaths - other.deaths,
+            exits: self.exits - other.exits,
         }
     }
 }
 
-impl fmt::Display for Figures {
+impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Figures { programs, calls, waits, answered, interrupted, forks, execs, deaths } = self;
+        let Counters { programs, calls, waits, answered, interrupted, forks, execs, exits } = self;
         write!(f, "{programs} programs, {calls} calls, {waits} waits ({answered} answered, {interrupted} interrupted), ")?;
-        write!(f, "{forks} forks, {execs} execs, {deaths} deaths")
+        write!(f, "{forks} forks, {execs} execs, {exits} exits")
     }
 }

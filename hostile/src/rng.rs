@@ -1,14 +1,14 @@
-//! Numbers that are the same for the same seed.
+//! Reproducible random numbers.
 
-/// Splitmix64.
-pub struct Dice(u64);
+/// SplitMix64.
+pub struct Rng(u64);
 
-impl Dice {
-    pub fn new(seed: u64) -> Dice {
-        Dice(seed)
+impl Rng {
+    pub fn new(seed: u64) -> Rng {
+        Rng(seed)
     }
 
-    /// Any word.
+    /// Returns any word.
     pub fn word(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -17,17 +17,17 @@ impl Dice {
         z ^ z >> 31
     }
 
-    /// From 0 to below `n`; 0 if there is no such number.
+    /// Returns a number below `n`, or 0 if `n` is 0.
     pub fn below(&mut self, n: u64) -> u64 {
         ((u128::from(self.word()) * u128::from(n)) >> 64) as u64
     }
 
-    /// Once in `n` times.
+    /// Returns `true` once in `n` times.
     pub fn once_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }
 
-    pub fn one_of<T: Copy>(&mut self, of: &[T]) -> T {
+    pub fn choose<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len() as u64) as usize]
     }
 }

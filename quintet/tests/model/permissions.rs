@@ -1,7 +1,8 @@
-//! Owner, mode and time, kept twice: whoever looks sees them whole, whoever changes them may die before any step.
+//! The stored permissions: a reader always sees one change, even if the process that changes them
+//! dies before any step.
 
 use crate::explore_deaths;
-use crate::layout::rights::{Rights, RightsWords, load, store};
+use crate::layout::permissions::{PermissionWords, StoredPermissions, load, store};
 use crate::sync::primitive::{AtomicU32, mortal};
 use loom::sync::Arc;
 use loom::thread;
@@ -9,16 +10,16 @@ use loom::thread;
 #[derive(Default)]
 struct Object {
     current: AtomicU32,
-    copies: [RightsWords; 2],
+    copies: [PermissionWords; 2],
 }
 
-/// The n-th rights that the object has.
-fn nth(n: u32) -> Rights {
-    Rights { uid: n, gid: n, mode: n, ctime: n.into() }
+/// The n-th permissions of the object.
+fn nth(n: u32) -> StoredPermissions {
+    StoredPermissions { uid: n, gid: n, mode: n, ctime: n.into() }
 }
 
 impl Object {
-    fn load(&self) -> Rights {
+    fn load(&self) -> StoredPermissions {
         load(&self.current, &self.copies)
     }
 
@@ -27,9 +28,10 @@ impl Object {
     }
 }
 
-/// One changes them twice and dies before any step, another one (who has the lock then) changes them; a third one looks all the time.
+/// A process changes the permissions twice and dies before any step. A second one, which has the
+/// lock then, changes them again. A third one reads all the time.
 #[test]
-fn whoever_looks_sees_them_whole() {
+fn reader_sees_one_change() {
     explore_deaths(3, |steps| {
         let object = Arc::new(Object::default());
         let reader = {
