@@ -1,7 +1,8 @@
-//! Where messages are kept: slots of six sizes, and who gets one.
+//! The slots that hold messages, and their allocation.
 //!
-//! A message has a slot of the smallest size that holds it; the bytes of one that is longer than the largest are in further slots of that size, one after the
-//! other. Free slots of a size are a list, last freed, first used.
+//! A message has a slot of the smallest of six sizes that holds it. A message longer than the
+//! largest size has further slots of that size, called blocks, linked one after the other. The free
+//! slots of each size are a list; the slot that was freed last is used first.
 
 use crate::layout::{
     BLOCK_BYTES, BLOCK_HEADER, CLASSES, MESSAGE_HEADER, Slot, SlotKind, SlotUse, UNIT, class_for, halves, high, inline_len, low,
@@ -19,17 +20,20 @@ type Result<T> = std::result::Result<T, Errno>;
 
 const UNITS_PER_PAGE: u32 = (4096 / UNIT) as u32;
 const LARGEST: usize = CLASSES - 1;
-/// How many pages a file grows by, at the least and at the most; in between, an eighth of what it has.
-const LEAST_GROWTH: u32 = 8;
-const MOST_GROWTH: u32 = 256;
+/// The least number of pages by which a file grows. It grows by an eighth of its size, within these
+/// limits.
+const MIN_GROWTH: u32 = 8;
+/// The greatest number of pages by which a file grows.
+const MAX_GROWTH: u32 = 256;
 
-/// How many further slots a message of this length has.
+/// Returns the number of blocks of a message with `len` bytes.
 pub fn blocks_for(len: usize) -> usize {
     len.saturating_sub(inline_len(class_for(len), len)).div_ceil(BLOCK_BYTES)
 }
 
 impl QueueView<'_> {
-    /// A message's bytes, the first `len` of them, a piece at a time; fewer if a peer has cut its blocks short.
+    /// Returns the first `len` bytes of a message in pieces. If a peer has broken the chain of
+    /// blocks, there are fewer.
     pub fn pieces(&self, slot: Slot, len: usize) -> impl Iterator<Item = Piece> + '_ {
         let kind = slot.kind();
         let room = slot.size(kind.class) - MESSAGE_HEADER;
@@ -49,7 +53,7 @@ impl QueueView<'_> {
         std::iter::once(own).chain(further)
     }
 
-    /// The last of a message's further slots, and the first.
+    /// Returns the first and the last block of a message with `len` bytes.
     fn blocks(&self, slot: Slot, len: usize) -> Result<Option<(Slot, Slot)>> {
         let count = blocks_for(len);
         if count == 0 {
@@ -65,9 +69,10 @@ impl QueueView<'_> {
 }
 
 impl<'a> WriteSet<'a> {
-    /// Takes a free slot of a class. `None`: there is none at hand.
+    /// Stages the removal of the first free slot of a class from its list. Returns `None` if the
+    /// list is empty.
     #[inline(always)]
-    pub fn take_slot(&mut self, class: usize) -> Result<Option<Slot>> {
+    pub fn allocate_slot(&mut self, class: usize) -> Result<Option<Slot>> {
         let unit = self.free_head(class);
         if unit == 0 {
             return Ok(None);
@@ -81,12 +86,14 @@ impl<'a> WriteSet<'a> {
         Ok(Some(slot))
     }
 
+    /// Returns the unit of the first free slot of a class, as staged; 0 for none.
     #[inline(always)]
     fn free_head(&self, class: usize) -> u32 {
         let free = self.queue().header().free(class);
         low(if self.heads_changed { self.get(free) } else { free.load(Relaxed) })
     }
 
+    /// Stages the first free slot of a class.
     #[inline(always)]
     fn set_free_head(&mut self, class: usize, unit: u32) {
         let free = self.queue().header().free(class);
@@ -98,18 +105,19 @@ impl<'a> WriteSet<'a> {
         self.heads_changed = true;
     }
 
-    /// Gives a slot back that is no message's.
-    pub fn give_slot(&mut self, slot: Slot, class: usize) {
+    /// Stages the return of a slot that holds no message. A store to its first word may be staged
+    /// already.
+    pub fn free_slot(&mut self, slot: Slot, class: usize) {
         let next = self.free_head(class);
         self.set_in(slot, words::KIND, SlotKind { state: SlotUse::Free, class, number: next }.pack());
         self.set_free_head(class, slot.unit());
     }
 
-    /// Gives a message's slots back.
+    /// Stages the return of the slots of a message. No store to its first word is staged yet.
     #[inline(always)]
-    pub fn give_message(&mut self, slot: Slot, class: usize, len: usize) -> Result<()> {
+    pub fn free_message(&mut self, slot: Slot, class: usize, len: usize) -> Result<()> {
         if len > inline_len(class, len) {
-            self.give_blocks(slot, len)?;
+            self.free_blocks(slot, len)?;
         }
         let next = self.free_head(class);
         self.put_in(slot, words::KIND, SlotKind { state: SlotUse::Free, class, number: next }.pack());
@@ -117,8 +125,10 @@ impl<'a> WriteSet<'a> {
         Ok(())
     }
 
+    /// Stages the return of the blocks of a message. They stay linked, so only the last link
+    /// changes.
     #[inline(never)]
-    fn give_blocks(&mut self, slot: Slot, len: usize) -> Result<()> {
+    fn free_blocks(&mut self, slot: Slot, len: usize) -> Result<()> {
         if let Some((first, last)) = self.queue().blocks(slot, len)? {
             let next = self.free_head(LARGEST);
             self.put_in(last, words::KIND, SlotKind { state: SlotUse::Free, class: LARGEST, number: next }.pack());
@@ -127,20 +137,21 @@ impl<'a> WriteSet<'a> {
         Ok(())
     }
 
-    /// Takes the slots for a message: its own, and the first of the further ones (0: none). `None`: there are not enough at hand.
+    /// Stages the allocation of the slots for a message. Returns its own slot, the class, and the
+    /// unit of its first block (0 for none). Returns `None` if there are too few free slots.
     #[inline(always)]
-    pub fn take_message(&mut self, len: usize) -> Result<Option<(Slot, usize, u32)>> {
+    pub fn allocate_message(&mut self, len: usize) -> Result<Option<(Slot, usize, u32)>> {
         let class = class_for(len);
-        let Some(slot) = self.take_slot(class)? else { return Ok(None) };
+        let Some(slot) = self.allocate_slot(class)? else { return Ok(None) };
         if len <= inline_len(class, len) {
             return Ok(Some((slot, class, 0)));
         }
-        Ok(self.take_blocks(blocks_for(len))?.map(|first| (slot, class, first)))
+        Ok(self.allocate_blocks(blocks_for(len))?.map(|first| (slot, class, first)))
     }
 
-    /// Takes so many slots of the largest size: they are linked already.
+    /// Stages the allocation of `count` blocks. Free slots of a class are linked already.
     #[inline(never)]
-    fn take_blocks(&mut self, count: usize) -> Result<Option<u32>> {
+    fn allocate_blocks(&mut self, count: usize) -> Result<Option<u32>> {
         let first = self.free_head(LARGEST);
         let mut last = None;
         let mut next = first;
@@ -162,24 +173,25 @@ impl<'a> WriteSet<'a> {
         Ok(Some(first))
     }
 
-    /// Copies a message's bytes into its slots, if they are few enough for a draft.
+    /// Stages the copies of the bytes of a message into its slots. The message has at most
+    /// [`MAX_COPY_UNDER_LOCK`] bytes.
     #[inline(always)]
-    pub fn fill_message(&mut self, slot: Slot, class: usize, first: u32, from: Source) -> Result<()> {
+    pub fn copy_message(&mut self, slot: Slot, class: usize, first: u32, from: Source) -> Result<()> {
         let own = inline_len(class, from.len);
-        self.fill(slot.bytes(MESSAGE_HEADER), from.at, own);
+        self.copy(slot.bytes(MESSAGE_HEADER), from.at, own);
         if own < from.len {
-            self.fill_blocks(first, Source { at: from.at.wrapping_add(own), len: from.len - own })?;
+            self.copy_blocks(first, Source { at: from.at.wrapping_add(own), len: from.len - own })?;
         }
         Ok(())
     }
 
     #[inline(never)]
-    fn fill_blocks(&mut self, first: u32, from: Source) -> Result<()> {
+    fn copy_blocks(&mut self, first: u32, from: Source) -> Result<()> {
         let (mut done, mut next) = (0, first);
         while done < from.len {
             let block = self.queue().slot(next)?;
             let len = (from.len - done).min(block.size(LARGEST) - BLOCK_HEADER);
-            self.fill(block.bytes(BLOCK_HEADER), from.at.wrapping_add(done), len);
+            self.copy(block.bytes(BLOCK_HEADER), from.at.wrapping_add(done), len);
             done += len;
             next = block.kind().number;
         }
@@ -187,22 +199,26 @@ impl<'a> WriteSet<'a> {
     }
 }
 
-/// Messages up to this length are copied in one go, with the lock held.
-pub const MOST_AT_ONCE: usize = (MAX_COPIES - 3) * BLOCK_BYTES;
+/// The greatest length of a message that is copied in one operation, with the lock held. Longer
+/// ones are copied without the lock.
+pub const MAX_COPY_UNDER_LOCK: usize = (MAX_COPIES - 3) * BLOCK_BYTES;
 
 impl QueueGuard<'_> {
-    /// Sees to it that there is a free slot of this class. `ENOMEM`: there is no room.
-    pub fn provide(&self, class: usize) -> Result<()> {
+    /// Makes sure that there is a free slot of a class. `ENOMEM` means that there is no room.
+    pub fn ensure_slot(&self, class: usize) -> Result<()> {
         let header = self.queue.header();
         if low(header.free(class).load(Relaxed)) != 0 {
             return Ok(());
         }
-        self.provide_page(class)
+        self.add_page(class)
     }
 
-    /// Before the file has to grow for a message of this length: what the dead have not given back is free. (Not in the middle of something: it may
-    /// change the line.)
-    pub fn make_ready(&self, len: usize) {
+    /// If the file would have to grow for a message of `len` bytes, first reclaims what exited
+    /// processes have left.
+    ///
+    /// The repair may change the list of messages, so this must be called before an operation looks
+    /// at it.
+    pub fn reclaim_before_growth(&self, len: usize) {
         let header = self.queue.header();
         let short = |class| low(header.free(class).load(Relaxed)) == 0;
         let needed = short(class_for(len)) || len > inline_len(class_for(len), len) && short(LARGEST);
@@ -211,8 +227,8 @@ impl QueueGuard<'_> {
         }
     }
 
-    /// Divides a page that nobody uses into slots of a class.
-    fn divide(&self, page: u32, class: usize) -> Result<()> {
+    /// Divides a page that is not in use into slots of a class.
+    fn divide_page(&self, page: u32, class: usize) -> Result<()> {
         let header = self.queue.header();
         let units = 1 << class;
         let mut next = low(header.free(class).load(Relaxed));
@@ -223,53 +239,58 @@ impl QueueGuard<'_> {
             next = unit;
         }
         let mut writes = WriteSet::new(self.queue);
+        // The words of the page are stored without a journal, because no list names its slots yet.
+        // One commit counts the page as divided and adds its slots. A crash before that leaves a
+        // page that is divided again.
         writes.put(&header.divided, halves(page + 1, 0));
         writes.put(header.free(class), next.into());
         self.commit(&writes)
     }
 
-    /// Sees to it that there are the slots for a message of this length.
-    pub fn provide_message(&self, len: usize) -> Result<()> {
+    /// Makes sure that there are free slots for a message of `len` bytes.
+    pub fn ensure_message_slots(&self, len: usize) -> Result<()> {
         let blocks = blocks_for(len);
-        self.provide(class_for(len))?;
+        self.ensure_slot(class_for(len))?;
         if blocks == 0 {
             return Ok(());
         }
         let (mut at, mut have) = (low(self.queue.header().free(LARGEST).load(Relaxed)), 0);
-        // A message's own slot is of the same size.
+        // The slot of such a message has the same size as its blocks.
         while have < blocks + 1 && at != 0 {
             at = self.queue.slot(at)?.kind().number;
             have += 1;
         }
         for _ in have..blocks + 1 {
-            self.provide_page(LARGEST)?;
+            self.add_page(LARGEST)?;
         }
         Ok(())
     }
 
-    /// Sees to it that there are two free slots of the smallest size: for a message and its type.
-    pub fn provide_two_smallest(&self) -> Result<()> {
-        self.provide(0)?;
+    /// Makes sure that there are two free slots of the smallest size, for a message and its type.
+    pub fn ensure_two_smallest(&self) -> Result<()> {
+        self.ensure_slot(0)?;
         let first = self.queue.slot(low(self.queue.header().free(0).load(Relaxed)))?;
-        if first.kind().number == 0 { self.provide_page(0) } else { Ok(()) }
+        if first.kind().number == 0 { self.add_page(0) } else { Ok(()) }
     }
 
-    fn provide_page(&self, class: usize) -> Result<()> {
+    /// Adds the slots of one page to the free slots of a class. The file grows if all its pages are
+    /// in use.
+    fn add_page(&self, class: usize) -> Result<()> {
         let header = self.queue.header();
         let page = low(header.divided.load(Relaxed)).max(1);
         if page > self.queue.pages() {
-            // A peer has scribbled.
+            // A peer has overwritten the number.
             return Err(Errno::INVAL);
         }
         if page == self.queue.pages() {
-            let more = (self.queue.pages() / 8).clamp(LEAST_GROWTH, MOST_GROWTH);
+            let more = (self.queue.pages() / 8).clamp(MIN_GROWTH, MAX_GROWTH);
             self.queue.grow(more).or_else(|_| self.queue.grow(1))?;
         }
-        self.divide(page, class)
+        self.divide_page(page, class)
     }
 
-    /// Forgets all slots, and gives their memory back: nothing is kept in any of them.
-    pub fn start_over(&self) -> Result<()> {
+    /// Empties the lists of free slots and frees the memory of the pages. No slot is in use.
+    pub fn reset_slots(&self) -> Result<()> {
         let header = self.queue.header();
         let mut writes = WriteSet::new(self.queue);
         (0..CLASSES).for_each(|class| writes.put(header.free(class), 0));

@@ -1,8 +1,8 @@
-//! `msgctl`: what a queue is, rights, removal, what the dead leave.
+//! `msgctl` except for `IPC_RMID`.
 
 use crate::layout::StoredPermissions;
 use crate::msg::mapping::{QueueView, Queues};
-use crate::msg::waiters::{ANEW, Side};
+use crate::msg::waiters::{RETRY, Side};
 use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::object::permissions;
 use crate::process::acquire::Patience;
@@ -30,7 +30,8 @@ impl Queues {
         Ok(queue.stat(Id::from_raw(id)?))
     }
 
-    /// `MSG_STAT`, `MSG_STAT_ANY`: of the index the kernel uses the low bits, too.
+    /// `MSG_STAT` and, for `any`, `MSG_STAT_ANY`. Like the kernel, uses only the low bits of the
+    /// index.
     pub fn msg_stat_index(&self, index: i32, any: bool) -> Result<QueueStat> {
         let index = Id::from_raw(index)?.index();
         let queue = self.at(index)?.filter(QueueView::is_live).ok_or(Errno::INVAL)?;
@@ -41,7 +42,8 @@ impl Queues {
         if queue.is_live_as(id) { Ok(queue.stat(id)) } else { Err(Errno::INVAL) }
     }
 
-    /// More than `msgmnb` only the privileged may give a queue.
+    /// Checks the capacity of a queue in bytes. `EPERM` means that it exceeds `msgmnb` and the
+    /// caller is not privileged.
     pub fn check_capacity(&self, capacity: u64) -> Result<()> {
         let within = capacity <= self.core.header.msgmnb.load(Relaxed).into();
         if within || capable(CapabilitySet::SYS_RESOURCE) { Ok(()) } else { Err(Errno::PERM) }
@@ -55,7 +57,7 @@ impl Queues {
         if uid == u32::MAX || gid == u32::MAX {
             return Err(Errno::INVAL);
         }
-        let _held = self.core.lock()?;
+        let _registry = self.core.lock()?;
         let guard = self.lock(queue, Patience::Endless)?;
         if !guard.queue.is_live_as(Id::from_raw(id)?) {
             return Err(Errno::INVAL);
@@ -64,26 +66,31 @@ impl Queues {
         let new = StoredPermissions { uid, gid, mode: mode & 0o777, ctime: clock::now() };
         let same = (old.uid, old.gid, old.mode) == (new.uid, new.gid, new.mode);
         if !same && self.core.kind() == Kind::Shared {
-            let wanted = Permissions { uid, gid, mode: new.mode, ..perm };
-            self.set_file_permissions(queue.index(), &wanted).map_err(|e| {
+            let requested = Permissions { uid, gid, mode: new.mode, ..perm };
+            self.set_file_permissions(queue.index(), &requested).map_err(|e| {
                 // One of the files may have changed already.
                 let _ = self.set_file_permissions(queue.index(), &perm);
                 file::not_permitted(e)
             })?;
         }
         let version = queue.permissions_version();
+        // The files change before the header. A crash in between leaves permissions that disagree;
+        // `repair` sets the files back.
         queue.header().set_permissions(new);
         queue.header().capacity.store(capacity, Relaxed);
         if same {
-            // Nobody who waits need be asked anew.
+            // The permissions say the same as before, so blocked calls stay blocked.
             guard.revalidate(version, queue.permissions_version());
         } else {
-            guard.answer_all(Side::Receivers, ANEW)?;
+            // Each blocked receiver checks its permission again. `admit_senders` asks a sender to
+            // do so by the version of the permissions.
+            guard.answer_all(Side::Receivers, RETRY)?;
         }
         guard.admit_senders()
     }
 
-    /// The file system's rights are what keeps a process from the messages: they follow the queue's.
+    /// Gives the queue's files the permissions of the queue, because the file system guards the
+    /// messages.
     pub fn set_file_permissions(&self, index: u16, perm: &Permissions) -> Result<()> {
         let further = |id: u32, first: u32| (id != first).then_some(id);
         let acl = |mode| Acl { mode, user: further(perm.uid, perm.cuid), group: further(perm.gid, perm.cgid) };

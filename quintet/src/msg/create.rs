@@ -1,4 +1,4 @@
-//! `msgget`: finding a queue, or making one.
+//! `msgget`: finds a queue, or creates one.
 
 use crate::layout::{ObjectState, StoredPermissions};
 use crate::msg::mapping::{FIRST_PAGES, QueueView, Queues};
@@ -22,28 +22,33 @@ type Result<T> = std::result::Result<T, Errno>;
 const PAGE: u64 = 4096;
 
 impl Queues {
-    /// `msgget`, in the order in which the kernel checks.
+    /// `msgget`. The checks have the kernel's order.
     pub fn msgget(&self, key: Key, flags: i32) -> Result<Id> {
         self.msgget_with(key, flags, None)
     }
 
-    /// The same; a new queue takes so many bytes from its first instant. `EPERM`: it is more than `msgmnb`, and the caller is not privileged.
+    /// `msgget` for a queue with a capacity of `capacity` bytes.
+    ///
+    /// A new queue has this capacity from its first instant. `EPERM` means that it exceeds `msgmnb`
+    /// and the caller is not privileged.
     pub fn msgget_with(&self, key: Key, flags: i32, capacity: Option<u64>) -> Result<Id> {
-        let make = |held: &RegistryGuard<'_>| self.create(held, key, flags as u32 & 0o777, capacity);
+        let make = |registry: &RegistryGuard<'_>| self.create(registry, key, flags as u32 & 0o777, capacity);
         self.core.find_or_create::<QueueView<'_>>(self, key, flags, |_| Ok(()), make)
     }
 
-    fn create(&self, held: &RegistryGuard<'_>, key: Key, mode: u32, capacity: Option<u64>) -> Result<Id> {
+    /// Creates a queue at a free index, within the limits.
+    fn create(&self, registry: &RegistryGuard<'_>, key: Key, mode: u32, capacity: Option<u64>) -> Result<Id> {
         let limits = self.core.limits()?;
         let capacity = capacity.unwrap_or(limits.msgmnb.into());
         self.check_capacity(capacity)?;
         if self.core.registry.class(Mechanism::Msg).in_use.load(Relaxed) >= limits.msgmni.min(MAX_OBJECTS) {
             return Err(Errno::NOSPC);
         }
-        self.core.create_at_free_index::<QueueView<'_>>(self, held, |id| self.create_at(held, id, key, mode, capacity))
+        self.core.create_at_free_index::<QueueView<'_>>(self, registry, |id| self.create_at(registry, id, key, mode, capacity))
     }
 
-    /// Takes away what an earlier queue has left at a free index. `false`: it is another user's.
+    /// Removes the files that an earlier queue left at a free index. Returns `false` if another
+    /// user owns one of them.
     fn clear_index(&self, index: u16) -> bool {
         if let Ok(Some(old)) = self.at(index)
             && old.writable()
@@ -53,7 +58,7 @@ impl Queues {
         self.unlink_files(index)
     }
 
-    /// `false`: a file of it is another user's to remove.
+    /// Removes the files of a queue. Returns `false` if another user owns one of them.
     #[inline(never)]
     pub fn unlink_files(&self, index: u16) -> bool {
         let unlink = |path: PathBuffer| matches!(fs::unlink(path.c_str()), Ok(()) | Err(rustix::io::Errno::NOENT));
@@ -61,11 +66,14 @@ impl Queues {
         unlink(self.path(index)) && pages
     }
 
+    /// Creates the queue `id` in an index that is free. The caller holds the registry's lock.
     #[inline(never)]
-    fn create_at(&self, held: &RegistryGuard<'_>, id: Id, key: Key, mode: u32, capacity: u64) -> Result<()> {
+    fn create_at(&self, registry: &RegistryGuard<'_>, id: Id, key: Key, mode: u32, capacity: u64) -> Result<()> {
         let index = id.index();
         let create = || -> Result<(Fd, Option<Fd>)> {
-            // Under its name it is no queue yet, but nothing; then one that is being made.
+            // The files appear under their names as zeroes, which are no valid queue. `map_new`
+            // makes them a queue in the state `Making`, which no call accepts. If the creator dies
+            // before the state is `Live`, `repair` removes the files.
             let header = file::create(self.path(index).c_str())?;
             let pages = match self.core.kind() {
                 Kind::Private => None,
@@ -87,12 +95,14 @@ impl Queues {
             header.capacity.store(capacity, Relaxed);
             header.cuid.store(uid, Relaxed);
             header.cgid.store(gid, Relaxed);
-            header.creator.store(held.me.to_word(), Relaxed);
+            header.creator.store(registry.me.to_word(), Relaxed);
             header.set_permissions(StoredPermissions { uid, gid, mode, ctime: clock::now() });
             header.key.store(key.raw() as u32, Relaxed);
             if !key.is_private() {
-                self.core.link_key(held, Mechanism::Msg, key, id)?;
+                self.core.link_key(registry, Mechanism::Msg, key, id)?;
             }
+            // All that a caller can see of the queue is stored above. From this store on, the queue
+            // exists.
             queue.set_head(id, ObjectState::Live);
             Ok(())
         });
@@ -107,7 +117,7 @@ impl Queues {
         Ok(())
     }
 
-    /// Gives new files their rights, and their place on the file system.
+    /// Sets the permissions of new files, and allocates their space on the file system.
     fn reserve_files(&self, header: &Fd, pages: Option<&Fd>, mode: u32) -> Result<()> {
         let bytes = u64::from(FIRST_PAGES) * PAGE;
         file::fits_file_limit(bytes)?;
@@ -118,22 +128,25 @@ impl Queues {
         file::reserve(pages, bytes)
     }
 
-    /// The mode of a queue's file: whoever may read or write the queue writes it; all others may look at it.
+    /// Returns the mode of a queue's file. Users with read or write permission for the queue can
+    /// write the file; all other users can read it.
     pub fn file_mode(&self, mode: u32) -> u32 {
         match self.core.kind() {
             Kind::Private => 0o600,
-            Kind::Shared => 0o644 | users_of(mode) & 0o022,
+            Kind::Shared => 0o644 | any_permission(mode) & 0o022,
         }
     }
 
-    /// The mode of the file of its pages: nobody else may look at the messages.
+    /// Returns the mode of the file of the pages. Only users with read or write permission for the
+    /// queue can open it.
     pub fn pages_mode(&self, mode: u32) -> u32 {
-        0o600 | users_of(mode) & 0o066
+        0o600 | any_permission(mode) & 0o066
     }
 }
 
-/// All bits of whoever has one of them: also who only sends, or only receives, changes what both need.
-fn users_of(mode: u32) -> u32 {
+/// Returns a mode in which each class of users has both permissions if it has at least one of them
+/// in `mode`. A process that only sends, or only receives, also changes the words that both need.
+fn any_permission(mode: u32) -> u32 {
     let any = (mode >> 1 | mode) & 0o222;
     any | any << 1
 }
@@ -141,9 +154,9 @@ fn users_of(mode: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn who_may_do_anything_is_a_user_of_the_queue() {
+    fn any_permission_makes_a_user_of_the_queue() {
         for (mode, users) in [(0o000, 0), (0o640, 0o660), (0o602, 0o606), (0o664, 0o666), (0o610, 0o600)] {
-            assert_eq!(super::users_of(mode) & 0o066, users & 0o066, "{mode:o}");
+            assert_eq!(super::any_permission(mode) & 0o066, users & 0o066, "{mode:o}");
         }
     }
 }

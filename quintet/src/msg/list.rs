@@ -1,4 +1,4 @@
-//! The lists of queues, of what is in them, and of those who wait.
+//! Lists all queues, with their messages and blocked calls.
 
 use crate::layout::{Slot, SlotUse, Stamp, UNIT, high, low, words};
 use crate::msg::mapping::{QueueView, Queues};
@@ -17,9 +17,10 @@ use std::sync::atomic::Ordering::*;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// So many messages, and so many bytes, are looked at with the lock held.
-const MESSAGES_AT_ONCE: usize = 64;
-const BYTES_AT_ONCE: usize = 64 << 10;
+/// The number of messages that [`Queues::peek`] copies each time it holds the lock.
+const MAX_BATCH_MESSAGES: usize = 64;
+/// The number of bytes after which it copies no further message.
+const MAX_BATCH_BYTES: usize = 64 << 10;
 
 fn message_stat(message: Slot) -> MessageStat {
     let sent = Stamp::unpack(message.get(words::STAMP));
@@ -31,15 +32,18 @@ fn message_stat(message: Slot) -> MessageStat {
     }
 }
 
-/// Where a look through a queue has come to.
-struct Position {
+/// The last message that a walk through a queue has visited.
+struct Cursor {
     unit: u32,
     number: u32,
 }
 
 impl QueueView<'_> {
-    /// The first message that has not been seen: numbers rise, whatever a peer has made of the line.
-    fn from(&self, seen: Option<&Position>) -> Option<Slot> {
+    /// Returns the first message after `seen`.
+    ///
+    /// The numbers of messages grow along the list, so a walk ends even if a peer has linked
+    /// messages in a circle.
+    fn next_unseen(&self, seen: Option<&Cursor>) -> Option<Slot> {
         let Some(seen) = seen else { return self.messages().next() };
         let newest = high(self.header().count.load(Relaxed));
         let age = |number: u32| newest.wrapping_sub(number);
@@ -52,14 +56,16 @@ impl QueueView<'_> {
         }
     }
 
-    fn copy(&self, message: Slot) -> Vec<u8> {
-        let len = (message.kind().number as usize).min(self.most_slots() as usize * UNIT);
+    /// Returns a copy of the bytes of a message.
+    fn read_message(&self, message: Slot) -> Vec<u8> {
+        let len = (message.kind().number as usize).min(self.max_slots() as usize * UNIT);
         let mut bytes = Vec::with_capacity(len);
         for Piece { at, len } in self.pieces(message, len) {
             let begin = bytes.len();
             bytes.resize(begin + len, 0);
             #[allow(unsafe_code)]
-            // SAFETY: a piece is mapped readable, and no reference is made to it; the vector was just made long enough.
+            // SAFETY: a piece is mapped readable, and no reference is made to it. The vector was
+            // made long enough above.
             unsafe {
                 std::ptr::copy_nonoverlapping(at, bytes.as_mut_ptr().add(begin), len);
             }
@@ -67,27 +73,28 @@ impl QueueView<'_> {
         bytes
     }
 
+    /// Returns the state of the queue, with its types and blocked calls.
     fn status(&self) -> QueueStatus {
         let (id, _) = self.head();
         let mut types = BTreeMap::new();
         let mut oldest = None;
         let mut waiters = Vec::new();
-        // Who may not read the messages is told nothing of them.
-        if self.is_whole()
+        // A process that may not read the messages gets only what the header says.
+        if self.is_fully_mapped()
             && let Ok(guard) = self.queues.lock(*self, Patience::Brief)
         {
             let queue = guard.queue;
             for message in queue.messages() {
                 let stat = message_stat(message);
                 oldest.get_or_insert(stat);
-                let of: &mut TypeCount =
+                let count: &mut TypeCount =
                     types.entry(stat.mtype).or_insert(TypeCount { mtype: stat.mtype, messages: 0, bytes: 0 });
-                of.messages += 1;
-                of.bytes += stat.len as u64;
+                count.messages += 1;
+                count.bytes += stat.len as u64;
             }
             for side in [Side::Receivers, Side::Senders] {
-                let living = queue.calls(side).filter(|call| queue.lives(call.sleeper()));
-                waiters.extend(living.map(|call| queue.waiter_status(side, call)));
+                let alive = queue.calls(side).filter(|call| queue.is_waiter_alive(call.sleeper()));
+                waiters.extend(alive.map(|call| queue.waiter_status(side, call)));
             }
         }
         let creator = ParticipantId::from_word(self.header().creator.load(Relaxed));
@@ -97,16 +104,17 @@ impl QueueView<'_> {
         QueueStatus { stat, oldest, types: types.into_values().collect(), waiters, orphan }
     }
 
+    /// Returns a blocked call as `quintet ls` shows it.
     fn waiter_status(&self, side: Side, call: Slot) -> MsgWaiter {
         let sleeper = call.sleeper();
-        let who = participant(sleeper);
+        let caller = participant(sleeper);
         let (mtype, size) = (call.get(words::TYPE) as i64, usize::try_from(call.get(words::SIZE)).unwrap_or(usize::MAX));
         let flags = MsgFlags::from_bits_retain(low(call.get(words::WANTS)) as i32);
         MsgWaiter {
             pid: sleeper.pid.load(Relaxed) as i32,
             tid: sleeper.tid.load(Relaxed) as i32,
-            uid: self.queues.core.participants.uid_of(who),
-            pid_visible: self.queues.core.participants.shares_pids(who),
+            uid: self.queues.core.participants.uid_of(caller),
+            pid_visible: self.queues.core.participants.shares_pids(caller),
             wants: match side {
                 Side::Receivers => MsgWait::Receive { mtype, flags, size },
                 Side::Senders => MsgWait::Send { mtype, len: size },
@@ -117,45 +125,46 @@ impl QueueView<'_> {
 }
 
 impl Queues {
-    /// Looks at the messages without taking one.
-    pub fn peek(&self, id: i32, see: &mut dyn FnMut(MessageStat, &[u8]) -> bool) -> Result<()> {
+    /// Passes a copy of each message to `visit`, in their order, until it returns `false`. Holds
+    /// the lock for a batch of messages at a time, and not while `visit` runs.
+    pub fn peek(&self, id: i32, visit: &mut dyn FnMut(MessageStat, &[u8]) -> bool) -> Result<()> {
         let queue = self.live(id)?;
         if !queue.may(false) {
             return self.denied(id, Errno::ACCES);
         }
         let id = Id::from_raw(id)?;
-        let mut seen: Option<Position> = None;
+        let mut seen: Option<Cursor> = None;
         loop {
-            let mut looked_at = Vec::new();
+            let mut batch = Vec::new();
             {
-                let guard = crate::msg::lock::live(self.lock(queue, Patience::Endless)?, id)?;
+                let guard = crate::msg::lock::check_live(self.lock(queue, Patience::Endless)?, id)?;
                 let queue = guard.queue;
                 let mut bytes = 0;
-                let mut next = queue.from(seen.as_ref());
+                let mut next = queue.next_unseen(seen.as_ref());
                 while let Some(message) = next
-                    && looked_at.len() < MESSAGES_AT_ONCE
-                    && bytes < BYTES_AT_ONCE
+                    && batch.len() < MAX_BATCH_MESSAGES
+                    && bytes < MAX_BATCH_BYTES
                 {
-                    seen = Some(Position { unit: message.unit(), number: message.get(words::NUMBER) as u32 });
+                    seen = Some(Cursor { unit: message.unit(), number: message.get(words::NUMBER) as u32 });
                     bytes += message.kind().number as usize;
-                    let copy = queue.copy(message);
-                    // Of what a peer has scribbled there is as much as there is.
-                    looked_at.push((MessageStat { len: copy.len(), ..message_stat(message) }, copy));
-                    next = queue.from(seen.as_ref());
+                    let copy = queue.read_message(message);
+                    // If a peer has forged the length, the copy is as long as the message can be.
+                    batch.push((MessageStat { len: copy.len(), ..message_stat(message) }, copy));
+                    next = queue.next_unseen(seen.as_ref());
                 }
             }
-            if looked_at.is_empty() {
+            if batch.is_empty() {
                 return Ok(());
             }
-            for (stat, bytes) in looked_at {
-                if !see(stat, &bytes) {
+            for (stat, bytes) in batch {
+                if !visit(stat, &bytes) {
                     return Ok(());
                 }
             }
         }
     }
 
-    /// All queues.
+    /// Returns the state of all queues.
     pub fn queues(&self) -> Result<Vec<QueueStatus>> {
         let _inside = Inside::enter();
         let mut all = Vec::new();

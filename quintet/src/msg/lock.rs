@@ -1,19 +1,32 @@
-//! Holding a queue's lock.
+//! The two ways to hold a queue lock.
 //!
 //! | | [`RseqGuard`] | [`QueueGuard`] |
 //! |---|---|---|
-//! | signals | come in; a handler that calls us takes the lock over from its own thread | are held off |
-//! | for | one operation that nobody has to be told of | everything |
-//! | what it stores | one draft, whereby the lock is freed | as many drafts as it likes, one after the other |
-//! | if the lock is not free | it is a matter for a section | waits, or takes it over from a dead holder |
+//! | signals | come in; a handler can take the lock over from its own thread | are blocked |
+//! | use | one operation that needs no system call under the lock | everything |
+//! | stores | one write set; its commit also releases the lock | any number of write sets |
+//! | lock not free | spins briefly, then gives up | waits, or takes over from a dead owner |
 //!
-//! A handler that runs for long, in a thread that it has interrupted just while it held the lock as `RseqGuard`, keeps others waiting, as a stopped
-//! process does. One that leaves by a jump is told of: [`jump_out`].
+//! An operation under an `RseqGuard` has these steps:
+//!
+//! 1. It announces itself to the signal handlers of its thread.
+//! 2. It takes the lock, reads the queue and stages a write set.
+//! 3. One restartable sequence checks that this thread still holds the lock. The sequence then
+//!    makes the copies, writes the journal, decides, makes the stores and releases the lock.
+//!
+//! A handler that finds the lock held by its own thread takes it over. It completes a decided
+//! change. It then tells the announced operation how many changes there were. The interrupted
+//! operation finds the lock lost. From the number of changes it learns if its own change was made.
+//!
+//! If a handler runs for long in such a thread, other threads wait, as they do for a stopped
+//! process. [`jump_out`] releases the lock of an operation that a handler leaves by a jump.
 //!
 //! # Safety
 //!
-//! What a draft stores to are words of the queue's mapping, what it fills are slots that are free as long as the lock is held, and where it copies from
-//! the caller vouches for. A [`Note`] lives on the stack of the call that has put it into the list, and takes itself out before that returns.
+//! - A write set stores to words of the queue's mapping, and copies to slots that are free as long
+//!   as the lock is held. The caller is responsible for the source of a copy.
+//! - An [`Announcement`] lies on the stack of the call that added it to the list. The call removes
+//!   it before it returns.
 #![allow(unsafe_code)]
 
 use crate::msg::mapping::{QueueView, Queues};
@@ -39,75 +52,97 @@ use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// How often a quick operation looks whether the lock has become free.
-const QUICK_LOOKS: u32 = 16;
-/// How often who waits for the lock looks again, and lets others run in between, before it asks whether the holder lives.
-const YIELDS: u32 = 64;
-const LOOKS: u32 = 2;
-/// Between two looks, about a microsecond: whoever holds the lock needs the same memory, and gets several operations done meanwhile. Two who take turns for each
-/// would spend their time pulling it to and fro.
-const PAUSES: u32 = 32;
-/// Then it sleeps between two looks: ever longer.
+/// The number of times that an [`RseqGuard`] tries to take the lock after the first one.
+const FAST_ATTEMPTS: u32 = 16;
+/// The number of rounds in which a waiter spins and yields the processor. Only then does it check
+/// if the owner is alive.
+const YIELD_ROUNDS: u32 = 64;
+/// The number of times that a waiter looks at the lock in a round.
+const LOOKS_PER_ROUND: u32 = 2;
+/// The pause between two looks, in spin-loop hints: about a microsecond.
+///
+/// The owner needs the cache line of the lock. During the pause it gets several operations done.
+/// Two threads that alternated for each operation would spend their time on exchanging the line.
+const SPINS_PER_LOOK: u32 = 32;
+/// The first sleep between two rounds, after the rounds that yield. Each sleep is twice as long as
+/// the one before.
 const FIRST_NAP: Duration = Duration::from_micros(50);
-const LONGEST_NAP: Duration = Duration::from_millis(2);
-/// How often it looks if nobody can be asked whether the holder lives: about a second.
-const UNASKED_LOOKS: u32 = 600;
-/// After so many naps, some 20 ms, whoever holds the lock has been stopped, or as good as.
-const LONG: u32 = 14;
-/// How often who would rather not wait for a process that is stopped looks whether the lock has become free: some 40 ms.
-const SOON: u32 = YIELDS + 20;
-/// How often a sequence is tried that is interrupted each time, as by a debugger that goes step by step.
-const TRIES: u32 = 8;
+/// The longest sleep between two rounds.
+const MAX_NAP: Duration = Duration::from_millis(2);
+/// The number of rounds, about a second, after which a waiter gives up that cannot check if the
+/// owner is alive.
+const MAX_UNPROBED_ROUNDS: u32 = 600;
+/// The number of sleeps, about 20 ms in all, after which the owner counts as stopped.
+const HEALTHY_NAPS: u32 = 14;
+/// The number of rounds, about 40 ms in all, of a caller that does not wait for a stopped process.
+const MAX_BRIEF_ROUNDS: u32 = YIELD_ROUNDS + 20;
+/// The number of times that a restartable sequence is tried. A debugger that steps through it
+/// interrupts it each time.
+const MAX_RESTARTS: u32 = 8;
 
-/// A lock that this thread holds as `RseqGuard`, for a handler that jumps out of it.
-struct Note {
+/// An operation under an [`RseqGuard`], as the signal handlers of its thread find it.
+struct Announcement {
     queues: *const Queues,
     index: u16,
-    /// How many changes there were when a handler had taken the lock over, and had done what was decided; [`WITHOUT`]: the call has not got the lock
-    /// yet; [`HOLDS`]: nobody has taken it over.
-    taken_at: AtomicU64,
-    previous: *const Note,
+    /// The number of changes at the moment when a handler took the lock over, after it had
+    /// completed the decided change.
+    ///
+    /// [`NOT_HELD`] until the operation has the lock; [`HELD`] while no handler has taken it over.
+    taken_over_at: AtomicU64,
+    previous: *const Announcement,
 }
 
-const WITHOUT: u64 = u64::MAX;
-const HOLDS: u64 = u64::MAX - 1;
+/// The operation does not hold the lock yet.
+const NOT_HELD: u64 = u64::MAX;
+/// The operation has taken the lock.
+const HELD: u64 = u64::MAX - 1;
 
-/// What a thread keeps, in one place: to find it costs a call.
-pub struct Thread {
+/// The variables of a thread. They are in one place because each access to a thread-local variable
+/// costs a call.
+pub struct ThreadState {
+    /// The id of the thread.
     tid: ids::KnownTid,
-    notes: Cell<*const Note>,
-    /// How many messages it had to wait for since it last sent one, and how often for room since it last received one.
+    /// The newest announcement.
+    announcements: Cell<*const Announcement>,
+    /// By [`crate::msg::spin`] index: how often in a row the thread waited for a message without a
+    /// send, and for room without a receive.
     pub waits: [Cell<u32>; 2],
 }
 
 thread_local! {
-    pub static THREAD: Thread = const {
-        Thread {
+    /// The variables of the calling thread.
+    pub static THREAD: ThreadState = const {
+        ThreadState {
             tid: ids::KnownTid::new(),
-            notes: Cell::new(std::ptr::null()),
+            announcements: Cell::new(std::ptr::null()),
             waits: [const { Cell::new(0) }; 2],
         }
     };
 }
 
-/// The newest note of the calling thread.
-fn notes() -> *const Note {
-    THREAD.with(|thread| thread.notes.get())
+/// Returns the newest announcement of the calling thread.
+fn newest_announcement() -> *const Announcement {
+    THREAD.with(|thread| thread.announcements.get())
 }
 
-/// A queue's lock is held for one operation while this lives.
+/// Holds a queue lock for one operation, with signals coming in. Dropping it releases the lock.
 pub struct RseqGuard<'a> {
+    /// The queue.
     pub queue: QueueView<'a>,
-    mine: ThreadOwner,
+    owner: ThreadOwner,
+    /// The generation word of the process, and its value. In a child that a handler forks, the word
+    /// has another value.
     life: (&'static AtomicU64, u64),
     journal: usize,
-    note: *const Note,
+    announcement: *const Announcement,
+    /// `false` once `commit` or `release` has begun to release the lock.
     held: bool,
-    thread: *const Thread,
+    thread: *const ThreadState,
 }
 
 impl<'a> RseqGuard<'a> {
-    /// Does `operation` with the lock of a queue that can be written. `None`: it is not free, or signals must be held off.
+    /// Calls `operation` with the lock of a queue that is mapped writable. Returns `None` if the
+    /// lock is not free, or if signals must be blocked.
     #[inline(always)]
     pub fn with<T>(queue: QueueView<'a>, operation: impl FnOnce(RseqGuard<'a>) -> T) -> Option<T> {
         if !rseq::is_available() {
@@ -116,45 +151,53 @@ impl<'a> RseqGuard<'a> {
         let life = fork::life();
         let me = unpack(queue.queues.core.participants.me_word()?)?;
         THREAD.with(|thread| {
-            let mine = ThreadOwner::new(LockOwner::new(me.slot, me.incarnation), thread.tid.get());
-            let previous = thread.notes.get();
-            let note = Note { queues: queue.queues, index: queue.index(), taken_at: AtomicU64::new(WITHOUT), previous };
-            thread.notes.set(&raw const note);
-            // A handler finds the note before the lock is taken, and what it says before the lock is looked at.
+            let owner = ThreadOwner::new(LockOwner::new(me.slot, me.incarnation), thread.tid.get());
+            let previous = thread.announcements.get();
+            let announcement =
+                Announcement { queues: queue.queues, index: queue.index(), taken_over_at: AtomicU64::new(NOT_HELD), previous };
+            thread.announcements.set(&raw const announcement);
+            // A handler that finds the lock held must also find the announcement. So the
+            // announcement is stored first, in program order. An operation that dies here leaves
+            // nothing, because the list is private to the process.
             program_order();
             let lock = &queue.header().lock;
-            let mut acquired = queue_lock::try_acquire(lock, mine) || acquire_spinning(lock, mine);
+            let mut acquired = queue_lock::try_acquire(lock, owner) || acquire_spinning(lock, owner);
             if acquired {
-                note.taken_at.store(HOLDS, Relaxed);
+                announcement.taken_over_at.store(HELD, Relaxed);
                 program_order();
-                // A handler may have taken it over just before: nothing was decided then.
-                acquired = queue_lock::holder(lock) == Some(mine);
+                // A handler that ran before the store of `HELD` could not tell this operation that
+                // it took the lock over. Nothing was decided by then, so the lock word alone
+                // answers the question.
+                acquired = queue_lock::holder(lock) == Some(owner);
             }
-            let note = &raw const note;
+            let announcement = &raw const announcement;
             let journal = me.slot as usize;
-            let done = acquired.then(|| operation(RseqGuard { queue, mine, life, journal, note, held: true, thread }));
-            thread.notes.set(previous);
+            let done = acquired.then(|| operation(RseqGuard { queue, owner, life, journal, announcement, held: true, thread }));
+            thread.announcements.set(previous);
             done
         })
     }
 
-    /// The calling thread, as the lock and the messages that it is sending or receiving name it.
-    pub fn holder(&self) -> ThreadOwner {
-        self.mine
+    /// Returns the calling thread, as the lock and busy messages name it.
+    pub fn owner(&self) -> ThreadOwner {
+        self.owner
     }
 
-    /// The calling thread does not only wait on the other side, so there is nothing to be won there by waiting longer.
+    /// Notes an operation for the other side, so that the thread does not count as the end of a
+    /// stream.
     #[inline(always)]
-    pub fn forget_waits(&self, side: usize) {
-        // SAFETY: this does not outlive the call of `with` that has made it.
+    pub fn reset_waits(&self, side: usize) {
+        // SAFETY: the guard does not outlive the call of `with` that made it.
         unsafe { &*self.thread }.waits[side].set(0);
     }
 
+    /// Returns the input of a restartable sequence that only releases the lock.
     fn work(&self) -> Work {
-        Work::new(&self.queue.header().lock, self.mine.0, self.life)
+        Work::new(&self.queue.header().lock, self.owner.0, self.life)
     }
 
-    /// Does what the draft says, and frees the lock. `false`: a handler has taken it over meanwhile, and nothing was done.
+    /// Commits a write set and releases the lock. Returns `false` if a handler took the lock over
+    /// before the decision; the queue is then unchanged by this operation.
     #[inline(always)]
     pub fn commit(mut self, writes: &WriteSet<'_>) -> bool {
         self.held = false;
@@ -166,57 +209,74 @@ impl<'a> RseqGuard<'a> {
         work.journal = journal.entries.as_ptr();
         (work.decided, work.decision) = (journal.decided, redo::decision(work.store_count, changes));
         (work.changes, work.done) = (journal.changes, changes.wrapping_add(1));
-        for _ in 0..TRIES {
-            // SAFETY: see the module; a draft has no more stores than a journal holds.
+        // The sequence leaves one of these states when it is interrupted or when its process dies:
+        //
+        // - Before the store to `decided`, the copies lie in free slots, and no process reads the
+        //   journal.
+        // - After it, the change counts as made. A handler of this thread, or the next owner of the
+        //   lock, completes it.
+        // - After the store to `changes`, only the lock is left to be released.
+        for _ in 0..MAX_RESTARTS {
+            // SAFETY: see the module. A write set has no more stores than a journal has room for.
             match unsafe { rseq::commit(&work) } {
                 Outcome::Done => return true,
-                Outcome::Lost => return self.was_done(changes),
+                Outcome::Lost => return self.was_completed(changes),
                 Outcome::Interrupted => {}
             }
         }
-        self.commit_held_off(writes, changes)
+        self.commit_slow(writes, changes)
     }
 
-    /// Whether who has taken the lock over has found that it was done, or has done it.
+    /// Returns `true` if the change was made, by this operation or by the handler that took the
+    /// lock over. `changes` is the number of changes before.
     #[cold]
-    fn was_done(&self, changes: u64) -> bool {
-        // SAFETY: the note is on the stack of the call that has made this.
-        let taken_at = unsafe { &(*self.note).taken_at }.load(Relaxed);
-        taken_at == changes.wrapping_add(1)
+    fn was_completed(&self, changes: u64) -> bool {
+        // SAFETY: the announcement is on the stack of the call of `with` that made the guard.
+        let taken_over_at = unsafe { &(*self.announcement).taken_over_at }.load(Relaxed);
+        // The lock was held from the read of `changes` until the handler took over. If there is one
+        // change more, it is the change of this operation.
+        taken_over_at == changes.wrapping_add(1)
     }
 
-    /// Whether the lock is still this call's; no signal comes in.
-    fn is_mine(&self) -> bool {
-        queue_lock::holder(&self.queue.header().lock) == Some(self.mine) && self.life.0.load(Relaxed) == self.life.1
+    /// Returns `true` if this operation still holds the lock. Signals are blocked. In a child that
+    /// a handler forked, the lock belongs to the parent.
+    fn still_holds(&self) -> bool {
+        queue_lock::holder(&self.queue.header().lock) == Some(self.owner) && self.life.0.load(Relaxed) == self.life.1
     }
 
+    /// Commits a write set with signals blocked, after the sequence was interrupted too often.
     #[cold]
-    fn commit_held_off(&self, writes: &WriteSet<'_>, changes: u64) -> bool {
+    fn commit_slow(&self, writes: &WriteSet<'_>, changes: u64) -> bool {
         let _signals = Blocked::all();
-        if !self.is_mine() {
-            return self.was_done(changes);
+        if !self.still_holds() {
+            return self.was_completed(changes);
         }
         let header = self.queue.header();
+        // An interrupted sequence may have decided already. Deciding on the same change again
+        // stores the same values. If `changes` has grown, the sequence was interrupted just before
+        // it released the lock.
         if header.changes.load(Relaxed) == changes {
             commit(self.queue, self.journal, writes);
         }
-        queue_lock::release(&header.lock, self.mine);
+        queue_lock::release(&header.lock, self.owner);
         true
     }
 }
 
 impl RseqGuard<'_> {
-    /// Frees the lock. `false`: a handler has taken it over meanwhile, and what was seen under it may not have been so at any one time.
+    /// Releases the lock. Returns `false` if a handler took it over meanwhile. What the operation
+    /// has read can then be of different instants.
     #[inline(always)]
-    pub fn leave(mut self) -> bool {
+    pub fn release(mut self) -> bool {
         self.held = false;
-        self.free()
+        self.release_inner()
     }
 
+    /// Releases the lock, if this operation still holds it. Returns `true` if it did.
     #[inline(always)]
-    fn free(&self) -> bool {
-        for _ in 0..TRIES {
-            // SAFETY: mapped words.
+    fn release_inner(&self) -> bool {
+        for _ in 0..MAX_RESTARTS {
+            // SAFETY: the words are mapped.
             match unsafe { rseq::release(&self.work()) } {
                 Outcome::Done => return true,
                 Outcome::Lost => return false,
@@ -224,11 +284,11 @@ impl RseqGuard<'_> {
             }
         }
         let _signals = Blocked::all();
-        let mine = self.is_mine();
-        if mine {
-            queue_lock::release(&self.queue.header().lock, self.mine);
+        let held = self.still_holds();
+        if held {
+            queue_lock::release(&self.queue.header().lock, self.owner);
         }
-        mine
+        held
     }
 }
 
@@ -236,52 +296,60 @@ impl Drop for RseqGuard<'_> {
     #[inline(always)]
     fn drop(&mut self) {
         if self.held {
-            self.free();
+            self.release_inner();
         }
     }
 }
 
+/// Tries a few times to take the lock. A handler does not wait for the operation that it
+/// interrupted.
 #[cold]
 #[inline(never)]
-fn acquire_spinning(lock: &AtomicU64, mine: ThreadOwner) -> bool {
-    for _ in 0..QUICK_LOOKS {
-        if queue_lock::holder(lock) == Some(mine) {
-            // This is a handler, and what it has interrupted will not free the lock meanwhile.
+fn acquire_spinning(lock: &AtomicU64, owner: ThreadOwner) -> bool {
+    for _ in 0..FAST_ATTEMPTS {
+        if queue_lock::holder(lock) == Some(owner) {
+            // The caller is a handler, and the operation that it interrupted does not release the
+            // lock meanwhile.
             return false;
         }
-        while_held(lock);
-        if queue_lock::try_acquire(lock, mine) {
+        spin_while_held(lock);
+        if queue_lock::try_acquire(lock, owner) {
             return true;
         }
     }
     false
 }
 
-/// Waits a little, and a little longer if it is still held.
-fn while_held(lock: &AtomicU64) {
-    for _ in 0..LOOKS {
-        (0..PAUSES).for_each(|_| std::hint::spin_loop());
+/// Pauses for one look, and for another one if the lock is still held.
+fn spin_while_held(lock: &AtomicU64) {
+    for _ in 0..LOOKS_PER_ROUND {
+        (0..SPINS_PER_LOOK).for_each(|_| std::hint::spin_loop());
         if lock.load(Relaxed) == 0 {
             return;
         }
     }
 }
 
-/// Copies and stores what a draft says. The caller holds the lock, and signals off.
+/// Makes the copies and commits the stores of a write set. The caller holds the lock, with signals
+/// blocked.
 fn commit(queue: QueueView<'_>, journal: usize, writes: &WriteSet<'_>) {
-    for fill in writes.copies() {
+    for copy in writes.copies() {
         // SAFETY: see the module.
-        unsafe { std::ptr::copy_nonoverlapping(fill.from, fill.to, fill.len) };
+        unsafe { std::ptr::copy_nonoverlapping(copy.from, copy.to, copy.len) };
     }
+    // The bytes are in place before the journal decides. A crash before that leaves them in free
+    // slots.
     let stores = writes.stores().iter().map(|store| (store.place, store.value));
     queue.header().journal(journal).commit(&queue, stores);
 }
 
-/// A queue's lock is held while this lives. Signals are held off.
+/// Holds a queue lock, with signals blocked. Dropping it releases the lock.
 pub struct QueueGuard<'a> {
+    /// The queue.
     pub queue: QueueView<'a>,
+    /// The calling process.
     pub me: ParticipantId,
-    // The lock first.
+    // Fields are dropped in this order: the lock is released before signals come in.
     lock: HeldQueueLock<'a>,
     signals: Blocked,
 }
@@ -295,60 +363,66 @@ impl Drop for HeldQueueLock<'_> {
 }
 
 impl QueueGuard<'_> {
-    /// Does what a draft says.
+    /// Commits a write set. `EINVAL` means that it has too many stores; none of them was made.
     pub fn commit(&self, writes: &WriteSet<'_>) -> Result<()> {
         writes.check()?;
         commit(self.queue, self.me.slot as usize, writes);
         Ok(())
     }
 
-    /// Gives the lock back, and goes on holding signals off.
-    pub fn leave(self) -> Blocked {
+    /// Releases the lock. Signals stay blocked.
+    pub fn release(self) -> Blocked {
         self.signals
     }
 
-    /// The calling thread, as the lock and the messages that it is sending or receiving name it.
-    pub fn holder(&self) -> ThreadOwner {
+    /// Returns the calling thread, as the lock and busy messages name it.
+    pub fn owner(&self) -> ThreadOwner {
         self.lock.1
     }
 }
 
-/// From whom a lock was got.
+/// The state in which a lock was found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum From {
-    Nobody,
-    Dead,
-    /// This is a handler that has come in between.
+pub enum AcquiredFrom {
+    /// It was free.
+    Free,
+    /// Its owner had exited.
+    DeadOwner,
+    /// It was held by an operation of this thread, which the calling signal handler has
+    /// interrupted.
     OwnThread,
 }
 
-/// Tells the call that this handler has interrupted how far it has come.
-fn tell_interrupted(queue: &QueueView<'_>) {
-    let mut at = notes();
-    // SAFETY: the calls that have put the notes there have not returned.
-    while let Some(note) = unsafe { at.as_ref() } {
-        let taken_at = note.taken_at.load(Relaxed);
-        if std::ptr::eq(note.queues, queue.queues) && note.index == queue.index() && taken_at != WITHOUT {
-            // Who was told already lost the lock then.
-            if taken_at == HOLDS {
-                note.taken_at.store(queue.header().changes.load(Relaxed), Relaxed);
+/// Tells the interrupted operation that the calling handler has taken the lock over, and after how
+/// many changes.
+fn notify_interrupted(queue: &QueueView<'_>) {
+    let mut at = newest_announcement();
+    // SAFETY: the calls that added the announcements have not returned.
+    while let Some(announcement) = unsafe { at.as_ref() } {
+        let taken_over_at = announcement.taken_over_at.load(Relaxed);
+        if std::ptr::eq(announcement.queues, queue.queues) && announcement.index == queue.index() && taken_over_at != NOT_HELD {
+            // An operation that was told before lost the lock at that time. The first number is the
+            // right one.
+            if taken_over_at == HELD {
+                announcement.taken_over_at.store(queue.header().changes.load(Relaxed), Relaxed);
             }
             return;
         }
-        at = note.previous;
+        at = announcement.previous;
     }
 }
 
 impl Queues {
-    /// Acquires the lock of a queue, and holds signals off. `EACCES`: its files cannot be written.
+    /// Acquires a queue lock, and blocks signals. `EACCES` means that the queue's files cannot be
+    /// mapped writable.
     pub fn lock<'a>(&'a self, queue: QueueView<'a>, patience: Patience) -> Result<QueueGuard<'a>> {
         patience.begin();
-        let queue = match queue.is_whole() {
+        let queue = match queue.is_fully_mapped() {
             true => queue,
             false => self
                 .writable_at(queue.index())?
                 .ok_or(Errno::IDRM)
-                .and_then(|queue| queue.is_whole().then_some(queue).ok_or(Errno::ACCES))?,
+                .and_then(|queue| queue.is_fully_mapped().then_some(queue).ok_or(Errno::ACCES))?,
         };
         let me = match self.core.participants.me_if_joined() {
             Some(me) => me,
@@ -360,28 +434,35 @@ impl Queues {
         let guard = self.acquire(queue, me, patience)?;
         let header = guard.queue.header();
         if header.damaged.load(Relaxed) != 0 {
+            // The mark is cleared after the repair. If this process dies in between, the next owner
+            // repairs the queue again.
             guard.repair();
             header.damaged.store(0, Relaxed);
         }
         Ok(guard)
     }
 
-    /// Acquires the lock of a queue that is mapped whole.
+    /// Acquires the lock of a queue that has its header and pages mapped writable. Completes what
+    /// the last owner had decided.
     fn acquire<'a>(&'a self, queue: QueueView<'a>, me: ParticipantId, patience: Patience) -> Result<QueueGuard<'a>> {
-        let mine = ThreadOwner::new(LockOwner::new(me.slot, me.incarnation), ids::known_tid());
+        let owner = ThreadOwner::new(LockOwner::new(me.slot, me.incarnation), ids::known_tid());
         let participants = &self.core.participants;
-        let mut attempt = QueueLockAttempt { word: &queue.header().lock, mine, participants, nap: FIRST_NAP };
+        let mut attempt = QueueLockAttempt { word: &queue.header().lock, owner, participants, nap: FIRST_NAP };
         let (from, signals) = acquire(participants, &mut attempt, patience)?;
-        let guard = QueueGuard { queue, me, lock: HeldQueueLock(queue, mine), signals };
+        let guard = QueueGuard { queue, me, lock: HeldQueueLock(queue, owner), signals };
         let header = guard.queue.header();
-        if from == From::Dead {
+        if from == AcquiredFrom::DeadOwner {
+            // A dead owner may have stopped between two commits of one operation. The mark comes
+            // first, so that it outlives this process.
             header.damaged.store(1, Relaxed);
         }
-        if from != From::Nobody {
+        if from != AcquiredFrom::Free {
+            // A decided change counts as made. It is completed before this owner reads anything. At
+            // most one journal is valid.
             header.journals().for_each(|journal| journal.apply(&guard.queue));
         }
-        if from == From::OwnThread {
-            tell_interrupted(&queue);
+        if from == AcquiredFrom::OwnThread {
+            notify_interrupted(&queue);
         }
         Ok(guard)
     }
@@ -390,71 +471,76 @@ impl Queues {
 /// The queue lock, as a waiter sees it.
 struct QueueLockAttempt<'a> {
     word: &'a AtomicU64,
-    mine: ThreadOwner,
+    owner: ThreadOwner,
     participants: &'a Participants,
     nap: Duration,
 }
 
 impl LockAttempt for QueueLockAttempt<'_> {
-    type Acquired = From;
-    const HEALTHY_ROUNDS: u32 = YIELDS + LONG;
-    const BRIEF_ROUNDS: u32 = SOON;
-    const UNPROBED_ROUNDS: u32 = UNASKED_LOOKS;
+    type Acquired = AcquiredFrom;
+    const HEALTHY_ROUNDS: u32 = YIELD_ROUNDS + HEALTHY_NAPS;
+    const BRIEF_ROUNDS: u32 = MAX_BRIEF_ROUNDS;
+    const UNPROBED_ROUNDS: u32 = MAX_UNPROBED_ROUNDS;
 
-    fn try_once(&mut self) -> Option<From> {
-        (queue_lock::holder(self.word).is_none() && queue_lock::try_acquire(self.word, self.mine)).then_some(From::Nobody)
+    fn try_once(&mut self) -> Option<AcquiredFrom> {
+        (queue_lock::holder(self.word).is_none() && queue_lock::try_acquire(self.word, self.owner)).then_some(AcquiredFrom::Free)
     }
 
-    fn attempt(&mut self, round: u32, _patience: Patience, probe: &LivenessProbe<'_>) -> Option<From> {
+    fn attempt(&mut self, round: u32, _patience: Patience, probe: &LivenessProbe<'_>) -> Option<AcquiredFrom> {
         match queue_lock::holder(self.word) {
-            None => queue_lock::try_acquire(self.word, self.mine).then_some(From::Nobody),
-            // A child of a bare `clone` has the name of its parent, and is another thread.
-            Some(holder) if holder == self.mine && ids::tid() == self.mine.tid() => Some(From::OwnThread),
-            Some(holder) if round >= YIELDS && !self.participants.is_there(probe, holder) => {
-                queue_lock::take_over(self.word, holder, self.mine).then_some(From::Dead)
+            None => queue_lock::try_acquire(self.word, self.owner).then_some(AcquiredFrom::Free),
+            // A child of a bare `clone` inherits the known thread id of its parent. The kernel
+            // tells them apart.
+            Some(holder) if holder == self.owner && ids::tid() == self.owner.tid() => Some(AcquiredFrom::OwnThread),
+            Some(holder) if round >= YIELD_ROUNDS && !self.participants.is_there(probe, holder) => {
+                queue_lock::take_over(self.word, holder, self.owner).then_some(AcquiredFrom::DeadOwner)
             }
             Some(_) => None,
         }
     }
 
     fn pause(&mut self, rounds: u32, patience: Patience) {
-        if rounds < YIELDS {
-            while_held(self.word);
+        if rounds < YIELD_ROUNDS {
+            spin_while_held(self.word);
             std::thread::yield_now();
             return;
         }
-        // A word of this process's own, which no thread wakes.
+        // A word that no thread wakes.
         let never = AtomicU32::new(0);
         let _ = futex::wait(&never, 0, if rounds > Self::HEALTHY_ROUNDS { patience.nap(self.nap) } else { self.nap });
-        self.nap = (self.nap * 2).min(LONGEST_NAP);
+        self.nap = (self.nap * 2).min(MAX_NAP);
     }
 }
 
-/// The calling thread jumps out of whatever it is in.
+/// Releases the queue lock and forgets the announcements of a thread that is about to jump out of
+/// its calls.
 pub fn jump_out() {
-    let_go();
-    THREAD.with(|thread| thread.notes.set(std::ptr::null()));
+    release_interrupted();
+    THREAD.with(|thread| thread.announcements.set(std::ptr::null()));
 }
 
-/// This is a handler, or may be one, that will keep what it has interrupted waiting: a lock that its thread holds as `RseqGuard` is freed, and what
-/// was decided on is done.
-pub fn let_go() {
-    let mut at = notes();
-    // SAFETY: the calls that have put the notes there have not returned.
-    while let Some(note) = unsafe { at.as_ref() } {
-        // SAFETY: engines live for ever.
-        let queues = unsafe { &*note.queues };
-        if let (Ok(Some(queue)), Some(me)) = (queues.at(note.index), queues.core.participants.me_if_joined()) {
-            let mine = ThreadOwner::new(LockOwner::new(me.slot, me.incarnation), ids::known_tid());
-            if queue_lock::holder(&queue.header().lock) == Some(mine) {
+/// Releases each queue lock that an operation of this thread holds, and completes what the
+/// operation had decided.
+///
+/// A caller that may be a signal handler does this before it does something that takes long.
+pub fn release_interrupted() {
+    let mut at = newest_announcement();
+    // SAFETY: the calls that added the announcements have not returned.
+    while let Some(announcement) = unsafe { at.as_ref() } {
+        // SAFETY: the tables of a namespace are never freed.
+        let queues = unsafe { &*announcement.queues };
+        if let (Ok(Some(queue)), Some(me)) = (queues.at(announcement.index), queues.core.participants.me_if_joined()) {
+            let owner = ThreadOwner::new(LockOwner::new(me.slot, me.incarnation), ids::known_tid());
+            if queue_lock::holder(&queue.header().lock) == Some(owner) {
+                // The owner is this thread, so this takes the lock over and then releases it.
                 drop(queues.acquire(queue, me, Patience::Endless));
             }
         }
-        at = note.previous;
+        at = announcement.previous;
     }
 }
 
-/// The queue, if it is still there as `id`.
-pub fn live<'a>(guard: QueueGuard<'a>, id: Id) -> Result<QueueGuard<'a>> {
+/// Returns the guard if the queue still exists as `id`, else `EIDRM`.
+pub fn check_live<'a>(guard: QueueGuard<'a>, id: Id) -> Result<QueueGuard<'a>> {
     if guard.queue.is_live_as(id) { Ok(guard) } else { Err(Errno::IDRM) }
 }

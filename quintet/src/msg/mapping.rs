@@ -1,13 +1,17 @@
-//! The queues' files, as this process has them mapped.
+//! The files of queues, as this process has them mapped.
 //!
-//! The header and the nearer pages lie side by side, whether they are one file or two; further pages are mapped in ever larger pieces when they are first
-//! asked for. All stays mapped, so that an operation asks the kernel for nothing. A file is never used for a second queue; when another one has
-//! taken the index, zeroed memory takes the place of the old mapping: a thread that was interrupted in the middle of an operation finds a queue
-//! that is not there any more.
+//! The header and the near pages lie side by side, whether they are one file or two. Further pages
+//! are mapped in chunks of growing size when they are first used. A mapping stays, so that an
+//! operation makes no system call.
+//!
+//! A file is never used for a second queue. When another file has taken the index, zeroed memory
+//! takes the place of the old mapping. A thread that was interrupted in the middle of an operation
+//! then finds a queue that is not live.
 //!
 //! # Safety
 //!
-//! What is made a [`QueueHeader`] or a [`Slot`] was mapped here in its whole length, and is never unmapped, only replaced by zeroed memory.
+//! A [`QueueHeader`] or [`Slot`] lies in a mapping that was made here in its whole length. The
+//! mapping is never unmapped, only replaced by zeroed memory.
 #![allow(unsafe_code)]
 
 use crate::layout::{QueueHeader, Slot, UNIT};
@@ -31,32 +35,36 @@ use std::sync::atomic::{AtomicU64, Ordering::*};
 type Result<T> = std::result::Result<T, Errno>;
 
 const UNITS_PER_PAGE: u32 = (PAGE as usize / UNIT) as u32;
-/// The header and the pages that every queue has.
+/// The number of pages that every queue has, with the header.
 pub const FIRST_PAGES: u32 = 5;
 const FIRST_BYTES: u64 = FIRST_PAGES as u64 * PAGE;
-/// So many pages are mapped in one piece, also those that the file does not have yet. (The address space of a queue that is gone is not used again.)
+/// The number of pages that are mapped in one piece, whether the file has them yet or not.
+///
+/// The address space of a queue that is gone is not used again.
 const NEAR_PAGES: u32 = 64;
 const NEAR_BYTES: usize = NEAR_PAGES as usize * PAGE as usize;
-/// The pages of the first further chunk; each one after has twice as many.
+/// The number of pages in the first chunk. Each further chunk has twice as many as the one before.
 const FIRST_CHUNK: u32 = 64;
+/// The number of chunks.
 const CHUNKS: usize = 20;
-/// More pages than this no queue has: 256 GiB.
-const MOST_PAGES: u32 = NEAR_PAGES + FIRST_CHUNK * ((1 << CHUNKS) - 1);
+/// The greatest number of pages: 256 GiB.
+const MAX_PAGES: u32 = NEAR_PAGES + FIRST_CHUNK * ((1 << CHUNKS) - 1);
 
-/// What this process knows of one index.
+/// What this process knows of the queue at one index.
 #[repr(C)]
 pub struct QueueEntry {
     file: MappedFile,
-    /// How many pages the file is known to have, with the mapping's tag in the lowest 16 bits.
+    /// The number of pages that the file is known to have. The lowest 16 bits are the tag of the
+    /// mapping.
     pages: AtomicU64,
-    /// The number of the file with the pages on its file system.
+    /// The inode number of the file with the pages.
     pages_inode: AtomicU64,
-    /// Where further pages are mapped.
+    /// The chunks in which further pages are mapped.
     chunks: Chunks<CHUNKS>,
 }
 
 impl QueueEntry {
-    /// Whether an address lies in what is mapped of this index.
+    /// Returns `true` if the address lies in a mapping of this index.
     pub fn maps(&self, address: usize) -> bool {
         let near = self.file.load().map(MappingWord::address);
         near.is_some_and(|at| (at..at + NEAR_BYTES).contains(&address)) || self.chunks.contain(address, chunk_bytes)
@@ -66,55 +74,61 @@ impl QueueEntry {
 // SAFETY: atomics only.
 unsafe impl Zeroable for QueueEntry {}
 
-/// The table of all indexes.
+/// The entries of all indexes.
 pub type QueueTable = Table<QueueEntry>;
 
-/// The bits of a [`MappingWord`] for queues: whether the header and whether the pages can be written;
-/// above them the index. (So a view is two words, which the processor keeps in registers.)
+/// The bits of a [`MappingWord`] for queues: the header can be written, the pages can be written.
+/// The index is above them, so that a view is two words, which the compiler keeps in registers.
 const WRITABLE: u32 = 1;
 const PAGES: u32 = 2;
 const INDEX_SHIFT: u32 = 2;
 
-/// The queues of a namespace, as this process has them.
+/// The queues of a namespace, as this process has them mapped.
 #[repr(C)]
 pub struct Queues {
+    /// The registry and the participants.
     pub core: &'static Core,
+    /// What this process knows of each index.
     pub table: QueueTable,
-    /// Held while a queue's file is mapped in the place of another one.
+    /// Held while one mapping replaces another.
     pub replacing: ThreadLock,
 }
 
-/// A queue's file that is mapped.
+/// A mapped queue.
 #[derive(Clone, Copy)]
 pub struct QueueView<'a> {
+    /// The queues of its namespace.
     pub queues: &'a Queues,
     word: MappingWord,
 }
 
 impl<'a> QueueView<'a> {
+    /// Returns what this process knows of the queue.
     #[inline(always)]
     pub fn entry(&self) -> &'a QueueEntry {
         &self.queues.table[usize::from(self.index() % MAX_OBJECTS as u16)]
     }
 
-    /// Whether header and pages can be written: the caller may read or write the queue.
+    /// Returns `true` if header and pages are mapped writable: the caller has read or write
+    /// permission.
     #[inline(always)]
-    pub fn is_whole(&self) -> bool {
+    pub fn is_fully_mapped(&self) -> bool {
         self.word.bits() & (WRITABLE | PAGES) == WRITABLE | PAGES
     }
 
-    /// Whether the header can be written.
+    /// Returns `true` if the header is mapped writable.
     pub fn writable(&self) -> bool {
         self.word.bits() & WRITABLE != 0
     }
 
+    /// Returns the state that `IPC_STAT` reports, as of one instant.
     pub fn stat(&self, id: Id) -> QueueStat {
         use crate::layout::{Stamp, low};
         let header = self.header();
         let (perm, rights) = self.permissions();
         let words = [&header.bytes, &header.count, &header.sent, &header.received, &header.capacity];
-        let look = || words.map(|word| word.load(Relaxed));
-        let [bytes, count, sent, received, capacity] = redo::snapshot(header.journals(), &header.changes, look);
+        let read = || words.map(|word| word.load(Relaxed));
+        let [bytes, count, sent, received, capacity] = redo::snapshot(header.journals(), &header.changes, read);
         let (sent, received) = (Stamp::unpack(sent), Stamp::unpack(received));
         QueueStat {
             key: self.key(),
@@ -131,21 +145,22 @@ impl<'a> QueueView<'a> {
         }
     }
 
-    /// How many pages the file says it has.
+    /// Returns the number of pages that the header records. A peer can write any number there.
     pub fn pages(&self) -> u32 {
-        self.header().pages.load(Acquire).min(MOST_PAGES)
+        self.header().pages.load(Acquire).min(MAX_PAGES)
     }
 
-    /// The slot of a number. `EINVAL`: there is none.
+    /// Returns the slot with this unit. `EINVAL` means that the file has no such page, or that the
+    /// pages are not mapped.
     #[inline(always)]
     pub fn slot(&self, unit: u32) -> Result<Slot> {
         let page = unit / UNITS_PER_PAGE;
         if page.wrapping_sub(1) < FIRST_PAGES - 1 && self.word.bits() & PAGES != 0 {
-            // SAFETY: among the first pages, which are mapped.
+            // SAFETY: the page is one of the first pages, which are mapped.
             return Ok(unsafe { Slot::new(self.word.address() + unit as usize * UNIT, unit) });
         }
         if (FIRST_PAGES..NEAR_PAGES.min(self.known_pages())).contains(&page) {
-            // SAFETY: mapped, and the file is known to have this page.
+            // SAFETY: the page is mapped, and the file is known to have it.
             return Ok(unsafe { Slot::new(self.word.address() + unit as usize * UNIT, unit) });
         }
         self.far_slot(unit)
@@ -157,11 +172,11 @@ impl<'a> QueueView<'a> {
         if page < FIRST_PAGES || self.word.bits() & PAGES == 0 {
             return Err(Errno::INVAL);
         }
-        if page >= self.known_pages() && (page >= self.pages() || page >= self.ask_pages()?) {
+        if page >= self.known_pages() && (page >= self.pages() || page >= self.query_pages()?) {
             return Err(Errno::INVAL);
         }
         if page < NEAR_PAGES {
-            // SAFETY: as above.
+            // SAFETY: as in `slot`.
             return Ok(unsafe { Slot::new(self.word.address() + unit as usize * UNIT, unit) });
         }
         let chunk = ((page - NEAR_PAGES) / FIRST_CHUNK + 1).ilog2() as usize;
@@ -170,24 +185,27 @@ impl<'a> QueueView<'a> {
             None => self.map_chunk(chunk)?,
         };
         let within = unit as usize * UNIT - chunk_start(chunk) as usize * PAGE as usize;
-        // SAFETY: the chunk was mapped, and the file is known to have this page of it.
+        // SAFETY: the chunk is mapped, and the file is known to have this page of it.
         Ok(unsafe { Slot::new(at + within, unit) })
     }
 
-    /// The pages that the file is known to have; a mapping without them knows of none.
+    /// Returns the number of pages that the file is known to have; 0 for a mapping without pages.
     #[inline(always)]
     fn known_pages(&self) -> u32 {
         let known = self.entry().pages.load(Relaxed);
         if known & 0xffff == self.word.tag() { (known >> 16) as u32 } else { 0 }
     }
 
-    /// How many slots there can be, whatever the header says.
-    pub fn most_slots(&self) -> u32 {
+    /// Returns the greatest number of slots, whatever the header records. A walk through a list
+    /// makes no more steps than this.
+    pub fn max_slots(&self) -> u32 {
         let known = self.known_pages().max(FIRST_PAGES);
-        let pages = if self.pages() <= known { self.pages() } else { self.ask_pages().unwrap_or(known).min(self.pages()) };
+        let pages = if self.pages() <= known { self.pages() } else { self.query_pages().unwrap_or(known).min(self.pages()) };
         pages.saturating_mul(UNITS_PER_PAGE)
     }
 
+    /// Opens the file with the pages, and returns its size in bytes. `EIDRM` means that it is not
+    /// the file that was mapped.
     fn open_pages(&self) -> Result<(Fd, u64)> {
         let opened = file::open(self.queues.pages_path(self.index()).c_str(), true);
         let (fd, stat) = opened.map_err(|e| if e == Errno::NOENT { Errno::IDRM } else { e })?;
@@ -197,9 +215,10 @@ impl<'a> QueueView<'a> {
         Ok((fd, stat.st_size as u64))
     }
 
-    fn ask_pages(&self) -> Result<u32> {
+    /// Returns the number of pages that the file has, and remembers it.
+    fn query_pages(&self) -> Result<u32> {
         let size = fd_thread::run(|| Ok::<_, Errno>(self.open_pages()?.1))?;
-        let pages = (size / PAGE).min(MOST_PAGES.into());
+        let pages = (size / PAGE).min(MAX_PAGES.into());
         self.entry().pages.store(pages << 16 | self.word.tag(), Relaxed);
         Ok(pages as u32)
     }
@@ -215,36 +234,44 @@ impl<'a> QueueView<'a> {
         })
     }
 
-    /// Sees to it that the file has `more` further pages. The caller holds the queue's lock. `ENOMEM`: there is no room.
+    /// Adds `more` pages to the file. The caller holds the queue lock. `ENOMEM` means that there is
+    /// no room.
     pub fn grow(&self, more: u32) -> Result<()> {
-        let pages = self.pages().checked_add(more).filter(|pages| *pages <= MOST_PAGES).ok_or(Errno::NOMEM)?;
+        let pages = self.pages().checked_add(more).filter(|pages| *pages <= MAX_PAGES).ok_or(Errno::NOMEM)?;
         let bytes = u64::from(pages) * PAGE;
         fd_thread::run(|| {
             let (fd, len) = self.open_pages()?;
             file::fits_file_limit(bytes)?;
             file::reserve_again(&fd, len, bytes).map_err(no_memory)
         })?;
+        // The file gets the pages before the header records them. A crash in between leaves pages
+        // that no process uses, and the next growth reserves them again.
         self.header().pages.store(pages, Release);
         Ok(())
     }
 
-    /// Gives the memory of all but the first pages back. The caller holds the queue's lock, and nothing is kept there.
+    /// Frees the memory of all but the first pages. The caller holds the queue lock, and no slot
+    /// there is in use.
     pub fn shrink(&self) {
         let (from, to) = (u64::from(FIRST_PAGES) * PAGE, u64::from(self.pages()) * PAGE);
         let _ = fd_thread::run(|| {
             let (fd, _) = self.open_pages()?;
+            // The header forgets the pages before their memory is freed. The file keeps its length,
+            // so a peer that uses an old number of pages reads zeroes.
             self.header().pages.store(FIRST_PAGES, Release);
             file::punch(&fd, from, to - from);
             Ok::<_, Errno>(())
         });
     }
 
-    /// The word that a place names.
+    /// Returns the word of a place, as a journal names it. Journals are shared memory, so any place
+    /// can occur.
     pub fn word_at(&self, place: u64) -> Option<&'static AtomicU64> {
         const WORDS: u64 = PAGE / 8;
         if place < WORDS {
             let at = self.word.address() + 8 * place as usize;
-            // SAFETY: within the header's page, which is mapped; atomics only.
+            // SAFETY: the word lies in the page of the header, which is mapped. It is only used as
+            // an atomic.
             return Some(unsafe { &*(at as *const AtomicU64) });
         }
         let per_unit = UNIT as u64 / 8;
@@ -252,7 +279,7 @@ impl<'a> QueueView<'a> {
         Some(slot.word((place % per_unit) as usize))
     }
 
-    /// The place of a word of the header.
+    /// Returns the place of a word of the header.
     #[inline(always)]
     pub fn place_of(&self, word: &'static AtomicU64) -> u64 {
         (std::ptr::from_ref(word) as usize).wrapping_sub(self.word.address()) as u64 / 8
@@ -265,11 +292,12 @@ impl redo::JournalWords for QueueView<'_> {
     }
 }
 
-/// The number of the first page of a chunk.
+/// Returns the number of the first page of a chunk.
 fn chunk_start(chunk: usize) -> u32 {
     NEAR_PAGES + FIRST_CHUNK * ((1 << chunk) - 1)
 }
 
+/// Returns the size of a chunk in bytes.
 fn chunk_bytes(chunk: usize) -> usize {
     (FIRST_CHUNK as usize * PAGE as usize) << chunk
 }
@@ -295,13 +323,14 @@ impl<'a> MappedObject<'a> for QueueView<'a> {
 
     #[inline(always)]
     fn header(&self) -> &'static QueueHeader {
-        // SAFETY: only `put_in_place` makes a view, of what it has mapped; atomics only.
+        // SAFETY: a view is only made of a mapping that `replace_mapping` has made. The header has
+        // only atomics.
         unsafe { &*(self.word.address() as *const QueueHeader) }
     }
 
     #[inline(always)]
     fn is_writable(&self) -> bool {
-        self.is_whole()
+        self.is_fully_mapped()
     }
 }
 
@@ -344,12 +373,14 @@ impl ObjectFiles for Queues {
                 opened => opened.ok().map(|(fd, _)| fd),
             },
         };
-        let view = self.put_in_place(index, before, &fd, pages.as_ref(), writable)?;
+        let view = self.replace_mapping(index, before, &fd, pages.as_ref(), writable)?;
         Ok(view.header().is_valid().then_some(view))
     }
 }
 
 impl Queues {
+    /// Creates the empty tables of a namespace. `near` is the part of the table that lies in the
+    /// fork page.
     pub fn new(core: &'static Core, near: &'static [QueueEntry; NEAR]) -> Result<Queues> {
         Ok(Queues { core, table: QueueTable::new(near, MAX_OBJECTS as usize)?, replacing: ThreadLock::new() })
     }
@@ -359,19 +390,21 @@ impl Queues {
         self.table.iter().any(|entry| entry.maps(address))
     }
 
-    /// Forgets what belongs to the parent, in a child.
+    /// Clears what belongs to the parent, in a forked child.
     #[allow(unsafe_code)]
-    // SAFETY: any section of code will do; see `backend/directory/hooks.rs`.
+    // SAFETY: a function may lie in any section of code; see `backend/directory/hooks.rs`.
     #[unsafe(link_section = ".text.hot.quintet_fork")]
     pub fn after_fork_in_child(&self) {
         self.replacing.forget();
     }
 
+    /// Returns the path of a queue's file.
     pub fn path(&self, index: u16) -> PathBuffer {
         PathBuffer::new(self.core.directory(), format_args!("/msg/{index}"))
     }
 
-    /// Where the pages after the header are: in a shared namespace in a file of their own.
+    /// Returns the path of the file with the pages. In a private namespace this is the file with
+    /// the header.
     pub fn pages_path(&self, index: u16) -> PathBuffer {
         match self.core.kind() {
             Kind::Private => self.path(index),
@@ -379,15 +412,18 @@ impl Queues {
         }
     }
 
-    /// Maps a queue's files in the place of whatever was mapped at its index: the second one is that of the pages, if they are not in the first.
+    /// Maps the zeroed files of a new queue, and makes it valid. `pages` is the file of the pages,
+    /// if they have one of their own.
     pub fn map_new(&self, index: u16, fd: &Fd, pages: Option<&Fd>) -> Result<QueueView<'_>> {
         let before = self.file(index).load();
-        let queue = self.put_in_place(index, before, fd, pages, true)?;
+        let queue = self.replace_mapping(index, before, fd, pages, true)?;
         queue.header().set_up();
         Ok(queue)
     }
 
-    fn put_in_place(
+    /// Maps a queue's files in place of the mapping `before`. Returns the current view if another
+    /// thread has replaced `before` meanwhile.
+    fn replace_mapping(
         &self,
         index: u16,
         before: Option<MappingWord>,
@@ -412,15 +448,15 @@ impl Queues {
         let mut mapped = Ok(at);
         if let Some(pages) = pages {
             let pages_access = if self.core.kind() == Kind::Shared { Access::WRITE } else { access };
-            // SAFETY: the range was just mapped, and nobody has seen it.
+            // SAFETY: the range was just mapped, and no thread has seen it.
             mapped = unsafe { memory::map(pages, NEAR_BYTES, pages_access, Place::Over(at)) };
         }
         if pages.is_none() || self.core.kind() == Kind::Shared {
-            // SAFETY: as above; the first page of a file of pages is nobody's.
+            // SAFETY: as above. The first page of a file of pages is not used.
             mapped = mapped.and_then(|_| unsafe { memory::map(fd, PAGE as usize, access, Place::Over(at)) });
         }
         let unmap = |e| {
-            // SAFETY: just mapped, and nobody has seen it.
+            // SAFETY: just mapped, and no thread has seen it.
             let _ = unsafe { memory::unmap(at, NEAR_BYTES) };
             e
         };
@@ -429,7 +465,7 @@ impl Queues {
         let bits = u32::from(index) << INDEX_SHIFT | if writable { WRITABLE } else { 0 } | if pages_writable { PAGES } else { 0 };
         let word = MappingWord::new(at, bits);
         if entry.file.load() != before {
-            // Another thread was first.
+            // Another thread has replaced the mapping meanwhile.
             unmap(Errno::EXIST);
             return self.cached(index).ok_or(Errno::INVAL);
         }
@@ -443,10 +479,11 @@ impl Queues {
         Ok(QueueView { queues: self, word })
     }
 
-    /// Overwrites a former mapping by zeroes. Only a thread that was interrupted while it looked at the
-    /// queue still uses it.
+    /// Replaces a former mapping by zeroes. Only a thread that was interrupted while it used the
+    /// queue still accesses it.
     fn retire_mapping(&self, index: u16, word: MappingWord) {
-        // SAFETY: this index's own former mapping; a queue of zeroes is one that is not live.
+        // SAFETY: the range is a former mapping of this index. Zeroed memory is a queue that is not
+        // live.
         unsafe { memory::replace_with_zeroes(word.address(), NEAR_BYTES) };
         self.table[usize::from(index)].chunks.retire(word.tag(), chunk_bytes);
     }

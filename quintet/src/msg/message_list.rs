@@ -1,4 +1,5 @@
-//! The messages of a queue, one after the other, and which of them a receiver gets.
+//! The messages of a queue in their order, the choice of the one that a receiver gets, and the
+//! other lists of slots.
 
 use crate::layout::{Slot, SlotKind, SlotUse, Stamp, TypeIndex, halves, high, low, words};
 use crate::msg::mapping::QueueView;
@@ -11,23 +12,27 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// A queue of so many messages is looked through; a longer one has an index by type.
-pub const FEW: u32 = 32;
+/// The number of messages up to which a receiver looks at each of them. A longer list gets an index
+/// by type.
+pub const MAX_UNINDEXED: u32 = 32;
 
-/// Which messages a receiver takes.
+/// The messages that a receiver takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Selector {
+    /// The first message.
     Any,
+    /// The first message of this type.
     Type(i64),
-    /// The first one of the lowest type that is at most this.
+    /// The first message of the lowest type that is at most this.
     UpTo(i64),
+    /// The first message of another type.
     Not(i64),
-    /// The one at this position, as a copy.
+    /// The message at this position, as a copy.
     At(i64),
 }
 
 impl Selector {
-    /// What `msgtyp` and the flags of a call mean.
+    /// Returns the meaning of `msgtyp` and the flags of a call.
     #[inline(always)]
     pub fn new(mtype: i64, flags: MsgFlags) -> Selector {
         if flags.contains(MsgFlags::COPY) {
@@ -43,33 +48,36 @@ impl Selector {
         }
     }
 
-    /// Whether it takes a message of this type, if there is no other.
+    /// Returns `true` if a receiver takes a message of this type when there is no other.
     #[inline(always)]
-    pub fn takes(self, mtype: i64) -> bool {
+    pub fn matches(self, mtype: i64) -> bool {
         match self {
             Selector::Any => true,
-            Selector::Type(wanted) => mtype == wanted,
+            Selector::Type(requested) => mtype == requested,
             Selector::UpTo(most) => mtype <= most,
-            Selector::Not(unwanted) => mtype != unwanted,
+            Selector::Not(excluded) => mtype != excluded,
             Selector::At(_) => false,
         }
     }
 }
 
-/// What a look for a message comes to.
+/// The outcome of a search for a message.
 pub enum Selected {
+    /// The receiver gets this message.
     Message(Slot),
+    /// No message matches.
     Nothing,
-    /// There are many, and no index by type yet.
+    /// There are many messages, and no index by type yet.
     Unindexed,
 }
 
 impl<'a> QueueView<'a> {
-    /// The messages, the first one first; no more than there can be, whatever a peer has made of the list.
+    /// Returns the messages in their order. A peer can link them in a circle, so the walk counts
+    /// its steps.
     pub fn messages(&self) -> impl Iterator<Item = Slot> + use<'a> {
         let queue = *self;
         let mut next = low(queue.header().ends.load(Relaxed));
-        let mut left = low(queue.header().count.load(Relaxed)).min(queue.most_slots());
+        let mut left = low(queue.header().count.load(Relaxed)).min(queue.max_slots());
         std::iter::from_fn(move || {
             left = left.checked_sub(1)?;
             let slot = queue.slot(next).ok().filter(|slot| slot.kind().state == SlotUse::Queued)?;
@@ -78,9 +86,9 @@ impl<'a> QueueView<'a> {
         })
     }
 
-    /// The message that a receiver gets.
+    /// Returns the message that a receiver gets. The caller holds the queue lock.
     #[inline(always)]
-    pub fn select(&self, select: Selector) -> Result<Selected> {
+    pub fn select(&self, selector: Selector) -> Result<Selected> {
         let header = self.header();
         let count = low(header.count.load(Relaxed));
         if count == 0 {
@@ -90,48 +98,52 @@ impl<'a> QueueView<'a> {
         if first.kind().state != SlotUse::Queued {
             return Err(Errno::INVAL);
         }
-        let alone = match select {
+        let first_matches = match selector {
             Selector::Any => true,
-            Selector::Type(_) | Selector::Not(_) => select.takes(first.get(words::TYPE) as i64),
+            Selector::Type(_) | Selector::Not(_) => selector.matches(first.get(words::TYPE) as i64),
             _ => false,
         };
-        if alone { Ok(Selected::Message(first)) } else { self.search(select, count) }
+        if first_matches { Ok(Selected::Message(first)) } else { self.search(selector, count) }
     }
 
     #[inline(never)]
-    fn search(&self, select: Selector, count: u32) -> Result<Selected> {
-        if let Selector::At(position) = select {
+    fn search(&self, selector: Selector, count: u32) -> Result<Selected> {
+        if let Selector::At(position) = selector {
             let at = usize::try_from(position).ok().and_then(|position| self.messages().nth(position));
             return Ok(at.map_or(Selected::Nothing, Selected::Message));
         }
-        let found = match (TypeIndex::unpack(self.header().types.load(Relaxed)), select) {
+        let found = match (TypeIndex::unpack(self.header().types.load(Relaxed)), selector) {
             (TypeIndex::On(root), Selector::Type(mtype)) => type_index::first_of(self, root, mtype)?,
             (TypeIndex::On(root), Selector::UpTo(most)) => type_index::first_up_to(self, root, most)?,
-            (TypeIndex::On(root), Selector::Not(mtype)) => type_index::first_but(self, root, mtype)?,
-            _ if count <= FEW => self.look_through(select),
+            (TypeIndex::On(root), Selector::Not(mtype)) => type_index::first_except(self, root, mtype)?,
+            _ if count <= MAX_UNINDEXED => self.scan(selector),
             _ => return Ok(Selected::Unindexed),
         };
         Ok(found.map_or(Selected::Nothing, Selected::Message))
     }
 
-    pub fn look_through(&self, select: Selector) -> Option<Slot> {
+    /// Looks at each message. Returns the one that a receiver gets.
+    pub fn scan(&self, selector: Selector) -> Option<Slot> {
         let mtype = |slot: &Slot| slot.get(words::TYPE) as i64;
-        let mut suitable = self.messages().filter(|slot| select.takes(mtype(slot)));
-        // Of several of the lowest type the first.
-        if matches!(select, Selector::UpTo(_)) { suitable.min_by_key(mtype) } else { suitable.next() }
+        let mut suitable = self.messages().filter(|slot| selector.matches(mtype(slot)));
+        // `min_by_key` returns the first of several of the lowest type.
+        if matches!(selector, Selector::UpTo(_)) { suitable.min_by_key(mtype) } else { suitable.next() }
     }
 }
 
 impl WriteSet<'_> {
-    /// What a message that is put at the end of the line has for links and number.
+    /// Returns the word with the links, and the number, for a message that is appended next.
     #[inline(always)]
-    pub fn at_the_end(&self) -> (u64, u64) {
+    pub fn tail_position(&self) -> (u64, u64) {
         let header = self.queue().header();
         (halves(0, high(header.ends.load(Relaxed))), high(header.count.load(Relaxed)).into())
     }
 
-    /// Puts a message at the end of the line, which has the links and the number that [`WriteSet::at_the_end`] has told, and whose
-    /// first further block is `blocks`. Nothing was stored to its first word yet, nor to the line's.
+    /// Stages the appending of a message, which has the links and number of
+    /// [`WriteSet::tail_position`]. `blocks` is the unit of its first block.
+    ///
+    /// The first word of the message, and the words of the list in the header, have not been staged
+    /// yet.
     #[inline(always)]
     pub fn append(&mut self, slot: Slot, class: usize, len: usize, mtype: i64, blocks: u32) -> Result<()> {
         let queue = self.queue();
@@ -159,7 +171,7 @@ impl WriteSet<'_> {
         Ok(())
     }
 
-    /// Takes a message out of the line.
+    /// Stages the removal of a message from the list. Its slots stay allocated.
     #[inline(always)]
     pub fn remove(&mut self, slot: Slot, len: usize) -> Result<()> {
         let queue = self.queue();
@@ -188,7 +200,8 @@ impl WriteSet<'_> {
         Ok(())
     }
 
-    /// Gives a neighbour in a list another next or previous one; so far that was `was`.
+    /// Stages a new next or previous slot for a neighbour in a list. `EINVAL` means that the
+    /// neighbour was not linked to `was`.
     fn link(&mut self, slot: Slot, next: Option<u32>, previous: Option<u32>, was: u32) -> Result<()> {
         let links = self.get_in(slot, words::LINKS);
         let now = if next.is_some() { low(links) } else { high(links) };
@@ -199,8 +212,8 @@ impl WriteSet<'_> {
         Ok(())
     }
 
-    /// Puts a slot at the end of one of the other lists.
-    pub fn enlist(&mut self, ends: &'static AtomicU64, slot: Slot) -> Result<()> {
+    /// Stages the appending of a slot to one of the other lists.
+    pub fn list_append(&mut self, ends: &'static AtomicU64, slot: Slot) -> Result<()> {
         let (first, last) = (low(self.get(ends)), high(self.get(ends)));
         self.set_in(slot, words::LINKS, halves(0, last));
         if last == 0 {
@@ -212,8 +225,9 @@ impl WriteSet<'_> {
         Ok(())
     }
 
-    /// Takes a slot out of one of the other lists.
-    pub fn delist(&mut self, ends: &'static AtomicU64, slot: Slot) -> Result<()> {
+    /// Stages the removal of a slot from one of the other lists. `EINVAL` means that it is not in
+    /// this list.
+    pub fn list_remove(&mut self, ends: &'static AtomicU64, slot: Slot) -> Result<()> {
         let links = self.get_in(slot, words::LINKS);
         let (next, previous) = (low(links), high(links));
         let (mut first, mut last) = (low(self.get(ends)), high(self.get(ends)));
@@ -232,25 +246,26 @@ impl WriteSet<'_> {
         Ok(())
     }
 
-    /// Notes who has sent (or received) a message, and when.
+    /// Stages the process and time of the last `msgsnd` or `msgrcv`.
     #[inline(always)]
     pub fn stamp(&mut self, word: &'static AtomicU64, pid: u32) {
-        self.set(word, now(pid).pack());
+        self.set(word, stamp_now(pid).pack());
     }
 }
 
-/// A process, and now.
+/// Returns the stamp of a process and the current time.
 #[inline(always)]
-pub fn now(pid: u32) -> Stamp {
+pub fn stamp_now(pid: u32) -> Stamp {
     Stamp { pid, time: crate::sys::clock::time() as u64 }
 }
 
 impl<'a> QueueView<'a> {
-    /// The slots of one of the other lists, in their order; no more than there can be, whatever a peer has made of it.
+    /// Returns the slots of one of the other lists in their order, up to one that is not in use as
+    /// `state`. `Free` stands for any use. The walk counts its steps, as in `messages`.
     pub fn list(&self, ends: &'static AtomicU64, state: SlotUse) -> impl Iterator<Item = Slot> + use<'a> {
         let queue = *self;
         let mut next = low(ends.load(Relaxed));
-        let mut left = queue.most_slots();
+        let mut left = queue.max_slots();
         std::iter::from_fn(move || {
             left = left.checked_sub(1)?;
             let fits = |slot: &Slot| state == SlotUse::Free || slot.kind().state == state;
@@ -262,7 +277,8 @@ impl<'a> QueueView<'a> {
 }
 
 impl WriteSet<'_> {
-    /// Puts a message back into the line, before another one; `None`: at the end.
+    /// Stages the insertion of a message before another one, or at the end for `None`. It counts as
+    /// a message again.
     pub fn insert(&mut self, slot: Slot, before: Option<Slot>) -> Result<()> {
         let queue = self.queue();
         let header = queue.header();

@@ -1,12 +1,19 @@
 //! `msgrcv`.
+//!
+//! A call tries the cheapest way first, as in `send`:
+//!
+//! 1. One restartable sequence removes a message ([`try_receive`]).
+//! 2. If no message matches, the call tries this again for a short while ([`spin::until`]).
+//! 3. All other calls take the lock with signals blocked.
 
 use crate::layout::{BLOCK_BYTES, Slot, SlotKind, SlotUse, UNIT, halves, high, low, words};
-use crate::msg::arena::MOST_AT_ONCE;
-use crate::msg::lock::{QueueGuard, RseqGuard, live};
+use crate::msg::arena::MAX_COPY_UNDER_LOCK;
+use crate::msg::blocked_call::BlockedCall;
+use crate::msg::lock::{QueueGuard, RseqGuard, check_live};
 use crate::msg::mapping::{FIRST_PAGES, QueueView, Queues};
 use crate::msg::message_list::{Selected, Selector};
-use crate::msg::spin::{self, Attempt};
-use crate::msg::waiters::{ANEW, BlockedCall, Side, own_stamp, stage_end_of};
+use crate::msg::spin::{self, FastOutcome};
+use crate::msg::waiters::{RETRY, Side, own_stamp, stage_end_of_transfer};
 use crate::msg::write_set::WriteSet;
 use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::process::acquire::Patience;
@@ -22,32 +29,36 @@ use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// An empty queue with more pages than this gives their memory back: 16 MiB.
-const MOST_KEPT: u32 = 4096;
+/// The number of pages, 16 MiB in all, above which an empty queue frees their memory.
+const MAX_IDLE_PAGES: u32 = 4096;
 
-/// What a call asks for.
+/// The arguments of a call.
 #[derive(Clone, Copy)]
 struct ReceiveRequest {
-    /// As the call's `msgtyp`, and what it means.
+    /// `msgtyp`.
     mtype: i64,
-    select: Selector,
+    /// The meaning of `msgtyp` and `flags`.
+    selector: Selector,
+    /// The greatest length that the call accepts, in bytes.
     size: usize,
     flags: MsgFlags,
 }
 
 impl ReceiveRequest {
-    /// How much of a message it gets, unless the message is longer than it takes.
+    /// Returns how many bytes of a message with `len` bytes the call receives. `E2BIG` means that
+    /// the message is too long.
     #[inline(always)]
-    fn of(&self, len: usize) -> Result<usize> {
+    fn accept(&self, len: usize) -> Result<usize> {
         if len > self.size && !self.flags.contains(MsgFlags::NOERROR) { Err(Errno::TOOBIG) } else { Ok(len.min(self.size)) }
     }
 
-    fn copies(&self) -> bool {
+    /// Returns `true` if the call copies a message and leaves it in the queue.
+    fn is_copy(&self) -> bool {
         self.flags.contains(MsgFlags::COPY)
     }
 }
 
-/// A receiver's own memory.
+/// The receiver's own buffer.
 struct Buffer<'b> {
     bytes: &'b mut [u8],
     mtype: i64,
@@ -71,14 +82,15 @@ impl Sink for Buffer<'_> {
     }
 }
 
-/// Copies a message's bytes to memory that has room for them.
+/// Copies the bytes of a message to memory that has room for them.
 #[inline(always)]
 fn copy_out(to: *mut u8, pieces: impl Iterator<Item = Piece>) {
     let mut done = 0;
     for piece in pieces {
         #[allow(unsafe_code)]
-        // SAFETY: a piece is mapped readable; `to` has room for all of them, which a sink has said. A peer that writes there meanwhile spoils what is
-        // copied and nothing else: no reference is made to it.
+        // SAFETY: a piece is mapped readable. A sink returns `to` only if it has room for all
+        // pieces. If a peer writes to a piece meanwhile, only the copied bytes change, because no
+        // reference is made to it.
         unsafe {
             std::ptr::copy_nonoverlapping(piece.at, to.wrapping_add(done), piece.len);
         }
@@ -87,6 +99,7 @@ fn copy_out(to: *mut u8, pieces: impl Iterator<Item = Piece>) {
 }
 
 impl Queues {
+    /// `msgrcv` into a slice. Returns the type and the length.
     pub fn msgrcv(
         &'static self,
         id: i32,
@@ -101,7 +114,7 @@ impl Queues {
         Ok((to.mtype, len))
     }
 
-    /// `msgrcv`: tries it in a restartable sequence, and then in all generality.
+    /// `msgrcv`: tries the restartable sequence, then all other ways.
     #[inline(always)]
     pub fn receive(
         &'static self,
@@ -112,32 +125,32 @@ impl Queues {
         flags: MsgFlags,
         timeout: Option<Duration>,
     ) -> Result<usize> {
-        let wanted = ReceiveRequest { mtype, select: Selector::new(mtype, flags), size, flags };
-        let is_usual = !fork::is_raw_clone_child() && !wanted.copies();
+        let request = ReceiveRequest { mtype, selector: Selector::new(mtype, flags), size, flags };
+        let is_usual = !fork::is_raw_clone_child() && !request.is_copy();
         if is_usual
             && let Some(queue) = self.hot(id)
             && queue.may(false)
-            && let Attempt::Done(len) = try_receive(queue, to, &wanted)
+            && let FastOutcome::Done(len) = try_receive(queue, to, &request)
         {
             return Ok(len);
         }
-        self.receive_slow(id, to, &wanted, timeout)
+        self.receive_slow(id, to, &request, timeout)
     }
 
-    /// In the order in which the kernel checks.
+    /// `msgrcv` in all other cases. The checks have the kernel's order.
     #[inline(never)]
     fn receive_slow(
         &'static self,
         id: i32,
         to: &mut impl Sink,
-        wanted: &ReceiveRequest,
+        request: &ReceiveRequest,
         timeout: Option<Duration>,
     ) -> Result<usize> {
-        if id < 0 || isize::try_from(wanted.size).is_err() {
+        if id < 0 || isize::try_from(request.size).is_err() {
             return Err(Errno::INVAL);
         }
-        let nowait = wanted.flags.contains(MsgFlags::NOWAIT);
-        if wanted.copies() && (wanted.flags.contains(MsgFlags::EXCEPT) || !nowait) {
+        let nowait = request.flags.contains(MsgFlags::NOWAIT);
+        if request.is_copy() && (request.flags.contains(MsgFlags::EXCEPT) || !nowait) {
             return Err(Errno::INVAL);
         }
         if fork::is_raw_clone_child() {
@@ -150,166 +163,174 @@ impl Queues {
         let id = Id::from_raw(id)?;
         let nowait = nowait || timeout == Some(Duration::ZERO);
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        if queue.is_whole() {
-            match try_receive(queue, to, wanted) {
-                Attempt::Done(len) => return Ok(len),
-                Attempt::Failed(e) => return Err(e),
-                Attempt::Not if nowait => return Err(Errno::NOMSG),
-                Attempt::Not => match spin::until(&queue, spin::FOR_MESSAGES, deadline, || try_receive(queue, to, wanted)) {
-                    Attempt::Done(len) => return Ok(len),
-                    Attempt::Failed(e) => return Err(e),
-                    Attempt::Not | Attempt::Slow => {}
-                },
-                Attempt::Slow => {}
+        if queue.is_fully_mapped() {
+            match try_receive(queue, to, request) {
+                FastOutcome::Done(len) => return Ok(len),
+                FastOutcome::Failed(e) => return Err(e),
+                FastOutcome::WouldBlock if nowait => return Err(Errno::NOMSG),
+                FastOutcome::WouldBlock => {
+                    match spin::until(&queue, spin::FOR_MESSAGES, deadline, || try_receive(queue, to, request)) {
+                        FastOutcome::Done(len) => return Ok(len),
+                        FastOutcome::Failed(e) => return Err(e),
+                        FastOutcome::WouldBlock | FastOutcome::NeedsLock => {}
+                    }
+                }
+                FastOutcome::NeedsLock => {}
             }
         }
-        self.receive_locked(queue, id, to, wanted, nowait, deadline)
+        self.receive_locked(queue, id, to, request, nowait, deadline)
     }
 
-    /// Under the queue's lock.
+    /// `msgrcv` under the queue lock.
     #[cold]
     fn receive_locked(
         &'static self,
         queue: QueueView<'_>,
         id: Id,
         to: &mut impl Sink,
-        wanted: &ReceiveRequest,
+        request: &ReceiveRequest,
         nowait: bool,
         deadline: Option<Instant>,
     ) -> Result<usize> {
         loop {
-            // One that never waits for others knows no time, and no `EINTR`.
+            // A call that does not block knows neither a deadline nor `EINTR`.
             let patience = if nowait { Patience::Endless } else { Patience::Until(deadline, Errno::NOMSG) };
-            let guard = live(self.lock(queue, patience)?, id)?;
+            let guard = check_live(self.lock(queue, patience)?, id)?;
             if !guard.queue.may(false) {
                 return Err(Errno::ACCES);
             }
-            guard.make_ready(0);
-            if let Some(message) = guard.select(wanted.select)? {
-                return guard.receive(message, to, wanted);
+            guard.reclaim_before_growth(0);
+            if let Some(message) = guard.select(request.selector)? {
+                return guard.receive(message, to, request);
             }
             if nowait || deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(Errno::NOMSG);
             }
-            let size = if wanted.flags.contains(MsgFlags::NOERROR) { u64::MAX } else { wanted.size as u64 };
-            let slot = guard.enqueue(Side::Receivers, wanted.mtype, wanted.flags, size, 0)?;
+            let size = if request.flags.contains(MsgFlags::NOERROR) { u64::MAX } else { request.size as u64 };
+            let slot = guard.enqueue(Side::Receivers, request.mtype, request.flags, size, 0)?;
             let call = BlockedCall::new(guard.queue, id, Side::Receivers, slot);
             waiting::announce(call.interruptible(self));
-            let signals = guard.leave();
+            // The call is in the list and announced to handlers before the lock is released.
+            // Signals stay blocked until it sleeps.
+            let signals = guard.release();
             let answer = waiting::sleep(&call, deadline, Errno::NOMSG, signals);
             if !call.is_answered() {
                 return Err(answer.err().unwrap_or(Errno::IDRM));
             }
-            let Err(e) = answer else { return self.receive_given(&call, to, wanted) };
+            let Err(e) = answer else { return self.receive_handed_over(&call, to, request) };
             call.end();
-            if e != ANEW {
+            if e != RETRY {
                 return Err(e);
             }
         }
     }
 
-    /// Takes the message that a sender has handed over.
-    fn receive_given(&self, call: &BlockedCall<'_>, to: &mut impl Sink, wanted: &ReceiveRequest) -> Result<usize> {
+    /// Takes the message that a sender has handed over. Only this thread frees its slots, or `reap`
+    /// after the thread has exited.
+    fn receive_handed_over(&self, call: &BlockedCall<'_>, to: &mut impl Sink, request: &ReceiveRequest) -> Result<usize> {
         let message = call.queue.slot(call.message())?;
-        let len = (message.kind().number as usize).min(wanted.size);
-        let put = put(&call.queue, message, len, to);
+        let len = (message.kind().number as usize).min(request.size);
+        let delivered = deliver(&call.queue, message, len, to);
         if !call.is_own() {
-            // A handler's child goes on here: what it has copied may be anything.
+            // This is a child that a handler forked. The slots belong to its parent, so the copied
+            // bytes can be of another message.
             return Err(Errno::INTR);
         }
-        if put.is_err() {
+        if delivered.is_err() {
             self.lock(call.queue, Patience::EndlessInCall)?.put_back(message)?;
         }
         call.end();
-        put.map(|()| len)
+        delivered.map(|()| len)
     }
 }
 
-/// Hands a message to its receiver.
-fn put(queue: &QueueView<'_>, message: Slot, len: usize, to: &mut impl Sink) -> Result<()> {
+/// Passes a message to its receiver.
+fn deliver(queue: &QueueView<'_>, message: Slot, len: usize, to: &mut impl Sink) -> Result<()> {
     let mtype = message.get(words::TYPE) as i64;
-    // Memory is not asked for, if that can be: this may be a handler that has interrupted the allocator.
-    const FEW: usize = 64;
-    let mut few = [Piece { at: std::ptr::null(), len: 0 }; FEW];
-    if len <= (FEW - 1) * BLOCK_BYTES {
+    // A handler that interrupted the allocator may run this, so no memory is allocated if possible.
+    const MAX_STACK_PIECES: usize = 64;
+    let mut on_stack = [Piece { at: std::ptr::null(), len: 0 }; MAX_STACK_PIECES];
+    if len <= (MAX_STACK_PIECES - 1) * BLOCK_BYTES {
         let mut count = 0;
-        for (place, piece) in few.iter_mut().zip(queue.pieces(message, len)) {
+        for (place, piece) in on_stack.iter_mut().zip(queue.pieces(message, len)) {
             *place = piece;
             count += 1;
         }
-        return to.put(mtype, &few[..count]);
+        return to.put(mtype, &on_stack[..count]);
     }
     let pieces: Vec<Piece> = queue.pieces(message, len).collect();
     to.put(mtype, &pieces)
 }
 
-/// Receives without holding signals off, if nobody is to be woken.
+/// Receives in a restartable sequence. `WouldBlock` means that no message matches.
 #[inline(always)]
-fn try_receive(queue: QueueView<'_>, to: &mut impl Sink, wanted: &ReceiveRequest) -> Attempt<usize> {
+fn try_receive(queue: QueueView<'_>, to: &mut impl Sink, request: &ReceiveRequest) -> FastOutcome<usize> {
     let header = queue.header();
     if low(header.count.load(Relaxed)) == 0 {
-        return Attempt::Not;
+        return FastOutcome::WouldBlock;
     }
-    RseqGuard::with(queue, |quick| {
-        if high(header.waiting.load(Relaxed)) != 0 || header.damaged.load(Relaxed) != 0 || !queue.is_live() || wanted.copies() {
-            return Attempt::Slow;
+    RseqGuard::with(queue, |guard| {
+        if high(header.waiting.load(Relaxed)) != 0 || header.damaged.load(Relaxed) != 0 || !queue.is_live() || request.is_copy() {
+            return FastOutcome::NeedsLock;
         }
-        let message = match queue.select(wanted.select) {
+        let message = match queue.select(request.selector) {
             Ok(Selected::Message(message)) => message,
-            Ok(Selected::Nothing) if quick.leave() => return Attempt::Not,
-            _ => return Attempt::Slow,
+            Ok(Selected::Nothing) if guard.release() => return FastOutcome::WouldBlock,
+            _ => return FastOutcome::NeedsLock,
         };
-        quick.forget_waits(spin::FOR_ROOM);
+        guard.reset_waits(spin::FOR_ROOM);
         let kind = message.kind();
-        let whole = kind.number as usize;
-        let len = match wanted.of(whole) {
+        let full_len = kind.number as usize;
+        let len = match request.accept(full_len) {
             Ok(len) => len,
-            Err(e) if quick.leave() => return Attempt::Failed(e),
-            Err(_) => return Attempt::Slow,
+            Err(e) if guard.release() => return FastOutcome::Failed(e),
+            Err(_) => return FastOutcome::NeedsLock,
         };
         let last = low(header.count.load(Relaxed)) == 1;
-        if whole > MOST_AT_ONCE || last && queue.pages() > MOST_KEPT {
-            return Attempt::Slow;
+        if full_len > MAX_COPY_UNDER_LOCK || last && queue.pages() > MAX_IDLE_PAGES {
+            return FastOutcome::NeedsLock;
         }
-        let Some(at) = to.ready(len) else { return Attempt::Slow };
+        let Some(at) = to.ready(len) else { return FastOutcome::NeedsLock };
         let mtype = message.get(words::TYPE) as i64;
         let mut writes = WriteSet::new(queue);
-        if stage_taken(&mut writes, message, kind, whole).is_err() || writes.check().is_err() {
-            return Attempt::Slow;
+        if stage_receive(&mut writes, message, kind, full_len).is_err() || writes.check().is_err() {
+            return FastOutcome::NeedsLock;
         }
-        // From here on only a handler of this thread's can be in the way.
+        // The message is copied out before the commit, while the lock keeps its slots from being
+        // reused. If a handler takes the lock over, the commit fails and the call starts again.
         copy_out(at, queue.pieces(message, len));
-        if !quick.commit(&writes) {
-            return Attempt::Slow;
+        if !guard.commit(&writes) {
+            return FastOutcome::NeedsLock;
         }
         to.put_type(mtype);
-        Attempt::Done(len)
+        FastOutcome::Done(len)
     })
-    .unwrap_or(Attempt::Slow)
+    .unwrap_or(FastOutcome::NeedsLock)
 }
 
-/// Drafts that a message is received, and gone.
+/// Stages the removal of a message and the return of its slots.
 #[inline(always)]
-fn stage_taken(writes: &mut WriteSet<'_>, message: Slot, kind: SlotKind, len: usize) -> Result<()> {
+fn stage_receive(writes: &mut WriteSet<'_>, message: Slot, kind: SlotKind, len: usize) -> Result<()> {
     writes.remove(message, len)?;
     let header = writes.queue().header();
     writes.put(&header.received, own_stamp().pack());
-    writes.give_message(message, kind.class, len)
+    writes.free_message(message, kind.class, len)
 }
 
 impl QueueGuard<'_> {
-    /// The message that a receiver gets.
-    fn select(&self, select: Selector) -> Result<Option<Slot>> {
-        match self.queue.select(select)? {
+    /// Returns the message that a receiver gets. Builds the index by type if there are many
+    /// messages.
+    fn select(&self, selector: Selector) -> Result<Option<Slot>> {
+        match self.queue.select(selector)? {
             Selected::Message(message) => Ok(Some(message)),
             Selected::Nothing => Ok(None),
             Selected::Unindexed => {
-                // Without room for an index it takes longer.
-                if self.index_types().is_err() {
-                    self.forget_types()?;
-                    return Ok(self.queue.look_through(select));
+                // If there is no room for an index, each message is looked at.
+                if self.build_type_index().is_err() {
+                    self.drop_type_index()?;
+                    return Ok(self.queue.scan(selector));
                 }
-                match self.queue.select(select)? {
+                match self.queue.select(selector)? {
                     Selected::Message(message) => Ok(Some(message)),
                     _ => Ok(None),
                 }
@@ -317,92 +338,95 @@ impl QueueGuard<'_> {
         }
     }
 
-    fn receive(self, message: Slot, to: &mut impl Sink, wanted: &ReceiveRequest) -> Result<usize> {
+    /// Receives a message, or copies it for `MSG_COPY`.
+    fn receive(self, message: Slot, to: &mut impl Sink, request: &ReceiveRequest) -> Result<usize> {
         let kind = message.kind();
-        let whole = kind.number as usize;
-        if whole > self.queue.most_slots() as usize * UNIT {
-            // A peer has scribbled.
+        let full_len = kind.number as usize;
+        if full_len > self.queue.max_slots() as usize * UNIT {
+            // A peer has overwritten the length.
             return Err(Errno::INVAL);
         }
-        let len = wanted.of(whole)?;
-        if wanted.copies() {
-            // A copy is not cut off, and the kernel has room for so much.
-            let room = wanted.size.min(self.queue.queues.core.header.msgmax.load(Relaxed) as usize);
-            return if whole <= room { put(&self.queue, message, len, to).map(|()| len) } else { Err(Errno::INVAL) };
+        let len = request.accept(full_len)?;
+        if request.is_copy() {
+            // A copy is not truncated, and the kernel has a buffer of `msgmax` bytes for it.
+            let room = request.size.min(self.queue.queues.core.header.msgmax.load(Relaxed) as usize);
+            return if full_len <= room { deliver(&self.queue, message, len, to).map(|()| len) } else { Err(Errno::INVAL) };
         }
         let mut writes = WriteSet::new(self.queue);
-        if whole <= MOST_AT_ONCE {
-            put(&self.queue, message, len, to)?;
-            stage_taken(&mut writes, message, kind, whole)?;
+        if full_len <= MAX_COPY_UNDER_LOCK {
+            deliver(&self.queue, message, len, to)?;
+            stage_receive(&mut writes, message, kind, full_len)?;
             self.commit(&writes)?;
-            return self.made_room().map(|()| len);
+            return self.after_removal().map(|()| len);
         }
-        // A long message is copied with the lock not held.
+        // A long message is copied without the lock. It leaves the list and becomes busy under the
+        // name of this thread. If the process dies, the next sweep returns it to the list.
         let number = message.get(words::NUMBER) as u32;
-        writes.remove(message, whole)?;
+        writes.remove(message, full_len)?;
         let header = self.queue.header();
         writes.put(&header.received, own_stamp().pack());
-        self.stage_receiving(&mut writes, message, self.holder(), number);
-        writes.enlist(&header.busy, message)?;
+        self.stage_receiving(&mut writes, message, self.owner(), number);
+        writes.list_append(&header.busy, message)?;
         self.commit(&writes)?;
-        self.made_room()?;
+        self.after_removal()?;
         let queue = self.queue;
         drop(self);
-        let put = put(&queue, message, len, to);
+        let delivered = deliver(&queue, message, len, to);
         let guard = queue.queues.lock(queue, Patience::EndlessInCall)?;
-        match put {
+        match delivered {
             Ok(()) => {
                 let mut writes = WriteSet::new(queue);
-                stage_end_of(&mut writes, message.unit(), guard.holder())?;
+                stage_end_of_transfer(&mut writes, message.unit(), guard.owner())?;
                 guard.commit(&writes)?;
-                guard.give_memory_back()?;
+                guard.shrink_if_idle()?;
                 Ok(len)
             }
             Err(e) => guard.put_back(message).and(Err(e)),
         }
     }
 
-    /// A message is gone: whoever waits for room may go on.
-    fn made_room(&self) -> Result<()> {
+    /// Admits blocked senders after a message was removed, and frees memory.
+    fn after_removal(&self) -> Result<()> {
         self.admit_senders()?;
-        self.give_memory_back()
+        self.shrink_if_idle()
     }
 
-    /// If nothing is kept in the queue any more, and it was large.
-    fn give_memory_back(&self) -> Result<()> {
+    /// Frees the memory of a large queue if no slot is in use.
+    fn shrink_if_idle(&self) -> Result<()> {
         let header = self.queue.header();
         let idle = low(header.count.load(Relaxed)) == 0
             && header.waiting.load(Relaxed) == 0
             && header.busy.load(Relaxed) == 0
             && header.types.load(Relaxed) == 0;
-        if idle && self.queue.pages() > MOST_KEPT.max(FIRST_PAGES) { self.start_over() } else { Ok(()) }
+        if idle && self.queue.pages() > MAX_IDLE_PAGES.max(FIRST_PAGES) { self.reset_slots() } else { Ok(()) }
     }
 
-    /// A message could not be given to its receiver: it goes back to where it was in the line.
+    /// Returns a message that could not be copied to its receiver to its former position.
     fn put_back(&self, message: Slot) -> Result<()> {
-        if message.kind().state != SlotUse::Receiving || message.get(words::NUMBER) != self.holder().0 {
+        if message.kind().state != SlotUse::Receiving || message.get(words::NUMBER) != self.owner().0 {
             return Ok(());
         }
         self.restore(message)
     }
 
-    /// Puts a message that was taken out of the line back into it.
+    /// Returns a busy message to its former position in the list.
     pub fn restore(&self, message: Slot) -> Result<()> {
-        self.forget_types()?;
+        // The index expects messages to be appended, so it is dropped and built again later.
+        self.drop_type_index()?;
         let header = self.queue.header();
         let (number, blocks) = (low(message.get(words::CHAIN)), high(message.get(words::CHAIN)));
         let newest = high(header.count.load(Relaxed));
         let age = |number: u32| newest.wrapping_sub(number);
         let later = self.queue.messages().find(|other| age(other.get(words::NUMBER) as u32) <= age(number));
         let mut writes = WriteSet::new(self.queue);
-        writes.delist(&header.busy, message)?;
+        writes.list_remove(&header.busy, message)?;
         writes.insert(message, later)?;
         let kind = message.kind();
         writes.set_in(message, words::KIND, SlotKind { state: SlotUse::Queued, ..kind }.pack());
         writes.set_in(message, words::NUMBER, number.into());
         writes.set_in(message, words::CHAIN, halves(0, blocks));
         self.commit(&writes)?;
-        // Whoever has come to wait meanwhile has not seen it.
-        self.answer_all(Side::Receivers, ANEW)
+        // Receivers that blocked meanwhile have not seen the message. They look again.
+        self.answer_all(Side::Receivers, RETRY)
     }
 }

@@ -1,4 +1,4 @@
-//! Reclaiming what participants that exited have left in queues.
+//! Reclaims what exited processes have left in queues.
 
 use crate::layout::ObjectState;
 use crate::msg::mapping::{QueueView, Queues};
@@ -16,26 +16,32 @@ impl ObjectClass for Queues {
         matches!(self.at(index), Ok(Some(queue)) if queue.is_live())
     }
 
-    /// The registry's lock was a dead one's: what it had half made or half removed is ended, and the queues are counted anew.
-    fn repair(&self, held: &RegistryGuard<'_>) {
+    /// Repairs all queues after the owner of the registry's lock has died. Completes what was half
+    /// created or half removed, and counts the queues again.
+    fn repair(&self, registry: &RegistryGuard<'_>) {
         let mut in_use = 0;
         for index in self.core.used_indexes(Mechanism::Msg) {
             let queue = match self.writable_at(index) {
                 Ok(Some(queue)) => queue,
                 Ok(None) => {
+                    // The creator died before the file was valid, or the remover after it was
+                    // retired.
                     self.unlink_files(index);
-                    self.core.mark_used(held, Mechanism::Msg, index, false);
+                    self.core.mark_used(registry, Mechanism::Msg, index, false);
                     continue;
                 }
                 Err(_) => continue,
             };
             let (id, state) = queue.head();
+            // `Making` or `Gone`: the creator or the remover died.
             if state != ObjectState::Live && queue.writable() {
-                self.destroy_soon(held, queue, id);
+                self.destroy_soon(registry, queue, id);
                 continue;
             }
-            if queue.is_whole() && self.core.kind() == Kind::Shared {
-                // A dead `IPC_SET` may have changed the files' rights and not the queue's. Only the owner can, and can change them back.
+            if queue.is_fully_mapped() && self.core.kind() == Kind::Shared {
+                // An `IPC_SET` that died may have changed the permissions of the files and not
+                // those in the header. Only the owner could change them, and the owner can change
+                // them back.
                 let _ = self.set_file_permissions(index, &queue.permissions().0);
             }
             in_use += 1;
@@ -43,21 +49,25 @@ impl ObjectClass for Queues {
         self.core.registry.class(Mechanism::Msg).in_use.store(in_use, Relaxed);
     }
 
-    /// Forgets the calls of the dead, and what they were sending or receiving.
-    fn sweep(&self, held: &RegistryGuard<'_>) {
+    /// Removes the blocked calls of exited processes, and the messages that they were sending or
+    /// receiving.
+    fn sweep(&self, registry: &RegistryGuard<'_>) {
         for index in self.core.used_indexes(Mechanism::Msg) {
             let Ok(Some(queue)) = self.writable_at(index) else { continue };
             let (id, state) = queue.head();
             if state != ObjectState::Live {
                 if queue.writable() {
-                    // Nobody is at it while the lock is held.
-                    self.destroy_soon(held, queue, id);
+                    // The registry's lock is held, so no live process creates or removes this
+                    // queue.
+                    self.destroy_soon(registry, queue, id);
                 }
                 continue;
             }
             let header = queue.header();
+            // A queue with a free lock, no blocked calls and no busy messages has nothing to
+            // reclaim.
             let idle = [&header.lock, &header.waiting, &header.busy].iter().all(|word| word.load(Relaxed) == 0);
-            if queue.is_whole()
+            if queue.is_fully_mapped()
                 && !idle
                 && let Ok(guard) = self.lock(queue, Patience::Brief)
             {
@@ -66,7 +76,7 @@ impl ObjectClass for Queues {
         }
     }
 
-    fn drop_stale_names(&self, held: &RegistryGuard<'_>, key: Key) {
-        self.core.drop_stale_names::<QueueView<'_>>(self, held, key);
+    fn drop_stale_names(&self, registry: &RegistryGuard<'_>, key: Key) {
+        self.core.drop_stale_names::<QueueView<'_>>(self, registry, key);
     }
 }

@@ -1,7 +1,12 @@
-//! Making a damaged queue anew, from what the slots themselves say.
+//! Rebuilds a damaged queue from its slots.
 //!
-//! Somebody who may use the queue has scribbled on its file; or its lists disagree for whatever reason. A message that says that it is one, and whose bytes are
-//! where it says, is kept, in the order of the numbers; so are the calls that wait, and what the living are sending and receiving. Everything else is free.
+//! A queue is damaged if its lists do not agree with its slots. Usually, a process with permission
+//! for the queue has overwritten words of its file. The following is kept, and all other slots
+//! become free:
+//!
+//! - messages with a consistent length, type and blocks, in the order of their numbers;
+//! - blocked calls of live threads, in the order of their tickets, and answered ones;
+//! - messages that live threads are sending or receiving.
 
 use crate::layout::{
     BLOCK_BYTES, CLASSES, Slot, SlotKind, SlotUse, TypeIndex, UNIT, WaiterState, class_for, halves, high, inline_len, low, words,
@@ -24,24 +29,29 @@ type Result<T> = std::result::Result<T, Errno>;
 const UNITS_PER_PAGE: u32 = (4096 / UNIT) as u32;
 const LARGEST: usize = CLASSES - 1;
 
-/// What is found in the slots.
+/// What the slots hold.
 #[derive(Default)]
 struct Found {
+    /// The messages in the queue, in their order.
     messages: Vec<Slot>,
+    /// Messages that are being sent or received, and answered calls.
     busy: Vec<Slot>,
+    /// Blocked receivers, in their order.
     receivers: Vec<Slot>,
+    /// Blocked senders, in their order.
     senders: Vec<Slot>,
-    /// The slots that are in use, by number: these, their further blocks.
+    /// The units of all these slots, and of the blocks of the messages.
     used: HashSet<u32>,
 }
 
 impl QueueView<'_> {
-    /// The pages that have been divided into slots, as far as the file has them, and into what.
+    /// Returns the pages that are divided into slots, each with the class of its slots.
     fn divided_pages(&self) -> impl Iterator<Item = (u32, usize)> + '_ {
         let divided = low(self.header().divided.load(Relaxed)).min(self.pages());
         (1..divided).map_while(|page| Some((page, self.slot(page * UNITS_PER_PAGE).ok()?.kind().class)))
     }
 
+    /// Returns all slots of all divided pages.
     fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
         self.divided_pages().flat_map(move |(page, class)| {
             let first = page * UNITS_PER_PAGE;
@@ -51,7 +61,8 @@ impl QueueView<'_> {
         })
     }
 
-    /// A message's further slots, if they are what it says. `None`: they are not.
+    /// Returns the units of the blocks of a message. Returns `None` if its length, type or blocks
+    /// are not consistent.
     fn sound_blocks(&self, message: Slot, used: &HashSet<u32>) -> Option<Vec<u32>> {
         let (kind, mtype) = (message.kind(), message.get(words::TYPE) as i64);
         let len = kind.number as usize;
@@ -76,7 +87,8 @@ impl QueueView<'_> {
 }
 
 impl QueueGuard<'_> {
-    fn find_all(&self) -> Found {
+    /// Collects what the slots hold.
+    fn scan_slots(&self) -> Found {
         let queue = self.queue;
         let mut found = Found::default();
         for slot in queue.slots() {
@@ -93,7 +105,7 @@ impl QueueGuard<'_> {
                     }
                     found.used.extend(blocks);
                 }
-                SlotUse::Waiter if queue.lives(slot.sleeper()) => match slot.sleeper().state() {
+                SlotUse::Waiter if queue.is_waiter_alive(slot.sleeper()) => match slot.sleeper().state() {
                     WaiterState::Waiting if high(slot.get(words::WANTS)) == 0 => found.receivers.push(slot),
                     WaiterState::Waiting => found.senders.push(slot),
                     WaiterState::Answered(_) => found.busy.push(slot),
@@ -111,24 +123,24 @@ impl QueueGuard<'_> {
         found
     }
 
-    /// Whether the lists say what the slots say.
+    /// Returns `true` if the lists agree with the slots.
     fn is_sound(&self, found: &Found) -> bool {
         let queue = self.queue;
         let header = queue.header();
         let units = |slots: &[Slot]| slots.iter().map(|slot| slot.unit()).collect::<Vec<_>>();
         let bytes: u64 = found.messages.iter().map(|slot| u64::from(slot.kind().number)).sum();
-        let line: Vec<u32> = queue.messages().map(Slot::unit).collect();
+        let listed: Vec<u32> = queue.messages().map(Slot::unit).collect();
         let list = |ends: &'static AtomicU64| {
             let units: Vec<u32> = queue.list(ends, SlotUse::Free).map(Slot::unit).collect();
             (high(ends.load(Relaxed)) == units.last().copied().unwrap_or(0)).then_some(units)
         };
         let lists = [(&header.receivers, &found.receivers), (&header.senders, &found.senders)];
         let waiting = halves(found.receivers.len() as u32, found.senders.len() as u32);
-        line == units(&found.messages)
-            && low(header.count.load(Relaxed)) as usize == line.len()
+        listed == units(&found.messages)
+            && low(header.count.load(Relaxed)) as usize == listed.len()
             && header.bytes.load(Relaxed) == bytes
-            && high(header.ends.load(Relaxed)) == line.last().copied().unwrap_or(0)
-            && lists.into_iter().all(|(ends, slots)| list(ends).is_some_and(|units_there| units_there == units(slots)))
+            && high(header.ends.load(Relaxed)) == listed.last().copied().unwrap_or(0)
+            && lists.into_iter().all(|(ends, slots)| list(ends).is_some_and(|linked| linked == units(slots)))
             && list(&header.busy).is_some_and(|there| {
                 let mut known = units(&found.busy);
                 let mut there = there;
@@ -137,11 +149,12 @@ impl QueueGuard<'_> {
                 there == known
             })
             && header.waiting.load(Relaxed) == waiting
-            && self.free_is_sound(found)
+            && self.free_lists_are_sound(found)
     }
 
-    /// Whether the lists of free slots have only free ones, all that nobody uses, and no cycle.
-    fn free_is_sound(&self, found: &Found) -> bool {
+    /// Returns `true` if the lists of free slots contain all slots that are not in use, each once,
+    /// and no other slot.
+    fn free_lists_are_sound(&self, found: &Found) -> bool {
         let mut seen = HashSet::new();
         let all_free = (0..CLASSES).all(|class| {
             let mut next = low(self.queue.header().free(class).load(Relaxed));
@@ -165,7 +178,7 @@ impl QueueGuard<'_> {
         all_free && all == seen.len() + found.used.len() + types
     }
 
-    /// Strings slots together as a list.
+    /// Links slots as a list, without a journal.
     fn relink(&self, ends: &AtomicU64, slots: &[Slot]) {
         let unit = |nth: Option<usize>| nth.and_then(|nth| slots.get(nth)).map_or(0, |slot| slot.unit());
         for (nth, slot) in slots.iter().enumerate() {
@@ -174,11 +187,12 @@ impl QueueGuard<'_> {
         ends.store(halves(unit(Some(0)), unit(slots.len().checked_sub(1))), Relaxed);
     }
 
-    /// Makes everything anew that is not said by the slots themselves.
+    /// Rebuilds the lists and counters from the slots. The caller holds the queue lock.
     fn salvage(&self, found: &Found) {
         let queue = self.queue;
         let header = queue.header();
-        // Whoever finds this half done finds a damaged queue, as before.
+        // This is not journalled. A crash in the middle leaves a damaged queue, as before, and the
+        // slots still say what is to be kept.
         header.types.store(TypeIndex::Off.pack(), Relaxed);
         let mut bytes = 0;
         for (nth, message) in (0..).zip(&found.messages) {
@@ -209,9 +223,11 @@ impl QueueGuard<'_> {
         (0..CLASSES).for_each(|class| header.free(class).store(free[class].into(), Relaxed));
         let divided = low(header.divided.load(Relaxed)).clamp(1, queue.pages().max(1));
         header.divided.store(divided.into(), Relaxed);
+        // A reader without the lock sees a new number of changes and reads again.
         header.changes.fetch_add(1, Release);
         for call in &found.busy {
             if call.kind().state == SlotUse::Waiter {
+                // An answered call may have lost the wake-up for its answer.
                 futex::wake_one(&call.sleeper().state);
             }
         }
@@ -219,18 +235,18 @@ impl QueueGuard<'_> {
 }
 
 impl Queues {
-    /// The queues that are damaged; they are made anew if `repair`.
+    /// Returns the damaged queues. Rebuilds them if `repair`.
     pub fn damaged_queues(&self, repair: bool) -> Result<Vec<QueueRepair>> {
         let _inside = Inside::enter();
         let mut all = Vec::new();
         for index in self.core.used_indexes(Mechanism::Msg) {
             let Ok(Some(queue)) = self.writable_at(index) else { continue };
-            if !queue.is_live() || !queue.is_whole() {
+            if !queue.is_live() || !queue.is_fully_mapped() {
                 continue;
             }
             let Ok(guard) = self.lock(queue, Patience::Brief) else { continue };
             guard.repair();
-            let found = guard.find_all();
+            let found = guard.scan_slots();
             if guard.is_sound(&found) {
                 continue;
             }

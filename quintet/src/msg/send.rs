@@ -1,11 +1,21 @@
 //! `msgsnd`.
+//!
+//! A call tries the cheapest way first:
+//!
+//! 1. One restartable sequence appends the message, or hands it to a blocked receiver
+//!    ([`try_send`]).
+//! 2. If the queue is full, the call tries this again for a short while ([`spin::until`]).
+//! 3. All other calls take the lock with signals blocked. They may grow the file, copy a long
+//!    message, or block.
 
 use crate::layout::{Slot, SlotKind, SlotUse, halves, high, low, words};
-use crate::msg::arena::MOST_AT_ONCE;
-use crate::msg::lock::{QueueGuard, RseqGuard, live};
+use crate::msg::arena::MAX_COPY_UNDER_LOCK;
+use crate::msg::blocked_call::BlockedCall;
+use crate::msg::handover::{HandedOver, stage_receipt};
+use crate::msg::lock::{QueueGuard, RseqGuard, check_live};
 use crate::msg::mapping::{QueueView, Queues};
-use crate::msg::spin::{self, Attempt};
-use crate::msg::waiters::{ANEW, BlockedCall, Given, Side, fits, holder_of, own_stamp, stage_end_of, stage_given, wanted};
+use crate::msg::spin::{self, FastOutcome};
+use crate::msg::waiters::{RETRY, Side, fits, own_stamp, owner_of, selector_of, stage_end_of_transfer};
 use crate::msg::write_set::WriteSet;
 use crate::object::mapping::{MappedObject, ObjectFiles};
 use crate::process::acquire::Patience;
@@ -22,30 +32,31 @@ use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// The words of a message from its type on, as they are copied into its slot together.
-type Header = [u64; 5];
+/// The words of a message from its type to its stamp, which one copy stores into its slot.
+type MessageHeader = [u64; 5];
 
 impl Queues {
+    /// `msgsnd` with the bytes of a slice.
     pub fn msgsnd(&'static self, id: i32, mtype: i64, data: &[u8], flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
         self.send(id, mtype, Source::new(data), flags, timeout)
     }
 
-    /// `msgsnd`: tries it in a restartable sequence, and then in all generality.
+    /// `msgsnd`: tries the restartable sequence, then all other ways.
     #[inline(always)]
     pub fn send(&'static self, id: i32, mtype: i64, from: Source, flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
-        let most = (self.core.header.msgmax.load(Relaxed) as usize).min(MOST_AT_ONCE);
-        let is_usual = !fork::is_raw_clone_child() && mtype >= 1 && from.len <= most;
+        let max_len = (self.core.header.msgmax.load(Relaxed) as usize).min(MAX_COPY_UNDER_LOCK);
+        let is_usual = !fork::is_raw_clone_child() && mtype >= 1 && from.len <= max_len;
         if is_usual
             && let Some(queue) = self.hot(id)
             && queue.may(true)
-            && let Attempt::Done(()) = try_send(queue, mtype, from)
+            && let FastOutcome::Done(()) = try_send(queue, mtype, from)
         {
             return Ok(());
         }
         self.send_slow(id, mtype, from, flags, timeout)
     }
 
-    /// In the order in which the kernel checks.
+    /// `msgsnd` in all other cases. The checks have the kernel's order.
     #[inline(never)]
     fn send_slow(&'static self, id: i32, mtype: i64, from: Source, flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
         if from.len > self.core.header.msgmax.load(Relaxed) as usize || i32::try_from(from.len).is_err() || mtype < 1 {
@@ -60,24 +71,25 @@ impl Queues {
         }
         let id = Id::from_raw(id)?;
         let nowait = flags.contains(MsgFlags::NOWAIT) || timeout == Some(Duration::ZERO);
-        // A time that cannot be reckoned is one without end.
+        // A timeout beyond the range of the clock never expires.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        if queue.is_whole() && from.len <= MOST_AT_ONCE {
+        if queue.is_fully_mapped() && from.len <= MAX_COPY_UNDER_LOCK {
             match try_send(queue, mtype, from) {
-                Attempt::Done(()) => return Ok(()),
-                Attempt::Not if nowait => return Err(Errno::AGAIN),
-                Attempt::Not => {
-                    if let Attempt::Done(()) = spin::until(&queue, spin::FOR_ROOM, deadline, || try_send(queue, mtype, from)) {
+                FastOutcome::Done(()) => return Ok(()),
+                FastOutcome::WouldBlock if nowait => return Err(Errno::AGAIN),
+                FastOutcome::WouldBlock => {
+                    if let FastOutcome::Done(()) = spin::until(&queue, spin::FOR_ROOM, deadline, || try_send(queue, mtype, from))
+                    {
                         return Ok(());
                     }
                 }
-                Attempt::Failed(_) | Attempt::Slow => {}
+                FastOutcome::Failed(_) | FastOutcome::NeedsLock => {}
             }
         }
         self.send_locked(queue, id, mtype, from, nowait, deadline)
     }
 
-    /// Under the queue's lock.
+    /// `msgsnd` under the queue lock.
     #[cold]
     fn send_locked(
         &'static self,
@@ -89,34 +101,39 @@ impl Queues {
         deadline: Option<Instant>,
     ) -> Result<()> {
         loop {
-            // One that never waits for others knows no time, and no `EINTR`.
+            // A call that does not block knows neither a deadline nor `EINTR`.
             let patience = if nowait { Patience::Endless } else { Patience::Until(deadline, Errno::AGAIN) };
-            let mut guard = live(self.lock(queue, patience)?, id)?;
+            let mut guard = check_live(self.lock(queue, patience)?, id)?;
             if !guard.queue.may(true) {
                 return Err(Errno::ACCES);
             }
-            guard.make_ready(from.len);
+            guard.reclaim_before_growth(from.len);
             let late = nowait || deadline.is_some_and(|deadline| deadline <= Instant::now());
             let fits = guard.fits(from.len);
             if !fits && late {
                 return Err(Errno::AGAIN);
             }
-            let large = from.len > MOST_AT_ONCE;
+            let large = from.len > MAX_COPY_UNDER_LOCK;
             if fits && !large && low(guard.queue.header().waiting.load(Relaxed)) == 0 {
                 return guard.append(mtype, from);
             }
+            // The message gets its slots before there is room for it. A peer that makes room can
+            // then send it for this call.
             let message = guard.reserve(mtype, from)?;
             if large {
+                // The lock is not held during the copy. The slots belong to the busy list under the
+                // name of this thread. If the process dies, the next sweep frees them.
                 drop(guard);
                 copy_in(&queue, message, from);
-                guard = live(self.lock(queue, Patience::Endless)?, id)?;
-                if !is_reserved(message, guard.holder()) {
-                    // A handler's child goes on here.
+                guard = check_live(self.lock(queue, Patience::Endless)?, id)?;
+                if !is_reserved(message, guard.owner()) {
+                    // This is a child that a handler forked during the copy. The slots belong to
+                    // its parent.
                     return Err(Errno::INTR);
                 }
             }
             if guard.fits(from.len) {
-                return guard.pass_on(message, ids::pid()).or_else(|e| guard.discard(message).and(Err(e)));
+                return guard.send_reserved(message, ids::pid()).or_else(|e| guard.discard(message).and(Err(e)));
             }
             if late {
                 return guard.discard(message).and(Err(Errno::AGAIN));
@@ -127,102 +144,110 @@ impl Queues {
                 Err(e) => return guard.discard(message).and(Err(e)),
             };
             waiting::announce(call.interruptible(self));
-            let signals = guard.leave();
+            // The call is in the list and announced to handlers before the lock is released.
+            // Signals stay blocked until it sleeps.
+            let signals = guard.release();
             let answer = waiting::sleep(&call, deadline, Errno::AGAIN, signals);
             call.end();
             match answer {
-                Err(ANEW) => {}
+                Err(RETRY) => {}
                 other => return other,
             }
         }
     }
 }
 
-fn header(mtype: i64, links: u64, blocks: u32, number: u64) -> Header {
+/// Returns the words of a message. `number` is its owner while it is busy.
+fn message_header(mtype: i64, links: u64, blocks: u32, number: u64) -> MessageHeader {
     [mtype as u64, links, halves(0, blocks), number, own_stamp().pack()]
 }
 
-/// Sends without holding signals off, if nobody is to be woken.
+/// Sends in a restartable sequence. `WouldBlock` means that there is no room.
 #[inline(always)]
-fn try_send(queue: QueueView<'_>, mtype: i64, from: Source) -> Attempt<()> {
+fn try_send(queue: QueueView<'_>, mtype: i64, from: Source) -> FastOutcome<()> {
     if !fits(&queue, from.len) {
-        return Attempt::Not;
+        return FastOutcome::WouldBlock;
     }
-    let mut given: Option<Given> = None;
-    let sent = RseqGuard::with(queue, |quick| {
+    let mut handed_over: Option<HandedOver> = None;
+    let sent = RseqGuard::with(queue, |guard| {
         let header = queue.header();
         if header.damaged.load(Relaxed) != 0 || !queue.is_live() {
-            return Attempt::Slow;
+            return FastOutcome::NeedsLock;
         }
         if !fits(&queue, from.len) {
-            return if quick.leave() { Attempt::Not } else { Attempt::Slow };
+            return if guard.release() { FastOutcome::WouldBlock } else { FastOutcome::NeedsLock };
         }
-        quick.forget_waits(spin::FOR_MESSAGES);
+        guard.reset_waits(spin::FOR_MESSAGES);
         let mut writes = WriteSet::new(queue);
-        let mut words = Header::default();
-        let drafted = match low(header.waiting.load(Relaxed)) {
+        let mut words = MessageHeader::default();
+        let staged = match low(header.waiting.load(Relaxed)) {
             0 => stage_new(&mut writes, mtype, from, &mut words),
-            _ => stage_handed_over(&mut writes, mtype, from, &mut words, &mut given),
+            _ => stage_handover(&mut writes, mtype, from, &mut words, &mut handed_over),
         };
-        match drafted {
-            Ok(true) if writes.check().is_ok() && quick.commit(&writes) => Attempt::Done(()),
-            _ => Attempt::Slow,
+        match staged {
+            Ok(true) if writes.check().is_ok() && guard.commit(&writes) => FastOutcome::Done(()),
+            _ => FastOutcome::NeedsLock,
         }
     })
-    .unwrap_or(Attempt::Slow);
-    if let (Attempt::Done(()), Some(given)) = (sent, given) {
-        given.wake(queue);
+    .unwrap_or(FastOutcome::NeedsLock);
+    if let (FastOutcome::Done(()), Some(handed_over)) = (sent, handed_over) {
+        handed_over.wake(queue);
     }
     sent
 }
 
-/// Drafts that a new message goes to the first of the waiting receivers that takes it; if none does, at the end of the line. `false`: that
-/// cannot be said in one draft.
+/// Stages a new message for the first blocked receiver that takes it, or for the end of the list.
+/// Returns `false` if one write set cannot express this.
 #[inline(never)]
-fn stage_handed_over(
+fn stage_handover(
     writes: &mut WriteSet<'_>,
     mtype: i64,
     from: Source,
-    words: &mut Header,
-    given: &mut Option<Given>,
+    words: &mut MessageHeader,
+    handed_over: &mut Option<HandedOver>,
 ) -> Result<bool> {
     if waiting::has_interrupted() {
-        // The call that this handler has interrupted waits for nothing any more, and must not get it.
+        // The call that this handler has interrupted is over in the kernel, and must not get a
+        // message. Under the lock it is ended first.
         return Ok(false);
     }
     let queue = writes.queue();
-    let Some(call) = queue.calls(Side::Receivers).find(|call| wanted(*call).takes(mtype)) else {
+    let Some(call) = queue.calls(Side::Receivers).find(|call| selector_of(*call).matches(mtype)) else {
         return stage_new(writes, mtype, from, words);
     };
     if call.get(words::SIZE) < from.len as u64 {
-        // He is to be told, and others are to be tried.
+        // The receiver must be answered with `E2BIG`, and the next receiver tried.
         return Ok(false);
     }
+    // The ticket in `answering` tells the receiver not to give up without the lock. If it has given
+    // up already, it must be removed under the lock.
     if queue.claim(Side::Receivers, call).is_none() {
         return Ok(false);
     }
-    let Some((slot, class, blocks)) = writes.take_message(from.len)? else { return Ok(false) };
+    let Some((slot, class, blocks)) = writes.allocate_message(from.len)? else { return Ok(false) };
     let number = high(queue.header().count.load(Relaxed));
-    *words = header(mtype, 0, blocks, holder_of(call.sleeper()).0);
-    // If it must be put back into the line.
+    *words = message_header(mtype, 0, blocks, owner_of(call.sleeper()).0);
+    // The number that the message has if it returns to the list.
     words[2] = halves(number, blocks);
-    writes.fill(slot.bytes(8), words.as_ptr().cast(), size_of::<Header>());
-    writes.fill_message(slot, class, blocks, from)?;
+    writes.copy(slot.bytes(8), words.as_ptr().cast(), size_of::<MessageHeader>());
+    writes.copy_message(slot, class, blocks, from)?;
+    // From the commit on, the message is being received by the thread of the blocked call.
     writes.put_in(slot, words::KIND, SlotKind { state: SlotUse::Receiving, class, number: from.len as u32 }.pack());
-    writes.enlist(&queue.header().busy, slot)?;
-    stage_given(writes, call, slot, ids::pid())?;
-    *given = Some(Given::new(call, slot));
+    writes.list_append(&queue.header().busy, slot)?;
+    stage_receipt(writes, call, slot, ids::pid())?;
+    *handed_over = Some(HandedOver::new(call, slot));
     Ok(true)
 }
 
-/// Drafts a new message at the end of the line; `words` must live until the draft is committed. `false`: there is no slot at hand.
+/// Stages a new message at the end of the list. `words` must live until the write set is committed.
+/// Returns `false` if there are too few free slots.
 #[inline(always)]
-fn stage_new(writes: &mut WriteSet<'_>, mtype: i64, from: Source, words: &mut Header) -> Result<bool> {
-    let Some((slot, class, blocks)) = writes.take_message(from.len)? else { return Ok(false) };
-    let (links, number) = writes.at_the_end();
-    *words = header(mtype, links, blocks, number);
-    writes.fill(slot.bytes(8), words.as_ptr().cast(), size_of::<Header>());
-    writes.fill_message(slot, class, blocks, from)?;
+fn stage_new(writes: &mut WriteSet<'_>, mtype: i64, from: Source, words: &mut MessageHeader) -> Result<bool> {
+    let Some((slot, class, blocks)) = writes.allocate_message(from.len)? else { return Ok(false) };
+    let (links, number) = writes.tail_position();
+    *words = message_header(mtype, links, blocks, number);
+    writes.copy(slot.bytes(8), words.as_ptr().cast(), size_of::<MessageHeader>());
+    writes.copy_message(slot, class, blocks, from)?;
     let sent = words[4];
     writes.append(slot, class, from.len, mtype, blocks)?;
     let header = writes.queue().header();
@@ -230,12 +255,13 @@ fn stage_new(writes: &mut WriteSet<'_>, mtype: i64, from: Source, words: &mut He
     Ok(true)
 }
 
-/// Copies a message's bytes into its slots, with the lock not held.
+/// Copies the bytes of a reserved message into its slots, without the lock.
 fn copy_in(queue: &QueueView<'_>, message: Slot, from: Source) {
     let mut done = 0;
     for Piece { at, len } in queue.pieces(message, from.len) {
         #[allow(unsafe_code)]
-        // SAFETY: slots of a message that this call has reserved, mapped writable; the source has as many bytes.
+        // SAFETY: this call has reserved the slots, which are mapped writable, and the source has
+        // as many bytes.
         unsafe {
             std::ptr::copy_nonoverlapping(from.at.wrapping_add(done), at.cast_mut(), len);
         }
@@ -243,45 +269,47 @@ fn copy_in(queue: &QueueView<'_>, message: Slot, from: Source) {
     }
 }
 
-fn is_reserved(message: Slot, by: ThreadOwner) -> bool {
-    message.kind().state == SlotUse::Sending && message.get(words::NUMBER) == by.0
+/// Returns `true` if `owner` is sending the message.
+fn is_reserved(message: Slot, owner: ThreadOwner) -> bool {
+    message.kind().state == SlotUse::Sending && message.get(words::NUMBER) == owner.0
 }
 
 impl QueueGuard<'_> {
-    /// Puts a new message at the end of the line.
+    /// Appends a new message.
     fn append(&self, mtype: i64, from: Source) -> Result<()> {
-        self.provide_message(from.len)?;
+        self.ensure_message_slots(from.len)?;
         if self.queue.header().types.load(Relaxed) != 0 {
-            self.provide_two_smallest()?;
+            self.ensure_two_smallest()?;
         }
         let mut writes = WriteSet::new(self.queue);
-        let mut words = Header::default();
+        let mut words = MessageHeader::default();
         if !stage_new(&mut writes, mtype, from, &mut words)? {
             return Err(Errno::NOMEM);
         }
         self.commit(&writes)
     }
 
-    /// Gives a message its slots before it is sent; what is short is copied into them at once.
+    /// Allocates the slots of a message and enters it in the busy list as being sent. Copies its
+    /// bytes, unless it is long.
     fn reserve(&self, mtype: i64, from: Source) -> Result<Slot> {
-        self.provide_message(from.len)?;
+        self.ensure_message_slots(from.len)?;
         let mut writes = WriteSet::new(self.queue);
-        let (slot, class, blocks) = writes.take_message(from.len)?.ok_or(Errno::NOMEM)?;
-        let words = header(mtype, 0, blocks, self.holder().0);
-        writes.fill(slot.bytes(8), words.as_ptr().cast(), size_of::<Header>());
-        if from.len <= MOST_AT_ONCE {
-            writes.fill_message(slot, class, blocks, from)?;
+        let (slot, class, blocks) = writes.allocate_message(from.len)?.ok_or(Errno::NOMEM)?;
+        let words = message_header(mtype, 0, blocks, self.owner().0);
+        writes.copy(slot.bytes(8), words.as_ptr().cast(), size_of::<MessageHeader>());
+        if from.len <= MAX_COPY_UNDER_LOCK {
+            writes.copy_message(slot, class, blocks, from)?;
         }
         writes.set_in(slot, words::KIND, SlotKind { state: SlotUse::Sending, class, number: from.len as u32 }.pack());
-        writes.enlist(&self.queue.header().busy, slot)?;
+        writes.list_append(&self.queue.header().busy, slot)?;
         self.commit(&writes)?;
         Ok(slot)
     }
 
-    /// Gives a message up that was not sent.
+    /// Frees a reserved message.
     fn discard(&self, message: Slot) -> Result<()> {
         let mut writes = WriteSet::new(self.queue);
-        stage_end_of(&mut writes, message.unit(), self.holder())?;
+        stage_end_of_transfer(&mut writes, message.unit(), self.owner())?;
         self.commit(&writes)
     }
 }

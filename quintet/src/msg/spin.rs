@@ -1,7 +1,7 @@
-//! Looking again for a short while before going to sleep.
+//! Trying again for a short while before a call sleeps.
 //!
-//! Whoever would let a call go on may be at work on another processor, or wait for this one: to look again, and to let others run in between, takes less time
-//! than to be put to sleep and woken.
+//! The peer that would let the call proceed may run on another processor, or wait for this one. To
+//! try again, and to yield the processor in between, takes less time than to sleep and be woken.
 
 use crate::msg::lock::THREAD;
 use crate::msg::mapping::QueueView;
@@ -12,63 +12,74 @@ use crate::types::error::Errno;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// What comes of an operation that does not hold signals off.
+/// The outcome of a call that does not block signals.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Attempt<T> {
+pub enum FastOutcome<T> {
+    /// It was performed.
     Done(T),
-    /// There is no room, or no message.
-    Not,
+    /// There is no room, or no message, now.
+    WouldBlock,
+    /// It failed.
     Failed(Errno),
-    /// It needs more than that.
-    Slow,
+    /// Only a call under the lock, with signals blocked, can decide.
+    NeedsLock,
 }
 
-/// So many rounds, each of so many looks if there is another processor, and then the processor is offered to others.
-const YIELDS: u32 = 64;
-const LOOKS: u32 = 40;
-/// If it takes longer, whoever is waited for has work of his own: then there is nothing to be won by staying awake, now and for a
-/// while (in nanoseconds).
-const LONGEST_SPIN: Duration = Duration::from_micros(60);
-const CROWDED: u64 = 50_000_000;
-static CROWDED_UNTIL: AtomicU64 = AtomicU64::new(0);
+/// The number of rounds in which a call tries again. After each round it yields the processor.
+const SPIN_ROUNDS: u32 = 64;
+/// The number of tries in a round, if the process can run on more than one processor.
+const TRIES_PER_ROUND: u32 = 40;
+/// The longest time of all rounds together. If it is exceeded, the peers have other work to do, and
+/// sleeping costs less than trying.
+const MAX_SPIN: Duration = Duration::from_micros(60);
+/// How long all calls of this process make only one round after that, in nanoseconds.
+const SPIN_BACKOFF: u64 = 50_000_000;
+/// The end of that time, by the coarse clock.
+static SPIN_BACKOFF_UNTIL: AtomicU64 = AtomicU64::new(0);
 
-/// What is waited for.
+/// The index of [`until`] for a call that waits for a message.
 pub const FOR_MESSAGES: usize = 0;
+/// The index of [`until`] for a call that waits for room.
 pub const FOR_ROOM: usize = 1;
 
-/// Who has had to wait so often in a row, without doing anything for the other side, is at the end of a stream. Then it waits a little longer each
-/// time, for about a microsecond, so that the other side gets further without the two pulling the same memory to and fro for each message.
-const STREAM: u32 = 4;
-const PAUSES: u32 = 24;
+/// The number of waits in a row, without an operation for the other side, after which a thread
+/// counts as the end of a stream.
+///
+/// Such a thread first pauses for about a microsecond each time. The other side then gets several
+/// operations done, and the two do not exchange cache lines for each message.
+const STREAM_WAITS: u32 = 4;
+/// The length of that pause, in spin-loop hints.
+const STREAM_SPINS: u32 = 24;
 
-/// Tries again whenever something has changed in the queue, for a short while.
+/// Tries again for a short while, each time the queue has changed. `side` is [`FOR_MESSAGES`] or
+/// [`FOR_ROOM`].
 pub fn until<T>(
     queue: &QueueView<'_>,
-    what: usize,
+    side: usize,
     deadline: Option<Instant>,
-    attempt: impl FnMut() -> Attempt<T>,
-) -> Attempt<T> {
-    let waits = || THREAD.with(|thread| thread.waits[what].get());
+    attempt: impl FnMut() -> FastOutcome<T>,
+) -> FastOutcome<T> {
+    let waits = || THREAD.with(|thread| thread.waits[side].get());
     let before = waits();
-    let found = look(queue, before >= STREAM, deadline, attempt);
-    THREAD.with(|thread| thread.waits[what].set(before.saturating_add(1)));
-    found
+    let outcome = spin(queue, before >= STREAM_WAITS, deadline, attempt);
+    THREAD.with(|thread| thread.waits[side].set(before.saturating_add(1)));
+    outcome
 }
 
-fn look<T>(
+fn spin<T>(
     queue: &QueueView<'_>,
     stream: bool,
     deadline: Option<Instant>,
-    mut attempt: impl FnMut() -> Attempt<T>,
-) -> Attempt<T> {
+    mut attempt: impl FnMut() -> FastOutcome<T>,
+) -> FastOutcome<T> {
     let changes = &queue.header().changes;
     let begin = Instant::now();
-    let one = ids::runs_on_one_processor();
-    let looks = if one { 1 } else { LOOKS };
-    let rounds = if clock::coarse_nanos() < CROWDED_UNTIL.load(Relaxed) { 1 } else { YIELDS };
+    let single = ids::runs_on_one_processor();
+    let looks = if single { 1 } else { TRIES_PER_ROUND };
+    let rounds = if clock::coarse_nanos() < SPIN_BACKOFF_UNTIL.load(Relaxed) { 1 } else { SPIN_ROUNDS };
     let mut seen = changes.load(Relaxed);
-    if stream && !one {
-        (0..PAUSES).for_each(|_| std::hint::spin_loop());
+    if stream && !single {
+        (0..STREAM_SPINS).for_each(|_| std::hint::spin_loop());
     }
     for round in 0..rounds {
         for _ in 0..looks {
@@ -76,14 +87,14 @@ fn look<T>(
             if now != seen {
                 seen = now;
                 match attempt() {
-                    Attempt::Not => {}
+                    FastOutcome::WouldBlock => {}
                     other => return other,
                 }
             }
             std::hint::spin_loop();
         }
-        if begin.elapsed() > LONGEST_SPIN {
-            CROWDED_UNTIL.store(clock::coarse_nanos() + CROWDED, Relaxed);
+        if begin.elapsed() > MAX_SPIN {
+            SPIN_BACKOFF_UNTIL.store(clock::coarse_nanos() + SPIN_BACKOFF, Relaxed);
             break;
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) || round + 1 == rounds {
@@ -91,5 +102,5 @@ fn look<T>(
         }
         std::thread::yield_now();
     }
-    Attempt::Not
+    FastOutcome::WouldBlock
 }

@@ -1,11 +1,20 @@
-//! The index by type, of a queue with many messages: finding the first of a type without looking through all.
+//! The index by type of a queue with many messages. It finds the first message of a type without a
+//! walk through all messages.
 //!
-//! It is made when a receiver first asks a long queue for a type, kept up while the queue has messages, and forgotten when it is empty: a queue
-//! that is never long, or of which nobody takes by type, has none.
+//! A receiver that asks a long queue for a type builds the index. The index follows each change,
+//! and it is dropped when the queue becomes empty. A queue has none if it is never long, or if
+//! its receivers never select by type.
 //!
-//! The types present are the leaves of a crit-bit tree. Each has a slot, which is a leaf and a branch of the tree: of `n` leaves `n - 1` branches are in
-//! use, and a leaf's own branch, if it is, is always one that leads to it. The messages of a type are a list of which only the
-//! first is ever taken out: whatever a receiver selects is the first of its type.
+//! The types in the queue are the leaves of a crit-bit tree. Each type has one slot, which holds a
+//! leaf and room for a branch. A tree of `n` leaves uses `n - 1` of these branches. If the branch
+//! in a leaf's own slot is in use, it always lies on the path to that leaf.
+//!
+//! The messages of a type are a list. Only the first message of a list is ever removed, because
+//! each selection takes the first message of some type.
+//!
+//! The state of the index is one word in the header, [`TypeIndex`]. Building and dropping the index
+//! take many commits. If a process dies in between, the state tells the next owner of the lock that
+//! the index is incomplete, and `repair` drops it.
 
 use crate::layout::{Slot, SlotKind, SlotUse, TypeIndex, halves, high, low, words};
 use crate::msg::lock::QueueGuard;
@@ -17,7 +26,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// A link: to a leaf, or to a branch, whose slot it names; 0: nothing.
+/// A link to a leaf or to a branch; 0 links to nothing. The lowest bit is 1 for a branch, and the
+/// bits above it are the unit of the slot.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Link(u32);
 
@@ -34,49 +44,53 @@ impl Link {
         self.0 & 1 != 0
     }
 
+    /// Returns the slot of the link. `EINVAL` means that the slot holds no type.
     fn slot(self, queue: &QueueView<'_>) -> Result<Slot> {
         queue.slot(self.0 >> 1).and_then(|slot| if slot.kind().state == SlotUse::Type { Ok(slot) } else { Err(Errno::INVAL) })
     }
 }
 
-/// More branches than this no way leads over: a type has 64 bits.
-const DEEPEST: usize = 64;
+/// The greatest number of branches on a path: a type has 64 bits.
+const MAX_DEPTH: usize = 64;
 
-/// To which side of a branch a type belongs.
+/// Returns `true` if a type belongs to the right side of a branch, which tests `bit`.
 fn side(mtype: i64, bit: u64) -> bool {
     mtype as u64 >> (bit & 63) & 1 != 0
 }
 
+/// Returns the right or left link of a branch.
 fn follow(branches: u64, right: bool) -> Link {
     Link(if right { high(branches) } else { low(branches) })
 }
 
-fn with(branches: u64, right: bool, link: Link) -> u64 {
+/// Returns the links of a branch with one of them replaced.
+fn with_link(branches: u64, right: bool, link: Link) -> u64 {
     if right { halves(low(branches), link.0) } else { halves(link.0, high(branches)) }
 }
 
-/// The leaf that a type would be at.
-fn descend(queue: &QueueView<'_>, root: u32, way: impl Fn(u64) -> bool) -> Result<Option<Slot>> {
+/// Returns the leaf to which the path leads that `go_right` chooses.
+fn descend(queue: &QueueView<'_>, root: u32, go_right: impl Fn(u64) -> bool) -> Result<Option<Slot>> {
     let mut link = Link(root);
     if link.0 == 0 {
         return Ok(None);
     }
-    for _ in 0..=DEEPEST {
+    for _ in 0..=MAX_DEPTH {
         let slot = link.slot(queue)?;
         if !link.is_branch() {
             return Ok(Some(slot));
         }
-        link = follow(slot.get(words::BRANCHES), way(slot.get(words::BIT)));
+        link = follow(slot.get(words::BRANCHES), go_right(slot.get(words::BIT)));
     }
     Err(Errno::INVAL)
 }
 
+/// Returns the first message of a leaf.
 fn first_message(queue: &QueueView<'_>, leaf: Slot) -> Result<Option<Slot>> {
     let first = queue.slot(low(leaf.get(words::MEMBERS)))?;
     if first.kind().state == SlotUse::Queued { Ok(Some(first)) } else { Err(Errno::INVAL) }
 }
 
-/// The first message of a type.
+/// Returns the first message of a type.
 pub fn first_of(queue: &QueueView<'_>, root: u32, mtype: i64) -> Result<Option<Slot>> {
     match descend(queue, root, |bit| side(mtype, bit))? {
         Some(leaf) if leaf.get(words::TYPE) == mtype as u64 => first_message(queue, leaf),
@@ -84,7 +98,7 @@ pub fn first_of(queue: &QueueView<'_>, root: u32, mtype: i64) -> Result<Option<S
     }
 }
 
-/// The first message of the lowest type, if that is at most `most`.
+/// Returns the first message of the lowest type, if this type is at most `most`.
 pub fn first_up_to(queue: &QueueView<'_>, root: u32, most: i64) -> Result<Option<Slot>> {
     match descend(queue, root, |_| false)? {
         Some(leaf) if leaf.get(words::TYPE) as i64 <= most => first_message(queue, leaf),
@@ -92,15 +106,15 @@ pub fn first_up_to(queue: &QueueView<'_>, root: u32, most: i64) -> Result<Option
     }
 }
 
-/// The first message that is not of a type.
-pub fn first_but(queue: &QueueView<'_>, root: u32, mtype: i64) -> Result<Option<Slot>> {
+/// Returns the first message of any other type.
+pub fn first_except(queue: &QueueView<'_>, root: u32, mtype: i64) -> Result<Option<Slot>> {
     let mut oldest: Option<(u32, Slot)> = None;
     let newest = high(queue.header().count.load(Relaxed));
-    each_leaf(queue, root, |leaf| {
+    for_each_leaf(queue, root, |leaf| {
         if leaf.get(words::TYPE) != mtype as u64
             && let Some(message) = first_message(queue, leaf)?
         {
-            // Numbers start over: what counts is how long ago.
+            // Numbers wrap around, so their distances from the newest one are compared.
             let age = newest.wrapping_sub(message.get(words::NUMBER) as u32);
             if oldest.is_none_or(|(oldest, _)| age > oldest) {
                 oldest = Some((age, message));
@@ -111,12 +125,13 @@ pub fn first_but(queue: &QueueView<'_>, root: u32, mtype: i64) -> Result<Option<
     Ok(oldest.map(|(_, message)| message))
 }
 
-/// Hands each leaf to `visit`, the lowest type first.
-fn each_leaf(queue: &QueueView<'_>, root: u32, mut visit: impl FnMut(Slot) -> Result<()>) -> Result<()> {
-    let mut later = [Link(0); DEEPEST + 1];
+/// Passes each leaf to `visit`, in ascending order of the types. Counts its steps, because a peer
+/// can link branches in a circle.
+fn for_each_leaf(queue: &QueueView<'_>, root: u32, mut visit: impl FnMut(Slot) -> Result<()>) -> Result<()> {
+    let mut later = [Link(0); MAX_DEPTH + 1];
     let mut depth = 0;
     let mut link = Link(root);
-    let mut left = queue.most_slots().saturating_mul(2);
+    let mut left = queue.max_slots().saturating_mul(2);
     while link.0 != 0 {
         left = left.checked_sub(1).ok_or(Errno::INVAL)?;
         let slot = link.slot(queue)?;
@@ -138,29 +153,32 @@ fn each_leaf(queue: &QueueView<'_>, root: u32, mut visit: impl FnMut(Slot) -> Re
     Ok(())
 }
 
-/// Where a link is kept: the root, or a side of a branch.
+/// The place of a link: the root, or one side of a branch.
 #[derive(Clone, Copy)]
-enum ThreadOwner {
+enum LinkPlace {
     Root,
     Side(Slot, bool),
 }
 
 impl WriteSet<'_> {
+    /// Returns the state of the index, as staged.
     fn types(&self) -> TypeIndex {
         TypeIndex::unpack(self.get(&self.queue().header().types))
     }
 
+    /// Returns `true` if there is an index that follows changes.
     fn has_types(&self) -> bool {
         matches!(self.types(), TypeIndex::Building(_) | TypeIndex::On(_))
     }
 
-    fn set_link(&mut self, holder: ThreadOwner, link: Link) {
-        match holder {
-            ThreadOwner::Side(slot, right) => {
+    /// Stages the link at a place.
+    fn set_link(&mut self, place: LinkPlace, link: Link) {
+        match place {
+            LinkPlace::Side(slot, right) => {
                 let branches = self.get_in(slot, words::BRANCHES);
-                self.set_in(slot, words::BRANCHES, with(branches, right, link));
+                self.set_in(slot, words::BRANCHES, with_link(branches, right, link));
             }
-            ThreadOwner::Root => {
+            LinkPlace::Root => {
                 let types = match self.types() {
                     TypeIndex::Building(_) => TypeIndex::Building(link.0),
                     _ => TypeIndex::On(link.0),
@@ -172,25 +190,26 @@ impl WriteSet<'_> {
     }
 }
 
-/// What is linked somewhere, as long as the draft has not changed it.
-fn link_at(queue: &QueueView<'_>, holder: ThreadOwner) -> Link {
-    match holder {
-        ThreadOwner::Side(slot, right) => follow(slot.get(words::BRANCHES), right),
-        ThreadOwner::Root => match TypeIndex::unpack(queue.header().types.load(Relaxed)) {
+/// Returns the link at a place, before any change that is staged.
+fn link_at(queue: &QueueView<'_>, place: LinkPlace) -> Link {
+    match place {
+        LinkPlace::Side(slot, right) => follow(slot.get(words::BRANCHES), right),
+        LinkPlace::Root => match TypeIndex::unpack(queue.header().types.load(Relaxed)) {
             TypeIndex::On(root) | TypeIndex::Building(root) => Link(root),
             TypeIndex::Off | TypeIndex::Freeing(_) => Link(0),
         },
     }
 }
 
-/// A message that is put at the end of the line is the last of its type.
+/// Stages the entry of a message that is appended to the queue. It becomes the last one of its
+/// type.
 #[inline(never)]
 pub fn add(writes: &mut WriteSet<'_>, message: Slot, mtype: i64, len: usize, blocks: u32) -> Result<()> {
     let queue = writes.queue();
     if !writes.has_types() {
         return Ok(());
     }
-    let near = descend(&queue, link_at(&queue, ThreadOwner::Root).0, |bit| side(mtype, bit))?;
+    let near = descend(&queue, link_at(&queue, LinkPlace::Root).0, |bit| side(mtype, bit))?;
     let unit = message.unit();
     match near {
         Some(leaf) if leaf.get(words::TYPE) == mtype as u64 => {
@@ -204,14 +223,14 @@ pub fn add(writes: &mut WriteSet<'_>, message: Slot, mtype: i64, len: usize, blo
             writes.put_in(leaf, words::BYTES, leaf.get(words::BYTES).wrapping_add(len as u64));
         }
         near => {
-            let Some(leaf) = writes.take_slot(0)? else { return Err(Errno::NOMEM) };
+            let Some(leaf) = writes.allocate_slot(0)? else { return Err(Errno::NOMEM) };
             writes.put_in(leaf, words::KIND, SlotKind { state: SlotUse::Type, class: 0, number: 1 }.pack());
             writes.put_in(leaf, words::TYPE, mtype as u64);
             writes.put_in(leaf, words::MEMBERS, halves(unit, unit));
             writes.put_in(leaf, words::BYTES, len as u64);
             match near {
-                None => writes.set_link(ThreadOwner::Root, Link::leaf(leaf)),
-                Some(near) => graft(writes, leaf, mtype, near.get(words::TYPE) as i64)?,
+                None => writes.set_link(LinkPlace::Root, Link::leaf(leaf)),
+                Some(near) => insert_leaf(writes, leaf, mtype, near.get(words::TYPE) as i64)?,
             }
         }
     }
@@ -219,13 +238,13 @@ pub fn add(writes: &mut WriteSet<'_>, message: Slot, mtype: i64, len: usize, blo
     Ok(())
 }
 
-/// Puts a new leaf where the way to it leaves that to the leaf of type `near`.
-fn graft(writes: &mut WriteSet<'_>, leaf: Slot, mtype: i64, near: i64) -> Result<()> {
+/// Stages a new leaf at the branch where its path leaves that of the leaf of type `near`.
+fn insert_leaf(writes: &mut WriteSet<'_>, leaf: Slot, mtype: i64, near: i64) -> Result<()> {
     let queue = writes.queue();
     let bit = 63 - u64::from((mtype ^ near).leading_zeros());
-    let mut holder = ThreadOwner::Root;
-    let mut link = link_at(&queue, holder);
-    for _ in 0..=DEEPEST {
+    let mut place = LinkPlace::Root;
+    let mut link = link_at(&queue, place);
+    for _ in 0..=MAX_DEPTH {
         if !link.is_branch() {
             break;
         }
@@ -234,38 +253,39 @@ fn graft(writes: &mut WriteSet<'_>, leaf: Slot, mtype: i64, near: i64) -> Result
         if branch < bit {
             break;
         }
-        holder = ThreadOwner::Side(slot, side(mtype, branch));
-        link = link_at(&queue, holder);
+        place = LinkPlace::Side(slot, side(mtype, branch));
+        link = link_at(&queue, place);
     }
     let right = side(mtype, bit);
-    let branches = with(with(0, right, Link::leaf(leaf)), !right, link);
+    let branches = with_link(with_link(0, right, Link::leaf(leaf)), !right, link);
     writes.put_in(leaf, words::BRANCHES, branches);
     writes.put_in(leaf, words::BIT, bit);
-    writes.set_link(holder, Link::branch(leaf));
+    writes.set_link(place, Link::branch(leaf));
     Ok(())
 }
 
-/// A message that is taken out of the line is the first of its type. `last`: there is no other.
+/// Stages the removal of a message, which is the first one of its type. `last` is `true` if the
+/// queue has no other message.
 #[inline(never)]
 pub fn remove(writes: &mut WriteSet<'_>, message: Slot, mtype: i64, len: usize, last: bool) -> Result<()> {
     let queue = writes.queue();
     if !writes.has_types() {
         return Ok(());
     }
-    // On the way: the branch above, where it is linked, and where the leaf's own branch is linked.
-    let mut ways = [(ThreadOwner::Root, None::<Slot>); 2];
-    let mut branches = [None; DEEPEST];
-    let mut link = link_at(&queue, ThreadOwner::Root);
-    let mut holder = ThreadOwner::Root;
+    // The last two branches on the path, each with the place of its link.
+    let mut path = [(LinkPlace::Root, None::<Slot>); 2];
+    let mut branches = [None; MAX_DEPTH];
+    let mut link = link_at(&queue, LinkPlace::Root);
+    let mut place = LinkPlace::Root;
     for depth in 0.. {
         let slot = link.slot(&queue)?;
         if !link.is_branch() {
             break;
         }
-        *branches.get_mut(depth).ok_or(Errno::INVAL)? = Some((slot, holder));
-        ways = [ways[1], (holder, Some(slot))];
-        holder = ThreadOwner::Side(slot, side(mtype, slot.get(words::BIT)));
-        link = link_at(&queue, holder);
+        *branches.get_mut(depth).ok_or(Errno::INVAL)? = Some((slot, place));
+        path = [path[1], (place, Some(slot))];
+        place = LinkPlace::Side(slot, side(mtype, slot.get(words::BIT)));
+        link = link_at(&queue, place);
     }
     let leaf = link.slot(&queue)?;
     let members = leaf.get(words::MEMBERS);
@@ -280,24 +300,25 @@ pub fn remove(writes: &mut WriteSet<'_>, message: Slot, mtype: i64, len: usize, 
         writes.put_in(leaf, words::BYTES, leaf.get(words::BYTES).wrapping_sub(len as u64));
         return Ok(());
     }
-    match ways[1] {
-        (_, None) => writes.set_link(ThreadOwner::Root, Link(0)),
+    match path[1] {
+        (_, None) => writes.set_link(LinkPlace::Root, Link(0)),
         (above, Some(branch)) => {
-            // The branch goes, and what was on its other side takes its place.
+            // The link on the other side takes the place of the branch.
             let right = side(mtype, branch.get(words::BIT));
             let other = follow(branch.get(words::BRANCHES), !right);
             writes.set_link(above, other);
-            // Its slot is now free to be the branch that the leaf's own slot was.
+            // The slot of the leaf goes, too. If its own branch is in use, this branch moves to the
+            // slot of the branch that has just gone.
             let own = branches.iter().flatten().find(|(slot, _)| *slot == leaf).filter(|_| branch != leaf);
-            if let Some((_, holder)) = own {
+            if let Some((_, place)) = own {
                 let moved = writes.get_in(leaf, words::BRANCHES);
                 writes.set_in(branch, words::BRANCHES, moved);
                 writes.set_in(branch, words::BIT, leaf.get(words::BIT));
-                writes.set_link(*holder, Link::branch(branch));
+                writes.set_link(*place, Link::branch(branch));
             }
         }
     }
-    writes.give_slot(leaf, 0);
+    writes.free_slot(leaf, 0);
     if last {
         let types: &'static AtomicU64 = &queue.header().types;
         writes.set(types, TypeIndex::Off.pack());
@@ -306,15 +327,17 @@ pub fn remove(writes: &mut WriteSet<'_>, message: Slot, mtype: i64, len: usize, 
 }
 
 impl QueueGuard<'_> {
-    /// Makes the index.
-    pub fn index_types(&self) -> Result<()> {
-        self.forget_types()?;
+    /// Builds the index. `ENOMEM` means that there is no room for it.
+    pub fn build_type_index(&self) -> Result<()> {
+        self.drop_type_index()?;
         let types: &'static AtomicU64 = &self.queue.header().types;
         let mut writes = WriteSet::new(self.queue);
+        // In the state `Building`, no receiver uses the index. Each message enters it in a commit
+        // of its own. A crash leaves an incomplete index, and `repair` drops it.
         writes.put(types, TypeIndex::Building(0).pack());
         self.commit(&writes)?;
         for message in self.queue.messages() {
-            self.provide(0)?;
+            self.ensure_slot(0)?;
             let mut writes = WriteSet::new(self.queue);
             let blocks = high(message.get(words::CHAIN));
             add(&mut writes, message, message.get(words::TYPE) as i64, message.kind().number as usize, blocks)?;
@@ -322,23 +345,27 @@ impl QueueGuard<'_> {
         }
         let TypeIndex::Building(root) = TypeIndex::unpack(types.load(Relaxed)) else { return Err(Errno::INVAL) };
         let mut writes = WriteSet::new(self.queue);
+        // All messages are in the index. From this commit on, receivers use it.
         writes.put(types, TypeIndex::On(root).pack());
         self.commit(&writes)
     }
 
-    /// Does without an index, and gives its slots back; or goes on with it where a dead one has left off.
-    pub fn forget_types(&self) -> Result<()> {
+    /// Drops the index and frees its slots. Continues where a process died that did the same.
+    pub fn drop_type_index(&self) -> Result<()> {
         let types: &'static AtomicU64 = &self.queue.header().types;
         let index = || TypeIndex::unpack(types.load(Relaxed));
         if let TypeIndex::Building(root) | TypeIndex::On(root) = index() {
-            // The leaves become a list, by a word that nobody needs any more.
+            // The leaves become a list, linked through the word with the bytes of their messages.
+            // No journal is needed, because the list means nothing before the commit below.
             let mut last = 0;
-            let walked = each_leaf(&self.queue, root, |leaf| {
+            let walked = for_each_leaf(&self.queue, root, |leaf| {
                 leaf.word(words::BYTES).store(last, Relaxed);
                 last = leaf.unit().into();
                 Ok(())
             });
             let mut writes = WriteSet::new(self.queue);
+            // From this commit on, the index is not used. A leaf that a crash leaves in the list is
+            // freed by `repair`.
             writes.put(types, walked.map_or(TypeIndex::Off, |()| TypeIndex::Freeing(low(last))).pack());
             self.commit(&writes)?;
             walked?;
@@ -347,8 +374,9 @@ impl QueueGuard<'_> {
             let mut writes = WriteSet::new(self.queue);
             match self.queue.slot(first).ok().filter(|leaf| leaf.kind().state == SlotUse::Type) {
                 Some(leaf) => {
+                    // One commit moves one leaf from the list to the free slots.
                     writes.put(types, TypeIndex::Freeing(low(leaf.get(words::BYTES))).pack());
-                    writes.give_slot(leaf, 0);
+                    writes.free_slot(leaf, 0);
                 }
                 None => writes.put(types, TypeIndex::Off.pack()),
             }

@@ -1,7 +1,8 @@
-//! What an operation on a queue is going to store, worked out first.
+//! The stores that an operation on a queue is about to make.
 //!
-//! Nothing of it is seen by anybody until it is committed: so an operation that finds halfway that it cannot be done, or that is interrupted by a signal
-//! handler, has done nothing.
+//! An operation first stages all its stores and copies here; the queue does not change meanwhile. A
+//! commit then makes them through a journal (`sync::redo`). An operation that fails while it
+//! stages, or that a signal handler interrupts, has therefore changed nothing.
 
 use crate::layout::{MAX_STORES, Slot};
 use crate::msg::mapping::QueueView;
@@ -12,23 +13,25 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// A message's header, its own bytes and those of so many further blocks are copied at once.
+/// The greatest number of copies: the header of a message, the bytes in its own slot, and those in
+/// six further blocks.
 pub const MAX_COPIES: usize = 8;
 
-/// The stores and copies of one operation.
+/// The stores and copies of one operation. Each word is stored at most once.
 pub struct WriteSet<'a> {
     queue: QueueView<'a>,
     stores: [MaybeUninit<Store>; MAX_STORES],
     store_count: usize,
     copies: [MaybeUninit<PlannedCopy>; MAX_COPIES],
     copy_count: usize,
-    /// There were more than there is room for.
-    overflown: bool,
-    /// Something was stored to the heads of the free slots.
+    /// `true` if there were more stores or copies than fit.
+    overflowed: bool,
+    /// `true` if a store to the head of a list of free slots is staged.
     pub heads_changed: bool,
 }
 
 impl<'a> WriteSet<'a> {
+    /// Creates an empty write set for a queue.
     #[inline(always)]
     pub fn new(queue: QueueView<'a>) -> WriteSet<'a> {
         WriteSet {
@@ -37,22 +40,23 @@ impl<'a> WriteSet<'a> {
             store_count: 0,
             copies: [const { MaybeUninit::uninit() }; MAX_COPIES],
             copy_count: 0,
-            overflown: false,
+            overflowed: false,
             heads_changed: false,
         }
     }
 
+    /// Returns the queue.
     pub fn queue(&self) -> QueueView<'a> {
         self.queue
     }
 
-    /// Stores a word of the header that nothing was stored to yet.
+    /// Stages a store to a word of the header. No store to this word is staged yet.
     #[inline(always)]
     pub fn put(&mut self, word: &'static AtomicU64, value: u64) {
         self.push(Store { at: word, place: self.queue.place_of(word), value });
     }
 
-    /// Stores a word of a slot that nothing was stored to yet.
+    /// Stages a store to a word of a slot. No store to this word is staged yet.
     #[inline(always)]
     pub fn put_in(&mut self, slot: Slot, nth: usize, value: u64) {
         self.push(Store { at: slot.word(nth), place: slot.place(nth), value });
@@ -65,21 +69,21 @@ impl<'a> WriteSet<'a> {
                 place.write(store);
                 self.store_count += 1;
             }
-            None => self.overflown = true,
+            None => self.overflowed = true,
         }
     }
 
-    /// What a word of the header will be.
+    /// Returns the value that a word of the header has after the commit.
     pub fn get(&self, word: &'static AtomicU64) -> u64 {
         self.pending(word).map_or_else(|| word.load(Relaxed), |store| store.value)
     }
 
-    /// What a word of a slot will be.
+    /// Returns the value that a word of a slot has after the commit.
     pub fn get_in(&self, slot: Slot, nth: usize) -> u64 {
         self.get(slot.word(nth))
     }
 
-    /// Stores a word of the header, whatever was to be stored there.
+    /// Stages a store to a word of the header. Replaces the staged one, if there is one.
     pub fn set(&mut self, word: &'static AtomicU64, value: u64) {
         match self.stores_mut().iter_mut().find(|store| std::ptr::eq(store.at, word)) {
             Some(store) => store.value = value,
@@ -87,7 +91,7 @@ impl<'a> WriteSet<'a> {
         }
     }
 
-    /// Stores a word of a slot, whatever was to be stored there.
+    /// Stages a store to a word of a slot. Replaces the staged one, if there is one.
     pub fn set_in(&mut self, slot: Slot, nth: usize, value: u64) {
         match self.stores_mut().iter_mut().find(|store| std::ptr::eq(store.at, slot.word(nth))) {
             Some(store) => store.value = value,
@@ -99,22 +103,26 @@ impl<'a> WriteSet<'a> {
         self.stores().iter().find(|store| std::ptr::eq(store.at, word))
     }
 
-    /// Copies bytes to where nobody looks before the draft is committed.
+    /// Stages a copy of bytes into a slot.
+    ///
+    /// The copies are made before the commit decides. They must go to slots that are free until
+    /// then, so no process reads them if the commit fails.
     #[inline(always)]
-    pub fn fill(&mut self, to: *mut u8, from: *const u8, len: usize) {
+    pub fn copy(&mut self, to: *mut u8, from: *const u8, len: usize) {
         match self.copies.get_mut(self.copy_count) {
             Some(place) => {
                 place.write(PlannedCopy { to, from, len });
                 self.copy_count += 1;
             }
-            None => self.overflown = true,
+            None => self.overflowed = true,
         }
     }
 
+    /// Returns the staged stores.
     #[inline(always)]
     pub fn stores(&self) -> &[Store] {
         #[allow(unsafe_code)]
-        // SAFETY: the first `store_count` have been written.
+        // SAFETY: the first `store_count` elements are initialised.
         unsafe {
             std::slice::from_raw_parts(self.stores.as_ptr().cast(), self.store_count)
         }
@@ -122,24 +130,26 @@ impl<'a> WriteSet<'a> {
 
     fn stores_mut(&mut self) -> &mut [Store] {
         #[allow(unsafe_code)]
-        // SAFETY: the first `store_count` have been written.
+        // SAFETY: the first `store_count` elements are initialised.
         unsafe {
             std::slice::from_raw_parts_mut(self.stores.as_mut_ptr().cast(), self.store_count)
         }
     }
 
+    /// Returns the staged copies.
     #[inline(always)]
     pub fn copies(&self) -> &[PlannedCopy] {
         #[allow(unsafe_code)]
-        // SAFETY: the first `copy_count` have been written.
+        // SAFETY: the first `copy_count` elements are initialised.
         unsafe {
             std::slice::from_raw_parts(self.copies.as_ptr().cast(), self.copy_count)
         }
     }
 
-    /// `EINVAL`: it is more than any sound queue would need.
+    /// Checks that everything fits. `EINVAL` means that it does not. No operation on a sound queue
+    /// needs more room.
     #[inline(always)]
     pub fn check(&self) -> Result<()> {
-        if self.overflown { Err(Errno::INVAL) } else { Ok(()) }
+        if self.overflowed { Err(Errno::INVAL) } else { Ok(()) }
     }
 }

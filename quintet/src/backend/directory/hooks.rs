@@ -10,7 +10,7 @@ use crate::process::fork::ProcessHooks;
 
 impl ProcessHooks for Directory {
     fn before_gate(&self) {
-        msg::lock::let_go();
+        msg::lock::release_interrupted();
     }
 
     /// Prepares a slot with its lock for the child, and counts the parent's attachments for it. The
