@@ -1,16 +1,13 @@
-//! Trying again for a short while before a call sleeps.
-//!
-//! The peer that would let the call proceed may run on another processor, or wait for this one. To
-//! try again, and to yield the processor in between, takes less time than to sleep and be woken.
+//! Trying again, each time the queue has changed, before a call sleeps: see `process/spin.rs`.
 
 use crate::msg::lock::THREAD;
 use crate::msg::mapping::QueueView;
 use crate::object::mapping::MappedObject;
-use crate::sys::clock::{self, Instant};
+use crate::process::spin::{SpinBackoff, spin};
+use crate::sys::clock::Instant;
 use crate::sys::ids;
 use crate::types::error::Errno;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// The outcome of a call that does not block signals.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,17 +22,9 @@ pub enum FastOutcome<T> {
     NeedsLock,
 }
 
-/// The number of rounds in which a call tries again. After each round it yields the processor.
-const SPIN_ROUNDS: u32 = 64;
-/// The number of tries in a round, if the process can run on more than one processor.
+/// The number of attempts in a round of [`spin`], if the process can run on more than one processor.
 const TRIES_PER_ROUND: u32 = 40;
-/// The longest time of all rounds together. If it is exceeded, the peers have other work to do, and
-/// sleeping costs less than trying.
-const MAX_SPIN: Duration = Duration::from_micros(60);
-/// How long all calls of this process make only one round after that, in nanoseconds.
-const SPIN_BACKOFF: u64 = 50_000_000;
-/// The end of that time, by the coarse clock.
-static SPIN_BACKOFF_UNTIL: AtomicU64 = AtomicU64::new(0);
+static SPIN_BACKOFF: SpinBackoff = SpinBackoff::new();
 
 /// The index of [`until`] for a call that waits for a message.
 pub const FOR_MESSAGES: usize = 0;
@@ -61,46 +50,31 @@ pub fn until<T>(
 ) -> FastOutcome<T> {
     let waits = || THREAD.with(|thread| thread.waits[side].get());
     let before = waits();
-    let outcome = spin(queue, before >= STREAM_WAITS, deadline, attempt);
+    let outcome = spin_on_changes(queue, before >= STREAM_WAITS, deadline, attempt);
     THREAD.with(|thread| thread.waits[side].set(before.saturating_add(1)));
     outcome
 }
 
-fn spin<T>(
+fn spin_on_changes<T>(
     queue: &QueueView<'_>,
     stream: bool,
     deadline: Option<Instant>,
     mut attempt: impl FnMut() -> FastOutcome<T>,
 ) -> FastOutcome<T> {
     let changes = &queue.header().changes;
-    let begin = Instant::now();
-    let single = ids::runs_on_one_processor();
-    let looks = if single { 1 } else { TRIES_PER_ROUND };
-    let rounds = if clock::coarse_nanos() < SPIN_BACKOFF_UNTIL.load(Relaxed) { 1 } else { SPIN_ROUNDS };
     let mut seen = changes.load(Relaxed);
-    if stream && !single {
+    if stream && !ids::runs_on_one_processor() {
         (0..STREAM_SPINS).for_each(|_| std::hint::spin_loop());
     }
-    for round in 0..rounds {
-        for _ in 0..looks {
-            let now = changes.load(Relaxed);
-            if now != seen {
-                seen = now;
-                match attempt() {
-                    FastOutcome::WouldBlock => {}
-                    other => return other,
-                }
-            }
-            std::hint::spin_loop();
+    let outcome = spin(&SPIN_BACKOFF, TRIES_PER_ROUND, deadline, || {
+        let now = changes.load(Relaxed);
+        if now == std::mem::replace(&mut seen, now) {
+            return None;
         }
-        if begin.elapsed() > MAX_SPIN {
-            SPIN_BACKOFF_UNTIL.store(clock::coarse_nanos() + SPIN_BACKOFF, Relaxed);
-            break;
+        match attempt() {
+            FastOutcome::WouldBlock => None,
+            outcome => Some(outcome),
         }
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) || round + 1 == rounds {
-            break;
-        }
-        std::thread::yield_now();
-    }
-    FastOutcome::WouldBlock
+    });
+    outcome.unwrap_or(FastOutcome::WouldBlock)
 }
