@@ -125,14 +125,19 @@ pub fn guard_against_truncation() -> std::result::Result<(), Errno> {
     sys::truncation::guard(process::fork::maps)
 }
 
-pub use api::attachment::{Attachment, Cell};
+pub use api::attachment::Attachment;
+pub use api::cell::Cell;
+pub use api::guard::Guard;
 pub use api::message::Message;
-pub use api::message_queue::{MessageQueue, MessageQueueOptions};
+pub use api::message_queue::MessageQueue;
+pub use api::message_queue::options::MessageQueueOptions;
 pub use api::namespace::Namespace;
-pub use api::segment::{Segment, SegmentOptions};
+pub use api::segment::Segment;
+pub use api::segment_options::SegmentOptions;
 pub use api::select::Select;
-pub use api::semaphore::{Guard, Semaphore};
-pub use api::semaphore_set::{SemaphoreSet, SemaphoreSetOptions};
+pub use api::semaphore::Semaphore;
+pub use api::semaphore_set::SemaphoreSet;
+pub use api::set_options::SemaphoreSetOptions;
 #[doc(hidden)]
 pub use types::abi;
 pub use types::error::{Errno, Error, Result};

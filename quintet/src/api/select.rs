@@ -41,7 +41,7 @@ pub enum Select {
 
 impl Select {
     /// Returns the `msgtyp` of the C call and the flag that belongs to it.
-    pub(super) fn raw(self) -> Result<(i64, MsgFlags), Errno> {
+    pub(crate) fn raw(self) -> Result<(i64, MsgFlags), Errno> {
         match self {
             Select::First => Ok((0, MsgFlags::empty())),
             Select::Type(n) if n > 0 => Ok((n, MsgFlags::empty())),
@@ -52,7 +52,7 @@ impl Select {
     }
 
     /// Returns `true` if a message of type `mtype` replaces an earlier one of type `found`.
-    pub(super) fn prefers(self, mtype: i64, found: Option<i64>) -> bool {
+    pub(crate) fn prefers(self, mtype: i64, found: Option<i64>) -> bool {
         match self {
             Select::First => found.is_none(),
             Select::Type(n) => mtype == n && found.is_none(),

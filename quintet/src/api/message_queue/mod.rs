@@ -1,10 +1,10 @@
 //! Message queues.
 
-mod options;
+pub mod options;
 mod receive;
 mod send;
-
-pub use options::MessageQueueOptions;
+#[cfg(feature = "serde")]
+mod values;
 
 use crate::api::common::{self, Class};
 use crate::api::namespace::Namespace;
@@ -48,27 +48,6 @@ pub struct MessageQueue {
 }
 
 impl MessageQueue {
-    /// Returns the choices for the creation of a queue.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
-    /// use quintet::{Key, MessageQueue};
-    /// let queue = MessageQueue::options().mode(0o640).exclusive().capacity(4096).create(&ns, Key::new(5))?;
-    /// let stat = queue.stat()?;
-    /// assert_eq!((stat.perm.mode, stat.capacity), (0o640, 4096));
-    /// # Ok::<(), quintet::Error>(())
-    /// ```
-    ///
-    /// # References
-    ///
-    /// msgget(2)
-    pub fn options() -> MessageQueueOptions {
-        MessageQueueOptions::new()
-    }
-
     /// Opens the queue of `key`, or creates it with mode 0600. Concurrent callers get the same queue.
     ///
     /// # Examples
@@ -336,7 +315,7 @@ impl MessageQueue {
         self.change(|stat| stat.capacity = bytes).map_err(|e| {
             let (error, msgmnb) = (self.error("change", e), self.ns.limits().unwrap_or_default().msgmnb);
             match e == Errno::PERM && bytes > u64::from(msgmnb) {
-                true => options::capacity_error(&self.ns, error, bytes, msgmnb),
+                true => capacity_error(&self.ns, error, bytes, msgmnb),
                 false => error,
             }
         })
@@ -381,7 +360,7 @@ impl MessageQueue {
         self.ns.msg_set(self.id.raw(), stat.perm.uid, stat.perm.gid, stat.perm.mode, stat.capacity)
     }
 
-    pub(super) fn error(&self, verb: &str, errno: Errno) -> Error {
+    pub(crate) fn error(&self, verb: &str, errno: Errno) -> Error {
         let error = common::error(&self.ns, verb, Class::QUEUE, self.id, errno);
         match errno {
             Errno::OPNOTSUPP => {
@@ -390,4 +369,10 @@ impl MessageQueue {
             _ => error,
         }
     }
+}
+
+pub(crate) fn capacity_error(ns: &Namespace, error: Error, bytes: u64, msgmnb: u32) -> Error {
+    error
+        .reason(format!("{bytes} bytes are more than the limit msgmnb, {msgmnb}"))
+        .hint(format!("raise it with {}", common::command(ns, format_args!("namespace limits --msgmnb {bytes}"))))
 }

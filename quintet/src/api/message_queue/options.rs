@@ -1,7 +1,7 @@
 //! How a queue is created.
 
 use crate::api::common::{self, Class};
-use crate::api::message_queue::MessageQueue;
+use crate::api::message_queue::{MessageQueue, capacity_error};
 use crate::api::namespace::Namespace;
 use crate::types::error::{Errno, Error, Result};
 use crate::types::id::Id;
@@ -16,7 +16,7 @@ pub struct MessageQueueOptions {
 }
 
 impl MessageQueueOptions {
-    pub(super) fn new() -> MessageQueueOptions {
+    pub(crate) fn new() -> MessageQueueOptions {
         MessageQueueOptions { mode: 0o600, exclusive: false, capacity: None }
     }
 
@@ -121,7 +121,7 @@ impl MessageQueueOptions {
         created.map(queue).map_err(|errno| self.error(ns, key, errno))
     }
 
-    fn error(&self, ns: &Namespace, key: Key, errno: Errno) -> Error {
+    pub(super) fn error(&self, ns: &Namespace, key: Key, errno: Errno) -> Error {
         let error = Error::new(errno, format!("cannot create a message queue with key {key}"));
         let limits = ns.limits().unwrap_or_default();
         match errno {
@@ -135,8 +135,25 @@ impl MessageQueueOptions {
     }
 }
 
-pub(super) fn capacity_error(ns: &Namespace, error: Error, bytes: u64, msgmnb: u32) -> Error {
-    error
-        .reason(format!("{bytes} bytes are more than the limit msgmnb, {msgmnb}"))
-        .hint(format!("raise it with {}", common::command(ns, format_args!("namespace limits --msgmnb {bytes}"))))
+impl MessageQueue {
+    /// Returns the choices for the creation of a queue.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::{Key, MessageQueue};
+    /// let queue = MessageQueue::options().mode(0o640).exclusive().capacity(4096).create(&ns, Key::new(5))?;
+    /// let stat = queue.stat()?;
+    /// assert_eq!((stat.perm.mode, stat.capacity), (0o640, 4096));
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// msgget(2)
+    pub fn options() -> MessageQueueOptions {
+        MessageQueueOptions::new()
+    }
 }

@@ -1,11 +1,5 @@
 //! Sets of semaphores.
 
-mod operate;
-mod options;
-mod values;
-
-pub use options::SemaphoreSetOptions;
-
 use crate::api::common::{self, Class};
 use crate::api::namespace::Namespace;
 use crate::api::semaphore::Semaphore;
@@ -42,31 +36,11 @@ use crate::types::sem::SetStat;
 /// semget(2), semop(2), semctl(2)
 #[derive(Clone, Debug)]
 pub struct SemaphoreSet {
-    ns: Namespace,
-    id: Id,
+    pub(super) ns: Namespace,
+    pub(super) id: Id,
 }
 
 impl SemaphoreSet {
-    /// Returns the choices for the creation of a set.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
-    /// use quintet::{Key, SemaphoreSet};
-    /// let set = SemaphoreSet::options().mode(0o640).exclusive().create(&ns, Key::new(5), &[1])?;
-    /// assert_eq!(set.stat()?.perm.mode, 0o640);
-    /// # Ok::<(), quintet::Error>(())
-    /// ```
-    ///
-    /// # References
-    ///
-    /// semget(2)
-    pub fn options() -> SemaphoreSetOptions {
-        SemaphoreSetOptions::new()
-    }
-
     /// Opens the set of `key`, or creates it with mode 0600.
     ///
     /// A new set has one semaphore (1..=`semmsl`) for each of `values` (each 0..=32767). An existing
@@ -369,7 +343,7 @@ impl SemaphoreSet {
         self.ns.sem_remove(self.id.raw()).map_err(|e| self.error("remove", e))
     }
 
-    fn error(&self, verb: &str, errno: Errno) -> Error {
+    pub(super) fn error(&self, verb: &str, errno: Errno) -> Error {
         let error = common::error(&self.ns, verb, Class::SET, self.id, errno);
         match errno {
             Errno::RANGE => error.reason(format!("a value would not be in 0..={}", Limits::SEMVMX)),

@@ -8,19 +8,12 @@
 //! [`Attachment`], and every reference into it borrows the attachment.
 #![allow(unsafe_code)]
 
-mod cell;
-mod copy;
-
-pub use cell::Cell;
-
-use crate::api::attachment::copy::{copy_in, copy_out};
+use crate::api::copy::{copy_in, copy_out};
 use crate::api::namespace::Namespace;
 use crate::api::segment::Segment;
 use crate::backend::any::with_backend;
 use crate::backend::verbs::SegmentVerbs;
 use crate::types::error::{Errno, Error, Result};
-use bytemuck::{AnyBitPattern, NoUninit};
-use std::marker::PhantomData;
 use std::mem::{align_of, size_of};
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -66,7 +59,7 @@ pub struct Attachment {
     segment: Segment,
     base: NonNull<u8>,
     len: usize,
-    read_only: bool,
+    pub(super) read_only: bool,
 }
 
 // SAFETY: the mapping belongs to the process, not to a thread, and all access is atomic.
@@ -75,7 +68,7 @@ unsafe impl Send for Attachment {}
 unsafe impl Sync for Attachment {}
 
 impl Attachment {
-    pub(super) fn new(segment: &Segment, read_only: bool) -> Result<Attachment> {
+    pub(crate) fn new(segment: &Segment, read_only: bool) -> Result<Attachment> {
         let ns = segment.namespace().clone();
         let id = segment.id().raw();
         let flags = if read_only { libc::SHM_RDONLY } else { 0 };
@@ -284,31 +277,6 @@ impl Attachment {
         Ok(())
     }
 
-    /// Returns a plain value in the segment, at an `offset` that is a multiple of its alignment.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
-    /// use quintet::Segment;
-    /// let memory = Segment::private(&ns, 100)?.attach()?;
-    /// let point = memory.cell::<[i32; 2]>(8)?;
-    /// point.store([3, -4])?;
-    /// assert_eq!(point.load(), [3, -4]);
-    /// # Ok::<(), quintet::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// | errno | when |
-    /// |---|---|
-    /// | `EINVAL` | the value ends beyond the end of the segment, or `offset` is not aligned |
-    pub fn cell<T: AnyBitPattern + NoUninit>(&self, offset: usize) -> Result<Cell<'_, T>> {
-        let at = self.checked_range(offset, size_of::<T>(), align_of::<T>())?;
-        Ok(Cell { at: at.cast(), read_only: self.read_only, memory: PhantomData })
-    }
-
     /// Detaches the segment, and reports a failure, which dropping ignores.
     ///
     /// # Examples
@@ -342,7 +310,7 @@ impl Attachment {
     }
 
     /// Returns the address of a range after it has checked bounds and alignment.
-    fn checked_range(&self, offset: usize, len: usize, align: usize) -> Result<*mut u8> {
+    pub(super) fn checked_range(&self, offset: usize, len: usize, align: usize) -> Result<*mut u8> {
         let fits = offset.checked_add(len).is_some_and(|end| end <= self.len);
         if !fits || !offset.is_multiple_of(align) {
             let error = Error::new(

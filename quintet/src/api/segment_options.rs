@@ -16,7 +16,7 @@ pub struct SegmentOptions {
 }
 
 impl SegmentOptions {
-    pub(super) fn new() -> SegmentOptions {
+    pub(crate) fn new() -> SegmentOptions {
         SegmentOptions { mode: 0o600, exclusive: false, huge: false, no_reserve: false }
     }
 
@@ -152,5 +152,27 @@ fn creation_error(ns: &Namespace, key: Key, size: u64, errno: Errno) -> Error {
             .reason(format!("the limit shmmni ({} segments) or shmall ({} pages) is reached", limits.shmmni, limits.shmall))
             .hint(format!("remove segments, or raise the limit: {} shows both", common::command(ns, "namespace limits"))),
         _ => common::creation_error(ns, Class::SEGMENT, key, error),
+    }
+}
+
+impl Segment {
+    /// Returns the choices for the creation of a segment.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::{Key, Segment};
+    /// let segment = Segment::options().mode(0o640).exclusive().create(&ns, Key::new(5), 1 << 20)?;
+    /// assert_eq!(segment.stat()?.perm.mode, 0o640);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// shmget(2)
+    pub fn options() -> SegmentOptions {
+        SegmentOptions::new()
     }
 }

@@ -1,18 +1,11 @@
 //! One counting semaphore, with guards.
 
-mod guard;
-
-pub use guard::Guard;
-
-use crate::api::common;
 use crate::api::namespace::Namespace;
 use crate::api::semaphore_set::SemaphoreSet;
-use crate::sys::ids;
 use crate::types::error::{Errno, Error, Result};
 use crate::types::key::Key;
 use crate::types::limits::Limits;
 use crate::types::sem::{SemFlags, SemOp};
-use std::time::{Duration, Instant};
 
 /// A counting semaphore: a set of one, or one of a set ([`SemaphoreSet::semaphore`]). With the
 /// initial value 1 it is a lock between processes.
@@ -43,12 +36,12 @@ use std::time::{Duration, Instant};
 /// semget(2), semop(2)
 #[derive(Clone, Debug)]
 pub struct Semaphore {
-    set: SemaphoreSet,
-    num: u16,
+    pub(super) set: SemaphoreSet,
+    pub(super) num: u16,
 }
 
 impl Semaphore {
-    pub(super) fn new(set: SemaphoreSet, num: u16) -> Semaphore {
+    pub(crate) fn new(set: SemaphoreSet, num: u16) -> Semaphore {
         Semaphore { set, num }
     }
 
@@ -208,165 +201,6 @@ impl Semaphore {
         self.num
     }
 
-    /// Acquires one unit. Blocks until there is one.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
-    /// use quintet::Semaphore;
-    /// let semaphore = Semaphore::private(&ns, 2)?;
-    /// let _guard = semaphore.acquire()?;
-    /// assert_eq!(semaphore.value()?, 1);
-    /// # Ok::<(), quintet::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// | errno | when |
-    /// |---|---|
-    /// | `EACCES` | the mode does not grant altering |
-    /// | `EFBIG` | the set has no such semaphore |
-    /// | `EIDRM` | the set was removed while the call waited |
-    /// | `EINVAL` | the set does not exist (any more) |
-    /// | `ENOMEM` | there is no room for the blocked call or for the adjustment (`SEM_UNDO`) |
-    /// | `ERANGE` | the adjustment of this process would be over 32767 |
-    ///
-    /// # References
-    ///
-    /// semop(2)
-    #[doc(alias = "semop")]
-    pub fn acquire(&self) -> Result<Guard> {
-        self.acquire_many(1)
-    }
-
-    /// Acquires `units` (1..=32767) at once. Blocks until there are as many.
-    ///
-    /// Calls that need fewer units can proceed meanwhile, so a call for many can wait long.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
-    /// use quintet::Semaphore;
-    /// let connections = Semaphore::private(&ns, 10)?;
-    /// let guard = connections.acquire_many(4)?;
-    /// assert_eq!((guard.units(), connections.value()?), (4, 6));
-    /// # Ok::<(), quintet::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Those of [`acquire`](Self::acquire), and:
-    ///
-    /// | errno | when |
-    /// |---|---|
-    /// | `EINVAL` | `units` is 0 or over 32767 |
-    ///
-    /// # References
-    ///
-    /// semop(2)
-    pub fn acquire_many(&self, units: u16) -> Result<Guard> {
-        let op = self.acquire_op(units)?;
-        match common::restart_after_signals(None, |timeout| self.set.raw_op(&[op], timeout)) {
-            Ok(()) => Ok(self.guard(units)),
-            Err(e) => Err(self.set.operation_error(&[op], e)),
-        }
-    }
-
-    /// Acquires one unit if there is one. Never blocks.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
-    /// use quintet::Semaphore;
-    /// let lock = Semaphore::private(&ns, 1)?;
-    /// let guard = lock.try_acquire()?;
-    /// assert!(guard.is_some());
-    /// assert!(lock.try_acquire()?.is_none());
-    /// # Ok::<(), quintet::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Those of [`acquire`](Self::acquire), without `EIDRM`.
-    ///
-    /// # References
-    ///
-    /// semop(2), `IPC_NOWAIT`
-    #[doc(alias = "IPC_NOWAIT")]
-    pub fn try_acquire(&self) -> Result<Option<Guard>> {
-        let op = self.acquire_op(1)?;
-        self.acquired(op, self.set.raw_try_op(&[op]))
-    }
-
-    /// Acquires one unit. Blocks until there is one, for `timeout` at most; then returns `None`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
-    /// use quintet::Semaphore;
-    /// use std::time::Duration;
-    /// let semaphore = Semaphore::private(&ns, 0)?;
-    /// assert!(semaphore.acquire_timeout(Duration::from_millis(1))?.is_none());
-    /// # Ok::<(), quintet::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Those of [`acquire`](Self::acquire).
-    ///
-    /// # References
-    ///
-    /// semtimedop in semop(2)
-    #[doc(alias = "semtimedop")]
-    pub fn acquire_timeout(&self, timeout: Duration) -> Result<Option<Guard>> {
-        match Instant::now().checked_add(timeout) {
-            Some(deadline) => self.acquire_deadline(deadline),
-            // The deadline is later than any time.
-            None => self.acquire().map(Some),
-        }
-    }
-
-    /// Acquires one unit. Blocks until there is one, until `deadline` at most; then returns `None`.
-    ///
-    /// If the deadline has passed, it acquires a unit that is there.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
-    /// use quintet::Semaphore;
-    /// use std::time::Instant;
-    /// let semaphore = Semaphore::private(&ns, 1)?;
-    /// let guard = semaphore.acquire_deadline(Instant::now())?;
-    /// assert_eq!(guard.unwrap().units(), 1);
-    /// # Ok::<(), quintet::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Those of [`acquire`](Self::acquire).
-    ///
-    /// # References
-    ///
-    /// semtimedop in semop(2)
-    pub fn acquire_deadline(&self, deadline: Instant) -> Result<Option<Guard>> {
-        let op = self.acquire_op(1)?;
-        let done = common::restart_after_signals(Some(deadline), |left| match left {
-            Some(Duration::ZERO) => self.set.raw_try_op(&[op]),
-            _ => self.set.raw_op(&[op], left),
-        });
-        self.acquired(op, done)
-    }
-
     /// Adds `units` (1..=32767) that no guard holds: finished jobs, for example, or units for
     /// another process.
     ///
@@ -463,20 +297,7 @@ impl Semaphore {
         }
     }
 
-    fn acquire_op(&self, units: u16) -> Result<SemOp> {
+    pub(super) fn acquire_op(&self, units: u16) -> Result<SemOp> {
         Ok(SemOp::new(self.num, -self.checked_units(units)?).flags(SemFlags::UNDO))
-    }
-
-    fn guard(&self, units: u16) -> Guard {
-        Guard { semaphore: self.clone(), units: units as i16, generation: ids::generation() }
-    }
-
-    /// Turns `EAGAIN` into `None`.
-    fn acquired(&self, op: SemOp, done: std::result::Result<(), Errno>) -> Result<Option<Guard>> {
-        match done {
-            Ok(()) => Ok(Some(self.guard(op.op.unsigned_abs()))),
-            Err(Errno::AGAIN) => Ok(None),
-            Err(e) => Err(self.set.operation_error(&[op], e)),
-        }
     }
 }

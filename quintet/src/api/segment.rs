@@ -1,9 +1,5 @@
 //! Segments of shared memory.
 
-mod options;
-
-pub use options::SegmentOptions;
-
 use crate::api::attachment::Attachment;
 use crate::api::common::{self, Class};
 use crate::api::namespace::Namespace;
@@ -34,31 +30,11 @@ use crate::types::shm::SegmentStat;
 /// shmget(2), shmop(2), shmctl(2)
 #[derive(Clone, Debug)]
 pub struct Segment {
-    ns: Namespace,
-    id: Id,
+    pub(super) ns: Namespace,
+    pub(super) id: Id,
 }
 
 impl Segment {
-    /// Returns the choices for the creation of a segment.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # let dir = tempfile::tempdir().unwrap();
-    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
-    /// use quintet::{Key, Segment};
-    /// let segment = Segment::options().mode(0o640).exclusive().create(&ns, Key::new(5), 1 << 20)?;
-    /// assert_eq!(segment.stat()?.perm.mode, 0o640);
-    /// # Ok::<(), quintet::Error>(())
-    /// ```
-    ///
-    /// # References
-    ///
-    /// shmget(2)
-    pub fn options() -> SegmentOptions {
-        SegmentOptions::new()
-    }
-
     /// Opens the segment of `key`, or creates it with `size` bytes (1..=`shmmax`) and mode 0600.
     ///
     /// # Examples
@@ -422,7 +398,7 @@ impl Segment {
         self.ns.shm_lock(self.id.raw(), locked).map_err(|e| self.error(verb, e))
     }
 
-    pub(super) fn error(&self, verb: &str, errno: Errno) -> Error {
+    pub(crate) fn error(&self, verb: &str, errno: Errno) -> Error {
         common::error(&self.ns, verb, Class::SEGMENT, self.id, errno)
     }
 }

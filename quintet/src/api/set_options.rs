@@ -21,7 +21,7 @@ pub struct SemaphoreSetOptions {
 }
 
 impl SemaphoreSetOptions {
-    pub(super) fn new() -> SemaphoreSetOptions {
+    pub(crate) fn new() -> SemaphoreSetOptions {
         SemaphoreSetOptions { mode: 0o600, exclusive: false }
     }
 
@@ -178,5 +178,27 @@ fn creation_error(ns: &Namespace, key: Key, values: &[u16], errno: Errno) -> Err
             .reason("no process has operated on it yet, so its creator may have exited before it set the values")
             .hint(format!("remove it with {}", common::command(ns, format_args!("rm sem:key:{key}")))),
         _ => common::creation_error(ns, Class::SET, key, error),
+    }
+}
+
+impl SemaphoreSet {
+    /// Returns the choices for the creation of a set.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = quintet::Namespace::create(dir.path().join("ns"), quintet::Kind::Private)?;
+    /// use quintet::{Key, SemaphoreSet};
+    /// let set = SemaphoreSet::options().mode(0o640).exclusive().create(&ns, Key::new(5), &[1])?;
+    /// assert_eq!(set.stat()?.perm.mode, 0o640);
+    /// # Ok::<(), quintet::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// semget(2)
+    pub fn options() -> SemaphoreSetOptions {
+        SemaphoreSetOptions::new()
     }
 }
