@@ -423,7 +423,7 @@ pub use crate::process::cancel::{
     CANCELLED, about_to as about_to_cancel, asking as asking_for_cancel, cancelled, count as cancels,
 };
 pub use crate::process::cancel::{
-    anywhere as is_cancellable_anywhere, set_anywhere as set_cancellable_anywhere, will_be_told as cancels_will_be_told,
+    anywhere as is_cancellable_anywhere, set_anywhere as set_cancellable_anywhere, set_intercepted as set_cancel_intercepted,
 };
 
 /// Prepares for a change of the root directory. Returns `true` if [`chroot_failed`] is to be called if the

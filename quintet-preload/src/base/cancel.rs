@@ -45,7 +45,7 @@ static ASYNCHRONOUS_USED: AtomicBool = AtomicBool::new(false);
 pub fn at_load() {
     let found = [CANCEL.resolve(), SET_TYPE.resolve(), TEST.resolve()];
     if found.iter().all(|function: &*mut c_void| !function.is_null()) {
-        preload_api::cancels_will_be_told();
+        preload_api::set_cancel_intercepted();
     }
 }
 

@@ -146,7 +146,7 @@ impl Waiting for BlockedCall<'_> {
     fn release(&self) {}
 
     fn ends_when_cancelled(&self) -> bool {
-        crate::process::cancel::is_told()
+        crate::process::cancel::is_intercepted()
     }
 }
 

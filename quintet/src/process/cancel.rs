@@ -59,12 +59,12 @@ thread_local! {
 }
 
 /// Says that the preload library intercepts `pthread_cancel` from now on.
-pub fn will_be_told() {
+pub fn set_intercepted() {
     TOLD.store(true, Relaxed);
 }
 
-/// Returns `true` after [`will_be_told`].
-pub fn is_told() -> bool {
+/// Returns `true` after [`set_intercepted`].
+pub fn is_intercepted() -> bool {
     TOLD.load(Relaxed)
 }
 
