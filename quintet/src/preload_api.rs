@@ -5,7 +5,7 @@ use crate::backend::directory::Directory;
 use crate::backend::directory::default::VARIABLE;
 use crate::backend::directory::diagnose::Call;
 use crate::process::fork;
-use crate::process::listener::tell;
+use crate::process::listener::notify;
 pub use crate::sem::mapping::Sets;
 use crate::sys::fd_thread::{self, run_by_path};
 use crate::sys::truncation;
@@ -50,7 +50,7 @@ fn opened() -> Option<&'static Directory> {
 #[inline(never)]
 fn open() -> Result<&'static Directory> {
     let directory = absolute().and_then(|()| Directory::open_default()).map_err(|e| {
-        tell(|listener| listener.unusable(&e));
+        notify(|listener| listener.unusable(&e));
         match e.errno() {
             keep @ (Errno::ACCES | Errno::NOSPC | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => keep,
             _ => Errno::NOSYS,
@@ -59,7 +59,7 @@ fn open() -> Result<&'static Directory> {
     // Kept now: a vfork child runs on this memory, and must not store its own id.
     crate::sys::ids::pid();
     DIRECTORY.store(std::ptr::from_ref(directory).cast_mut(), Release);
-    tell(|listener| listener.opened(directory.path(), directory.kind()));
+    notify(|listener| listener.opened(directory.path(), directory.kind()));
     Ok(directory)
 }
 
@@ -420,10 +420,8 @@ pub fn jumping() {
 }
 
 pub use crate::process::cancel::{
-    CANCELLED, about_to as about_to_cancel, asking as asking_for_cancel, cancelled, count as cancels,
-};
-pub use crate::process::cancel::{
-    anywhere as is_cancellable_anywhere, set_anywhere as set_cancellable_anywhere, set_intercepted as set_cancel_intercepted,
+    CANCELLED, after_cancel, before_cancel, count as cancel_count, in_any_call as is_cancellable_in_any_call,
+    note_asked as note_cancel_asked, set_in_any_call as set_cancellable_in_any_call, set_intercepted as set_cancel_intercepted,
 };
 
 /// Prepares for a change of the root directory. Returns `true` if [`chroot_failed`] is to be called if the

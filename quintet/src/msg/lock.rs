@@ -492,7 +492,7 @@ impl LockAttempt for QueueLockAttempt<'_> {
             // A child of a bare `clone` inherits the known thread id of its parent. The kernel
             // tells them apart.
             Some(holder) if holder == self.owner && ids::tid() == self.owner.tid() => Some(AcquiredFrom::OwnThread),
-            Some(holder) if round >= YIELD_ROUNDS && !self.participants.is_there(probe, holder) => {
+            Some(holder) if round >= YIELD_ROUNDS && !self.participants.is_thread_alive_by(probe, holder) => {
                 queue_lock::take_over(self.word, holder, self.owner).then_some(AcquiredFrom::DeadOwner)
             }
             Some(_) => None,

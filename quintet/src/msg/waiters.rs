@@ -296,7 +296,7 @@ impl<'a> QueueGuard<'a> {
             let mut writes = WriteSet::new(self.queue);
             let ended = match slot.kind().state {
                 SlotUse::Sending | SlotUse::Receiving
-                    if self.queue.queues.core.participants.holds_on(ThreadOwner(slot.get(words::NUMBER))) =>
+                    if self.queue.queues.core.participants.is_thread_alive(ThreadOwner(slot.get(words::NUMBER))) =>
                 {
                     Ok(())
                 }

@@ -1,16 +1,16 @@
 //! A blocked call: its sleep, and the ways it ends.
 //!
-//! A blocked call has a place in the object's file. The place holds a state word on which the call
-//! sleeps, and which a waker answers. Signals come in only during the sleep. A handler that calls this
-//! library, or jumps away, finds the interrupted call here and ends it first: the kernel's call is over
-//! when a handler runs.
+//! A blocked call has a place in the object's file. The place holds a state word, on which the call
+//! sleeps and in which a waker stores the answer. Signals come in only during the sleep. A handler that
+//! calls this library, or jumps away, finds the interrupted call here and ends it first, because in the
+//! kernel the call is over when a handler runs.
 //!
 //! | end | by | outcome |
 //! |---|---|---|
 //! | answered | the waker, by the state word | the answer's errno |
 //! | deadline, signal, cancellation | the call leaves the queue under the object's lock | `EAGAIN` or `ENOMSG`, `EINTR`, [`CANCELLED`] |
-//! | the lock cannot be had | the call gives its place up without the lock | as above |
-//! | the object was removed | the remover answers; or the file is gone | `EIDRM` |
+//! | the lock cannot be acquired | the call gives its place up without the lock | as above |
+//! | the object was removed | the remover answers, or the file is gone | `EIDRM` |
 
 use crate::layout::{Sleeper, WaiterState};
 use crate::process::cancel::{self, CANCELLED, Point};
@@ -27,7 +27,7 @@ use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// A blocked call, and what its object has to do with it.
+/// A blocked call, as its object provides it.
 pub trait Waiting {
     /// Returns the place of the call in the object's file.
     fn sleeper(&self) -> &'static Sleeper;
@@ -41,7 +41,7 @@ pub trait Waiting {
     /// Returns `true` if the object still exists.
     fn is_live(&self) -> bool;
 
-    /// Returns how long the call sleeps at most before it checks its peers.
+    /// Returns the longest time that the call sleeps before it checks its peers.
     fn watch(&self) -> Duration;
 
     /// Checks whether a peer that was to wake the call has exited. An error means that the object's lock
@@ -103,12 +103,12 @@ pub trait EndCall: Sync {
     fn end_call(&self, call: &Interruptible, forget: bool);
 }
 
-/// What a signal handler that interrupts a blocked call has to know of it.
+/// A blocked call, as a signal handler that interrupts it finds it.
 #[derive(Clone, Copy)]
 pub struct Interruptible {
     class: &'static dyn EndCall,
     pub id: Id,
-    /// Which of the object's queues of blocked calls it is in.
+    /// The number of the queue of blocked calls that it is in.
     pub queue: u8,
     /// The number of the call's place in the object.
     pub number: u32,
@@ -176,7 +176,7 @@ pub fn sleep(call: &impl Waiting, deadline: Option<Instant>, late: Errno, signal
 }
 
 fn sleep_announced(call: &impl Waiting, deadline: Option<Instant>, late: Errno, mut signals: Blocked) -> Result<()> {
-    listener::tell(|listener| listener.waits());
+    listener::notify(|listener| listener.about_to_sleep());
     let point = call.ends_when_cancelled().then(|| Point::new(&call.sleeper().state));
     loop {
         if let Some(answer) = call.answer() {
@@ -223,7 +223,7 @@ pub fn is_gone(e: Errno) -> bool {
     matches!(e, Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::IDRM)
 }
 
-/// How long a call sleeps that can neither acquire the lock nor give up without it.
+/// How long a call sleeps that can neither acquire the lock nor give its place up without it.
 pub const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Ends a blocked call with `errno`, unless it was answered.

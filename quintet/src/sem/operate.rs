@@ -309,7 +309,7 @@ impl Sets {
             if left.is_zero() {
                 return Err(Errno::AGAIN);
             }
-            if crate::process::cancel::is_unasked() {
+            if crate::process::cancel::must_ask() {
                 return Err(crate::process::cancel::CANCELLED);
             }
             // A private word that no thread wakes: the sleep ends after 10 ms, or for a signal.

@@ -262,7 +262,7 @@ impl Segments {
             }
             self.end_attachment(mapped.id);
         }
-        self.core.participants.say_free();
+        self.core.participants.mark_slot_free();
     }
 
     /// Caches a mapping of a segment's data file, and notes in the control file which slot did so.

@@ -42,7 +42,7 @@ impl Directory {
     #[inline(never)]
     pub fn explain_errno(&self, call: Call, errno: Errno) -> Errno {
         let is_ordinary = matches!((call, errno), (_, Errno::ACCES) | (Call::Find, Errno::NOENT));
-        let trouble = match errno {
+        let error = match errno {
             Errno::NOENT if is_ordinary => None,
             Errno::ACCES => run_by_path(|| self.may_probe().then(|| self.explain_missing_file()).flatten()),
             Errno::NOENT | Errno::NOTDIR => run_by_path(|| self.explain_missing_file()),
@@ -51,8 +51,8 @@ impl Directory {
             Errno::LOOP | Errno::STALE | Errno::IO | Errno::NODEV | Errno::NOTCONN | Errno::UCLEAN => Some(self.error(errno)),
             _ => return errno,
         };
-        if let Some(trouble) = &trouble {
-            listener::tell(|listener| listener.trouble(trouble));
+        if let Some(error) = &error {
+            listener::notify(|listener| listener.failed(error));
         }
         match (call, errno) {
             _ if is_ordinary => errno,
