@@ -205,7 +205,7 @@ fn a_handler_can_use_the_queue_at_any_instruction() {
 
 /// Leaves the interrupted call for good, as after `longjmp`, and makes calls.
 extern "C" fn jump(_: i32) {
-    preload_api::jumping();
+    preload_api::before_jump();
     let Some((ns, id)) = QUEUE.get() else { return };
     let messages = || ns.msg_stat(*id).map_or(-1, |stat| stat.messages as i64);
     let before = messages();
@@ -266,12 +266,12 @@ extern "C" fn nothing(_: i32) {}
 
 /// Jumps within the handler's own code, as a parser may, and then returns.
 extern "C" fn jump_within(_: i32) {
-    preload_api::jumping();
+    preload_api::before_jump();
 }
 
 /// The same, and another call takes the slot of the abandoned call at once.
 extern "C" fn jump_within_and_wait(_: i32) {
-    preload_api::jumping();
+    preload_api::before_jump();
     let Some((ns, id)) = QUEUE.get() else { return };
     let waits = ns.msgrcv(*id, &mut [0; 10], OWN_TYPE, MsgFlags::empty(), Some(Duration::from_millis(1)));
     must(waits == Err(Errno::NOMSG), 75);

@@ -150,7 +150,7 @@ fn a_handler_can_use_the_set_at_any_instruction() {
 
 /// Leaves the interrupted call for good, as after `longjmp`, and makes calls.
 extern "C" fn jump(_: i32) {
-    preload_api::jumping();
+    preload_api::before_jump();
     let ok = std::panic::catch_unwind(|| {
         let (ns, id) = SET.get().unwrap();
         let before = ns.sem_values(*id).unwrap();
@@ -201,12 +201,12 @@ extern "C" fn nothing(_: i32) {}
 
 /// Jumps within the handler's own code, as a parser may, and then returns.
 extern "C" fn jump_within(_: i32) {
-    preload_api::jumping();
+    preload_api::before_jump();
 }
 
 /// The same, and another call takes the record of the abandoned call at once.
 extern "C" fn jump_within_and_wait(_: i32) {
-    preload_api::jumping();
+    preload_api::before_jump();
     let Some((ns, id)) = SET.get() else { return };
     let waits = ns.semtimedop(*id, &[op(2, -4)], Some(Duration::from_millis(1)));
     must(if waits == Err(Errno::AGAIN) { Ok(()) } else { Err(Errno::INVAL) }, 75);

@@ -150,7 +150,7 @@ fn another_user_cannot_change_names_owners_or_modes() {
                     let (name, list) = (c"system.posix_acl_access", [2u8, 0, 0, 0]);
                     // SAFETY: see the module.
                     let set = unsafe { libc::setxattr(c.as_ptr(), name.as_ptr(), list.as_ptr().cast(), list.len(), 0) };
-                    cannot("give rights to", &file, result(set));
+                    cannot("give permissions on", &file, result(set));
                 }
             }
             fs::remove_file(own).unwrap();

@@ -180,26 +180,26 @@ fn wipe_marker() -> Option<&'static AtomicU32> {
 
 fn set_wipe_marker() {
     // The write comes first. A read would map a page of zeroes, which the write would then copy.
-    life_word().store(u64::from(ids::generation()) << 32 | u64::from(ids::asked_pid()), Relaxed);
+    process_word_cell().store(u64::from(ids::generation()) << 32 | u64::from(ids::asked_pid()), Relaxed);
     if let Some(marker) = wipe_marker() {
         marker.store(1, Relaxed);
     }
 }
 
-/// Returns a word that differs in each process, and its value in this one. A child finds it changed,
-/// however it was made.
+/// Returns a word that has another value in each process, and its value in this one. A child finds
+/// another value there, however it was made.
 #[inline(always)]
-pub fn life() -> (&'static AtomicU64, u64) {
-    let word = life_word();
+pub fn process_word() -> (&'static AtomicU64, u64) {
+    let word = process_word_cell();
     (word, word.load(Relaxed))
 }
 
 #[inline(always)]
-fn life_word() -> &'static AtomicU64 {
+fn process_word_cell() -> &'static AtomicU64 {
     let at = WIPE_MARKER.load(Relaxed);
     #[allow(unsafe_code)]
     // SAFETY: the page of the wipe marker has room for this word behind the marker.
-    if at == 0 { &FORK_PAGE.state.life } else { unsafe { &*((at + 8) as *const AtomicU64) } }
+    if at == 0 { &FORK_PAGE.state.process_word } else { unsafe { &*((at + 8) as *const AtomicU64) } }
 }
 
 /// Returns `true` if this process was made by a bare `clone`, which no fork handler saw, until

@@ -8,7 +8,7 @@ pub fn is_own(other: u64) -> bool {
     other != 0 && other == number()
 }
 
-/// Returns the inode number of this process's PID namespace, 0 if `/proc` does not tell.
+/// Returns the inode number of this process's PID namespace, or 0 if `/proc` does not have it.
 ///
 /// The number never changes and is read once: the kernel has to make the `/proc` entry of a new process
 /// first, which costs half as much as a fork.
@@ -24,7 +24,8 @@ pub fn number() -> u64 {
     }
 }
 
-/// Stands for a number that `/proc` does not tell. A program in a sandbox may not ask again.
+/// Stands for a number that `/proc` does not have. It is not read again, because a sandbox may have closed
+/// `/proc` since.
 const UNKNOWN: u64 = u64::MAX;
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);

@@ -211,9 +211,9 @@ impl Segments {
         }
     }
 
-    /// Handles a range that the program unmapped itself: ends the attachments inside it, and marks
+    /// Handles a range that the program has unmapped itself. Ends the attachments inside it, and marks
     /// those that overlap it as torn.
-    pub fn unmapped(&self, address: usize, len: usize) {
+    pub fn note_unmapped(&self, address: usize, len: usize) {
         if self.attachments.is_empty() {
             return;
         }

@@ -36,12 +36,12 @@ pub fn tid() -> u32 {
 /// The id of the calling thread, kept in a thread-local variable.
 pub struct KnownTid(Cell<(u32, u32)>);
 
-/// The number of forks that this memory has been through, plus one. A value that was kept before a fork
-/// is not true of the child. The process id does not tell: in a new PID namespace, a child may have the
-/// id of its parent.
+/// The number of forks that this memory has been through, plus one. A value that was cached before a fork
+/// is not valid in the child. The process id is not sufficient: in a new PID namespace, a child can have
+/// the same id as its parent.
 const GENERATION: &AtomicU32 = &FORK_PAGE.state.generation;
 
-/// Returns a number that differs between a child and its parent.
+/// Returns a number that is different in a child and in its parent.
 #[inline(always)]
 pub fn generation() -> u32 {
     GENERATION.load(Relaxed)

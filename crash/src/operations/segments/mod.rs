@@ -1,7 +1,7 @@
 //! Operations on a segment. Attached processes stay attached. Other processes find the segment
 //! intact or missing.
 
-pub mod rights;
+pub mod permissions;
 pub mod share;
 
 use crate::campaign::Run;

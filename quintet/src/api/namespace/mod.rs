@@ -134,7 +134,7 @@ impl Namespace {
     /// Creates a shared namespace with a random name in the directory `parent`.
     ///
     /// Other users should be able to search `parent` but not to list it (mode 0711). Then only processes
-    /// that are told the name can open the namespace. Programs that give up the privileges of the
+    /// that know the name can open the namespace. Programs that give up the privileges of the
     /// superuser use this.
     ///
     /// # Examples

@@ -143,7 +143,7 @@ fn c_string(path: &Path) -> std::result::Result<CString, Errno> {
 
 /// Creates a complete file without a name.
 pub fn create_unnamed(path: &Path, mode: u32, len: u64, reserved: u64, content: &[u8]) -> std::result::Result<Fd, Errno> {
-    file::unpublished(&c_string(path)?, mode, len, reserved, content)
+    file::create_unnamed(&c_string(path)?, mode, len, reserved, content)
 }
 
 /// Gives the file its name. Succeeds without effect if another process created the name first.

@@ -9,7 +9,7 @@ use super::*;
 use crate::campaign::{Run, operations};
 use crate::support::{become_user, begin, finish, is_root, open_to_all};
 
-operations! { "segments::rights": set_mode set_mode_closed set_owner set_owner_again another_user_takes_over }
+operations! { "segments::permissions": set_mode set_mode_closed set_owner set_owner_again another_user_takes_over }
 
 fn mode_of(path: &Path) -> u32 {
     use std::os::unix::fs::PermissionsExt;
