@@ -255,7 +255,7 @@ fn a_read_only_file_system_is_refused_with_erofs() {
         assert!(run_role(FINDS_READ_ONLY, &dir.join("ns")));
         let refused = Namespace::create(dir.join("other"), Kind::Private).expect_err("the file system is read-only");
         assert_eq!(refused.errno(), Errno::ROFS);
-        assert!(refused.to_string().contains("can be written"), "{refused}");
+        assert!(refused.to_string().contains("a writable file system"), "{refused}");
     });
 }
 

@@ -241,7 +241,7 @@ fn calls_respect_timeouts_and_deadlines() {
         assert_eq!(queue.receive_timeout(Select::First, Duration::MAX).unwrap().unwrap().data, b"d");
         if is_kernel(ns) {
             let why = format!(
-                "queue {}: the kernel's queues know no timeout (EOPNOTSUPP); wait without end or not at all, or use a directory",
+                "queue {}: the kernel's queues have no timeout (EOPNOTSUPP); wait without a timeout or not at all, or use a directory",
                 queue.id()
             );
             let receives = (Errno::OPNOTSUPP, format!("cannot receive from {why}"));
@@ -339,7 +339,7 @@ fn removal_of_a_queue_ends_blocked_calls() {
         assert_eq!(failed(queue.send(1, b"")), gone("send to"));
         assert_eq!(failed(queue.try_receive(Select::First)), gone("receive from"));
         assert_eq!(failed(queue.receive_into(&mut [], Select::First)), gone("receive from"));
-        assert_eq!(failed(queue.messages()), gone("look into"));
+        assert_eq!(failed(queue.messages()), gone("peek at"));
         assert_eq!(failed(queue.stat()), gone("read the state of"));
         assert_eq!(failed(queue.set_capacity(1)), gone("change"));
         assert_eq!(failed(queue.set_permissions(0, 0, 0o600)).0, Errno::INVAL);

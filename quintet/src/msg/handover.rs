@@ -54,7 +54,7 @@ impl QueueGuard<'_> {
             }
             return self.append_reserved(message, sender);
         }
-        // There are not so many calls, so a peer has linked them in a circle.
+        // There are not so many calls, so a peer has linked them in a cycle.
         Err(Errno::INVAL)
     }
 

@@ -185,7 +185,7 @@ impl<'a> QueueGuard<'a> {
         }
     }
 
-    /// Answers all calls of a list. `EINVAL` means that a peer has linked them in a circle.
+    /// Answers all calls of a list. `EINVAL` means that a peer has linked them in a cycle.
     pub fn answer_all(&self, side: Side, errno: Errno) -> Result<()> {
         for _ in 0..=self.queue.max_slots() {
             let Some(call) = self.queue.calls(side).next() else { return Ok(()) };

@@ -457,7 +457,7 @@ impl Sets {
     pub fn map_new(&self, index: u16, fd: &Fd, nsems: u32) -> Result<SetView<'_>> {
         let before = self.file(index).load();
         let set = self.replace_mapping(index, before, fd, &rustix::fs::fstat(fd)?, nsems, true)?.ok_or(Errno::INVAL)?;
-        set.header().begin(nsems);
+        set.header().set_up(nsems);
         Ok(set)
     }
 

@@ -364,7 +364,7 @@ impl MessageQueue {
         let error = common::error(&self.ns, verb, Class::QUEUE, self.id, errno);
         match errno {
             Errno::OPNOTSUPP => {
-                error.reason("the kernel's queues know no timeout").hint("wait without end or not at all, or use a directory")
+                error.reason("the kernel's queues have no timeout").hint("wait without a timeout or not at all, or use a directory")
             }
             _ => error,
         }

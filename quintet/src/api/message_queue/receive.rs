@@ -286,7 +286,7 @@ impl MessageQueue {
     }
 
     fn peek_error(&self, errno: Errno) -> Error {
-        let error = self.error("look into", errno);
+        let error = self.error("peek at", errno);
         if errno == Errno::NOSYS { error.reason("the kernel was built without MSG_COPY") } else { error }
     }
 }
