@@ -314,7 +314,10 @@ fn file_system_without_o_tmpfile() {
     );
     let Some((output, _)) = ran else { return };
     if !was_skipped(&output) {
-        assert_one_error(&reported(&output), &["cannot create the namespace", "O_TMPFILE", "use a directory on tmpfs, ext4, xfs or btrfs"]);
+        assert_one_error(
+            &reported(&output),
+            &["cannot create the namespace", "O_TMPFILE", "use a directory on tmpfs, ext4, xfs or btrfs"],
+        );
     }
 }
 

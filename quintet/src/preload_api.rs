@@ -44,8 +44,8 @@ fn opened() -> Option<&'static Directory> {
     }
 }
 
-/// Opens the namespace. If it cannot be used, the program sees a kernel without System V IPC (`ENOSYS`),
-/// except where permissions, memory or descriptors are missing.
+/// Opens the namespace. If it cannot be used, the program sees a kernel without System V IPC
+/// (`ENOSYS`), except where permissions, memory or descriptors are missing.
 #[cold]
 #[inline(never)]
 fn open() -> Result<&'static Directory> {
@@ -63,8 +63,8 @@ fn open() -> Result<&'static Directory> {
     Ok(directory)
 }
 
-/// Refuses a relative path. The program, or a program that it starts, may change its working directory
-/// before its first call.
+/// Refuses a relative path. The program, or a program that it starts, may change its working
+/// directory before its first call.
 fn absolute() -> crate::types::error::Result<()> {
     match std::env::var_os(VARIABLE).map(PathBuf::from) {
         Some(path) if !path.as_os_str().is_empty() && path.is_relative() => {
@@ -88,15 +88,15 @@ fn explain_get(directory: &Directory, key: Key, flags: i32, result: Result<Id>) 
     result.map_err(|e| directory.explain_errno(if creates { Call::Create } else { Call::Find }, e))
 }
 
-/// Installs the guard against truncated files. The signal handler calls `lost` with the address of each
-/// lost page.
+/// Installs the guard against truncated files. The signal handler calls `lost` with the address of
+/// each lost page.
 pub fn guard_against_truncation(lost: fn(usize)) -> Result<()> {
     truncation::listen(lost);
     truncation::guard(fork::maps)
 }
 
-/// Sets the program's action for SIGBUS, if given, and returns the former one. Returns `None` if the
-/// caller must pass the call on to the C library.
+/// Sets the program's action for SIGBUS, if given, and returns the former one. Returns `None` if
+/// the caller must pass the call on to the C library.
 pub fn bus_action(new: Option<&libc::sigaction>) -> Option<libc::sigaction> {
     if truncation::is_changing() { None } else { truncation::program_action(new) }
 }
@@ -340,8 +340,8 @@ pub fn msgsnd(id: i32, mtype: i64, from: Source, flags: MsgFlags) -> Result<()> 
     explain(directory, directory.queues.send(id, mtype, from, flags, None))
 }
 
-/// `msgrcv`. Returns the number of bytes received. `size` is the size of the buffer that the caller has
-/// passed.
+/// `msgrcv`. Returns the number of bytes received. `size` is the size of the buffer that the caller
+/// has passed.
 #[inline(always)]
 pub fn msgrcv(id: i32, to: &mut impl Sink, size: usize, mtype: i64, flags: MsgFlags) -> Result<usize> {
     let directory = directory()?;
@@ -425,8 +425,8 @@ pub use crate::process::cancel::{
     note_asked as note_cancel_asked, set_in_any_call as set_cancellable_in_any_call, set_intercepted as set_cancel_intercepted,
 };
 
-/// Prepares for a change of the root directory. Returns `true` if the caller must call [`chroot_failed`]
-/// when the change fails.
+/// Prepares for a change of the root directory. Returns `true` if the caller must call
+/// [`chroot_failed`] when the change fails.
 pub fn before_chroot() -> bool {
     // The program may make its first call after the change, so the namespace is opened now.
     let named = std::env::var_os(VARIABLE).is_some_and(|path| !path.is_empty());
@@ -444,8 +444,8 @@ pub const UNDO_VARIABLE: &CStr = c"QUINTET_UNDO";
 
 pub use crate::sem::exec::ExecHandoff;
 
-/// Keeps the undo of this process across the exec of another program. Returns `None` if there is none, or
-/// if the caller is a vfork child, which runs on the memory of its parent.
+/// Keeps the undo of this process across the exec of another program. Returns `None` if there is
+/// none, or if the caller is a vfork child, which runs on the memory of its parent.
 pub fn before_exec() -> Option<ExecHandoff> {
     opened()?.sets.exec_handoff(UNDO_VARIABLE.to_str().ok()?)
 }

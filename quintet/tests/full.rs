@@ -12,7 +12,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 
-/// The variable that tells the child its directory.
+/// The variable that names the child's directory.
 const INSIDE: &str = "QUINTET_TEST_FULL";
 const MIB: u64 = 1 << 20;
 
@@ -37,7 +37,7 @@ fn on_tmpfs(name: &str, options: &str, body: fn(&Path)) {
     child.args(["--mount", "sh", "-c", script, "sh"]).arg(dir.path());
     let output = child.arg(std::env::current_exe().unwrap()).args([name, options]).env(INSIDE, dir.path()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.signal(), None, "{said}");
+    assert_eq!(output.status.post(), None, "{said}");
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
@@ -304,6 +304,6 @@ fn a_file_size_limit_raises_no_signal() {
         .env(LIMITED, ns.path().unwrap())
         .output()
         .unwrap();
-    assert_eq!(output.status.signal(), None);
+    assert_eq!(output.status.post(), None);
     assert!(output.status.success(), "{output:?}");
 }

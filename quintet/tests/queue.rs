@@ -399,13 +399,13 @@ fn concurrent_creators_find_the_same_queue() {
                             options = options.capacity(1000);
                         }
                         options.create(ns, Key::new(100 + round)).unwrap().send(1 + index as i64, b"here").unwrap();
-                        done.tell(1);
+                        done.post(1);
                     }
                 })
             })
             .collect();
         for round in 0..ROUNDS {
-            starts.iter().for_each(|start| start.tell(1));
+            starts.iter().for_each(|start| start.post(1));
             (0..PROCESSES).for_each(|_| done.wait());
             let queue = MessageQueue::open(ns, Key::new(100 + round)).unwrap();
             let mut all = types(&queue);
@@ -500,7 +500,7 @@ fn many_senders_reach_many_receivers_in_order() {
                         let select = [Select::First, Select::LowestUpTo(99), Select::NotType(98)][index];
                         let Message { mtype, data } = queue.receive(select).unwrap();
                         if mtype == 99 {
-                            break counts.tell_number(count);
+                            break counts.send_number(count);
                         }
                         let number = u32::from_ne_bytes(data[..4].try_into().unwrap());
                         assert!(number > last[mtype as usize], "messages of one sender stay in order");

@@ -308,7 +308,7 @@ fn a_handler_can_fork_in_a_blocked_call() {
     alone("a_handler_can_fork_in_a_blocked_call", |directory| {
         let path = directory.join("ns");
         create_queue(&path);
-        let told = Signpost::new();
+        let reported = Signpost::new();
         let child = fork(|| {
             let (ns, id) = open(&path);
             on_signal(libc::SIGUSR1, fork_within, 0);
@@ -317,7 +317,7 @@ fn a_handler_can_fork_in_a_blocked_call() {
             assert_eq!(answer, Err(Errno::INTR), "forked {forked}");
             until("neither process blocks", || ns.queues().unwrap()[0].waiters.is_empty());
             ns.msgsnd(id, 1, &text(u8::from(forked == 0), 5), MsgFlags::empty(), None).unwrap();
-            told.tell(1);
+            reported.post(1);
             if forked > 0 {
                 let status = support::reap(forked);
                 assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "{status:#x}");
@@ -327,7 +327,7 @@ fn a_handler_can_fork_in_a_blocked_call() {
         until("the call blocks", || !ns.queues().unwrap()[0].waiters.is_empty() && support::state(child.pid) == Some('S'));
         child.signal(libc::SIGUSR1);
         assert_eq!(child.end(), End::Exit(0));
-        (0..2).for_each(|_| told.wait());
+        (0..2).for_each(|_| reported.wait());
         let mut both = content(ns, id);
         both.sort();
         assert_eq!(both, [(1, 0, 5), (1, 1, 5)]);
@@ -424,7 +424,7 @@ fn nested_signal_handlers_can_use_the_queue() {
             });
             until("the worker is ready", || handled[0].load(SeqCst) == 1);
             while handled[0].load(SeqCst) == 1 && !worker.has_ended() {
-                worker.signal(first);
+                worker.post(first);
                 (0..2000).for_each(|_| std::hint::spin_loop());
                 worker.signal(libc::SIGUSR2);
                 (0..3000).for_each(|_| std::hint::spin_loop());

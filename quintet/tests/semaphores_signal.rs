@@ -225,7 +225,7 @@ fn no_signal_is_missed() {
         let _holder = fork(|| {
             let (ns, id) = open(&path);
             ns.semtimedop(id, &[undo(5, 1)], None).unwrap();
-            ready.tell(1);
+            ready.post(1);
             support::sleep_for_ever();
         });
         ready.wait();
@@ -286,7 +286,7 @@ fn a_handler_can_fork_in_a_blocked_call() {
     alone("a_handler_can_fork_in_a_blocked_call", |directory| {
         let path = directory.join("ns");
         create_set(&path);
-        let told = Signpost::new();
+        let reported = Signpost::new();
         let child = fork(|| {
             let (ns, id) = open(&path);
             on_signal(libc::SIGUSR1, fork_within, 0);
@@ -295,7 +295,7 @@ fn a_handler_can_fork_in_a_blocked_call() {
             assert_eq!(answer, Err(Errno::INTR), "forked {forked}");
             until("neither process blocks", || ns.sem_ncnt(id, 0) == Ok(0));
             ns.semtimedop(id, &[undo(0, -1), op(1, 1), op(1, -1)], None).unwrap();
-            told.tell_number(i64::from(forked == 0));
+            reported.send_number(i64::from(forked == 0));
             if forked > 0 {
                 let status = support::reap(forked);
                 assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "{status:#x}");
@@ -306,7 +306,7 @@ fn a_handler_can_fork_in_a_blocked_call() {
         until("the call blocks", || ns.sem_ncnt(id, 0) == Ok(1) && support::state(child.pid) == Some('S'));
         child.signal(libc::SIGUSR1);
         assert_eq!(child.end(), End::Exit(0));
-        assert_eq!(told.number() + told.number(), 1);
+        assert_eq!(reported.number() + reported.number(), 1);
         ns.sweep().unwrap();
         assert_eq!(ns.sem_values(id).unwrap(), START);
     });

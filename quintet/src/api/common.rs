@@ -85,7 +85,6 @@ pub fn command(ns: &Namespace, arguments: impl Display) -> String {
     }
 }
 
-
 /// Adds the reason why the creation of any object failed.
 pub fn creation_error(ns: &Namespace, class: Class, key: Key, error: Error) -> Error {
     match error.errno() {

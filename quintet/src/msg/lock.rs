@@ -172,7 +172,8 @@ impl<'a> RseqGuard<'a> {
             }
             let announcement = &raw const announcement;
             let journal = me.slot as usize;
-            let done = acquired.then(|| operation(RseqGuard { queue, owner, process_word, journal, announcement, held: true, thread }));
+            let done =
+                acquired.then(|| operation(RseqGuard { queue, owner, process_word, journal, announcement, held: true, thread }));
             thread.announcements.set(previous);
             done
         })
@@ -241,7 +242,8 @@ impl<'a> RseqGuard<'a> {
     /// Returns `true` if this operation still holds the lock. Signals are blocked. In a child that
     /// a handler forked, the lock belongs to the parent.
     fn still_holds(&self) -> bool {
-        queue_lock::holder(&self.queue.header().lock) == Some(self.owner) && self.process_word.0.load(Relaxed) == self.process_word.1
+        queue_lock::holder(&self.queue.header().lock) == Some(self.owner)
+            && self.process_word.0.load(Relaxed) == self.process_word.1
     }
 
     /// Commits a write set with signals blocked, after the sequence was interrupted too often.

@@ -1,8 +1,8 @@
 //! Waiting for a lock of a namespace: the rounds, the patience of the caller, and the outcomes.
 //!
 //! The robust mutex and the queue lock differ in a single attempt and in the pause between two
-//! attempts; all else is here. After an attempt that succeeds, signals stay held off. For a call that a
-//! signal ends, they are also held off between attempts.
+//! attempts; all else is here. After an attempt that succeeds, signals stay held off. For a call
+//! that a signal ends, they are also held off between attempts.
 
 use crate::process::liveness::LivenessProbe;
 use crate::process::participants::Participants;
@@ -20,7 +20,7 @@ type Result<T> = std::result::Result<T, Errno>;
 /// |---|---|---|
 /// | `Endless`, `EndlessInCall` | when the lock is acquired | |
 /// | `Brief` | after [`LockAttempt::BRIEF_ROUNDS`] | `EAGAIN` |
-/// | `BriefInCall` | after [`LockAttempt::BRIEF_ROUNDS`] | that of the failed probe, else `EAGAIN` |
+/// | `BriefInCall` | after [`LockAttempt::BRIEF_ROUNDS`] | a failed probe's, else `EAGAIN` |
 /// | `Until` | at its deadline, or when a signal is pending | the one given; `EINTR` |
 ///
 /// The variants `InCall` are for a call that is blocked already. The other variants first end the
@@ -70,8 +70,8 @@ impl Patience {
         }
     }
 
-    /// Returns `true` if signals stay held off between two attempts. A handler that ran there would not
-    /// end the call.
+    /// Returns `true` if signals stay held off between two attempts. A handler that ran there would
+    /// not end the call.
     fn holds_signals_off(self) -> bool {
         matches!(self, Patience::Until(..))
     }
@@ -80,11 +80,13 @@ impl Patience {
 /// One kind of lock, as a waiter sees it.
 pub trait LockAttempt {
     type Acquired;
-    /// The number of rounds in which a healthy owner frees the lock. Later rounds check the deadline.
+    /// The number of rounds in which a healthy owner frees the lock. Later rounds check the
+    /// deadline.
     const HEALTHY_ROUNDS: u32;
     /// The number of rounds of a caller with [`Patience::Brief`].
     const BRIEF_ROUNDS: u32;
-    /// The number of rounds, about a second, after which a caller that cannot probe the owner gives up.
+    /// The number of rounds, about a second, after which a caller that cannot probe the owner gives
+    /// up.
     const UNPROBED_ROUNDS: u32;
 
     /// Takes the lock if it is free.
@@ -93,8 +95,8 @@ pub trait LockAttempt {
     /// Tries once, with signals held off. May sleep on the lock's word. `round` counts from 0.
     fn attempt(&mut self, round: u32, patience: Patience, probe: &LivenessProbe<'_>) -> Option<Self::Acquired>;
 
-    /// Pauses between two attempts. `rounds` is the number of attempts so far. Signals come in unless
-    /// the patience holds them off.
+    /// Pauses between two attempts. `rounds` is the number of attempts so far. Signals come in
+    /// unless the patience holds them off.
     fn pause(&mut self, rounds: u32, patience: Patience);
 }
 

@@ -1,18 +1,18 @@
 //! Cancellation of threads that are blocked.
 //!
-//! `pthread_cancel` only notes in the C library that a thread is to end, and does not wake a thread that
-//! sleeps in a call of this library. So the preload library intercepts it and calls this module. The
-//! blocked call wakes up, leaves the queue and ends with [`CANCELLED`]. The preload library then asks the
-//! C library, which ends the thread. If it does not, the call is repeated.
+//! `pthread_cancel` only notes in the C library that a thread is to end, and does not wake a thread
+//! that sleeps in a call of this library. So the preload library intercepts it and calls this
+//! module. The blocked call wakes up, leaves the queue and ends with [`CANCELLED`]. The preload
+//! library then asks the C library, which ends the thread. If it does not, the call is repeated.
 //!
-//! A word counts the cancellations, and a table holds the blocked threads. A blocked call first enters
-//! itself in the table and then reads the count. A canceller first counts and then reads the table. So
-//! one of them sees the other (Dekker).
+//! A word counts the cancellations, and a table holds the blocked threads. A blocked call first
+//! enters itself in the table and then reads the count. A canceller first counts and then reads the
+//! table. So one of them sees the other (Dekker).
 //!
 //! | thread of an entry | meaning | next |
 //! |---|---|---|
 //! | 0 | free | a thread, by compare-and-swap |
-//! | a thread | it is blocked; `cancelled` is set if it was cancelled | 0 by that thread; by its child, in the child |
+//! | a thread | it is blocked; `cancelled` shows a cancellation | 0, by that thread or in its child |
 
 use crate::sys::{futex, ids};
 use crate::types::error::Errno;
@@ -23,12 +23,12 @@ use std::time::Duration;
 /// The outcome of a call whose thread may be cancelled. It is no errno of the kernel.
 pub const CANCELLED: Errno = Errno::from_raw(0xffe);
 
-/// The longest sleep of a call in a program that cancels threads. A call that finds the table full, or
-/// that is cancelled just before it falls asleep, reads the count itself after this time.
+/// The longest sleep of a call in a program that cancels threads. A call that finds the table full,
+/// or that is cancelled just before it falls asleep, reads the count itself after this time.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The numbers of further attempts to wake a thread that is not asleep yet: first without a pause, and
-/// then with a pause of a millisecond each.
+/// The numbers of further attempts to wake a thread that is not asleep yet: first without a pause,
+/// and then with a pause of a millisecond each.
 const QUICK_WAKES: u32 = 50;
 const SLOW_WAKES: u32 = 20;
 
@@ -41,9 +41,9 @@ struct Entry {
     cancelled: AtomicBool,
 }
 
-static ENTRIES: [Entry; ENTRY_COUNT] =
-    [const { Entry { thread: AtomicUsize::new(0), word: AtomicPtr::new(std::ptr::null_mut()), cancelled: AtomicBool::new(false) } };
-        ENTRY_COUNT];
+static ENTRIES: [Entry; ENTRY_COUNT] = [const {
+    Entry { thread: AtomicUsize::new(0), word: AtomicPtr::new(std::ptr::null_mut()), cancelled: AtomicBool::new(false) }
+}; ENTRY_COUNT];
 
 /// The number of cancellations of any thread.
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -79,8 +79,8 @@ pub fn note_asked() {
     ASKED_COUNT.set(COUNT.load(SeqCst));
 }
 
-/// Sets `in_any_call`: the calling thread can be cancelled in any call. Otherwise it can be cancelled
-/// only where it sends and receives messages.
+/// Sets `in_any_call`: the calling thread can be cancelled in any call. Otherwise it can be
+/// cancelled only where it sends and receives messages.
 pub fn set_in_any_call(in_any_call: bool) {
     IN_ANY_CALL.set(in_any_call);
 }
@@ -90,8 +90,8 @@ pub fn in_any_call() -> bool {
     IN_ANY_CALL.get()
 }
 
-/// Returns `true` if the calling thread can be cancelled in any call, and a thread was cancelled since it
-/// last asked the C library.
+/// Returns `true` if the calling thread can be cancelled in any call, and a thread was cancelled
+/// since it last asked the C library.
 pub fn must_ask() -> bool {
     in_any_call() && ASKED_COUNT.get() != COUNT.load(SeqCst)
 }
@@ -128,8 +128,8 @@ fn wake(entry: &Entry) -> bool {
     word.is_some_and(|word| futex::wake_one(word) != 0)
 }
 
-/// A blocked call of the calling thread in which the thread can be cancelled. The call is in the table
-/// until this is dropped.
+/// A blocked call of the calling thread in which the thread can be cancelled. The call is in the
+/// table until this is dropped.
 pub struct Point {
     entry: Option<&'static Entry>,
     /// Set once the call has read the count after it entered the table.
@@ -156,7 +156,8 @@ impl Point {
         // A thread in the table sees each cancellation after it entered, and none before.
         let entry = self.entry.filter(|entry| entry.thread.load(Relaxed) == ids::thread());
         let reads_count = !self.has_read_count.replace(true) || entry.is_none();
-        let cancelled = entry.is_some_and(|entry| entry.cancelled.swap(false, SeqCst)) || reads_count && ASKED_COUNT.get() != count;
+        let cancelled =
+            entry.is_some_and(|entry| entry.cancelled.swap(false, SeqCst)) || reads_count && ASKED_COUNT.get() != count;
         cancelled && !ids::ignores_cancellation()
     }
 

@@ -1,8 +1,8 @@
 //! Fork, bare `clone` and exit of this process.
 //!
-//! The gate of `sync/gate.rs` keeps forks away from operations. A fork waits until no thread is inside
-//! an operation, and new operations wait until the fork is over. So a child does not inherit a half-done
-//! operation of another thread.
+//! The gate of `sync/gate.rs` keeps forks away from operations. A fork waits until no thread is
+//! inside an operation, and new operations wait until the fork is over. So a child does not inherit
+//! a half-done operation of another thread.
 
 use crate::sync::gate::{self, GateEnv};
 use crate::sys::fork_page::FORK_PAGE;
@@ -13,10 +13,11 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::
 use std::sync::{Mutex, Once, OnceLock};
 use std::time::Duration;
 
-/// The number of waits, of 10 ms at most, of a thread at the gate while a fork waits for threads inside.
+/// The number of waits, of 10 ms at most, of a thread at the gate while a fork waits for threads
+/// inside.
 const MAX_GATE_WAITS: u32 = 3;
-/// The number of waits, of 10 ms at most, of a fork for threads inside. The fork then goes ahead. A count
-/// that is wrong for a child is better than a program that hangs.
+/// The number of waits, of 10 ms at most, of a fork for threads inside. The fork then goes ahead. A
+/// count that is wrong for a child is better than a program that hangs.
 const MAX_FORK_WAITS: u32 = 1000;
 
 const GATE: &AtomicU32 = &FORK_PAGE.state.gate;
@@ -32,9 +33,9 @@ const FORK_MASK: &Mutex<Option<Blocked>> = &FORK_PAGE.state.mask;
 const FORKER: &AtomicUsize = &FORK_PAGE.state.forker;
 
 thread_local! {
-    /// The number of operations that this thread is inside: more than one in a signal handler.
-    /// It is never less than what the gate counts of the thread, so that a handler does not wait at the
-    /// gate for its own thread.
+    /// The number of operations that this thread is inside: more than one in a signal handler. It
+    /// is never less than what the gate counts of the thread, so that a handler does not wait at
+    /// the gate for its own thread.
     static INSIDE: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -71,7 +72,8 @@ impl GateEnv for Process {
         FORKER.load(Relaxed) == ids::thread()
     }
 
-    // The wait is bounded, because the forking thread looks for waiters after it has opened the gate.
+    // The wait is bounded, because the forking thread looks for waiters after it has opened the
+    // gate.
     fn wait(&self, gate: &AtomicU32, value: u32) {
         WAITING.fetch_add(1, SeqCst);
         futex::wait(gate, value, Duration::from_millis(10));
@@ -83,12 +85,13 @@ impl GateEnv for Process {
     }
 }
 
-/// Registers the fork handlers when the program or the library is loaded. A later registration could
-/// miss a fork: a thread opens a namespace while another thread forks, and in the child the namespace
-/// stays half open.
+/// Registers the fork handlers when the program or the library is loaded. A later registration
+/// could miss a fork: a thread opens a namespace while another thread forks, and in the child the
+/// namespace stays half open.
 #[used]
 #[allow(unsafe_code)]
-// SAFETY: the loader calls each entry of this section once, as a C function that ignores its arguments.
+// SAFETY: the loader calls each entry of this section once, as a C function that ignores its
+// arguments.
 #[unsafe(link_section = ".init_array")]
 static AT_LOAD: extern "C" fn() = register_fork_handlers;
 
@@ -113,7 +116,8 @@ pub trait ProcessHooks: Sync {
     fn raw_clone_child(&self);
     /// Runs when the process is about to end.
     fn at_exit(&self);
-    /// Returns `true` if `address` lies in a mapping of a file of the namespace. Runs in signal handlers.
+    /// Returns `true` if `address` lies in a mapping of a file of the namespace. Runs in signal
+    /// handlers.
     fn maps(&self, address: usize) -> bool;
 }
 
@@ -129,8 +133,8 @@ impl Registered {
     }
 }
 
-/// Registers `hooks`, which are called at forks and when the process ends. Each `node` is registered
-/// only once.
+/// Registers `hooks`, which are called at forks and when the process ends. Each `node` is
+/// registered only once.
 pub fn register(node: &'static Registered, hooks: &'static dyn ProcessHooks) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -230,7 +234,8 @@ extern "C" fn before_fork() {
     for namespace in namespaces() {
         namespace.before_gate();
     }
-    // From here to `open_gate` no handler runs in this thread, and no other thread enters an operation.
+    // From here to `open_gate` no handler runs in this thread, and no other thread enters an
+    // operation.
     let blocked = Blocked::all();
     gate::close(GATE, INSIDE.get(), MAX_FORK_WAITS, &Process);
     FORKER.store(ids::thread(), Relaxed);
@@ -272,14 +277,16 @@ fn open_gate() {
     let blocked = FORK_MASK.lock().ok().and_then(|mut mask| mask.take());
     FORKER.store(0, Relaxed);
     gate::open(GATE);
-    // A waiter counts itself before it reads the gate. So it is seen here, or it finds the gate open.
+    // A waiter counts itself before it reads the gate. So it is seen here, or it finds the gate
+    // open.
     if WAITING.load(SeqCst) != 0 {
         Process.wake(GATE);
     }
     drop(blocked);
 }
 
-/// Runs when the process ends by `exit` or by returning from `main`, after the program's own handlers.
+/// Runs when the process ends by `exit` or by returning from `main`, after the program's own
+/// handlers.
 #[used]
 #[allow(unsafe_code)]
 // SAFETY: the loader calls each entry of this section once, as a C function.

@@ -13,8 +13,8 @@ pub trait Listener: Sync {
     fn about_to_sleep(&self);
     /// The namespace cannot be used.
     fn unusable(&self, why: &Error);
-    /// A call has failed because the open namespace has become unusable: a file is missing, or the file
-    /// system is full.
+    /// A call has failed because the open namespace has become unusable: a file is missing, or the
+    /// file system is full.
     fn failed(&self, why: &Error);
 }
 

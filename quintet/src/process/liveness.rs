@@ -1,7 +1,7 @@
 //! Which participants are alive.
 //!
-//! A participant is alive as long as the byte of its slot is locked. Its mapping of the registry holds
-//! that lock. A probe asks the kernel if the byte is locked.
+//! A participant is alive as long as the byte of its slot is locked. Its mapping of the registry
+//! holds that lock. A probe asks the kernel if the byte is locked.
 
 use crate::layout::{Registry, Shared};
 use crate::process::namespace_path::NamespacePath;
@@ -27,7 +27,8 @@ pub trait DeathObserver {
     fn participant_died(&self, pid: u32) -> bool;
 }
 
-/// Finds out which participants are alive, by their locks. Opens the registry at the first question.
+/// Finds out which participants are alive, by their locks. Opens the registry at the first
+/// question.
 pub struct LivenessProbe<'a> {
     registry: Shared<Registry>,
     path: &'a NamespacePath,
@@ -38,8 +39,8 @@ pub struct LivenessProbe<'a> {
     pub nap: Cell<Duration>,
     /// Set if attachments of participants that exited were removed.
     pub reaped: Cell<bool>,
-    /// The process id of a participant that exited and whose death the caller may not write down; 0 if the
-    /// id is not known any more.
+    /// The process id of a participant that exited and whose death the caller may not write down; 0
+    /// if the id is not known any more.
     pub unstamped: Cell<Option<u32>>,
 }
 
@@ -66,13 +67,15 @@ impl<'a> LivenessProbe<'a> {
         self.probe_error.get()
     }
 
-    /// Returns `true` if the owner of an undo record is alive, even if it has executed another program.
+    /// Returns `true` if the owner of an undo record is alive, even if it has executed another
+    /// program.
     pub fn holds_undo(&self, participant: ParticipantId) -> bool {
         Liveness::alive(self, participant) || Registry::EXEC_LOCKS.into_iter().any(|exec_locks| self.has(participant, exec_locks))
     }
 
-    /// Returns `true` if the slot still belongs to the participant, and its byte is locked in the range
-    /// that begins at `locks`. If the kernel cannot be asked, the participant counts as alive.
+    /// Returns `true` if the slot still belongs to the participant, and its byte is locked in the
+    /// range that begins at `locks`. If the kernel cannot be asked, the participant counts as
+    /// alive.
     fn has(&self, participant: ParticipantId, locks: u64) -> bool {
         let Some(record) = self.registry.slots.get(participant.slot as usize) else { return false };
         if record.incarnation.load(SeqCst) as u16 != participant.incarnation {

@@ -1,6 +1,6 @@
 //! This process and its peers: liveness, fork, exec, cancellation, and waiting for them.
 //!
-//! | file | contents |
+//! | file | content |
 //! |---|---|
 //! | `participants`, `liveness` | slots of processes, and which of them are alive |
 //! | `fork`, `pid_namespace` | what a fork, a bare `clone` and an exit do to this process |

@@ -1,9 +1,10 @@
 //! The participants of a namespace: the processes that use it.
 //!
-//! A participant has a slot of the registry and a lock on one byte of that file. The lock belongs to
-//! an open file description that only a mapping keeps, so no descriptor stays open. The lock ends with
-//! the memory of the process: at exit, at exec, and at SIGKILL, even before the zombie is reaped. It is
-//! visible across PID namespaces. A new process with the same process id does not have it.
+//! A participant has a slot of the registry and a lock on one byte of that file. The lock belongs
+//! to an open file description that only a mapping keeps, so no descriptor stays open. The lock
+//! ends with the memory of the process: at exit, at exec, and at SIGKILL, even before the zombie is
+//! reaped. It is visible across PID namespaces. A new process with the same process id does not
+//! have it.
 
 use crate::layout::{Registry, SLOTS, Shared, SlotState};
 use crate::process::liveness::{DeathObserver, LivenessProbe};
@@ -111,7 +112,8 @@ impl Participants {
             Some(me) => Ok(me),
             None => fd_thread::run(|| self.take_slot()).map(|(me, token)| {
                 self.registry.slots[me.slot as usize].pid_namespace.store(pid_namespace::number(), Relaxed);
-                // Without the advice a child would keep the lock of its parent; Linux has it since 2.6.16.
+                // Without the advice a child would keep the lock of its parent; Linux has it since
+                // 2.6.16.
                 let _ = memory::exclude_from_fork(token);
                 self.token.store(token, Relaxed);
                 self.me.store(pack(me), Release);
@@ -120,7 +122,8 @@ impl Participants {
         }
     }
 
-    /// Takes a free slot and its lock. The mapping that keeps the lock is not excluded from forks yet.
+    /// Takes a free slot and its lock. The mapping that keeps the lock is not excluded from forks
+    /// yet.
     #[inline(never)]
     fn take_slot(&self) -> Result<(ParticipantId, usize)> {
         let fd = file::reopen(self.path.registry())?;
@@ -188,8 +191,8 @@ impl Participants {
         (self.registry.slots_high.load(SeqCst) as usize).min(SLOTS)
     }
 
-    /// Takes a slot and its lock for a child about to be forked, unless this process has none itself.
-    /// If that fails, the child joins at its first call.
+    /// Takes a slot and its lock for a child about to be forked, unless this process has none
+    /// itself. If that fails, the child joins at its first call.
     pub fn take_fork_slot(&self) -> Option<(ParticipantId, usize)> {
         unpack(self.me.load(Acquire))?;
         fd_thread::run(|| self.take_slot()).ok()
@@ -201,8 +204,8 @@ impl Participants {
         self.fork_slot_token.store(token, Relaxed);
     }
 
-    /// Unmaps the parent's mapping that keeps the child's lock. From now on only the child keeps it.
-    /// After a fork that failed, the slot counts as that of a participant that exited.
+    /// Unmaps the parent's mapping that keeps the child's lock. From now on only the child keeps
+    /// it. After a fork that failed, the slot counts as that of a participant that exited.
     #[allow(unsafe_code)]
     // SAFETY: any section of code will do; see `process/fork.rs`.
     #[unsafe(link_section = ".text.hot.quintet_fork")]
@@ -214,8 +217,8 @@ impl Participants {
         }
     }
 
-    /// Moves the child into its own slot. Returns `false` if it has none. The child has not inherited
-    /// the mapping that keeps the parent's lock.
+    /// Moves the child into its own slot. Returns `false` if it has none. The child has not
+    /// inherited the mapping that keeps the parent's lock.
     #[allow(unsafe_code)]
     // SAFETY: any section of code will do; see `process/fork.rs`.
     #[unsafe(link_section = ".text.hot.quintet_fork")]
@@ -241,7 +244,8 @@ impl Participants {
         self.joining.forget();
     }
 
-    /// Returns a probe that finds out which participants are alive. It reports deaths to `observer`.
+    /// Returns a probe that finds out which participants are alive. It reports deaths to
+    /// `observer`.
     pub fn probe<'a>(&'a self, observer: Option<&'a dyn DeathObserver>) -> LivenessProbe<'a> {
         LivenessProbe::new(self.registry, &self.path, observer)
     }
@@ -258,8 +262,8 @@ impl Participants {
             let owner = ParticipantId { slot: slot as u32, incarnation: record.incarnation.load(SeqCst) as u16 };
             let state = record.state.load(Acquire);
             if state != SlotState::Free as u32 && !Liveness::alive(&probe, owner) {
-                // If another process takes the slot at this moment, it appears as `Free`. Peers then
-                // try its lock in vain, which is harmless.
+                // If another process takes the slot at this moment, it appears as `Free`. Peers
+                // then try its lock in vain, which is harmless.
                 record.state.store(SlotState::Free as u32, Release);
             }
         }
@@ -285,7 +289,8 @@ impl Participants {
         record.is_some_and(|record| pid_namespace::is_own(record.pid_namespace.load(Relaxed)))
     }
 
-    /// Returns the user id that a participant had when it joined; `u32::MAX` if there is no such slot.
+    /// Returns the user id that a participant had when it joined; `u32::MAX` if there is no such
+    /// slot.
     pub fn uid_of(&self, participant: ParticipantId) -> u32 {
         let record = self.registry.slots.get(participant.slot as usize);
         record.map_or(u32::MAX, |record| record.uid.load(Relaxed))
@@ -334,8 +339,8 @@ fn drop_token(token: usize) {
     // SAFETY: a page that this process mapped for this purpose alone.
     unsafe {
         if memory::unmap(token, memory::page()).is_err() {
-            // The lock must end all the same. Otherwise the child would count as alive as long as its
-            // parent lives.
+            // The lock must end all the same. Otherwise the child would count as alive as long as
+            // its parent lives.
             memory::make_inaccessible(token, memory::page());
         }
     }

@@ -211,8 +211,8 @@ impl Segments {
         }
     }
 
-    /// Handles a range that the program has unmapped itself. Ends the attachments inside it, and marks
-    /// those that overlap it as torn.
+    /// Handles a range that the program has unmapped itself. Ends the attachments inside it, and
+    /// marks those that overlap it as torn.
     pub fn note_unmapped(&self, address: usize, len: usize) {
         if self.attachments.is_empty() {
             return;

@@ -1,13 +1,14 @@
 //! Opening files when no descriptor is free, or after the program changed its root.
 //!
-//! The kernel's System V IPC needs no descriptor. This library needs one while it opens and maps a file.
-//! In a program that has reached its limit, an fd thread does that work. It has its own copy of the
-//! descriptor table, in which it first closes a few descriptors.
+//! The kernel's System V IPC needs no descriptor. This library needs one while it opens and maps a
+//! file. In a program that has reached its limit, an fd thread does that work. It has its own copy
+//! of the descriptor table, in which it first closes a few descriptors.
 //!
-//! The fd thread runs in place of the calling thread, which the kernel suspends until the fd thread has ended
-//! (`CLONE_VFORK`). It shares everything else with the calling thread, thread-local variables included.
-//! The rest of the library therefore cannot tell them apart. Signals are held off. New mappings stay,
-//! and so do the locks that a mapping keeps. The program's own locks belong to its own table.
+//! The fd thread runs in place of the calling thread, which the kernel suspends until the fd thread
+//! has ended (`CLONE_VFORK`). It shares everything else with the calling thread, thread-local
+//! variables included. The rest of the library therefore cannot tell them apart. Signals are held
+//! off. New mappings stay, and so do the locks that a mapping keeps. The program's own locks belong
+//! to its own table.
 //!
 //! The fd thread is a thread and not a process, for three reasons:
 //!
@@ -18,8 +19,8 @@
 //!
 //! # Safety
 //!
-//! The stack is a mapping of its own, above a guard page. It is unmapped after the thread has ended. The
-//! task lies on the stack of the calling thread, which is suspended meanwhile.
+//! The stack is a mapping of its own, above a guard page. It is unmapped after the thread has
+//! ended. The task lies on the stack of the calling thread, which is suspended meanwhile.
 #![allow(unsafe_code)]
 
 use crate::sys::fd::{self, Fd};
@@ -42,8 +43,8 @@ const SPARE: u64 = 16;
 /// The lowest descriptor limit at which the fd thread can free a descriptor.
 const LEAST: u64 = 3;
 
-/// A descriptor of the namespace's directory if the program has changed its root, else -1. Device and
-/// inode show if it is still that descriptor, because the program may close it.
+/// A descriptor of the namespace's directory if the program has changed its root, else -1. Device
+/// and inode show if it is still that descriptor, because the program may close it.
 static PINNED_ROOT: AtomicI32 = AtomicI32::new(-1);
 static DEVICE: AtomicU64 = AtomicU64::new(0);
 static INODE: AtomicU64 = AtomicU64::new(0);
@@ -51,8 +52,9 @@ static INODE: AtomicU64 = AtomicU64::new(0);
 /// The lowest number of that descriptor. Programs use lower descriptors by number.
 const FIRST_DESCRIPTOR: i32 = 100;
 
-/// Keeps a descriptor of `directory`, because the program is about to change its root and paths will lead
-/// elsewhere. From now on, an fd thread with this working directory does all work on paths.
+/// Keeps a descriptor of `directory`, because the program is about to change its root and paths
+/// will lead elsewhere. From now on, an fd thread with this working directory does all work on
+/// paths.
 ///
 /// Returns `false` if a directory is pinned already, or if this one cannot be opened.
 pub fn pin_root(directory: &Path) -> bool {
@@ -104,8 +106,8 @@ fn enter_pinned_root() -> bool {
     is_pinned_root(number) && rustix::process::fchdir(unsafe { BorrowedFd::borrow_raw(number) }).is_ok()
 }
 
-/// Returns `true` if the working directory of the calling thread is the namespace's directory, so that
-/// paths are relative to it.
+/// Returns `true` if the working directory of the calling thread is the namespace's directory, so
+/// that paths are relative to it.
 pub fn is_in_pinned_root() -> bool {
     IN_PINNED_ROOT.get()
 }
@@ -151,8 +153,8 @@ impl DescriptorFailure for Error {
 
 /// Runs `work`, which needs descriptors for a moment, even if no descriptor is free.
 ///
-/// `work` closes the descriptors that it opens and uses no others. It does not block, and has no effect
-/// if it fails.
+/// `work` closes the descriptors that it opens and uses no others. It does not block, and has no
+/// effect if it fails.
 pub fn run<T, E: DescriptorFailure>(mut work: impl FnMut() -> Result<T, E>) -> Result<T, E> {
     if is_root_pinned() && !ON_FD_THREAD.get() {
         return run_on_thread(&mut work).unwrap_or_else(work);

@@ -1,4 +1,5 @@
-//! Files: opening without following links, publishing complete files, byte locks, access control lists.
+//! Files: opening without following links, publishing complete files, byte locks, access control
+//! lists.
 //!
 //! # Safety
 //!
@@ -35,8 +36,8 @@ pub fn open(path: &CStr, write: bool) -> Result<(Fd, Stat)> {
     Ok((fd, stat))
 }
 
-/// Returns the status of a file, even if the caller has no permission to open it. Makes the same system
-/// calls as [`open`], because a sandbox may allow no others.
+/// Returns the status of a file, even if the caller has no permission to open it. Makes the same
+/// system calls as [`open`], because a sandbox may allow no others.
 pub fn stat(path: &CStr) -> Result<Stat> {
     let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     Ok(fs::fstat(Fd::from(fs::openat(fs::CWD, path, flags, Mode::empty())?))?)
@@ -44,14 +45,14 @@ pub fn stat(path: &CStr) -> Result<Stat> {
 
 /// Returns `true` if the path is a directory, or a symbolic link to one.
 ///
-/// As all functions here, it makes the system call directly. An intercepted `stat`, such as fakeroot's,
-/// may call this library in turn.
+/// As all functions here, it makes the system call directly. An intercepted `stat`, such as
+/// fakeroot's, may call this library in turn.
 pub fn is_directory(path: &Path) -> bool {
     fs::stat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
-/// Returns the names in a folder, up to the first that cannot be read. The standard library's `read_dir`
-/// panics if the folder cannot be closed.
+/// Returns the names in a folder, up to the first that cannot be read. The standard library's
+/// `read_dir` panics if the folder cannot be closed.
 pub fn entries(folder: impl rustix::path::Arg) -> Result<Vec<OsString>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = Fd::from(fs::openat(fs::CWD, folder, flags, Mode::empty())?);
@@ -91,8 +92,8 @@ pub fn reopen(path: &CStr) -> Result<Fd> {
     Ok(fs::openat(fs::CWD, path, flags, Mode::empty())?.into())
 }
 
-/// Creates an unnamed file of `len` bytes with exactly this mode. It begins with `content`, and its first
-/// `reserved` bytes are allocated on the file system.
+/// Creates an unnamed file of `len` bytes with exactly this mode. It begins with `content`, and its
+/// first `reserved` bytes are allocated on the file system.
 pub fn create_unnamed(directory: &CStr, mode: u32, len: u64, reserved: u64, content: &[u8]) -> Result<Fd> {
     fits_file_limit(len)?;
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
@@ -135,8 +136,8 @@ pub fn extend(fd: &Fd, from: u64, to: u64) -> Result<()> {
     allocate(fd, from, to, from)
 }
 
-/// Allocates the first `to` bytes of a file that has `len` bytes, some of which may be holes. Its content
-/// stays.
+/// Allocates the first `to` bytes of a file that has `len` bytes, some of which may be holes. Its
+/// content stays.
 pub fn reserve_up_to(fd: &Fd, len: u64, to: u64) -> Result<()> {
     allocate(fd, 0, to, len)
 }
@@ -168,14 +169,14 @@ pub fn reserve_range(fd: &Fd, offset: u64, len: u64) -> Result<()> {
     }
 }
 
-/// Frees the memory of `len` bytes from `offset` on, if the file system supports that. The bytes become
-/// zeroes.
+/// Frees the memory of `len` bytes from `offset` on, if the file system supports that. The bytes
+/// become zeroes.
 pub fn punch(fd: &Fd, offset: u64, len: u64) {
     let _ = fs::fallocate(fd, fs::FallocateFlags::KEEP_SIZE | fs::FallocateFlags::PUNCH_HOLE, offset, len);
 }
 
-/// Frees all memory of a file of `len` bytes. It becomes zeroes, or empty if the file system cannot punch
-/// holes.
+/// Frees all memory of a file of `len` bytes. It becomes zeroes, or empty if the file system cannot
+/// punch holes.
 pub fn empty(fd: &Fd, len: u64) -> Result<()> {
     let flags = fs::FallocateFlags::KEEP_SIZE | fs::FallocateFlags::PUNCH_HOLE;
     match fs::fallocate(fd, flags, 0, len.max(1)) {
@@ -196,8 +197,8 @@ pub fn write_zeroes(fd: &Fd, from: u64, to: u64) -> Result<()> {
     Ok(())
 }
 
-/// Fails if `len` is above `RLIMIT_FSIZE`. Otherwise the program would get SIGXFSZ, which the kernel's
-/// segments never cause.
+/// Fails if `len` is above `RLIMIT_FSIZE`. Otherwise the program would get SIGXFSZ, which the
+/// kernel's segments never cause.
 pub fn fits_file_limit(len: u64) -> Result<()> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
     if limit.is_some_and(|limit| len > limit) { Err(Errno::NOMEM) } else { Ok(()) }
@@ -230,8 +231,8 @@ fn byte_lock(fd: &Fd, command: i32, kind: i32, at: u64) -> Result<Flock> {
     if ret == -1 { Err(Errno::from_raw(error)) } else { Ok(lock) }
 }
 
-/// Locks the byte at `at` until this open file description is closed. Returns `false` if another one
-/// holds the lock.
+/// Locks the byte at `at` until this open file description is closed. Returns `false` if another
+/// one holds the lock.
 pub fn lock_byte(fd: &Fd, at: u64) -> Result<bool> {
     match byte_lock(fd, libc::F_OFD_SETLK, libc::F_WRLCK as i32, at) {
         Ok(_) => Ok(true),

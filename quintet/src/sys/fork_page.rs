@@ -1,8 +1,8 @@
 //! The page of this process that a fork writes to.
 //!
-//! A fork copies what a process has written, page by page, and each page costs a child more than the
-//! rest of its handlers. So the words that fork handlers write lie together here, followed by the first
-//! namespace that a process opens.
+//! A fork copies what a process has written, page by page, and each page costs a child more than
+//! the rest of its handlers. So the words that fork handlers write lie together here, followed by
+//! the first namespace that a process opens.
 //!
 //! # Safety
 //!
@@ -52,7 +52,8 @@ pub struct ForkPage {
 #[repr(C, align(64))]
 struct Room(MaybeUninit<[u8; ROOM]>);
 
-// SAFETY: `state` and `taken` are atomics and a mutex; `room` is used only by the caller that took it.
+// SAFETY: `state` and `taken` are atomics and a mutex; `room` is used only by the caller that took
+// it.
 unsafe impl Sync for ForkPage {}
 
 /// The fork page of this process.
@@ -73,8 +74,8 @@ pub static FORK_PAGE: ForkPage = ForkPage {
 };
 
 impl ForkPage {
-    /// Returns the address of [`ROOM`] zeroed bytes, aligned to 64 bytes. They belong to the caller from
-    /// then on. Returns `None` after the first call.
+    /// Returns the address of [`ROOM`] zeroed bytes, aligned to 64 bytes. They belong to the caller
+    /// from then on. Returns `None` after the first call.
     pub fn take_room(&'static self) -> Option<usize> {
         (self.taken.swap(1, AcqRel) == 0).then(|| self.room.get() as usize)
     }

@@ -50,7 +50,8 @@ pub struct PlannedCopy {
 /// The input of a sequence. The assembly uses the offsets of the fields.
 #[repr(C)]
 pub struct Work {
-    /// The lock. The sequence stores only while `*lock == mine` and `*process_word == process_value`.
+    /// The lock. The sequence stores only while `*lock == mine` and `*process_word ==
+    /// process_value`.
     pub lock: *const AtomicU64,
     /// The value of the lock that the calling thread has stored.
     pub mine: u64,

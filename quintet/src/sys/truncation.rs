@@ -1,19 +1,19 @@
 //! The guard against truncated files: a SIGBUS in a mapping of a namespace's file does not end the
 //! program.
 //!
-//! A user with write permission for a file can truncate it while other processes have it mapped. Linux
-//! cannot prevent that:
+//! A user with write permission for a file can truncate it while other processes have it mapped.
+//! Linux cannot prevent that:
 //!
 //! - Seals exist only for memfds.
 //! - A lease requires that no process has the file open for writing.
 //! - The append-only and immutable attributes require privilege, and a file that has them cannot be
 //!   mapped writable.
 //!
-//! That leaves the signal, which belongs to the program. The guard is therefore installed only if the
-//! program asks for it.
+//! That leaves the signal, which belongs to the program. The guard is therefore installed only if
+//! the program asks for it.
 //!
-//! The handler puts a private page of zeroes in the place of the lost page. Objects are checked after
-//! they are read. Zeroes read as an object that is not live, or is damaged.
+//! The handler puts a private page of zeroes in the place of the lost page. Objects are checked
+//! after they are read. Zeroes read as an object that is not live, or is damaged.
 //!
 //! # Safety
 //!
@@ -33,12 +33,12 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::*};
 /// The program's own action for SIGBUS: one of [`ACTIONS`], or null for the default.
 static PROGRAM_ACTION: AtomicPtr<libc::sigaction> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Places for the program's last actions. A handler may still read an earlier action, so each action has
-/// its own place. Nothing is allocated, because a handler may call sigaction(2).
+/// Places for the program's last actions. A handler may still read an earlier action, so each
+/// action has its own place. Nothing is allocated, because a handler may call sigaction(2).
 struct Actions([UnsafeCell<MaybeUninit<libc::sigaction>>; 16]);
 
-// SAFETY: a place is written before it is published and read afterwards. It is written again 16 changes
-// later.
+// SAFETY: a place is written before it is published and read afterwards. It is written again 16
+// changes later.
 unsafe impl Sync for Actions {}
 
 static ACTIONS: Actions = Actions([const { UnsafeCell::new(MaybeUninit::uninit()) }; 16]);
@@ -58,7 +58,8 @@ static LISTENER: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 
 static CHANGING: Mutex<()> = Mutex::new(());
 
-/// Returns `true` if the guard is installed. SIGBUS is then not held off together with other signals.
+/// Returns `true` if the guard is installed. SIGBUS is then not held off together with other
+/// signals.
 pub fn is_guarded() -> bool {
     GUARDED.load(Relaxed)
 }
@@ -99,8 +100,8 @@ pub fn listen(listener: fn(usize)) {
     LISTENER.store(listener as *mut c_void, Release);
 }
 
-/// Replaces the program's action for SIGBUS by `new`, if given. Returns the former action. Returns `None`
-/// if the guard is not installed, so that the kernel has the program's own action.
+/// Replaces the program's action for SIGBUS by `new`, if given. Returns the former action. Returns
+/// `None` if the guard is not installed, so that the kernel has the program's own action.
 pub fn program_action(new: Option<&libc::sigaction>) -> Option<libc::sigaction> {
     if !GUARDED.load(Acquire) {
         return None;

@@ -25,11 +25,11 @@ fn user_gets_in(path: &Path, id: Id, uid: u32) -> bool {
         match Segment::open_id(&ns, id).unwrap().attach() {
             Ok(memory) => {
                 memory.write(0, b"in").unwrap();
-                granted.tell_number(1);
+                granted.send_number(1);
             }
             Err(e) => {
                 assert_eq!(e.errno(), Errno::ACCES, "{e}");
-                granted.tell_number(0);
+                granted.send_number(0);
             }
         }
     })

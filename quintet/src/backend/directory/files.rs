@@ -156,12 +156,10 @@ pub fn publish(path: &Path, name: &str, fd: &Fd) -> std::result::Result<(), Errn
 
 /// Returns the error for a damaged file of a namespace.
 pub fn damaged(path: &Path, name: &str) -> Error {
-    Error::at(Errno::BADMSG, "open the namespace", path)
-        .reason(format!("its file '{name}' is damaged"))
-        .hint(format!(
-            "save what you need of shm/*.data, then run 'quintet namespace rm --force {}'; nothing was changed",
-            shell_word(&path.to_string_lossy())
-        ))
+    Error::at(Errno::BADMSG, "open the namespace", path).reason(format!("its file '{name}' is damaged")).hint(format!(
+        "save what you need of shm/*.data, then run 'quintet namespace rm --force {}'; nothing was changed",
+        shell_word(&path.to_string_lossy())
+    ))
 }
 
 /// Returns the hint to create the namespace at `path`.
@@ -174,7 +172,9 @@ pub fn explain_open(errno: Errno, path: &Path) -> Error {
     let error = Error::at(errno, "open the namespace", path);
     match errno {
         Errno::NOENT => error.reason("the directory is not a namespace").hint(create_hint(path)),
-        Errno::ACCES => error.reason("you have no permission to enter or write it").hint("ask its owner for access, or use your own namespace"),
+        Errno::ACCES => error
+            .reason("you have no permission to enter or write it")
+            .hint("ask its owner for access, or use your own namespace"),
         Errno::BADMSG => damaged(path, "namespace"),
         Errno::ROFS => error.hint("use a directory on a writable file system"),
         _ => error,
