@@ -37,7 +37,7 @@ fn on_tmpfs(name: &str, options: &str, body: fn(&Path)) {
     child.args(["--mount", "sh", "-c", script, "sh"]).arg(dir.path());
     let output = child.arg(std::env::current_exe().unwrap()).args([name, options]).env(INSIDE, dir.path()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.post(), None, "{said}");
+    assert_eq!(output.status.signal(), None, "{said}");
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
@@ -304,6 +304,6 @@ fn a_file_size_limit_raises_no_signal() {
         .env(LIMITED, ns.path().unwrap())
         .output()
         .unwrap();
-    assert_eq!(output.status.post(), None);
+    assert_eq!(output.status.signal(), None);
     assert!(output.status.success(), "{output:?}");
 }

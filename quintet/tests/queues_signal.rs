@@ -424,7 +424,7 @@ fn nested_signal_handlers_can_use_the_queue() {
             });
             until("the worker is ready", || handled[0].load(SeqCst) == 1);
             while handled[0].load(SeqCst) == 1 && !worker.has_ended() {
-                worker.post(first);
+                worker.signal(first);
                 (0..2000).for_each(|_| std::hint::spin_loop());
                 worker.signal(libc::SIGUSR2);
                 (0..3000).for_each(|_| std::hint::spin_loop());

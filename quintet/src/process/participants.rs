@@ -42,8 +42,8 @@ pub struct Participants {
 
 /// Removes what a participant that exited has left in the objects.
 pub trait Reap: Sync {
-    /// Runs before the slot of `dead` gets a new owner, while its process id is still known.
-    fn reap(&self, dead: ParticipantId);
+    /// Runs before the slot of `exited` gets a new owner, while its process id is still known.
+    fn reap(&self, exited: ParticipantId);
 }
 
 const NONE: u64 = 0;
