@@ -2,7 +2,7 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | one test body per clause of shmget(2), shmop(2), shmctl(2), semget(2), semop(2), semctl(2), msgget(2), msgop(2), msgctl(2), ftok(3) | `tests/`, by [`clauses!`] |
+//! | one test body per clause of the section-2 pages and ftok(3) | `tests/`, by [`clauses!`] |
 //! | random programs of several processes, all results compared | [`random`] |
 //! | the implementations under test: kernel, library, drop-in | [`Subject`] |
 //! | processes that make calls on command | [`Agent`], in a [`World`] |

@@ -409,7 +409,7 @@ clauses! {
         assert_ne!(s.dtime, 0);
     }
 
-    /// What a stranger sees of an exit that no process has noticed yet.
+    /// What a stranger sees of an exit that no process has detected yet.
     fn exit_seen_by_a_stranger(world) {
         if !world.users() {
             return;

@@ -52,7 +52,7 @@ clauses! {
     }
 
     /// The file need not be readable, but its directory must be searchable.
-    fn rights(world) {
+    fn permissions(world) {
         use std::os::unix::fs::PermissionsExt;
         let a = world.ordinary();
         let folder = world.directory().join("folder");

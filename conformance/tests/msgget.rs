@@ -153,7 +153,7 @@ clauses! {
         assert_eq!(a.msgget(KEY, 0o600), Err(Errno::ACCES));
         assert_eq!(a.msgget(KEY, 0o020), Err(Errno::ACCES), "all three classes are folded together");
         assert_eq!(a.msgget(KEY, 0o100), Err(Errno::ACCES), "the execute bits are asked for, too");
-        assert_eq!(a.msgget(KEY, IPC_CREAT | IPC_EXCL | 0o600), Err(Errno::EXIST), "before the rights");
+        assert_eq!(a.msgget(KEY, IPC_CREAT | IPC_EXCL | 0o600), Err(Errno::EXIST), "before the permissions");
     }
 
     /// Queues of other users. The superuser has all permissions.

@@ -308,7 +308,7 @@ clauses! {
         assert_eq!(a.msgrcv(id, 1, 0, TRY), Err(Errno::ACCES), "before its length");
         assert_eq!(a.msgrcv(id, 1, 7, TRY), Err(Errno::ACCES));
         assert_eq!(a.msgrcv(id, 1, 7, WAIT), Err(Errno::ACCES), "before it would wait");
-        assert_eq!(a.msgrcv(id, 1, 7, COPY), Err(Errno::INVAL), "the companions before the rights");
+        assert_eq!(a.msgrcv(id, 1, 7, COPY), Err(Errno::INVAL), "the companions before the permissions");
     }
 
     /// Unknown flags are ignored.

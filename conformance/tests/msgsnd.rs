@@ -258,8 +258,8 @@ clauses! {
         let id = a.msgget(IPC_PRIVATE, 0o400).unwrap();
         a.msg_set_capacity(id, 4).unwrap();
         assert_eq!(a.msgsnd(id, 1, b"12345", TRY), Err(Errno::ACCES), "before the room");
-        assert_eq!(a.msgsnd(id, 0, b"12345", TRY), Err(Errno::INVAL), "the type before the rights");
-        assert_eq!(a.msgsnd(id, 1, &[0; 8193], TRY), Err(Errno::INVAL), "the size before the rights");
+        assert_eq!(a.msgsnd(id, 0, b"12345", TRY), Err(Errno::INVAL), "the type before the permissions");
+        assert_eq!(a.msgsnd(id, 1, &[0; 8193], TRY), Err(Errno::INVAL), "the size before the permissions");
     }
 
     /// Permissions are checked at each call: IPC_SET can remove and restore them in between.

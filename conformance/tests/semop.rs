@@ -169,7 +169,7 @@ clauses! {
         }
         assert_eq!(a.getall(id), Ok(vec![0, 0]));
         let untouchable = a.semget(IPC_PRIVATE, 1, 0).unwrap();
-        assert_eq!(a.semop(untouchable, &[op(1, 1)]), Err(Errno::FBIG), "before the rights");
+        assert_eq!(a.semop(untouchable, &[op(1, 1)]), Err(Errno::FBIG), "before the permissions");
     }
 
     /// "ERANGE: For some operation sem_op+semval is greater than SEMVMX".

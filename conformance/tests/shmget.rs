@@ -225,7 +225,7 @@ clauses! {
         let root = world.agent();
         assert_eq!(root.shmget(KEY, 1, 0o777), Ok(id));
         root.ask(format_args!("seteuid {STRANGER}")).unwrap();
-        assert_eq!(root.shmget(KEY, 1, 0o600), Err(Errno::ACCES), "rights go with the effective user");
+        assert_eq!(root.shmget(KEY, 1, 0o600), Err(Errno::ACCES), "permissions go with the effective user");
         root.ask("seteuid 0").unwrap();
         assert_eq!(root.shmget(KEY, 1, 0o600), Ok(id));
     }

@@ -267,8 +267,8 @@ clauses! {
         }
         let (a, b) = (world.agent_as(NOBODY, NOBODY, &[]), world.agent_as(STRANGER, STRANGER, &[]));
         let id = a.shmget(1, 4096, IPC_CREAT | 0o666).unwrap();
-        let (mine, his) = (a.attach(id, 0), b.attach(id, 0));
-        b.poke(his, 8).unwrap();
+        let (mine, theirs) = (a.attach(id, 0), b.attach(id, 0));
+        b.poke(theirs, 8).unwrap();
         assert_eq!(a.peek(mine), Ok(8));
         let s = a.stat(id).unwrap();
         assert_eq!((s.nattch, s.lpid, s.cpid), (2, b.pid, a.pid));
@@ -305,7 +305,7 @@ clauses! {
         assert_eq!(a.shmat(id, Address::NULL, 0), Err(Errno::ACCES));
         assert_eq!(a.shmat(id, Address::pad(1).plus(1), 0), Err(Errno::INVAL));
         assert_eq!(a.shmat(id, Address::NULL, SHM_REMAP), Err(Errno::INVAL));
-        assert_eq!(a.shmat(id, Address::pad(1), 0), Err(Errno::ACCES), "rights before the address in use");
+        assert_eq!(a.shmat(id, Address::pad(1), 0), Err(Errno::ACCES), "permissions before the address in use");
     }
 
     /// Unknown flags are ignored.
@@ -390,11 +390,11 @@ clauses! {
         let at = a.attach(id, 0);
         a.poke(at, 3).unwrap();
         a.remove(id).unwrap();
-        let his = b.attach(id, 0);
-        assert_eq!(b.peek(his), Ok(3));
+        let theirs = b.attach(id, 0);
+        assert_eq!(b.peek(theirs), Ok(3));
         a.shmdt(at).unwrap();
         assert_eq!(b.stat(id).unwrap().nattch, 1);
-        b.shmdt(his).unwrap();
+        b.shmdt(theirs).unwrap();
         assert_eq!(b.shmat(id, Address::NULL, 0), Err(Errno::INVAL));
     }
 }

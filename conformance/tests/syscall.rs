@@ -14,8 +14,8 @@ clauses! { in C:
         let id = bare.shmget(KEY, 4096, IPC_CREAT | IPC_EXCL | 0o600).unwrap();
         assert_eq!(by_name.shmget(KEY, 4096, 0), Ok(id));
         assert_eq!(by_name.shmget(KEY, 4096, IPC_CREAT | IPC_EXCL | 0o600), Err(Errno::EXIST));
-        let (his, mine) = (bare.attach(id, 0), by_name.attach(id, 0));
-        bare.poke(his, 9).unwrap();
+        let (theirs, mine) = (bare.attach(id, 0), by_name.attach(id, 0));
+        bare.poke(theirs, 9).unwrap();
         assert_eq!(by_name.peek(mine), Ok(9));
         let s = by_name.stat(id).unwrap();
         assert_eq!((s.nattch, s.cpid), (2, bare.pid));

@@ -144,7 +144,8 @@ fn every_command_works_twice() {
     }
 }
 
-/// The README is what a newcomer tries first: it has commands that run, and each language is a known one.
+/// The README is what a newcomer tries first: it has commands that run, and each language is a
+/// known one.
 #[test]
 fn the_readme_has_all_three_kinds_of_blocks() {
     let blocks = blocks("README.md", &fs::read_to_string(root().join("README.md")).unwrap());

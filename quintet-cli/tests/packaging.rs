@@ -163,7 +163,8 @@ impl BuildScript {
 fn the_build_embeds_a_prebuilt_drop_in_without_a_nested_cargo() {
     let script = BuildScript::compiled();
     let prebuilt = script.dir.path().join("libquintet_preload.so");
-    // The content differs from the nested build's. Bytes after the end of an ELF file have no effect.
+    // The content differs from the nested build's. Bytes after the end of an ELF file have no
+    // effect.
     let library = [&embedded()[..], b"distribution"].concat();
     std::fs::write(&prebuilt, &library).unwrap();
     let said = script.run(&prebuilt);

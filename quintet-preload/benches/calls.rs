@@ -363,7 +363,7 @@ fn fork(side: &Side, attached: bool) -> Batch<'_> {
     let mut parent = side.companion("--fork", attached.then_some(segment.0.id));
     Box::new(move |n| {
         let _ = &segment;
-        parent.tell(&n.to_string());
+        parent.send(&n.to_string());
         Duration::from_nanos(parent.hear().parse().expect("a number"))
     })
 }

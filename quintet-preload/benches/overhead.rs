@@ -56,7 +56,7 @@ fn main() {
         let [mut plain, mut preloaded] = [&sides[0], &sides[1]].map(|side| -> Batch {
             Box::new(move |times| {
                 let mut companion = side.borrow_mut();
-                companion.tell(&format!("{case} {times}"));
+                companion.send(&format!("{case} {times}"));
                 Duration::from_nanos(companion.hear().parse().expect("nanoseconds"))
             })
         });

@@ -13,7 +13,7 @@
 //!
 //! Each folder imports only folders below it.
 //!
-//! | folder | contents |
+//! | folder | content |
 //! |---|---|
 //! | `entry` | loading, `syscall` by number, `dlopen` and `dlsym` |
 //! | `calls`, `process` | the exported IPC calls; exec, spawn, exit, credentials, jumps |

@@ -177,7 +177,7 @@ fn replaced_namespace() {
         },
     );
     let Some((output, _)) = ran else { return };
-    assert_one_error(&reported(&output), &["/ns: another one was put in its place", "start the program again"]);
+    assert_one_error(&reported(&output), &["/ns: another namespace has taken its place", "start the program again"]);
 }
 
 /// Mounts a small file system over the test's directory, in a new mount namespace. Returns `false`
@@ -266,7 +266,7 @@ fn file_system_remounted_read_only() {
     );
     let Some((output, _)) = ran else { return };
     if !was_skipped(&output) {
-        assert_one_error(&reported(&output), &["/ns: read-only file system (EROFS)", "can be written"]);
+        assert_one_error(&reported(&output), &["/ns: read-only file system (EROFS)", "a writable file system"]);
     }
 }
 
@@ -314,7 +314,10 @@ fn file_system_without_o_tmpfile() {
     );
     let Some((output, _)) = ran else { return };
     if !was_skipped(&output) {
-        assert_one_error(&reported(&output), &["cannot create the namespace", "O_TMPFILE", "choose tmpfs, ext4, xfs or btrfs"]);
+        assert_one_error(
+            &reported(&output),
+            &["cannot create the namespace", "O_TMPFILE", "use a directory on tmpfs, ext4, xfs or btrfs"],
+        );
     }
 }
 
@@ -476,7 +479,7 @@ fn directory_without_permissions() {
     std::fs::set_permissions(place.join("ns"), PermissionsExt::from_mode(0o700)).unwrap();
     assert_one_error(
         &reported(&output),
-        &["cannot open the namespace", "you may not enter or write it (EACCES)", "ask its owner"],
+        &["cannot open the namespace", "you have no permission to enter or write it (EACCES)", "ask its owner"],
     );
 }
 
@@ -503,6 +506,6 @@ fn private_namespace_after_setuid() {
     );
     let Some((output, _)) = ran else { return };
     if !was_skipped(&output) {
-        assert_one_error(&reported(&output), &["/ns: this program may not enter it, or not any more (EACCES)"]);
+        assert_one_error(&reported(&output), &["/ns: this program has no permission to enter it (EACCES)"]);
     }
 }

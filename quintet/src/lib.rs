@@ -1,9 +1,9 @@
 //! System V IPC in user space: shared memory segments, semaphore sets and message queues, with the
 //! kernel's semantics and without its tables.
 //!
-//! A [`Namespace`] is a directory, and an object is a file in it. Programs that open the same namespace
-//! find each other's objects by [`Key`] or by [`Id`]. [`Namespace::kernel`] is the kernel's own System V
-//! IPC behind the same methods.
+//! A [`Namespace`] is a directory, and an object is a file in it. Programs that open the same
+//! namespace find each other's objects by [`Key`] or by [`Id`]. [`Namespace::kernel`] is the
+//! kernel's own System V IPC behind the same methods.
 //!
 //! # Shared memory
 //!
@@ -24,8 +24,8 @@
 //!
 //! # Locks
 //!
-//! A [`Semaphore`] guards a critical section between programs. If a program is killed inside, the next
-//! one gets in.
+//! A [`Semaphore`] guards a critical section between programs. If a program is killed inside, the
+//! next one gets in.
 //!
 //! ```
 //! # let dir = tempfile::tempdir().unwrap(); let path = dir.path().join("ns");
@@ -83,13 +83,14 @@ mod sync;
 mod sys;
 mod types;
 
-/// Tells the library that the calling process, or one of its threads, has changed its user, groups or
+/// Reports that the calling process, or one of its threads, has changed its user, groups or
 /// capabilities.
 ///
-/// An operation on a set or queue makes no system call, so it does not read the caller's credentials. The
-/// library keeps what the process may do to an object. A program calls this function after `setuid` and
-/// the like; under `quintet run` that is not needed. A program that does not call it gets no access that
-/// the file system denied: the files were opened with the credentials of that time.
+/// An operation on a set or queue makes no system call, so it does not read the caller's
+/// credentials. The library caches the permissions of the process for each object. A program calls
+/// this function after `setuid` and similar calls, except under `quintet run`. Without the call,
+/// the program keeps its old permissions. It gets no access that the file system denies, because
+/// the files were opened with the credentials of that time.
 ///
 /// ```
 /// // After setuid(2), setgroups(2), capset(2):
@@ -99,19 +100,21 @@ pub fn credentials_changed() {
     sys::credentials::changed();
 }
 
-/// Installs a handler for SIGBUS, so that a truncated file of a namespace does not end this program.
+/// Installs a handler for SIGBUS, so that a truncated file of a namespace does not end this
+/// program.
 ///
-/// Each user who may write a file of a namespace can truncate it. For the file of an object that is each
-/// user with a permission to the object; for the registry of a shared namespace it is every user. A
-/// program that then touches the mapped memory gets SIGBUS, which the kernel's own segments never cause.
+/// Every user with write permission for a file of a namespace can truncate it. The file of an
+/// object can be truncated by users with any permission for the object, and the registry of a
+/// shared namespace by every user. A program that then accesses the mapped memory gets SIGBUS,
+/// which the kernel's own segments never cause.
 ///
-/// The handler puts a private page of zeroes in the place of each lost page, and passes any other SIGBUS
-/// on to the handler that was installed before. Calls on a truncated object fail. A lost page of a segment
-/// reads as zeroes, and writes to it are seen by this process alone.
+/// The handler puts a private page of zeroes in the place of each lost page. It passes any other
+/// SIGBUS on to the handler that was installed before. Calls on a truncated object fail. A lost
+/// page of a segment reads as zeroes, and only this process sees what it writes there.
 ///
-/// The library never installs the handler by itself. Call this function before other handlers for SIGBUS
-/// are installed: a later one replaces this one, unless it passes unknown signals on. A second call has no
-/// effect.
+/// The library never installs the handler by itself. Call this function before other handlers for
+/// SIGBUS are installed. A later handler replaces this one, unless it passes unknown signals on. A
+/// second call has no effect.
 ///
 /// ```
 /// quintet::guard_against_truncation()?;

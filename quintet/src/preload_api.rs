@@ -1,11 +1,11 @@
-//! What the preload library calls, beyond the public API. It is not for other users, and may change with
-//! any version.
+//! The interface for the preload library, beyond the public API. It is not for other users, and may
+//! change in any version.
 
 use crate::backend::directory::Directory;
 use crate::backend::directory::default::VARIABLE;
 use crate::backend::directory::diagnose::Call;
 use crate::process::fork;
-use crate::process::listener::tell;
+use crate::process::listener::notify;
 pub use crate::sem::mapping::Sets;
 use crate::sys::fd_thread::{self, run_by_path};
 use crate::sys::truncation;
@@ -26,7 +26,7 @@ type Result<T> = std::result::Result<T, Errno>;
 
 static DIRECTORY: AtomicPtr<Directory> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Returns the namespace of this process, which is opened at its first call.
+/// Returns the namespace of this process. The first call opens it.
 #[inline(always)]
 fn directory() -> Result<&'static Directory> {
     match opened() {
@@ -44,27 +44,27 @@ fn opened() -> Option<&'static Directory> {
     }
 }
 
-/// Opens the namespace. A program sees a namespace that cannot be used as a kernel without System V IPC,
-/// unless permissions or memory are what is missing.
+/// Opens the namespace. If it cannot be used, the program sees a kernel without System V IPC
+/// (`ENOSYS`), except where permissions, memory or descriptors are missing.
 #[cold]
 #[inline(never)]
 fn open() -> Result<&'static Directory> {
     let directory = absolute().and_then(|()| Directory::open_default()).map_err(|e| {
-        tell(|listener| listener.unusable(&e));
+        notify(|listener| listener.unusable(&e));
         match e.errno() {
             keep @ (Errno::ACCES | Errno::NOSPC | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => keep,
             _ => Errno::NOSYS,
         }
     })?;
-    // Kept now: a vfork child runs on this memory, and must not store its own id.
+    // Caches the process id now. A vfork child runs on this memory, and must not store its own id.
     crate::sys::ids::pid();
     DIRECTORY.store(std::ptr::from_ref(directory).cast_mut(), Release);
-    tell(|listener| listener.opened(directory.path(), directory.kind()));
+    notify(|listener| listener.opened(directory.path(), directory.kind()));
     Ok(directory)
 }
 
-/// Refuses a relative path: a program, or one that it starts, may change its working directory before
-/// its first call.
+/// Refuses a relative path. The program, or a program that it starts, may change its working
+/// directory before its first call.
 fn absolute() -> crate::types::error::Result<()> {
     match std::env::var_os(VARIABLE).map(PathBuf::from) {
         Some(path) if !path.as_os_str().is_empty() && path.is_relative() => {
@@ -88,16 +88,17 @@ fn explain_get(directory: &Directory, key: Key, flags: i32, result: Result<Id>) 
     result.map_err(|e| directory.explain_errno(if creates { Call::Create } else { Call::Find }, e))
 }
 
-/// Installs the guard against truncated files. `lost` is told of each lost page, in the signal handler.
+/// Installs the guard against truncated files. The signal handler calls `lost` with the address of
+/// each lost page.
 pub fn guard_against_truncation(lost: fn(usize)) -> Result<()> {
     truncation::listen(lost);
     truncation::guard(fork::maps)
 }
 
-/// Sets the program's action for SIGBUS, if given, and returns the former one. `None`: the caller passes
-/// the call on to the C library.
+/// Sets the program's action for SIGBUS, if given, and returns the former one. Returns `None` if
+/// the caller must pass the call on to the C library.
 pub fn bus_action(new: Option<&libc::sigaction>) -> Option<libc::sigaction> {
-    if truncation::is_ours() { None } else { truncation::programs_action(new) }
+    if truncation::is_changing() { None } else { truncation::program_action(new) }
 }
 
 /// `shmget`.
@@ -183,10 +184,10 @@ pub fn usage() -> Result<Usage> {
 }
 
 /// Notes that the program has unmapped a range of memory itself.
-pub fn unmapped(address: usize, len: usize) {
+pub fn note_unmapped(address: usize, len: usize) {
     run_by_path(|| {
         if let Some(directory) = opened() {
-            directory.segments.unmapped(address, len);
+            directory.segments.note_unmapped(address, len);
         }
     })
 }
@@ -197,7 +198,7 @@ pub fn has_opened() -> bool {
     fork::namespaces().next().is_some()
 }
 
-/// Does the work of an exit handler, because the process is about to end by a call that runs none.
+/// Does the work of an exit handler. The process is about to end by a call that runs no handlers.
 pub fn at_exit() {
     run_by_path(|| {
         fork::at_exit();
@@ -223,14 +224,14 @@ pub fn semtimedop_slow(id: i32, ops: &[SemOp], timeout: Option<Duration>) -> Res
     explain(directory, directory.sets.semtimedop_slow(id, ops, timeout))
 }
 
-/// Returns the sets of the namespace, if it was opened: for [`Sets::semop_fast`], without a layer between.
+/// Returns the sets of the namespace, if it was opened, for direct calls of [`Sets::semop_fast`].
 #[inline(always)]
 pub fn sets() -> Option<&'static Sets> {
     Some(&opened()?.sets)
 }
 
-/// `GETVAL`, if it needs no lock and no system call. Returns `None` otherwise: [`sem_value`] does it, or
-/// tells the error.
+/// `GETVAL`, if it needs no lock and no system call. Otherwise returns `None`, and the caller calls
+/// [`sem_value`], which also returns the errors.
 #[inline(always)]
 pub fn sem_value_fast(id: i32, num: i32) -> Option<u16> {
     opened()?.sets.sem_value_fast(id, num)
@@ -339,8 +340,8 @@ pub fn msgsnd(id: i32, mtype: i64, from: Source, flags: MsgFlags) -> Result<()> 
     explain(directory, directory.queues.send(id, mtype, from, flags, None))
 }
 
-/// `msgrcv`. Returns the number of bytes that were taken. `size` is the size of the buffer as the caller
-/// gave it.
+/// `msgrcv`. Returns the number of bytes received. `size` is the size of the buffer that the caller
+/// has passed.
 #[inline(always)]
 pub fn msgrcv(id: i32, to: &mut impl Sink, size: usize, mtype: i64, flags: MsgFlags) -> Result<usize> {
     let directory = directory()?;
@@ -403,31 +404,29 @@ pub fn proc_may_write(file: ProcFile) -> Result<bool> {
     Ok(directory()?.proc_may_write(file))
 }
 
-/// Writes to the beginning of the file. Returns the number of bytes that were taken.
+/// Writes to the beginning of the file. Returns the number of bytes consumed.
 pub fn proc_write(file: ProcFile, text: &[u8]) -> Result<usize> {
     directory()?.proc_write(file, text)
 }
 
-/// Forgets what the process may do to objects, because its credentials may have changed.
+/// Discards the cached permissions of the process, because its credentials may have changed.
 pub fn credentials_changed() {
     crate::sys::credentials::changed();
 }
 
 /// Ends the blocked call of the calling thread, which is about to jump out of it.
-pub fn jumping() {
+pub fn before_jump() {
     crate::process::waiting::jump_out();
     crate::msg::lock::jump_out();
 }
 
 pub use crate::process::cancel::{
-    CANCELLED, about_to as about_to_cancel, asking as asking_for_cancel, cancelled, count as cancels,
-};
-pub use crate::process::cancel::{
-    anywhere as is_cancellable_anywhere, set_anywhere as set_cancellable_anywhere, set_intercepted as set_cancel_intercepted,
+    CANCELLED, after_cancel, before_cancel, count as cancel_count, in_any_call as is_cancellable_in_any_call,
+    note_asked as note_cancel_asked, set_in_any_call as set_cancellable_in_any_call, set_intercepted as set_cancel_intercepted,
 };
 
-/// Prepares for a change of the root directory. Returns `true` if [`chroot_failed`] is to be called if the
-/// change fails.
+/// Prepares for a change of the root directory. Returns `true` if the caller must call
+/// [`chroot_failed`] when the change fails.
 pub fn before_chroot() -> bool {
     // The program may make its first call after the change, so the namespace is opened now.
     let named = std::env::var_os(VARIABLE).is_some_and(|path| !path.is_empty());
@@ -440,13 +439,13 @@ pub fn chroot_failed() {
     fd_thread::unpin_root();
 }
 
-/// The environment variable whose value is for [`adopt_undo`].
+/// The environment variable that holds the value for [`adopt_undo`].
 pub const UNDO_VARIABLE: &CStr = c"QUINTET_UNDO";
 
 pub use crate::sem::exec::ExecHandoff;
 
-/// Keeps the undo of this process across an exec of another program. Returns `None` if there is none, or if
-/// the caller is a vfork child, which runs on the memory of its parent.
+/// Keeps the undo of this process across the exec of another program. Returns `None` if there is
+/// none, or if the caller is a vfork child, which runs on the memory of its parent.
 pub fn before_exec() -> Option<ExecHandoff> {
     opened()?.sets.exec_handoff(UNDO_VARIABLE.to_str().ok()?)
 }

@@ -486,7 +486,7 @@ fn corrupt(directory: &Path, seed: u64, runs: u64, kind: Kind) {
             eprintln!("round {round}");
             call_everything(&ns, Key::new(9));
         }
-        progress.tell_number(runs as i64);
+        progress.send_number(runs as i64);
     })
     .end();
     assert_eq!(end, End::Exit(0), "seed {seed}");
@@ -551,7 +551,7 @@ fn a_caller_that_cannot_check_an_exited_holder_does_not_hang() {
             let child = fork(|| {
                 let ns = Namespace::open(&path).unwrap();
                 ns.sweep().unwrap();
-                joined.tell(1);
+                joined.post(1);
                 go.wait();
                 impede();
                 match ns.shmget(Key::PRIVATE, 100, 0o600) {
@@ -576,7 +576,7 @@ fn a_caller_that_cannot_check_an_exited_holder_does_not_hang() {
             holder.kill();
             watch.reopen();
             assert_ne!(watch.lock_word(), 0);
-            go.tell(1);
+            go.post(1);
             assert_eq!(child.end(), End::Exit(0), "{name}");
             fork(|| Namespace::open(&path).unwrap().sweep().unwrap()).succeeds();
             assert_eq!(watch.lock_word(), 0);

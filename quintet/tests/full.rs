@@ -12,7 +12,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 
-/// The variable that tells the child its directory.
+/// The variable that names the child's directory.
 const INSIDE: &str = "QUINTET_TEST_FULL";
 const MIB: u64 = 1 << 20;
 
@@ -255,7 +255,7 @@ fn a_read_only_file_system_is_refused_with_erofs() {
         assert!(run_role(FINDS_READ_ONLY, &dir.join("ns")));
         let refused = Namespace::create(dir.join("other"), Kind::Private).expect_err("the file system is read-only");
         assert_eq!(refused.errno(), Errno::ROFS);
-        assert!(refused.to_string().contains("can be written"), "{refused}");
+        assert!(refused.to_string().contains("a writable file system"), "{refused}");
     });
 }
 

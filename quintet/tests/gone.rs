@@ -1,7 +1,7 @@
 //! The directory of a namespace is removed while calls block in it. Mapped objects continue to
 //! work.
 //!
-//! If the holder of a lock exited, too, no file can tell any more whether the holder is alive.
+//! If the holder of a lock exited, too, no file shows any more whether the holder is alive.
 //! Calls that need that lock fail.
 
 use crash::support;

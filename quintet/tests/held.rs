@@ -27,7 +27,7 @@ fn start_holder(path: &Path) -> (Child, u32) {
         let ns = Namespace::open(path).unwrap();
         let set = ns.semget(Key::PRIVATE, 1, CREATE).unwrap().raw();
         ns.semtimedop(set, &[SemOp::new(0, 1).flags(SemFlags::UNDO)], None).unwrap();
-        ready.tell(1);
+        ready.post(1);
         support::sleep_for_ever();
     });
     ready.wait();

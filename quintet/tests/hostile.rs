@@ -203,7 +203,7 @@ fn a_sweep_does_not_wait_for_a_lock_of_a_live_process() {
             let ns = Namespace::open(&path).unwrap();
             // Leaves an adjustment, so that a sweep has to examine the set.
             ns.semtimedop(0, &[SemOp::new(0, -1).flags(SemFlags::UNDO)], None).unwrap();
-            joined.tell(1);
+            joined.post(1);
             go.wait();
         });
         joined.wait();
@@ -222,7 +222,7 @@ fn a_sweep_does_not_wait_for_a_lock_of_a_live_process() {
             .succeeds();
         }
         set.word(SET_LOCK).store(0, SeqCst);
-        go.tell(1);
+        go.post(1);
         live.succeeds();
     });
 }

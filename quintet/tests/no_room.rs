@@ -154,11 +154,11 @@ fn a_namespace_is_created_completely_or_not_at_all() {
                 let end = fork(|| match Namespace::create(&path, kind) {
                     Ok(ns) => {
                         use_segments(&ns);
-                        answer.tell_number(1);
+                        answer.send_number(1);
                     }
                     Err(e) => {
                         assert_eq!(e.errno(), Errno::NOSPC, "{e}");
-                        answer.tell_number(0);
+                        answer.send_number(0);
                     }
                 })
                 .end();
@@ -189,7 +189,7 @@ fn segments_fail_cleanly_at_each_number_of_free_pages() {
                     let ns = Namespace::create(&path, kind).unwrap();
                     let segment = Segment::open_or_create(&ns, Key::new(9), 20_000).unwrap();
                     let memory = segment.attach().unwrap();
-                    ready.tell(1);
+                    ready.post(1);
                     go.wait();
                     memory.fill(0, 20_000, 1).unwrap();
                     fork(|| memory.fill(0, 20_000, 2).unwrap()).succeeds();
@@ -201,7 +201,7 @@ fn segments_fail_cleanly_at_each_number_of_free_pages() {
                 fill_up(dir, left);
                 let end = fork(|| use_segments(&Namespace::open(&path).unwrap())).end();
                 assert_eq!(end, End::Exit(0), "{left} pages left, {kind:?}");
-                go.tell(1);
+                go.post(1);
                 attached.succeeds();
                 std::fs::remove_dir_all(&path).unwrap();
                 std::fs::remove_file(dir.join("filler")).unwrap();
@@ -277,7 +277,7 @@ fn sets_fail_cleanly_at_each_number_of_free_pages() {
                     let ns = Namespace::create(&path, kind).unwrap();
                     let id = ns.semget(KEY, 2, libc::IPC_CREAT | 0o600).unwrap().raw();
                     ns.sem_set_values(id, &[3, 3]).unwrap();
-                    joined.tell(1);
+                    joined.post(1);
                     go.wait();
                     ns.semtimedop(id, &[SemOp::new(0, -1), SemOp::new(1, 1)], None).unwrap();
                     assert_eq!(ns.sem_values(id).unwrap(), [2, 4]);
@@ -292,7 +292,7 @@ fn sets_fail_cleanly_at_each_number_of_free_pages() {
                 let end = fork(|| use_sets(&Namespace::open(&path).unwrap())).end();
                 assert_eq!(end, End::Exit(0), "{left} pages left, {kind:?}");
                 std::fs::remove_file(dir.join("filler")).unwrap();
-                go.tell(1);
+                go.post(1);
                 assert_eq!(there.end(), End::Exit(0), "{left} pages left, {kind:?}");
                 std::fs::remove_dir_all(&path).unwrap();
             }
@@ -319,7 +319,7 @@ fn many_participants_attach_or_get_an_error() {
                     fork(|| {
                         let ns = Namespace::open(&path).unwrap();
                         let attached = Segment::open(&ns, KEY).unwrap().attach();
-                        ready.tell_number(attached.is_ok().into());
+                        ready.send_number(attached.is_ok().into());
                         if let Err(e) = &attached {
                             assert!(no_room(e.errno()), "{e}");
                         }
@@ -338,7 +338,7 @@ fn many_participants_attach_or_get_an_error() {
             })
             .end();
             assert_eq!(end, End::Exit(0));
-            go.tell(300);
+            go.post(300);
             children.into_iter().for_each(Child::succeeds);
             std::fs::remove_dir_all(&path).unwrap();
             std::fs::remove_file(dir.join("filler")).unwrap();
@@ -355,10 +355,10 @@ fn a_namespace_that_cannot_be_created_leaves_nothing() {
             let before = (names(dir), free_pages(dir));
             let answer = Signpost::new();
             fork(|| match Namespace::create(dir.join("ns"), Kind::Private) {
-                Ok(_) => answer.tell_number(1),
+                Ok(_) => answer.send_number(1),
                 Err(e) => {
                     assert_eq!(e.errno(), Errno::NOSPC, "{e}");
-                    answer.tell_number(0);
+                    answer.send_number(0);
                 }
             })
             .succeeds();

@@ -54,7 +54,7 @@ fn attached(path: &Path, times: usize, then: impl FnOnce(&Namespace)) -> Child {
         let ns = Namespace::open(path).unwrap();
         let segment = Segment::open(&ns, KEY).unwrap();
         let all: Vec<_> = (0..times).map(|_| segment.attach().unwrap()).collect();
-        ready.tell(1);
+        ready.post(1);
         then(&ns);
         std::mem::forget(all);
     });
@@ -92,7 +92,7 @@ fn attachments_end_however_a_process_ends() {
             });
             assert_eq!(nattch(&ns), 3, "{name}");
             assert_eq!(ns.participants().unwrap().iter().filter(|p| p.pid == child.pid).count(), 1);
-            go.tell(1);
+            go.post(1);
             // The child is a zombie here, which has no attachments.
             assert!(ends_within(child.pid, support::BOUND));
             assert_eq!(nattch(&ns), 0, "{name}: a zombie");
@@ -117,7 +117,7 @@ fn attached_processes_are_listed_with_their_counts() {
         let wanted: Vec<(i32, u32)> = children.iter().zip(1..).map(|(child, n)| (child.pid, n)).collect();
         assert_eq!(seen, wanted);
         assert!(list.iter().all(|a| a.pid_visible));
-        go.tell(5);
+        go.post(5);
         children.into_iter().for_each(Child::succeeds);
         assert_none_attached(&ns);
     });
@@ -158,29 +158,29 @@ fn nested_forks_inherit_attachments() {
             let one = fork(|| {
                 let two = fork(|| {
                     let three = fork(|| {
-                        there.tell(1);
+                        there.post(1);
                         go[3].wait();
                     });
                     std::mem::forget(three);
-                    there.tell(1);
+                    there.post(1);
                     go[2].wait();
                 });
                 std::mem::forget(two);
-                there.tell(1);
+                there.post(1);
                 go[1].wait();
             });
             std::mem::forget(one);
-            there.tell(1);
+            there.post(1);
             go[0].wait();
         });
         (0..4).for_each(|_| there.wait());
         assert_eq!(nattch(&ns), 8);
         assert_eq!(ns.participants().unwrap().iter().filter(|p| p.pid != own_pid()).count(), 4);
-        go[0].tell(1);
+        go[0].post(1);
         child.succeeds();
         assert_eq!(nattch(&ns), 6);
         for (i, left) in [(1, 4), (2, 2), (3, 0)] {
-            go[i].tell(1);
+            go[i].post(1);
             until("the process has exited", || nattch(&ns) == left);
         }
         assert_none_attached(&ns);
@@ -208,7 +208,7 @@ fn a_forked_child_detaches_only_itself() {
             assert_eq!(ns.shm_stat(id).unwrap().nattch, 3);
             // exec detaches the child, which continues to run.
             let sleeper = fork(|| {
-                there.tell(1);
+                there.post(1);
                 let _ = std::os::unix::process::CommandExt::exec(Command::new("sleep").arg("1000"));
             });
             there.wait();
@@ -242,7 +242,7 @@ fn a_forked_child_detaches_only_itself() {
                 // SAFETY: the calls take no pointers.
                 unsafe { libc::setsid() };
                 std::mem::forget(fork(|| {
-                    there.tell_number(own_pid().into());
+                    there.send_number(own_pid().into());
                     go.wait();
                 }));
             });
@@ -251,7 +251,7 @@ fn a_forked_child_detaches_only_itself() {
         })
         .succeeds();
         assert_eq!(nattch(&ns), 3, "only the daemon is attached");
-        go.tell(1);
+        go.post(1);
         until("the daemon has ended", || nattch(&ns) == 0);
         assert_none_attached(&ns);
     });
@@ -270,7 +270,7 @@ fn a_child_of_raw_clone_is_counted_from_its_first_call() {
             let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } as i32;
             if pid == 0 {
                 let counted = ns.shm_stat(id).unwrap().nattch;
-                there.tell_number(counted as i64);
+                there.send_number(counted as i64);
                 go.wait();
                 // SAFETY: ends the process.
                 unsafe { libc::_exit(if counted == 4 { 0 } else { 1 }) };
@@ -279,7 +279,7 @@ fn a_child_of_raw_clone_is_counted_from_its_first_call() {
             assert_eq!(ns.shm_stat(id).unwrap().nattch, 4);
             let pids: Vec<i32> = ns.participants().unwrap().iter().map(|p| p.pid).collect();
             assert!(pids.contains(&pid), "{pids:?}");
-            go.tell(1);
+            go.post(1);
             let status = reap(pid);
             assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "{status:#x}");
             assert_eq!(ns.shm_stat(id).unwrap().nattch, 2);
@@ -342,7 +342,7 @@ fn slots_of_exited_processes_are_reused() {
             let go = Signpost::new();
             let children: Vec<Child> = (0..5).map(|n| attached(&path, 1 + n % 2, |_| go.wait())).collect();
             assert_eq!(nattch(&ns), 7, "round {round}");
-            go.tell(5);
+            go.post(5);
             for (i, child) in children.into_iter().enumerate() {
                 if i % 2 == 0 {
                     child.kill();
@@ -370,7 +370,7 @@ fn slots_of_exited_forks_are_reused() {
                 if round % 2 == 0 {
                     child.kill();
                 } else {
-                    go.tell(1);
+                    go.post(1);
                     child.succeeds();
                 }
                 assert_eq!(ns.shm_stat(id).unwrap().nattch, 1, "round {round}");
@@ -394,7 +394,7 @@ fn the_exit_of_a_process_in_another_pid_namespace_is_noticed() {
         let outer = fork(|| {
             // SAFETY: the calls take no pointers.
             if unsafe { libc::unshare(flags) } != 0 {
-                there.tell_number(0);
+                there.send_number(0);
                 return;
             }
             let inner = fork(|| {
@@ -403,7 +403,7 @@ fn the_exit_of_a_process_in_another_pid_namespace_is_noticed() {
                 let memory = Segment::open(&ns, KEY).unwrap().attach().unwrap();
                 let stat = memory.segment().stat().unwrap();
                 assert_eq!((stat.nattch, stat.lpid), (1, 1));
-                there.tell_number(1);
+                there.send_number(1);
                 go.wait();
                 // SAFETY: ends the process. Its own signals would not kill the init process of a
                 // namespace.
@@ -453,7 +453,7 @@ fn a_removed_segment_lasts_until_a_silent_child_exits() {
         // No other segment gets its memory.
         let other = Segment::create_new(&ns, KEY, 5000).unwrap().attach().unwrap();
         other.fill(0, 5000, 7).unwrap();
-        go.tell(1);
+        go.post(1);
         until("the segment is destroyed", || ns.segments().unwrap().len() == 1);
         assert_eq!(ns.shm_usage().unwrap().segments, 1);
         assert_eq!(other.to_vec(0..5000).unwrap(), [7; 5000]);

@@ -241,7 +241,7 @@ fn calls_respect_timeouts_and_deadlines() {
         assert_eq!(queue.receive_timeout(Select::First, Duration::MAX).unwrap().unwrap().data, b"d");
         if is_kernel(ns) {
             let why = format!(
-                "queue {}: the kernel's queues know no timeout (EOPNOTSUPP); wait without end or not at all, or use a directory",
+                "queue {}: the kernel's queues have no timeout (EOPNOTSUPP); wait without a timeout or not at all, or use a directory",
                 queue.id()
             );
             let receives = (Errno::OPNOTSUPP, format!("cannot receive from {why}"));
@@ -339,7 +339,7 @@ fn removal_of_a_queue_ends_blocked_calls() {
         assert_eq!(failed(queue.send(1, b"")), gone("send to"));
         assert_eq!(failed(queue.try_receive(Select::First)), gone("receive from"));
         assert_eq!(failed(queue.receive_into(&mut [], Select::First)), gone("receive from"));
-        assert_eq!(failed(queue.messages()), gone("look into"));
+        assert_eq!(failed(queue.messages()), gone("peek at"));
         assert_eq!(failed(queue.stat()), gone("read the state of"));
         assert_eq!(failed(queue.set_capacity(1)), gone("change"));
         assert_eq!(failed(queue.set_permissions(0, 0, 0o600)).0, Errno::INVAL);
@@ -399,13 +399,13 @@ fn concurrent_creators_find_the_same_queue() {
                             options = options.capacity(1000);
                         }
                         options.create(ns, Key::new(100 + round)).unwrap().send(1 + index as i64, b"here").unwrap();
-                        done.tell(1);
+                        done.post(1);
                     }
                 })
             })
             .collect();
         for round in 0..ROUNDS {
-            starts.iter().for_each(|start| start.tell(1));
+            starts.iter().for_each(|start| start.post(1));
             (0..PROCESSES).for_each(|_| done.wait());
             let queue = MessageQueue::open(ns, Key::new(100 + round)).unwrap();
             let mut all = types(&queue);
@@ -500,7 +500,7 @@ fn many_senders_reach_many_receivers_in_order() {
                         let select = [Select::First, Select::LowestUpTo(99), Select::NotType(98)][index];
                         let Message { mtype, data } = queue.receive(select).unwrap();
                         if mtype == 99 {
-                            break counts.tell_number(count);
+                            break counts.send_number(count);
                         }
                         let number = u32::from_ne_bytes(data[..4].try_into().unwrap());
                         assert!(number > last[mtype as usize], "messages of one sender stay in order");

@@ -114,7 +114,7 @@ fn use_damaged(path: &Path, what: &str, damage: &dyn Fn(&Window)) {
         let ns = Namespace::open(path).unwrap();
         let id = ns.msgget(KEY, 0).unwrap().raw();
         ns.msgsnd(id, 2, b"known", NOWAIT, None).unwrap();
-        ready.tell(1);
+        ready.post(1);
         go.wait();
         call_everything(&ns, id);
         let _ = ns.msg_remove(id);
@@ -129,7 +129,7 @@ fn use_damaged(path: &Path, what: &str, damage: &dyn Fn(&Window)) {
     });
     ends_soon(new_user, what);
     assert_others_unharmed(path);
-    go.tell(1);
+    go.post(1);
     ends_soon(old_user, what);
     assert_others_unharmed(path);
     let _ = std::fs::remove_dir_all(path);

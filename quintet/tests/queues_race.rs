@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::{Duration, Instant};
-use support::{Child, Dice, End, QueueFile, Signpost, alone, fork, shared_words, tells, until};
+use support::{Child, Dice, End, QueueFile, Signpost, alone, fork, is_posted, shared_words, until};
 
 const KEY: Key = Key::new(0x7ace);
 const NOWAIT: MsgFlags = MsgFlags::NOWAIT;
@@ -221,8 +221,8 @@ fn a_message_is_received_once_although_calls_time_out() {
                     fork(|| {
                         let (ns, id) = open(&path);
                         let (mut dice, mut sum) = (Dice(seed), (0i64, 0));
-                        ready.tell(1);
-                        while !tells(&stop) {
+                        ready.post(1);
+                        while !is_posted(&stop) {
                             let mut bytes = [0; 8];
                             let time = Duration::from_nanos(dice.throw(150_000));
                             match ns.msgrcv(id, &mut bytes, mtype, flags, Some(time)) {
@@ -233,7 +233,7 @@ fn a_message_is_received_once_although_calls_time_out() {
                                 Err(e) => assert_eq!(e, Errno::NOMSG),
                             }
                         }
-                        had.tell_number(sum.0);
+                        had.send_number(sum.0);
                     })
                 })
                 .collect();
@@ -250,7 +250,7 @@ fn a_message_is_received_once_although_calls_time_out() {
                 until("all are received", || ns.msg_stat(id).unwrap().messages == 0);
             })
             .succeeds();
-            stop.tell(1);
+            stop.post(1);
             receivers.into_iter().for_each(Child::succeeds);
             assert_eq!(had.number() + had.number(), given * (given + 1) / 2, "{name}");
         }
@@ -326,7 +326,7 @@ fn removal_of_a_queue_wakes_all_its_users() {
                     let ns = Namespace::open(&path).unwrap();
                     let mut dice = Dice(seed);
                     let mut buffer = vec![0; CAPACITY as usize];
-                    while !tells(&stop) {
+                    while !is_posted(&stop) {
                         let Ok(id) = ns.msgget(KEY, libc::IPC_CREAT | 0o600) else { continue };
                         let id = id.raw();
                         let len = length(&mut dice);
@@ -356,7 +356,7 @@ fn removal_of_a_queue_wakes_all_its_users() {
             println!("removed {removed}");
         })
         .succeeds();
-        stop.tell(1);
+        stop.post(1);
         // The users may block on one more queue.
         let last = fork(|| {
             let ns = Namespace::open(&path).unwrap();

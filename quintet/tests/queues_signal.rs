@@ -205,7 +205,7 @@ fn a_handler_can_use_the_queue_at_any_instruction() {
 
 /// Leaves the interrupted call for good, as after `longjmp`, and makes calls.
 extern "C" fn jump(_: i32) {
-    preload_api::jumping();
+    preload_api::before_jump();
     let Some((ns, id)) = QUEUE.get() else { return };
     let messages = || ns.msg_stat(*id).map_or(-1, |stat| stat.messages as i64);
     let before = messages();
@@ -266,12 +266,12 @@ extern "C" fn nothing(_: i32) {}
 
 /// Jumps within the handler's own code, as a parser may, and then returns.
 extern "C" fn jump_within(_: i32) {
-    preload_api::jumping();
+    preload_api::before_jump();
 }
 
 /// The same, and another call takes the slot of the abandoned call at once.
 extern "C" fn jump_within_and_wait(_: i32) {
-    preload_api::jumping();
+    preload_api::before_jump();
     let Some((ns, id)) = QUEUE.get() else { return };
     let waits = ns.msgrcv(*id, &mut [0; 10], OWN_TYPE, MsgFlags::empty(), Some(Duration::from_millis(1)));
     must(waits == Err(Errno::NOMSG), 75);
@@ -308,7 +308,7 @@ fn a_handler_can_fork_in_a_blocked_call() {
     alone("a_handler_can_fork_in_a_blocked_call", |directory| {
         let path = directory.join("ns");
         create_queue(&path);
-        let told = Signpost::new();
+        let reported = Signpost::new();
         let child = fork(|| {
             let (ns, id) = open(&path);
             on_signal(libc::SIGUSR1, fork_within, 0);
@@ -317,7 +317,7 @@ fn a_handler_can_fork_in_a_blocked_call() {
             assert_eq!(answer, Err(Errno::INTR), "forked {forked}");
             until("neither process blocks", || ns.queues().unwrap()[0].waiters.is_empty());
             ns.msgsnd(id, 1, &text(u8::from(forked == 0), 5), MsgFlags::empty(), None).unwrap();
-            told.tell(1);
+            reported.post(1);
             if forked > 0 {
                 let status = support::reap(forked);
                 assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "{status:#x}");
@@ -327,7 +327,7 @@ fn a_handler_can_fork_in_a_blocked_call() {
         until("the call blocks", || !ns.queues().unwrap()[0].waiters.is_empty() && support::state(child.pid) == Some('S'));
         child.signal(libc::SIGUSR1);
         assert_eq!(child.end(), End::Exit(0));
-        (0..2).for_each(|_| told.wait());
+        (0..2).for_each(|_| reported.wait());
         let mut both = content(ns, id);
         both.sort();
         assert_eq!(both, [(1, 0, 5), (1, 1, 5)]);

@@ -33,14 +33,14 @@ fn together(path: &Path, body: &dyn Fn(usize, &Namespace)) {
         .map(|i| {
             fork(|| {
                 let ns = Namespace::open(path).unwrap();
-                ready.tell(1);
+                ready.post(1);
                 go.wait();
                 body(i, &ns);
             })
         })
         .collect();
     (0..PROCESSES).for_each(|_| ready.wait());
-    go.tell(PROCESSES);
+    go.post(PROCESSES);
     children.into_iter().for_each(Child::succeeds);
 }
 
@@ -88,7 +88,7 @@ fn exactly_one_process_creates_the_segment_of_a_key() {
                     assert_eq!(memory.len(), 5000);
                     memory.atomic_u64(8).unwrap().fetch_add(1, SeqCst);
                     memory.atomic_u64(4992).unwrap().fetch_add(1, SeqCst);
-                    results.tell_number(i64::from(id.raw()) << 1 | i64::from(exclusive.is_ok()));
+                    results.send_number(i64::from(id.raw()) << 1 | i64::from(exclusive.is_ok()));
                 });
                 let all: Vec<i64> = (0..PROCESSES).map(|_| results.number()).collect();
                 assert_eq!(all.iter().filter(|r| *r & 1 == 1).count(), 1, "one process creates it");
@@ -165,16 +165,16 @@ fn processes_that_create_a_namespace_at_once_share_it() {
             let children: Vec<Child> = (0..PROCESSES)
                 .map(|_| {
                     fork(|| {
-                        ready.tell(1);
+                        ready.post(1);
                         go.wait();
                         let ns = Namespace::create(&path, kind).unwrap();
                         assert_eq!(ns.kind(), kind);
-                        ids.tell_number(ns.shmget(KEY, 100, libc::IPC_CREAT | 0o600).unwrap().raw().into());
+                        ids.send_number(ns.shmget(KEY, 100, libc::IPC_CREAT | 0o600).unwrap().raw().into());
                     })
                 })
                 .collect();
             (0..PROCESSES).for_each(|_| ready.wait());
-            go.tell(PROCESSES);
+            go.post(PROCESSES);
             children.into_iter().for_each(Child::succeeds);
             let all: Vec<i64> = (0..PROCESSES).map(|_| ids.number()).collect();
             assert_eq!(all, vec![all[0]; PROCESSES]);
@@ -196,7 +196,7 @@ fn a_namespace_created_as_two_kinds_at_once_is_one_of_them() {
                 .map(|i| {
                     fork(|| {
                         let kind = if i % 2 == 0 { Kind::Private } else { Kind::Shared };
-                        ready.tell(1);
+                        ready.post(1);
                         go.wait();
                         match Namespace::create(&path, kind) {
                             Ok(ns) => assert_eq!(ns.kind(), kind),
@@ -206,7 +206,7 @@ fn a_namespace_created_as_two_kinds_at_once_is_one_of_them() {
                 })
                 .collect();
             (0..PROCESSES).for_each(|_| ready.wait());
-            go.tell(PROCESSES);
+            go.post(PROCESSES);
             children.into_iter().for_each(Child::succeeds);
             let mode = |name: &str| std::fs::metadata(path.join(name)).unwrap().permissions().mode() & 0o777;
             let modes = ["", "shm", "sem", "msg", "key", "namespace", "registry"].map(mode);
@@ -232,15 +232,15 @@ fn exactly_one_process_removes_a_segment() {
             let made = Signpost::new();
             fork(|| {
                 let ns = Namespace::open(&path).unwrap();
-                made.tell_number(ns.shmget(KEY, 100, libc::IPC_CREAT | libc::IPC_EXCL | 0o600).unwrap().raw().into());
+                made.send_number(ns.shmget(KEY, 100, libc::IPC_CREAT | libc::IPC_EXCL | 0o600).unwrap().raw().into());
             })
             .succeeds();
             let id = made.number() as i32;
             together(&path, &|_, ns| match ns.shm_remove(id) {
-                Ok(()) => removed.tell_number(1),
+                Ok(()) => removed.send_number(1),
                 Err(e) => {
                     assert_eq!(e, Errno::INVAL);
-                    removed.tell_number(0);
+                    removed.send_number(0);
                 }
             });
             assert_eq!((0..PROCESSES).map(|_| removed.number()).sum::<i64>(), 1, "round {round}");

@@ -132,8 +132,8 @@ fn a_namespace_reports_its_objects_and_usage() {
         let usage = ns.sem_usage().unwrap();
         assert_eq!((usage.sets, usage.semaphores, usage.max_index), (1, 2, 0));
         let [status] = &ns.sets().unwrap()[..] else { panic!("one set") };
-        let told = |value, waiting_for_zero| SemaphoreStatus { value, pid: me, waiting: 0, waiting_for_zero };
-        assert_eq!((status.stat.nsems, &status.semaphores[..]), (2, &[told(3, 0), told(5, 1)][..]));
+        let expected = |value, waiting_for_zero| SemaphoreStatus { value, pid: me, waiting: 0, waiting_for_zero };
+        assert_eq!((status.stat.nsems, &status.semaphores[..]), (2, &[expected(3, 0), expected(5, 1)][..]));
         assert_eq!(status.waiters.len(), usize::from(ns.path().is_some()));
         set.set_value(1, 0).unwrap();
         child.succeeds();
@@ -272,7 +272,7 @@ fn error_messages_name_the_reason_and_a_hint() {
             let _attached = removed.attach().unwrap();
             removed.remove().unwrap();
             assert_eq!(removed.stat().unwrap().nattch, 1);
-            ready.tell_number(removed.id().raw().into());
+            ready.send_number(removed.id().raw().into());
             support::sleep_for_ever();
         });
         let removed = ready.number() as i32;
@@ -312,7 +312,7 @@ fn segments_of_killed_processes_do_not_count_against_limits() {
                 let segment = Segment::open_or_create(&ns, KEY, 12_000).unwrap();
                 let _attached = segment.attach().unwrap();
                 segment.remove().unwrap();
-                ready.tell(1);
+                ready.post(1);
                 support::sleep_for_ever();
             });
             ready.wait();

@@ -21,7 +21,7 @@ fn a_killed_holder_gives_its_units_back() {
         let holder = fork(|| {
             let _one = semaphore.acquire().unwrap();
             let _two = semaphore.acquire_many(2).unwrap();
-            ready.tell(1);
+            ready.post(1);
             sleep_for_ever();
         });
         ready.wait();
@@ -45,7 +45,7 @@ fn a_blocked_call_gets_the_units_of_a_killed_holder() {
         let ready = Signpost::new();
         let holder = fork(|| {
             semaphore.acquire().unwrap().forget();
-            ready.tell(1);
+            ready.post(1);
             sleep_for_ever();
         });
         ready.wait();
@@ -206,13 +206,13 @@ fn concurrent_creators_find_a_set_with_its_values() {
                             let _mine = set.semaphore(0).acquire().unwrap();
                             sum.store(sum.load() + 1).unwrap();
                         }
-                        done.tell(1);
+                        done.post(1);
                     }
                 })
             })
             .collect();
         for round in 0..ROUNDS {
-            starts.iter().for_each(|start| start.tell(1));
+            starts.iter().for_each(|start| start.post(1));
             (0..PROCESSES).for_each(|_| done.wait());
             let set = SemaphoreSet::open(ns, Key::new(100 + round)).unwrap();
             assert_eq!(set.values().unwrap(), [1, 7, 8]);
@@ -271,9 +271,9 @@ fn creating_waits_for_the_values_of_a_c_creator() {
         let id = ns.semget(KEY, 2, libc::IPC_CREAT | 0o600).unwrap();
         let (ready, opened) = (Signpost::new(), Signpost::new());
         let finder = fork(|| {
-            ready.tell(1);
+            ready.post(1);
             let set = SemaphoreSet::open_or_create(ns, KEY, &[9, 9]).unwrap();
-            opened.tell(1);
+            opened.post(1);
             assert_eq!(set.values().unwrap(), [4, 0]);
         });
         ready.wait();

@@ -103,7 +103,7 @@ fn use_damaged(path: &Path, what: &str, damage: &dyn Fn(&Window)) {
         let ns = Namespace::open(path).unwrap();
         let id = ns.semget(KEY, 0, 0).unwrap().raw();
         ns.semtimedop(id, &[undo(0, 1), undo(1, 400)], None).unwrap();
-        ready.tell(1);
+        ready.post(1);
         go.wait();
         call_everything(&ns, id);
         let _ = ns.sem_remove(id);
@@ -118,7 +118,7 @@ fn use_damaged(path: &Path, what: &str, damage: &dyn Fn(&Window)) {
         call_everything(&ns, id);
     });
     ends_soon(new_user, what);
-    go.tell(1);
+    go.post(1);
     ends_soon(old_user, what);
     assert_others_unharmed(path);
     let _ = std::fs::remove_dir_all(path);
@@ -171,7 +171,7 @@ fn damage_during_calls_stays_in_its_set() {
                         fork(|| {
                             let ns = Namespace::open(&path).unwrap();
                             let id = ns.semget(KEY, 0, 0).map_or(0, quintet::Id::raw);
-                            ready.tell(1);
+                            ready.post(1);
                             call_everything(&ns, id);
                         })
                     })

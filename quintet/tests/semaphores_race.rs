@@ -7,7 +7,7 @@ use common::{create_set, op, undo};
 use quintet::{Errno, Key, Namespace, SemFlags, SemOp};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use support::{Child, Dice, End, Signpost, alone, fork, tells};
+use support::{Child, Dice, End, Signpost, alone, fork, is_posted};
 
 const KEY: Key = Key::new(0x7ace);
 /// How long the processes pass units on.
@@ -136,7 +136,7 @@ fn a_unit_is_taken_once_or_still_there() {
                         let (ns, id) = open(&path);
                         let mut dice = Dice(seed);
                         let mut had = 0;
-                        ready.tell(1);
+                        ready.post(1);
                         // The giver sets the last semaphore when it is done.
                         while ns.sem_value(id, 11) == Ok(0) {
                             match ns.semtimedop(id, &ops, Some(Duration::from_nanos(dice.throw(120_000)))) {
@@ -144,7 +144,7 @@ fn a_unit_is_taken_once_or_still_there() {
                                 Err(e) => assert!(e == Errno::AGAIN || ns.sem_value(id, 11) == Ok(1), "{e:?}"),
                             }
                         }
-                        taken.tell_number(had);
+                        taken.send_number(had);
                         ready.wait();
                     })
                 })
@@ -165,11 +165,11 @@ fn a_unit_is_taken_once_or_still_there() {
             let had = taken.number() + taken.number();
             let left = fork(|| {
                 let (ns, id) = open(&path);
-                taken.tell_number(ns.sem_value(id, 0).unwrap().into());
+                taken.send_number(ns.sem_value(id, 0).unwrap().into());
             });
             left.succeeds();
             assert_eq!(had + taken.number(), given, "{name}");
-            ready.tell(2);
+            ready.post(2);
             takers.into_iter().for_each(Child::succeeds);
         });
     }
@@ -188,7 +188,7 @@ fn removal_of_a_set_wakes_all_its_users() {
                 fork(|| {
                     let ns = Namespace::open(&path).unwrap();
                     let mut dice = Dice(seed);
-                    while !tells(&stop) {
+                    while !is_posted(&stop) {
                         let Ok(id) = ns.semget(KEY, 3, libc::IPC_CREAT | 0o600) else { continue };
                         let id = id.raw();
                         let answer = match dice.throw(6) {
@@ -220,7 +220,7 @@ fn removal_of_a_set_wakes_all_its_users() {
             println!("removed {removed}");
         })
         .succeeds();
-        stop.tell(1);
+        stop.post(1);
         // The users may block on one more set.
         let last = fork(|| {
             let ns = Namespace::open(&path).unwrap();
@@ -288,7 +288,7 @@ fn setting_a_value_clears_adjustments_of_running_processes() {
             let ready = Signpost::new();
             let holder = fork(|| {
                 let (ns, id) = open(&path);
-                ready.tell(1);
+                ready.post(1);
                 loop {
                     ns.semtimedop(id, &[undo(0, -1), undo(1, -300)], Some(Duration::ZERO)).ok();
                     ns.semtimedop(id, &[undo(0, 1), undo(1, 300)], Some(Duration::ZERO)).ok();

@@ -150,7 +150,7 @@ fn a_handler_can_use_the_set_at_any_instruction() {
 
 /// Leaves the interrupted call for good, as after `longjmp`, and makes calls.
 extern "C" fn jump(_: i32) {
-    preload_api::jumping();
+    preload_api::before_jump();
     let ok = std::panic::catch_unwind(|| {
         let (ns, id) = SET.get().unwrap();
         let before = ns.sem_values(*id).unwrap();
@@ -201,12 +201,12 @@ extern "C" fn nothing(_: i32) {}
 
 /// Jumps within the handler's own code, as a parser may, and then returns.
 extern "C" fn jump_within(_: i32) {
-    preload_api::jumping();
+    preload_api::before_jump();
 }
 
 /// The same, and another call takes the record of the abandoned call at once.
 extern "C" fn jump_within_and_wait(_: i32) {
-    preload_api::jumping();
+    preload_api::before_jump();
     let Some((ns, id)) = SET.get() else { return };
     let waits = ns.semtimedop(*id, &[op(2, -4)], Some(Duration::from_millis(1)));
     must(if waits == Err(Errno::AGAIN) { Ok(()) } else { Err(Errno::INVAL) }, 75);
@@ -225,7 +225,7 @@ fn no_signal_is_missed() {
         let _holder = fork(|| {
             let (ns, id) = open(&path);
             ns.semtimedop(id, &[undo(5, 1)], None).unwrap();
-            ready.tell(1);
+            ready.post(1);
             support::sleep_for_ever();
         });
         ready.wait();
@@ -286,7 +286,7 @@ fn a_handler_can_fork_in_a_blocked_call() {
     alone("a_handler_can_fork_in_a_blocked_call", |directory| {
         let path = directory.join("ns");
         create_set(&path);
-        let told = Signpost::new();
+        let reported = Signpost::new();
         let child = fork(|| {
             let (ns, id) = open(&path);
             on_signal(libc::SIGUSR1, fork_within, 0);
@@ -295,7 +295,7 @@ fn a_handler_can_fork_in_a_blocked_call() {
             assert_eq!(answer, Err(Errno::INTR), "forked {forked}");
             until("neither process blocks", || ns.sem_ncnt(id, 0) == Ok(0));
             ns.semtimedop(id, &[undo(0, -1), op(1, 1), op(1, -1)], None).unwrap();
-            told.tell_number(i64::from(forked == 0));
+            reported.send_number(i64::from(forked == 0));
             if forked > 0 {
                 let status = support::reap(forked);
                 assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "{status:#x}");
@@ -306,7 +306,7 @@ fn a_handler_can_fork_in_a_blocked_call() {
         until("the call blocks", || ns.sem_ncnt(id, 0) == Ok(1) && support::state(child.pid) == Some('S'));
         child.signal(libc::SIGUSR1);
         assert_eq!(child.end(), End::Exit(0));
-        assert_eq!(told.number() + told.number(), 1);
+        assert_eq!(reported.number() + reported.number(), 1);
         ns.sweep().unwrap();
         assert_eq!(ns.sem_values(id).unwrap(), START);
     });

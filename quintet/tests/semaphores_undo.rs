@@ -86,7 +86,7 @@ fn operations_fail_exactly_at_the_bounds_of_values_and_adjustments() {
                     };
                     let op = undo(0, n).flags(SemFlags::UNDO | SemFlags::NOWAIT);
                     assert_eq!(ns.semtimedop(id, &[op], None), expected, "{value} {n} {adjustment}");
-                    turns[1 - nth].tell(1);
+                    turns[1 - nth].post(1);
                 }
                 // The status shows this process's adjustment.
                 let value = i32::from(ns.sem_value(id, 0).unwrap());
@@ -100,7 +100,7 @@ fn operations_fail_exactly_at_the_bounds_of_values_and_adjustments() {
                 assert_eq!((told, value + adjustment), (adjustment, value + told));
             };
             let both: Vec<Child> = [0, 1].map(|nth| fork(|| run(nth))).into();
-            turns[0].tell(1);
+            turns[0].post(1);
             both.into_iter().for_each(Child::succeeds);
             // Undoing clamps the value to its range, so that the end value depends on the order of
             // the exits.
@@ -169,7 +169,7 @@ fn adjustments_are_undone_however_a_process_ends() {
                 let (ns, id) = open(&path);
                 ns.semtimedop(id, &[undo(0, -2), undo(1, 500)], None).unwrap();
                 ns.semtimedop(id, &[undo(1, -502)], None).unwrap();
-                holder.tell(1);
+                holder.post(1);
                 until("the other call blocks", || ns.sem_ncnt(id, 0) == Ok(1));
                 way();
                 support::sleep_for_ever();
@@ -203,7 +203,7 @@ fn adjustments_of_a_large_set_are_undone() {
                     let num = nums[n];
                     ns.semtimedop(id, &[undo(num, -1), undo(31998, 300)], None).unwrap();
                     ns.semtimedop(id, &[undo(num, -299), undo(num, 300)], None).unwrap();
-                    ready.tell(1);
+                    ready.post(1);
                     support::sleep_for_ever();
                 });
                 ready.wait();

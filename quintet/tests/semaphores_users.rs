@@ -106,14 +106,14 @@ fn a_reader_can_only_wait_for_zero() {
             let zero = [op(0, 0), op(1, 0)];
             assert_eq!(ns.semtimedop(id, &[zero[0].flags(SemFlags::NOWAIT)], None), Err(Errno::AGAIN));
             assert_eq!(ns.semtimedop(id, &zero, Some(Duration::from_millis(1))), Err(Errno::AGAIN));
-            done.tell(1);
+            done.post(1);
             ns.semtimedop(id, &zero, None).unwrap();
-            done.tell(1);
+            done.post(1);
             go.wait();
             // The owner has granted write permission.
             ns.semtimedop(id, &[undo(0, 3)], None).unwrap();
             ns.semtimedop(id, &[op(0, 1), op(1, 1)], None).unwrap();
-            done.tell(1);
+            done.post(1);
             go.wait();
             // The owner has revoked all permissions. The adjustment is undone all the same.
             assert_eq!(ns.sem_value(id, 0), Err(Errno::ACCES));
@@ -133,10 +133,10 @@ fn a_reader_can_only_wait_for_zero() {
         owner(&|ns, id| ns.semtimedop(id, &[op(0, -1)], None).unwrap());
         done.wait();
         owner(&|ns, id| ns.sem_set(id, 4001, 4001, 0o666).unwrap());
-        go.tell(1);
+        go.post(1);
         done.wait();
         owner(&|ns, id| ns.sem_set(id, 4001, 4001, 0o600).unwrap());
-        go.tell(1);
+        go.post(1);
         reader.succeeds();
         owner(&|ns, id| {
             ns.sweep().unwrap();

@@ -59,7 +59,7 @@ fn a_truncated_file_does_not_kill_a_guarded_program() {
                         let ns = create(&path, kind);
                         let memory = Segment::open(&ns, Key::new(1)).unwrap().attach().unwrap();
                         memory.write(0, &[7; 16384]).unwrap();
-                        ready.tell(1);
+                        ready.post(1);
                         let mut after = 0;
                         while after < 20 {
                             after += done[0].load(SeqCst);
@@ -67,7 +67,7 @@ fn a_truncated_file_does_not_kill_a_guarded_program() {
                             let _ = memory.to_vec(0..16384).unwrap();
                             memory.write(16000, b"x").unwrap();
                         }
-                        at_it.tell(1);
+                        at_it.post(1);
                     });
                     ready.wait();
                     if path.join(name).exists() {

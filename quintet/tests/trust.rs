@@ -99,7 +99,7 @@ fn create_as_alice(path: &Path, key: i32, mode: i32) -> [Id; 3] {
         let queue = ns.msgget(Key::new(key), flags).unwrap();
         ns.msgsnd(queue.raw(), 1, SECRET, MsgFlags::NOWAIT, None).unwrap();
         for id in [segment, set, queue] {
-            ids.tell_number(id.raw().into());
+            ids.send_number(id.raw().into());
         }
     });
     [(); 3].map(|()| Id::from_raw(ids.number() as i32).unwrap())
@@ -150,7 +150,7 @@ fn another_user_cannot_change_names_owners_or_modes() {
                     let (name, list) = (c"system.posix_acl_access", [2u8, 0, 0, 0]);
                     // SAFETY: see the module.
                     let set = unsafe { libc::setxattr(c.as_ptr(), name.as_ptr(), list.as_ptr().cast(), list.len(), 0) };
-                    cannot("give rights to", &file, result(set));
+                    cannot("give permissions on", &file, result(set));
                 }
             }
             fs::remove_file(own).unwrap();
@@ -406,7 +406,7 @@ fn another_user_cannot_make_a_live_process_look_exited() {
             become_user(ALICE);
             let ns = Namespace::open(path).unwrap();
             let memory = Segment::open_id(&ns, ids[0]).unwrap().attach().unwrap();
-            attached.tell_number(1);
+            attached.send_number(1);
             done.number();
             drop(memory);
         });
@@ -424,7 +424,7 @@ fn another_user_cannot_make_a_live_process_look_exited() {
             }
             assert_eq!(ns.shm_stat(ids[0].raw()).unwrap().nattch, 1);
         });
-        done.tell_number(1);
+        done.send_number(1);
         alice.succeeds();
     });
 }
@@ -442,7 +442,7 @@ fn a_damaged_registry_does_not_affect_open_objects() {
                 become_user(ALICE);
                 let ns = Namespace::open(path).unwrap();
                 let memory = Segment::open_id(&ns, ids[0]).unwrap().attach().unwrap();
-                attached.tell_number(1);
+                attached.send_number(1);
                 damaged.number();
                 let mut bytes = [0; SECRET.len()];
                 memory.read(0, &mut bytes).unwrap();
@@ -460,7 +460,7 @@ fn a_damaged_registry_does_not_affect_open_objects() {
                 let registry = OpenOptions::new().write(true).open(path.join("registry")).unwrap();
                 registry.write_all_at(&[byte; 64 << 10], 12).unwrap();
             });
-            damaged.tell_number(1);
+            damaged.send_number(1);
             alice.succeeds();
             fs::write(path.join("registry"), before).unwrap();
         }
@@ -476,7 +476,7 @@ fn another_user_cannot_reach_a_private_namespace() {
             let ns = Namespace::open(path).unwrap();
             let id = ns.shmget(Key::new(1), 4096, libc::IPC_CREAT | 0o666).unwrap();
             Segment::open_id(&ns, id).unwrap().attach().unwrap().write(0, SECRET).unwrap();
-            segment.tell_number(id.raw().into());
+            segment.send_number(id.raw().into());
         })
         .succeeds();
         let index = segment.number();
@@ -515,7 +515,7 @@ fn another_user_cannot_find_a_hidden_namespace() {
         fork(|| {
             let ns = Namespace::create_hidden(&parent).unwrap();
             let last = ns.path().unwrap().file_name().map(OsStr::len).unwrap();
-            name.tell_number(last as i64);
+            name.send_number(last as i64);
         })
         .succeeds();
         assert_eq!(name.number(), 32);

@@ -1,4 +1,5 @@
-//! Random numbers, and the values that all classes use. The pools are small, so that calls interact.
+//! Random numbers, and the values that all classes use. The pools are small, so that calls
+//! interact.
 
 use crate::{NOBODY, STRANGER};
 

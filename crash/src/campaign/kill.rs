@@ -164,11 +164,11 @@ impl Prober {
         let prober = Prober::spawn(scenario, path, || {
             let ns = Namespace::open(path).unwrap();
             (scenario.probe)(&ns);
-            ready.tell(1);
+            ready.post(1);
             Some(ns)
         });
-        while !ready.is_told_within(Duration::from_millis(10)) && !prober.child.has_ended() {}
-        assert!(tells(&ready), "the survivor has exited");
+        while !ready.is_posted_within(Duration::from_millis(10)) && !prober.child.has_ended() {}
+        assert!(is_posted(&ready), "the survivor has exited");
         prober
     }
 
@@ -190,7 +190,7 @@ impl Prober {
     }
 
     fn probe(self) -> u32 {
-        self.go.tell(1);
+        self.go.post(1);
         self.child.succeeds();
         self.took.load(SeqCst)
     }

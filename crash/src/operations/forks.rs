@@ -27,7 +27,7 @@ fn nattch(path: &Path) -> i64 {
         let ns = Namespace::open(path).unwrap();
         let id = ns.shmget(KEY, 0, 0).unwrap();
         consistent(&ns);
-        answer.tell_number(ns.shm_stat(id.raw()).unwrap().nattch as i64);
+        answer.send_number(ns.shm_stat(id.raw()).unwrap().nattch as i64);
     })
     .succeeds();
     answer.number()
@@ -56,7 +56,7 @@ fn the_parent(run: &Run) {
         process: Some(&|path| {
             forking(path, |segment| {
                 ask.wait();
-                answer.tell_number(segment.stat().unwrap().nattch as i64);
+                answer.send_number(segment.stat().unwrap().nattch as i64);
                 sleep_for_ever();
             });
         }),
@@ -67,7 +67,7 @@ fn the_parent(run: &Run) {
                 // It is traced, as its parent was.
                 let child = Tracee::forked_child(pid).release(0);
                 assert_eq!(nattch(path), 2);
-                ask.tell(1);
+                ask.post(1);
                 assert_eq!(answer.number(), 2);
                 assert_eq!(nattch(path), 2);
                 child.kill();

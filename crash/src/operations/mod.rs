@@ -10,7 +10,7 @@ mod sets;
 
 /// Returns all operations.
 pub fn all() -> Vec<&'static Operation> {
-    let segments = [namespaces::ALL, segments::share::ALL, segments::rights::ALL, forks::ALL];
+    let segments = [namespaces::ALL, segments::share::ALL, segments::permissions::ALL, forks::ALL];
     let sets = [sets::operate::ALL, sets::wait::ALL, sets::control::ALL];
     let queues = [queues::pass::ALL, queues::wait::ALL, queues::control::ALL];
     segments.into_iter().chain(sets).chain(queues).flatten().collect()

@@ -322,23 +322,23 @@ impl Signpost {
         self.write.as_raw_fd()
     }
 
-    /// Releases `n` waiters, or one waiter `n` times.
-    pub fn tell(&self, n: usize) {
-        self.tell_number_raw(&vec![0; n]);
+    /// Posts `n` times, which releases `n` waiters, or one waiter `n` times.
+    pub fn post(&self, n: usize) {
+        self.write_bytes(&vec![0; n]);
     }
 
-    fn tell_number_raw(&self, bytes: &[u8]) {
+    fn write_bytes(&self, bytes: &[u8]) {
         // SAFETY: see the module.
         let n = unsafe { libc::write(self.write.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
         assert_eq!(n, bytes.len() as isize);
     }
 
-    /// Returns `true` if a release is pending within `bound`. Does not consume it.
-    pub fn is_told_within(&self, bound: Duration) -> bool {
+    /// Returns `true` if a post is pending within `bound`. Does not consume it.
+    pub fn is_posted_within(&self, bound: Duration) -> bool {
         readable(&self.read, bound)
     }
 
-    /// Blocks until released, and consumes one release.
+    /// Blocks until there is a post, and consumes it.
     #[track_caller]
     pub fn wait(&self) {
         self.read_exact(&mut [0], BOUND);
@@ -351,8 +351,8 @@ impl Signpost {
     }
 
     /// Sends a number. A write of this size to a pipe is atomic.
-    pub fn tell_number(&self, number: i64) {
-        self.tell_number_raw(&number.to_ne_bytes());
+    pub fn send_number(&self, number: i64) {
+        self.write_bytes(&number.to_ne_bytes());
     }
 
     #[track_caller]
@@ -380,9 +380,9 @@ impl Signpost {
     }
 }
 
-/// Returns `true` if a release is pending.
-pub fn tells(signpost: &Signpost) -> bool {
-    signpost.is_told_within(Duration::ZERO)
+/// Returns `true` if a post is pending.
+pub fn is_posted(signpost: &Signpost) -> bool {
+    signpost.is_posted_within(Duration::ZERO)
 }
 
 /// Lets other users enter a directory.

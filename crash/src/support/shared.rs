@@ -73,9 +73,9 @@ impl Part {
     /// Parses a line of `/proc/PID/maps`. Returns `None` if the mapping is private.
     fn parse(line: &str) -> Option<Part> {
         let mut fields = line.splitn(6, ' ');
-        let (range, rights, offset) = (fields.next()?, fields.next()?, fields.next()?);
+        let (range, permissions, offset) = (fields.next()?, fields.next()?, fields.next()?);
         let (_, inode, name) = (fields.next()?, fields.next()?, fields.next().unwrap_or_default().trim_start());
-        if !rights.ends_with('s') {
+        if !permissions.ends_with('s') {
             return None;
         }
         let (from, to) = range.split_once('-')?;

@@ -9,9 +9,9 @@ use std::collections::HashMap;
 /// A writer and a reader find the same segment by a key from ftok.
 pub fn two_programs_meet(stage: &mut Stage) -> Result<(), Failure> {
     stage.scene("Two programs meet")?;
-    stage.tell("A key is a number that programs agree on; ftok makes one from a file that both know. shmget maps the")?;
-    stage.tell("key to the identifier of a segment, and shmat maps the bytes of the segment into memory.")?;
-    stage.tell("Two programs that share objects run on the same namespace: run 'quintet run -- PROGRAM' for each.")?;
+    stage.explain("A key is a number that programs agree on; ftok makes one from a file that both know. shmget maps the")?;
+    stage.explain("key to the identifier of a segment, and shmat maps the bytes of the segment into memory.")?;
+    stage.explain("Two programs that share objects run on the same namespace: run 'quintet run -- PROGRAM' for each.")?;
     let mut writer = stage.start("writer")?;
     let wrote = stage.listen(&mut writer)?;
     let mut reader = stage.start("reader")?;
@@ -33,8 +33,8 @@ pub fn two_programs_meet(stage: &mut Stage) -> Result<(), Failure> {
 /// A parent and its forked child share a segment that has no key.
 pub fn parent_and_child(stage: &mut Stage) -> Result<(), Failure> {
     stage.scene("Parent and child")?;
-    stage.tell("No key finds a segment that is created with IPC_PRIVATE. A forked child inherits the attachments")?;
-    stage.tell("of its parent.")?;
+    stage.explain("No key finds a segment that is created with IPC_PRIVATE. A forked child inherits the attachments")?;
+    stage.explain("of its parent.")?;
     let family = stage.start("family")?;
     let lines = stage.finish(family)?;
     let (wrote, read) = (number(&lines, "wrote")?, number(&lines, "read")?);
@@ -47,13 +47,13 @@ pub fn parent_and_child(stage: &mut Stage) -> Result<(), Failure> {
 pub fn numbers_pass(stage: &mut Stage) -> Result<(), Failure> {
     const NUMBERS: usize = 5;
     stage.scene("Numbers pass, and you can watch")?;
-    stage.tell("The clock writes a random number five times a second; the display prints what it reads.")?;
+    stage.explain("The clock writes a random number five times a second; the display prints what it reads.")?;
     let mut clock = stage.start("clock")?;
     let lines = stage.listen(&mut clock)?;
     let mut display = stage.start("display")?;
     stage.listen(&mut display)?;
     let id = identifier(&lines)?;
-    stage.tell("Both are attached now. The list of objects and the processes that use them:")?;
+    stage.explain("Both are attached now. The list of objects and the processes that use them:")?;
     let listing = stage.show(&["ls"])?;
     let is_shown = [&clock, &display].iter().all(|c| listing.contains(&format!("pid {} ", c.pid())));
     stage.check(is_shown, "the list shows both processes")?;
@@ -101,8 +101,8 @@ fn follow_clock(clock: &mut Client, stage: &mut Stage, serial: i64, written: &mu
 /// A segment is removed while a program is attached to it.
 pub fn removed_in_use(stage: &mut Stage) -> Result<(), Failure> {
     stage.scene("Removed while in use")?;
-    stage.tell("Removal takes the key of a segment away at once. Existing attachments stay valid: the segment is")?;
-    stage.tell("marked for destruction (dest), and the last detach destroys it.")?;
+    stage.explain("Removal takes the key of a segment away at once. Existing attachments stay valid: the segment is")?;
+    stage.explain("marked for destruction (dest), and the last detach destroys it.")?;
     let mut holder = stage.start("holder")?;
     let lines = stage.listen(&mut holder)?;
     let id = identifier(&lines)?;
@@ -125,18 +125,18 @@ pub fn removed_in_use(stage: &mut Stage) -> Result<(), Failure> {
 /// The holder of a semaphore is killed, and the waiter proceeds.
 pub fn owner_is_killed(stage: &mut Stage) -> Result<(), Failure> {
     stage.scene("A lock outlives its owner")?;
-    stage.tell("The value of a semaphore is a number of units: semop takes units, or blocks until there are enough.")?;
-    stage.tell("Units that were taken with SEM_UNDO are given back when the process exits or is killed.")?;
+    stage.explain("The value of a semaphore is a number of units: semop takes units, or blocks until there are enough.")?;
+    stage.explain("Units that were taken with SEM_UNDO are given back when the process exits or is killed.")?;
     let mut owner = stage.start("owner")?;
     let id = identifier(&stage.listen(&mut owner)?)?;
     let mut next = stage.start("next")?;
     stage.listen(&mut next)?;
     stage.until_blocked(BlockedAt::Set(id), &mut next)?;
-    stage.tell("It is blocked. What does it wait for, and which process holds it?")?;
+    stage.explain("It is blocked. What does it wait for, and which process holds it?")?;
     let answer = stage.show(&["why", &next.pid().to_string()])?;
     let names_owner = answer.contains(&format!("held by     1 by pid {} ", owner.pid()));
     stage.check(names_owner, "the owner holds what the next client waits for")?;
-    stage.tell(&format!("kill -9 {}, so that the owner cannot clean up:", owner.pid()))?;
+    stage.explain(&format!("kill -9 {}, so that the owner cannot clean up:", owner.pid()))?;
     owner.kill()?;
     let lines = stage.listen(&mut next)?;
     stage.check(number(&lines, "is")? == 0, "the next client got the unit at once")?;
@@ -150,8 +150,8 @@ pub fn owner_is_killed(stage: &mut Stage) -> Result<(), Failure> {
 /// Returns the kernel's lists of objects while both workers are blocked.
 pub fn work_is_distributed(stage: &mut Stage, kernel_objects: fn() -> Vec<String>) -> Result<Vec<String>, Failure> {
     stage.scene("Work for two")?;
-    stage.tell("A message queue keeps messages, each with a type, until they are received: msgrcv takes a message, or")?;
-    stage.tell("blocks until there is one. The longest waiter is served first.")?;
+    stage.explain("A message queue keeps messages, each with a type, until they are received: msgrcv takes a message, or")?;
+    stage.explain("blocks until there is one. The longest waiter is served first.")?;
     let mut boss = stage.start("boss")?;
     let id = identifier(&stage.listen(&mut boss)?)?;
     let mut first = blocked_worker(stage, "first", id)?;
@@ -168,7 +168,7 @@ pub fn work_is_distributed(stage: &mut Stage, kernel_objects: fn() -> Vec<String
     let listing = stage.show(&["ls"])?;
     let is_shown = [&first, &second].iter().all(|worker| listing.contains(&format!("pid {} ", worker.pid())));
     stage.check(is_shown, "both workers are blocked again")?;
-    stage.tell(&format!("kill -9 {}, while it is blocked; then there is more work:", first.pid()))?;
+    stage.explain(&format!("kill -9 {}, while it is blocked; then there is more work:", first.pid()))?;
     first.kill()?;
     boss.resume()?;
     let sent = stage.listen(&mut boss)?;
@@ -205,7 +205,7 @@ fn job(line: &str) -> Option<&str> {
 /// The kernel's lists of objects have not changed.
 pub fn kernel_is_not_used(stage: &mut Stage, before: &[String], during: &[String], after: &[String]) -> Result<(), Failure> {
     stage.scene("The kernel saw none of it")?;
-    stage.tell("The kernel lists its own objects in /proc/sysvipc; 'quintet ls --kernel' shows them.")?;
+    stage.explain("The kernel lists its own objects in /proc/sysvipc; 'quintet ls --kernel' shows them.")?;
     if before == during && before == after {
         let fact = format!("its lists are the same before, during and after the demo (lines: {})", before.len());
         return stage.check(true, &fact);

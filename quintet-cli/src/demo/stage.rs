@@ -55,12 +55,12 @@ impl<'a> Stage<'a> {
 
     pub fn open(&mut self) -> Result<(), Failure> {
         let path = clean(&self.temp.path().to_string_lossy());
-        self.tell("Quintet provides System V IPC in user space. A namespace is a directory, and each object in it is")?;
-        self.tell("a file. File permissions decide which users may enter the directory and find the objects.")?;
-        self.tell("The clients in this demo call shmget, shmat, shmdt, shmctl, semget, semop, semctl, msgget, msgsnd,")?;
-        self.tell("msgrcv, msgctl and ftok of libc, and nothing of Quintet. 'quintet run' starts each of them on this")?;
-        self.tell("namespace, which is removed at the end:")?;
-        self.tell(&format!("  {path}"))
+        self.explain("Quintet provides System V IPC in user space. A namespace is a directory, and each object in it is")?;
+        self.explain("a file. File permissions decide which users may enter the directory and find the objects.")?;
+        self.explain("The clients in this demo call shmget, shmat, shmdt, shmctl, semget, semop, semctl, msgget, msgsnd,")?;
+        self.explain("msgrcv, msgctl and ftok of libc, and nothing of Quintet. 'quintet run' starts each of them on this")?;
+        self.explain("namespace, which is removed at the end:")?;
+        self.explain(&format!("  {path}"))
     }
 
     pub fn close(&mut self) -> Result<(), Failure> {
@@ -81,7 +81,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Prints a line of explanation.
-    pub fn tell(&mut self, text: &str) -> Result<(), Failure> {
+    pub fn explain(&mut self, text: &str) -> Result<(), Failure> {
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(Failure::new("cannot continue the demo: a signal interrupted it"));
         }
@@ -91,13 +91,13 @@ impl<'a> Stage<'a> {
 
     /// Prints a line of a client.
     pub fn say(&mut self, name: &str, line: &str) -> Result<(), Failure> {
-        self.tell(&format!("    {DIM}{name:>7} |{DIM:#} {line}"))
+        self.explain(&format!("    {DIM}{name:>7} |{DIM:#} {line}"))
     }
 
     /// Prints a fact, or fails if it is wrong.
     pub fn check(&mut self, is_true: bool, fact: &str) -> Result<(), Failure> {
         if is_true {
-            return self.tell(&format!("    {GOOD}     ok |{GOOD:#} {fact}"));
+            return self.explain(&format!("    {GOOD}     ok |{GOOD:#} {fact}"));
         }
         Err(Failure::new(format!("cannot continue the demo: a check failed: {fact}"))
             .remedy("'quintet doctor' examines this machine"))
@@ -133,12 +133,12 @@ impl<'a> Stage<'a> {
     /// Runs a command of `quintet`. Prints and returns its output.
     pub fn show(&mut self, args: &[&str]) -> Result<String, Failure> {
         let command = args.join(" ");
-        self.tell(&format!("    {BOLD}$ quintet {command}{BOLD:#}"))?;
+        self.explain(&format!("    {BOLD}$ quintet {command}{BOLD:#}"))?;
         let output = self.quintet().args(args).output();
         let output = output.map_err(|e| Failure::system("start quintet", &e))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         for line in text.lines() {
-            self.tell(&format!("      {line}"))?;
+            self.explain(&format!("      {line}"))?;
         }
         if output.status.success() {
             return Ok(text);

@@ -52,7 +52,7 @@ impl AttacherView {
         AttacherView { process, count: attacher.count }
     }
 
-    /// Returns "pid 12 (ann) ./server". Tells how often it is attached if that is more than once.
+    /// Returns "pid 12 (ann) ./server", with the number of attachments if there are several.
     pub fn phrase(&self) -> String {
         let times = if self.count > 1 { format!(", {} times", self.count) } else { String::new() };
         self.process.phrase_with(&times)

@@ -115,9 +115,9 @@ fn programs_that_change_their_user_id_keep_access() {
     let Some(place) = Place::new() else { return };
     let file = place.dir.path().join("key");
     std::fs::write(&file, "").unwrap();
-    let drop_rights = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"];
+    let drop_privileges = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"];
     let mut command = quintet();
-    command.args(["run", "--private", "--"]).args(drop_rights).arg(&place.tool).args(["demo-client", "family"]).arg(&file);
+    command.args(["run", "--private", "--"]).args(drop_privileges).arg(&place.tool).args(["demo-client", "family"]).arg(&file);
     assert_says(&text(&mut command), &["parent: received "]);
 }
 

@@ -88,10 +88,10 @@ fn a_namespace_that_a_daemon_uses_is_kept() {
     errors.read_line(&mut said).unwrap();
     let path = said.trim().to_owned();
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    let mut told = String::new();
-    errors.read_line(&mut told).unwrap();
+    let mut warning = String::new();
+    errors.read_line(&mut warning).unwrap();
     assert_says(
-        &told,
+        &warning,
         &[
             &format!("cannot remove the namespace {path}: processes still use it: pid "),
             "(EBUSY)",

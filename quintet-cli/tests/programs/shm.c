@@ -52,14 +52,14 @@ int main(void)
 	XShmPutImage(display, root, gc, drawn, 0, 0, 0, 0, WIDTH, HEIGHT, False);
 	XSync(display, False);
 	XShmGetImage(display, root, read, 0, 0, AllPlanes);
-	XImage *told = XGetImage(display, root, 0, 0, WIDTH, HEIGHT, AllPlanes, ZPixmap);
+	XImage *shown = XGetImage(display, root, 0, 0, WIDTH, HEIGHT, AllPlanes, ZPixmap);
 	struct shmid_ds stat;
 	shmctl(out.shmid, IPC_STAT, &stat);
 	int same = 0, through = 0;
 	for (int y = 0; y < HEIGHT; y++)
 		for (int x = 0; x < WIDTH; x++) {
 			same += (XGetPixel(read, x, y) & 0xffffff) == colour(x, y);
-			through += (XGetPixel(told, x, y) & 0xffffff) == colour(x, y);
+			through += (XGetPixel(shown, x, y) & 0xffffff) == colour(x, y);
 		}
 	printf("%d %d %d\n", same, through, (int)stat.shm_nattch);
 	XShmDetach(display, &out);

@@ -34,7 +34,7 @@ impl Companion {
         self.child.id()
     }
 
-    pub fn tell(&mut self, line: &str) {
+    pub fn send(&mut self, line: &str) {
         writeln!(self.stdin.as_mut().expect("open until dropped"), "{line}").expect("the companion listens");
     }
 

@@ -54,8 +54,8 @@ impl<H> Players<H> {
     /// Returns the mean of `n` round trips, and the time of each of `n` further ones, in
     /// nanoseconds.
     fn trips(&mut self, n: u32) -> (f64, Vec<f64>) {
-        self.pong.tell(&n.to_string());
-        self.ping.tell(&n.to_string());
+        self.pong.send(&n.to_string());
+        self.ping.send(&n.to_string());
         let mut times = self.ping.hear().split(' ').map(|time| time.parse().expect("a number")).collect::<Vec<f64>>();
         assert_eq!(self.pong.hear(), "done");
         (times.remove(0) / f64::from(n), times)

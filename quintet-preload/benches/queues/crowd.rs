@@ -77,7 +77,7 @@ pub fn contend(sides: [&Side; 2], processors: [usize; 2]) -> Contention {
     let rounds = turns::rounds(ROUNDS, 2, |side| {
         let all = &mut crowds[side].1;
         let start = (now() + NOTICE.as_nanos() as u64).to_string();
-        all.iter_mut().flatten().for_each(|one| one.tell(&start));
+        all.iter_mut().flatten().for_each(|one| one.send(&start));
         let counts = all
             .each_mut()
             .map(|some| some.iter_mut().map(|one| one.hear().parse::<f64>().expect("a number")).collect::<Vec<_>>());
@@ -134,7 +134,7 @@ fn wake(side: &Side, sends: bool, processor: usize) -> Batch<'_> {
     let watch = Watch::of(&visitor);
     Box::new(move |n| {
         let owned = &owned;
-        visitor.tell(&n.to_string());
+        visitor.send(&n.to_string());
         let mut took = Duration::ZERO;
         for _ in 0..n {
             while !watch.sleeps() {}

@@ -97,8 +97,8 @@ fn stream<'a>(means: &'static str, side: &'a Side, len: usize, processors: [usiz
     let mut sender = start(side, &words("--send", means, &[&held], len, processors[0]));
     Box::new(move |n| {
         let _ = &held;
-        receiver.tell(&n.to_string());
-        sender.tell(&n.to_string());
+        receiver.send(&n.to_string());
+        sender.send(&n.to_string());
         let took = receiver.hear().parse().expect("a number");
         assert_eq!(sender.hear(), "done");
         Duration::from_nanos(took)

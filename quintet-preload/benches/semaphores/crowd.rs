@@ -81,7 +81,7 @@ pub fn contend(case: &Case, sides: [&Side; 2], processors: [usize; 2]) -> Conten
     let rounds = turns::rounds(ROUNDS, 2, |side| {
         let takers = &mut crowds[side].1;
         let start = (now() + NOTICE.as_nanos() as u64).to_string();
-        takers.iter_mut().for_each(|taker| taker.tell(&start));
+        takers.iter_mut().for_each(|taker| taker.send(&start));
         takers.each_mut().map(|taker| taker.hear().parse().expect("a number"))
     });
     let each = |side: usize| -> Vec<f64> {
@@ -137,7 +137,7 @@ fn wake(side: &Side, processor: usize) -> Batch<'_> {
     let watch = Watch::of(&met.visitor);
     Box::new(move |n| {
         let met = &mut met;
-        met.visitor.tell(&n.to_string());
+        met.visitor.send(&n.to_string());
         let mut took = Duration::ZERO;
         for _ in 0..n {
             while met.set.0.waiting(0) != 1 || !watch.sleeps() {}
@@ -152,7 +152,7 @@ fn wake(side: &Side, processor: usize) -> Batch<'_> {
 
 fn waited_for(side: &Side, processor: usize) -> Batch<'_> {
     let mut met = Visited::by(side, -100, 0, processor);
-    met.visitor.tell("1");
+    met.visitor.send("1");
     while met.set.0.waiting(0) != 1 {}
     let by = move |by| {
         let met = &met;
@@ -163,7 +163,7 @@ fn waited_for(side: &Side, processor: usize) -> Batch<'_> {
 
 fn shared_undo(side: &Side, processor: usize) -> Batch<'_> {
     let mut met = Visited::by(side, 1, libc::SEM_UNDO, processor);
-    met.visitor.tell("1");
+    met.visitor.send("1");
     assert_eq!(met.visitor.hear(), "done");
     let by = move |by| {
         let met = &met;

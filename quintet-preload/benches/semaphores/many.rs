@@ -63,7 +63,7 @@ fn live(side: &Side, n: usize) -> [f64; STEPS.len()] {
     }
     lap(3);
     let mut visitor = side.companion(&["--visit"]);
-    visitor.tell(&n.to_string());
+    visitor.send(&n.to_string());
     let visited = visitor.hear().parse::<f64>().expect("a number") / n as f64;
     drop(visitor);
     lap(4);

@@ -86,14 +86,14 @@ fn deferred_slow<T>(call: impl Fn(Duration) -> T) -> T {
     }
 }
 
-/// Tells the engine whether the thread can be cancelled anywhere. Returns `errno` and the previous
+/// Notes in the engine if the thread can be cancelled in any call. Returns `errno` and the previous
 /// setting.
 #[inline(never)]
 fn enter(asynchronous: bool) -> (c_int, bool) {
-    let outer = preload_api::is_cancellable_anywhere();
+    let outer = preload_api::is_cancellable_in_any_call();
     if asynchronous {
-        preload_api::asking_for_cancel();
-        preload_api::set_cancellable_anywhere(true);
+        preload_api::note_cancel_asked();
+        preload_api::set_cancellable_in_any_call(true);
     }
     (errno(), outer)
 }
@@ -101,7 +101,7 @@ fn enter(asynchronous: bool) -> (c_int, bool) {
 /// Restores the setting. Returns `true` if the call must be repeated, should the thread not end.
 #[inline(never)]
 fn leave(error: c_int, outer: bool) -> bool {
-    preload_api::set_cancellable_anywhere(outer);
+    preload_api::set_cancellable_in_any_call(outer);
     let again = errno() == CANCELLED.raw();
     if again {
         set_errno(error);
@@ -123,7 +123,7 @@ fn set_type(kind: c_int) -> c_int {
 /// A cancellation point: a cancelled thread ends here.
 #[inline(always)]
 pub fn point() {
-    if preload_api::cancels() != 0 {
+    if preload_api::cancel_count() != 0 {
         test();
     }
 }
@@ -131,7 +131,7 @@ pub fn point() {
 #[cold]
 #[inline(never)]
 fn test() {
-    preload_api::asking_for_cancel();
+    preload_api::note_cancel_asked();
     if let Some(real) = TEST.get() {
         // SAFETY: takes nothing; see the module.
         unsafe { real() };
@@ -164,18 +164,18 @@ pub fn c_value_at_point<T>(failed: T, outcome: Result<T, Errno>) -> Option<T> {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn pthread_cancel(thread: pthread_t) -> c_int {
     let Some(real) = CANCEL.get() else { return libc::ENOSYS };
-    preload_api::about_to_cancel();
+    preload_api::before_cancel();
     // SAFETY: the caller's contract is the same.
     let ret = unsafe { real(thread) };
     report(thread);
     ret
 }
 
-/// Tells the engine of a cancellation. Not inlined, because it may have values to drop.
+/// Reports a cancellation to the engine. Not inlined, because it may have values to drop.
 #[inline(never)]
 fn report(thread: pthread_t) {
     let error = errno();
-    let _ = std::panic::catch_unwind(|| preload_api::cancelled(thread as usize));
+    let _ = std::panic::catch_unwind(|| preload_api::after_cancel(thread as usize));
     set_errno(error);
 }
 

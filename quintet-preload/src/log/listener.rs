@@ -33,11 +33,11 @@ impl Listener for Log {
         info(format_args!("uses the {} namespace {}", if kind == Kind::Private { "private" } else { "shared" }, path.display()));
     }
 
-    fn waits(&self) {
-        trace::waits();
+    fn about_to_sleep(&self) {
+        trace::sleeps();
     }
 
-    fn trouble(&self, why: &quintet::Error) {
+    fn failed(&self, why: &quintet::Error) {
         error(format_args!("{why}"));
     }
 

@@ -11,8 +11,8 @@
 //!
 //! - the log allocates nothing, keeps no descriptor open, preserves `errno`, and consumes a signal
 //!   that a write raises;
-//! - it writes to descriptor 2 only while that is a terminal, or still the file that it was at load:
-//!   a program may open a file of its own there;
+//! - it writes to descriptor 2 only while that is a terminal, or still the file that it was at
+//!   load: a program may open a file of its own there;
 //! - each line is one `write`, so that lines of several processes do not mix.
 
 pub mod arguments;

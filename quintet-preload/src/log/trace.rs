@@ -134,7 +134,7 @@ pub fn leave_by_jump() {
 }
 
 /// Writes the line of the thread's call, which goes to sleep.
-pub fn waits() {
+pub fn sleeps() {
     // SAFETY: null, or the line of a call of this thread that has not returned; see the module.
     let Some(line) = (unsafe { CURRENT.get().as_ref() }) else { return };
     preserving_errno(|| {

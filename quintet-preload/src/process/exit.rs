@@ -101,7 +101,7 @@ pub unsafe extern "C" fn munmap(address: *mut c_void, len: size_t) -> c_int {
 
 fn report_unmapped(address: *mut c_void, len: size_t, ret: c_int) -> c_int {
     if ret == 0 {
-        let _ = catch_unwind(|| preload_api::unmapped(address as usize, len));
+        let _ = catch_unwind(|| preload_api::note_unmapped(address as usize, len));
     }
     ret
 }

@@ -41,7 +41,7 @@ pub fn at_load() {
 /// As longjmp(3).
 unsafe fn jump(next: &Next<Jump>, environment: *mut c_void, value: c_int) -> ! {
     trace::leave_by_jump();
-    let _ = catch_unwind(preload_api::jumping);
+    let _ = catch_unwind(preload_api::before_jump);
     match next.get() {
         // SAFETY: the caller's contract is the same. The frames between here and the target have no
         // destructors.

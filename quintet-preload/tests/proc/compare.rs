@@ -1,4 +1,5 @@
-//! Runs the body of a test on the kernel's files and on the emulated ones, and compares its findings.
+//! Runs the body of a test on the kernel's files and on the emulated ones, and compares its
+//! findings.
 
 use crate::support::*;
 use quintet::{Kind, Namespace};

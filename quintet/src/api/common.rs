@@ -1,7 +1,7 @@
 //! What segments, sets and queues share: opening, waiting through signals, and error messages.
 
 use crate::api::namespace::Namespace;
-use crate::types::error::{Errno, Error, Result};
+use crate::types::error::{Errno, Error, Result, shell_word};
 use crate::types::id::Id;
 use crate::types::key::Key;
 use std::fmt::Display;
@@ -83,20 +83,6 @@ pub fn command(ns: &Namespace, arguments: impl Display) -> String {
         Some(path) => format!("'quintet --namespace {} {arguments}'", shell_word(&path.to_string_lossy())),
         None => format!("'quintet --kernel {arguments}'"),
     }
-}
-
-/// Returns the text as one word of a shell command line.
-///
-/// Backslashes are used rather than quotes, because the command line itself is in quotes.
-fn shell_word(text: &str) -> String {
-    let mut word = String::with_capacity(text.len());
-    for c in text.chars() {
-        if !c.is_alphanumeric() && !"/._-+,:=@%".contains(c) {
-            word.push('\\');
-        }
-        word.push(if c.is_control() { '\u{fffd}' } else { c });
-    }
-    word
 }
 
 /// Adds the reason why the creation of any object failed.

@@ -17,8 +17,8 @@ fn split(address: usize, len: usize) -> (usize, usize) {
     (head, (len - head) / WORD)
 }
 
-/// Copies a value of 1, 2, 4 or 8 bytes in one access. Evaluates to `false`, and does nothing, if the
-/// address is not aligned to the size or the size is another one.
+/// Copies a value of 1, 2, 4 or 8 bytes in one access. Evaluates to `false`, and does nothing, if
+/// the address is not aligned to the size or the size is another one.
 macro_rules! single_access {
     ($at:expr, $len:expr, |$atomic:ident, $int:ident| $body:expr) => {{
         use std::sync::atomic::AtomicU16;
@@ -55,7 +55,8 @@ macro_rules! single_access {
 
 /// Copies shared memory out. The caller has checked that `from..from + to.len()` is mapped.
 pub fn copy_out(from: *mut u8, to: &mut [u8]) {
-    // SAFETY: the range is mapped, `single_access!` has checked the alignment, and the access is atomic.
+    // SAFETY: the range is mapped, `single_access!` has checked the alignment, and the access is
+    // atomic.
     if single_access!(from, to.len(), |A, I| to
         .copy_from_slice(&I::to_ne_bytes(unsafe { &*from.cast::<A>() }.load(Ordering::Acquire))))
     {
@@ -69,7 +70,8 @@ pub fn copy_out(from: *mut u8, to: &mut [u8]) {
     }
     let middle = head + words * WORD;
     for (i, chunk) in to[head..middle].chunks_exact_mut(WORD).enumerate() {
-        // SAFETY: the words from `head` to `middle` are mapped and aligned, and the access is atomic.
+        // SAFETY: the words from `head` to `middle` are mapped and aligned, and the access is
+        // atomic.
         let word = unsafe { &*from.wrapping_add(head + i * WORD).cast::<AtomicUsize>() }.load(Ordering::Relaxed);
         chunk.copy_from_slice(&word.to_ne_bytes());
     }
@@ -80,7 +82,8 @@ pub fn copy_out(from: *mut u8, to: &mut [u8]) {
 
 /// Copies into shared memory. The caller has checked that `to..to + from.len()` is mapped writable.
 pub fn copy_in(from: &[u8], to: *mut u8) {
-    // SAFETY: the range is mapped, `single_access!` has checked the alignment, and the access is atomic.
+    // SAFETY: the range is mapped, `single_access!` has checked the alignment, and the access is
+    // atomic.
     if single_access!(to, from.len(), |A, I| {
         let mut bytes = [0; size_of::<I>()];
         bytes.copy_from_slice(from);
@@ -99,7 +102,8 @@ pub fn copy_in(from: &[u8], to: *mut u8) {
     for (i, chunk) in from[head..middle].chunks_exact(WORD).enumerate() {
         let mut bytes = [0; WORD];
         bytes.copy_from_slice(chunk);
-        // SAFETY: the words from `head` to `middle` are mapped and aligned, and the access is atomic.
+        // SAFETY: the words from `head` to `middle` are mapped and aligned, and the access is
+        // atomic.
         unsafe { &*to.wrapping_add(head + i * WORD).cast::<AtomicUsize>() }.store(usize::from_ne_bytes(bytes), Ordering::Relaxed);
     }
     for (i, b) in from[middle..].iter().enumerate() {

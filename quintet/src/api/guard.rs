@@ -8,11 +8,11 @@ use crate::types::error::{Errno, Result};
 use crate::types::sem::{SemFlags, SemOp};
 use std::time::{Duration, Instant};
 
-/// Units of a [`Semaphore`] that this process has acquired. Dropping the guard releases them, and so
-/// does the exit of the process.
+/// Units of a [`Semaphore`] that this process has acquired. Dropping the guard releases them, and
+/// so does the exit of the process.
 ///
-/// The adjustment belongs to the process, not to a thread, so any thread may drop the guard. A child
-/// made by fork has acquired nothing: dropping its copy of a guard has no effect.
+/// The adjustment belongs to the process, not to a thread, so any thread may drop the guard. A
+/// child made by fork has acquired nothing: dropping its copy of a guard has no effect.
 ///
 /// # Examples
 ///

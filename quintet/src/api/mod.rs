@@ -5,7 +5,8 @@
 //! | `namespace/` | [`Namespace`](namespace::Namespace), with the C calls' verbs one for one |
 //! | `segment`, `segment_options` | segments, and how they are created |
 //! | `attachment`, `cell`, `copy` | attached memory |
-//! | `semaphore_set`, `set_options`, `set_operate`, `set_values` | sets: creation, operations, values |
+//! | `semaphore_set`, `set_options` | sets, and how they are created |
+//! | `set_operate`, `set_values` | operations on a set, and its values |
 //! | `semaphore`, `guard` | one semaphore of a set, and acquired units |
 //! | `message_queue/`, `message`, `select` | queues: creation, sending, receiving, values |
 //! | `common` | what the three classes share: opening, waiting, errors |

@@ -14,8 +14,9 @@ use crate::types::sem::SetStat;
 /// The value is a handle: dropping it does not remove the set. A set lives until it is removed, as
 /// in System V IPC.
 ///
-/// Semaphores are numbered from 0; each has a value in 0..=32767. The operations of one call are all
-/// done at once, or none is. [`Semaphore`] is shorter for a single counting semaphore or a lock.
+/// Semaphores are numbered from 0; each has a value in 0..=32767. The operations of one call are
+/// all done at once, or none is. [`Semaphore`] is shorter for a single counting semaphore or a
+/// lock.
 ///
 /// # Examples
 ///
@@ -43,8 +44,8 @@ pub struct SemaphoreSet {
 impl SemaphoreSet {
     /// Opens the set of `key`, or creates it with mode 0600.
     ///
-    /// A new set has one semaphore (1..=`semmsl`) for each of `values` (each 0..=32767). An existing
-    /// set must have at least as many semaphores, and keeps its values.
+    /// A new set has one semaphore (1..=`semmsl`) for each of `values` (each 0..=32767). An
+    /// existing set must have at least as many semaphores, and keeps its values.
     ///
     /// Concurrent callers get the same initialised set:
     ///

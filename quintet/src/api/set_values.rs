@@ -90,8 +90,8 @@ impl SemaphoreSet {
         set.map_err(|e| self.semaphore_error(num, "set the value of", e))
     }
 
-    /// Sets all values at one instant, each to 0..=32767, and clears all adjustments (`SEM_UNDO`) of
-    /// the set (`SETALL`).
+    /// Sets all values at one instant, each to 0..=32767, and clears all adjustments (`SEM_UNDO`)
+    /// of the set (`SETALL`).
     ///
     /// # Examples
     ///

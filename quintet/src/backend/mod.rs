@@ -1,6 +1,6 @@
 //! The backends, which store the objects of a namespace.
 //!
-//! | file | contents |
+//! | file | content |
 //! |---|---|
 //! | `verbs` | the traits that each backend implements |
 //! | `directory/` | objects in the files of a directory |

@@ -203,8 +203,7 @@ pub enum TypeIndex {
     /// The index has all messages; this is its root.
     On(u32),
     /// The slots of the index are being freed; this is the first one left. Each names the next one
-    /// in
-    /// [`words::BYTES`].
+    /// in [`words::BYTES`].
     Freeing(u32),
 }
 

@@ -184,7 +184,7 @@ impl SetHeader {
     }
 
     /// Turns a file of zeroes into that of a set with `nsems` semaphores.
-    pub fn begin(&self, nsems: u32) {
+    pub fn set_up(&self, nsems: u32) {
         self.nsems.store(nsems, Relaxed);
         self.magic.store(MAGIC, Release);
     }

@@ -216,8 +216,8 @@ impl QueueGuard<'_> {
     /// If the file would have to grow for a message of `len` bytes, first reclaims what exited
     /// processes have left.
     ///
-    /// The repair may change the list of messages, so this must be called before an operation looks
-    /// at it.
+    /// The repair may change the list of messages, so this must be called before an operation reads
+    /// it.
     pub fn reclaim_before_growth(&self, len: usize) {
         let header = self.queue.header();
         let short = |class| low(header.free(class).load(Relaxed)) == 0;

@@ -110,7 +110,7 @@ impl Waiting for BlockedCall<'_> {
     }
 
     fn check_peers(&self) -> Result<()> {
-        // Taking the lock repairs the queue if its owner has died.
+        // Taking the lock repairs the queue if the lock's owner has died.
         self.queue.queues.lock(self.queue, Patience::BriefInCall).map(drop)
     }
 

@@ -94,7 +94,7 @@ impl Queues {
     pub fn set_file_permissions(&self, index: u16, perm: &Permissions) -> Result<()> {
         let further = |id: u32, first: u32| (id != first).then_some(id);
         let acl = |mode| Acl { mode, user: further(perm.uid, perm.cuid), group: further(perm.gid, perm.cgid) };
-        file::set_rights(self.pages_path(index).c_str(), acl(self.pages_mode(perm.mode)))?;
-        file::set_rights(self.path(index).c_str(), acl(self.file_mode(perm.mode)))
+        file::set_acl(self.pages_path(index).c_str(), acl(self.pages_mode(perm.mode)))?;
+        file::set_acl(self.path(index).c_str(), acl(self.file_mode(perm.mode)))
     }
 }

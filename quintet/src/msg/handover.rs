@@ -54,7 +54,7 @@ impl QueueGuard<'_> {
             }
             return self.append_reserved(message, sender);
         }
-        // There are not so many calls, so a peer has linked them in a circle.
+        // There are not so many calls, so a peer has linked them in a cycle.
         Err(Errno::INVAL)
     }
 
@@ -64,7 +64,7 @@ impl QueueGuard<'_> {
         let header = self.queue.header();
         let mut writes = WriteSet::new(self.queue);
         self.stage_receiving(&mut writes, message, owner_of(call.sleeper()), high(header.count.load(Relaxed)));
-        stage_receipt(&mut writes, call, message, sender)?;
+        stage_delivery(&mut writes, call, message, sender)?;
         self.commit(&writes)?;
         Ok(wake_caller(&self.queue, call))
     }
@@ -140,7 +140,7 @@ impl QueueGuard<'_> {
 
 /// Stages that a blocked receiver gets a message. The message is in the busy list as being
 /// received.
-pub fn stage_receipt(writes: &mut WriteSet<'_>, call: Slot, message: Slot, sender: u32) -> Result<()> {
+pub fn stage_delivery(writes: &mut WriteSet<'_>, call: Slot, message: Slot, sender: u32) -> Result<()> {
     stage_answer(writes, Side::Receivers, call, 0, |writes| {
         let header = writes.queue().header();
         let flags = low(call.get(words::WANTS));

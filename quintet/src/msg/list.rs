@@ -42,7 +42,7 @@ impl QueueView<'_> {
     /// Returns the first message after `seen`.
     ///
     /// The numbers of messages grow along the list, so a walk ends even if a peer has linked
-    /// messages in a circle.
+    /// messages in a cycle.
     fn next_unseen(&self, seen: Option<&Cursor>) -> Option<Slot> {
         let Some(seen) = seen else { return self.messages().next() };
         let newest = high(self.header().count.load(Relaxed));

@@ -132,7 +132,7 @@ pub struct RseqGuard<'a> {
     owner: ThreadOwner,
     /// The generation word of the process, and its value. In a child that a handler forks, the word
     /// has another value.
-    life: (&'static AtomicU64, u64),
+    process_word: (&'static AtomicU64, u64),
     journal: usize,
     announcement: *const Announcement,
     /// `false` once `commit` or `release` has begun to release the lock.
@@ -148,7 +148,7 @@ impl<'a> RseqGuard<'a> {
         if !rseq::is_available() {
             return None;
         }
-        let life = fork::life();
+        let process_word = fork::process_word();
         let me = unpack(queue.queues.core.participants.me_word()?)?;
         THREAD.with(|thread| {
             let owner = ThreadOwner::new(LockOwner::new(me.slot, me.incarnation), thread.tid.get());
@@ -172,7 +172,8 @@ impl<'a> RseqGuard<'a> {
             }
             let announcement = &raw const announcement;
             let journal = me.slot as usize;
-            let done = acquired.then(|| operation(RseqGuard { queue, owner, life, journal, announcement, held: true, thread }));
+            let done =
+                acquired.then(|| operation(RseqGuard { queue, owner, process_word, journal, announcement, held: true, thread }));
             thread.announcements.set(previous);
             done
         })
@@ -193,7 +194,7 @@ impl<'a> RseqGuard<'a> {
 
     /// Returns the input of a restartable sequence that only releases the lock.
     fn work(&self) -> Work {
-        Work::new(&self.queue.header().lock, self.owner.0, self.life)
+        Work::new(&self.queue.header().lock, self.owner.0, self.process_word)
     }
 
     /// Commits a write set and releases the lock. Returns `false` if a handler took the lock over
@@ -241,7 +242,8 @@ impl<'a> RseqGuard<'a> {
     /// Returns `true` if this operation still holds the lock. Signals are blocked. In a child that
     /// a handler forked, the lock belongs to the parent.
     fn still_holds(&self) -> bool {
-        queue_lock::holder(&self.queue.header().lock) == Some(self.owner) && self.life.0.load(Relaxed) == self.life.1
+        queue_lock::holder(&self.queue.header().lock) == Some(self.owner)
+            && self.process_word.0.load(Relaxed) == self.process_word.1
     }
 
     /// Commits a write set with signals blocked, after the sequence was interrupted too often.
@@ -492,7 +494,7 @@ impl LockAttempt for QueueLockAttempt<'_> {
             // A child of a bare `clone` inherits the known thread id of its parent. The kernel
             // tells them apart.
             Some(holder) if holder == self.owner && ids::tid() == self.owner.tid() => Some(AcquiredFrom::OwnThread),
-            Some(holder) if round >= YIELD_ROUNDS && !self.participants.is_there(probe, holder) => {
+            Some(holder) if round >= YIELD_ROUNDS && !self.participants.is_thread_alive_by(probe, holder) => {
                 queue_lock::take_over(self.word, holder, self.owner).then_some(AcquiredFrom::DeadOwner)
             }
             Some(_) => None,

@@ -125,7 +125,7 @@ impl<'a> QueueView<'a> {
     pub fn stat(&self, id: Id) -> QueueStat {
         use crate::layout::{Stamp, low};
         let header = self.header();
-        let (perm, rights) = self.permissions();
+        let (perm, stored) = self.permissions();
         let words = [&header.bytes, &header.count, &header.sent, &header.received, &header.capacity];
         let read = || words.map(|word| word.load(Relaxed));
         let [bytes, count, sent, received, capacity] = redo::snapshot(header.journals(), &header.changes, read);
@@ -136,7 +136,7 @@ impl<'a> QueueView<'a> {
             perm,
             stime: sent.time as i64,
             rtime: received.time as i64,
-            ctime: rights.ctime,
+            ctime: stored.ctime,
             bytes,
             messages: low(count).into(),
             capacity,
@@ -242,7 +242,7 @@ impl<'a> QueueView<'a> {
         fd_thread::run(|| {
             let (fd, len) = self.open_pages()?;
             file::fits_file_limit(bytes)?;
-            file::reserve_again(&fd, len, bytes).map_err(no_memory)
+            file::reserve_up_to(&fd, len, bytes).map_err(no_memory)
         })?;
         // The file gets the pages before the header records them. A crash in between leaves pages
         // that no process uses, and the next growth reserves them again.

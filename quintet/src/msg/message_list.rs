@@ -72,7 +72,7 @@ pub enum Selected {
 }
 
 impl<'a> QueueView<'a> {
-    /// Returns the messages in their order. A peer can link them in a circle, so the walk counts
+    /// Returns the messages in their order. A peer can link them in a cycle, so the walk counts
     /// its steps.
     pub fn messages(&self) -> impl Iterator<Item = Slot> + use<'a> {
         let queue = *self;

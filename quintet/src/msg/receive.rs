@@ -293,7 +293,7 @@ fn try_receive(queue: QueueView<'_>, to: &mut impl Sink, request: &ReceiveReques
         let Some(at) = to.ready(len) else { return FastOutcome::NeedsLock };
         let mtype = message.get(words::TYPE) as i64;
         let mut writes = WriteSet::new(queue);
-        if stage_receive(&mut writes, message, kind, full_len).is_err() || writes.check().is_err() {
+        if stage_removal(&mut writes, message, kind, full_len).is_err() || writes.check().is_err() {
             return FastOutcome::NeedsLock;
         }
         // The message is copied out before the commit, while the lock keeps its slots from being
@@ -310,7 +310,7 @@ fn try_receive(queue: QueueView<'_>, to: &mut impl Sink, request: &ReceiveReques
 
 /// Stages the removal of a message and the return of its slots.
 #[inline(always)]
-fn stage_receive(writes: &mut WriteSet<'_>, message: Slot, kind: SlotKind, len: usize) -> Result<()> {
+fn stage_removal(writes: &mut WriteSet<'_>, message: Slot, kind: SlotKind, len: usize) -> Result<()> {
     writes.remove(message, len)?;
     let header = writes.queue().header();
     writes.put(&header.received, own_stamp().pack());
@@ -355,7 +355,7 @@ impl QueueGuard<'_> {
         let mut writes = WriteSet::new(self.queue);
         if full_len <= MAX_COPY_UNDER_LOCK {
             deliver(&self.queue, message, len, to)?;
-            stage_receive(&mut writes, message, kind, full_len)?;
+            stage_removal(&mut writes, message, kind, full_len)?;
             self.commit(&writes)?;
             return self.after_removal().map(|()| len);
         }

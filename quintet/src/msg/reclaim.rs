@@ -35,7 +35,7 @@ impl ObjectClass for Queues {
             let (id, state) = queue.head();
             // `Making` or `Gone`: the creator or the remover died.
             if state != ObjectState::Live && queue.writable() {
-                self.destroy_soon(registry, queue, id);
+                self.destroy_or_defer(registry, queue, id);
                 continue;
             }
             if queue.is_fully_mapped() && self.core.kind() == Kind::Shared {
@@ -59,7 +59,7 @@ impl ObjectClass for Queues {
                 if queue.writable() {
                     // The registry's lock is held, so no live process creates or removes this
                     // queue.
-                    self.destroy_soon(registry, queue, id);
+                    self.destroy_or_defer(registry, queue, id);
                 }
                 continue;
             }

@@ -51,7 +51,7 @@ impl Queues {
 
     /// Destroys a queue, unless a live process holds the queue lock for long. A later sweep then
     /// tries again.
-    pub fn destroy_soon(&self, registry: &RegistryGuard<'_>, queue: QueueView<'_>, id: Id) {
+    pub fn destroy_or_defer(&self, registry: &RegistryGuard<'_>, queue: QueueView<'_>, id: Id) {
         if !matches!(self.lock(queue, Patience::Brief), Err(Errno::AGAIN)) {
             self.destroy(registry, queue, id);
         }

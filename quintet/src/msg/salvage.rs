@@ -98,7 +98,7 @@ impl QueueGuard<'_> {
                     let Some(blocks) = queue.sound_blocks(slot, &found.used) else { continue };
                     if state == SlotUse::Queued {
                         found.messages.push(slot);
-                    } else if queue.queues.core.participants.holds_on(ThreadOwner(slot.get(words::NUMBER))) {
+                    } else if queue.queues.core.participants.is_thread_alive(ThreadOwner(slot.get(words::NUMBER))) {
                         found.busy.push(slot);
                     } else {
                         continue;

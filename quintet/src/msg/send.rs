@@ -11,7 +11,7 @@
 use crate::layout::{Slot, SlotKind, SlotUse, halves, high, low, words};
 use crate::msg::arena::MAX_COPY_UNDER_LOCK;
 use crate::msg::blocked_call::BlockedCall;
-use crate::msg::handover::{HandedOver, stage_receipt};
+use crate::msg::handover::{HandedOver, stage_delivery};
 use crate::msg::lock::{QueueGuard, RseqGuard, check_live};
 use crate::msg::mapping::{QueueView, Queues};
 use crate::msg::spin::{self, FastOutcome};
@@ -234,7 +234,7 @@ fn stage_handover(
     // From the commit on, the message is being received by the thread of the blocked call.
     writes.put_in(slot, words::KIND, SlotKind { state: SlotUse::Receiving, class, number: from.len as u32 }.pack());
     writes.list_append(&queue.header().busy, slot)?;
-    stage_receipt(writes, call, slot, ids::pid())?;
+    stage_delivery(writes, call, slot, ids::pid())?;
     *handed_over = Some(HandedOver::new(call, slot));
     Ok(true)
 }

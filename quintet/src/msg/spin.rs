@@ -22,7 +22,8 @@ pub enum FastOutcome<T> {
     NeedsLock,
 }
 
-/// The number of attempts in a round of [`spin`], if the process can run on more than one processor.
+/// The number of attempts in a round of [`spin`], if the process can run on more than one
+/// processor.
 const TRIES_PER_ROUND: u32 = 40;
 static SPIN_BACKOFF: SpinBackoff = SpinBackoff::new();
 

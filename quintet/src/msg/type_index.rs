@@ -126,7 +126,7 @@ pub fn first_except(queue: &QueueView<'_>, root: u32, mtype: i64) -> Result<Opti
 }
 
 /// Passes each leaf to `visit`, in ascending order of the types. Counts its steps, because a peer
-/// can link branches in a circle.
+/// can link branches in a cycle.
 fn for_each_leaf(queue: &QueueView<'_>, root: u32, mut visit: impl FnMut(Slot) -> Result<()>) -> Result<()> {
     let mut later = [Link(0); MAX_DEPTH + 1];
     let mut depth = 0;

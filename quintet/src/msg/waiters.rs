@@ -185,7 +185,7 @@ impl<'a> QueueGuard<'a> {
         }
     }
 
-    /// Answers all calls of a list. `EINVAL` means that a peer has linked them in a circle.
+    /// Answers all calls of a list. `EINVAL` means that a peer has linked them in a cycle.
     pub fn answer_all(&self, side: Side, errno: Errno) -> Result<()> {
         for _ in 0..=self.queue.max_slots() {
             let Some(call) = self.queue.calls(side).next() else { return Ok(()) };
@@ -296,7 +296,7 @@ impl<'a> QueueGuard<'a> {
             let mut writes = WriteSet::new(self.queue);
             let ended = match slot.kind().state {
                 SlotUse::Sending | SlotUse::Receiving
-                    if self.queue.queues.core.participants.holds_on(ThreadOwner(slot.get(words::NUMBER))) =>
+                    if self.queue.queues.core.participants.is_thread_alive(ThreadOwner(slot.get(words::NUMBER))) =>
                 {
                     Ok(())
                 }

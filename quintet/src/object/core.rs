@@ -37,7 +37,7 @@ pub trait ObjectClass: Sync {
     fn drop_stale_names(&self, guard: &RegistryGuard<'_>, key: Key);
 }
 
-/// A namespace without its objects.
+/// An open namespace without its objects.
 ///
 /// The fields that a fork writes come first.
 #[repr(C)]

@@ -1,8 +1,8 @@
 //! The registry's lock, and the indexes in use.
 //!
 //! Creation and removal run under one robust mutex. If its owner exits, the next process that
-//! acquires it repairs the namespace first. It undoes an unfinished creation, finishes an unfinished
-//! removal, and recounts the objects. A lookup by key or identifier takes no lock.
+//! acquires it repairs the namespace first. It undoes an unfinished creation, finishes an
+//! unfinished removal, and recounts the objects. A lookup by key or identifier takes no lock.
 
 use crate::object::core::Core;
 use crate::object::registry::RegistryGuard;
@@ -40,7 +40,8 @@ impl Core {
         Ok(guard)
     }
 
-    /// Returns the index of the data file that is kept for reuse, if the registry names a valid one.
+    /// Returns the index of the data file that is kept for reuse, if the registry names a valid
+    /// one.
     pub fn recycled_index(&self) -> Option<u16> {
         let index = u16::try_from(self.registry.class(Mechanism::Shm).recycled.load(Relaxed)).ok()?;
         (u32::from(index) < MAX_OBJECTS).then_some(index)

@@ -1,6 +1,6 @@
 //! Code that segments, sets and queues share.
 //!
-//! | file | contents |
+//! | file | content |
 //! |---|---|
 //! | `core` | an open namespace without its objects |
 //! | `registry`, `indexes` | the lock for creation and removal; the indexes in use |

@@ -1,8 +1,8 @@
-//! Waiting for a lock of a namespace: the rounds, the patience of the caller, and the ends.
+//! Waiting for a lock of a namespace: the rounds, the patience of the caller, and the outcomes.
 //!
-//! The robust mutex and the queue lock differ in one attempt and in the pause between two; all else
-//! is here. Signals are held off from an attempt that succeeds on, and in between for callers that a
-//! signal ends.
+//! The robust mutex and the queue lock differ in a single attempt and in the pause between two
+//! attempts; all else is here. After an attempt that succeeds, signals stay held off. For a call
+//! that a signal ends, they are also held off between attempts.
 
 use crate::process::liveness::LivenessProbe;
 use crate::process::participants::Participants;
@@ -14,17 +14,17 @@ use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// How long a call waits for a lock. Only a process that was stopped holds one for long.
+/// How long a call waits for a lock. Only a stopped process holds a lock for long.
 ///
-/// | patience | ends | errno |
+/// | patience | the wait ends | errno |
 /// |---|---|---|
-/// | `Endless`, `EndlessInCall` | when it has the lock | |
+/// | `Endless`, `EndlessInCall` | when the lock is acquired | |
 /// | `Brief` | after [`LockAttempt::BRIEF_ROUNDS`] | `EAGAIN` |
-/// | `BriefInCall` | likewise | why the owner could not be probed, else `EAGAIN` |
+/// | `BriefInCall` | after [`LockAttempt::BRIEF_ROUNDS`] | a failed probe's, else `EAGAIN` |
 /// | `Until` | at its deadline, or when a signal is pending | the one given; `EINTR` |
 ///
-/// The variants `InCall` are for a call that blocks already. All others first end the blocked call
-/// that a signal handler has interrupted.
+/// The variants `InCall` are for a call that is blocked already. The other variants first end the
+/// blocked call that a signal handler has interrupted.
 #[derive(Clone, Copy)]
 pub enum Patience {
     Endless,
@@ -43,15 +43,15 @@ impl Patience {
         }
     }
 
-    fn is_over(self, brief_is_over: bool, unaskable: Option<Errno>) -> Option<Errno> {
+    fn is_over(self, brief_is_over: bool, probe_error: Option<Errno>) -> Option<Errno> {
         match self {
             Patience::Brief if brief_is_over => Some(Errno::AGAIN),
-            Patience::BriefInCall if brief_is_over => Some(unaskable.unwrap_or(Errno::AGAIN)),
+            Patience::BriefInCall if brief_is_over => Some(probe_error.unwrap_or(Errno::AGAIN)),
             _ => None,
         }
     }
 
-    /// Returns how a call ends that has waited for a while and has held signals off meanwhile.
+    /// Returns the errno with which the wait ends now, if it ends. Signals are held off.
     fn ends(self, signals: &Blocked) -> Option<Errno> {
         match self {
             Patience::Until(Some(deadline), late) if deadline <= Instant::now() => Some(late),
@@ -60,7 +60,7 @@ impl Patience {
         }
     }
 
-    /// Returns how long to sleep where `nap` is the usual time.
+    /// Returns the time to sleep: `nap`, or less if the deadline is near.
     pub fn nap(self, nap: Duration) -> Duration {
         match self {
             Patience::Until(Some(deadline), _) => {
@@ -70,7 +70,8 @@ impl Patience {
         }
     }
 
-    /// A handler that ran between two attempts would not end the call.
+    /// Returns `true` if signals stay held off between two attempts. A handler that ran there would
+    /// not end the call.
     fn holds_signals_off(self) -> bool {
         matches!(self, Patience::Until(..))
     }
@@ -79,11 +80,13 @@ impl Patience {
 /// One kind of lock, as a waiter sees it.
 pub trait LockAttempt {
     type Acquired;
-    /// The rounds in which a healthy owner frees the lock; later ones heed the deadline.
+    /// The number of rounds in which a healthy owner frees the lock. Later rounds check the
+    /// deadline.
     const HEALTHY_ROUNDS: u32;
-    /// The rounds of a caller with [`Patience::Brief`].
+    /// The number of rounds of a caller with [`Patience::Brief`].
     const BRIEF_ROUNDS: u32;
-    /// The rounds after which a caller gives up that cannot probe the owner: about a second.
+    /// The number of rounds, about a second, after which a caller that cannot probe the owner gives
+    /// up.
     const UNPROBED_ROUNDS: u32;
 
     /// Takes the lock if it is free.
@@ -92,7 +95,8 @@ pub trait LockAttempt {
     /// Tries once, with signals held off. May sleep on the lock's word. `round` counts from 0.
     fn attempt(&mut self, round: u32, patience: Patience, probe: &LivenessProbe<'_>) -> Option<Self::Acquired>;
 
-    /// Runs between two attempts, after `rounds` of them; signals come in unless the patience holds them off.
+    /// Pauses between two attempts. `rounds` is the number of attempts so far. Signals come in
+    /// unless the patience holds them off.
     fn pause(&mut self, rounds: u32, patience: Patience);
 }
 
@@ -123,7 +127,7 @@ fn acquire_contended<L: LockAttempt>(
             return Ok((acquired, signals));
         }
         rounds += 1;
-        if let Some(e) = patience.is_over(rounds >= L::BRIEF_ROUNDS, probe.unaskable()) {
+        if let Some(e) = patience.is_over(rounds >= L::BRIEF_ROUNDS, probe.probe_error()) {
             return Err(e);
         }
         if rounds > L::HEALTHY_ROUNDS
@@ -131,8 +135,8 @@ fn acquire_contended<L: LockAttempt>(
         {
             return Err(e);
         }
-        if let Some(e) = probe.unaskable().filter(|_| rounds > L::UNPROBED_ROUNDS) {
-            // The owner may have exited: an error is better than to wait for it for ever.
+        if let Some(e) = probe.probe_error().filter(|_| rounds > L::UNPROBED_ROUNDS) {
+            // The owner may have exited. An error is better than an endless wait.
             return Err(e);
         }
         if patience.holds_signals_off() {

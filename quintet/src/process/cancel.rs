@@ -1,18 +1,18 @@
-//! Threads that are cancelled while they are blocked.
+//! Cancellation of threads that are blocked.
 //!
-//! `pthread_cancel` only notes in the C library that a thread is to end, and does not wake a thread that
-//! sleeps in a call of this library. So the preload library intercepts it and tells this module. The
-//! blocked call wakes up, leaves the queue and ends with [`CANCELLED`]. The preload library then asks the
-//! C library, which ends the thread, or has it start the call again.
+//! `pthread_cancel` only notes in the C library that a thread is to end, and does not wake a thread
+//! that sleeps in a call of this library. So the preload library intercepts it and calls this
+//! module. The blocked call wakes up, leaves the queue and ends with [`CANCELLED`]. The preload
+//! library then asks the C library, which ends the thread. If it does not, the call is repeated.
 //!
-//! A word counts the cancellations, and a table holds the blocked threads. A blocked call first enters
-//! itself in the table and then reads the count. A canceller first counts and then reads the table. So
-//! one of them sees the other (Dekker).
+//! A word counts the cancellations, and a table holds the blocked threads. A blocked call first
+//! enters itself in the table and then reads the count. A canceller first counts and then reads the
+//! table. So one of them sees the other (Dekker).
 //!
 //! | thread of an entry | meaning | next |
 //! |---|---|---|
 //! | 0 | free | a thread, by compare-and-swap |
-//! | a thread | it is blocked; `told` says that it was cancelled | 0 by that thread; by its child, in the child |
+//! | a thread | it is blocked; `cancelled` shows a cancellation | 0, by that thread or in its child |
 
 use crate::sys::{futex, ids};
 use crate::types::error::Errno;
@@ -20,15 +20,15 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering::*};
 use std::time::Duration;
 
-/// The outcome of a call whose thread may have to end. It is no errno of the kernel.
+/// The outcome of a call whose thread may be cancelled. It is no errno of the kernel.
 pub const CANCELLED: Errno = Errno::from_raw(0xffe);
 
-/// How long a call sleeps at most in a program that cancels threads. A call that finds the table full, or
-/// that is cancelled just before it falls asleep, reads the count itself.
-const LOOK: Duration = Duration::from_millis(50);
+/// The longest sleep of a call in a program that cancels threads. A call that finds the table full,
+/// or that is cancelled just before it falls asleep, reads the count itself after this time.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How often a canceller tries again to wake a thread that is not asleep yet: first without a pause, and
-/// then after a millisecond each.
+/// The numbers of further attempts to wake a thread that is not asleep yet: first without a pause,
+/// and then with a pause of a millisecond each.
 const QUICK_WAKES: u32 = 50;
 const SLOW_WAKES: u32 = 20;
 
@@ -38,34 +38,34 @@ const ENTRY_COUNT: usize = 64;
 struct Entry {
     thread: AtomicUsize,
     word: AtomicPtr<AtomicU32>,
-    told: AtomicBool,
+    cancelled: AtomicBool,
 }
 
-static ENTRIES: [Entry; ENTRY_COUNT] =
-    [const { Entry { thread: AtomicUsize::new(0), word: AtomicPtr::new(std::ptr::null_mut()), told: AtomicBool::new(false) } };
-        ENTRY_COUNT];
+static ENTRIES: [Entry; ENTRY_COUNT] = [const {
+    Entry { thread: AtomicUsize::new(0), word: AtomicPtr::new(std::ptr::null_mut()), cancelled: AtomicBool::new(false) }
+}; ENTRY_COUNT];
 
 /// The number of cancellations of any thread.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// Set if the preload library intercepts `pthread_cancel`.
-static TOLD: AtomicBool = AtomicBool::new(false);
+static INTERCEPTED: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     /// The value of `COUNT` when this thread last asked the C library.
-    static SEEN: Cell<u32> = const { Cell::new(0) };
-    /// Set if the thread may be ended in any call.
-    static ANYWHERE: Cell<bool> = const { Cell::new(false) };
+    static ASKED_COUNT: Cell<u32> = const { Cell::new(0) };
+    /// `true` if the thread can be cancelled in any call.
+    static IN_ANY_CALL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Says that the preload library intercepts `pthread_cancel` from now on.
+/// Notes that the preload library intercepts `pthread_cancel` from now on.
 pub fn set_intercepted() {
-    TOLD.store(true, Relaxed);
+    INTERCEPTED.store(true, Relaxed);
 }
 
 /// Returns `true` after [`set_intercepted`].
 pub fn is_intercepted() -> bool {
-    TOLD.load(Relaxed)
+    INTERCEPTED.load(Relaxed)
 }
 
 /// Returns the number of cancellations of any thread; 0 in a program that cancels none.
@@ -74,40 +74,41 @@ pub fn count() -> u32 {
     COUNT.load(Relaxed)
 }
 
-/// Notes that the calling thread asks the C library next whether it is cancelled.
-pub fn asking() {
-    SEEN.set(COUNT.load(SeqCst));
+/// Notes that the calling thread is about to ask the C library if it is cancelled.
+pub fn note_asked() {
+    ASKED_COUNT.set(COUNT.load(SeqCst));
 }
 
-/// Sets whether the calling thread may be ended in any call, or only where it sends and receives messages.
-pub fn set_anywhere(anywhere: bool) {
-    ANYWHERE.set(anywhere);
+/// Sets `in_any_call`: the calling thread can be cancelled in any call. Otherwise it can be
+/// cancelled only where it sends and receives messages.
+pub fn set_in_any_call(in_any_call: bool) {
+    IN_ANY_CALL.set(in_any_call);
 }
 
-/// See [`set_anywhere`].
-pub fn anywhere() -> bool {
-    ANYWHERE.get()
+/// Returns what [`set_in_any_call`] has set.
+pub fn in_any_call() -> bool {
+    IN_ANY_CALL.get()
 }
 
-/// Returns `true` if the calling thread may be ended in any call, and a thread was cancelled since it
-/// last asked.
-pub fn is_unasked() -> bool {
-    anywhere() && SEEN.get() != COUNT.load(SeqCst)
+/// Returns `true` if the calling thread can be cancelled in any call, and a thread was cancelled
+/// since it last asked the C library.
+pub fn must_ask() -> bool {
+    in_any_call() && ASKED_COUNT.get() != COUNT.load(SeqCst)
 }
 
 /// Notes that a thread is about to be cancelled.
-pub fn about_to() {
+pub fn before_cancel() {
     COUNT.fetch_add(1, SeqCst);
 }
 
 /// Wakes a thread that was cancelled, if it is blocked.
-pub fn cancelled(thread: usize) {
+pub fn after_cancel(thread: usize) {
     COUNT.fetch_add(1, SeqCst);
     for entry in ENTRIES.iter().filter(|entry| entry.thread.load(SeqCst) == thread) {
-        entry.told.store(true, SeqCst);
+        entry.cancelled.store(true, SeqCst);
         for round in 0..QUICK_WAKES + SLOW_WAKES {
-            // The thread has noticed, or was asleep and is awake now.
-            if entry.thread.load(SeqCst) != thread || !entry.told.load(SeqCst) || wake(entry) {
+            // The thread has seen the flag, or was asleep and is awake now.
+            if entry.thread.load(SeqCst) != thread || !entry.cancelled.load(SeqCst) || wake(entry) {
                 break;
             }
             if round < QUICK_WAKES {
@@ -127,12 +128,12 @@ fn wake(entry: &Entry) -> bool {
     word.is_some_and(|word| futex::wake_one(word) != 0)
 }
 
-/// A blocked call of the calling thread at which the thread may be ended. It is in the table while this
-/// lives.
+/// A blocked call of the calling thread in which the thread can be cancelled. The call is in the
+/// table until this is dropped.
 pub struct Point {
     entry: Option<&'static Entry>,
     /// Set once the call has read the count after it entered the table.
-    has_looked: Cell<bool>,
+    has_read_count: Cell<bool>,
 }
 
 impl Point {
@@ -143,25 +144,26 @@ impl Point {
             |entry: &&Entry| entry.thread.load(Relaxed) == 0 && entry.thread.compare_exchange(0, thread, SeqCst, Relaxed).is_ok();
         let entry = ENTRIES.iter().find(take);
         if let Some(entry) = entry {
-            entry.told.store(false, SeqCst);
+            entry.cancelled.store(false, SeqCst);
             entry.word.store(std::ptr::from_ref(word).cast_mut(), SeqCst);
         }
-        Point { entry, has_looked: Cell::new(false) }
+        Point { entry, has_read_count: Cell::new(false) }
     }
 
-    /// Returns `true` if the C library is to be asked.
+    /// Returns `true` if the thread must ask the C library if it is cancelled.
     pub fn is_reached(&self) -> bool {
         let count = COUNT.load(SeqCst);
-        // A thread in the table is told of each cancellation after it entered, and of none before.
+        // A thread in the table sees each cancellation after it entered, and none before.
         let entry = self.entry.filter(|entry| entry.thread.load(Relaxed) == ids::thread());
-        let looks = !self.has_looked.replace(true) || entry.is_none();
-        let told = entry.is_some_and(|entry| entry.told.swap(false, SeqCst)) || looks && SEEN.get() != count;
-        told && !ids::ignores_cancellation()
+        let reads_count = !self.has_read_count.replace(true) || entry.is_none();
+        let cancelled =
+            entry.is_some_and(|entry| entry.cancelled.swap(false, SeqCst)) || reads_count && ASKED_COUNT.get() != count;
+        cancelled && !ids::ignores_cancellation()
     }
 
     /// Returns how long to sleep at most.
     pub fn watch(&self, watch: Duration) -> Duration {
-        if count() == 0 { watch } else { watch.min(LOOK) }
+        if count() == 0 { watch } else { watch.min(POLL_INTERVAL) }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Fork, bare `clone` and exit of this process.
 //!
-//! The gate of `sync/gate.rs` keeps forks away from operations: a fork waits until no thread is inside
-//! an operation, and new operations wait until the fork is over. So a child never inherits a half-done
-//! operation of another thread.
+//! The gate of `sync/gate.rs` keeps forks away from operations. A fork waits until no thread is
+//! inside an operation, and new operations wait until the fork is over. So a child does not inherit
+//! a half-done operation of another thread.
 
 use crate::sync::gate::{self, GateEnv};
 use crate::sys::fork_page::FORK_PAGE;
@@ -13,11 +13,12 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::
 use std::sync::{Mutex, Once, OnceLock};
 use std::time::Duration;
 
-/// How often a thread waits at the gate, for 10 ms at most, while a fork is wanted.
-const POLITE: u32 = 3;
-/// How often a fork waits for threads inside, for 10 ms at most, before it goes ahead. A count that is
-/// wrong for a child is better than a program that hangs.
-const PATIENCE: u32 = 1000;
+/// The number of waits, of 10 ms at most, of a thread at the gate while a fork waits for threads
+/// inside.
+const MAX_GATE_WAITS: u32 = 3;
+/// The number of waits, of 10 ms at most, of a fork for threads inside. The fork then goes ahead. A
+/// count that is wrong for a child is better than a program that hangs.
+const MAX_FORK_WAITS: u32 = 1000;
 
 const GATE: &AtomicU32 = &FORK_PAGE.state.gate;
 /// The number of threads that wait at the gate.
@@ -28,26 +29,26 @@ const NAMESPACES: &AtomicPtr<()> = &FORK_PAGE.state.namespaces;
 const WIPE_MARKER: &AtomicUsize = &FORK_PAGE.state.wipe_marker;
 /// The signal mask of the forking thread, while it forks.
 const FORK_MASK: &Mutex<Option<Blocked>> = &FORK_PAGE.state.mask;
-/// The thread that forks. Fork handlers of the program may call this library in it.
+/// The thread that forks. Fork handlers of the program run in it, and may call this library.
 const FORKER: &AtomicUsize = &FORK_PAGE.state.forker;
 
 thread_local! {
-    /// The number of operations that this thread is inside: more than one in a signal handler.
-    /// It is never less than what the gate counts of the thread, so that a handler does not wait at the
-    /// gate for its own thread.
+    /// The number of operations that this thread is inside: more than one in a signal handler. It
+    /// is never less than what the gate counts of the thread, so that a handler does not wait at
+    /// the gate for its own thread.
     static INSIDE: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Keeps forks away while it lives: an operation is under way.
+/// Marks an operation as under way. Forks wait until this is dropped.
 pub struct Inside(());
 
 impl Inside {
     pub fn enter() -> Inside {
         let inside = INSIDE.get();
-        // A handler that comes between the two finds itself inside already.
+        // A handler that runs between the two stores finds its thread inside already.
         INSIDE.set(inside + 1);
         compiler_fence(SeqCst);
-        gate::enter(GATE, if inside == 0 { POLITE } else { 0 }, &Process);
+        gate::enter(GATE, if inside == 0 { MAX_GATE_WAITS } else { 0 }, &Process);
         Inside(())
     }
 }
@@ -71,7 +72,8 @@ impl GateEnv for Process {
         FORKER.load(Relaxed) == ids::thread()
     }
 
-    // The wait is bounded, because the forking thread looks for waiters after it has opened the gate.
+    // The wait is bounded, because the forking thread looks for waiters after it has opened the
+    // gate.
     fn wait(&self, gate: &AtomicU32, value: u32) {
         WAITING.fetch_add(1, SeqCst);
         futex::wait(gate, value, Duration::from_millis(10));
@@ -83,11 +85,13 @@ impl GateEnv for Process {
     }
 }
 
-/// Registers the fork handlers when the program or the library is loaded. Later, a thread could open a
-/// namespace while another one forks, and the child would find it half open for ever.
+/// Registers the fork handlers when the program or the library is loaded. A later registration
+/// could miss a fork: a thread opens a namespace while another thread forks, and in the child the
+/// namespace stays half open.
 #[used]
 #[allow(unsafe_code)]
-// SAFETY: the loader calls each entry of this section once, as a C function that ignores its arguments.
+// SAFETY: the loader calls each entry of this section once, as a C function that ignores its
+// arguments.
 #[unsafe(link_section = ".init_array")]
 static AT_LOAD: extern "C" fn() = register_fork_handlers;
 
@@ -100,7 +104,7 @@ extern "C" fn register_fork_handlers() {
 
 /// What a namespace does when this process forks, ends, or was made by a bare `clone`.
 pub trait ProcessHooks: Sync {
-    /// Runs before the gate closes: this thread's interrupted operations are ended.
+    /// Ends this thread's interrupted operations. Runs before the gate closes.
     fn before_gate(&self);
     /// Runs in the parent, when no operation is under way.
     fn before_fork(&self);
@@ -112,7 +116,8 @@ pub trait ProcessHooks: Sync {
     fn raw_clone_child(&self);
     /// Runs when the process is about to end.
     fn at_exit(&self);
-    /// Returns `true` if `address` lies in a mapping of a file of the namespace. Runs in signal handlers.
+    /// Returns `true` if `address` lies in a mapping of a file of the namespace. Runs in signal
+    /// handlers.
     fn maps(&self, address: usize) -> bool;
 }
 
@@ -128,7 +133,8 @@ impl Registered {
     }
 }
 
-/// Has `hooks` called at forks and at the end of the process. `node` is registered once.
+/// Registers `hooks`, which are called at forks and when the process ends. Each `node` is
+/// registered only once.
 pub fn register(node: &'static Registered, hooks: &'static dyn ProcessHooks) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -177,27 +183,27 @@ fn wipe_marker() -> Option<&'static AtomicU32> {
 }
 
 fn set_wipe_marker() {
-    // The write comes first: a read would map a page of zeroes, and the write then copy it.
-    life_word().store(u64::from(ids::generation()) << 32 | u64::from(ids::asked_pid()), Relaxed);
+    // The write comes first. A read would map a page of zeroes, which the write would then copy.
+    process_word_cell().store(u64::from(ids::generation()) << 32 | u64::from(ids::asked_pid()), Relaxed);
     if let Some(marker) = wipe_marker() {
         marker.store(1, Relaxed);
     }
 }
 
-/// Returns a word that differs in each process, and its value in this one. A child finds it changed,
-/// however it was made.
+/// Returns a word that has another value in each process, and its value in this one. A child finds
+/// another value there, however it was made.
 #[inline(always)]
-pub fn life() -> (&'static AtomicU64, u64) {
-    let word = life_word();
+pub fn process_word() -> (&'static AtomicU64, u64) {
+    let word = process_word_cell();
     (word, word.load(Relaxed))
 }
 
 #[inline(always)]
-fn life_word() -> &'static AtomicU64 {
+fn process_word_cell() -> &'static AtomicU64 {
     let at = WIPE_MARKER.load(Relaxed);
     #[allow(unsafe_code)]
     // SAFETY: the page of the wipe marker has room for this word behind the marker.
-    if at == 0 { &FORK_PAGE.state.life } else { unsafe { &*((at + 8) as *const AtomicU64) } }
+    if at == 0 { &FORK_PAGE.state.process_word } else { unsafe { &*((at + 8) as *const AtomicU64) } }
 }
 
 /// Returns `true` if this process was made by a bare `clone`, which no fork handler saw, until
@@ -207,7 +213,7 @@ pub fn is_raw_clone_child() -> bool {
     wipe_marker().is_some_and(|marker| marker.load(Relaxed) == 0)
 }
 
-/// Has a child of a bare `clone` begin anew: the slot of the parent is not its own.
+/// Discards what a child of a bare `clone` has inherited, above all the slot of its parent.
 pub fn adopt_raw_clone_child() {
     GATE.store(INSIDE.get(), Relaxed);
     WAITING.store(0, Relaxed);
@@ -221,16 +227,17 @@ pub fn adopt_raw_clone_child() {
 }
 
 #[allow(unsafe_code)]
-// SAFETY: any section of code will do. These functions lie together, because a child maps what it runs
-// again, page by page.
+// SAFETY: a function may lie in any section of code. The functions that a fork runs lie together,
+// because a child maps each page of code again when it first runs it.
 #[unsafe(link_section = ".text.hot.quintet_fork")]
 extern "C" fn before_fork() {
     for namespace in namespaces() {
         namespace.before_gate();
     }
-    // From here to `open_gate` no handler runs in this thread, and no other thread enters an operation.
+    // From here to `open_gate` no handler runs in this thread, and no other thread enters an
+    // operation.
     let blocked = Blocked::all();
-    gate::close(GATE, INSIDE.get(), PATIENCE, &Process);
+    gate::close(GATE, INSIDE.get(), MAX_FORK_WAITS, &Process);
     FORKER.store(ids::thread(), Relaxed);
     if let Ok(mut mask) = FORK_MASK.lock() {
         *mask = Some(blocked);
@@ -241,8 +248,7 @@ extern "C" fn before_fork() {
 }
 
 #[allow(unsafe_code)]
-// SAFETY: any section of code will do. These functions lie together, because a child maps what it runs
-// again, page by page.
+// SAFETY: as for `before_fork`.
 #[unsafe(link_section = ".text.hot.quintet_fork")]
 extern "C" fn after_fork_in_parent() {
     for namespace in namespaces() {
@@ -252,8 +258,7 @@ extern "C" fn after_fork_in_parent() {
 }
 
 #[allow(unsafe_code)]
-// SAFETY: any section of code will do. These functions lie together, because a child maps what it runs
-// again, page by page.
+// SAFETY: as for `before_fork`.
 #[unsafe(link_section = ".text.hot.quintet_fork")]
 extern "C" fn after_fork_in_child() {
     // The threads that waited are in the parent.
@@ -272,14 +277,16 @@ fn open_gate() {
     let blocked = FORK_MASK.lock().ok().and_then(|mut mask| mask.take());
     FORKER.store(0, Relaxed);
     gate::open(GATE);
-    // A waiter announces itself before it reads the gate, so it is either seen here or finds the gate open.
+    // A waiter counts itself before it reads the gate. So it is seen here, or it finds the gate
+    // open.
     if WAITING.load(SeqCst) != 0 {
         Process.wake(GATE);
     }
     drop(blocked);
 }
 
-/// Runs when the process ends by `exit` or by returning from `main`, after the program's own handlers.
+/// Runs when the process ends by `exit` or by returning from `main`, after the program's own
+/// handlers.
 #[used]
 #[allow(unsafe_code)]
 // SAFETY: the loader calls each entry of this section once, as a C function.
@@ -292,7 +299,7 @@ extern "C" fn at_end() {
 
 /// Applies the undo of this process and ends its attachments, because it is about to end.
 ///
-/// The memory stays mapped: code that runs later may still touch it.
+/// The memory stays mapped, because code that runs later may still access it.
 pub fn at_exit() {
     // A vfork child runs on the memory of its parent.
     if namespaces().next().is_none() || is_raw_clone_child() || ids::pid() != ids::asked_pid() {

@@ -1,4 +1,4 @@
-//! What the embedding library is told of the namespace.
+//! Events that the embedding library receives.
 
 use crate::types::error::Error;
 use crate::types::kind::Kind;
@@ -9,24 +9,25 @@ use std::sync::OnceLock;
 pub trait Listener: Sync {
     /// The namespace was opened.
     fn opened(&self, path: &Path, kind: Kind);
-    /// The calling thread goes to sleep in its call. Signals are held off.
-    fn waits(&self);
+    /// The calling thread is about to sleep in its call. Signals are held off.
+    fn about_to_sleep(&self);
     /// The namespace cannot be used.
     fn unusable(&self, why: &Error);
-    /// The namespace was opened, and a call has failed for want of a file there.
-    fn trouble(&self, why: &Error);
+    /// A call has failed because the open namespace has become unusable: a file is missing, or the
+    /// file system is full.
+    fn failed(&self, why: &Error);
 }
 
 static LISTENER: OnceLock<&dyn Listener> = OnceLock::new();
 
-/// Has `listener` told from now on. The first one stays.
+/// Registers a listener. The first one stays.
 pub fn listen(listener: &'static dyn Listener) {
     let _ = LISTENER.set(listener);
 }
 
-/// Tells the listener, if there is one.
-pub fn tell(what: impl FnOnce(&dyn Listener)) {
+/// Calls `event` with the listener, if there is one.
+pub fn notify(event: impl FnOnce(&dyn Listener)) {
     if let Some(listener) = LISTENER.get() {
-        what(*listener);
+        event(*listener);
     }
 }

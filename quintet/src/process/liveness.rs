@@ -1,7 +1,7 @@
 //! Which participants are alive.
 //!
-//! The proof is the lock on the byte of a participant's slot, which its mapping of the registry holds. A
-//! probe asks the kernel whether that byte is locked.
+//! A participant is alive as long as the byte of its slot is locked. Its mapping of the registry
+//! holds that lock. A probe asks the kernel if the byte is locked.
 
 use crate::layout::{Registry, Shared};
 use crate::process::namespace_path::NamespacePath;
@@ -20,26 +20,27 @@ type Result<T> = std::result::Result<T, Errno>;
 /// How long a waiter for a lock sleeps at a time.
 pub const NAP: Duration = Duration::from_millis(10);
 
-/// What a probe tells of participants that it found dead.
+/// Receives the deaths of participants that a probe finds.
 pub trait DeathObserver {
     /// Notes the death of the process `pid`, 0 if the id is not known any more. Returns `false` if
     /// the caller may not write it down.
     fn participant_died(&self, pid: u32) -> bool;
 }
 
-/// Asks the locks which participants are alive. Opens the registry when it is first asked.
+/// Finds out which participants are alive, by their locks. Opens the registry at the first
+/// question.
 pub struct LivenessProbe<'a> {
     registry: Shared<Registry>,
     path: &'a NamespacePath,
     observer: Option<&'a dyn DeathObserver>,
     file: OnceCell<Result<Fd>>,
-    unaskable: Cell<Option<Errno>>,
-    /// How long a waiter that uses the probe sleeps for a lock before it looks again.
+    probe_error: Cell<Option<Errno>>,
+    /// How long a waiter that uses the probe sleeps before it tries the lock again.
     pub nap: Cell<Duration>,
     /// Set if attachments of participants that exited were removed.
     pub reaped: Cell<bool>,
-    /// The process id of a participant that exited and whose death the caller may not write down; 0 if the
-    /// id is not known any more.
+    /// The process id of a participant that exited and whose death the caller may not write down; 0
+    /// if the id is not known any more.
     pub unstamped: Cell<Option<u32>>,
 }
 
@@ -54,25 +55,27 @@ impl<'a> LivenessProbe<'a> {
             path,
             observer,
             file: OnceCell::new(),
-            unaskable: Cell::new(None),
+            probe_error: Cell::new(None),
             nap: Cell::new(NAP),
             reaped: Cell::new(false),
             unstamped: Cell::new(None),
         }
     }
 
-    /// Returns why the last question failed, if any did.
-    pub fn unaskable(&self) -> Option<Errno> {
-        self.unaskable.get()
+    /// Returns the errno of the last question that failed, if one failed.
+    pub fn probe_error(&self) -> Option<Errno> {
+        self.probe_error.get()
     }
 
-    /// Returns `true` if the owner of an undo record is alive, whatever program it runs by now.
+    /// Returns `true` if the owner of an undo record is alive, even if it has executed another
+    /// program.
     pub fn holds_undo(&self, participant: ParticipantId) -> bool {
         Liveness::alive(self, participant) || Registry::EXEC_LOCKS.into_iter().any(|exec_locks| self.has(participant, exec_locks))
     }
 
-    /// Returns `true` if the slot is still the participant's and its byte among the locks from `locks` on is
-    /// held. If the kernel cannot be asked, the participant counts as alive.
+    /// Returns `true` if the slot still belongs to the participant, and its byte is locked in the
+    /// range that begins at `locks`. If the kernel cannot be asked, the participant counts as
+    /// alive.
     fn has(&self, participant: ParticipantId, locks: u64) -> bool {
         let Some(record) = self.registry.slots.get(participant.slot as usize) else { return false };
         if record.incarnation.load(SeqCst) as u16 != participant.incarnation {
@@ -82,7 +85,7 @@ impl<'a> LivenessProbe<'a> {
         let at = locks + u64::from(participant.slot);
         let ask = || file::is_byte_locked(&open()?, at);
         if fd_thread::is_root_pinned() {
-            // A descriptor of one thread means nothing in the table of the other.
+            // The two threads have separate tables of descriptors.
             return fd_thread::run(ask).unwrap_or(true);
         }
         let asked = match self.file.get_or_init(open) {
@@ -91,7 +94,7 @@ impl<'a> LivenessProbe<'a> {
             Err(e) => Err(*e),
         };
         asked.unwrap_or_else(|e| {
-            self.unaskable.set(Some(e));
+            self.probe_error.set(Some(e));
             true
         })
     }

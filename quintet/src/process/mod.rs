@@ -1,14 +1,16 @@
 //! This process and its peers: liveness, fork, exec, cancellation, and waiting for them.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
 //! | `participants`, `liveness` | slots of processes, and which of them are alive |
 //! | `fork`, `pid_namespace` | what a fork, a bare `clone` and an exit do to this process |
 //! | `acquire`, `mutex` | waiting for a lock of a namespace |
 //! | `spin` | trying again before a call sleeps |
 //! | `waiting` | a blocked call: its sleep, and the ways it ends |
-//! | `cancel` | threads that are cancelled while they are blocked |
-//! | `listener` | events that the embedding library is told of |
+//! | `cancel` | cancellation of threads that are blocked |
+//! | `listener` | events that the embedding library receives |
+//! | `namespace_path` | the path of a namespace |
+//! | `thread_lock` | a lock among the threads of this process |
 
 pub mod acquire;
 pub mod cancel;

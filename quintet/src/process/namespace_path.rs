@@ -1,4 +1,4 @@
-//! The path of a namespace, kept without allocating.
+//! The path of a namespace. It is stored and extended without an allocator.
 
 use crate::sys::fd_thread;
 use crate::sys::path_buffer::PathBuffer;

@@ -1,9 +1,10 @@
 //! The participants of a namespace: the processes that use it.
 //!
-//! A participant has a slot of the registry and a lock on one byte of that file. The lock belongs to
-//! an open file description that only a mapping keeps. So no descriptor stays open, and the lock
-//! ends with the memory of the process: at exit, at exec, and at SIGKILL while the process is still
-//! an unreaped zombie. It is seen across PID namespaces, and a reused process id does not imitate it.
+//! A participant has a slot of the registry and a lock on one byte of that file. The lock belongs
+//! to an open file description that only a mapping keeps, so no descriptor stays open. The lock
+//! ends with the memory of the process: at exit, at exec, and at SIGKILL, even before the zombie is
+//! reaped. It is visible across PID namespaces. A new process with the same process id does not
+//! have it.
 
 use crate::layout::{Registry, SLOTS, Shared, SlotState};
 use crate::process::liveness::{DeathObserver, LivenessProbe};
@@ -41,8 +42,8 @@ pub struct Participants {
 
 /// Removes what a participant that exited has left in the objects.
 pub trait Reap: Sync {
-    /// Runs before the slot of `dead` gets a new owner, while its id is still known.
-    fn reap(&self, dead: ParticipantId);
+    /// Runs before the slot of `exited` gets a new owner, while its process id is still known.
+    fn reap(&self, exited: ParticipantId);
 }
 
 const NONE: u64 = 0;
@@ -74,7 +75,7 @@ impl Participants {
         }
     }
 
-    /// Has `reaper` called before a slot is reused.
+    /// Registers the `reaper` that is called before a slot is reused.
     pub fn set_reaper(&self, reaper: &'static dyn Reap) {
         let _ = self.reaper.set(reaper);
     }
@@ -96,7 +97,7 @@ impl Participants {
         }
     }
 
-    /// Returns this process, which takes a slot if it has none.
+    /// Returns this process. Takes a slot if it has none.
     pub fn me(&self) -> Result<ParticipantId> {
         match self.me_if_joined() {
             Some(me) => Ok(me),
@@ -111,7 +112,8 @@ impl Participants {
             Some(me) => Ok(me),
             None => fd_thread::run(|| self.take_slot()).map(|(me, token)| {
                 self.registry.slots[me.slot as usize].pid_namespace.store(pid_namespace::number(), Relaxed);
-                // Without the advice a child would keep the lock of its parent; Linux has it since 2.6.16.
+                // Without the advice a child would keep the lock of its parent; Linux has it since
+                // 2.6.16.
                 let _ = memory::exclude_from_fork(token);
                 self.token.store(token, Relaxed);
                 self.me.store(pack(me), Release);
@@ -120,7 +122,8 @@ impl Participants {
         }
     }
 
-    /// Takes a free slot and its lock. The mapping that keeps the lock is still inherited by children.
+    /// Takes a free slot and its lock. The mapping that keeps the lock is not excluded from forks
+    /// yet.
     #[inline(never)]
     fn take_slot(&self) -> Result<(ParticipantId, usize)> {
         let fd = file::reopen(self.path.registry())?;
@@ -156,7 +159,7 @@ impl Participants {
             if !file::lock_byte(fd, at)? {
                 return Ok(false);
             }
-            // An owner that went on to another program by exec still has its undo records.
+            // An owner that executed another program still has its undo records.
             for exec_locks in Registry::EXEC_LOCKS {
                 if file::is_byte_locked(fd, exec_locks + slot as u64)? {
                     return file::unlock_byte(fd, at);
@@ -188,8 +191,8 @@ impl Participants {
         (self.registry.slots_high.load(SeqCst) as usize).min(SLOTS)
     }
 
-    /// Takes a slot and its lock for a child about to be forked, unless this process has none itself.
-    /// If that fails, the child joins when it first calls.
+    /// Takes a slot and its lock for a child about to be forked, unless this process has none
+    /// itself. If that fails, the child joins at its first call.
     pub fn take_fork_slot(&self) -> Option<(ParticipantId, usize)> {
         unpack(self.me.load(Acquire))?;
         fd_thread::run(|| self.take_slot()).ok()
@@ -201,8 +204,8 @@ impl Participants {
         self.fork_slot_token.store(token, Relaxed);
     }
 
-    /// Drops the parent's hold on the child's lock. From now on the child alone keeps it. After a
-    /// fork that failed, the slot is that of a participant that exited.
+    /// Unmaps the parent's mapping that keeps the child's lock. From now on only the child keeps
+    /// it. After a fork that failed, the slot counts as that of a participant that exited.
     #[allow(unsafe_code)]
     // SAFETY: any section of code will do; see `process/fork.rs`.
     #[unsafe(link_section = ".text.hot.quintet_fork")]
@@ -214,8 +217,8 @@ impl Participants {
         }
     }
 
-    /// Moves the child into its own slot. Returns `false` if it has none. The parent's mapping is not
-    /// among what the child inherited.
+    /// Moves the child into its own slot. Returns `false` if it has none. The child has not
+    /// inherited the mapping that keeps the parent's lock.
     #[allow(unsafe_code)]
     // SAFETY: any section of code will do; see `process/fork.rs`.
     #[unsafe(link_section = ".text.hot.quintet_fork")]
@@ -241,12 +244,13 @@ impl Participants {
         self.joining.forget();
     }
 
-    /// Returns a probe of which participants are alive. `observer` is told of each that it finds dead.
+    /// Returns a probe that finds out which participants are alive. It reports deaths to
+    /// `observer`.
     pub fn probe<'a>(&'a self, observer: Option<&'a dyn DeathObserver>) -> LivenessProbe<'a> {
         LivenessProbe::new(self.registry, &self.path, observer)
     }
 
-    /// Returns `true` if the participant is alive that a packed word names.
+    /// Returns `true` if the participant in a packed word is alive.
     pub fn is_owner_alive(&self, owner: u64) -> bool {
         unpack(owner).is_some_and(|participant| Liveness::alive(&self.probe(None), participant))
     }
@@ -258,7 +262,8 @@ impl Participants {
             let owner = ParticipantId { slot: slot as u32, incarnation: record.incarnation.load(SeqCst) as u16 };
             let state = record.state.load(Acquire);
             if state != SlotState::Free as u32 && !Liveness::alive(&probe, owner) {
-                // If another process takes the slot at this moment, `Free` only makes peers try its lock in vain.
+                // If another process takes the slot at this moment, it appears as `Free`. Peers
+                // then try its lock in vain, which is harmless.
                 record.state.store(SlotState::Free as u32, Release);
             }
         }
@@ -284,13 +289,14 @@ impl Participants {
         record.is_some_and(|record| pid_namespace::is_own(record.pid_namespace.load(Relaxed)))
     }
 
-    /// Returns the user id that a participant had when it joined; `u32::MAX` if there is no such slot.
+    /// Returns the user id that a participant had when it joined; `u32::MAX` if there is no such
+    /// slot.
     pub fn uid_of(&self, participant: ParticipantId) -> u32 {
         let record = self.registry.slots.get(participant.slot as usize);
         record.map_or(u32::MAX, |record| record.uid.load(Relaxed))
     }
 
-    /// Returns what the slot of a participant says of it.
+    /// Returns a participant with `count` attachments, as its slot describes it.
     pub fn attacher(&self, participant: ParticipantId, count: u32) -> Attacher {
         let record = &self.registry.slots[participant.slot as usize];
         Attacher {
@@ -301,24 +307,24 @@ impl Participants {
         }
     }
 
-    /// Marks this process's slot as free: the process is about to end and has left nothing to reclaim.
-    /// Its lock goes when the process has ended.
-    pub fn say_free(&self) {
+    /// Marks this process's slot as free, because the process is about to end and leaves nothing to
+    /// reclaim. Its lock ends with the process.
+    pub fn mark_slot_free(&self) {
         if let Some(me) = unpack(self.me.load(Acquire)) {
             self.registry.slots[me.slot as usize].state.store(SlotState::Free as u32, Release);
         }
     }
 
-    /// Returns `true` if the thread that holds a queue lock is there to free it.
-    pub fn holds_on(&self, holder: ThreadOwner) -> bool {
-        self.is_there(&self.probe(None), holder)
+    /// Returns `true` if a thread is alive, as far as the caller can tell.
+    pub fn is_thread_alive(&self, thread: ThreadOwner) -> bool {
+        self.is_thread_alive_by(&self.probe(None), thread)
     }
 
-    /// Returns the same by a probe that is at hand.
-    pub fn is_there(&self, probe: &LivenessProbe<'_>, holder: ThreadOwner) -> bool {
-        let Some(slot) = holder.owner().slot() else { return false };
-        let participant = ParticipantId { slot, incarnation: holder.owner().incarnation() };
-        Liveness::alive(probe, participant) && self.has_thread(participant, holder.tid())
+    /// As [`Participants::is_thread_alive`], with the caller's probe.
+    pub fn is_thread_alive_by(&self, probe: &LivenessProbe<'_>, thread: ThreadOwner) -> bool {
+        let Some(slot) = thread.owner().slot() else { return false };
+        let participant = ParticipantId { slot, incarnation: thread.owner().incarnation() };
+        Liveness::alive(probe, participant) && self.has_thread(participant, thread.tid())
     }
 
     /// Returns `true` if a live participant still has a thread, as far as the caller can tell.
@@ -333,7 +339,8 @@ fn drop_token(token: usize) {
     // SAFETY: a page that this process mapped for this purpose alone.
     unsafe {
         if memory::unmap(token, memory::page()).is_err() {
-            // The lock must go all the same: else the child would be alive as long as its parent.
+            // The lock must end all the same. Otherwise the child would count as alive as long as
+            // its parent lives.
             memory::make_inaccessible(token, memory::page());
         }
     }

@@ -2,16 +2,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Returns `true` if `other` is the caller's PID namespace. Two unknown ones do not count as the same,
-/// because process ids may mean different processes in them.
+/// Returns `true` if `other` is the caller's PID namespace. Two unknown ones do not count as the
+/// same, because process ids may mean different processes in them.
 pub fn is_own(other: u64) -> bool {
     other != 0 && other == number()
 }
 
-/// Returns the inode number of this process's PID namespace, 0 if `/proc` does not tell.
+/// Returns the inode number of this process's PID namespace, or 0 if `/proc` does not have it.
 ///
-/// The number never changes and is read once: the kernel has to make the `/proc` entry of a new process
-/// first, which costs half as much as a fork.
+/// The number never changes and is read once: the kernel has to make the `/proc` entry of a new
+/// process first, which costs half as much as a fork.
 pub fn number() -> u64 {
     match NUMBER.load(Relaxed) {
         0 => {
@@ -24,13 +24,14 @@ pub fn number() -> u64 {
     }
 }
 
-/// Stands for a number that `/proc` does not tell. A program in a sandbox may not ask again.
+/// Stands for a number that `/proc` does not have. It is not read again, because a sandbox may have
+/// closed `/proc` since.
 const UNKNOWN: u64 = u64::MAX;
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// Forgets the number in a child of the process `parent`, unless the child sees that process id as its
-/// parent's and so is in the same PID namespace.
+/// Forgets the number in a child of the process `parent`, unless the child sees that process id as
+/// its parent's and so is in the same PID namespace.
 pub fn forget(parent: u32) {
     let sees = rustix::process::getppid().is_some_and(|seen| seen.as_raw_nonzero().get() as u32 == parent);
     if !sees {

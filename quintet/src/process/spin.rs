@@ -1,7 +1,7 @@
 //! Trying again for a short while before a call sleeps.
 //!
-//! The peer that would let the call proceed may run on another processor, or wait for this one. To try
-//! again, and to yield the processor in between, takes less time than to sleep and be woken.
+//! The peer that would let the call proceed may run on another processor, or wait for this one. To
+//! try again, and to yield the processor in between, takes less time than to sleep and be woken.
 
 use crate::sys::clock::{self, Instant};
 use crate::sys::ids;
@@ -11,7 +11,8 @@ use std::time::Duration;
 /// The number of rounds in which a call tries again. After each round it yields the processor.
 const ROUNDS: u32 = 64;
 /// The longest time of all rounds together: about the time to be put to sleep and woken by another
-/// processor. If it is exceeded, other threads have work to do, and sleeping costs less than trying.
+/// processor. If it is exceeded, other threads have work to do, and sleeping costs less than
+/// trying.
 const MAX_SPIN: Duration = Duration::from_micros(60);
 /// How long all calls of this process then make only one round, in nanoseconds.
 const BACKOFF: u64 = 50_000_000;

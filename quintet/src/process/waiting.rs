@@ -1,16 +1,18 @@
 //! A blocked call: its sleep, and the ways it ends.
 //!
-//! A blocked call has a place in the object's file. The place holds a state word on which the call
-//! sleeps, and which a waker answers. Signals come in only during the sleep. A handler that calls this
-//! library, or jumps away, finds the interrupted call here and ends it first: the kernel's call is over
-//! when a handler runs.
+//! A blocked call has a place in the object's file. The place holds a state word, on which the call
+//! sleeps and in which a waker stores the answer. Signals come in only during the sleep. A handler
+//! that calls this library, or jumps away, finds the interrupted call here and ends it first,
+//! because in the kernel the call is over when a handler runs.
 //!
 //! | end | by | outcome |
 //! |---|---|---|
 //! | answered | the waker, by the state word | the answer's errno |
-//! | deadline, signal, cancellation | the call leaves the queue under the object's lock | `EAGAIN` or `ENOMSG`, `EINTR`, [`CANCELLED`] |
-//! | the lock cannot be had | the call gives its place up without the lock | as above |
-//! | the object was removed | the remover answers; or the file is gone | `EIDRM` |
+//! | deadline | the call leaves the queue under the object's lock | `EAGAIN` or `ENOMSG` |
+//! | signal | the same | `EINTR` |
+//! | cancellation | the same | [`CANCELLED`] |
+//! | the lock cannot be acquired | the call gives its place up without the lock | as above |
+//! | the object was removed | the remover answers, or the file is gone | `EIDRM` |
 
 use crate::layout::{Sleeper, WaiterState};
 use crate::process::cancel::{self, CANCELLED, Point};
@@ -27,7 +29,7 @@ use std::time::Duration;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-/// A blocked call, and what its object has to do with it.
+/// A blocked call, as its object provides it.
 pub trait Waiting {
     /// Returns the place of the call in the object's file.
     fn sleeper(&self) -> &'static Sleeper;
@@ -41,19 +43,19 @@ pub trait Waiting {
     /// Returns `true` if the object still exists.
     fn is_live(&self) -> bool;
 
-    /// Returns how long the call sleeps at most before it checks its peers.
+    /// Returns the longest time that the call sleeps before it checks its peers.
     fn watch(&self) -> Duration;
 
-    /// Checks whether a peer that was to wake the call has exited. An error means that the object's lock
-    /// could not be acquired in time.
+    /// Checks whether a peer that was to wake the call has exited. An error means that the object's
+    /// lock could not be acquired in time.
     fn check_peers(&self) -> Result<()>;
 
     /// Removes the call from the queue under the object's lock. Returns `false` if the call is not
     /// waiting any more. An error means that the lock could not be acquired in time.
     fn leave_queue(&self) -> Result<bool>;
 
-    /// Gives the call up without the lock, and leaves its place to the next owner of the lock. Returns
-    /// `false` if the call was answered, or is being answered at this moment.
+    /// Gives the call up without the lock, and leaves its place to the next owner of the lock.
+    /// Returns `false` if the call was answered, or is being answered at this moment.
     fn abandon(&self) -> bool;
 
     /// Frees the place of an answered call.
@@ -62,8 +64,8 @@ pub trait Waiting {
     /// Returns `true` if the call ends when its thread is cancelled.
     fn ends_when_cancelled(&self) -> bool;
 
-    /// Returns `true` if the place still belongs to this call. It does not in a child that a handler
-    /// forked, nor after a handler jumped out of the call.
+    /// Returns `true` if the place still belongs to this call. It does not in a child that a
+    /// handler forked, nor after a handler jumped out of the call.
     fn is_own(&self) -> bool {
         let sleeper = self.sleeper();
         sleeper.ticket.load(Relaxed) == self.ticket()
@@ -73,8 +75,9 @@ pub trait Waiting {
 
     /// Returns the outcome of the call; `None` while it waits.
     fn answer(&self) -> Option<Result<()>> {
-        // A handler first clears `WAITING`, and then answers the call or gives it up without the lock. In the
-        // second case the state word stays as it is, so `forgotten` must be read before the state.
+        // A handler first clears `WAITING`, and then answers the call or gives it up without the
+        // lock. In the second case the state word stays as it is, so `forgotten` must be read
+        // before the state.
         let forgotten = WAITING.get().is_none();
         let state = self.sleeper().state.load(Acquire);
         let ended = || Some(Err(if self.is_live() { Errno::INTR } else { Errno::IDRM }));
@@ -98,17 +101,17 @@ pub trait Waiting {
 
 /// Ends blocked calls of one class of objects.
 pub trait EndCall: Sync {
-    /// Ends the calling thread's own blocked call with `EINTR`. `forget`: the thread jumps out of the
-    /// call, and nothing collects its answer.
+    /// Ends the calling thread's own blocked call with `EINTR`. `forget`: the thread jumps out of
+    /// the call, and nothing collects its answer.
     fn end_call(&self, call: &Interruptible, forget: bool);
 }
 
-/// What a signal handler that interrupts a blocked call has to know of it.
+/// A blocked call, as a signal handler that interrupts it finds it.
 #[derive(Clone, Copy)]
 pub struct Interruptible {
     class: &'static dyn EndCall,
     pub id: Id,
-    /// Which of the object's queues of blocked calls it is in.
+    /// The number of the queue of blocked calls that it is in.
     pub queue: u8,
     /// The number of the call's place in the object.
     pub number: u32,
@@ -143,7 +146,8 @@ pub fn give_up_interrupted() {
 
 /// Returns the blocked call of the calling thread.
 fn interrupted() -> Option<Interruptible> {
-    // A child of a bare `clone` that shares memory has the variables of this thread, and is another thread.
+    // A child of a bare `clone` that shares memory has the variables of this thread, and is another
+    // thread.
     WAITING.get().filter(|_| ids::tid() == ids::known_tid())
 }
 
@@ -167,8 +171,8 @@ pub fn announce(call: Interruptible) {
 
 /// Sleeps until the call is answered. `late` is the errno of a call whose deadline has passed.
 ///
-/// A signal that comes while the thread is awake would not end the sleep that follows. So signals are
-/// held off until just before the sleep, and a pending one is looked for.
+/// A signal that comes while the thread is awake would not end the sleep that follows. So signals
+/// are held off until just before the sleep, and a pending one is looked for.
 pub fn sleep(call: &impl Waiting, deadline: Option<Instant>, late: Errno, signals: Blocked) -> Result<()> {
     let answer = sleep_announced(call, deadline, late, signals);
     WAITING.set(None);
@@ -176,7 +180,7 @@ pub fn sleep(call: &impl Waiting, deadline: Option<Instant>, late: Errno, signal
 }
 
 fn sleep_announced(call: &impl Waiting, deadline: Option<Instant>, late: Errno, mut signals: Blocked) -> Result<()> {
-    listener::tell(|listener| listener.waits());
+    listener::notify(|listener| listener.about_to_sleep());
     let point = call.ends_when_cancelled().then(|| Point::new(&call.sleeper().state));
     loop {
         if let Some(answer) = call.answer() {
@@ -223,7 +227,7 @@ pub fn is_gone(e: Errno) -> bool {
     matches!(e, Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::IDRM)
 }
 
-/// How long a call sleeps that can neither acquire the lock nor give up without it.
+/// How long a call sleeps that can neither acquire the lock nor give its place up without it.
 pub const RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Ends a blocked call with `errno`, unless it was answered.
@@ -235,7 +239,8 @@ fn give_up(call: &impl Waiting, errno: Errno) -> Result<()> {
         match call.leave_queue() {
             Ok(true) => return Err(errno),
             Ok(false) => {}
-            // The namespace is gone, and the liveness of the lock's owner cannot be probed any more.
+            // The namespace is gone, and the liveness of the lock's owner cannot be probed any
+            // more.
             Err(e) if is_gone(e) => return Err(Errno::IDRM),
             // The owner of the lock may be stopped, or this process may not see all of the object.
             Err(_) if call.abandon() => return Err(errno),

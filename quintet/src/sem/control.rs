@@ -260,7 +260,7 @@ impl Sets {
         let further = |id: u32, first: u32| (id != first).then_some(id);
         let mode = self.file_mode(perm.mode);
         let acl = Acl { mode, user: further(perm.uid, perm.cuid), group: further(perm.gid, perm.cgid) };
-        file::set_rights(self.path(index).c_str(), acl)
+        file::set_acl(self.path(index).c_str(), acl)
     }
 }
 

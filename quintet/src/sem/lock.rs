@@ -210,8 +210,8 @@ impl SetGuard<'_> {
                 Some(k) => memory.change(k).ok_or(Errno::FBIG)?,
                 None => {
                     let change = memory.change(changes).ok_or(Errno::FBIG)?;
-                    // The word is slow before the journal has its value, so the value stays true until
-                    // the journal is applied.
+                    // The word is slow before the journal has its value, so the value stays true
+                    // until the journal is applied.
                     let old = self.hold(num)?;
                     let cell = if record == 0 { 0 } else { self.cell(record, num)?.load(Relaxed) as u16 };
                     change.num.store(num, Relaxed);

@@ -156,10 +156,10 @@ impl<'a> SetView<'a> {
 
     /// Returns the state that `IPC_STAT` reports.
     pub fn stat(&self, id: Id) -> SetStat {
-        let (perm, rights) = self.permissions();
+        let (perm, stored) = self.permissions();
         let header = self.header();
         let otime = header.otime.load(Relaxed) as i64;
-        let ctime = rights.ctime.max(header.set_time.load(Relaxed) as i64);
+        let ctime = stored.ctime.max(header.set_time.load(Relaxed) as i64);
         SetStat { key: self.key(), id, perm, otime, ctime, nsems: self.nsems() }
     }
 
@@ -244,7 +244,7 @@ impl<'a> SetView<'a> {
 
     /// Returns the number of pages that the file has, whatever its header records.
     fn pages_in_file(&self) -> Result<u32> {
-        let stat = match fd_thread::run(|| file::look(self.sets.path(self.index).c_str())) {
+        let stat = match fd_thread::run(|| file::stat(self.sets.path(self.index).c_str())) {
             Ok(stat) if self.file().is(&stat) => stat,
             Ok(_) | Err(Errno::NOENT) => return Err(Errno::IDRM),
             Err(e) => return Err(e),
@@ -457,7 +457,7 @@ impl Sets {
     pub fn map_new(&self, index: u16, fd: &Fd, nsems: u32) -> Result<SetView<'_>> {
         let before = self.file(index).load();
         let set = self.replace_mapping(index, before, fd, &rustix::fs::fstat(fd)?, nsems, true)?.ok_or(Errno::INVAL)?;
-        set.header().begin(nsems);
+        set.header().set_up(nsems);
         Ok(set)
     }
 

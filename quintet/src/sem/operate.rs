@@ -38,7 +38,8 @@ enum FastOutcome {
     NeedsLock,
 }
 
-/// The number of attempts in a round of [`spin`], if the process can run on more than one processor.
+/// The number of attempts in a round of [`spin`], if the process can run on more than one
+/// processor.
 const TRIES_PER_ROUND: u32 = 10;
 static SPIN_BACKOFF: SpinBackoff = SpinBackoff::new();
 /// The number of times that a multi-word operation is tried before the call takes the lock.
@@ -309,7 +310,7 @@ impl Sets {
             if left.is_zero() {
                 return Err(Errno::AGAIN);
             }
-            if crate::process::cancel::is_unasked() {
+            if crate::process::cancel::must_ask() {
                 return Err(crate::process::cancel::CANCELLED);
             }
             // A private word that no thread wakes: the sleep ends after 10 ms, or for a signal.

@@ -26,7 +26,8 @@ impl ObjectClass for Sets {
             let set = match self.writable_at(index) {
                 Ok(Some(set)) => set,
                 Ok(None) => {
-                    // The creator died before the file was valid, or the remover after it was retired.
+                    // The creator died before the file was valid, or the remover after it was
+                    // retired.
                     let _ = fs::unlink(self.path(index).c_str());
                     self.core.mark_used(registry, Mechanism::Sem, index, false);
                     continue;
@@ -36,7 +37,7 @@ impl ObjectClass for Sets {
             let (id, state) = set.head();
             // `Making` or `Gone`: the creator or the remover died.
             if state != ObjectState::Live && set.writable() {
-                self.destroy_soon(registry, set, id);
+                self.destroy_or_defer(registry, set, id);
                 continue;
             }
             if set.writable() && self.core.kind() == Kind::Shared {
@@ -63,7 +64,7 @@ impl ObjectClass for Sets {
             }
             if state != ObjectState::Live {
                 // The registry's lock is held, so no live process creates or removes this set.
-                self.destroy_soon(registry, set, id);
+                self.destroy_or_defer(registry, set, id);
                 continue;
             }
             // A set without records, blocked calls and descriptors in use has nothing to reclaim if

@@ -45,7 +45,7 @@ impl Sets {
 
     /// Destroys a set, unless a live process holds the set's lock for long. A later sweep then
     /// tries again.
-    pub fn destroy_soon(&self, registry: &RegistryGuard<'_>, set: SetView<'_>, id: Id) {
+    pub fn destroy_or_defer(&self, registry: &RegistryGuard<'_>, set: SetView<'_>, id: Id) {
         if !matches!(self.lock(set, Patience::Brief), Err(Errno::AGAIN)) {
             self.destroy(registry, set, id);
         }

@@ -98,7 +98,7 @@ impl Waiting for BlockedSemop<'_> {
     /// POSIX does not make `semop` a cancellation point. The call ends only in a thread that may be
     /// cancelled in any call.
     fn ends_when_cancelled(&self) -> bool {
-        crate::process::cancel::anywhere()
+        crate::process::cancel::in_any_call()
     }
 }
 

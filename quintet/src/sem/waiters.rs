@@ -98,7 +98,7 @@ impl SetGuard<'_> {
         self.set.waiter(number)
     }
 
-    /// Returns the greatest number of entries in a queue. A peer can link entries in a circle, so
+    /// Returns the greatest number of entries in a queue. A peer can link entries in a cycle, so
     /// each walk counts its steps.
     fn max_steps(&self) -> u32 {
         self.set.pages().saturating_mul(WAITERS_PER_PAGE)
@@ -113,7 +113,7 @@ impl SetGuard<'_> {
             let waiter = self.waiter(number).inspect_err(|_| self.mark_damaged(number != 0)).ok()?;
             at = waiter.next.load(Relaxed);
             // Tickets grow along a queue, so a walk ends even if a peer has linked entries in a
-            // circle.
+            // cycle.
             let ticket = waiter.ticket.load(Relaxed);
             (ticket > std::mem::replace(&mut last, ticket)).then_some((number, waiter))
         })

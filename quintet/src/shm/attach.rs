@@ -211,9 +211,9 @@ impl Segments {
         }
     }
 
-    /// Handles a range that the program unmapped itself: ends the attachments inside it, and marks
-    /// those that overlap it as torn.
-    pub fn unmapped(&self, address: usize, len: usize) {
+    /// Handles a range that the program has unmapped itself. Ends the attachments inside it, and
+    /// marks those that overlap it as torn.
+    pub fn note_unmapped(&self, address: usize, len: usize) {
         if self.attachments.is_empty() {
             return;
         }
@@ -262,7 +262,7 @@ impl Segments {
             }
             self.end_attachment(mapped.id);
         }
-        self.core.participants.say_free();
+        self.core.participants.mark_slot_free();
     }
 
     /// Caches a mapping of a segment's data file, and notes in the control file which slot did so.

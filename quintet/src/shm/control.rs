@@ -102,9 +102,9 @@ impl Segments {
         let acl = Acl { mode: perm.mode, user: extra(perm.uid, perm.cuid), group: extra(perm.gid, perm.cgid) };
         if self.core.kind() == Kind::Shared {
             let mode = self.file_mode(acl.mode);
-            file::set_rights(self.path(index).c_str(), Acl { mode, ..acl })?;
+            file::set_acl(self.path(index).c_str(), Acl { mode, ..acl })?;
         }
-        file::set_rights(self.data_path(index).c_str(), acl)
+        file::set_acl(self.data_path(index).c_str(), acl)
     }
 
     /// `SHM_LOCK`, `SHM_UNLOCK`.

@@ -230,7 +230,7 @@ impl Segments {
         }
         let folder = PathBuffer::new(self.core.directory(), format_args!("/shm"));
         let first = Control::FIRST_BYTES;
-        let fd = file::unpublished(folder.c_str(), file_mode, SEGMENT_BYTES, first, &Control::BLANK).map_err(no_memory)?;
+        let fd = file::create_unnamed(folder.c_str(), file_mode, SEGMENT_BYTES, first, &Control::BLANK).map_err(no_memory)?;
         match file::publish(&fd, path.c_str()) {
             Ok(()) => self.writable_at(index),
             // A process that ignores the lock put a file there.
@@ -403,7 +403,7 @@ fn open_existing(view: &SegmentView, id: Id, size: u64, flags: i32) -> Result<Id
 /// list.
 fn has_exact_mode(path: &PathBuffer, owner: u32, mode: u32) -> bool {
     let same = fs::lstat(path.c_str()).is_ok_and(|stat| stat.st_uid == owner && stat.st_mode & 0o7777 == mode);
-    // The mask of a list appears as the group's bits of the mode. `set_rights` includes the owner's
+    // The mask of a list appears as the group's bits of the mode. `set_acl` includes the owner's
     // bits in the mask. A file has no list if its group bits lack one of the owner's.
     if !same || mode >> 6 & !(mode >> 3) & 7 != 0 {
         return same;

@@ -3,7 +3,7 @@
 //! A segment has two files: the control file `shm/INDEX` with its state, and the data file
 //! `shm/INDEX.data` with its bytes and nothing else.
 //!
-//! | file | contents |
+//! | file | content |
 //! |---|---|
 //! | `mapping` | the mapped control files |
 //! | `lookup` | lookup by identifier |

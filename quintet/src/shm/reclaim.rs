@@ -95,13 +95,13 @@ impl ObjectClass for Segments {
 }
 
 impl Reap for Segments {
-    fn reap(&self, dead: ParticipantId) {
+    fn reap(&self, exited: ParticipantId) {
         for index in self.core.used_indexes(Mechanism::Shm) {
             if let Ok(Some(view)) = self.writable_at(index)
                 && view.writable
-                && view.attach_count().reap(dead)
+                && view.attach_count().reap(exited)
             {
-                self.core.participants.probe(Some(&view)).reaped(dead);
+                self.core.participants.probe(Some(&view)).reaped(exited);
             }
         }
     }

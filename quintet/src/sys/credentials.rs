@@ -38,8 +38,8 @@ fn getgroups(into: &mut [rustix::process::Gid; 64]) -> Option<usize> {
     #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
     const GETGROUPS: libc::c_long = libc::SYS_getgroups;
     let saved = crate::sys::errno::errno();
-    // SAFETY: getgroups(2) writes at most as many ids as the array has room for. It is called by number,
-    // because the C library's function can be one of fakeroot's.
+    // SAFETY: getgroups(2) writes at most as many ids as the array has room for. It is called by
+    // number, because the C library's function can be one of fakeroot's.
     let n = unsafe { libc::syscall(GETGROUPS, raw.len() as libc::c_long, raw.as_mut_ptr()) };
     crate::sys::errno::set_errno(saved);
     let n = usize::try_from(n).ok()?;

@@ -19,8 +19,8 @@ impl From<OwnedFd> for Fd {
         if fd.as_raw_fd() > 2 {
             return fd;
         }
-        // The program has closed a standard stream. What another thread writes to it must not go into a
-        // file of the namespace.
+        // The program has closed a standard stream. What another thread writes to it must not go
+        // into a file of the namespace.
         rustix::io::fcntl_dupfd_cloexec(&fd, 3).map_or(fd, Fd::from)
     }
 }

@@ -1,22 +1,26 @@
 //! Opening files when no descriptor is free, or after the program changed its root.
 //!
-//! The kernel's System V IPC needs no descriptor. This library needs one while it opens and maps a file.
-//! In a program that has reached its limit, a thread does that with a copy of the descriptor table of
-//! its own, in which it first closes a few copies. The thread runs in place of the calling thread, which
-//! the kernel suspends until it has ended (`CLONE_VFORK`). It shares everything else with it,
-//! thread-local variables too, so the rest of the library takes it for the calling thread. Signals are
-//! held off. Mappings stay, and so do locks that a mapping keeps; the program's own locks belong to its
-//! own table.
+//! The kernel's System V IPC needs no descriptor. This library needs one while it opens and maps a
+//! file. In a program that has reached its limit, an fd thread does that work. It has its own copy
+//! of the descriptor table, in which it first closes a few descriptors.
 //!
-//! It is a thread and not a process, for three reasons. There is nothing to wait for. Process ids mean
-//! the same. A program that has changed the PID namespace of its children gets an error, where a process
-//! would become the init process there.
+//! The fd thread runs in place of the calling thread, which the kernel suspends until the fd thread
+//! has ended (`CLONE_VFORK`). It shares everything else with the calling thread, thread-local
+//! variables included. The rest of the library therefore cannot tell them apart. Signals are held
+//! off. New mappings stay, and so do the locks that a mapping keeps. The program's own locks belong
+//! to its own table.
+//!
+//! The fd thread is a thread and not a process, for three reasons:
+//!
+//! - There is no process to wait for.
+//! - Process ids mean the same in it.
+//! - A program may have changed the PID namespace of its children. A process would become the init
+//!   process there; a thread gets an error.
 //!
 //! # Safety
 //!
-//! The stack is a mapping of its own, above a guard page. It is unmapped after the kernel has said that
-//! the thread does not use it any more. What the thread is given lives on the stack of the calling
-//! thread, which is suspended meanwhile.
+//! The stack is a mapping of its own, above a guard page. It is unmapped after the thread has
+//! ended. The task lies on the stack of the calling thread, which is suspended meanwhile.
 #![allow(unsafe_code)]
 
 use crate::sys::fd::{self, Fd};
@@ -34,24 +38,25 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::*};
 
 const STACK: usize = 512 << 10;
 
-/// The number of descriptors that are made free. No function needs more at a time.
+/// The number of descriptors that the fd thread closes. No function needs more at a time.
 const SPARE: u64 = 16;
-/// Below this limit no descriptor can be made free.
+/// The lowest descriptor limit at which the fd thread can free a descriptor.
 const LEAST: u64 = 3;
 
-/// A descriptor of the namespace's directory, once the program has changed its root; -1 before. Device and
-/// inode tell whether it still is, because the program may close it.
+/// A descriptor of the namespace's directory if the program has changed its root, else -1. Device
+/// and inode show if it is still that descriptor, because the program may close it.
 static PINNED_ROOT: AtomicI32 = AtomicI32::new(-1);
 static DEVICE: AtomicU64 = AtomicU64::new(0);
 static INODE: AtomicU64 = AtomicU64::new(0);
 
-/// The lowest number of that descriptor, above the ones that programs use by number.
+/// The lowest number of that descriptor. Programs use lower descriptors by number.
 const FIRST_DESCRIPTOR: i32 = 100;
 
-/// Keeps a descriptor of `directory`, because the program is about to change its root and paths will lead
-/// elsewhere. From now on a thread that stands in this directory does all work on paths.
+/// Keeps a descriptor of `directory`, because the program is about to change its root and paths
+/// will lead elsewhere. From now on, an fd thread with this working directory does all work on
+/// paths.
 ///
-/// Returns `false` if that is so already, or if the directory cannot be opened.
+/// Returns `false` if a directory is pinned already, or if this one cannot be opened.
 pub fn pin_root(directory: &Path) -> bool {
     if is_root_pinned() {
         return false;
@@ -70,7 +75,7 @@ pub fn pin_root(directory: &Path) -> bool {
     open().is_ok()
 }
 
-/// Closes the descriptor: the program has not changed its root.
+/// Closes the descriptor, because the program has not changed its root.
 pub fn unpin_root() {
     let number = PINNED_ROOT.swap(-1, AcqRel);
     if is_pinned_root(number) {
@@ -101,13 +106,13 @@ fn enter_pinned_root() -> bool {
     is_pinned_root(number) && rustix::process::fchdir(unsafe { BorrowedFd::borrow_raw(number) }).is_ok()
 }
 
-/// Returns `true` if the calling thread stands in the namespace's directory, so that paths are relative
-/// to it.
+/// Returns `true` if the working directory of the calling thread is the namespace's directory, so
+/// that paths are relative to it.
 pub fn is_in_pinned_root() -> bool {
     IN_PINNED_ROOT.get()
 }
 
-/// Runs `work`, which uses paths, also in a program that has changed its root. `work` must not block.
+/// Runs `work`, which uses paths, even if the program has changed its root. `work` must not block.
 pub fn run_by_path<T>(work: impl FnOnce() -> T) -> T {
     if !is_root_pinned() || ON_FD_THREAD.get() {
         return work();
@@ -122,9 +127,9 @@ pub fn run_by_path<T>(work: impl FnOnce() -> T) -> T {
 }
 
 thread_local! {
-    /// Set if the thread stands in the namespace's directory.
+    /// `true` if the thread's working directory is the namespace's directory.
     static IN_PINNED_ROOT: Cell<bool> = const { Cell::new(false) };
-    /// Set if this thread runs in place of its caller.
+    /// `true` if this is the fd thread, which runs in place of its caller.
     static ON_FD_THREAD: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -146,10 +151,10 @@ impl DescriptorFailure for Error {
     }
 }
 
-/// Runs `work`, which needs descriptors for a moment, also if none is free.
+/// Runs `work`, which needs descriptors for a moment, even if no descriptor is free.
 ///
-/// `work` closes what it opens, uses no descriptor from outside, does not block, and has no effect if it
-/// fails.
+/// `work` closes the descriptors that it opens and uses no others. It does not block, and has no
+/// effect if it fails.
 pub fn run<T, E: DescriptorFailure>(mut work: impl FnMut() -> Result<T, E>) -> Result<T, E> {
     if is_root_pinned() && !ON_FD_THREAD.get() {
         return run_on_thread(&mut work).unwrap_or_else(work);
@@ -160,13 +165,13 @@ pub fn run<T, E: DescriptorFailure>(mut work: impl FnMut() -> Result<T, E>) -> R
     }
 }
 
-/// What the thread runs, and where it stores the outcome.
+/// The work of the fd thread, and its outcome.
 struct Task<'a, F, R> {
     work: &'a mut F,
     outcome: Option<Result<R, Box<dyn Any + Send>>>,
 }
 
-/// Returns `None` if the thread cannot be created.
+/// Runs `work` on an fd thread. Returns `None` if the thread cannot be created.
 #[cold]
 fn run_on_thread<R, F: FnMut() -> R>(mut work: F) -> Option<R> {
     let stack = memory::anonymous(STACK).ok()?;
@@ -174,7 +179,7 @@ fn run_on_thread<R, F: FnMut() -> R>(mut work: F) -> Option<R> {
     unsafe { memory::make_inaccessible(stack, memory::page()) };
     let mut task = Task { work: &mut work, outcome: None };
     {
-        // Kept, so that the thread goes by the id of the calling thread.
+        // Caches the id of the calling thread, so that the fd thread uses it, too.
         crate::sys::ids::known_tid();
         let _signals = Blocked::all();
         ON_FD_THREAD.set(true);
@@ -203,7 +208,7 @@ extern "C" fn thread_main<R, F: FnMut() -> R>(task: *mut c_void) -> libc::c_int 
     0
 }
 
-/// Returns the limit: a descriptor has a lower number.
+/// Returns the limit of descriptors. All descriptors have lower numbers.
 fn limit() -> u64 {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
     limit.min(i32::MAX as u64 + 1)

@@ -1,4 +1,5 @@
-//! Files: opening without following links, publishing complete files, byte locks, access control lists.
+//! Files: opening without following links, publishing complete files, byte locks, access control
+//! lists.
 //!
 //! # Safety
 //!
@@ -35,23 +36,23 @@ pub fn open(path: &CStr, write: bool) -> Result<(Fd, Stat)> {
     Ok((fd, stat))
 }
 
-/// Returns the status of a file, whether or not it may be opened. It makes the calls that opening the
-/// file makes, because a sandbox may allow no other ones.
-pub fn look(path: &CStr) -> Result<Stat> {
+/// Returns the status of a file, even if the caller has no permission to open it. Makes the same
+/// system calls as [`open`], because a sandbox may allow no others.
+pub fn stat(path: &CStr) -> Result<Stat> {
     let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     Ok(fs::fstat(Fd::from(fs::openat(fs::CWD, path, flags, Mode::empty())?))?)
 }
 
 /// Returns `true` if the path is a directory, or a symbolic link to one.
 ///
-/// As everything here, it makes the system call itself: an intercepted `stat`, as fakeroot's, may call
-/// this library in turn.
+/// As all functions here, it makes the system call directly. An intercepted `stat`, such as
+/// fakeroot's, may call this library in turn.
 pub fn is_directory(path: &Path) -> bool {
     fs::stat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
-/// Returns the names in a folder, as far as they can be read. The standard library's `read_dir` panics
-/// if the folder cannot be closed.
+/// Returns the names in a folder, up to the first that cannot be read. The standard library's
+/// `read_dir` panics if the folder cannot be closed.
 pub fn entries(folder: impl rustix::path::Arg) -> Result<Vec<OsString>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = Fd::from(fs::openat(fs::CWD, folder, flags, Mode::empty())?);
@@ -67,7 +68,7 @@ pub fn entries(folder: impl rustix::path::Arg) -> Result<Vec<OsString>> {
     Ok(all)
 }
 
-/// Returns the content of a small text file, as of `/proc`.
+/// Returns the content of a small text file, such as those of `/proc`.
 pub fn read(path: impl rustix::path::Arg + Copy) -> Result<String> {
     fd_thread::run(|| read_inner(path))
 }
@@ -85,15 +86,15 @@ fn read_inner(path: impl rustix::path::Arg) -> Result<String> {
     }
 }
 
-/// Opens a file for reading and writing that was checked when it was first opened.
+/// Opens a file, which was checked when it was first opened, for reading and writing.
 pub fn reopen(path: &CStr) -> Result<Fd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     Ok(fs::openat(fs::CWD, path, flags, Mode::empty())?.into())
 }
 
-/// Creates an unnamed file of `len` bytes with exactly this mode. It begins with `content`, and its first
-/// `reserved` bytes are allocated on the file system.
-pub fn unpublished(directory: &CStr, mode: u32, len: u64, reserved: u64, content: &[u8]) -> Result<Fd> {
+/// Creates an unnamed file of `len` bytes with exactly this mode. It begins with `content`, and its
+/// first `reserved` bytes are allocated on the file system.
+pub fn create_unnamed(directory: &CStr, mode: u32, len: u64, reserved: u64, content: &[u8]) -> Result<Fd> {
     fits_file_limit(len)?;
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let fd = Fd::from(fs::openat(fs::CWD, directory, flags, Mode::RUSR | Mode::WUSR)?);
@@ -110,7 +111,7 @@ pub fn unpublished(directory: &CStr, mode: u32, len: u64, reserved: u64, content
 /// Links an unnamed file. `EEXIST`: the name is taken.
 pub fn publish(fd: &Fd, path: &CStr) -> Result<()> {
     match fs::linkat(fd, c"", fs::CWD, path, AtFlags::EMPTY_PATH) {
-        // Without CAP_DAC_READ_SEARCH older kernels need the way through /proc.
+        // Without CAP_DAC_READ_SEARCH, older kernels need the path in /proc.
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::PERM) => {
             let detour = PathBuffer::new(b"/proc/thread-self/fd/", format_args!("{}", fd.as_raw_fd()));
             Ok(fs::linkat(fs::CWD, detour.c_str(), fs::CWD, path, AtFlags::SYMLINK_FOLLOW)?)
@@ -135,12 +136,13 @@ pub fn extend(fd: &Fd, from: u64, to: u64) -> Result<()> {
     allocate(fd, from, to, from)
 }
 
-/// Allocates bytes of a file that has `len` bytes already, some of which may be holes. Its content stays.
-pub fn reserve_again(fd: &Fd, len: u64, to: u64) -> Result<()> {
+/// Allocates the first `to` bytes of a file that has `len` bytes, some of which may be holes. Its
+/// content stays.
+pub fn reserve_up_to(fd: &Fd, len: u64, to: u64) -> Result<()> {
     allocate(fd, 0, to, len)
 }
 
-/// `len`: the size of the file in bytes.
+/// Allocates the bytes from `from` to `to` of a file that has `len` bytes.
 fn allocate(fd: &Fd, from: u64, to: u64, len: u64) -> Result<()> {
     if to <= from {
         return Ok(());
@@ -159,7 +161,7 @@ fn allocate(fd: &Fd, from: u64, to: u64, len: u64) -> Result<()> {
 pub fn reserve_range(fd: &Fd, offset: u64, len: u64) -> Result<()> {
     loop {
         return match fs::fallocate(fd, fs::FallocateFlags::KEEP_SIZE, offset, len) {
-            // Without fallocate(2), the first write tells that the file system is full.
+            // Without fallocate(2), the first write shows that the file system is full.
             Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => Ok(()),
             Err(rustix::io::Errno::INTR) => continue,
             Err(e) => Err(e.into()),
@@ -167,13 +169,14 @@ pub fn reserve_range(fd: &Fd, offset: u64, len: u64) -> Result<()> {
     }
 }
 
-/// Frees the memory of `len` bytes from `offset` on, if the file system can. They become zeroes.
+/// Frees the memory of `len` bytes from `offset` on, if the file system supports that. The bytes
+/// become zeroes.
 pub fn punch(fd: &Fd, offset: u64, len: u64) {
     let _ = fs::fallocate(fd, fs::FallocateFlags::KEEP_SIZE | fs::FallocateFlags::PUNCH_HOLE, offset, len);
 }
 
-/// Frees all memory of a file of `len` bytes. It becomes zeroes, or empty if the file system cannot punch
-/// holes.
+/// Frees all memory of a file of `len` bytes. It becomes zeroes, or empty if the file system cannot
+/// punch holes.
 pub fn empty(fd: &Fd, len: u64) -> Result<()> {
     let flags = fs::FallocateFlags::KEEP_SIZE | fs::FallocateFlags::PUNCH_HOLE;
     match fs::fallocate(fd, flags, 0, len.max(1)) {
@@ -194,8 +197,8 @@ pub fn write_zeroes(fd: &Fd, from: u64, to: u64) -> Result<()> {
     Ok(())
 }
 
-/// Fails if `len` is above `RLIMIT_FSIZE`. Otherwise the program would get a SIGXFSZ, which a segment of
-/// the kernel never causes.
+/// Fails if `len` is above `RLIMIT_FSIZE`. Otherwise the program would get SIGXFSZ, which the
+/// kernel's segments never cause.
 pub fn fits_file_limit(len: u64) -> Result<()> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
     if limit.is_some_and(|limit| len > limit) { Err(Errno::NOMEM) } else { Ok(()) }
@@ -228,8 +231,8 @@ fn byte_lock(fd: &Fd, command: i32, kind: i32, at: u64) -> Result<Flock> {
     if ret == -1 { Err(Errno::from_raw(error)) } else { Ok(lock) }
 }
 
-/// Locks the byte at `at` for the life of this open file description. Returns `false` if another one
-/// holds the lock.
+/// Locks the byte at `at` until this open file description is closed. Returns `false` if another
+/// one holds the lock.
 pub fn lock_byte(fd: &Fd, at: u64) -> Result<bool> {
     match byte_lock(fd, libc::F_OFD_SETLK, libc::F_WRLCK as i32, at) {
         Ok(_) => Ok(true),
@@ -238,7 +241,7 @@ pub fn lock_byte(fd: &Fd, at: u64) -> Result<bool> {
     }
 }
 
-/// Unlocks the byte at `at`. Returns `false`: the byte is not locked.
+/// Unlocks the byte at `at`. Returns `false`, because the byte is then not locked.
 pub fn unlock_byte(fd: &Fd, at: u64) -> Result<bool> {
     byte_lock(fd, libc::F_OFD_SETLK, libc::F_UNLCK as i32, at).map(|_| false)
 }
@@ -269,8 +272,8 @@ pub fn not_permitted(e: Errno) -> Errno {
     }
 }
 
-/// Sets mode and access control list of a file. The caller owns it, or is privileged.
-pub fn set_rights(path: &CStr, acl: Acl) -> Result<()> {
+/// Sets the mode and the access control list of a file. The caller owns it, or is privileged.
+pub fn set_acl(path: &CStr, acl: Acl) -> Result<()> {
     let (owner, group, other) = (acl.mode >> 6 & 7, acl.mode >> 3 & 7, acl.mode & 7);
     if acl.user.is_none() && acl.group.is_none() {
         match fs::removexattr(path, ACL) {
@@ -291,9 +294,9 @@ pub fn set_rights(path: &CStr, acl: Acl) -> Result<()> {
     let mut bytes = [0u8; 4 + 6 * 8];
     bytes[0] = 2;
     let mut len = 4;
-    for (tag, rights, id) in entries.into_iter().flatten() {
+    for (tag, bits, id) in entries.into_iter().flatten() {
         bytes[len..len + 2].copy_from_slice(&tag.to_le_bytes());
-        bytes[len + 2..len + 4].copy_from_slice(&(rights as u16).to_le_bytes());
+        bytes[len + 2..len + 4].copy_from_slice(&(bits as u16).to_le_bytes());
         bytes[len + 4..len + 8].copy_from_slice(&id.to_le_bytes());
         len += 8;
     }

@@ -1,8 +1,8 @@
 //! The page of this process that a fork writes to.
 //!
-//! A fork copies what a process has touched, page by page, and each page costs a child more than
-//! all the rest of its handlers. So the words that fork handlers write lie together here, and the
-//! first namespace that a process opens lies behind them.
+//! A fork copies what a process has written, page by page, and each page costs a child more than
+//! the rest of its handlers. So the words that fork handlers write lie together here, followed by
+//! the first namespace that a process opens.
 //!
 //! # Safety
 //!
@@ -16,10 +16,10 @@ use std::mem::MaybeUninit;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::AcqRel};
 
-/// Bytes for the first namespace: its tables of near elements included.
+/// The bytes for the first namespace, with the first elements of its tables.
 pub const ROOM: usize = 16 << 10;
 
-/// What belongs to the process and not to one namespace.
+/// The state of the process, as opposed to that of one namespace.
 pub struct ProcessState {
     /// The gate that keeps forks away from operations: `process/fork.rs`.
     pub gate: AtomicU32,
@@ -34,7 +34,7 @@ pub struct ProcessState {
     /// The address of a page that a child finds zeroed; 0 if there is none.
     pub wipe_marker: AtomicUsize,
     /// Replaces the word behind the wipe marker where there is no such page.
-    pub life: AtomicU64,
+    pub process_word: AtomicU64,
     /// The thread that forks at the moment, 0 if none does.
     pub forker: AtomicUsize,
     /// The signal mask of the forking thread.
@@ -52,10 +52,11 @@ pub struct ForkPage {
 #[repr(C, align(64))]
 struct Room(MaybeUninit<[u8; ROOM]>);
 
-// SAFETY: `state` and `taken` are atomics and a mutex; `room` is used only by the caller that took it.
+// SAFETY: `state` and `taken` are atomics and a mutex; `room` is used only by the caller that took
+// it.
 unsafe impl Sync for ForkPage {}
 
-/// The only one.
+/// The fork page of this process.
 pub static FORK_PAGE: ForkPage = ForkPage {
     state: ProcessState {
         gate: AtomicU32::new(0),
@@ -64,7 +65,7 @@ pub static FORK_PAGE: ForkPage = ForkPage {
         generation: AtomicU32::new(1),
         namespaces: AtomicPtr::new(std::ptr::null_mut()),
         wipe_marker: AtomicUsize::new(0),
-        life: AtomicU64::new(0),
+        process_word: AtomicU64::new(0),
         forker: AtomicUsize::new(0),
         mask: Mutex::new(None),
     },
@@ -73,8 +74,8 @@ pub static FORK_PAGE: ForkPage = ForkPage {
 };
 
 impl ForkPage {
-    /// Returns the address of [`ROOM`] zeroed bytes, aligned to 64, that are the caller's for ever;
-    /// `None` after the first call.
+    /// Returns the address of [`ROOM`] zeroed bytes, aligned to 64 bytes. They belong to the caller
+    /// from then on. Returns `None` after the first call.
     pub fn take_room(&'static self) -> Option<usize> {
         (self.taken.swap(1, AcqRel) == 0).then(|| self.room.get() as usize)
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub enum WakeReason {
     /// The thread was woken, or the word had another value.
     WokenOrChanged,
-    /// The time was over.
+    /// The timeout expired.
     TimedOut,
     /// A signal handler ran.
     Interrupted,
@@ -17,8 +17,8 @@ pub enum WakeReason {
 
 /// Sleeps while `*word == value`, for at most `timeout`.
 ///
-/// There is always a timeout: without one, the kernel restarts the sleep after a handler with
-/// `SA_RESTART`, and the caller is not told.
+/// There is always a timeout. Without one, the kernel would restart the sleep after a handler with
+/// `SA_RESTART`, and the sleep would not end.
 pub fn wait(word: &AtomicU32, value: u32, timeout: Duration) -> WakeReason {
     let timeout = rustix::time::Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) as _ };
     match futex::wait(word, futex::Flags::empty(), value, Some(&timeout)) {

@@ -22,8 +22,8 @@ pub fn pid() -> u32 {
     }
 }
 
-/// Asks the kernel for the id of this process. It differs from [`pid`] in a vfork child, which runs on
-/// the memory of its parent.
+/// Asks the kernel for the id of this process. It differs from [`pid`] in a vfork child, which runs
+/// on the memory of its parent.
 pub fn asked_pid() -> u32 {
     rustix::process::getpid().as_raw_nonzero().get() as u32
 }
@@ -36,12 +36,12 @@ pub fn tid() -> u32 {
 /// The id of the calling thread, kept in a thread-local variable.
 pub struct KnownTid(Cell<(u32, u32)>);
 
-/// The number of forks that this memory has been through, plus one. A value that was kept before a fork
-/// is not true of the child. The process id does not tell: in a new PID namespace, a child may have the
-/// id of its parent.
+/// The number of forks that this memory has been through, plus one. A value that was cached before
+/// a fork is not valid in the child. The process id is not sufficient: in a new PID namespace, a
+/// child can have the same id as its parent.
 const GENERATION: &AtomicU32 = &FORK_PAGE.state.generation;
 
-/// Returns a number that differs between a child and its parent.
+/// Returns a number that is different in a child and in its parent.
 #[inline(always)]
 pub fn generation() -> u32 {
     GENERATION.load(Relaxed)
@@ -91,7 +91,8 @@ pub fn ignores_cancellation() -> bool {
     // PTHREAD_CANCEL_DISABLE, the same in all C libraries.
     const DISABLE: libc::c_int = 1;
     let mut before = 0;
-    // SAFETY: sets a state and restores it, with a pointer to a local. Neither call is a cancellation point.
+    // SAFETY: sets a state and restores it, with a pointer to a local. Neither call is a
+    // cancellation point.
     unsafe {
         pthread_setcancelstate(DISABLE, &raw mut before);
         pthread_setcancelstate(before, std::ptr::null_mut());

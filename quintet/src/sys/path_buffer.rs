@@ -2,7 +2,8 @@
 
 use std::ffi::CStr;
 
-/// A path in a namespace. Building it does not allocate, because a call may come from a signal handler.
+/// A path in a namespace. Building it does not allocate, because a call may come from a signal
+/// handler.
 pub struct PathBuffer {
     bytes: [u8; PathBuffer::MAX],
     len: usize,

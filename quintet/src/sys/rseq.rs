@@ -50,14 +50,15 @@ pub struct PlannedCopy {
 /// The input of a sequence. The assembly uses the offsets of the fields.
 #[repr(C)]
 pub struct Work {
-    /// The lock. The sequence stores only while `*lock == mine` and `*life == alive`.
+    /// The lock. The sequence stores only while `*lock == mine` and `*process_word ==
+    /// process_value`.
     pub lock: *const AtomicU64,
     /// The value of the lock that the calling thread has stored.
     pub mine: u64,
     /// A word that has another value in a child.
-    pub life: *const AtomicU64,
-    /// The value of `life` in this process.
-    pub alive: u64,
+    pub process_word: *const AtomicU64,
+    /// The value of `process_word` in this process.
+    pub process_value: u64,
     /// The copies to make first.
     pub copies: *const PlannedCopy,
     /// The number of copies.
@@ -82,12 +83,12 @@ pub struct Work {
 
 impl Work {
     /// Creates an empty input; the calling thread holds the lock as `mine`.
-    pub fn new(lock: &AtomicU64, mine: u64, life: (&AtomicU64, u64)) -> Work {
+    pub fn new(lock: &AtomicU64, mine: u64, process_word: (&AtomicU64, u64)) -> Work {
         Work {
             lock,
             mine,
-            life: life.0,
-            alive: life.1,
+            process_word: process_word.0,
+            process_value: process_word.1,
             copies: std::ptr::null(),
             copy_count: 0,
             stores: std::ptr::null(),
@@ -333,7 +334,7 @@ pub unsafe fn commit(work: &Work) -> Outcome {
 ///
 /// # Safety
 ///
-/// The words `lock` and `life` of `work` are mapped.
+/// The words `lock` and `process_word` of `work` are mapped.
 #[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
 #[inline(never)]
 pub unsafe fn release(work: &Work) -> Outcome {
@@ -361,7 +362,7 @@ pub unsafe fn release(_: &Work) -> Outcome {
 }
 
 const _: () = {
-    assert!(std::mem::offset_of!(Work, life) == 16 && std::mem::offset_of!(Work, copies) == 32);
+    assert!(std::mem::offset_of!(Work, process_word) == 16 && std::mem::offset_of!(Work, copies) == 32);
     assert!(size_of::<usize>() != 8 || std::mem::offset_of!(Work, stores) == 48 && std::mem::offset_of!(Work, journal) == 64);
     assert!(size_of::<usize>() != 8 || std::mem::offset_of!(Work, changes) == 88 && std::mem::offset_of!(Work, area) == 104);
 };
@@ -482,7 +483,7 @@ mod tests {
             assert_eq!(to[len..], [0xee; 8]);
             assert_eq!([&lock, &decided, &changes].map(|word| word.load(SeqCst)), [0, 5, 6]);
             lock.store(3, SeqCst);
-            work.alive = 2;
+            work.process_value = 2;
             // SAFETY: as above.
             assert_eq!(unsafe { commit(&work) }, Outcome::Lost);
         }

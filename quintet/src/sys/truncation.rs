@@ -1,25 +1,25 @@
 //! The guard against truncated files: a SIGBUS in a mapping of a namespace's file does not end the
 //! program.
 //!
-//! A user who may write a file can shorten it while other processes have it mapped, and Linux has
-//! nothing that prevents it:
+//! A user with write permission for a file can truncate it while other processes have it mapped.
+//! Linux cannot prevent that:
 //!
-//! - Seals are for memfds alone.
-//! - A lease needs that no process has the file open for writing.
-//! - The append-only and immutable attributes take a privilege, and such a file cannot be mapped
-//!   writable any more.
+//! - Seals exist only for memfds.
+//! - A lease requires that no process has the file open for writing.
+//! - The append-only and immutable attributes require privilege, and a file that has them cannot be
+//!   mapped writable.
 //!
-//! The signal is what is left, and it belongs to the program. So the guard is installed only if the
-//! program asks for it.
+//! That leaves the signal, which belongs to the program. The guard is therefore installed only if
+//! the program asks for it.
 //!
-//! The handler puts a private page of zeroes in the place of the lost page. Objects are checked after
-//! they are read, and zeroes are an object that is not live, or is damaged.
+//! The handler puts a private page of zeroes in the place of the lost page. Objects are checked
+//! after they are read. Zeroes read as an object that is not live, or is damaged.
 //!
 //! # Safety
 //!
-//! The handler does what a signal handler may: it reads atomics, makes system calls directly, and calls
-//! the program's handler as the kernel would have. It replaces only a page of a mapping that is in the
-//! tables of a namespace, and whose file has no such page any more.
+//! The handler is async-signal-safe: it reads atomics, makes system calls directly, and calls the
+//! program's handler as the kernel would. It replaces only pages of mappings in the tables of a
+//! namespace, and only if the file no longer has that page.
 #![allow(unsafe_code)]
 
 use crate::sys::memory::{self, page};
@@ -31,57 +31,58 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::*};
 
 /// The program's own action for SIGBUS: one of [`ACTIONS`], or null for the default.
-static PROGRAMS: AtomicPtr<libc::sigaction> = AtomicPtr::new(std::ptr::null_mut());
+static PROGRAM_ACTION: AtomicPtr<libc::sigaction> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Places for the program's last actions. A handler may be reading the one before, and sigaction(2) may
-/// be called by a handler, so none is allocated.
+/// Places for the program's last actions. A handler may still read an earlier action, so each
+/// action has its own place. Nothing is allocated, because a handler may call sigaction(2).
 struct Actions([UnsafeCell<MaybeUninit<libc::sigaction>>; 16]);
 
-// SAFETY: a place is written before it is published and read afterwards. It is written again 16 changes
-// later.
+// SAFETY: a place is written before it is published and read afterwards. It is written again 16
+// changes later.
 unsafe impl Sync for Actions {}
 
 static ACTIONS: Actions = Actions([const { UnsafeCell::new(MaybeUninit::uninit()) }; 16]);
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
-fn set_programs(action: &libc::sigaction) {
+fn set_program_action(action: &libc::sigaction) {
     let place = ACTIONS.0[NEXT.fetch_add(1, AcqRel) % ACTIONS.0.len()].get();
     // SAFETY: see `Actions`.
     unsafe { (*place).write(*action) };
-    PROGRAMS.store(place.cast(), Release);
+    PROGRAM_ACTION.store(place.cast(), Release);
 }
 
 static GUARDED: AtomicBool = AtomicBool::new(false);
 
-/// The function that is told, in the handler, of a lost page: a `fn(usize)`.
+/// The function that the handler calls for each lost page: a `fn(usize)`.
 static LISTENER: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 
 static CHANGING: Mutex<()> = Mutex::new(());
 
-/// Returns `true` if the guard is installed. Then SIGBUS is not held off with other signals.
+/// Returns `true` if the guard is installed. SIGBUS is then not held off together with other
+/// signals.
 pub fn is_guarded() -> bool {
     GUARDED.load(Relaxed)
 }
 
-/// Says whether an address lies in a mapping of a namespace's file: a `fn(usize) -> bool`.
-static IS_OURS: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+/// Returns `true` if an address lies in a mapping of a namespace's file: a `fn(usize) -> bool`.
+static MAPS: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 
-/// See [`crate::guard_against_truncation`]. `is_ours` is called in a signal handler.
-pub fn guard(is_ours: fn(usize) -> bool) -> Result<(), Errno> {
-    IS_OURS.store(is_ours as *mut c_void, Release);
+/// See [`crate::guard_against_truncation`]. `maps` is called in a signal handler.
+pub fn guard(maps: fn(usize) -> bool) -> Result<(), Errno> {
+    MAPS.store(maps as *mut c_void, Release);
     let _changing = CHANGING.lock().unwrap_or_else(|e| e.into_inner());
     if GUARDED.load(Acquire) {
         return Ok(());
     }
-    let before = real(None)?;
-    set_programs(&before);
-    real(Some(&ours(libc::SA_ONSTACK)))?;
+    let before = sigaction(None)?;
+    set_program_action(&before);
+    sigaction(Some(&guard_action(libc::SA_ONSTACK)))?;
     GUARDED.store(true, Release);
     Ok(())
 }
 
 /// The action that calls [`on_bus_error`].
-fn ours(on_stack: c_int) -> libc::sigaction {
+fn guard_action(on_stack: c_int) -> libc::sigaction {
     let mut action = zeroed();
     action.sa_sigaction = on_bus_error as *const () as usize;
     // A handler of the program's may fault, too.
@@ -94,59 +95,59 @@ fn zeroed() -> libc::sigaction {
     unsafe { MaybeUninit::zeroed().assume_init() }
 }
 
-/// Has `listener` called, in the handler, with the address of each lost page.
+/// Registers a function that the handler calls with the address of each lost page.
 pub fn listen(listener: fn(usize)) {
     LISTENER.store(listener as *mut c_void, Release);
 }
 
-/// Replaces the program's action for SIGBUS by `new`, if given. Returns the former one; `None` without
-/// the guard, when the action that the kernel has is the program's own.
-pub fn programs_action(new: Option<&libc::sigaction>) -> Option<libc::sigaction> {
+/// Replaces the program's action for SIGBUS by `new`, if given. Returns the former action. Returns
+/// `None` if the guard is not installed, so that the kernel has the program's own action.
+pub fn program_action(new: Option<&libc::sigaction>) -> Option<libc::sigaction> {
     if !GUARDED.load(Acquire) {
         return None;
     }
-    let old = programs();
+    let old = stored_action();
     if let Some(new) = new {
-        set_programs(new);
+        set_program_action(new);
         // The program decides on which stack its handler runs.
         let by_default = new.sa_sigaction == libc::SIG_DFL || new.sa_sigaction == libc::SIG_IGN;
-        let _ = real(Some(&ours(if by_default { libc::SA_ONSTACK } else { new.sa_flags & libc::SA_ONSTACK })));
+        let _ = sigaction(Some(&guard_action(if by_default { libc::SA_ONSTACK } else { new.sa_flags & libc::SA_ONSTACK })));
     }
     Some(old)
 }
 
-fn programs() -> libc::sigaction {
-    let at = PROGRAMS.load(Acquire);
+fn stored_action() -> libc::sigaction {
+    let at = PROGRAM_ACTION.load(Acquire);
     // SAFETY: null, or a published place of `ACTIONS`.
     unsafe { at.as_ref() }.copied().unwrap_or_else(zeroed)
 }
 
-/// Calls `sigaction` for SIGBUS. The preload library recognises the call by [`is_ours`].
-fn real(new: Option<&libc::sigaction>) -> Result<libc::sigaction, Errno> {
+/// Calls `sigaction` for SIGBUS. The preload library recognises the call by [`is_changing`].
+fn sigaction(new: Option<&libc::sigaction>) -> Result<libc::sigaction, Errno> {
     let mut old = zeroed();
     let new = new.map_or(std::ptr::null(), std::ptr::from_ref);
-    IN_OURS.set(true);
+    IS_CHANGING.set(true);
     // SAFETY: pointers to locals; the handler has the type that the flags say.
     let ret = unsafe { libc::sigaction(libc::SIGBUS, new, &raw mut old) };
-    IN_OURS.set(false);
+    IS_CHANGING.set(false);
     if ret == 0 { Ok(old) } else { Err(Errno::from_raw(crate::sys::errno::errno())) }
 }
 
 thread_local! {
     /// Set while this module changes the action.
-    static IN_OURS: Cell<bool> = const { Cell::new(false) };
+    static IS_CHANGING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Returns `true` if the calling thread is in a `sigaction` of this module.
-pub fn is_ours() -> bool {
-    IN_OURS.get()
+pub fn is_changing() -> bool {
+    IS_CHANGING.get()
 }
 
 unsafe extern "C" fn on_bus_error(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel passes valid pointers.
     let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
     let place = address & !(page() - 1);
-    if code == libc::BUS_ADRERR && is_mapped_by_us(address) && memory::replace_with_zero_page(place).is_ok() {
+    if code == libc::BUS_ADRERR && is_namespace_address(address) && memory::replace_with_zero_page(place).is_ok() {
         let listener = LISTENER.load(Acquire);
         if !listener.is_null() {
             // SAFETY: only `listen` stores it, a function of this type.
@@ -159,24 +160,24 @@ unsafe extern "C" fn on_bus_error(signal: c_int, info: *mut siginfo_t, context: 
     unsafe { pass_on(signal, info, context, code) };
 }
 
-fn is_mapped_by_us(address: usize) -> bool {
-    let is_ours = IS_OURS.load(Acquire);
-    if is_ours.is_null() {
+fn is_namespace_address(address: usize) -> bool {
+    let maps = MAPS.load(Acquire);
+    if maps.is_null() {
         return false;
     }
     // SAFETY: only `guard` stores it, a function of this type.
-    let is_ours: fn(usize) -> bool = unsafe { std::mem::transmute(is_ours) };
-    is_ours(address)
+    let maps: fn(usize) -> bool = unsafe { std::mem::transmute(maps) };
+    maps(address)
 }
 
-/// Does what the program's own action says.
+/// Performs the program's own action.
 unsafe fn pass_on(signal: c_int, info: *mut siginfo_t, context: *mut c_void, code: c_int) {
-    let action = programs();
+    let action = stored_action();
     let sent = code <= 0;
     match action.sa_sigaction {
         libc::SIG_IGN if sent => return,
         libc::SIG_DFL | libc::SIG_IGN => {
-            let _ = real(Some(&zeroed()));
+            let _ = sigaction(Some(&zeroed()));
             if sent {
                 // SAFETY: sends a signal to the calling thread, which it ends.
                 unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::syscall(libc::SYS_gettid), signal) };
@@ -188,7 +189,7 @@ unsafe fn pass_on(signal: c_int, info: *mut siginfo_t, context: *mut c_void, cod
     }
     if action.sa_flags & libc::SA_RESETHAND != 0 {
         // Null is the default action.
-        PROGRAMS.store(std::ptr::null_mut(), Release);
+        PROGRAM_ACTION.store(std::ptr::null_mut(), Release);
     }
     let mut mask = action.sa_mask;
     let mut before = MaybeUninit::<libc::sigset_t>::zeroed();

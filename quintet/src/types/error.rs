@@ -210,6 +210,20 @@ impl Error {
     }
 }
 
+/// Returns the text as one word of a shell command line.
+///
+/// Backslashes are used rather than quotes, because the command line itself is in quotes.
+pub fn shell_word(text: &str) -> String {
+    let mut word = String::with_capacity(text.len());
+    for c in text.chars() {
+        if !c.is_alphanumeric() && !"/._-+,:=@%".contains(c) {
+            word.push('\\');
+        }
+        word.push(if c.is_control() { '\u{fffd}' } else { c });
+    }
+    word
+}
+
 /// Returns a path for a message. The middle of a very long path is omitted.
 fn shown(path: &Path) -> String {
     const ENDS: usize = 100;

@@ -172,11 +172,11 @@ impl Operation<'_> {
             words[1].store((after.0 - before.0) as u32, SeqCst);
             words[2].store((after.1 - before.1) as u32, SeqCst);
             words[0].store(pack(outcome), SeqCst);
-            go[0].tell(1);
+            go[0].post(1);
             go[1].wait();
             if outcome.is_err() {
                 words[3].store(pack((self.body)(path, ns.as_ref())), SeqCst);
-                go[0].tell(1);
+                go[0].post(1);
                 go[2].wait();
             }
         });
@@ -187,11 +187,11 @@ impl Operation<'_> {
         go[0].wait();
         let outcome = unpack(words[0].load(SeqCst));
         let then = observe(path);
-        go[1].tell(1);
+        go[1].post(1);
         let again = outcome.is_err().then(|| {
             go[0].wait();
             let again = (unpack(words[3].load(SeqCst)), observe(path));
-            go[2].tell(1);
+            go[2].post(1);
             again
         });
         let end = child.end();

@@ -7,7 +7,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::AtomicBool;
 use loom::thread;
 
-/// A thread yields instead of sleeping, and a flag tells if the first participant is dead.
+/// A thread yields instead of sleeping, and a flag shows if the first participant is dead.
 struct Model {
     first_is_dead: AtomicBool,
 }

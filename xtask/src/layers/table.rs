@@ -7,7 +7,7 @@
 //! |---|---|
 //! | folder | one entry in backticks, or several siblings: `shm/`, `sem/`, `msg/` |
 //! | holds | prose, not read |
-//! | may import | `everything below`, `nothing`, or entries in backticks; ``  `object/` and below  `` |
+//! | may import | `everything below`, `nothing`, or entries: ``  `object/` and below  `` |
 //! | must never know | prose, not read |
 //!
 //! An entry is a path relative to the crate's `src`. A trailing slash names a folder, which

@@ -156,7 +156,8 @@ fn a_glob_hands_on_public_names_only() {
     let tree = Tree::new(&[
         ("house/src/base/mod.rs", "mod a;\nmod b;\npub use a::*;\npub use b::*;\n"),
         ("house/src/base/a.rs", "use super::*;\nuse std::cell::Cell;\npub fn fa() -> Cell<u8> { Cell::new(0) }\n"),
-        // `fa` is in the other file; `Cell` and `new` are not, although that file imports and calls them.
+        // `fa` is in the other file; `Cell` and `new` are not, although that file imports and calls
+        // them.
         ("house/src/base/b.rs", "use super::*;\nuse std::cell::Cell;\npub fn fb() -> Cell<u8> { fa() }\n"),
         ("house/src/left/mod.rs", "use crate::base::*;\npub fn f() -> Option<Cell<u8>> { fb(); None }\n"),
     ]);

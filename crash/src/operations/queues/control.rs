@@ -3,7 +3,7 @@
 use super::*;
 use crate::campaign::{Run, operations};
 
-operations! { "queues::control": creating_in_private creating_in_shared giving_rights removing_in_private removing_in_shared giving_memory_back }
+operations! { "queues::control": creating_in_private creating_in_shared giving_to_another_user removing_in_private removing_in_shared giving_memory_back }
 
 fn making(run: &Run, kind: Kind) {
     Scenario {
@@ -37,7 +37,7 @@ fn creating_in_shared(run: &Run) {
     making(run, Kind::Shared);
 }
 
-fn giving_rights(run: &Run) {
+fn giving_to_another_user(run: &Run) {
     Scenario {
         kind: Kind::Shared,
         victim: &|ns| {

@@ -1,7 +1,7 @@
 //! Operations on a segment. Attached processes stay attached. Other processes find the segment
 //! intact or missing.
 
-pub mod rights;
+pub mod permissions;
 pub mod share;
 
 use crate::campaign::Run;
@@ -111,11 +111,11 @@ impl Case<'_> {
             let ns = Namespace::open(path).unwrap();
             let memory = Segment::open(&ns, OTHER).unwrap().attach().unwrap();
             memory.write(9_000, b"survivor").unwrap();
-            ready.tell(1);
+            ready.post(1);
             go.wait();
             self.check_by(&ns);
             assert_eq!(memory.to_vec(9_000..9_008).unwrap(), b"survivor");
-            done.tell(1);
+            done.post(1);
             go.wait();
         });
         ready.wait();
@@ -149,7 +149,7 @@ impl Case<'_> {
             check: &|path, peers| {
                 let (go, done) = posts.take().unwrap();
                 let ask_survivor = || {
-                    go.tell(1);
+                    go.post(1);
                     done.wait();
                 };
                 let first = survivor_first.replace(!survivor_first.get());
@@ -160,7 +160,7 @@ impl Case<'_> {
                 if !first {
                     ask_survivor();
                 }
-                go.tell(1);
+                go.post(1);
                 peers.into_iter().for_each(Child::succeeds);
             },
             clear: &clear_all,

@@ -234,11 +234,11 @@ fn remove_attached(run: &Run) {
                     let ns = Namespace::open(path).unwrap();
                     let memory = Segment::open(&ns, OTHER).unwrap().attach().unwrap();
                     memory.write(0, b"mine").unwrap();
-                    ready.tell(1);
+                    ready.post(1);
                     go.wait();
                     assert_eq!(memory.to_vec(0..4).unwrap(), b"mine");
                     memory.detach().unwrap();
-                    done.tell(1);
+                    done.post(1);
                 });
                 ready.wait();
                 posts.replace(Some((go, done)));
@@ -280,7 +280,7 @@ fn removed_or_not(ns: &Namespace, go: &Signpost, done: &Signpost) {
         assert_ne!(new, stat.id);
     }
     drop(more);
-    go.tell(1);
+    go.post(1);
     done.wait();
     if removed {
         assert_eq!(ns.shm_stat(stat.id.raw()), Err(Errno::INVAL));

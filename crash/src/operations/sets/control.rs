@@ -3,7 +3,7 @@
 use super::*;
 use crate::campaign::{Run, operations};
 
-operations! { "sets::control": setting_one_value setting_all_values creating_in_private creating_in_shared removing_in_private removing_in_shared giving_rights }
+operations! { "sets::control": setting_one_value setting_all_values creating_in_private creating_in_shared removing_in_private removing_in_shared giving_to_another_user }
 
 fn setting_one_value(run: &Run) {
     Scenario {
@@ -130,7 +130,7 @@ fn removing_in_shared(run: &Run) {
     removing_it(run, Kind::Shared);
 }
 
-fn giving_rights(run: &Run) {
+fn giving_to_another_user(run: &Run) {
     Scenario {
         kind: Kind::Shared,
         victim: &|ns| {

@@ -1,4 +1,4 @@
-//! `quintet doctor`: examines a namespace or a program, and tells how to fix problems.
+//! `quintet doctor`: examines a namespace or a program, and shows how to fix problems.
 
 mod finding;
 mod logind;

@@ -70,7 +70,7 @@ impl Report for Messages {
             hex.write_all(&message.bytes)?;
             hex.finish()?;
             let dump = String::from_utf8_lossy(&dump);
-            // The last line is the length, which the heading tells.
+            // The last line is the length, which the heading contains.
             let lines = dump.lines().count().saturating_sub(1);
             dump.lines().take(lines).try_for_each(|line| page.line(format_args!("   {line}")))?;
         }

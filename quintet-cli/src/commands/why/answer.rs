@@ -31,7 +31,7 @@ pub struct Answer {
     /// Whether the process uses the namespace. `None` for a set or queue, and for the kernel's
     /// namespace.
     pub uses_namespace: Option<bool>,
-    /// The children that the process waits for. `waits` and `queue_waits` tell what they wait for.
+    /// The children that the process waits for. `waits` and `queue_waits` hold their blocked calls.
     pub children: Vec<i32>,
     pub waits: Vec<SemaphoreWaitView>,
     pub queue_waits: Vec<QueueWaitView>,
@@ -43,7 +43,7 @@ pub struct Answer {
     pub deadlocks: Vec<Vec<EdgeView>>,
     /// The numbers of waiters at the kernel's semaphores.
     pub counted: Vec<WaiterCount>,
-    /// What the answer cannot tell.
+    /// What the answer leaves open.
     pub unknown: Option<&'static str>,
 }
 

@@ -15,8 +15,8 @@ use crate::types::msg::QueueStat;
 
 /// A message queue, by its identifier.
 ///
-/// The value is a handle: dropping it does not remove the queue. A queue and its messages live until
-/// the queue is removed, as in System V IPC.
+/// The value is a handle: dropping it does not remove the queue. A queue and its messages live
+/// until the queue is removed, as in System V IPC.
 ///
 /// A message has a type, 1 or more, and 0..=`msgmax` bytes. A receiver takes a whole message: the
 /// first one that its [`Select`](crate::Select) fits.
@@ -48,7 +48,8 @@ pub struct MessageQueue {
 }
 
 impl MessageQueue {
-    /// Opens the queue of `key`, or creates it with mode 0600. Concurrent callers get the same queue.
+    /// Opens the queue of `key`, or creates it with mode 0600. Concurrent callers get the same
+    /// queue.
     ///
     /// # Examples
     ///
@@ -363,9 +364,9 @@ impl MessageQueue {
     pub(crate) fn error(&self, verb: &str, errno: Errno) -> Error {
         let error = common::error(&self.ns, verb, Class::QUEUE, self.id, errno);
         match errno {
-            Errno::OPNOTSUPP => {
-                error.reason("the kernel's queues know no timeout").hint("wait without end or not at all, or use a directory")
-            }
+            Errno::OPNOTSUPP => error
+                .reason("the kernel's queues have no timeout")
+                .hint("wait without a timeout or not at all, or use a directory"),
             _ => error,
         }
     }

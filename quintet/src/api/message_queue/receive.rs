@@ -31,7 +31,8 @@ impl MessageQueue {
     /// | `EACCES` | the mode does not grant reading |
     /// | `EIDRM` | the queue was removed while the call waited |
     /// | `EINVAL` | the queue does not exist (any more), or `select` has a type below 1 |
-    /// | `ENOMEM` | there is no memory for the message, which stays, or no room for the blocked call |
+    /// | `ENOMEM` | there is no memory for the message, which stays in the queue |
+    /// | `ENOMEM` | there is no room for the blocked call |
     ///
     /// # References
     ///
@@ -68,8 +69,8 @@ impl MessageQueue {
         self.received(select, self.take(select, MsgFlags::NOWAIT, None))
     }
 
-    /// Receives the selected message. Blocks until there is one, for `timeout` at most; then returns
-    /// `None`.
+    /// Receives the selected message. Blocks until there is one, for `timeout` at most; then
+    /// returns `None`.
     ///
     /// # Examples
     ///
@@ -286,7 +287,7 @@ impl MessageQueue {
     }
 
     fn peek_error(&self, errno: Errno) -> Error {
-        let error = self.error("look into", errno);
+        let error = self.error("peek at", errno);
         if errno == Errno::NOSYS { error.reason("the kernel was built without MSG_COPY") } else { error }
     }
 }

@@ -30,7 +30,8 @@ impl MessageQueue {
     /// |---|---|
     /// | `EACCES` | the mode does not grant writing |
     /// | `EIDRM` | the queue was removed while the call waited |
-    /// | `EINVAL` | the queue does not exist (any more), `mtype` is below 1, or `data` is longer than `msgmax` |
+    /// | `EINVAL` | the queue does not exist (any more) |
+    /// | `EINVAL` | `mtype` is below 1, or `data` is longer than `msgmax` |
     /// | `ENOMEM` | the file system has no room for the message |
     ///
     /// # References
@@ -41,8 +42,8 @@ impl MessageQueue {
         self.send_until(mtype, data, None).map_err(|e| self.send_error(mtype, data, e))
     }
 
-    /// Sends a message as [`send`](Self::send) does, if the queue has room. Returns `true` if it was
-    /// sent. Never blocks.
+    /// Sends a message as [`send`](Self::send) does, if the queue has room. Returns `true` if it
+    /// was sent. Never blocks.
     ///
     /// # Examples
     ///
@@ -68,8 +69,8 @@ impl MessageQueue {
         self.sent(mtype, data, self.ns.msgsnd(self.id.raw(), mtype, data, MsgFlags::NOWAIT, None))
     }
 
-    /// Sends a message as [`send`](Self::send) does. Blocks for `timeout` at most. Returns `true` if
-    /// it was sent.
+    /// Sends a message as [`send`](Self::send) does. Blocks for `timeout` at most. Returns `true`
+    /// if it was sent.
     ///
     /// # Examples
     ///
@@ -99,8 +100,8 @@ impl MessageQueue {
         self.sent(mtype, data, self.send_until(mtype, data, Instant::now().checked_add(timeout)))
     }
 
-    /// Sends a message as [`send`](Self::send) does. Blocks until `deadline` at most. Returns `true`
-    /// if it was sent.
+    /// Sends a message as [`send`](Self::send) does. Blocks until `deadline` at most. Returns
+    /// `true` if it was sent.
     ///
     /// If the deadline has passed, it sends the message if the queue has room.
     ///

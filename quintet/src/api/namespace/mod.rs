@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 /// A set of objects that find each other by key and by identifier.
 ///
-/// The value is a cheap handle. Clones refer to the same namespace, and so does a namespace that one
-/// process opens twice.
+/// The value is a cheap handle. Clones refer to the same namespace, and so does a namespace that
+/// one process opens twice.
 ///
 /// # Examples
 ///
@@ -51,7 +51,8 @@ impl Namespace {
         Namespace { backend: AnyBackend::Kernel(Kernel) }
     }
 
-    /// Returns the path of the default namespace: `$QUINTET_NAMESPACE`, else `/dev/shm/quintet-UID`.
+    /// Returns the path of the default namespace: `$QUINTET_NAMESPACE`, else
+    /// `/dev/shm/quintet-UID`.
     ///
     /// # Examples
     ///
@@ -64,8 +65,8 @@ impl Namespace {
 
     /// Opens the default namespace, and creates it on first use.
     ///
-    /// It is private to the user. That of the superuser is shared, because its programs may change their
-    /// user; it has a name that only the superuser can list.
+    /// It is private to the user. That of the superuser is shared, because its programs may change
+    /// their user; it has a name that only the superuser can list.
     ///
     /// # Errors
     ///
@@ -133,9 +134,9 @@ impl Namespace {
 
     /// Creates a shared namespace with a random name in the directory `parent`.
     ///
-    /// Other users should be able to search `parent` but not to list it (mode 0711). Then only processes
-    /// that are told the name can open the namespace. Programs that give up the privileges of the
-    /// superuser use this.
+    /// Other users should be able to search `parent` but not to list it (mode 0711). Then only
+    /// processes that know the name can open the namespace. Programs that give up the privileges of
+    /// the superuser use this.
     ///
     /// # Examples
     ///
@@ -239,8 +240,8 @@ impl Namespace {
         with_backend!(self.backend, backend => NamespaceVerbs::set_limits(backend, limits))
     }
 
-    /// Reclaims what exited processes leave: attach counts, segments that only they kept, and objects
-    /// that they had not finished creating.
+    /// Reclaims what exited processes leave: attach counts, segments that only they kept, and
+    /// objects that they had not finished creating.
     ///
     /// Every call does this where it needs to. This call does it for the whole namespace.
     ///
@@ -263,8 +264,8 @@ impl Namespace {
         with_backend!(self.backend, backend => backend.sweep())
     }
 
-    /// Returns the processes that use the namespace. `count` is the number of attachments of each. Empty
-    /// for the kernel's namespace.
+    /// Returns the processes that use the namespace. `count` is the number of attachments of each.
+    /// Empty for the kernel's namespace.
     ///
     /// # Examples
     ///
@@ -284,8 +285,8 @@ impl Namespace {
         with_backend!(self.backend, backend => backend.participants())
     }
 
-    /// Removes the namespace and all its objects. Unless `force` is set, it fails while other processes
-    /// use the namespace.
+    /// Removes the namespace and all its objects. Unless `force` is set, it fails while other
+    /// processes use the namespace.
     ///
     /// # Examples
     ///
@@ -308,8 +309,8 @@ impl Namespace {
         with_backend!(self.backend, backend => NamespaceVerbs::destroy(backend, force))
     }
 
-    /// Removes the namespace at `path` that cannot be opened, because it is damaged or has another layout
-    /// version.
+    /// Removes the namespace at `path` that cannot be opened, because it is damaged or has another
+    /// layout version.
     ///
     /// Only files that a namespace has are removed. Processes that use it are not detected.
     ///

@@ -65,8 +65,8 @@ impl Namespace {
 
     /// Finds the queue of `key`, or creates it: `int msgget(key_t key, int msgflg)`.
     ///
-    /// `flags` has the C flags `IPC_CREAT` and `IPC_EXCL`, and the nine bits of the mode. The capacity of
-    /// a new queue is the limit `msgmnb`.
+    /// `flags` has the C flags `IPC_CREAT` and `IPC_EXCL`, and the nine bits of the mode. The
+    /// capacity of a new queue is the limit `msgmnb`.
     ///
     /// # Examples
     ///
@@ -96,8 +96,8 @@ impl Namespace {
         with_backend!(self.backend, backend => backend.msgget(key, flags))
     }
 
-    /// Calls [`Namespace::msgget`], where a new queue has the capacity from its first instant. Returns
-    /// `None` for the kernel, which cannot do that.
+    /// Calls [`Namespace::msgget`], where a new queue has the capacity from its first instant.
+    /// Returns `None` for the kernel, which cannot do that.
     pub(crate) fn msgget_with(&self, key: Key, flags: i32, capacity: u64) -> Option<std::result::Result<Id, Errno>> {
         with_backend!(self.backend, backend => backend.msgget_with(key, flags, capacity))
     }
@@ -131,7 +131,8 @@ impl Namespace {
     /// | `EAGAIN` | there is no room, and `IPC_NOWAIT` is given or the timeout has passed |
     /// | `EIDRM` | the queue was removed meanwhile |
     /// | `EINTR` | a signal was caught |
-    /// | `EINVAL` | no queue has the identifier; `mtype` is below 1; `data` is longer than `msgmax` |
+    /// | `EINVAL` | no queue has the identifier |
+    /// | `EINVAL` | `mtype` is below 1, or `data` is longer than `msgmax` |
     /// | `ENOMEM` | the file system has no room for the message |
     /// | `EOPNOTSUPP` | the namespace is the kernel's, and the timeout is not 0 |
     ///
@@ -152,7 +153,8 @@ impl Namespace {
     /// Receives a message: `ssize_t msgrcv(int msqid, void *msgp, size_t msgsz, long msgtyp, int
     /// msgflg)`. Returns its type, and the number of bytes written to `buffer`.
     ///
-    /// Blocks until there is one. `timeout` is that of [`Namespace::msgsnd`]. `mtype` selects the message:
+    /// Blocks until there is one. `timeout` is that of [`Namespace::msgsnd`]. `mtype` selects the
+    /// message:
     ///
     /// | `mtype` | message |
     /// |---|---|
@@ -184,7 +186,8 @@ impl Namespace {
     /// | `EIDRM` | the queue was removed meanwhile |
     /// | `EINTR` | a signal was caught |
     /// | `EINVAL` | no queue has the identifier |
-    /// | `EINVAL` | `MSG_COPY` without `IPC_NOWAIT`, with `MSG_EXCEPT`, or of a message over `msgmax` |
+    /// | `EINVAL` | `MSG_COPY` without `IPC_NOWAIT`, or with `MSG_EXCEPT` |
+    /// | `EINVAL` | `MSG_COPY` of a message over `msgmax` |
     /// | `EINVAL` | `MSG_COPY` and `MSG_NOERROR`, and the message is longer than `buffer` |
     /// | `ENOMSG` | there is no such message, and `IPC_NOWAIT` is given or the timeout has passed |
     /// | `EOPNOTSUPP` | the namespace is the kernel's, and the timeout is not 0 |
@@ -217,9 +220,9 @@ impl Namespace {
     /// Calls `see` with each message and its bytes, in the order of the queue, until it returns
     /// `false`. The messages stay in the queue.
     ///
-    /// A message that is sent or received meanwhile may be seen or not. No message is seen twice or out
-    /// of order. The kernel only has positions, so its messages may be skipped if others are received
-    /// meanwhile.
+    /// A message that is sent or received meanwhile may be seen or not. No message is seen twice or
+    /// out of order. The kernel only has positions, so its messages may be skipped if others are
+    /// received meanwhile.
     ///
     /// # Examples
     ///
@@ -285,8 +288,8 @@ impl Namespace {
 
     /// Returns the state of the queue at an index, 0..=32767 (`MSG_STAT`).
     ///
-    /// Of a greater number, the low 15 bits are used, as in the kernel. If `any` is set, no permission
-    /// is checked (`MSG_STAT_ANY`).
+    /// Of a greater number, the low 15 bits are used, as in the kernel. If `any` is set, no
+    /// permission is checked (`MSG_STAT_ANY`).
     ///
     /// # Examples
     ///
@@ -315,7 +318,8 @@ impl Namespace {
         with_backend!(self.backend, backend => backend.msg_stat_index(index, any))
     }
 
-    /// Sets the owner, the group, the low nine bits of the mode, and the capacity in bytes (`IPC_SET`).
+    /// Sets the owner, the group, the low nine bits of the mode, and the capacity in bytes
+    /// (`IPC_SET`).
     ///
     /// # Examples
     ///
@@ -402,9 +406,9 @@ impl Namespace {
 
     /// Rebuilds damaged message queues, and returns them.
     ///
-    /// A queue is damaged if its lists disagree with its messages, because a process with permission has
-    /// overwritten its file. The messages that are still legible are kept. Other queues, and those of the
-    /// kernel, stay as they are.
+    /// A queue is damaged if its lists disagree with its messages, because a process with
+    /// permission has overwritten its file. The messages that are still legible are kept. Other
+    /// queues, and those of the kernel, stay as they are.
     ///
     /// # Examples
     ///
@@ -422,8 +426,8 @@ impl Namespace {
         with_backend!(self.backend, backend => backend.damaged_queues(true))
     }
 
-    /// Returns the queues that [`Namespace::repair_queues`] would rebuild, with the number of messages
-    /// that each would keep. Changes nothing.
+    /// Returns the queues that [`Namespace::repair_queues`] would rebuild, with the number of
+    /// messages that each would keep. Changes nothing.
     ///
     /// # Examples
     ///

@@ -63,8 +63,8 @@ impl Namespace {
         with_backend!(self.backend, backend => backend.set_next_id(Mechanism::Sem, id))
     }
 
-    /// Finds the set of `key`, or creates it with all values 0: `int semget(key_t key, int nsems, int
-    /// semflg)`.
+    /// Finds the set of `key`, or creates it with all values 0: `int semget(key_t key, int nsems,
+    /// int semflg)`.
     ///
     /// - `nsems` is the number of semaphores of a new set, 1..=`semmsl`, or the least number of an
     ///   existing one, where 0 allows any.
@@ -99,8 +99,8 @@ impl Namespace {
         with_backend!(self.backend, backend => backend.semget(key, nsems, flags))
     }
 
-    /// Calls [`Namespace::semget`], where a new set has these values from its first instant. Returns
-    /// `None` for the kernel, which cannot do that.
+    /// Calls [`Namespace::semget`], where a new set has these values from its first instant.
+    /// Returns `None` for the kernel, which cannot do that.
     pub(crate) fn semget_with(&self, key: Key, flags: i32, values: &[u16]) -> Option<std::result::Result<Id, Errno>> {
         with_backend!(self.backend, backend => backend.semget_with(key, flags, values))
     }
@@ -288,8 +288,8 @@ impl Namespace {
         with_backend!(self.backend, backend => backend.sem_values(id))
     }
 
-    /// Sets the value of semaphore `num`, and clears the adjustments (`SEM_UNDO`) that any process has
-    /// for it (`SETVAL`).
+    /// Sets the value of semaphore `num`, and clears the adjustments (`SEM_UNDO`) that any process
+    /// has for it (`SETVAL`).
     ///
     /// # Examples
     ///
@@ -320,7 +320,8 @@ impl Namespace {
         with_backend!(self.backend, backend => backend.sem_set_value(id, num, value))
     }
 
-    /// Sets all values at one instant, and clears all adjustments (`SEM_UNDO`) of the set (`SETALL`).
+    /// Sets all values at one instant, and clears all adjustments (`SEM_UNDO`) of the set
+    /// (`SETALL`).
     ///
     /// # Examples
     ///
@@ -380,8 +381,8 @@ impl Namespace {
 
     /// Returns the state of the set at an index, 0..=32767 (`SEM_STAT`).
     ///
-    /// Of a greater number, the low 15 bits are used, as in the kernel. If `any` is set, no permission
-    /// is checked (`SEM_STAT_ANY`).
+    /// Of a greater number, the low 15 bits are used, as in the kernel. If `any` is set, no
+    /// permission is checked (`SEM_STAT_ANY`).
     ///
     /// # Examples
     ///

@@ -11,8 +11,8 @@ use crate::types::shm::{SegmentStat, SegmentStatus, Usage};
 use std::ffi::c_void;
 
 impl Namespace {
-    /// Returns the identifier that the next segment will have (`shm_next_id`), or `None` if none was
-    /// requested.
+    /// Returns the identifier that the next segment will have (`shm_next_id`), or `None` if none
+    /// was requested.
     ///
     /// # Examples
     ///
@@ -66,8 +66,8 @@ impl Namespace {
     /// Finds the segment of `key`, or creates it: `int shmget(key_t key, size_t size, int shmflg)`.
     ///
     /// - `size` is in bytes: 1..=`shmmax` for a new segment.
-    /// - `flags` has the C flags `IPC_CREAT`, `IPC_EXCL`, `SHM_HUGETLB` and `SHM_NORESERVE`, and the nine
-    ///   bits of the mode.
+    /// - `flags` has the C flags `IPC_CREAT`, `IPC_EXCL`, `SHM_HUGETLB` and `SHM_NORESERVE`, and
+    ///   the nine bits of the mode.
     ///
     /// # Examples
     ///
@@ -107,8 +107,8 @@ impl Namespace {
     ///
     /// # Safety
     ///
-    /// `SHM_REMAP` replaces what is mapped at `address`. Peers can write to the memory, so all access
-    /// must be atomic or volatile.
+    /// `SHM_REMAP` replaces what is mapped at `address`. Peers can write to the memory, so all
+    /// access must be atomic or volatile.
     ///
     /// # Examples
     ///
@@ -130,7 +130,8 @@ impl Namespace {
     /// |---|---|
     /// | `EACCES` | the mode does not grant the access |
     /// | `EIDRM` | the segment was destroyed meanwhile |
-    /// | `EINVAL` | no segment has the identifier; `address` is not aligned, in use, or 0 with `SHM_REMAP` |
+    /// | `EINVAL` | no segment has the identifier |
+    /// | `EINVAL` | `address` is not aligned, in use, or 0 with `SHM_REMAP` |
     /// | `ENOMEM` | the address space has no room |
     ///
     /// # References
@@ -207,8 +208,8 @@ impl Namespace {
 
     /// Returns the state of the segment at an index, 0..=32767 (`SHM_STAT`).
     ///
-    /// Of a greater number, the low 15 bits are used, as in the kernel. If `any` is set, no permission
-    /// is checked (`SHM_STAT_ANY`).
+    /// Of a greater number, the low 15 bits are used, as in the kernel. If `any` is set, no
+    /// permission is checked (`SHM_STAT_ANY`).
     ///
     /// # Examples
     ///
@@ -296,7 +297,8 @@ impl Namespace {
         with_backend!(self.backend, backend => backend.shm_remove(id))
     }
 
-    /// Keeps the segment out of swap (`SHM_LOCK`, if `locked`), or allows swap again (`SHM_UNLOCK`).
+    /// Keeps the segment out of swap (`SHM_LOCK`, if `locked`), or allows swap again
+    /// (`SHM_UNLOCK`).
     ///
     /// # Examples
     ///

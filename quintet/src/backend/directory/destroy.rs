@@ -4,7 +4,7 @@ use crate::backend::directory::default::user_path;
 use crate::backend::directory::files::remove_files;
 use crate::backend::directory::{Directory, hidden};
 use crate::sys::credentials::{self, capable};
-use crate::types::error::{Errno, Error, Result};
+use crate::types::error::{Errno, Error, Result, shell_word};
 use rustix::fs;
 use rustix::thread::CapabilitySet;
 use std::path::Path;
@@ -25,7 +25,10 @@ impl Directory {
         if users > 0 && !force {
             return Err(error(Errno::BUSY)
                 .reason(if users == 1 { "1 process uses it".to_owned() } else { format!("{users} processes use it") })
-                .hint(format!("end the processes first, or run 'quintet namespace rm --force {}'", self.core.path().display())));
+                .hint(format!(
+                    "end the processes first, or run 'quintet namespace rm --force {}'",
+                    shell_word(&self.core.path().to_string_lossy())
+                )));
         }
         remove_files(self.core.path())?;
         hidden::remove_parent(&user_path(), self.core.path());

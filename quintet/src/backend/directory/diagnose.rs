@@ -42,17 +42,17 @@ impl Directory {
     #[inline(never)]
     pub fn explain_errno(&self, call: Call, errno: Errno) -> Errno {
         let is_ordinary = matches!((call, errno), (_, Errno::ACCES) | (Call::Find, Errno::NOENT));
-        let trouble = match errno {
+        let error = match errno {
             Errno::NOENT if is_ordinary => None,
             Errno::ACCES => run_by_path(|| self.may_probe().then(|| self.explain_missing_file()).flatten()),
             Errno::NOENT | Errno::NOTDIR => run_by_path(|| self.explain_missing_file()),
-            Errno::ROFS => Some(self.error(errno).hint("use a directory on a file system that can be written")),
+            Errno::ROFS => Some(self.error(errno).hint("use a directory on a writable file system")),
             Errno::NOMEM | Errno::NOSPC | Errno::DQUOT => run_by_path(|| self.may_probe().then(|| self.check_space()).flatten()),
             Errno::LOOP | Errno::STALE | Errno::IO | Errno::NODEV | Errno::NOTCONN | Errno::UCLEAN => Some(self.error(errno)),
             _ => return errno,
         };
-        if let Some(trouble) = &trouble {
-            listener::tell(|listener| listener.trouble(trouble));
+        if let Some(error) = &error {
+            listener::notify(|listener| listener.failed(error));
         }
         match (call, errno) {
             _ if is_ordinary => errno,
@@ -73,7 +73,7 @@ impl Directory {
     fn explain_missing_file(&self) -> Option<Error> {
         match self.identify(format_args!("/namespace")) {
             Ok(now) if now != self.core.identity => {
-                Some(self.error(Errno::NOENT).reason("another one was put in its place").hint("start the program again"))
+                Some(self.error(Errno::NOENT).reason("another namespace has taken its place").hint("start the program again"))
             }
             Ok(_) => ["shm", "sem", "msg", "key"].into_iter().find_map(|folder| {
                 let missing = self.identify(format_args!("/{folder}")) == Err(rustix::io::Errno::NOENT);
@@ -86,7 +86,7 @@ impl Directory {
                 Some(self.error(Errno::NOENT).reason(why).hint(remedy))
             }
             Err(rustix::io::Errno::ACCESS) => {
-                let why = "this program may not enter it, or not any more";
+                let why = "this program has no permission to enter it";
                 Some(
                     self.error(Errno::ACCES)
                         .reason(why)

@@ -3,7 +3,7 @@
 use crate::layout::{self, HEADER_BYTES, Header, REGISTRY_BYTES, Registry};
 use crate::sys::fd::Fd;
 use crate::sys::file;
-use crate::types::error::{Errno, Error, Result};
+use crate::types::error::{Errno, Error, Result, shell_word};
 use crate::types::kind::Kind;
 use crate::types::limits::Limits;
 use rustix::fs::{self, Mode};
@@ -143,7 +143,7 @@ fn c_string(path: &Path) -> std::result::Result<CString, Errno> {
 
 /// Creates a complete file without a name.
 pub fn create_unnamed(path: &Path, mode: u32, len: u64, reserved: u64, content: &[u8]) -> std::result::Result<Fd, Errno> {
-    file::unpublished(&c_string(path)?, mode, len, reserved, content)
+    file::create_unnamed(&c_string(path)?, mode, len, reserved, content)
 }
 
 /// Gives the file its name. Succeeds without effect if another process created the name first.
@@ -156,14 +156,15 @@ pub fn publish(path: &Path, name: &str, fd: &Fd) -> std::result::Result<(), Errn
 
 /// Returns the error for a damaged file of a namespace.
 pub fn damaged(path: &Path, name: &str) -> Error {
-    Error::at(Errno::BADMSG, "open the namespace", path)
-        .reason(format!("its file '{name}' is damaged"))
-        .hint("save what you need of shm/*.data, then remove the directory and create it again; nothing was changed")
+    Error::at(Errno::BADMSG, "open the namespace", path).reason(format!("its file '{name}' is damaged")).hint(format!(
+        "save what you need of shm/*.data, then run 'quintet namespace rm --force {}'; nothing was changed",
+        shell_word(&path.to_string_lossy())
+    ))
 }
 
 /// Returns the hint to create the namespace at `path`.
 pub fn create_hint(path: &Path) -> String {
-    format!("create it with 'quintet namespace create {}'", path.display())
+    format!("create it with 'quintet namespace create {}'", shell_word(&path.to_string_lossy()))
 }
 
 /// Returns the error for a namespace that cannot be opened.
@@ -171,9 +172,11 @@ pub fn explain_open(errno: Errno, path: &Path) -> Error {
     let error = Error::at(errno, "open the namespace", path);
     match errno {
         Errno::NOENT => error.reason("the directory is not a namespace").hint(create_hint(path)),
-        Errno::ACCES => error.reason("you may not enter or write it").hint("ask its owner for access, or use your own namespace"),
+        Errno::ACCES => error
+            .reason("you have no permission to enter or write it")
+            .hint("ask its owner for access, or use your own namespace"),
         Errno::BADMSG => damaged(path, "namespace"),
-        Errno::ROFS => error.hint("use a directory on a file system that can be written"),
+        Errno::ROFS => error.hint("use a directory on a writable file system"),
         _ => error,
     }
 }
@@ -182,13 +185,13 @@ pub fn explain_open(errno: Errno, path: &Path) -> Error {
 pub fn explain_create(errno: Errno, path: &Path) -> Error {
     let error = Error::at(errno, "create the namespace", path);
     match errno {
-        Errno::ACCES | Errno::PERM => error.hint("use a directory that you may write"),
-        Errno::ROFS => error.hint("use a directory on a file system that can be written"),
-        Errno::NOSPC => error.hint("make room on the file system, or use another"),
+        Errno::ACCES | Errno::PERM => error.hint("use a directory that you have permission to write"),
+        Errno::ROFS => error.hint("use a directory on a writable file system"),
+        Errno::NOSPC => error.hint("make room on the file system, or use another one"),
         Errno::NOTDIR | Errno::EXIST => error.reason("a file is in the way").hint("choose another path"),
         Errno::NAMETOOLONG => error.hint("choose a shorter path"),
         Errno::OPNOTSUPP | Errno::ISDIR => {
-            error.reason("its file system has no unnamed files (O_TMPFILE)").hint("choose tmpfs, ext4, xfs or btrfs")
+            error.reason("its file system has no unnamed files (O_TMPFILE)").hint("use a directory on tmpfs, ext4, xfs or btrfs")
         }
         _ => error,
     }

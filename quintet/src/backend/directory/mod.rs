@@ -1,6 +1,6 @@
 //! The backend that stores a namespace in a directory.
 //!
-//! | file | contents |
+//! | file | content |
 //! |---|---|
 //! | `open` | opening and creating a namespace |
 //! | `default`, `hidden` | the default namespace; namespaces with unguessable names |

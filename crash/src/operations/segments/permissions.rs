@@ -9,7 +9,7 @@ use super::*;
 use crate::campaign::{Run, operations};
 use crate::support::{become_user, begin, finish, is_root, open_to_all};
 
-operations! { "segments::rights": set_mode set_mode_closed set_owner set_owner_again another_user_takes_over }
+operations! { "segments::permissions": set_mode set_mode_closed set_owner set_owner_again another_user_takes_over }
 
 fn mode_of(path: &Path) -> u32 {
     use std::os::unix::fs::PermissionsExt;
@@ -25,11 +25,11 @@ fn user_gets_in(path: &Path, id: Id, uid: u32) -> bool {
         match Segment::open_id(&ns, id).unwrap().attach() {
             Ok(memory) => {
                 memory.write(0, b"in").unwrap();
-                granted.tell_number(1);
+                granted.send_number(1);
             }
             Err(e) => {
                 assert_eq!(e.errno(), Errno::ACCES, "{e}");
-                granted.tell_number(0);
+                granted.send_number(0);
             }
         }
     })
