@@ -7,6 +7,8 @@
 #![allow(unsafe_code)]
 
 use crate::base::{cancel, page_cache};
+#[cfg(all(target_env = "gnu", any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")))]
+use crate::entry::dlopen;
 use crate::entry::syscall;
 use crate::log::listener;
 use crate::proc;
@@ -19,6 +21,8 @@ static AT_LOAD: extern "C" fn() = at_load;
 
 extern "C" fn at_load() {
     let _ = catch_unwind(|| {
+        #[cfg(all(target_env = "gnu", any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")))]
+        dlopen::at_load();
         syscall::at_load();
         listener::at_load();
         page_cache::at_load();
