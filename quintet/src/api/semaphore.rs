@@ -10,8 +10,8 @@ use crate::types::sem::{SemFlags, SemOp};
 /// A counting semaphore: a set of one, or one of a set ([`SemaphoreSet::semaphore`]). With the
 /// initial value 1 it is a lock between processes.
 ///
-/// A process acquires units with a [`Guard`], which releases them when it is dropped. They are also
-/// released when the process exits or is killed (`SEM_UNDO`), so no process waits for one that is
+/// A process acquires units with a [`Guard`](crate::Guard), which releases them when it is dropped.
+/// They are also released when the process exits or is killed (`SEM_UNDO`), so no process waits for one that is
 /// gone.
 ///
 /// A caught signal does not end the waiting. [`SemaphoreSet::op`] fails with `EINTR` instead.

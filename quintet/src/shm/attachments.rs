@@ -4,7 +4,7 @@
 //! compare-and-swap. The list needs neither a lock nor an allocator, so that a signal handler may
 //! attach and detach.
 //!
-//! | address of an entry | state | next |
+//! | address of an entry | meaning | next |
 //! |---|---|---|
 //! | 0 | free | `BUSY`, set by the thread that reserves it |
 //! | `BUSY` | owned by the thread that fills it or detaches it | an address, or 0 |

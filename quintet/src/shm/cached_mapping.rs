@@ -3,7 +3,7 @@
 //! A process keeps a mapping of a small data file. A later `shmat` duplicates that mapping and need
 //! not open the file.
 //!
-//! | serial | state | next |
+//! | serial | meaning | next |
 //! |---|---|---|
 //! | 0 | empty, or being replaced | n |
 //! | n | maps the data file with this serial number | 0 |

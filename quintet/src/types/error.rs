@@ -49,6 +49,7 @@ errnos! {
     INTR = EINTR, "interrupted by a signal";
     IO = EIO, "input/output error";
     TOOBIG = E2BIG, "argument list too long";
+    NOEXEC = ENOEXEC, "not an executable format";
     AGAIN = EAGAIN, "resource temporarily unavailable";
     NOMEM = ENOMEM, "not enough memory";
     ACCES = EACCES, "permission denied";

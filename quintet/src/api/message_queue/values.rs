@@ -51,7 +51,7 @@ impl MessageQueue {
     /// Receives a message as [`receive`](Self::receive) does, and returns its type and its value.
     ///
     /// A message that is not a `T` is removed from the queue and lost. To keep its bytes, call
-    /// [`receive`](Self::receive) and then [`Message::value`].
+    /// [`receive`](Self::receive) and then [`Message::value`](crate::Message::value).
     ///
     /// # Examples
     ///
