@@ -151,7 +151,7 @@ pub use types::limits::Limits;
 pub use types::msg::{MessageStat, MsgFlags, MsgUsage, MsgWait, MsgWaiter, QueueRepair, QueueStat, QueueStatus, TypeCount};
 pub use types::permissions::Permissions;
 pub use types::sem::{SemFlags, SemOp, SemUndo, SemUsage, SemWaiter, SemaphoreStatus, SetStat, SetStatus};
-pub use types::shm::{Attacher, ModeFlags, SegmentStat, SegmentStatus, Usage};
+pub use types::shm::{Attacher, ModeFlags, SegmentStat, SegmentStatus, ShmUsage};
 
 /// The examples of the README, compiled as shown.
 #[cfg(doctest)]

@@ -16,7 +16,7 @@ use crate::types::limits::Limits;
 use crate::types::mechanism::Mechanism;
 use crate::types::msg::{MsgFlags, MsgUsage, QueueStat};
 use crate::types::sem::{SemOp, SemUsage, SetStat};
-use crate::types::shm::{SegmentStat, Usage};
+use crate::types::shm::{SegmentStat, ShmUsage};
 use std::ffi::{CStr, c_void};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicPtr, Ordering::*};
@@ -116,7 +116,7 @@ pub fn shmget(key: Key, size: u64, flags: i32) -> Result<Id> {
 pub unsafe fn shmat(id: i32, address: usize, flags: i32) -> Result<*mut c_void> {
     let directory = directory()?;
     // SAFETY: the caller keeps the contract.
-    let attached = unsafe { directory.segments.attach(id, address, flags) };
+    let attached = unsafe { directory.segments.shmat(id, address, flags) };
     explain(directory, attached).map(|(attached, _)| attached.address as *mut c_void)
 }
 
@@ -135,7 +135,7 @@ pub unsafe fn shmdt(address: usize) -> Result<()> {
 }
 
 /// `IPC_STAT`.
-pub fn stat(id: i32) -> Result<SegmentStat> {
+pub fn shm_stat(id: i32) -> Result<SegmentStat> {
     run_by_path(|| {
         let directory = directory()?;
         explain(directory, directory.segments.shm_stat(id))
@@ -143,7 +143,7 @@ pub fn stat(id: i32) -> Result<SegmentStat> {
 }
 
 /// `SHM_STAT`, `SHM_STAT_ANY`.
-pub fn stat_index(index: i32, any: bool) -> Result<SegmentStat> {
+pub fn shm_stat_index(index: i32, any: bool) -> Result<SegmentStat> {
     run_by_path(|| {
         let directory = directory()?;
         explain(directory, directory.segments.shm_stat_index(index, any))
@@ -151,7 +151,7 @@ pub fn stat_index(index: i32, any: bool) -> Result<SegmentStat> {
 }
 
 /// `IPC_SET`.
-pub fn set(id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
+pub fn shm_set(id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
     run_by_path(|| {
         let directory = directory()?;
         explain(directory, directory.segments.shm_set(id, uid, gid, mode))
@@ -159,7 +159,7 @@ pub fn set(id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
 }
 
 /// `IPC_RMID`.
-pub fn remove(id: i32) -> Result<()> {
+pub fn shm_remove(id: i32) -> Result<()> {
     run_by_path(|| {
         let directory = directory()?;
         explain(directory, directory.segments.shm_remove(id))
@@ -167,19 +167,19 @@ pub fn remove(id: i32) -> Result<()> {
 }
 
 /// `SHM_LOCK`, `SHM_UNLOCK`.
-pub fn lock(id: i32, locked: bool) -> Result<()> {
+pub fn shm_lock(id: i32, locked: bool) -> Result<()> {
     let directory = directory()?;
     explain(directory, directory.segments.shm_lock(id, locked))
 }
 
 /// `IPC_INFO`. Returns the limits and the highest index in use.
-pub fn limits() -> Result<(Limits, u32)> {
+pub fn shm_limits() -> Result<(Limits, u32)> {
     let directory = directory()?;
     Ok((directory.core.limits()?, directory.core.max_index(Mechanism::Shm)))
 }
 
 /// `SHM_INFO`.
-pub fn usage() -> Result<Usage> {
+pub fn shm_usage() -> Result<ShmUsage> {
     directory()?.segments.shm_usage()
 }
 

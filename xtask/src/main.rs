@@ -22,7 +22,7 @@ Checks:
   lint      rustfmt, layers, prose, spelling (typos), clippy without warnings, and a build for
             each other target that is installed
   layers [--root DIR]
-            fails on an import that runs up the layers of ARCHITECTURE.md, and on a circle
+            fails on an import that runs up the layers of ARCHITECTURE.md, and on a cycle
   prose [--verbose] [PATH...]
             fails on too many pronouns and on too many long sentences; with a PATH, lists both
             for the files below it

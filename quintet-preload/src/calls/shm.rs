@@ -107,12 +107,12 @@ fn control(shmid: c_int, cmd: c_int, buf: *mut shmid_ds) -> Result<c_int, Errno>
         return Err(Errno::INVAL);
     }
     match cmd {
-        libc::IPC_STAT => user::write(buf, &to_c(&preload_api::stat(shmid)?)).map(|()| 0),
+        libc::IPC_STAT => user::write(buf, &to_c(&preload_api::shm_stat(shmid)?)).map(|()| 0),
         libc::IPC_SET => set(shmid, buf),
-        libc::IPC_RMID => preload_api::remove(shmid).map(|()| 0),
-        SHM_LOCK | SHM_UNLOCK => preload_api::lock(shmid, cmd == SHM_LOCK).map(|()| 0),
+        libc::IPC_RMID => preload_api::shm_remove(shmid).map(|()| 0),
+        SHM_LOCK | SHM_UNLOCK => preload_api::shm_lock(shmid, cmd == SHM_LOCK).map(|()| 0),
         SHM_STAT | SHM_STAT_ANY => {
-            let stat = preload_api::stat_index(shmid, cmd == SHM_STAT_ANY)?;
+            let stat = preload_api::shm_stat_index(shmid, cmd == SHM_STAT_ANY)?;
             user::write(buf, &to_c(&stat))?;
             Ok(stat.id.raw())
         }
@@ -124,7 +124,7 @@ fn control(shmid: c_int, cmd: c_int, buf: *mut shmid_ds) -> Result<c_int, Errno>
 
 fn set(id: c_int, buf: *const shmid_ds) -> Result<c_int, Errno> {
     let ds: shmid_ds = user::read(buf)?;
-    preload_api::set(id, ds.shm_perm.uid, ds.shm_perm.gid, u32::from(ds.shm_perm.mode))?;
+    preload_api::shm_set(id, ds.shm_perm.uid, ds.shm_perm.gid, u32::from(ds.shm_perm.mode))?;
     Ok(0)
 }
 
@@ -141,7 +141,7 @@ struct ShmInfo64 {
 }
 
 fn info(buf: *mut ShmInfo64) -> Result<c_int, Errno> {
-    let (limits, max_index) = preload_api::limits()?;
+    let (limits, max_index) = preload_api::shm_limits()?;
     let shmmni = limits.shmmni.into();
     let shmmax = libc::c_ulong::try_from(limits.shmmax).unwrap_or(libc::c_ulong::MAX);
     let shmall = libc::c_ulong::try_from(limits.shmall).unwrap_or(libc::c_ulong::MAX);
@@ -162,7 +162,7 @@ struct ShmUsage {
 }
 
 fn usage(buf: *mut ShmUsage) -> Result<c_int, Errno> {
-    let usage = preload_api::usage()?;
+    let usage = preload_api::shm_usage()?;
     let c = ShmUsage {
         used_ids: usage.segments as c_int,
         shm_tot: usage.pages as libc::c_ulong,

@@ -83,7 +83,7 @@ fn provide<T: Status>(directory: c_int, path: &[u8], to: *mut T, before: c_int) 
     let ret = deferred_call(-1, || {
         let file = path::file(directory, path, None).ok_or(error)?;
         // Without a usable namespace there is no file.
-        let _: (Limits, u32) = preload_api::limits().map_err(no_file)?;
+        let _: (Limits, u32) = preload_api::shm_limits().map_err(no_file)?;
         user::write(to, &T::of(file, clock_gettime(ClockId::Realtime)))?;
         Ok(0)
     });

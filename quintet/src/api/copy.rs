@@ -87,7 +87,7 @@ pub fn copy_in(from: &[u8], to: *mut u8) {
     if single_access!(to, from.len(), |A, I| {
         let mut bytes = [0; size_of::<I>()];
         bytes.copy_from_slice(from);
-        // SAFETY: mapped, aligned and atomic, as said above.
+        // SAFETY: mapped, aligned and atomic, as above.
         unsafe { &*to.cast::<A>() }.store(I::from_ne_bytes(bytes), Ordering::Release)
     }) {
         return;

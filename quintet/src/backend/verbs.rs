@@ -11,7 +11,7 @@ use crate::types::limits::Limits;
 use crate::types::mechanism::Mechanism;
 use crate::types::msg::{MessageStat, MsgFlags, MsgUsage, QueueRepair, QueueStat, QueueStatus};
 use crate::types::sem::{SemOp, SemUsage, SetStat, SetStatus};
-use crate::types::shm::{Attacher, SegmentStat, SegmentStatus, Usage};
+use crate::types::shm::{Attacher, SegmentStat, SegmentStatus, ShmUsage};
 use std::ffi::c_void;
 use std::path::Path;
 use std::time::Duration;
@@ -54,7 +54,7 @@ pub trait SegmentVerbs {
     fn shm_set(&self, id: i32, uid: u32, gid: u32, mode: u32) -> Result<()>;
     fn shm_remove(&self, id: i32) -> Result<()>;
     fn shm_lock(&self, id: i32, locked: bool) -> Result<()>;
-    fn shm_usage(&self) -> Result<Usage>;
+    fn shm_usage(&self) -> Result<ShmUsage>;
     fn segments(&self) -> Result<Vec<SegmentStatus>>;
 }
 

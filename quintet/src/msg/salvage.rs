@@ -250,13 +250,13 @@ impl Queues {
             if guard.is_sound(&found) {
                 continue;
             }
-            let said = low(queue.header().count.load(Relaxed));
+            let claimed = low(queue.header().count.load(Relaxed));
             if repair {
                 guard.salvage(&found);
                 let _ = guard.admit_senders();
             }
             let (id, _) = queue.head();
-            all.push(QueueRepair { id, messages: found.messages.len() as u64, said: said.into() });
+            all.push(QueueRepair { id, messages: found.messages.len() as u64, claimed: claimed.into() });
         }
         Ok(all)
     }

@@ -29,8 +29,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The numbers of further attempts to wake a thread that is not asleep yet: first without a pause,
 /// and then with a pause of a millisecond each.
-const QUICK_WAKES: u32 = 50;
-const SLOW_WAKES: u32 = 20;
+const WAKES_WITHOUT_PAUSE: u32 = 50;
+const WAKES_WITH_PAUSE: u32 = 20;
 
 /// The number of entries of the table.
 const ENTRY_COUNT: usize = 64;
@@ -106,12 +106,12 @@ pub fn after_cancel(thread: usize) {
     COUNT.fetch_add(1, SeqCst);
     for entry in ENTRIES.iter().filter(|entry| entry.thread.load(SeqCst) == thread) {
         entry.cancelled.store(true, SeqCst);
-        for round in 0..QUICK_WAKES + SLOW_WAKES {
+        for round in 0..WAKES_WITHOUT_PAUSE + WAKES_WITH_PAUSE {
             // The thread has seen the flag, or was asleep and is awake now.
             if entry.thread.load(SeqCst) != thread || !entry.cancelled.load(SeqCst) || wake(entry) {
                 break;
             }
-            if round < QUICK_WAKES {
+            if round < WAKES_WITHOUT_PAUSE {
                 std::thread::yield_now();
             } else {
                 // No thread wakes this word: the wait is a pause.

@@ -31,7 +31,7 @@ impl Segments {
     /// # Safety
     ///
     /// As for [`Namespace::shmat`](crate::Namespace::shmat).
-    pub unsafe fn attach(&self, id: i32, address: usize, flags: i32) -> Result<(AttachedRange, usize)> {
+    pub unsafe fn shmat(&self, id: i32, address: usize, flags: i32) -> Result<(AttachedRange, usize)> {
         let id = Id::from_raw(id)?;
         let place = place(address, flags)?;
         let write = flags & libc::SHM_RDONLY == 0;
@@ -224,7 +224,7 @@ impl Segments {
     /// Counts each attachment of this process for `participant`, too, and stamps the segments as
     /// the kernel does at a fork.
     pub fn announce_all(&self, participant: ParticipantId) {
-        self.attachments.each(|attachment| {
+        self.attachments.for_each(|attachment| {
             if let Ok(Some(view)) = self.at(attachment.id.index())
                 && view.writable
                 && self.reserve_entry(&view, attachment.id.index(), participant).is_ok()

@@ -187,7 +187,7 @@ impl Attachments {
     }
 
     /// Calls `f` with each attachment.
-    pub fn each(&self, mut f: impl FnMut(AttachedRange)) {
+    pub fn for_each(&self, mut f: impl FnMut(AttachedRange)) {
         self.entries().filter_map(read).for_each(&mut f);
     }
 }
@@ -240,7 +240,7 @@ mod tests {
             list.reserve().unwrap().fill(mapped(i * 8192));
         }
         let mut sum = 0;
-        list.each(|m| sum += m.address / 8192);
+        list.for_each(|m| sum += m.address / 8192);
         assert_eq!(sum, 3000 * 3001 / 2);
         for i in 1..=3000 {
             let (owned, got) = list.take(|m| m.address == i * 8192).unwrap();

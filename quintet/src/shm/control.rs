@@ -129,7 +129,7 @@ impl Segments {
             return Err(Errno::PERM);
         }
         view.locked.store(u32::from(locked), Relaxed);
-        self.attachments.each(|mapped| {
+        self.attachments.for_each(|mapped| {
             if mapped.id == id && locked {
                 memory::lock_on_touch(mapped.address, mapped.len);
             } else if mapped.id == id {

@@ -5,7 +5,7 @@ use crate::shm::mapping::{PAGE, SegmentView, Segments, creator};
 use crate::sync::attach_count::{Liveness, State};
 use crate::types::error::Errno;
 use crate::types::mechanism::Mechanism;
-use crate::types::shm::{Attacher, SegmentStatus, Usage};
+use crate::types::shm::{Attacher, SegmentStatus, ShmUsage};
 use std::sync::atomic::Ordering::*;
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -22,7 +22,7 @@ impl Segments {
     }
 
     /// `SHM_INFO`.
-    pub fn shm_usage(&self) -> Result<Usage> {
+    pub fn shm_usage(&self) -> Result<ShmUsage> {
         let _inside = Inside::enter();
         for index in self.core.used_indexes(Mechanism::Shm) {
             // A marked segment does not count once its last attached participant exited.
@@ -36,7 +36,7 @@ impl Segments {
         }
         let class = self.core.registry.class(Mechanism::Shm);
         let resident: u64 = self.core.used_indexes(Mechanism::Shm).map(|index| self.resident(index)).sum();
-        Ok(Usage {
+        Ok(ShmUsage {
             segments: class.in_use.load(Relaxed),
             pages: class.sum.load(Relaxed),
             resident: resident / PAGE,

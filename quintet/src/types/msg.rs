@@ -190,7 +190,7 @@ pub struct QueueStatus {
 /// use quintet::{Kind, Namespace};
 /// let ns = Namespace::create(&path, Kind::Private)?;
 /// for damaged in ns.damaged_queues()? {
-///     println!("queue {}: {} of {} messages are left", damaged.id, damaged.messages, damaged.said);
+///     println!("queue {}: {} of {} messages are left", damaged.id, damaged.messages, damaged.claimed);
 /// }
 /// # Ok::<(), quintet::Error>(())
 /// ```
@@ -201,7 +201,7 @@ pub struct QueueRepair {
     /// The number of messages after rebuilding.
     pub messages: u64,
     /// The number of messages that the damaged queue claims to have.
-    pub said: u64,
+    pub claimed: u64,
 }
 
 /// What the queues of a namespace use now: `MSG_INFO`.

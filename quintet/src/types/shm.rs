@@ -135,7 +135,7 @@ pub struct SegmentStatus {
 /// shmctl(2), `struct shm_info`
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[doc(alias = "shm_info")]
-pub struct Usage {
+pub struct ShmUsage {
     /// The number of segments, including those marked for destruction.
     pub segments: u32,
     /// The sum of their sizes, in pages of 4096 bytes.

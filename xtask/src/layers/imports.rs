@@ -141,7 +141,7 @@ struct Resolution {
     target: Target,
     /// The files with the re-exports on the way.
     through: Vec<FileId>,
-    /// The names already looked up: re-exports can refer to each other in a circle.
+    /// The names already looked up: re-exports can refer to each other in a cycle.
     seen: BTreeSet<(ModuleId, String)>,
 }
 

@@ -4,22 +4,22 @@
 //!
 //! - an import from a layer to a layer above it, or between siblings of one row;
 //! - an import that the column "may import" does not allow;
-//! - a circle between folders;
-//! - a circle of more than [`LARGEST_CIRCLE`] files, or a smaller one that the document does not
+//! - a cycle between folders;
+//! - a cycle of more than [`LARGEST_CYCLE`] files, or a smaller one that the document does not
 //!   list.
 //!
 //! A path counts as an import of the file that defines what the path names. If the path goes
-//! through a re-export, it also counts as an import of the re-exporting file, except in circles. A
+//! through a re-export, it also counts as an import of the re-exporting file, except in cycles. A
 //! folder's `mod.rs` that only declares and re-exports its modules imports nothing.
 
-mod circles;
+mod cycles;
 mod imports;
 mod modules;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use circles::circles;
+use cycles::cycles;
 use imports::{Imports, Site};
 use modules::{FileId, Package};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,9 +27,9 @@ use std::fmt::Write;
 use std::path::Path;
 use table::{DOCUMENT, Direction, Layers, Place, Tables};
 
-/// Circles of more files than this are refused.
-const LARGEST_CIRCLE: usize = 3;
-/// The number of imports that a message about a circle shows.
+/// Cycles of more files than this are refused.
+const LARGEST_CYCLE: usize = 3;
+/// The number of imports that a message about a cycle shows.
 const SHOWN: usize = 12;
 
 /// Checks the tree below `root` and prints the tables with their counts.
@@ -67,7 +67,7 @@ impl Report {
             }
         }
         folders.sort();
-        let mut known_circles = BTreeSet::new();
+        let mut known_cycles = BTreeSet::new();
         let mut without_table = String::new();
         for folder in &folders {
             let Some(package) = Package::read(root, folder)? else { continue };
@@ -76,11 +76,11 @@ impl Report {
                 Some(layers) => check.layers(layers, &mut report),
                 None => check.summary(&mut without_table),
             }
-            check.folder_circles(&mut report);
-            check.file_circles(&tables, &mut known_circles, &mut report);
+            check.folder_cycles(&mut report);
+            check.file_cycles(&tables, &mut known_cycles, &mut report);
         }
         if !without_table.is_empty() {
-            let _ = write!(report.text, "Crates without layers, checked for circles:\n\n{without_table}\n");
+            let _ = write!(report.text, "Crates without layers, checked for cycles:\n\n{without_table}\n");
         }
         for layers in &tables.crates {
             if !folders.iter().any(|folder| format!("{folder}/src") == layers.source) {
@@ -90,19 +90,19 @@ impl Report {
         if tables.crates.is_empty() {
             report.errors.push(format!("{DOCUMENT}: cannot find a heading '### Layers of CRATE/src'"));
         }
-        for circle in tables.circles.iter().filter(|circle| !known_circles.contains(&circle.files)) {
-            let files = list(&circle.files);
-            report.errors.push(format!("{DOCUMENT}:{}: cannot find the circle of {files}; remove its row", circle.line));
+        for cycle in tables.cycles.iter().filter(|cycle| !known_cycles.contains(&cycle.files)) {
+            let files = list(&cycle.files);
+            report.errors.push(format!("{DOCUMENT}:{}: cannot find the cycle of {files}; remove its row", cycle.line));
         }
-        let _ = writeln!(report.text, "Circles of files: {}", known_circles.len());
-        for circle in &known_circles {
-            let accepted = tables.circles.iter().any(|known| known.files == *circle);
+        let _ = writeln!(report.text, "Cycles of files: {}", known_cycles.len());
+        for cycle in &known_cycles {
+            let accepted = tables.cycles.iter().any(|known| known.files == *cycle);
             let _ = writeln!(
                 report.text,
                 "  {} files{}: {}",
-                circle.len(),
+                cycle.len(),
                 if accepted { ", accepted" } else { "" },
-                shortened(circle)
+                shortened(cycle)
             );
         }
         Ok(report)
@@ -230,9 +230,9 @@ impl Check {
         let _ = writeln!(text, "  {}: {files} files, {arrows} imports between them", self.package.source);
     }
 
-    /// Refuses circles between a folder and its neighbours: other folders, or single files beside
+    /// Refuses cycles between a folder and its neighbours: other folders, or single files beside
     /// it.
-    fn folder_circles(&self, report: &mut Report) {
+    fn folder_cycles(&self, report: &mut Report) {
         let files = &self.package.files;
         let mut folders: BTreeSet<&str> = files.iter().filter_map(|file| Some(&file[..=file.rfind('/')?])).collect();
         folders.extend(files.iter().flat_map(|file| file.match_indices('/').map(|(end, _)| &file[..=end])));
@@ -247,45 +247,45 @@ impl Check {
                     arrows.entry((from_child, to_child)).or_insert((*from, *to, site));
                 }
             }
-            for circle in circles(&arrows.keys().copied().collect()) {
-                // The folder's own files: as a circle of files they are looked at anyway.
+            for cycle in cycles(&arrows.keys().copied().collect()) {
+                // The folder's own files: as a cycle of files they are looked at anyway.
                 let is_folder = |name: &&&str| folders.contains(format!("{folder}{name}/").as_str());
-                if circle.iter().filter(is_folder).count() == 0 {
+                if cycle.iter().filter(is_folder).count() == 0 {
                     continue;
                 }
                 let name = |child: &&&str| {
                     let slash = if is_folder(child) { "/" } else { "" };
                     format!("{}/{folder}{child}{slash}", self.package.source)
                 };
-                let names: BTreeSet<String> = circle.iter().map(|child| name(&child)).collect();
-                let inner = arrows.iter().filter(|((from, to), _)| circle.contains(from) && circle.contains(to));
+                let names: BTreeSet<String> = cycle.iter().map(|child| name(&child)).collect();
+                let inner = arrows.iter().filter(|((from, to), _)| cycle.contains(from) && cycle.contains(to));
                 let sites: Vec<_> = inner.map(|(_, (from, to, site))| (*from, *to, *site)).collect();
-                report.errors.push(format!("folders import each other in a circle: {}{}", list(&names), self.shown(&sites)));
+                report.errors.push(format!("folders import each other in a cycle: {}{}", list(&names), self.shown(&sites)));
             }
         }
     }
 
-    /// Refuses circles of files, except for small ones that the document lists.
-    fn file_circles(&self, tables: &Tables, known: &mut BTreeSet<BTreeSet<String>>, report: &mut Report) {
-        for circle in circles(&self.imports.arrows.keys().copied().collect()) {
-            let names: BTreeSet<String> = circle.iter().map(|file| self.path(*file)).collect();
-            let accepted = tables.circles.iter().any(|accepted| accepted.files == names);
-            let why = if names.len() > LARGEST_CIRCLE {
-                format!("a circle can have {LARGEST_CIRCLE} files at most")
+    /// Refuses cycles of files, except for small ones that the document lists.
+    fn file_cycles(&self, tables: &Tables, known: &mut BTreeSet<BTreeSet<String>>, report: &mut Report) {
+        for cycle in cycles(&self.imports.arrows.keys().copied().collect()) {
+            let names: BTreeSet<String> = cycle.iter().map(|file| self.path(*file)).collect();
+            let accepted = tables.cycles.iter().any(|accepted| accepted.files == names);
+            let why = if names.len() > LARGEST_CYCLE {
+                format!("a cycle can have {LARGEST_CYCLE} files at most")
             } else {
-                format!("'Circles that remain' in {DOCUMENT} does not list it; break it, or add a row with the reason")
+                format!("'Cycles that remain' in {DOCUMENT} does not list it; break it, or add a row with the reason")
             };
-            if !accepted || names.len() > LARGEST_CIRCLE {
-                let arrows = self.imports.arrows.iter().filter(|((from, to), _)| circle.contains(from) && circle.contains(to));
+            if !accepted || names.len() > LARGEST_CYCLE {
+                let arrows = self.imports.arrows.iter().filter(|((from, to), _)| cycle.contains(from) && cycle.contains(to));
                 let sites: Vec<_> = arrows.map(|((from, to), site)| (*from, *to, site)).collect();
                 let (count, names) = (names.len(), shortened(&names));
-                report.errors.push(format!("{count} files import each other in a circle: {why}: {names}{}", self.shown(&sites)));
+                report.errors.push(format!("{count} files import each other in a cycle: {why}: {names}{}", self.shown(&sites)));
             }
             known.insert(names);
         }
     }
 
-    /// The imports that make a circle, a line each.
+    /// The imports that make a cycle, a line each.
     fn shown(&self, sites: &[(FileId, FileId, &Site)]) -> String {
         let mut text = String::new();
         for (from, to, site) in sites.iter().take(SHOWN) {

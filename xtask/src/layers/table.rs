@@ -15,7 +15,7 @@
 //! entry that matches a file decides, so a row for `backend/kernel/` takes that folder out of
 //! `backend/`.
 //!
-//! Below `### Circles that remain`, a table of two columns (files, reason) lists the circles of two
+//! Below `### Cycles that remain`, a table of two columns (files, reason) lists the cycles of two
 //! or three files that are accepted.
 
 use std::collections::BTreeSet;
@@ -23,13 +23,13 @@ use std::collections::BTreeSet;
 /// The document that holds the tables.
 pub const DOCUMENT: &str = "ARCHITECTURE.md";
 const LAYERS: &str = "### Layers of ";
-const CIRCLES: &str = "### Circles that remain";
+const CYCLES: &str = "### Cycles that remain";
 
 /// All tables of the document.
 #[derive(Debug, Default)]
 pub struct Tables {
     pub crates: Vec<Layers>,
-    pub circles: Vec<Circle>,
+    pub cycles: Vec<Cycle>,
 }
 
 /// The layers of one crate.
@@ -57,9 +57,9 @@ enum Allowed {
     Listed(BTreeSet<String>, Option<usize>),
 }
 
-/// An accepted circle of files, with its reason.
+/// An accepted cycle of files, with its reason.
 #[derive(Debug)]
-pub struct Circle {
+pub struct Cycle {
     /// Paths relative to the repository.
     pub files: BTreeSet<String>,
     pub line: usize,
@@ -87,7 +87,7 @@ impl Tables {
         let mut lines = text.lines().zip(1..).peekable();
         while let Some((line, number)) = lines.next() {
             let source = line.strip_prefix(LAYERS).map(|source| source.trim().trim_matches('`').trim_end_matches('/'));
-            if source.is_none() && line.trim_end() != CIRCLES {
+            if source.is_none() && line.trim_end() != CYCLES {
                 continue;
             }
             let mut rows = Vec::new();
@@ -102,7 +102,7 @@ impl Tables {
                 Some(source) => tables.crates.push(Layers::parse(source, rows)?),
                 None => {
                     for (cells, number) in rows {
-                        tables.circles.push(Circle::parse(cells, *number, &exists)?);
+                        tables.cycles.push(Cycle::parse(cells, *number, &exists)?);
                     }
                 }
             }
@@ -172,19 +172,19 @@ pub fn matches(entry: &str, file: &str) -> bool {
     }
 }
 
-impl Circle {
+impl Cycle {
     /// The first file is relative to the repository; a later one may be relative to the first one's
     /// folder.
-    fn parse(cells: &[String], line: usize, exists: &impl Fn(&str) -> bool) -> Result<Circle, String> {
+    fn parse(cells: &[String], line: usize, exists: &impl Fn(&str) -> bool) -> Result<Cycle, String> {
         let named = quoted(&cells[0]);
         let first = named.first().ok_or_else(|| format!("{DOCUMENT}:{line}: cannot read the row: no files in backticks"))?;
         let folder = first.rfind('/').map_or("", |end| &first[..=end]);
         let full = |name: &String| if exists(name) { name.clone() } else { format!("{folder}{name}") };
         if cells.get(1).is_none_or(String::is_empty) {
-            return Err(format!("{DOCUMENT}:{line}: cannot accept the circle of `{first}`: the reason is missing"));
+            return Err(format!("{DOCUMENT}:{line}: cannot accept the cycle of `{first}`: the reason is missing"));
         }
         let files = named.iter().map(full).collect();
-        Ok(Circle { files, line })
+        Ok(Cycle { files, line })
     }
 }
 

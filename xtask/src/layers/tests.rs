@@ -67,7 +67,7 @@ fn imports_down_pass_and_are_counted() {
     // The re-export is no import of the folder's own file.
     assert_eq!(row("left/"), [2, 0, 2, 0, 0, 0]);
     assert_eq!(row("total"), [6, 0, 4, 0, 0, 0]);
-    assert!(report.text.contains("Circles of files: 0\n"), "{}", report.text);
+    assert!(report.text.contains("Cycles of files: 0\n"), "{}", report.text);
 }
 
 #[test]
@@ -172,26 +172,26 @@ fn a_glob_hands_on_public_names_only() {
 }
 
 #[test]
-fn a_circle_of_four_files_fails_and_a_listed_circle_of_two_passes() {
-    let circle: Vec<(String, String)> = (0..4)
+fn a_cycle_of_four_files_fails_and_a_listed_cycle_of_two_passes() {
+    let cycle: Vec<(String, String)> = (0..4)
         .map(|n| (format!("house/src/base/f{n}.rs"), format!("pub fn f{n}() {{ super::f{0}::f{0}() }}\n", (n + 1) % 4)))
         .collect();
-    let mut files: Vec<(&str, &str)> = circle.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
+    let mut files: Vec<(&str, &str)> = cycle.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
     files.push(("house/src/base/mod.rs", "mod f0;\nmod f1;\nmod f2;\nmod f3;\npub use f0::f0;\n"));
     let tree = Tree::new(&files);
     let errors = tree.errors();
     assert_eq!(errors.len(), 1, "{errors:?}");
-    let begin = "4 files import each other in a circle: a circle can have 3 files at most: house/src/base/f0.rs, ";
+    let begin = "4 files import each other in a cycle: a cycle can have 3 files at most: house/src/base/f0.rs, ";
     assert!(errors[0].starts_with(begin), "{errors:?}");
     assert!(errors[0].contains("\n  house/src/base/f3.rs:1: `super::f0::f0` -> house/src/base/f0.rs"), "{errors:?}");
 
     tree.write("house/src/base/f1.rs", "pub fn f1() { super::f0::f0() }\n");
     let errors = tree.errors();
     assert_eq!(errors.len(), 1, "{errors:?}");
-    assert!(errors[0].starts_with("2 files import each other in a circle: 'Circles that remain'"), "{errors:?}");
+    assert!(errors[0].starts_with("2 files import each other in a cycle: 'Cycles that remain'"), "{errors:?}");
     let row = |reason: &str| {
         format!(
-            "{TABLE}\n### Circles that remain\n\n| files | reason |\n|---|---|\n| `house/src/base/f0.rs`, `f1.rs` | {reason} |\n"
+            "{TABLE}\n### Cycles that remain\n\n| files | reason |\n|---|---|\n| `house/src/base/f0.rs`, `f1.rs` | {reason} |\n"
         )
     };
     tree.write("ARCHITECTURE.md", &row("Each returns the other."));
@@ -204,14 +204,14 @@ fn a_circle_of_four_files_fails_and_a_listed_circle_of_two_passes() {
     tree.write("ARCHITECTURE.md", &row("Each returns the other."));
     tree.write("house/src/base/f1.rs", "pub fn f1() {}\n");
     assert!(
-        tree.errors()[0].contains("cannot find the circle of house/src/base/f0.rs, house/src/base/f1.rs"),
+        tree.errors()[0].contains("cannot find the cycle of house/src/base/f0.rs, house/src/base/f1.rs"),
         "{:?}",
         tree.errors()
     );
 }
 
 #[test]
-fn a_circle_between_folders_fails_in_a_crate_without_a_table() {
+fn a_cycle_between_folders_fails_in_a_crate_without_a_table() {
     let tree = Tree::new(&[
         ("play/Cargo.toml", "[package]\nname = \"play\"\n"),
         ("play/src/main.rs", "mod a;\nmod b;\nfn main() {}\n"),
@@ -222,7 +222,7 @@ fn a_circle_between_folders_fails_in_a_crate_without_a_table() {
     ]);
     let errors = tree.errors();
     assert_eq!(errors.len(), 1, "{errors:?}");
-    assert!(errors[0].starts_with("folders import each other in a circle: play/src/a/, play/src/b/\n"), "{errors:?}");
+    assert!(errors[0].starts_with("folders import each other in a cycle: play/src/a/, play/src/b/\n"), "{errors:?}");
     assert!(tree.report().text.contains("play/src: 5 files, 2 imports between them"), "{}", tree.report().text);
 }
 
@@ -284,8 +284,8 @@ fn the_longest_entry_decides() {
 }
 
 #[test]
-fn circles_are_components() {
+fn cycles_are_components() {
     let arrows = [(1, 2), (2, 1), (2, 3), (3, 4), (4, 5), (5, 3), (6, 1)];
-    let found = circles(&arrows.into_iter().collect());
+    let found = cycles(&arrows.into_iter().collect());
     assert_eq!(found, [BTreeSet::from([1, 2]), BTreeSet::from([3, 4, 5])]);
 }

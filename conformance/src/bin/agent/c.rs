@@ -224,7 +224,7 @@ pub fn program_break() -> usize {
 /// Reads from the control connection. Returns `None` when it is closed.
 pub fn read_control(piece: &mut [u8]) -> Option<usize> {
     loop {
-        // SAFETY: the buffer is as long as said.
+        // SAFETY: the buffer has the length that is passed.
         let n = unsafe { libc::read(0, piece.as_mut_ptr().cast(), piece.len()) };
         if n >= 0 || errno() != libc::EINTR {
             return usize::try_from(n).ok().filter(|n| *n > 0);
@@ -233,8 +233,8 @@ pub fn read_control(piece: &mut [u8]) -> Option<usize> {
 }
 
 pub fn write_control(line: &[u8]) {
-    // SAFETY: the buffer is as long as said. A short line into a socket goes whole; if the peer is
-    // gone, so are we.
+    // SAFETY: the buffer has the length that is passed. A short line into a socket goes whole; if
+    // the peer is gone, so are we.
     let n = unsafe { libc::send(0, line.as_ptr().cast(), line.len(), libc::MSG_NOSIGNAL) };
     if usize::try_from(n) != Ok(line.len()) {
         std::process::exit(1);
@@ -333,7 +333,7 @@ pub fn close_from(first: u32) -> Result<(), c_int> {
 }
 
 pub fn set_user(uid: u32, gid: u32, groups: &[u32]) -> Result<(), c_int> {
-    // SAFETY: the list is as long as said; the rest are numbers.
+    // SAFETY: the list has the length that is passed; the rest are numbers.
     unsafe {
         call(-1, || libc::setgroups(groups.len(), groups.as_ptr()))?;
         call(-1, || libc::setgid(gid))?;

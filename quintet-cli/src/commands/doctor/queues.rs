@@ -22,7 +22,7 @@ pub fn damage(ns: &Namespace, repair: bool) -> Vec<Finding> {
 }
 
 fn damaged_queue(ns: &Namespace, queue: &QueueRepair, repair: bool) -> Finding {
-    let QueueRepair { id, messages, said: recorded } = queue;
+    let QueueRepair { id, messages, claimed: recorded } = queue;
     let intact = format!("{messages} of {}", count(*recorded, "message"));
     if repair {
         return Finding::ok("damage", format!("msg:{id} was damaged and has been rebuilt: {intact} were kept"));

@@ -7,7 +7,7 @@ use crate::types::error::{Errno, Error, Result};
 use crate::types::id::Id;
 use crate::types::key::Key;
 use crate::types::mechanism::Mechanism;
-use crate::types::shm::{SegmentStat, SegmentStatus, Usage};
+use crate::types::shm::{SegmentStat, SegmentStatus, ShmUsage};
 use std::ffi::c_void;
 
 impl Namespace {
@@ -350,7 +350,7 @@ impl Namespace {
     ///
     /// shmctl(2)
     #[doc(alias = "SHM_INFO")]
-    pub fn shm_usage(&self) -> std::result::Result<Usage, Errno> {
+    pub fn shm_usage(&self) -> std::result::Result<ShmUsage, Errno> {
         with_backend!(self.backend, backend => backend.shm_usage())
     }
 

@@ -10,7 +10,7 @@ use crate::types::limits::Limits;
 use crate::types::mechanism::Mechanism;
 use crate::types::msg::{MessageStat, MsgFlags, MsgUsage, QueueRepair, QueueStat, QueueStatus};
 use crate::types::sem::{SemOp, SemUsage, SetStat, SetStatus};
-use crate::types::shm::{Attacher, SegmentStat, SegmentStatus, Usage};
+use crate::types::shm::{Attacher, SegmentStat, SegmentStatus, ShmUsage};
 use crate::types::whole_message::WholeMessage;
 use std::ffi::c_void;
 use std::path::Path;
@@ -66,13 +66,13 @@ impl SegmentVerbs for &'static Directory {
 
     unsafe fn shmat(&self, id: i32, address: usize, flags: i32) -> Result<*mut c_void> {
         // SAFETY: the caller vouches for the address.
-        unsafe { self.segments.attach(id, address, flags) }.map(|(attached, _)| attached.address as *mut c_void)
+        unsafe { self.segments.shmat(id, address, flags) }.map(|(attached, _)| attached.address as *mut c_void)
     }
 
     fn attach_anywhere(&self, id: i32, flags: i32) -> Result<(usize, usize)> {
         debug_assert_eq!(flags & libc::SHM_REMAP, 0);
         // SAFETY: address 0 without SHM_REMAP replaces nothing.
-        let (attached, size) = unsafe { self.segments.attach(id, 0, flags) }?;
+        let (attached, size) = unsafe { self.segments.shmat(id, 0, flags) }?;
         Ok((attached.address, size))
     }
 
@@ -101,7 +101,7 @@ impl SegmentVerbs for &'static Directory {
         self.segments.shm_lock(id, locked)
     }
 
-    fn shm_usage(&self) -> Result<Usage> {
+    fn shm_usage(&self) -> Result<ShmUsage> {
         self.segments.shm_usage()
     }
 

@@ -13,7 +13,7 @@ use crate::types::error::Errno;
 use crate::types::id::Id;
 use crate::types::key::Key;
 use crate::types::permissions::Permissions;
-use crate::types::shm::{Attacher, ModeFlags, SegmentStat, SegmentStatus, Usage};
+use crate::types::shm::{Attacher, ModeFlags, SegmentStat, SegmentStatus, ShmUsage};
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
 use syscalls::{Sysno, syscall};
@@ -88,10 +88,10 @@ impl SegmentVerbs for Kernel {
         shmctl(id, if locked { SHM_LOCK } else { SHM_UNLOCK }, none()).map(drop)
     }
 
-    fn shm_usage(&self) -> Result<Usage> {
+    fn shm_usage(&self) -> Result<ShmUsage> {
         let mut info = ShmInfo::default();
         let max_index = shmctl(0, SHM_INFO, &raw mut info)?;
-        Ok(Usage {
+        Ok(ShmUsage {
             segments: info.used_ids as u32,
             pages: info.tot as u64,
             resident: info.rss as u64,

@@ -1,9 +1,9 @@
-//! Circles of a graph: its strongly connected components of two nodes or more.
+//! Cycles of a graph: its strongly connected components of two nodes or more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Returns the circles among the nodes that the arrows name.
-pub fn circles<Node: Ord + Clone>(arrows: &BTreeSet<(Node, Node)>) -> Vec<BTreeSet<Node>> {
+/// Returns the cycles among the nodes that the arrows name.
+pub fn cycles<Node: Ord + Clone>(arrows: &BTreeSet<(Node, Node)>) -> Vec<BTreeSet<Node>> {
     let mut reached: BTreeMap<&Node, BTreeSet<&Node>> = BTreeMap::new();
     let mut next: BTreeMap<&Node, Vec<&Node>> = BTreeMap::new();
     for (from, to) in arrows {
@@ -20,14 +20,14 @@ pub fn circles<Node: Ord + Clone>(arrows: &BTreeSet<(Node, Node)>) -> Vec<BTreeS
     }
     let mut found: Vec<BTreeSet<Node>> = Vec::new();
     for (node, from) in &reached {
-        if found.iter().any(|circle| circle.contains(*node)) {
+        if found.iter().any(|cycle| cycle.contains(*node)) {
             continue;
         }
         let back = |other: &&&Node| reached.get(*other).is_some_and(|reached| reached.contains(node));
-        let mut circle: BTreeSet<Node> = from.iter().filter(back).map(|other| (*other).clone()).collect();
-        circle.insert((*node).clone());
-        if circle.len() > 1 {
-            found.push(circle);
+        let mut cycle: BTreeSet<Node> = from.iter().filter(back).map(|other| (*other).clone()).collect();
+        cycle.insert((*node).clone());
+        if cycle.len() > 1 {
+            found.push(cycle);
         }
     }
     found
