@@ -14,7 +14,7 @@
 //! mapping is never unmapped, only replaced by zeroed memory.
 #![allow(unsafe_code)]
 
-use crate::layout::{QueueHeader, Slot, UNIT};
+use crate::layout::{Header, QueueHeader, Shared, Slot, UNIT};
 use crate::object::core::Core;
 use crate::object::keys::no_memory;
 use crate::object::mapping::{Chunks, MappedFile, MappedObject, MappingWord, ObjectFiles, PAGE};
@@ -88,6 +88,8 @@ const INDEX_SHIFT: u32 = 2;
 pub struct Queues {
     /// The registry and the participants.
     pub core: &'static Core,
+    /// A copy of the core's, so that `msgsnd` reads a limit with one load less.
+    pub header: Shared<Header>,
     /// What this process knows of each index.
     pub table: QueueTable,
     /// Held while one mapping replaces another.
@@ -382,7 +384,12 @@ impl Queues {
     /// Creates the empty tables of a namespace. `near` is the part of the table that lies in the
     /// fork page.
     pub fn new(core: &'static Core, near: &'static [QueueEntry; NEAR]) -> Result<Queues> {
-        Ok(Queues { core, table: QueueTable::new(near, MAX_OBJECTS as usize)?, replacing: ThreadLock::new() })
+        Ok(Queues {
+            core,
+            header: core.header,
+            table: QueueTable::new(near, MAX_OBJECTS as usize)?,
+            replacing: ThreadLock::new(),
+        })
     }
 
     /// Returns `true` if `address` lies in a mapping of a queue's file. Reads atomics only.

@@ -44,7 +44,7 @@ impl Queues {
     /// `msgsnd`: tries the restartable sequence, then all other ways.
     #[inline(always)]
     pub fn send(&'static self, id: i32, mtype: i64, from: Source, flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
-        let max_len = (self.core.header.msgmax.load(Relaxed) as usize).min(MAX_COPY_UNDER_LOCK);
+        let max_len = (self.header.msgmax.load(Relaxed) as usize).min(MAX_COPY_UNDER_LOCK);
         let is_usual = !fork::is_raw_clone_child() && mtype >= 1 && from.len <= max_len;
         if is_usual
             && let Some(queue) = self.hot(id)
@@ -59,7 +59,7 @@ impl Queues {
     /// `msgsnd` in all other cases. The checks have the kernel's order.
     #[inline(never)]
     fn send_slow(&'static self, id: i32, mtype: i64, from: Source, flags: MsgFlags, timeout: Option<Duration>) -> Result<()> {
-        if from.len > self.core.header.msgmax.load(Relaxed) as usize || i32::try_from(from.len).is_err() || mtype < 1 {
+        if from.len > self.header.msgmax.load(Relaxed) as usize || i32::try_from(from.len).is_err() || mtype < 1 {
             return Err(Errno::INVAL);
         }
         if fork::is_raw_clone_child() {
