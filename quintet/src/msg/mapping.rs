@@ -17,7 +17,7 @@
 use crate::layout::{Header, QueueHeader, Shared, Slot, UNIT};
 use crate::object::core::Core;
 use crate::object::keys::no_memory;
-use crate::object::mapping::{Chunks, MappedFile, MappedObject, MappingWord, ObjectFiles, PAGE};
+use crate::object::mapping::{Chunks, MappedFile, MappedObject, MappingWord, ObjectFiles, PAGE, open_object};
 use crate::process::thread_lock::ThreadLock;
 use crate::sync::redo;
 use crate::sys::fd::Fd;
@@ -358,16 +358,10 @@ impl ObjectFiles for Queues {
     fn open(&self, index: u16) -> Result<Option<QueueView<'_>>> {
         let before = self.file(index).load();
         let path = self.path(index);
-        let (opened, writable) = match file::open(path.c_str(), true) {
-            Err(Errno::ACCES | Errno::ROFS) => (file::open(path.c_str(), false), false),
-            other => (other, true),
-        };
-        let fd = match opened {
-            Ok((fd, stat)) if stat.st_size as u64 >= PAGE => fd,
-            Ok(_) | Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::BADMSG) => return Err(Errno::INVAL),
-            Err(e) => return Err(e),
-        };
+        let Some((fd, stat, writable)) = open_object(&path)? else { return Ok(None) };
+        if (stat.st_size as u64) < PAGE {
+            return Ok(None);
+        }
         let pages = match self.core.kind() {
             Kind::Private => None,
             Kind::Shared => match file::open(self.pages_path(index).c_str(), true) {

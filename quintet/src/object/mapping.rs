@@ -17,6 +17,7 @@
 use crate::layout::{ObjectState, QueueHeader, SetHeader, StoredPermissions};
 use crate::object::keys::Keyed;
 use crate::object::permissions::{self, PermissionCache};
+use crate::sys::fd::Fd;
 use crate::sys::path_buffer::PathBuffer;
 use crate::sys::{credentials, fd_thread, file, memory};
 use crate::types::error::Errno;
@@ -271,6 +272,26 @@ pub trait MappedObject<'a>: Copy {
     fn may(&self, write: bool) -> bool {
         let version = self.header().permissions_version().load(Acquire);
         self.file().permissions.allows(write, self.mapping().tag(), version, || self.permissions().0)
+    }
+}
+
+/// Opens the file of an object, read-only if the caller may not write it. The last value is `true`
+/// if the file is open for writing. Returns `None` if there is no file.
+///
+/// | error | cause |
+/// |---|---|
+/// | `EACCES` | the caller may neither write nor read the file |
+/// | `EINVAL` | the path is not a regular file |
+pub fn open_object(path: &PathBuffer) -> Result<Option<(Fd, Stat, bool)>> {
+    let (opened, writable) = match file::open(path.c_str(), true) {
+        Err(Errno::ACCES | Errno::ROFS) => (file::open(path.c_str(), false), false),
+        other => (other, true),
+    };
+    match opened {
+        Ok((fd, stat)) => Ok(Some((fd, stat, writable))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(Errno::BADMSG) => Err(Errno::INVAL),
+        Err(e) => Err(e),
     }
 }
 

@@ -14,7 +14,7 @@
 use crate::layout::{CELLS_INLINE, Page, SetHeader, SetMemory};
 use crate::object::core::Core;
 use crate::object::keys::no_memory;
-use crate::object::mapping::{Chunks, MappedFile, MappedObject, MappingWord, ObjectFiles, PAGE};
+use crate::object::mapping::{Chunks, MappedFile, MappedObject, MappingWord, ObjectFiles, PAGE, open_object};
 use crate::process::thread_lock::ThreadLock;
 use crate::sync::attach_count::ParticipantId;
 use crate::sync::word::{self, Descriptor, SetWords, Word};
@@ -382,16 +382,7 @@ impl ObjectFiles for Sets {
     fn open(&self, index: u16) -> Result<Option<SetView<'_>>> {
         let before = self.file(index).load();
         let path = self.path(index);
-        let (opened, writable) = match file::open(path.c_str(), true) {
-            Err(Errno::ACCES | Errno::ROFS) => (file::open(path.c_str(), false), false),
-            other => (other, true),
-        };
-        let (fd, stat) = match opened {
-            Ok(opened) => opened,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::BADMSG) => return Err(Errno::INVAL),
-            Err(e) => return Err(e),
-        };
+        let Some((fd, stat, writable)) = open_object(&path)? else { return Ok(None) };
         let mut begin = [0u8; 8];
         let read = rustix::io::pread(&fd, &mut begin, 0)?;
         let nsems = u32::from_ne_bytes([begin[4], begin[5], begin[6], begin[7]]);

@@ -12,6 +12,7 @@
 use crate::layout::{Control, SEGMENT_BYTES, Shared, StoredPermissions};
 use crate::object::core::Core;
 use crate::object::keys::{Keyed, no_memory};
+use crate::object::mapping::open_object;
 use crate::object::permissions;
 use crate::shm::attachments::{self, Attachments};
 use crate::shm::cached_mapping::CachedMapping;
@@ -255,16 +256,7 @@ impl Segments {
     fn open(&self, index: u16) -> Result<Option<SegmentView>> {
         let entry = &self.table[usize::from(index)];
         let path = self.path(index);
-        let (opened, writable) = match file::open(path.c_str(), true) {
-            Err(Errno::ACCES | Errno::ROFS) => (file::open(path.c_str(), false), false),
-            other => (other, true),
-        };
-        let (fd, stat) = match opened {
-            Ok(opened) => opened,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::BADMSG) => return Err(Errno::INVAL),
-            Err(e) => return Err(e),
-        };
+        let Some((fd, stat, writable)) = open_object(&path)? else { return Ok(None) };
         if (stat.st_size as u64) < SEGMENT_BYTES {
             return Err(Errno::INVAL);
         }
