@@ -17,7 +17,19 @@ pub mod msg;
 pub mod sem;
 pub mod shm;
 
-use libc::c_int;
+use libc::{c_int, ipc_perm};
+use quintet::{Id, Key, Permissions, abi};
 
 /// The command that `shmctl`, `semctl` and `msgctl` share and the `libc` crate lacks.
 const IPC_INFO: c_int = 3;
+
+/// Fills the part that `shmid_ds`, `semid_ds` and `msqid_ds` share.
+fn set_ipc_perm(c: &mut ipc_perm, id: Id, key: Key, perm: &Permissions) {
+    abi::set_key(c, key.raw());
+    c.uid = perm.uid;
+    c.gid = perm.gid;
+    c.cuid = perm.cuid;
+    c.cgid = perm.cgid;
+    c.mode = perm.mode as _;
+    c.__seq = id.sequence() as _;
+}

@@ -14,12 +14,12 @@ use crate::base::cancel::{c_value_at_point, point};
 use crate::base::errno::errno;
 use crate::base::preload_api::{self, Piece, Sink, Source};
 use crate::base::user;
-use crate::calls::IPC_INFO;
+use crate::calls::{IPC_INFO, set_ipc_perm};
 use crate::log::Line;
 use crate::log::arguments::{self, Address, Command, Flags, Pointed};
 use crate::log::trace::{is_plain, nothing, observed, observed_call};
 use libc::{c_int, c_long, c_ulong, c_void, key_t, msginfo, msqid_ds, size_t, ssize_t};
-use quintet::{Errno, Key, Limits, MsgFlags, QueueStat, abi};
+use quintet::{Errno, Key, Limits, MsgFlags, QueueStat};
 use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -270,13 +270,7 @@ fn info(buf: *mut msginfo, usage: bool) -> Result<c_int, Errno> {
 fn to_c(stat: &QueueStat) -> msqid_ds {
     // SAFETY: zeroes are a valid `msqid_ds`.
     let mut ds: msqid_ds = unsafe { std::mem::zeroed() };
-    abi::set_key(&mut ds.msg_perm, stat.key.raw());
-    ds.msg_perm.uid = stat.perm.uid;
-    ds.msg_perm.gid = stat.perm.gid;
-    ds.msg_perm.cuid = stat.perm.cuid;
-    ds.msg_perm.cgid = stat.perm.cgid;
-    ds.msg_perm.mode = stat.perm.mode as _;
-    ds.msg_perm.__seq = stat.id.sequence() as _;
+    set_ipc_perm(&mut ds.msg_perm, stat.id, stat.key, &stat.perm);
     ds.msg_stime = stat.stime as _;
     ds.msg_rtime = stat.rtime as _;
     ds.msg_ctime = stat.ctime as _;

@@ -11,12 +11,12 @@
 use crate::base::call::run;
 use crate::base::preload_api;
 use crate::base::user;
-use crate::calls::IPC_INFO;
+use crate::calls::{IPC_INFO, set_ipc_perm};
 use crate::log::Line;
 use crate::log::arguments::{self, Address, Command, Flags, Operations, Pointed};
 use crate::log::trace::{is_plain, nothing, observed, observed_call};
 use libc::{c_int, c_uint, c_ushort, key_t, sembuf, size_t, timespec};
-use quintet::abi::{self, semid_ds, seminfo};
+use quintet::abi::{semid_ds, seminfo};
 use quintet::{Errno, Key, Limits, SemOp, SetStat};
 use std::fmt::Write;
 use std::mem::MaybeUninit;
@@ -298,13 +298,7 @@ fn info(buf: *mut seminfo, usage: bool) -> Result<c_int, Errno> {
 fn to_c(stat: &SetStat) -> semid_ds {
     // SAFETY: zeroes are a valid `semid_ds`.
     let mut ds: semid_ds = unsafe { std::mem::zeroed() };
-    abi::set_key(&mut ds.sem_perm, stat.key.raw());
-    ds.sem_perm.uid = stat.perm.uid;
-    ds.sem_perm.gid = stat.perm.gid;
-    ds.sem_perm.cuid = stat.perm.cuid;
-    ds.sem_perm.cgid = stat.perm.cgid;
-    ds.sem_perm.mode = stat.perm.mode as _;
-    ds.sem_perm.__seq = stat.id.sequence() as _;
+    set_ipc_perm(&mut ds.sem_perm, stat.id, stat.key, &stat.perm);
     ds.sem_otime = stat.otime as _;
     ds.sem_ctime = stat.ctime as _;
     ds.sem_nsems = stat.nsems as _;

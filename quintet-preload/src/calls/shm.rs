@@ -9,12 +9,12 @@ use crate::base::call::{c_value, restore};
 use crate::base::errno::errno;
 use crate::base::preload_api;
 use crate::base::user;
-use crate::calls::IPC_INFO;
+use crate::calls::{IPC_INFO, set_ipc_perm};
 use crate::log::Line;
 use crate::log::arguments::{self, Address, Command, Flags, Pointed};
 use crate::log::trace::{is_plain, nothing, observed, observed_call};
 use libc::{c_int, c_void, key_t, shmid_ds, size_t};
-use quintet::{Errno, Key, SegmentStat, abi};
+use quintet::{Errno, Key, Permissions, SegmentStat};
 use std::fmt::Write;
 use std::panic::catch_unwind;
 
@@ -178,13 +178,8 @@ fn usage(buf: *mut ShmUsage) -> Result<c_int, Errno> {
 fn to_c(stat: &SegmentStat) -> shmid_ds {
     // SAFETY: zeroes are a valid `shmid_ds`.
     let mut ds: shmid_ds = unsafe { std::mem::zeroed() };
-    abi::set_key(&mut ds.shm_perm, stat.key.raw());
-    ds.shm_perm.uid = stat.perm.uid;
-    ds.shm_perm.gid = stat.perm.gid;
-    ds.shm_perm.cuid = stat.perm.cuid;
-    ds.shm_perm.cgid = stat.perm.cgid;
-    ds.shm_perm.mode = (stat.perm.mode | stat.flags.bits()) as _;
-    ds.shm_perm.__seq = stat.id.sequence() as _;
+    let perm = Permissions { mode: stat.perm.mode | stat.flags.bits(), ..stat.perm };
+    set_ipc_perm(&mut ds.shm_perm, stat.id, stat.key, &perm);
     ds.shm_segsz = stat.size as _;
     ds.shm_atime = stat.atime as _;
     ds.shm_dtime = stat.dtime as _;
